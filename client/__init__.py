@@ -1,0 +1,1 @@
+"""What runs on a device: its events, its training, its noise, its ledger."""

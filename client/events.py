@@ -1,0 +1,90 @@
+"""What devices hold: their interactions, as columns. One device in a deployment, many on a farm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+COLUMNS = ("offsets", "items", "times", "weights")
+
+
+@dataclass(frozen=True)
+class Events:
+    """Interactions of devices 0 … n−1; those of device d are rows offsets[d] : offsets[d + 1], oldest first.
+
+    offsets: int64 [n + 1]. items: int32 [events], an index into the catalogue. times: int64 [events], seconds
+    since 1970. weights: float32 [events], positive: a quantity bought, a rating; 1 where nothing is known.
+    One row is one interaction: the privacy unit of `--unit interaction`.
+    """
+
+    offsets: Array
+    items: Array
+    times: Array
+    weights: Array
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def num_devices(self) -> int:
+        """How many devices there are, those that hold nothing included."""
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> Array:
+        """Events held by each device: int64 [num_devices]. Private."""
+        return np.diff(self.offsets)
+
+    @property
+    def devices(self) -> Array:
+        """The device each event is on: int64 [events]."""
+        return np.repeat(np.arange(self.num_devices), self.counts)
+
+    @classmethod
+    def from_columns(
+        cls, devices: Array, items: Array, times: Array, weights: Array, num_devices: int
+    ) -> "Events":
+        """Sort loose rows by device and time; rows of equal time keep their order."""
+        order = np.lexsort((times, devices))
+        counts = np.bincount(devices, minlength=num_devices)
+        return cls(
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            items=np.asarray(items)[order].astype(np.int32),
+            times=np.asarray(times)[order].astype(np.int64),
+            weights=np.asarray(weights)[order].astype(np.float32),
+        )
+
+    def keep(self, mask: Array) -> "Events":
+        """The events where mask [events] is true; every device stays, perhaps with nothing."""
+        kept = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
+        return Events(kept[self.offsets], self.items[mask], self.times[mask], self.weights[mask])
+
+    def span(self, start: int, stop: int) -> "Events":
+        """Devices start … stop−1, without copying."""
+        rows = slice(int(self.offsets[start]), int(self.offsets[stop]))
+        offsets = self.offsets[start : stop + 1] - self.offsets[start]
+        return Events(offsets, self.items[rows], self.times[rows], self.weights[rows])
+
+    def take(self, devices: Sequence[int] | Array) -> "Events":
+        """The named devices, renumbered 0 … in the order given."""
+        devices = np.asarray(devices, dtype=np.int64)
+        counts = self.counts[devices]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+        rows = np.repeat(self.offsets[devices], counts) + within
+        return Events(offsets, self.items[rows], self.times[rows], self.weights[rows])
+
+    def save(self, folder: Path) -> None:
+        """Write one .npy a column, which `load` maps into memory without reading it all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in COLUMNS:
+            np.save(folder / f"{name}.npy", getattr(self, name))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Events":
+        """Map what `save` wrote; pages are read when they are touched."""
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in COLUMNS))

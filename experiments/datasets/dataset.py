@@ -1,0 +1,102 @@
+"""What every data set gives: a public catalogue, private events, and an account of what was read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from client.events import Events
+from models.catalogue import Catalogue
+from models.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What a user may say about where the data are and how to read them."""
+
+    path: Path | None = None
+    catalogue: Path | None = None
+    category: str | None = None
+    shopper_column: str | None = None
+    item_column: str | None = None
+    time_column: str | None = None
+    weight_column: str | None = None
+    strict: bool = False
+    devices: int | None = None
+    data_seed: int = 0
+
+
+@dataclass
+class ImportReport:
+    """What was read and what was left out: rows_read = rows_kept + the sum of rows_dropped, always."""
+
+    source: str
+    rows_read: int = 0
+    rows_kept: int = 0
+    rows_dropped: dict[str, int] = field(default_factory=dict)
+    columns_kept: list[str] = field(default_factory=list)
+    columns_dropped: list[str] = field(default_factory=list)
+    columns_never_read: dict[str, str] = field(default_factory=dict)  # name → why (looks like an e-mail …)
+    notes: list[str] = field(default_factory=list)
+
+    def drop(self, reason: str, rows: int) -> None:
+        """Count rows left out for a reason; a reason with no rows is not listed."""
+        if rows:
+            self.rows_dropped[reason] = self.rows_dropped.get(reason, 0) + int(rows)
+
+    def check(self) -> None:
+        """Raise if a row was lost without a reason: a bug, not the user's fault."""
+        dropped = sum(self.rows_dropped.values())
+        if self.rows_read != self.rows_kept + dropped:
+            raise AssertionError(f"read {self.rows_read} rows but kept {self.rows_kept} and dropped {dropped}")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A published split's own test: item [devices] (−1: none) and negatives, int32 [devices, 99], −1 padded."""
+
+    items: npt.NDArray[Any]
+    negatives: npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Shoppers' events over a catalogue. Device d of `events` is shopper d.
+
+    groups: one column a demographic attribute, one row a device, for audits only; nothing trains on it.
+    ceiling: for synthetic data, maps (training events, held-out item a device) to named upper bounds.
+    """
+
+    name: str
+    catalogue: Catalogue
+    events: Events
+    report: ImportReport
+    groups: pd.DataFrame | None = None
+    held_out: HeldOut | None = None
+    ceiling: Callable[[Events, npt.NDArray[Any]], dict[str, dict[str, float]]] | None = None
+
+    def take(self, devices: int | None, seed: int) -> "Dataset":
+        """A random sample of so many devices (all, where None), in the data's own order."""
+        held = self.events.num_devices
+        if devices is None or devices == held:
+            return self
+        if devices > held:
+            raise UserError(
+                f"--devices {devices} is more than the {held} that {self.name} holds: ask for {held} or fewer"
+            )
+        chosen = np.sort(np.random.default_rng(seed).permutation(held)[:devices])
+        return Dataset(
+            name=self.name,
+            catalogue=self.catalogue,
+            events=self.events.take(chosen),
+            report=self.report,
+            groups=None if self.groups is None else self.groups.iloc[chosen].reset_index(drop=True),
+            held_out=None
+            if self.held_out is None
+            else HeldOut(self.held_out.items[chosen], self.held_out.negatives[chosen]),
+            ceiling=self.ceiling,
+        )

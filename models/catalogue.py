@@ -1,0 +1,51 @@
+"""The public catalogue: which items there are, and their attributes (colour, size, composition …)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+ITEM = "item"
+TITLE = "title"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items and their attributes, one row an item; the row number is the item's index everywhere.
+
+    `table` has the columns `item` (the identifier, a unique string), `title` (what a person reads) and one
+    column an attribute. An attribute cell is a tuple of values: empty where unknown, several where an item
+    has several (a film's genres). The catalogue is public: nothing in it may come from what shoppers did.
+    """
+
+    table: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        if list(self.table.columns[:2]) != [ITEM, TITLE]:
+            raise ValueError(f"a catalogue starts with the columns {ITEM!r} and {TITLE!r}")
+        if self.table[ITEM].duplicated().any():
+            twice = self.table[ITEM][self.table[ITEM].duplicated()].iloc[0]
+            raise ValueError(f"the catalogue holds item {twice!r} twice")
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the attribute columns."""
+        return list(self.table.columns[2:])
+
+    def save(self, path: Path) -> None:
+        """Write the catalogue as Parquet; attribute columns become lists of strings."""
+        table = self.table.copy()
+        for name in self.attributes:
+            table[name] = [list(values) for values in table[name]]
+        table.to_parquet(path, index=False)
+
+    @classmethod
+    def load(cls, path: Path) -> "Catalogue":
+        """Read what `save` wrote."""
+        table = pd.read_parquet(path)
+        for name in table.columns[2:]:
+            table[name] = [tuple(values) for values in table[name]]
+        return cls(table)

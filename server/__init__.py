@@ -1,0 +1,1 @@
+"""What runs at the aggregator: rounds, sums, the optimiser, the accountant."""
