@@ -52,12 +52,12 @@ class ImportReport:
         """Raise if a row was lost without a reason: a bug, not the user's fault."""
         dropped = sum(self.rows_dropped.values())
         if self.rows_read != self.rows_kept + dropped:
-            raise AssertionError(f"read {self.rows_read} rows but kept {self.rows_kept} and dropped {dropped}")
+            raise AssertionError(f"read {self.rows_read} rows, kept {self.rows_kept}, dropped {dropped}")
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A published split's own test: item [devices] (−1: none) and negatives, int32 [devices, 99], −1 padded."""
+    """A published split's test: items [devices] (−1: none) and negatives [devices, 99], −1 padded; int32."""
 
     items: npt.NDArray[Any]
     negatives: npt.NDArray[Any]

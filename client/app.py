@@ -1,0 +1,68 @@
+"""The Flower edge of a device: unpack a message, let the farm answer, pack the reply.
+
+`app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the farm comes from the
+node's config (`--node-config 'devices="FOLDER"'`) or the run's.
+"""
+
+import logging
+import traceback
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from client.farm import Farm
+from models.update import SETTINGS_RECORD, Refusal, pack_reply, unpack_request
+
+logger = logging.getLogger(__name__)
+
+TRAINING_FAILED = 1  # code of an error reply
+
+
+def make_app(folder: Path | None = None) -> ClientApp:
+    """A ClientApp whose devices live in `folder`, or where the context says."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        try:
+            reply = answer(message.content, open_farm(context, folder))
+        except Exception as error:
+            # An exception's text may hold what a device holds: only its type leaves, and where it was raised.
+            reason = f"training failed: {type(error).__name__} at {own_frames(error)}"
+            logger.error(reason)
+            return Message(Error(code=TRAINING_FAILED, reason=reason), reply_to=message)
+        return Message(reply, reply_to=message)
+
+    return app
+
+
+def own_frames(error: Exception) -> str:
+    """Where an exception passed through this project's code: file:line, outermost first, and no values."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [f"{path.name}:{line}" for path, line in frames if path.parent.name in ("client", "models")]
+    return " > ".join(own)
+
+
+def open_farm(context: Context, folder: Path | None) -> Farm:
+    """The farm of this node. Raises KeyError where neither config names a folder."""
+    configs = {**context.run_config, **context.node_config}
+    return Farm(
+        folder or Path(str(configs["devices"])),
+        partition=int(configs.get("partition-id", 0)),
+        partitions=int(configs.get("num-partitions", 1)),
+    )
+
+
+def answer(content: RecordDict, farm: Farm) -> RecordDict:
+    """Settings that a device does not know in full are refused, whatever they say."""
+    try:
+        request = unpack_request(content)
+    except (ValueError, KeyError, TypeError):
+        asked = content.get(SETTINGS_RECORD)
+        round = asked.get("round") if isinstance(asked, ConfigRecord) else None
+        return pack_reply(farm.refuse(round if isinstance(round, int) else 0, Refusal.SETTINGS))
+    return pack_reply(farm.answer(request))
+
+
+app = make_app()

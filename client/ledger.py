@@ -1,0 +1,56 @@
+"""What each device has spent: a count of steps for each mechanism it ran, and ε by Opacus's accountants."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.accounting import epsilon_composed
+
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass
+class Ledger:
+    """One row a device. mechanisms: float64 [k, 2] of (noise multiplier, sampling rate); steps: int64 [n, k].
+
+    A row is all that composition needs, so ε goes on where it stopped after any pause. Rows that are equal
+    are composed once, so a million devices cost as much as the handful of different histories among them.
+    """
+
+    mechanisms: Doubles
+    steps: Integers
+
+    @classmethod
+    def empty(cls, devices: int) -> "Ledger":
+        """Nothing spent yet."""
+        return cls(np.empty((0, 2)), np.empty((devices, 0), dtype=np.int64))
+
+    def after(self, took_part: Mask, noise_multiplier: float, sampling_rate: float, steps: int) -> "Ledger":
+        """The ledger with `steps` more steps booked for the devices where took_part [n] is true."""
+        mechanism = np.array([[noise_multiplier, sampling_rate]])
+        known = (self.mechanisms == mechanism).all(axis=1)
+        mechanisms, booked = self.mechanisms, self.steps.copy()
+        if not known.any():
+            mechanisms = np.concatenate([mechanisms, mechanism])
+            booked = np.concatenate([booked, np.zeros((len(booked), 1), dtype=np.int64)], axis=1)
+            known = np.append(known, True)
+        booked[:, int(np.argmax(known))] += steps * took_part
+        return Ledger(mechanisms, booked)
+
+    def epsilon(self, delta: float) -> Doubles:
+        """ε spent by each device at δ: [n]; inf for one that ever trained without noise."""
+        histories, row_of = np.unique(self.steps, axis=0, return_inverse=True)
+        spent = [
+            epsilon_composed(
+                tuple(
+                    (float(noise), float(rate), int(count))
+                    for (noise, rate), count in zip(self.mechanisms, history, strict=True)
+                ),
+                delta,
+            ).epsilon
+            for history in histories
+        ]
+        return np.array(spent, dtype=np.float64)[row_of.reshape(-1)]

@@ -1,0 +1,73 @@
+"""Recommending on the device. The serving vector is fitted to the device's own events and never released.
+
+The shared parameters are already public, so this costs no privacy and needs no noise (post-processing, and
+the result stays where the events are).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from client.events import Events
+from client.least_squares import confidences, solve_vectors
+from models.factorisation import Factorisation
+from models.recommender import Recommender, interaction_loss
+
+FIT_STEPS = 40
+FIT_LEARNING_RATE = 0.1
+FIT_NEGATIVES = 4
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a device fits its serving vector: a choice of its own, which nothing released depends on.
+
+    catalogue_weight, regularisation: of `client.least_squares`, for models that it can solve.
+    negative_weight: of the negatives drawn for the others. recency_half_life: later events after which one
+    counts half; None: all count the same.
+    """
+
+    catalogue_weight: float
+    negative_weight: float
+    regularisation: float
+    recency_half_life: float | None = None
+
+
+def serving_vectors(model: Recommender, events: Events, serving: Serving) -> Tensor:
+    """Vectors [devices, dim] that fit each device's events, the shared parameters held still."""
+    confidence = confidences(events, model.num_items, serving.recency_half_life)
+    if not isinstance(model, Factorisation):
+        return fitted_vectors(model, confidence, serving)
+    with torch.no_grad():
+        return solve_vectors(
+            confidence,
+            model.item_vectors(),
+            model.item_biases(),
+            catalogue_weight=serving.catalogue_weight,
+            regularisation=serving.regularisation,
+        )
+
+
+def fitted_vectors(model: Recommender, confidence: scipy.sparse.csr_matrix, serving: Serving) -> Tensor:
+    """By Adam on all devices at once, for models whose best vector has no closed form: [devices, dim].
+
+    Devices share no parameter that moves, so the sum of their losses is minimised device by device.
+    """
+    pairs = confidence.tocoo()
+    shoppers = torch.from_numpy(pairs.row.astype(np.int64))
+    items = torch.from_numpy(pairs.col.astype(np.int64)).unsqueeze(1)
+    weights = torch.from_numpy(pairs.data)
+    vectors = torch.zeros(confidence.shape[0], model.dim, requires_grad=True)
+    optimizer = torch.optim.Adam([vectors], lr=FIT_LEARNING_RATE)
+    generator = torch.Generator().manual_seed(0)  # decides no promise: nothing fitted here is released
+    for _ in range(FIT_STEPS):
+        negatives = torch.randint(model.num_items, (len(items), FIT_NEGATIVES), generator=generator)
+        scores = model.score_candidates(vectors[shoppers], torch.cat([items, negatives], dim=1))
+        loss = interaction_loss(scores, weights, serving.negative_weight, model.loss).sum()
+        loss = loss + serving.regularisation * vectors.square().sum()
+        (vectors.grad,) = torch.autograd.grad(loss, [vectors])  # and no gradient in the shared parameters
+        optimizer.step()
+    return vectors.detach()

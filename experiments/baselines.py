@@ -1,0 +1,83 @@
+"""What every result is shown beside: popularity, and the same model trained centrally without privacy."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from client.events import Events
+from client.least_squares import confidences
+from client.serving import Serving, serving_vectors
+from experiments.evaluate import Scorer
+from models.factorisation import Factorisation
+from models.recommender import Recommender, interaction_loss
+
+CENTRAL_STEPS = 400
+CENTRAL_LEARNING_RATE = 0.03
+
+
+def popularity(train: Events, num_items: int) -> Scorer:
+    """Every shopper gets the items that most shoppers have: no model, and no privacy either."""
+    pairs = np.unique(train.devices * num_items + train.items)
+    counts = torch.from_numpy(np.bincount(pairs % num_items, minlength=num_items)).float()
+    return lambda events: counts.expand(events.num_devices, -1)
+
+
+def model_scorer(model: Recommender, serving: Serving) -> Scorer:
+    """Scores by the model's shared parameters and a vector fitted to each shopper's own events."""
+
+    def scorer(events: Events) -> Tensor:
+        vectors = serving_vectors(model, events, serving)
+        with torch.no_grad():
+            return model.score_catalogue(vectors)
+
+    return scorer
+
+
+def train_centrally(model: Recommender, train: Events, serving: Serving, seed: int = 0) -> None:
+    """Fit `model` in place on pooled events, by Adam on shared parameters and shopper vectors together.
+
+    The objective is the one that devices descend, but nothing of the federated code is used to reach it: the
+    gradient comes from autograd, and the vectors are descended rather than solved.
+    """
+    confidence = confidences(train, model.num_items).tocoo()
+    shoppers = torch.from_numpy(confidence.row.astype(np.int64))
+    items = torch.from_numpy(confidence.col.astype(np.int64))
+    weights = torch.from_numpy(confidence.data)
+    model.initialise(seed)
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(train.num_devices, model.dim, generator=generator) * 0.1
+    vectors.requires_grad_()
+    shared = [parameter for name, parameter in model.named_parameters() if not name.startswith("shopper")]
+    optimizer = torch.optim.Adam([vectors, *shared], lr=CENTRAL_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, CENTRAL_STEPS)
+    for _ in range(CENTRAL_STEPS):
+        optimizer.zero_grad()
+        if isinstance(model, Factorisation):
+            loss = _whole_catalogue_loss(model, vectors, shoppers, items, weights, serving.catalogue_weight)
+        else:
+            negatives = torch.randint(model.num_items, (len(items), 4), generator=generator)
+            candidates = torch.cat([items.unsqueeze(1), negatives], dim=1)
+            scores = model.score_candidates(vectors[shoppers], candidates)
+            loss = interaction_loss(scores, weights, serving.negative_weight, model.loss).sum()
+        loss = loss + serving.regularisation * vectors.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+
+
+def _whole_catalogue_loss(
+    model: Factorisation,
+    vectors: Tensor,
+    shoppers: Tensor,
+    items: Tensor,
+    weights: Tensor,
+    catalogue_weight: float,
+) -> Tensor:
+    """Σ_u L_u of `client.least_squares`, without its regularisation, as autograd can follow it."""
+    item_vectors, biases = model.item_vectors(), model.item_biases()
+    scores = (vectors[shoppers] * item_vectors[items]).sum(dim=1) + biases[items]
+    # Σ_ui s_ui² = tr((XᵀX)(VᵀV)) + 2 (Σ_u x_u)·(Vᵀb) + N |b|²
+    everywhere = ((vectors.T @ vectors) * (item_vectors.T @ item_vectors)).sum()
+    everywhere = everywhere + 2.0 * vectors.sum(dim=0) @ (item_vectors.T @ biases)
+    everywhere = everywhere + len(vectors) * biases.square().sum()
+    return (weights * (1.0 - scores).square()).sum() + catalogue_weight * everywhere

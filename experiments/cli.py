@@ -1,0 +1,34 @@
+"""`terry`: the command line. Verbs import what they need when they run, so that help is quick."""
+
+import sys
+
+import typer
+
+import experiments.commands.data as data
+import experiments.commands.recommend as recommend
+import experiments.commands.simulate as simulate
+from models.errors import UserError
+
+app = typer.Typer(
+    name="terry",
+    help="Train recommenders across shoppers' devices, and say what the privacy promise costs.",
+    epilog="Start with: terry simulate --data towels --devices 2000 --unit interaction --epsilon 8",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(data.app, name="data")
+app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
+app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
+
+
+def main() -> None:
+    """Exit code 0: done; 2: the user can mend it, one line says how; 1: a bug."""
+    try:
+        app()
+    except UserError as error:
+        print(f"terry: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("terry: stopped; go on with terry simulate --resume --out FOLDER", file=sys.stderr)
+        sys.exit(130)

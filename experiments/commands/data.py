@@ -1,0 +1,79 @@
+"""terry data: which data sets there are, what is in one, and how to lay one out for Flower's own commands."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.commands.simulate import setting
+
+app = typer.Typer(no_args_is_help=True, help="List the data sets, look into one, lay one out for devices.")
+
+
+@app.command("list", epilog="Example: terry data list")
+def list_sources() -> None:
+    """Name every data set and say where it comes from."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from experiments.datasets import SOURCES
+
+    table = Table("name", "what it is", "real", "needs --path")
+    for name, source in SOURCES.items():
+        table.add_row(
+            name,
+            source.summary,
+            "yes" if source.real else "synthetic",
+            "yes" if source.needs_path else "",
+        )
+    Console().print(table)
+
+
+@app.command("inspect", epilog="Example: terry data inspect towels --devices 2000")
+def inspect(
+    name: Annotated[str, typer.Argument(help="a name from terry data list")],
+    path: Annotated[Path | None, setting("path", "Data")] = None,
+    catalogue: Annotated[Path | None, setting("catalogue", "Data")] = None,
+    category: Annotated[str | None, setting("category", "Data")] = None,
+    devices: Annotated[int | None, setting("devices", "Data")] = None,
+    shopper_column: Annotated[str | None, setting("shopper_column", "Data")] = None,
+    item_column: Annotated[str | None, setting("item_column", "Data")] = None,
+    time_column: Annotated[str | None, setting("time_column", "Data")] = None,
+    weight_column: Annotated[str | None, setting("weight_column", "Data")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="a bad row is an error, not a count")] = False,
+) -> None:
+    """Read a data set, and print what was kept, what was dropped and why, and what the catalogue says."""
+    options: dict[str, Any] = {key: value for key, value in locals().items() if key != "name"}
+    from experiments.datasets import load
+    from experiments.datasets.dataset import DataOptions
+    from experiments.inspection import print_dataset
+
+    print_dataset(load(name, DataOptions(**options)))
+
+
+@app.command(
+    "split",
+    epilog='Example: terry data split towels farm --devices 300  (then: flwr run . with devices="farm")',
+)
+def split(
+    name: Annotated[str, typer.Argument(help="a name from terry data list")],
+    out: Annotated[Path, typer.Argument(help="folder to make; it stands for the devices' own disks")],
+    path: Annotated[Path | None, setting("path", "Data")] = None,
+    catalogue: Annotated[Path | None, setting("catalogue", "Data")] = None,
+    category: Annotated[str | None, setting("category", "Data")] = None,
+    devices: Annotated[int | None, setting("devices", "Data")] = None,
+) -> None:
+    """Lay a data set out as devices (training events only), for `flwr run` and SuperNodes."""
+    from client.farm import Farm
+    from experiments.datasets import load
+    from experiments.datasets.dataset import DataOptions
+    from experiments.split import leave_one_out
+    from models.errors import UserError
+
+    if out.exists():
+        raise UserError(f"{out} exists: choose another folder, or remove it")
+    options = DataOptions(path=path, catalogue=catalogue, category=category, devices=devices)
+    dataset = load(name, options)
+    train = leave_one_out(dataset).train
+    Farm.create(out, dataset.catalogue, train, key=None)
+    print(f"{out}: {train.num_devices:,} devices, {len(train):,} training events")

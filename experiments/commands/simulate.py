@@ -1,0 +1,80 @@
+"""terry simulate: run a federation, watch it, and end with a table."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.config import RunConfig, read_config
+
+EXAMPLE = "Example: terry simulate --data towels --devices 300 --unit interaction --epsilon 8 --out runs/try"
+
+
+def setting(name: str, panel: str) -> Any:
+    """A flag whose help is the description of the setting it sets."""
+    text = RunConfig.model_fields[name].description
+    return typer.Option(help=text, rich_help_panel=panel, show_default=False)
+
+
+def simulate(
+    data: Annotated[str | None, setting("data", "Data")] = None,
+    path: Annotated[Path | None, setting("path", "Data")] = None,
+    catalogue: Annotated[Path | None, setting("catalogue", "Data")] = None,
+    category: Annotated[str | None, setting("category", "Data")] = None,
+    devices: Annotated[int | None, setting("devices", "Data")] = None,
+    shopper_column: Annotated[str | None, setting("shopper_column", "Data")] = None,
+    item_column: Annotated[str | None, setting("item_column", "Data")] = None,
+    time_column: Annotated[str | None, setting("time_column", "Data")] = None,
+    weight_column: Annotated[str | None, setting("weight_column", "Data")] = None,
+    strict: Annotated[bool | None, typer.Option("--strict", help=RunConfig.model_fields["strict"].description,
+                                                rich_help_panel="Data")] = None,
+    model: Annotated[str | None, setting("model", "Model")] = None,
+    dim: Annotated[int | None, setting("dim", "Model")] = None,
+    unit: Annotated[str | None, setting("unit", "Promise")] = None,
+    trust: Annotated[str | None, setting("trust", "Promise")] = None,
+    epsilon: Annotated[str | None, setting("epsilon", "Promise")] = None,
+    delta: Annotated[str | None, setting("delta", "Promise")] = None,
+    noise_multiplier: Annotated[str | None, setting("noise_multiplier", "Promise")] = None,
+    clip: Annotated[str | None, setting("clip", "Promise")] = None,
+    rounds: Annotated[int | None, setting("rounds", "Rounds")] = None,
+    participation: Annotated[float | None, setting("participation", "Rounds")] = None,
+    engine: Annotated[str | None, setting("engine", "Run")] = None,
+    nodes: Annotated[int | None, setting("nodes", "Run")] = None,
+    seed: Annotated[int | None, setting("seed", "Run")] = None,
+    out: Annotated[Path | None, typer.Option(help="the run's folder; runs/<time>-<data>-<model> if not said",
+                                             rich_help_panel="Run", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out",
+                                         rich_help_panel="Run")] = False,
+    config: Annotated[Path | None, typer.Option(help="a TOML file of settings; flags win over it",
+                                                rich_help_panel="Run", show_default=False)] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value; wins over all",
+                                                     rich_help_panel="Run", show_default=False)] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="print the run folder's path and nothing else",
+                                        rich_help_panel="Run")] = False,
+) -> None:  # fmt: skip
+    """Train a recommender across simulated devices and say how accurate its promise leaves it."""
+    said = {
+        name: value
+        for name, value in locals().items()
+        if name in RunConfig.model_fields and value is not None
+    }
+    from models.errors import UserError
+
+    if resume and (out is None or said or config or assign):
+        raise UserError("--resume goes on with the settings in --out FOLDER: give that and nothing else")
+    settings = None if resume else read_config(config, said, assign or [])
+
+    from experiments import simulation
+    from experiments.terminal import TerminalReporter, print_result
+
+    reporter = simulation.Reporter() if quiet else TerminalReporter()
+    with reporter:
+        if settings is None:
+            assert out is not None
+            folder = simulation.resume(out, reporter)
+        else:
+            folder = simulation.simulate(settings, out, reporter)
+    if quiet:
+        print(folder.path)
+    else:
+        print_result(folder)

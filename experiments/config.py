@@ -1,0 +1,120 @@
+"""Every setting of a run, documented once, under its field. Flags, TOML files and `--set` all end here."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import UserError
+
+
+class RunConfig(BaseModel):
+    """The settings of one simulated federation.
+
+    `planning.resolve` fills a field that is None from defaults.toml, by model and unit, so that the run
+    folder's config.toml holds every value that was used.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field(
+        "towels", description="data set: towels, complete-journey, online-retail, movielens, csv"
+    )
+    path: Path | None = Field(None, description="folder or file that holds the data")
+    catalogue: Path | None = Field(None, description="the catalogue, for --data csv")
+    category: str | None = Field(None, description="keep one part of the catalogue, for instance textiles")
+    shopper_column: str | None = Field(None, description="column of your orders that says who bought")
+    item_column: str | None = Field(None, description="column that says what was bought")
+    time_column: str | None = Field(None, description="column that says when")
+    weight_column: str | None = Field(None, description="column that says how many")
+    strict: bool = Field(False, description="a bad row is an error, not a count")
+    devices: int | None = Field(None, ge=1, description="shoppers, one a device; all that the data hold")
+    data_seed: int = Field(0, ge=0, description="which shoppers are drawn, and the towel shop's own seed")
+
+    model: Literal["mf", "attributes", "neural-cf"] = Field(
+        "attributes", description="mf, attributes or neural-cf"
+    )
+    dim: int | None = Field(None, ge=1, le=4096, description="length of a vector")
+    own_rows: bool = Field(False, description="attributes: an item has a row of its own too")
+    item_bias: bool = Field(True, description="an item has a bias: how much everybody likes it")
+
+    unit: Literal["none", "interaction"] = Field(
+        "none", description="what the promise protects: none or interaction"
+    )
+    trust: Literal["local"] = Field("local", description="who is trusted with the noise: local")
+    epsilon: float | None = Field(None, gt=0, description="most ε over the whole run; finds the noise")
+    delta: float | None = Field(None, gt=0, lt=1, description="δ of the promise")
+    noise_multiplier: float | None = Field(
+        None, ge=0, description="noise over clip; finds ε instead of being found"
+    )
+    clip: float | None = Field(None, gt=0, description="largest norm of one interaction's gradient")
+
+    rounds: int | None = Field(None, ge=1, description="rounds of federated averaging")
+    participation: float = Field(1.0, gt=0, le=1, description="chance that a device takes part in a round")
+    sampling_rate: float | None = Field(
+        None, gt=0, le=1, description="chance that an interaction is in a step"
+    )
+    steps_per_round: int | None = Field(None, ge=1, description="a device's steps a round")
+    learning_rate: float | None = Field(None, gt=0, description="of a device's own steps")
+    negatives: int = Field(4, ge=1, description="items drawn against each interaction")
+    negative_weight: float | None = Field(None, ge=0, description="weight of those items, together")
+    catalogue_weight: float | None = Field(None, ge=0, description="pull of the whole catalogue towards 0")
+    regularisation: float | None = Field(None, gt=0, description="penalty on a shopper's vector")
+    recency_half_life: float | None = Field(
+        None, gt=0, description="when serving, later events after which one counts half; none: all the same"
+    )
+    server_optimizer: Literal["adam", "sgd"] = Field("adam", description="adam or sgd")
+    server_learning_rate: float | None = Field(None, gt=0, description="of the server's optimiser")
+    server_momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; Adam's first beta")
+    server_weight_decay: float = Field(0.0, ge=0, description="pull of shared parameters towards 0")
+
+    engine: Literal["in-process", "ray"] = Field("in-process", description="in-process or ray")
+    nodes: int = Field(1, ge=1, description="Flower nodes; each holds an equal share of the devices")
+    seed: int | None = Field(
+        None, ge=0, description="makes the run repeatable, and its promise void for whoever knows it"
+    )
+    evaluate_every: int = Field(5, ge=0, description="rounds between measurements; 0: only at the end")
+    evaluate_sample: int | None = Field(20_000, ge=1, description="shoppers tested at most")
+    central: bool = Field(True, description="train the same model centrally too, to compare")
+
+
+def read_config(path: Path | None, overrides: dict[str, Any], assignments: list[str]) -> RunConfig:
+    """Settings from a TOML file, then flags, then `--set key=value`: the later wins. Raises UserError."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values |= tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist: check --config") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise UserError(f"{path} cannot be read as TOML: {error}") from None
+        values.pop("versions", None)  # a run folder's own config.toml says what it ran on
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UserError(f"--set {assignment}: write key=value")
+        values[name.strip().replace("-", "_")] = _literal(text.strip())
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(explain(error)) from None
+
+
+def _literal(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing wrong, in one line that names the flag."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting {name!r}: see terry simulate --help"
+    flag = "--" + name.replace("_", "-")
+    return f"{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -1,0 +1,31 @@
+"""Flower's simulation engine: the same apps, the farm's devices split over Ray's processes."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import client.app
+import server.app
+from models.errors import UserError
+from server.strategy import RoundObserver
+
+
+def run(farm: Path, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver) -> None:
+    """All rounds, on as many processes as there are cores or nodes, whichever is less."""
+    if find_spec("ray") is None:
+        raise UserError('--engine ray needs Flower\'s simulation extra: pip install "terrycloth[ray]"')
+    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    from flwr.simulation import run_simulation
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        run_simulation(
+            server_app=server.app.make_app(on_round, run_config),
+            client_app=client.app.make_app(farm.resolve()),
+            num_supernodes=nodes,
+            backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+        )

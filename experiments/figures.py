@@ -1,0 +1,62 @@
+"""Figures of one run, as PNG and SVG, readable in grey and by the colour-blind (Okabe & Ito's palette)."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.result import Result
+from experiments.run_folder import RunFolder
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+
+
+def draw_run(folder: RunFolder, rows: list[dict[str, Any]], result: Result) -> None:
+    """accuracy: HR@10 over the rounds beside its baselines, and ε as it is spent."""
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
+    draw_accuracy(axes, rows, result)
+    save(figure, folder.figures, "accuracy")
+
+
+def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> None:
+    """Full-ranking HR@10 round by round, with level lines for what it should be held against."""
+    measured = [row for row in rows if row.get("hr@10") not in (None, "")]
+    axes.plot(
+        [int(row["round"]) for row in measured],
+        [float(row["hr@10"]) for row in measured],
+        color=BLUE,
+        marker="o",
+        markersize=4,
+        label=f"federated {result.model}: {result.promise.label}",
+    )
+    levels = {"popularity": (result.baselines.popularity.full.hr_at_10, ORANGE, "--")}
+    if result.baselines.central is not None:
+        levels["central, no privacy"] = (result.baselines.central.full.hr_at_10, GREEN, "-.")
+    if "history" in result.baselines.ceiling:
+        levels["ceiling given the history"] = (result.baselines.ceiling["history"].hr_at_10, GREY, ":")
+    for label, (level, colour, style) in levels.items():
+        if level is not None:
+            axes.axhline(level, color=colour, linestyle=style, label=label)
+    axes.set(
+        xlabel="round",
+        ylabel="HR@10, whole catalogue",
+        title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items",
+    )
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize="small", loc="best")
+    axes.grid(alpha=0.3)
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Both formats, without the time of day, so that equal runs give equal files."""
+    folder.mkdir(exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=160, metadata={"Software": None})
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    pyplot.close(figure)

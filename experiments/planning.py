@@ -1,0 +1,120 @@
+"""From a run's configuration to what the server and the devices are told, and to the promise."""
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from client.serving import Serving
+from experiments.config import RunConfig
+from models.accounting import epsilon_spent, noise_for
+from models.errors import UserError
+from models.promise import Promise
+from models.settings import RoundSettings
+from server.settings import ServerSettings
+
+DEFAULTS = Path(__file__).with_name("defaults.toml")
+
+
+class ResolvedConfig(RunConfig):
+    """A configuration with nothing left open: what config.toml holds."""
+
+    devices: int
+    dim: int
+    clip: float
+    noise_multiplier: float
+    rounds: int
+    sampling_rate: float
+    steps_per_round: int
+    learning_rate: float
+    negative_weight: float
+    catalogue_weight: float
+    regularisation: float
+    server_learning_rate: float
+
+    @property
+    def serving(self) -> Serving:
+        """How the shoppers of this run are served."""
+        return Serving(
+            self.catalogue_weight, self.negative_weight, self.regularisation, self.recency_half_life
+        )
+
+
+def defaults(unit: str, model: str) -> dict[str, Any]:
+    """defaults.toml for one unit and model."""
+    tables = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))
+    return {**tables["all"], **tables[unit], **tables.get(f"{unit}-{model}", {})}
+
+
+def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
+    """Fill what was left open, and find the noise for ε over all rounds. Raises UserError.
+
+    δ is by default a tenth of one in `devices`, and 1e-5 at most.
+    """
+    values = config.model_dump()
+    filled = {**defaults(config.unit, config.model), "devices": devices}
+    if config.unit == "none":
+        if config.epsilon is not None or config.noise_multiplier or config.clip not in (None, math.inf):
+            raise UserError(
+                "--unit none makes no promise: leave out --epsilon, --noise-multiplier and --clip"
+            )
+        filled |= {"clip": math.inf, "noise_multiplier": 0.0}
+    else:
+        if config.noise_multiplier is not None and config.epsilon is not None:
+            raise UserError("give --epsilon or --noise-multiplier, not both: one is found from the other")
+        filled["delta"] = min(1e-5, 0.1 / devices)
+    values |= {name: value for name, value in filled.items() if values[name] is None}
+    if values["noise_multiplier"] is None:
+        steps = values["rounds"] * values["steps_per_round"]
+        values["noise_multiplier"] = noise_for(
+            values["epsilon"], values["delta"], values["sampling_rate"], steps
+        )
+    # Either is found from the other, so config.toml keeps the noise alone and a resumed run finds the same ε.
+    values["epsilon"] = None
+    return ResolvedConfig.model_validate(values)
+
+
+def make_promise(config: ResolvedConfig) -> Promise:
+    """What a configuration promises.
+
+    ε is that of a device which takes part in every round. Local trust: the server sees who takes part, so
+    `participation` amplifies nothing.
+    """
+    private = config.unit != "none"
+    epsilon, accountant = math.inf, "none"
+    if private and config.delta is not None:
+        steps = config.rounds * config.steps_per_round
+        epsilon, accountant = epsilon_spent(
+            config.noise_multiplier, config.sampling_rate, steps, config.delta
+        )
+    bounded = math.isfinite(epsilon)
+    return Promise(
+        unit=config.unit,
+        trust=config.trust if private else None,
+        epsilon=epsilon if bounded else None,
+        delta=config.delta if private else None,
+        noise_multiplier=config.noise_multiplier,
+        clip=config.clip if private else None,
+        participation=config.participation,
+        rounds=config.rounds,
+        steps_per_round=config.steps_per_round,
+        sampling_rate=config.sampling_rate,
+        accountant=accountant if bounded else None,
+        seeded=config.seed is not None,
+    )
+
+
+def run_config(
+    config: ResolvedConfig, promise: Promise, *, catalogue: Path, folder: Path, resume: bool
+) -> dict[str, Any]:
+    """What Flower carries to the ServerApp: flat, with the field names of `server/settings.py`."""
+    fields = {*RoundSettings.model_fields, *ServerSettings.model_fields} & set(ResolvedConfig.model_fields)
+    return {name: getattr(config, name) for name in fields} | {
+        "trust": promise.trust or "none",
+        "epsilon": math.inf if promise.epsilon is None else promise.epsilon,
+        "delta": promise.delta or 0.0,
+        "initial_seed": config.seed or 0,
+        "catalogue": str(catalogue),
+        "folder": str(folder),
+        "resume": resume,
+    }

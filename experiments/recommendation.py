@@ -1,0 +1,86 @@
+"""A shopper's list from a run folder, as the device would make it: shared parameters and its own events."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+
+from client.events import Events
+from client.serving import serving_vectors
+from experiments.planning import ResolvedConfig
+from experiments.run_folder import RunFolder
+from models.build import build_model
+from models.catalogue import ITEM, TITLE, Catalogue
+from models.errors import UserError
+from models.factorisation import Factorisation
+
+REASONS_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One item of a list. reasons: name → exact part of the score, largest first; they add up to it."""
+
+    rank: int
+    item: str
+    title: str
+    score: float
+    reasons: dict[str, float]
+
+
+def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
+    """The `top` best items that the device does not hold yet. Raises UserError."""
+    folder = RunFolder(run)
+    config = ResolvedConfig.model_validate(folder.read_config().model_dump())
+    folder.read_result()
+    events = Events.load(folder.devices / "events")
+    if not 0 <= device < events.num_devices:
+        raise UserError(f"there is no device {device} in {run}: they are 0 to {events.num_devices - 1}")
+    catalogue = Catalogue.load(folder.catalogue)
+    model = build_model(
+        config.model, catalogue, dim=config.dim, own_rows=config.own_rows, item_bias=config.item_bias
+    )
+    model.load_shared(load_file(folder.model))
+    own = events.span(device, device + 1)
+    vector = serving_vectors(model, own, config.serving)
+    with torch.no_grad():
+        scores = model.score_catalogue(vector)[0]
+        scores[torch.from_numpy(own.items.astype(np.int64))] = -torch.inf
+        best = scores.topk(min(top, len(scores)))
+    chosen = [(int(item), float(score)) for score, item in zip(*best, strict=True) if score > -torch.inf]
+    return [
+        Recommendation(
+            rank=rank,
+            item=str(catalogue.table[ITEM][item]),
+            title=str(catalogue.table[TITLE][item]),
+            score=score,
+            reasons=reasons(model, vector[0], item) if isinstance(model, Factorisation) else {},
+        )
+        for rank, (item, score) in enumerate(chosen, start=1)
+    ]
+
+
+def reasons(model: Factorisation, vector: torch.Tensor, item: int) -> dict[str, float]:
+    """The parts of the score by name, the largest first."""
+    with torch.no_grad():
+        parts = model.explain(vector, item)
+    return dict(sorted(parts.items(), key=lambda part: -abs(part[1])))
+
+
+def print_recommendations(run: Path, device: int, top: int, *, as_json: bool) -> None:
+    """As a table, or as JSON with every reason."""
+    found = recommend(run, device, top)
+    if as_json:
+        print(json.dumps([asdict(recommendation) for recommendation in found], ensure_ascii=False, indent=2))
+        return
+    table = Table("", "item", "score", "because", title=f"device {device}")
+    for each in found:
+        shown = [f"{name.partition('=')[2] or name} {part:+.2f}" for name, part in each.reasons.items()]
+        because = ", ".join(shown[:REASONS_SHOWN]) or "the model is a network: its score has no exact parts"
+        table.add_row(str(each.rank), each.title, f"{each.score:.2f}", because)
+    Console().print(table)

@@ -1,0 +1,152 @@
+"""The folder of a run: enough to read it, to repeat it and to go on with it.
+
+config.toml          every setting, resolved, and the versions it ran on
+rounds.csv           a line a round
+result.json          the result and its promise; result.schema.json describes it
+model.safetensors    the shared parameters        ┐ what a device needs to serve
+catalogue.parquet    the public catalogue         ┘
+figures/             PNG and SVG
+checkpoint.safetensors   the server's, to resume from
+devices/             stands for the devices' own disks: private, except in a simulation
+"""
+
+import csv
+import errno
+import io
+import json
+import shutil
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from experiments.config import RunConfig
+from experiments.result import Result, Versions
+from models.errors import UserError
+
+COLUMNS = [
+    "round",
+    "hr@10",
+    "ndcg@10",
+    "sampled_hr@10",
+    "sampled_ndcg@10",
+    "epsilon",
+    "bytes_up",
+    "bytes_down",
+    "asked",
+    "answered",
+    "refused",
+    "invalid",
+    "seconds",
+]
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.devices = path / "devices"
+        self.config = path / "config.toml"
+        self.rounds = path / "rounds.csv"
+        self.result = path / "result.json"
+        self.model = path / "model.safetensors"
+        self.catalogue = path / "catalogue.parquet"
+        self.figures = path / "figures"
+
+    def write_config(self, config: RunConfig) -> None:
+        """Every setting that has a value, and the versions."""
+        values = config.model_dump(mode="json", exclude_none=True)
+        values |= {name: value for name, value in config.model_dump().items() if isinstance(value, float)}
+        self._replace(self.config, tomli_w.dumps({**values, "versions": Versions.installed().model_dump()}))
+
+    def read_config(self) -> RunConfig:
+        """The settings of a run that was made before. Raises UserError where the folder holds none."""
+        try:
+            values = tomllib.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UserError(
+                f"{self.path} is not a run folder: it has no config.toml that can be read"
+            ) from None
+        values.pop("versions", None)
+        return RunConfig.model_validate(values)
+
+    def write_rounds(self, rows: list[dict[str, Any]]) -> None:
+        """All rounds so far, replacing the file in one step."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self._replace(self.rounds, text.getvalue())
+
+    def read_rounds(self) -> list[dict[str, Any]]:
+        """The rounds on disk, as text; none where there is no file."""
+        if not self.rounds.exists():
+            return []
+        with self.rounds.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def write_result(self, result: Result) -> None:
+        """result.json and the schema it follows."""
+        self._replace(self.result, result.model_dump_json(by_alias=True, indent=2) + "\n")
+        schema = json.dumps(Result.model_json_schema(by_alias=True), indent=2) + "\n"
+        self._replace(self.path / "result.schema.json", schema)
+
+    def read_result(self) -> Result:
+        """The result of a finished run. Raises UserError where there is none."""
+        try:
+            return Result.model_validate_json(self.result.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UserError(f"{self.path} holds no finished run: see terry simulate --resume") from None
+
+    @staticmethod
+    def _replace(path: Path, text: str) -> None:
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+
+
+def choose_path(out: Path | None, data: str, model: str) -> Path:
+    """--out, or runs/<time>-<data>-<model>. Raises UserError where something is there already."""
+    path = out or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{data}-{model}"
+    if path.exists():
+        raise UserError(f"{path} exists: choose another --out, remove it, or go on with it by --resume")
+    return path
+
+
+@contextmanager
+def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
+    """Make the folder; if the run fails before its first round is done, take the folder away again."""
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    free = shutil.disk_usage(parent).free
+    if free < needed_bytes:
+        raise UserError(
+            f"{parent} has {free / 2**20:.0f} MiB free, and the run folder needs some "
+            f"{needed_bytes / 2**20:.0f} MiB: free some space, or choose another --out"
+        )
+    made = [folder for folder in [path.absolute(), *path.absolute().parents] if not folder.exists()]
+    folder = RunFolder(path)
+    try:
+        path.mkdir(parents=True)
+        yield folder
+    except BaseException as error:
+        if not folder.rounds.exists():
+            shutil.rmtree(path, ignore_errors=True)
+            for parent in made[1:]:
+                _remove_if_empty(parent)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise UserError(f"no space is left for {path}: free some, or choose another --out") from None
+        if isinstance(error, PermissionError):
+            raise UserError(f"{path} cannot be written: choose another --out") from None
+        raise
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return

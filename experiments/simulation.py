@@ -1,0 +1,261 @@
+"""One simulated federation, from data to a finished run folder."""
+
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from client.farm import Farm
+from client.serving import Serving
+from experiments.baselines import model_scorer, popularity, train_centrally
+from experiments.config import RunConfig
+from experiments.datasets import load
+from experiments.datasets.dataset import DataOptions, Dataset
+from experiments.engines import engine
+from experiments.evaluate import Metrics, Scorer, evaluate
+from experiments.planning import ResolvedConfig, defaults, make_promise, resolve, run_config
+from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
+from experiments.result import Metrics as RunMetrics
+from experiments.run_folder import RunFolder, choose_path, created
+from experiments.split import NONE, Split, leave_one_out
+from models.build import build_model
+from models.errors import UserError
+from models.promise import Promise
+from models.randomness import seeded_key
+from models.recommender import Parameters, Recommender
+from server.checkpoint import RoundRecord
+from server.strategy import NODE_FAILED
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run about to start: everything that can be refused has been checked."""
+
+    config: ResolvedConfig
+    dataset: Dataset
+    split: Split
+    promise: Promise
+
+
+class Reporter:
+    """What a run tells of itself as it goes; the command line draws it, and this one is silent."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing to clean up."""
+
+    def planned(self, plan: Plan) -> None:
+        """The data are read and the noise is found."""
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        """A round is done; `row` is its line of rounds.csv."""
+
+    def doing(self, what: str) -> None:
+        """A stage after the rounds starts."""
+
+
+def data_options(config: RunConfig) -> DataOptions:
+    """The part of a configuration that reads data."""
+    return DataOptions(**{name: getattr(config, name) for name in DataOptions.__dataclass_fields__})
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Read the data, split them, find the noise. Raises UserError; writes nothing."""
+    dataset = load(config.data, data_options(config))
+    split = leave_one_out(dataset, config.data_seed)
+    resolved = resolve(config, dataset.events.num_devices)
+    return Plan(resolved, dataset, split, make_promise(resolved))
+
+
+def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = None) -> RunFolder:
+    """Run a federation and write its folder. Raises UserError; a bad start leaves nothing half-written."""
+    path = choose_path(out, config.data, config.model)
+    plan = make_plan(config)
+    with created(path, needed_bytes(plan)) as folder:
+        folder.write_config(plan.config)
+        key = None if plan.config.seed is None else seeded_key(plan.config.seed)
+        Farm.create(folder.devices, plan.dataset.catalogue, plan.split.train, key)
+        plan.dataset.catalogue.save(folder.catalogue)
+        run(plan, folder, reporter or Reporter(), resume=False)
+    return folder
+
+
+def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
+    """Go on with a run that was stopped, with the settings in its folder; a finished one is left as it is."""
+    folder = RunFolder(out)
+    plan = make_plan(folder.read_config())
+    if not folder.result.exists():
+        run(plan, folder, reporter or Reporter(), resume=True)
+    return folder
+
+
+def needed_bytes(plan: Plan) -> int:
+    """A generous estimate of a run folder's size."""
+    events = 16 * len(plan.split.train) + 8 * plan.dataset.events.num_devices
+    dim = plan.config.dim
+    state = 4 * (8 * dim + 32) * plan.dataset.events.num_devices
+    model = 16 * (len(plan.dataset.catalogue) + 4096) * (dim + 1)
+    return events + state + model + 2**22
+
+
+def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> None:
+    """The rounds, the comparisons, the result."""
+    started = time.monotonic()
+    config = plan.config
+    reporter.planned(plan)
+    rounds = RoundLog(plan, folder, reporter, resume)
+    settings = run_config(
+        config,
+        plan.promise,
+        catalogue=folder.catalogue.resolve(),
+        folder=folder.path.resolve(),
+        resume=resume,
+    )
+    engine(config.engine)(folder.devices, settings, config.nodes, rounds.observe)
+    if len(rounds.rows) < config.rounds or rounds.record is None:
+        raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
+    if rounds.record.answered == 0:
+        reasons = {**rounds.record.refused, **rounds.record.invalid}
+        raise UserError(f"no device took part in the last round: {reasons or 'no coin fell for it'}")
+
+    reporter.doing("measuring")
+    items = len(plan.dataset.catalogue)
+    metrics = evaluate(rounds.scorer(rounds.parameters), plan.split, items, sample=config.evaluate_sample)
+    baselines = compare(plan, reporter)
+    result = Result(
+        schema=SCHEMA,
+        data=DataFacts(
+            name=plan.dataset.name,
+            devices=plan.dataset.events.num_devices,
+            items=items,
+            events=len(plan.split.train),
+            tested=int((plan.split.held_out != NONE).sum()),
+        ),
+        model=config.model,
+        engine=config.engine,
+        promise=plan.promise,
+        metrics=RunMetrics.model_validate(_no_nan(metrics)),
+        baselines=baselines,
+        cost=Cost(
+            seconds_total=time.monotonic() - started,
+            seconds_training=sum(float(row["seconds"]) for row in rounds.rows),
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            bytes_up_per_device_round=rounds.record.bytes_up,
+            bytes_down_per_device_round=rounds.record.bytes_down,
+        ),
+        versions=Versions.installed(),
+    )
+    reporter.doing("drawing")
+    from experiments.figures import draw_run
+
+    draw_run(folder, rounds.rows, result)
+    folder.write_result(result)
+
+
+class RoundLog:
+    """rounds.csv as it grows: the server's record of each round, the simulator's measurement beside it."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, reporter: Reporter, resume: bool) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.reporter = reporter
+        self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
+        self.model = new_model(plan)
+        self.parameters: Parameters = {}
+        self.record: RoundRecord | None = None
+
+    def scorer(self, parameters: Parameters) -> Scorer:
+        """Scores by the given shared parameters."""
+        self.model.load_shared(parameters)
+        return model_scorer(self.model, self.plan.config.serving)
+
+    def observe(self, record: RoundRecord, parameters: Parameters) -> None:
+        """Called by the server after each round."""
+        self.record, self.parameters = record, parameters
+        if record.invalid.get(NODE_FAILED, 0) == self.plan.config.nodes:
+            raise RuntimeError(f"every node failed in round {record.round}; the log says where")
+        row = self.row(record)
+        every = self.plan.config.evaluate_every
+        if every and (record.round % every == 0 or record.round == self.plan.config.rounds):
+            items = len(self.plan.dataset.catalogue)
+            sample = self.plan.config.evaluate_sample
+            row |= flat(evaluate(self.scorer(parameters), self.plan.split, items, sample=sample))
+        self.rows[record.round - 1 :] = [row]
+        self.folder.write_rounds(self.rows)
+        self.reporter.round_done(row)
+
+    @staticmethod
+    def row(record: RoundRecord) -> dict[str, Any]:
+        """The server's part of a line of rounds.csv; reasons as reason:count, separated by spaces."""
+        row: dict[str, Any] = {
+            name: getattr(record, name)
+            for name in ("round", "asked", "answered", "bytes_up", "bytes_down", "epsilon")
+        }
+        row["seconds"] = round(record.seconds, 4)
+        for name in ("refused", "invalid"):
+            counts: dict[str, int] = getattr(record, name)
+            row[name] = " ".join(f"{reason.replace(' ', '-')}:{count}" for reason, count in counts.items())
+        return row
+
+
+def flat(metrics: Metrics) -> dict[str, float]:
+    """The columns of rounds.csv that measure accuracy."""
+    return {
+        "hr@10": metrics["full"]["hr@10"],
+        "ndcg@10": metrics["full"]["ndcg@10"],
+        "sampled_hr@10": metrics["sampled99"]["hr@10"],
+        "sampled_ndcg@10": metrics["sampled99"]["ndcg@10"],
+    }
+
+
+def new_model(plan: Plan) -> Recommender:
+    """The recommender of a plan."""
+    config = plan.config
+    return build_model(
+        config.model,
+        plan.dataset.catalogue,
+        dim=config.dim,
+        own_rows=config.own_rows,
+        item_bias=config.item_bias,
+    )
+
+
+def compare(plan: Plan, reporter: Reporter) -> Baselines:
+    """Popularity, the same model trained centrally without privacy, and the ceiling where one is known."""
+    items, sample = len(plan.dataset.catalogue), plan.config.evaluate_sample
+    popular = evaluate(popularity(plan.split.train, items), plan.split, items, sample=sample)
+    central = None
+    if plan.config.central:
+        reporter.doing("training the same model centrally")
+        objective = defaults("none", plan.config.model)
+        serving = Serving(
+            catalogue_weight=objective["catalogue_weight"],
+            negative_weight=objective["negative_weight"],
+            regularisation=objective["regularisation"],
+            recency_half_life=plan.config.recency_half_life,
+        )
+        model = new_model(plan)
+        train_centrally(model, plan.split.train, serving)
+        central = evaluate(model_scorer(model, serving), plan.split, items, sample=sample)
+    ceiling: dict[str, dict[str, float]] = {}
+    if plan.dataset.ceiling is not None:
+        reporter.doing("finding the ceiling")
+        ceiling = plan.dataset.ceiling(plan.split.train, plan.split.held_out)
+    return Baselines.model_validate(
+        {
+            "popularity": _no_nan(popular),
+            "central": None if central is None else _no_nan(central),
+            "ceiling": ceiling,
+        }
+    )
+
+
+def _no_nan(metrics: Metrics) -> Metrics:
+    """NaN, where nobody could be tested, as None: JSON has no NaN."""
+    return {
+        protocol: {name: None if value != value else value for name, value in values.items()}  # type: ignore[misc]
+        for protocol, values in metrics.items()
+    }

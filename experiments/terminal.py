@@ -1,0 +1,180 @@
+"""What `terry simulate` draws: a bar and a live table, or plain lines; then the result."""
+
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from experiments.result import Accuracy, Result
+from experiments.run_folder import RunFolder
+from experiments.simulation import Plan, Reporter
+
+ROWS_SHOWN = 12
+
+
+class TerminalReporter(Reporter):
+    """A progress bar under the latest rounds; where there is no terminal, a line a measured round."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self.console.soft_wrap = not self.console.is_terminal  # a pipe gets whole lines
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rounds"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.live = Live(console=self.console, transient=True, auto_refresh=False)
+        self.rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.stop()
+
+    def planned(self, plan: Plan) -> None:
+        """Print what was read and what is promised, before the first round."""
+        report = plan.dataset.report
+        self.console.print(import_line(plan))
+        for note in report.notes:
+            self.console.print(f"  {note}", style="dim")
+        if plan.promise.delta and plan.promise.delta >= 1 / plan.config.devices:
+            self.console.print(
+                f"warning: δ = {plan.promise.delta:g} is 1/devices or more: "
+                "it would allow one shopper's data to be published whole",
+                style="yellow",
+                highlight=False,
+            )
+        self.console.print(plan.promise.sentence())
+        self.task = self.progress.add_task("training", total=plan.config.rounds)
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        """Add the round's line."""
+        self.rows.append(row)
+        self.progress.update(self.task, completed=int(row["round"]))
+        if self.console.is_terminal:
+            self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
+        elif "hr@10" in row:
+            self.console.print(round_line(row), soft_wrap=True)
+
+    def doing(self, what: str) -> None:
+        """Name the stage."""
+        if self.console.is_terminal:
+            self.progress.update(self.task, description=what)
+            self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
+        else:
+            self.console.print(f"{what} …")
+
+
+def import_line(plan: Plan) -> str:
+    """Rows read = kept + dropped, by reason."""
+    report, held = plan.dataset.report, plan.split
+    dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in report.rows_dropped.items())
+    text = f"{report.source}: {report.rows_read:,} rows read, {report.rows_kept:,} kept"
+    text += f", dropped: {dropped}" if dropped else ", none dropped"
+    tested = int((held.held_out >= 0).sum())
+    return text + (
+        f"; {plan.config.devices:,} devices hold {len(held.train):,} events of "
+        f"{len(plan.dataset.catalogue):,} items, {tested:,} have one held out"
+    )
+
+
+def rounds_table(rows: list[dict[str, Any]]) -> Table:
+    """The latest rounds."""
+    table = Table("round", "HR@10", "NDCG@10", "ε so far", "answered", "bytes up", "seconds")
+    for row in rows:
+        table.add_row(
+            str(row["round"]),
+            number(row.get("hr@10")),
+            number(row.get("ndcg@10")),
+            number(row["epsilon"], "{:.2f}"),
+            f"{row['answered']:,}",
+            f"{row['bytes_up']:,}",
+            f"{row['seconds']:.2f}",
+        )
+    return table
+
+
+def round_line(row: dict[str, Any]) -> str:
+    """The same, in one line of text."""
+    return (
+        f"round {row['round']}: HR@10 {number(row['hr@10'])}, NDCG@10 {number(row['ndcg@10'])}, "
+        f"ε so far {number(row['epsilon'], '{:.2f}')}, {row['answered']:,} answered, "
+        f"{row['bytes_up']:,} bytes up a device, {row['seconds']:.2f} s"
+    )
+
+
+def number(value: Any, form: str = "{:.4f}") -> str:
+    """A measured number, or a dash."""
+    return "–" if value is None else form.format(value)
+
+
+def print_result(folder: RunFolder) -> None:
+    """The table a run ends with, what it means, and where the rest is."""
+    console = Console()
+    result = folder.read_result()
+    console.print(result_table(result))
+    for line in reading(result):
+        console.print(line)
+    console.print(f"run folder: {folder.path}", soft_wrap=True)
+
+
+def result_table(result: Result) -> Table:
+    """The run beside popularity, the same model trained centrally, and the ceilings."""
+    table = Table(
+        "model", "promise", "HR@10", "NDCG@10", "HR@10 of 100", "NDCG@10 of 100", "bytes up a device",
+        title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items",
+        caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100” ranks 99 sampled negatives and "
+        "flatters. Measured by the simulator, not released by any device.",
+    )  # fmt: skip
+    rounds = result.promise.rounds
+    up = result.cost.bytes_up_per_device_round * rounds
+
+    def row(name: str, promise: str, accuracy: Accuracy, sent: str, style: str = "") -> None:
+        full, sampled = accuracy.full, accuracy.sampled99
+        table.add_row(
+            name, promise, number(full.hr_at_10), number(full.ndcg_at_10),
+            number(sampled.hr_at_10), number(sampled.ndcg_at_10), sent, style=style,
+        )  # fmt: skip
+
+    row(f"federated {result.model}", result.promise.label, result.metrics, f"{up:,}", "bold")
+    if result.baselines.central is not None:
+        row(f"central {result.model}", "not private", result.baselines.central, "all events")
+    row("popularity", "not private", result.baselines.popularity, "all events")
+    for name, ceiling in result.baselines.ceiling.items():
+        table.add_row(
+            f"ceiling: {name}",
+            "not private",
+            number(ceiling.hr_at_10),
+            number(ceiling.ndcg_at_10),
+            "",
+            "",
+            "",
+        )
+    return table
+
+
+def reading(result: Result) -> list[str]:
+    """What the figures say, in words that follow from them."""
+    lines = [result.promise.sentence()]
+    own, popular = result.metrics.full.hr_at_10, result.baselines.popularity.full.hr_at_10
+    if own is None or popular is None:
+        return [*lines, "Nobody could be tested: no shopper has two different items."]
+    if result.promise.unit == "interaction" and own < popular:
+        lines.append(
+            f"Below popularity: with local trust every device adds all of its own noise, so the noise in the "
+            f"sum of {result.data.devices:,} devices grows with √devices and what they have in common with "
+            "devices. The promise is paid for in devices: with more of them the same ε costs less."
+        )
+    elif own < popular:
+        lines.append("Below popularity: train for more rounds, or compare the settings in config.toml.")
+    else:
+        lines.append(f"{100 * (own / popular - 1):.0f}% above popularity in HR@10 over the whole catalogue.")
+    return lines

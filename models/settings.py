@@ -1,0 +1,59 @@
+"""What a round asks of a device: public constants, the same for every device, whatever it holds."""
+
+from typing import Any, Literal
+
+from flwr.app import ConfigRecord
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.promise import Unit
+
+PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
+
+
+class RoundSettings(BaseModel):
+    """Travels with the shared parameters as a Flower ConfigRecord; the device checks it before it trains."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    protocol: Literal[1] = PROTOCOL
+    round: int = Field(ge=1, description="the round this message asks for, from 1")
+    rounds: int = Field(ge=1, description="rounds that the promise covers")
+
+    model: Literal["mf", "attributes", "neural-cf"]
+    dim: int = Field(ge=1, le=4096)
+    own_rows: bool = Field(description="an item's bag holds a row of its own")
+    item_bias: bool
+
+    unit: Unit
+    trust: Literal["local", "none"]
+    epsilon: float = Field(gt=0, description="most ε that all rounds together may spend; inf: no promise")
+    delta: float = Field(ge=0, lt=1)
+    noise_multiplier: float = Field(ge=0, description="noise's standard deviation in units of the clip")
+    clip: float = Field(gt=0, description="largest L2 norm of one interaction's gradient; inf: none")
+
+    participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")
+    sampling_rate: float = Field(gt=0, le=1, description="each interaction is in a step by its own coin")
+    steps_per_round: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, description="of the device's own SGD steps")
+    negatives: int = Field(ge=1, description="drawn for an interaction, from the whole catalogue")
+    negative_weight: float = Field(ge=0, description="weight of an interaction's negatives, together")
+    catalogue_weight: float = Field(
+        ge=0, description="least squares: pull of every item towards a score of 0"
+    )
+    regularisation: float = Field(gt=0, description="squared penalty on the shopper's vector")
+
+    @property
+    def steps(self) -> int:
+        """DP-SGD steps over all rounds."""
+        return self.rounds * self.steps_per_round
+
+    def to_record(self) -> ConfigRecord:
+        """For a Flower message."""
+        return ConfigRecord(self.model_dump())
+
+    @classmethod
+    def from_record(cls, record: ConfigRecord) -> "RoundSettings":
+        """Raises pydantic's ValidationError (a ValueError) on anything missing, unknown or out of range."""
+        values: dict[str, Any] = dict(record)
+        values.pop("server-round", None)  # Flower adds its own count of rounds
+        return cls.model_validate(values)

@@ -1,0 +1,124 @@
+"""What may cross between a device and the server, and nothing else. Both sides check against this file.
+
+Down: the shared parameters and `RoundSettings`. Up: one array for each shared parameter, the sum of the
+updates of the node's devices, and three public facts: the round, how many devices took part (their own coins
+at a public rate decide it) and how many refused, by reason. No loss, no metric, no count of events, no time.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from models.recommender import Parameters
+from models.settings import PROTOCOL, RoundSettings
+
+# Flower's own keys for a strategy's records, kept so that its FedAvg can build the messages.
+PARAMETERS_RECORD = "arrays"
+SETTINGS_RECORD = "config"
+UPDATE_RECORD = "update"
+REPLY_RECORD = "reply"
+
+
+class Refusal(StrEnum):
+    """Why a device did not train; the text is what the server counts and rounds.csv names."""
+
+    SETTINGS = "settings-unknown"
+    BUDGET = "budget-passed"
+    MODEL = "model-mismatch"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One round's question."""
+
+    parameters: Parameters
+    settings: RoundSettings
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One node's answer. `update` is the sum over its devices that took part, {} where none did."""
+
+    round: int
+    update: Parameters
+    answered: int
+    refused: dict[Refusal, int] = field(default_factory=dict)
+
+
+class InvalidReply(ValueError):
+    """A reply that must not be added; the text is a reason fit for a log."""
+
+
+def to_arrays(parameters: Parameters) -> ArrayRecord:
+    """Tensors as a Flower record, in single precision."""
+    return ArrayRecord({name: Array(tensor.float().cpu().numpy()) for name, tensor in parameters.items()})
+
+
+def from_arrays(arrays: ArrayRecord) -> Parameters:
+    """A Flower record as tensors that own their memory."""
+    return {name: torch.from_numpy(np.array(array.numpy())) for name, array in arrays.items()}
+
+
+def unpack_request(content: RecordDict) -> Request:
+    """Raises ValueError or KeyError on a message of another protocol."""
+    arrays, settings = content[PARAMETERS_RECORD], content[SETTINGS_RECORD]
+    if not isinstance(arrays, ArrayRecord) or not isinstance(settings, ConfigRecord):
+        raise ValueError("a request holds one array record and one config record")
+    return Request(from_arrays(arrays), RoundSettings.from_record(settings))
+
+
+def pack_reply(reply: Reply) -> RecordDict:
+    """The one place where an answer is put into a message."""
+    facts = ConfigRecord({"protocol": PROTOCOL, "round": reply.round, "answered": reply.answered})
+    for reason, devices in reply.refused.items():
+        facts[f"refused.{reason}"] = devices
+    return RecordDict({UPDATE_RECORD: to_arrays(reply.update), REPLY_RECORD: facts})
+
+
+def unpack_reply(content: RecordDict, shared: Parameters, round: int) -> Reply:
+    """Check a reply against the shared parameters; raises InvalidReply, naming the reason and no value."""
+    if set(content) != {UPDATE_RECORD, REPLY_RECORD}:
+        raise InvalidReply("unknown record")
+    arrays, facts = content[UPDATE_RECORD], content[REPLY_RECORD]
+    if not isinstance(arrays, ArrayRecord) or not isinstance(facts, ConfigRecord):
+        raise InvalidReply("unknown record")
+    counts = {name: value for name, value in facts.items() if name not in ("protocol", "round", "answered")}
+    refusals = {f"refused.{reason}": reason for reason in Refusal}
+    if facts.get("protocol") != PROTOCOL:
+        raise InvalidReply("another protocol")
+    if facts.get("round") != round:
+        raise InvalidReply("stale round")
+    answered = facts.get("answered")
+    if (
+        not _is_count(answered)
+        or not set(counts) <= set(refusals)
+        or not all(map(_is_count, counts.values()))
+    ):
+        raise InvalidReply("unknown facts")
+    update = _checked_update(arrays, shared if answered else {})
+    refused = {refusals[name]: int(value) for name, value in counts.items()}  # type: ignore[arg-type]
+    return Reply(round, update, int(answered), refused)  # type: ignore[arg-type]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _checked_update(arrays: ArrayRecord, shared: Parameters) -> Parameters:
+    if unknown := set(arrays) - set(shared):
+        raise InvalidReply("unknown array" if shared else f"{len(unknown)} arrays where no device took part")
+    if set(shared) - set(arrays):
+        raise InvalidReply("missing array")
+    try:
+        update = from_arrays(arrays)
+    except (TypeError, ValueError, OSError, EOFError):
+        raise InvalidReply("unreadable array") from None
+    for name, tensor in shared.items():
+        if update[name].shape != tensor.shape or update[name].dtype != torch.float32:
+            raise InvalidReply("wrong shape or type")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in update.values()):
+        raise InvalidReply("not finite")
+    return update

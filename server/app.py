@@ -1,0 +1,44 @@
+"""The Flower edge of the aggregator.
+
+`app` is what `pyproject.toml` names, for `flwr run` and SuperLinks. All settings come from the run config.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from safetensors.torch import save_file
+
+from models.build import build_model
+from models.catalogue import Catalogue
+from server.settings import from_run_config
+from server.strategy import FederatedSum, RoundObserver
+
+MODEL_FILE = "model.safetensors"
+
+
+def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any] | None = None) -> ServerApp:
+    """A ServerApp that reports each round to `on_round`, with the settings given or the context's."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        server, settings = from_run_config(context.run_config if run_config is None else run_config)
+        model = build_model(
+            settings.model,
+            Catalogue.load(server.catalogue),
+            dim=settings.dim,
+            own_rows=settings.own_rows,
+            item_bias=settings.item_bias,
+        )
+        model.initialise(server.initial_seed)
+        strategy = FederatedSum(model.shared_parameters(), settings, server, on_round)
+        final = strategy.run(grid)
+        if server.folder is not None:
+            save_file(final, server.folder / MODEL_FILE)
+
+    return app
+
+
+app = make_app()

@@ -1,0 +1,78 @@
+"""The server's state after a round, on disk: parameters, the optimiser's moments, and the rounds so far."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What the server knows of one round, all of it public."""
+
+    round: int
+    asked: int  # devices in the federation
+    answered: int  # devices whose update is in the sum
+    refused: dict[str, int]  # devices, by reason
+    invalid: dict[str, int]  # nodes whose reply was not added, by reason
+    epsilon: float | None  # the most that any device has spent so far; None: not private
+    bytes_down: int  # to one device
+    bytes_up: int  # from one device
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """The rounds done; the parameters and the optimiser beside it hold their result."""
+
+    records: list[RoundRecord] = field(default_factory=list)
+
+    @property
+    def rounds_done(self) -> int:
+        """How many rounds are behind."""
+        return len(self.records)
+
+
+def save_checkpoint(
+    folder: Path, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Replace the checkpoint in one step."""
+    tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items() if value is not None}
+    partial = folder / f"{FILE}.partial"
+    records = json.dumps([asdict(record) for record in progress.records])
+    save_file({name: t.contiguous() for name, t in tensors.items()}, partial, metadata={"records": records})
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(folder / FILE)
+
+
+def load_checkpoint(
+    folder: Path, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> Progress:
+    """Bring parameters and optimiser back to where the checkpoint left them; no rounds done without one."""
+    if not (folder / FILE).exists():
+        return Progress()
+    with safe_open(folder / FILE, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        records = json.loads(file.metadata()["records"])
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, key = name.split("/", 1)
+        if kind == "parameter":
+            with torch.no_grad():
+                parameters[key].copy_(tensor)
+        else:
+            index, moment = key.split("/")
+            moments.setdefault(int(index), {})[moment] = tensor
+    state = optimizer.state_dict()
+    optimizer.load_state_dict({**state, "state": moments})
+    return Progress([RoundRecord(**record) for record in records])

@@ -1,0 +1,40 @@
+"""What the aggregator is told: how many devices there are, and how to step on their sum."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.settings import RoundSettings
+
+
+class ServerSettings(BaseModel):
+    """Everything here is public; N (`devices`) is the denominator, whoever answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    devices: int = Field(ge=1, description="N: devices in the federation, public")
+    catalogue: Path = Field(description="catalogue.parquet, public")
+    folder: Path | None = Field(None, description="where checkpoints go; none are written without it")
+    resume: bool = False
+
+    server_optimizer: Literal["adam", "sgd"] = "adam"
+    server_learning_rate: float = Field(0.05, gt=0)
+    server_momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; Adam's first beta")
+    server_weight_decay: float = Field(0.0, ge=0)
+    initial_seed: int = Field(0, ge=0, description="of the shared starting point, public")
+
+    nodes: int = Field(1, ge=1, description="Flower nodes to wait for before the first round")
+    timeout: float = Field(3600.0, gt=0, description="seconds to wait for a round's replies")
+
+
+def from_run_config(run_config: Mapping[str, Any]) -> tuple[ServerSettings, RoundSettings]:
+    """Split Flower's flat run config by field name (- and _ are one). Raises ValueError on an unknown key."""
+    values = {name.replace("-", "_"): value for name, value in run_config.items()}
+    own = {name: value for name, value in values.items() if name in ServerSettings.model_fields}
+    asked = {name: value for name, value in values.items() if name in RoundSettings.model_fields}
+    unknown = set(values) - set(own) - set(asked)
+    if unknown:
+        raise ValueError(f"unknown settings in the run config: {', '.join(sorted(unknown))}")
+    return ServerSettings.model_validate(own), RoundSettings.model_validate({"round": 1, **asked})

@@ -1,0 +1,147 @@
+"""The Flower strategy: ask every node, check what comes back, add it up, step, book the round."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+from torch import nn
+
+from models.accounting import epsilon_spent
+from models.recommender import Parameters
+from models.settings import RoundSettings
+from models.update import (
+    PARAMETERS_RECORD,
+    SETTINGS_RECORD,
+    InvalidReply,
+    Reply,
+    to_arrays,
+    unpack_reply,
+)
+from server.aggregate import make_optimizer, pseudo_gradient, sum_updates
+from server.checkpoint import Progress, RoundRecord, load_checkpoint, save_checkpoint
+from server.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+NODE_FAILED = "node failed"
+
+RoundObserver = Callable[[RoundRecord, Parameters], None]
+
+
+class FederatedSum(FedAvg):
+    """FedAvg's messages, but a sum over a public constant in place of an average over who came.
+
+    Every node is asked every round: which of its devices take part is for their own coins to say.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        settings: RoundSettings,
+        server: ServerSettings,
+        on_round: RoundObserver | None = None,
+    ) -> None:
+        super().__init__(
+            fraction_train=1.0,
+            fraction_evaluate=0.0,
+            min_train_nodes=server.nodes,
+            min_available_nodes=server.nodes,
+            arrayrecord_key=PARAMETERS_RECORD,
+            configrecord_key=SETTINGS_RECORD,
+        )
+        self.settings = settings
+        self.server = server
+        self.on_round = on_round
+        self.parameters = {name: nn.Parameter(tensor.clone()) for name, tensor in parameters.items()}
+        self.optimizer = make_optimizer(list(self.parameters.values()), server)
+        self.progress = Progress()
+        if server.resume and server.folder is not None:
+            self.progress = load_checkpoint(server.folder, self.parameters, self.optimizer)
+        self.started = time.monotonic()
+
+    def run(self, grid: Grid) -> Parameters:
+        """All rounds that are still to do; returns the final shared parameters."""
+        remaining = self.settings.rounds - self.progress.rounds_done
+        if self.progress.records and self.on_round is not None:
+            # The run may have stopped between a checkpoint and its report.
+            self.on_round(self.progress.records[-1], self.shared())
+        if remaining > 0:
+            self.start(grid, to_arrays(self.shared()), num_rounds=remaining, timeout=self.server.timeout)
+        return self.shared()
+
+    def shared(self) -> Parameters:
+        """The current shared parameters."""
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Every node gets the parameters and this round's settings. Flower counts from where it started."""
+        self.started = time.monotonic()
+        round = self.progress.rounds_done + 1
+        asked = self.settings.model_copy(update={"round": round}).to_record()
+        return super().configure_train(round, arrays, asked, grid)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Add up the valid replies and step. With none, the round is booked and the model stays."""
+        round = self.progress.rounds_done + 1
+        answers, invalid = self.check(round, replies)
+        updates = [answer.update for answer in answers if answer.answered]
+        if updates:
+            gradient = pseudo_gradient(sum_updates(updates), self.settings.participation, self.server.devices)
+            for name, parameter in self.parameters.items():
+                parameter.grad = gradient[name]
+            self.optimizer.step()
+        record = self.book(round, answers, invalid)
+        self.progress.records.append(record)
+        if self.server.folder is not None:
+            save_checkpoint(self.server.folder, self.parameters, self.optimizer, self.progress)
+        if self.on_round is not None:
+            self.on_round(record, self.shared())
+        return to_arrays(self.shared()), None
+
+    def check(self, round: int, replies: Iterable[Message]) -> tuple[list[Reply], Counter[str]]:
+        """The replies that may be added, and a count of the others by reason."""
+        answers: list[Reply] = []
+        invalid: Counter[str] = Counter()
+        for message in replies:
+            if message.has_error():
+                invalid[NODE_FAILED] += 1
+                logger.warning("a node failed: %s", message.error.reason)
+                continue
+            try:
+                answers.append(unpack_reply(message.content, self.shared(), round))
+            except InvalidReply as reason:
+                invalid[str(reason)] += 1
+        return answers, invalid
+
+    def book(self, round: int, answers: list[Reply], invalid: Counter[str]) -> RoundRecord:
+        """The round's record. ε is of a device that took part in every round: the promise's worst case."""
+        settings = self.settings
+        refused: Counter[str] = Counter()
+        for answer in answers:
+            refused.update({str(reason): devices for reason, devices in answer.refused.items()})
+        spent = epsilon_spent(
+            settings.noise_multiplier,
+            settings.sampling_rate,
+            round * settings.steps_per_round,
+            settings.delta,
+        )
+        size = sum(len(array.data) for array in to_arrays(self.shared()).values())
+        return RoundRecord(
+            round=round,
+            asked=self.server.devices,
+            answered=sum(answer.answered for answer in answers),
+            refused=dict(refused),
+            invalid=dict(invalid),
+            epsilon=None if settings.unit == "none" else spent.epsilon,
+            bytes_down=size,
+            bytes_up=size,
+            seconds=time.monotonic() - self.started,
+        )

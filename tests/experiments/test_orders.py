@@ -1,0 +1,467 @@
+"""The import of a brand's own orders: what is read, what is left out, and what may never be said."""
+
+import hashlib
+import pickle
+import re
+import secrets
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.csv as arrow_csv
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.datasets import load
+from experiments.datasets.dataset import DataOptions, Dataset
+from experiments.datasets.orders import as_times, attribute_values, find_column, quantile_bins, why_private
+from models.errors import UserError
+
+ITEMS = "sku,title,colour\nA,Bath towel,red\nB,Hand towel,red|blue\nC,Bath mat,\n"
+ORDERS = "customer,sku,date,quantity\nann,A,2024-01-02,1\nbob,B,2024-01-01,2\nann,C,2024-01-01,3\n"
+
+
+def read(
+    folder: Path, orders: str | bytes = ORDERS, items: str | bytes = ITEMS, **options: object
+) -> Dataset:
+    for name, text in (("orders.csv", orders), ("items.csv", items)):
+        (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return load(
+        "csv",
+        DataOptions(path=folder / "orders.csv", catalogue=folder / "items.csv", **options),  # type: ignore[arg-type]
+    )
+
+
+def events(dataset: Dataset) -> list[tuple[int, str, float]]:
+    names = dataset.catalogue.table["item"].to_numpy()
+    held = dataset.events
+    return list(zip(held.devices.tolist(), names[held.items].tolist(), held.weights.tolist(), strict=True))
+
+
+# --- What is read -----------------------------------------------------------------------------------------
+
+
+def test_devices_come_by_first_appearance_and_events_by_time(tmp_path):
+    dataset = read(tmp_path)
+    assert events(dataset) == [(0, "C", 3), (0, "A", 1), (1, "B", 2)]
+    assert dataset.events.times.tolist() == [1704067200, 1704153600, 1704067200]
+    assert dataset.catalogue.table.values.tolist() == [
+        ["A", "Bath towel", ("red",)],
+        ["B", "Hand towel", ("red", "blue")],
+        ["C", "Bath mat", ()],
+    ]
+    assert (dataset.report.rows_read, dataset.report.rows_kept) == (3, 3)
+    assert dataset.report.columns_kept == ["customer", "sku", "date", "quantity"]
+
+
+def test_a_row_that_is_dropped_gives_its_shopper_no_place(tmp_path):
+    dataset = read(tmp_path, "user,item,qty\nann,A,0\nbob,B,1\nann,C,1\n")
+    assert events(dataset) == [(0, "B", 1), (1, "C", 1)]
+
+
+def test_empty_lines_before_the_header(tmp_path):
+    dataset = read(tmp_path, "\n\nuser,item\nann,A\n,A\n")
+    assert events(dataset) == [(0, "A", 1)]
+    assert "dropped for no shopper: line 5" in dataset.report.notes
+
+
+def test_without_time_the_order_of_the_rows_stands_and_without_weight_all_weigh_one(tmp_path):
+    dataset = read(tmp_path, "user,item\nann,B\nann,A\n")
+    assert events(dataset) == [(0, "B", 1), (0, "A", 1)]
+    assert any("no time column" in note for note in dataset.report.notes)
+    assert any("no weight column" in note for note in dataset.report.notes)
+
+
+def test_parquet_is_known_by_its_content_and_whole_numbers_match_text(tmp_path):
+    frame = pd.DataFrame({"customer": [7.0, None, 8.0], "item": [10, 10, 20], "date": ["2024-01-01"] * 3})
+    frame.to_parquet(tmp_path / "orders.data")
+    (tmp_path / "items.csv").write_text("item,title\n10,x\n20,y\n")
+    dataset = load("csv", DataOptions(path=tmp_path / "orders.data", catalogue=tmp_path / "items.csv"))
+    assert events(dataset) == [(0, "10", 1), (1, "20", 1)]
+    assert "dropped for no shopper: row 2" in dataset.report.notes
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_delimiters(tmp_path, delimiter):
+    dataset = read(tmp_path, ORDERS.replace(",", delimiter), ITEMS.replace(",", delimiter))
+    assert len(dataset.events) == 3
+
+
+def test_decimal_comma_where_semicolons_part_cells(tmp_path):
+    dataset = read(tmp_path, "user;item;qty\nann;A;1,5\n")
+    assert dataset.events.weights.tolist() == [1.5]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_encodings(tmp_path, encoding):
+    items = "sku,title\nA,Frottiertücher für 5 €\n".encode(encoding)
+    orders = "user,sku\nmüller,A\n".encode(encoding)
+    assert read(tmp_path, orders, items).catalogue.table["title"].tolist() == ["Frottiertücher für 5 €"]
+
+
+@pytest.mark.parametrize("header", ["Customer ID", "customer-id", "CUSTOMER_ID", "CustomerId"])
+def test_names_are_found_whatever_their_case_and_marks(header):
+    assert find_column(["x", header], ["customerid"]) == 1
+
+
+def test_named_columns_win_over_usual_names(tmp_path):
+    orders = "customer,who,item,what,qty,n\nann,1,A,B,1,5\n"
+    dataset = read(tmp_path, orders, shopper_column="who", item_column="what", weight_column="n")
+    assert events(dataset) == [(0, "B", 5)]
+    assert dataset.report.columns_dropped == ["customer", "item", "qty"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["2024-05-31", "2024-05-31T01:00:00+02:00"], ["2024-05-31 00:00", "2024-05-30 23:00"]),
+        (["1717113600", "1717113600"], ["2024-05-31 00:00"] * 2),
+        (["1717113600000"], ["2024-05-31 00:00"]),
+        (["20240531"], ["2024-05-31 00:00"]),
+        (["31/05/2024 14:30", "01/06/2024"], ["2024-05-31 14:30", "2024-06-01 00:00"]),
+        (["5/31/2024 2:30 PM", "6/1/2024 12:05 am"], ["2024-05-31 14:30", "2024-06-01 00:05"]),
+        (["01.06.2024", "soon"], ["2024-06-01 00:00", None]),
+    ],
+)
+def test_times(cells, expected):
+    times, note = as_times(pd.Series(cells, dtype=str))
+    assert [None if pd.isna(time) else f"{time:%Y-%m-%d %H:%M}" for time in times] == expected
+    assert note is None
+
+
+def test_dates_that_do_not_say_where_the_day_stands_are_noted(tmp_path):
+    times, note = as_times(pd.Series(["01/06/2024"]))
+    assert f"{times[0]:%Y-%m-%d}" == "2024-06-01"
+    assert "day taken first" in (note or "")
+
+
+# --- What must not be read --------------------------------------------------------------------------------
+
+PRIVATE = (
+    "name,E-Mail,Phone,street,customer,sku,size\n"
+    "SecretA,secretb@x.org,+4955secretc,Secretd 5,secrete,A,Secretf\n"
+)
+
+
+def test_private_columns_are_never_asked_for(tmp_path, monkeypatch):
+    asked = []
+    original = arrow_csv.read_csv
+
+    def recorded(path, read_options, parse_options, convert_options):
+        asked.append((path.name, convert_options.include_columns))
+        return original(path, read_options, parse_options, convert_options)
+
+    monkeypatch.setattr(arrow_csv, "read_csv", recorded)
+    report = read(tmp_path, PRIVATE).report
+    assert ("orders.csv", ["4", "5"]) in asked
+    assert len(asked) == 2  # the other is the catalogue
+    assert report.columns_never_read == {
+        "name": "looks like a person's name",
+        "E-Mail": "looks like an e-mail address",
+        "Phone": "looks like a telephone number",
+        "street": "looks like an address",
+    }
+    assert report.columns_dropped == ["size"]
+
+
+def test_no_private_cell_is_held_or_said(tmp_path):
+    dataset = read(tmp_path, PRIVATE)
+    assert b"secret" not in pickle.dumps(dataset).lower()
+    assert "secret" not in repr(dataset).lower()
+
+
+def test_ids_are_hashed_with_a_key_that_is_not_kept(tmp_path, monkeypatch):
+    key = bytes(range(64))
+    hashed = []
+    original = hashlib.blake2b
+    assert key != secrets.token_bytes(64)
+
+    def recorded(*arguments, **options):
+        hashed.append((arguments, options["key"]))
+        return original(*arguments, **options)
+
+    recorded.MAX_KEY_SIZE = original.MAX_KEY_SIZE  # type: ignore[attr-defined]
+    monkeypatch.setattr(secrets, "token_bytes", lambda size: key[:size])
+    monkeypatch.setattr(hashlib, "blake2b", recorded)
+    dataset = read(tmp_path)
+    assert hashed == [((b"ann",), key), ((b"bob",), key)]  # each id once
+    kept = pickle.dumps(dataset)
+    assert key not in kept
+    assert original(b"ann", key=key, digest_size=16).hexdigest().encode() not in kept
+
+
+def test_two_reads_number_the_devices_alike(tmp_path):
+    orders = "user,item\n" + "".join(f"u{number},{'ABC'[number % 3]}\n" for number in range(60))
+    assert events(read(tmp_path, orders)) == events(read(tmp_path, orders))
+
+
+def test_an_email_may_be_the_shopper_if_asked_and_is_noted(tmp_path):
+    orders = "email,sku\nsecret@x.org,A\n"
+    with pytest.raises(UserError, match="--shopper-column"):
+        read(tmp_path, orders)
+    dataset = read(tmp_path, orders, shopper_column="email")
+    assert dataset.report.columns_never_read == {}
+    assert any("'email' looks like an e-mail address: it was hashed" in note for note in dataset.report.notes)
+    assert "secret" not in repr(dataset)
+
+
+def test_an_email_may_be_no_other_part(tmp_path):
+    with pytest.raises(UserError, match="never read"):
+        read(tmp_path, "user,email\nann,secret@x.org\n", item_column="email")
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("Customer Name", "name"),
+        ("firstname", "name"),
+        ("surname", "name"),
+        ("customerEmail", "e-mail"),
+        ("e-mail address", "e-mail"),
+        ("Mobile", "telephone"),
+        ("tel.", "telephone"),
+        ("Shipping City", "address"),
+        ("zip", "address"),
+        ("billing_postcode", "address"),
+        ("IP address", "network"),
+        ("date_of_birth", "birth"),
+        ("product_name", None),
+        ("Item Name", None),
+        ("ArticleName", None),
+        ("quantity", None),
+        ("shipping", None),
+        ("percentage", None),
+        ("hotel", None),
+    ],
+)
+def test_private_headers(header, reason):
+    found = why_private(header)
+    assert (found is None) if reason is None else reason in (found or "")
+
+
+# --- Bad rows ---------------------------------------------------------------------------------------------
+
+BAD = """user,sku,date,qty
+ann,A,2024-01-01,1
+,A,2024-01-01,1
+bob,,2024-01-01,1
+bob,A,secret,1
+bob,A,2024-01-01,secret
+bob,A,2024-01-01,-1
+bob,A,2024-01-01,0
+
+bob,A,2024-01-01,1,secret
+bob,A,2024-01-01
+ann,B,2024-01-02,1
+,A,2024-01-01,1
+,A,2024-01-01,1
+,A,2024-01-01,inf
+"""
+
+
+def test_bad_rows_are_counted_by_reason_with_their_lines(tmp_path):
+    dataset = read(tmp_path, BAD)
+    report = dataset.report
+    assert (report.rows_read, report.rows_kept) == (14, 2)
+    assert report.rows_dropped == {
+        "an empty row": 1,
+        "another number of cells than the header": 2,
+        "no shopper": 4,
+        "no item": 1,
+        "no time that can be read": 1,
+        "a weight that is no number": 1,
+        "a weight below zero": 1,
+        "a weight of zero": 1,
+    }
+    assert "dropped for no shopper: lines 3, 13, 14, …" in report.notes
+    assert "dropped for an empty row: line 9" in report.notes
+    assert "dropped for another number of cells than the header: lines 10, 11" in report.notes
+    assert "dropped for a weight of zero: line 8" in report.notes
+    assert "secret" not in repr(dataset)
+    assert dataset.events.num_devices == 1  # bob has no good row
+
+
+@pytest.mark.parametrize("line", [3, 4, 5, 6, 7, 8, 10, 11])
+def test_strict_stops_at_the_first_bad_row(tmp_path, line):
+    lines = BAD.splitlines()
+    orders = "\n".join([*lines[:2], *[lines[1]] * (line - 3), lines[line - 1], "", lines[2]])
+    with pytest.raises(UserError, match=rf"line {line}: (no|a|another) ") as caught:
+        read(tmp_path, orders, strict=True)
+    assert "secret" not in str(caught.value)
+
+
+def test_strict_lets_empty_rows_pass(tmp_path):
+    assert read(tmp_path, ORDERS + "\n\n", strict=True).report.rows_dropped == {"an empty row": 2}
+
+
+CELL = st.sampled_from(["", "A", "B", "ann", "1", "-2", "0", "2024-01-01", "x", '"q,r"', "nan", " "])
+
+
+@given(st.lists(st.lists(CELL, min_size=0, max_size=6).map(",".join), min_size=1, max_size=12))
+def test_no_row_is_lost_without_a_reason(tmp_path_factory, lines):
+    good = "ann,A,2024-01-01,1,\n" * 13  # so that dates stay the most common kind of time
+    orders = "user,sku,date,qty,note\n" + good + "\n".join(lines) + "\n"
+    items = 'sku,title\nA,a\nB,b\nann,c\n1,d\n-2,e\n0,f\n2024-01-01,g\nx,h\n"q,r",i\n'
+    report = read(tmp_path_factory.mktemp("orders"), orders, items).report
+    assert report.rows_read == 13 + len(lines)
+    assert report.rows_read == report.rows_kept + sum(report.rows_dropped.values())
+
+
+def test_a_million_of_anything_too_large_is_no_weight(tmp_path):
+    report = read(tmp_path, "user,sku,qty\nann,A,1\nann,A,1e39\n").report
+    assert report.rows_dropped == {"a weight that is no number": 1}
+
+
+# --- Bad files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("orders", "message"),
+    [
+        (b"", "is empty"),
+        (b"user,item\n", "one line or none"),
+        (b"\n\nuser,item\n\n", "one line or none"),
+        (b"user,item\nann,A\0\n", "not a text file"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a text file"),
+        (b"PAR1 and no more", "damaged Parquet"),
+        (
+            b"user,colour\nann,red\n",
+            "no column that is known to hold the item.*--item-column.*it has user, colour",
+        ),
+        (b"sku,colour\nA,red\n", "no column that is known to hold the shopper.*--shopper-column"),
+        (b"user,item\n,A\n,B\n", r"no row that can be used \(no shopper: 2\)"),
+        (b'user,item\nann,A\n"ann,A\nann,B\n', "line 3: a quotation mark is opened"),
+        (b"secret@x.org,A,1\nann,B,2\n", "holds values"),
+        (b"secret,A,17\nann,B,2\n", "holds values"),
+        (b"secret,A,2024-01-01\nann,B,2\n", "holds values"),
+    ],
+)
+def test_bad_files(tmp_path, orders, message):
+    with pytest.raises(UserError, match=message) as caught:
+        read(tmp_path, orders)
+    assert "secret" not in str(caught.value).replace(str(tmp_path), "")  # the folder is called after the test
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files(tmp_path):
+    options = DataOptions(path=tmp_path / "orders.csv", catalogue=tmp_path / "items.csv")
+    with pytest.raises(UserError, match="does not exist"):
+        load("csv", options)
+    (tmp_path / "orders.csv").write_text(ORDERS)
+    with pytest.raises(UserError, match=r"items\.csv is not a file"):
+        load("csv", options)
+    with pytest.raises(UserError, match=r"--catalogue items\.csv"):
+        load("csv", DataOptions(path=tmp_path / "orders.csv"))
+
+
+def test_a_file_named_parquet_must_be(tmp_path):
+    (tmp_path / "orders.parquet").write_text(ORDERS)
+    with pytest.raises(UserError, match="not Parquet though"):
+        load("csv", DataOptions(path=tmp_path / "orders.parquet", catalogue=tmp_path / "orders.parquet"))
+
+
+def test_a_named_column_that_is_absent(tmp_path):
+    message = r"no column 'buyer' for --shopper-column: it has customer, sku, date, quantity"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, shopper_column="buyer")
+
+
+def test_one_column_cannot_play_two_parts(tmp_path):
+    with pytest.raises(UserError, match="both the shopper and the item"):
+        read(tmp_path, shopper_column="sku")
+
+
+def test_items_that_the_catalogue_lacks_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"lacks 2 of the items that were ordered, 'Y' for one: add them"):
+        read(tmp_path, "user,item\nann,A\nann,Y\nann,Z\nann,Y\n")
+    with pytest.raises(UserError, match=r"lacks 1 of the items that were ordered: add them"):
+        read(tmp_path, "user,item\nann,secret@x.org\n")
+
+
+# --- The catalogue ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ("sku,title\nA,x\nA,y\n", "holds item 'A' more than once"),
+        ("sku,title\nA,x\n,y\n", "no item in line 3"),
+        ("sku,title\nA,x\nB,y,z\n", "another number of cells than the header in line 3"),
+        ("title,colour\nx,red\n", "has no item column"),
+    ],
+)
+def test_bad_catalogues(tmp_path, items, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, items=items)
+
+
+def test_the_catalogue_item_column_may_be_called_as_in_the_orders(tmp_path):
+    orders = "user,towel\nann,A\n"
+    dataset = read(tmp_path, orders, "towel,item,name\nA,g1,x\nB,g1,y\n", item_column="towel")
+    assert dataset.catalogue.table.values.tolist() == [["A", "x", ("g1",)], ["B", "y", ("g1",)]]
+    assert dataset.catalogue.attributes == ["item 2"]
+
+
+def test_columns_that_tell_all_items_apart_are_left_out_and_listed(tmp_path):
+    items = "sku,title,url,ean\nA,x,u/1,4000000000017\nB,y,u/2,4000000000024\nC,z,u/3,\n"
+    dataset = read(tmp_path, items=items)
+    assert dataset.catalogue.attributes == []
+    assert "left out of the catalogue, different for every item: url, ean" in dataset.report.notes
+
+
+def test_without_titles_the_ids_are_shown(tmp_path):
+    assert read(tmp_path, items="sku\nA\nB\nC\n").catalogue.table["title"].tolist() == ["A", "B", "C"]
+
+
+def test_attribute_values():
+    cells = pd.Series(["red|blue", "red; green;red", None, "cotton"])
+    assert attribute_values(pd.concat([cells, cells[:1]]), "colour") == [
+        ("red", "blue"),
+        ("red", "green"),
+        (),
+        ("cotton",),
+        ("red", "blue"),
+    ]
+
+
+def test_parquet_lists_are_several_values(tmp_path):
+    frame = pd.DataFrame({"item": ["A", "B", "C"], "colour": [["red", "blue"], ["red"], []]})
+    frame.to_parquet(tmp_path / "items.parquet")
+    (tmp_path / "orders.csv").write_text("user,item\nann,A\n")
+    dataset = load("csv", DataOptions(path=tmp_path / "orders.csv", catalogue=tmp_path / "items.parquet"))
+    assert dataset.catalogue.table["colour"].tolist() == [("red", "blue"), ("red",), ()]
+
+
+def test_numbers_of_which_there_are_many_are_binned_and_identifiers_are_not():
+    numbers = pd.Series(range(300, 801, 5)).astype(str)
+    assert set(attribute_values(numbers, "gsm") or []) == {
+        ("300–400",),
+        ("400–500",),
+        ("500–600",),
+        ("600–700",),
+        ("700–800",),
+    }
+    assert attribute_values(numbers, "product id") is None
+    assert attribute_values(numbers.astype(int) + 40_000_000, "e") is None
+    few = pd.Series(["50", "70"] * 30)
+    assert set(attribute_values(few, "length") or []) == {("50",), ("70",)}
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6).map(lambda number: round(number, 2)) | st.none(), min_size=1, max_size=80)
+)
+def test_a_binned_number_lies_within_its_label(numbers):
+    bins = quantile_bins(pd.Series(numbers, dtype="float64"))
+    assert len(set(bins) - {()}) <= 5
+    for number, label in zip(numbers, bins, strict=True):
+        if number is None:
+            assert label == ()
+        else:
+            low, _, high = re.fullmatch(r"(-?[\d.]+)(–(-?[\d.]+))?", label[0]).groups()  # type: ignore[union-attr]
+            assert float(low) <= number <= float(high or low)
+
+
+def test_bins_hold_about_as_many_each():
+    counts = pd.Series(quantile_bins(pd.Series(np.arange(1000.0)))).value_counts()
+    assert counts.tolist() == [200] * 5
