@@ -1,7 +1,7 @@
 """The Flower edge of a device: unpack a message, let the farm answer, pack the reply.
 
 `app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the farm comes from the
-node's config (`--node-config 'devices="FOLDER"'`) or the run's.
+node's config (`--node-config 'farm="/FOLDER"'`) or the run's.
 """
 
 import logging
@@ -45,13 +45,20 @@ def own_frames(error: Exception) -> str:
 
 
 def open_farm(context: Context, folder: Path | None) -> Farm:
-    """The farm of this node. Raises KeyError where neither config names a folder."""
+    """The farm of this node, in `folder` or where the configs say. Raises ValueError where they do not."""
     configs = {**context.run_config, **context.node_config}
     return Farm(
-        folder or Path(str(configs["devices"])),
+        folder or configured_folder(str(configs.get("farm", ""))),
         partition=int(configs.get("partition-id", 0)),
         partitions=int(configs.get("num-partitions", 1)),
     )
+
+
+def configured_folder(farm: str) -> Path:
+    """Absolute, because each node unpacks the app into a folder of its own, and works there."""
+    if not Path(farm).is_absolute():
+        raise ValueError("no absolute folder is named as farm")
+    return Path(farm)
 
 
 def answer(content: RecordDict, farm: Farm) -> RecordDict:

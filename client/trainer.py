@@ -9,6 +9,7 @@ from torch import Tensor
 
 from client.events import Events
 from models.factorisation import Factorisation
+from models.randomness import Purpose, Stream
 from models.recommender import Parameters, Recommender
 from models.settings import RoundSettings
 
@@ -26,6 +27,10 @@ class Cohort:
     key: bytes
     question: int
 
+    def stream(self, device: int, step: int, purpose: Purpose) -> Stream:
+        """One device's draws for one purpose in one step of this question."""
+        return Stream(self.key, device=device, round=self.question, step=step, purpose=purpose)
+
 
 class Trainer(Protocol):
     """Trains every device of a cohort from the same shared parameters."""
@@ -38,13 +43,16 @@ class Trainer(Protocol):
 def trainer_for(model: Recommender, settings: RoundSettings) -> Trainer:
     """The trainer that keeps the promise asked for.
 
-    Without a promise a factorisation is trained by least squares, exactly; everything else by Opacus, whose
-    DP-SGD with no noise and no clip is plain SGD.
+    Without a promise, a factorisation is trained by least squares, exactly, and any other model by plain SGD.
     """
-    if settings.unit == "none" and isinstance(model, Factorisation):
+    if settings.unit == "interaction":
+        from client.opacus_trainer import OpacusTrainer
+
+        return OpacusTrainer(model, settings)
+    if isinstance(model, Factorisation):
         from client.least_squares import LeastSquaresTrainer
 
         return LeastSquaresTrainer(model, settings)
-    from client.opacus_trainer import OpacusTrainer
+    from client.sgd_trainer import SgdTrainer
 
-    return OpacusTrainer(model, settings)
+    return SgdTrainer(model, settings)

@@ -11,8 +11,8 @@ from experiments.evaluate import Scorer
 from models.factorisation import Factorisation
 from models.recommender import Recommender, interaction_loss
 
-CENTRAL_STEPS = 400
-CENTRAL_LEARNING_RATE = 0.03
+CENTRAL_STEPS = 200
+CENTRAL_LEARNING_RATE = 0.05
 
 
 def popularity(train: Events, num_items: int) -> Scorer:

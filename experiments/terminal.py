@@ -129,35 +129,27 @@ def print_result(folder: RunFolder) -> None:
 def result_table(result: Result) -> Table:
     """The run beside popularity, the same model trained centrally, and the ceilings."""
     table = Table(
-        "model", "promise", "HR@10", "NDCG@10", "HR@10 of 100", "NDCG@10 of 100", "bytes up a device",
-        title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items",
-        caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100” ranks 99 sampled negatives and "
-        "flatters. Measured by the simulator, not released by any device.",
+        "", "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10", "bytes a\ndevice sent",
+        title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
+        f"{result.promise.label}",
+        caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100” ranks 99 sampled negatives, "
+        "and flatters.\nMeasured by the simulator, not released by any device.",
     )  # fmt: skip
-    rounds = result.promise.rounds
-    up = result.cost.bytes_up_per_device_round * rounds
 
-    def row(name: str, promise: str, accuracy: Accuracy, sent: str, style: str = "") -> None:
+    def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:
         full, sampled = accuracy.full, accuracy.sampled99
         table.add_row(
-            name, promise, number(full.hr_at_10), number(full.ndcg_at_10),
-            number(sampled.hr_at_10), number(sampled.ndcg_at_10), sent, style=style,
+            name, "∞" if epsilon is None else f"{epsilon:.3g}", number(full.hr_at_10),
+            number(full.ndcg_at_10), number(sampled.hr_at_10), number(sampled.ndcg_at_10), sent, style=style,
         )  # fmt: skip
 
-    row(f"federated {result.model}", result.promise.label, result.metrics, f"{up:,}", "bold")
+    sent = result.cost.bytes_up_per_device_round * result.promise.rounds
+    row(f"federated {result.model}", result.promise.epsilon, result.metrics, f"{sent:,}", "bold")
     if result.baselines.central is not None:
-        row(f"central {result.model}", "not private", result.baselines.central, "all events")
-    row("popularity", "not private", result.baselines.popularity, "all events")
+        row(f"central {result.model}", None, result.baselines.central, "all events")
+    row("popularity", None, result.baselines.popularity, "all events")
     for name, ceiling in result.baselines.ceiling.items():
-        table.add_row(
-            f"ceiling: {name}",
-            "not private",
-            number(ceiling.hr_at_10),
-            number(ceiling.ndcg_at_10),
-            "",
-            "",
-            "",
-        )
+        table.add_row(f"ceiling: {name}", "", number(ceiling.hr_at_10), number(ceiling.ndcg_at_10))
     return table
 
 

@@ -4,6 +4,8 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from models.errors import UserError
 
 
@@ -33,7 +35,10 @@ def epsilon_composed(history: tuple[tuple[float, float, int], ...], delta: float
     for accountant in (RDPAccountant(), PRVAccountant()):
         accountant.history = list(history)
         try:
-            bounds.append(Spent(accountant.get_epsilon(delta), f"opacus-{accountant.mechanism()}"))
+            with np.errstate(
+                divide="ignore"
+            ):  # a sampling rate of 1 makes PRV take log 0 where it means −inf
+                bounds.append(Spent(accountant.get_epsilon(delta), f"opacus-{accountant.mechanism()}"))
         except (RuntimeError, ValueError, OverflowError, MemoryError):
             continue  # PRV has no finite mesh for some extreme settings; RDP bounds them all
     return min((bound for bound in bounds if math.isfinite(bound.epsilon)), default=Spent(math.inf, "none"))

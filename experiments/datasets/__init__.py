@@ -1,6 +1,6 @@
 """The data sets that `--data` names. Each module has one `load(options) -> Dataset`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 
 from experiments.datasets.dataset import DataOptions, Dataset
@@ -9,22 +9,46 @@ from models.errors import UserError
 
 @dataclass(frozen=True)
 class Source:
-    """A data set one can name: where its loader is and what to say of it."""
+    """A data set one can name: where its loader is, what to say of it, and which DataOptions it reads.
+
+    needs: options that must be given, and what each one is; accepts: options that may be. Besides these
+    every source reads `devices` and `data_seed`.
+    """
 
     module: str
     summary: str
     real: bool
-    needs_path: bool = False
+    needs: dict[str, str] = field(default_factory=dict)
+    accepts: tuple[str, ...] = ()
+
+    @property
+    def needs_path(self) -> bool:
+        """Whether one has to say where the data are."""
+        return "path" in self.needs
 
 
 SOURCES = {
     "towels": Source("towels", "a synthetic towel shop with known ceilings", real=False),
-    "complete-journey": Source("complete_journey", "a year of one grocer's households", real=True),
-    "online-retail": Source(
-        "online_retail", "a British gift and homeware shop (UCI)", real=True, needs_path=True
+    "complete-journey": Source(
+        "complete_journey", "a year of one grocer's households", real=True, accepts=("category",)
     ),
-    "movielens": Source("movielens", "MovieLens in any of its layouts", real=True, needs_path=True),
-    "csv": Source("orders", "your own orders and catalogue, CSV or Parquet", real=True, needs_path=True),
+    "online-retail": Source(
+        "online_retail",
+        "a British gift and homeware shop (UCI)",
+        real=True,
+        needs={"path": "the file of invoices, or its folder"},
+        accepts=("category",),
+    ),
+    "movielens": Source(
+        "movielens", "MovieLens in any of its layouts", real=True, needs={"path": "the folder that holds it"}
+    ),
+    "csv": Source(
+        "orders",
+        "your own orders and catalogue, CSV or Parquet",
+        real=True,
+        needs={"path": "the order export", "catalogue": "the items with their titles and attributes"},
+        accepts=("shopper_column", "item_column", "time_column", "weight_column", "strict"),
+    ),
 }
 
 
@@ -33,10 +57,24 @@ def load(name: str, options: DataOptions) -> Dataset:
     if name not in SOURCES:
         raise UserError(f"there is no data set {name!r}: choose one of {', '.join(SOURCES)}")
     source = SOURCES[name]
-    if source.needs_path and options.path is None:
-        raise UserError(f"--data {name} needs --path: the file or folder that holds it")
-    if options.path is not None and not options.path.exists():
-        raise UserError(f"{options.path} does not exist: check --path")
+    _check_options(name, source, options)
     dataset: Dataset = import_module(f"experiments.datasets.{source.module}").load(options)
     dataset.report.check()
     return dataset.take(options.devices, options.data_seed)
+
+
+def _check_options(name: str, source: Source, options: DataOptions) -> None:
+    """Refuse what the source would ignore, the lack of what it needs, and what is out of range."""
+    for option in fields(options):
+        flag = "--" + option.name.replace("_", "-")
+        given = getattr(options, option.name) != option.default
+        if given and option.name not in {"devices", "data_seed", *source.needs, *source.accepts}:
+            raise UserError(f"{flag} means nothing for --data {name}: leave it out")
+        if not given and option.name in source.needs:
+            raise UserError(f"--data {name} needs {flag}: {source.needs[option.name]}")
+    if options.path is not None and not options.path.exists():
+        raise UserError(f"{options.path} does not exist: check --path")
+    if options.devices is not None and options.devices < 1:
+        raise UserError(f"--devices {options.devices} leaves no shopper: ask for 1 or more")
+    if options.data_seed < 0:
+        raise UserError(f"--data-seed {options.data_seed} is negative: choose 0 or more")

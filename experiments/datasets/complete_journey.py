@@ -52,10 +52,8 @@ def load(options: DataOptions) -> Dataset:
     department or product category, whatever its case, or `home-and-bath`. Demographics are `groups`, for
     audits only.
 
-    Raises UserError without the package, with a path, or where the category holds nothing.
+    Raises UserError without the package, or where the category holds nothing.
     """
-    if options.path is not None:
-        raise UserError("complete-journey comes with the package: leave --path out")
     tables = _tables()
     products = _clean(tables["products"])
     transactions = tables["transactions"]

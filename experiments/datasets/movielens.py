@@ -161,8 +161,7 @@ def load(options: DataOptions) -> Dataset:
 
     Raises UserError where no layout is recognised or a file cannot be read.
     """
-    if options.path is None:
-        raise UserError("--data movielens needs --path: the folder that holds it")
+    assert options.path is not None
     if _main_file(options.path, NCF_PAIRS):
         return _load_ncf_split(options.path)
     for layout in LAYOUTS:
@@ -275,7 +274,9 @@ def _films(layout: Layout, path: Path) -> tuple[npt.NDArray[Any], Catalogue]:
     """Ids and catalogue of a film file, in its order."""
     films, _ = _read(layout.films, path)
     if films["item"].duplicated().any():
-        raise UserError(f"{path} lists film {films['item'][films['item'].duplicated()].iloc[0]} twice")
+        raise UserError(
+            f"{path} lists film {films['item'][films['item'].duplicated()].iloc[0]} twice: keep one"
+        )
     genres = _flagged_genres(films, path) if "genres" not in films else films["genres"].fillna("")
     title = films["title"].fillna("")
     year = title.str.extract(r"\((\d{4})\)\s*$")[0]
@@ -322,7 +323,7 @@ def _groups(table: Table, path: Path, people: npt.NDArray[Any], report: ImportRe
     """Gender, age band and occupation of each device, "unknown" where the file does not say."""
     rows, dropped_columns = _read(table, path)
     if rows["user"].duplicated().any():
-        raise UserError(f"{path} lists a person twice")
+        raise UserError(f"{path} lists a person twice: keep one line a person")
     report.columns_never_read |= dict.fromkeys(dropped_columns, ZIP_CODE_REASON)
     names = {str(code): name for code, name in enumerate(OCCUPATIONS)}
     groups = pd.DataFrame(
@@ -375,7 +376,7 @@ def _ncf_files(path: Path) -> tuple[Path, Path, Path]:
     pairs, test, negatives = found
     if pairs is None or test is None or negatives is None:
         raise UserError(
-            f"{folder} holds {NCF_PAIRS} but not both of {NCF_TEST} and {NCF_NEGATIVES} beside it"
+            f"{folder} holds {NCF_PAIRS} but not both of {NCF_TEST} and {NCF_NEGATIVES}: put them beside it"
         )
     return pairs, test, negatives
 
@@ -398,7 +399,9 @@ def _ncf_held_out(test_path: Path, negatives_path: Path, num_devices: int, num_i
         if drawn.shape[1] > NUM_NEGATIVES:
             raise ValueError("more negatives than the split has")
     if not np.array_equal(keys, np.column_stack([users, own])):
-        raise UserError(f"{negatives_path} and {test_path.name} do not hold out the same items")
+        raise UserError(
+            f"{negatives_path} and {test_path.name} do not hold out the same items: get both again"
+        )
     items = np.full(num_devices, -1, dtype=np.int32)
     items[users] = own
     negatives = np.full((num_devices, NUM_NEGATIVES), -1, dtype=np.int32)

@@ -13,18 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from experiments.datasets.catalogue_file import quantile_bins
+from experiments.datasets.cells import as_numbers, as_text, as_times, pseudonyms
 from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
-from experiments.datasets.orders import (
-    as_numbers,
-    as_text,
-    as_times,
-    events_of,
-    find_column,
-    open_table,
-    pseudonyms,
-    quantile_bins,
-    read_columns,
-)
+from experiments.datasets.orders import events_of
+from experiments.datasets.tables import find_column, open_table, read_columns, read_sheets
 from models.catalogue import ITEM, TITLE, Catalogue
 from models.errors import UserError
 
@@ -179,8 +172,7 @@ def load(options: DataOptions) -> Dataset:
     `options.category` keeps one kind of product, or all home textiles ("textiles"). Devices are numbered by
     first appearance, items sorted by code. Raises UserError for all that the user can mend.
     """
-    if options.path is None:
-        raise UserError("--data online-retail needs --path: the file of invoices or its folder")
+    assert options.path is not None
     if options.category not in (None, TEXTILES, *KINDS):
         choices = ", ".join([TEXTILES, *KINDS])
         raise UserError(f"there is no category {options.category!r}: choose one of {choices}")
@@ -255,7 +247,7 @@ def read_invoices(path: Path, report: ImportReport) -> pd.DataFrame:
 
 
 def _positions(headers: list[str], path: Path) -> dict[str, int]:
-    found = {part: find_column(headers, names.split()) for part, names in COLUMNS.items()}
+    found = {part: find_column(headers, names) for part, names in COLUMNS.items()}
     missing = [COLUMNS[part].split()[0] for part, position in found.items() if position is None]
     if missing:
         raise UserError(
@@ -266,15 +258,9 @@ def _positions(headers: list[str], path: Path) -> dict[str, int]:
 
 def _read_excel(path: Path) -> tuple[pd.DataFrame, dict[str, int], list[str]]:
     """All sheets, one after the other (the second release has two)."""
-    try:
-        sheets = pd.read_excel(path, sheet_name=None, dtype=object, engine="openpyxl")
-    except ImportError:
-        raise UserError(f'{path} is an Excel file: pip install "terrycloth[excel]" to read it') from None
-    except Exception:  # openpyxl raises whatever it stumbles on
-        raise UserError(f"{path} is not an Excel file, or a damaged one: get it again") from None
     parts = []
-    for number, sheet in enumerate(sheets.values()):
-        headers = [str(header) for header in sheet.columns]
+    for number, sheet in enumerate(read_sheets(path)):
+        headers = list(sheet.columns)
         positions = _positions(headers, path)
         part = sheet.iloc[:, list(positions.values())].set_axis(list(positions), axis=1)
         parts.append(part.assign(sheet=number))

@@ -31,7 +31,7 @@ b + A z is an attribute factorisation with an item bias, so a model of attribute
 gives the accuracy of one who knows z_u, and of the best use of what u has bought (towel_ceiling.py).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -44,7 +44,6 @@ from client.events import Events
 from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
 from experiments.datasets.towel_ceiling import ChoiceModel, ceilings
 from models.catalogue import ITEM, TITLE, Catalogue
-from models.errors import UserError
 
 Array = npt.NDArray[Any]
 
@@ -116,12 +115,7 @@ class Block:
 
 
 def load(options: DataOptions) -> Dataset:
-    """Draw a shop of options.devices shoppers (2,000 where None) from options.data_seed.
-
-    Raises UserError where a file or a column is named (there is none to read), and where fewer than one
-    shopper or a negative seed is asked for.
-    """
-    check(options)
+    """Draw a shop of options.devices shoppers (2,000 where None) from options.data_seed."""
     shoppers = DEFAULT_SHOPPERS if options.devices is None else options.devices
     blocks = [
         draw_block(options.data_seed, start // SHOPPERS_A_BLOCK, min(SHOPPERS_A_BLOCK, shoppers - start))
@@ -146,19 +140,6 @@ def load(options: DataOptions) -> Dataset:
         groups=pd.DataFrame({"group": pd.Categorical.from_codes(groups, categories=pd.Index(list(GROUPS)))}),
         ceiling=partial(ceilings, choice_model(), tastes),
     )
-
-
-def check(options: DataOptions) -> None:
-    """Refuse options that a shop without files cannot honour."""
-    drawn = {"strict", "devices", "data_seed"}
-    for field in fields(options):
-        if field.name not in drawn and getattr(options, field.name) != field.default:
-            flag = "--" + field.name.replace("_", "-")
-            raise UserError(f"--data towels is synthetic and reads no file: leave out {flag}")
-    if options.devices is not None and options.devices < 1:
-        raise UserError(f"--devices {options.devices}: the towel shop needs at least one shopper")
-    if options.data_seed < 0:
-        raise UserError(f"the data seed {options.data_seed} is negative: choose 0 or more")
 
 
 @cache

@@ -1,0 +1,87 @@
+"""Plain SGD on one device after the other, with batches and negatives from each device's own streams.
+
+An example is one interaction and the negatives drawn for it. Steps, sampling rate and reduction (a sum) are
+the same constants on every device, whatever it holds. `OpacusTrainer` is this with a clip and noise.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from opacus.utils.uniform_sampler import UniformWithReplacementSampler
+from torch import Tensor, nn
+
+from client.events import Events
+from client.trainer import Cohort
+from models.randomness import Purpose, Stream
+from models.recommender import Parameters, Recommender, interaction_loss
+from models.settings import RoundSettings
+
+
+class KeyedPoissonSampler(UniformWithReplacementSampler):
+    """Opacus's Poisson sampler with coins from a device's stream: one a step and interaction."""
+
+    def __init__(self, num_samples: int, sample_rate: float, steps: int, cohort: Cohort, device: int) -> None:
+        super().__init__(num_samples=num_samples, sample_rate=sample_rate, steps=steps)
+        self.cohort = cohort
+        self.device = device
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.steps):
+            coins = self.cohort.stream(self.device, step, Purpose.BATCH).uniforms(self.num_samples)
+            yield np.flatnonzero(coins < self.sample_rate).tolist()
+
+
+class SgdTrainer:
+    """Trains a cohort device by device; `trainer.Trainer` has the shapes."""
+
+    def __init__(self, model: Recommender, settings: RoundSettings) -> None:
+        self.model = model
+        self.settings = settings
+        self.module: nn.Module = model
+        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate)
+
+    def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
+        """Every device starts from the same shared parameters and its own vector.
+
+        Updates are summed in double precision, so that the order of the devices does not show.
+        """
+        total = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in parameters.items()}
+        vectors = torch.empty_like(cohort.vectors)
+        for place, device in enumerate(cohort.devices.tolist()):
+            self.model.load_shared(parameters)
+            with torch.no_grad():
+                self.model.shopper.weight.copy_(cohort.vectors[place])
+            self.train_device(cohort, device, cohort.events.span(place, place + 1))
+            vectors[place] = self.model.shopper.weight.detach()[0]
+            for name, trained in self.model.shared_parameters().items():
+                total[name] += trained.double() - parameters[name]
+        return {name: tensor.float() for name, tensor in total.items()}, vectors
+
+    def train_device(self, cohort: Cohort, device: int, events: Events) -> None:
+        """All steps of one device. One with no events takes the same steps, of empty batches."""
+        settings = self.settings
+        items = torch.from_numpy(events.items.astype(np.int64))
+        weights = torch.from_numpy(np.log2(1.0 + events.weights)).float()
+        batches: Iterator[list[int]] = iter([[]] * settings.steps_per_round)
+        if len(events):  # Opacus's sampler wants at least one event
+            steps, rate = settings.steps_per_round, settings.sampling_rate
+            batches = iter(KeyedPoissonSampler(len(events), rate, steps, cohort, device))
+        for step, batch in enumerate(batches):
+            drawn = cohort.stream(device, step, Purpose.NEGATIVES).integers(
+                len(batch) * settings.negatives, self.model.num_items
+            )
+            negatives = torch.from_numpy(drawn).view(len(batch), settings.negatives)
+            candidates = torch.cat([items[batch].unsqueeze(1), negatives], dim=1)  # [batch, 1 + negatives]
+            self.step(candidates, weights[batch], cohort.stream(device, step, Purpose.NOISE))
+
+    def step(self, candidates: Tensor, weights: Tensor, noise: Stream) -> None:
+        """One step on a batch: candidates [batch, 1 + negatives], the positive first; weights [batch]."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.summed_loss(candidates, weights).backward()
+        self.optimizer.step()
+
+    def summed_loss(self, candidates: Tensor, weights: Tensor) -> Tensor:
+        """A sum, not a mean: a mean would divide by how many events there are."""
+        scores = self.module(candidates)
+        return interaction_loss(scores, weights, self.settings.negative_weight, self.model.loss).sum()
