@@ -65,9 +65,9 @@ class RunConfig(BaseModel):
     recency_half_life: float | None = Field(
         None, gt=0, description="when serving, later events after which one counts half; none: all the same"
     )
-    server_optimizer: Literal["adam", "sgd"] = Field("adam", description="adam or sgd")
+    server_optimizer: Literal["adam", "sgd"] | None = Field(None, description="adam or sgd")
     server_learning_rate: float | None = Field(None, gt=0, description="of the server's optimiser")
-    server_momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; Adam's first beta")
+    server_momentum: float | None = Field(None, ge=0, lt=1, description="of sgd; Adam's first beta")
     server_weight_decay: float = Field(0.0, ge=0, description="pull of shared parameters towards 0")
 
     engine: Literal["in-process", "ray"] = Field("in-process", description="in-process or ray")

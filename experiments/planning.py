@@ -3,7 +3,7 @@
 import math
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from client.serving import Serving
 from experiments.config import RunConfig
@@ -30,7 +30,9 @@ class ResolvedConfig(RunConfig):
     negative_weight: float
     catalogue_weight: float
     regularisation: float
+    server_optimizer: Literal["adam", "sgd"]
     server_learning_rate: float
+    server_momentum: float
 
     @property
     def serving(self) -> Serving:

@@ -68,7 +68,7 @@ class Recommender(nn.Module):
         if name.endswith("bias") or name.startswith("bias"):
             nn.init.zeros_(parameter)
         else:
-            nn.init.normal_(parameter, std=0.1 / self.dim**0.5, generator=generator)
+            nn.init.normal_(parameter, std=0.3 / self.dim**0.5, generator=generator)
 
 
 def interaction_loss(scores: Tensor, weights: Tensor, negative_weight: float, loss: Loss) -> Tensor:

@@ -1,11 +1,10 @@
 """What a round asks of a device: public constants, the same for every device, whatever it holds."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from flwr.app import ConfigRecord
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.promise import Unit
 
 PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
 
@@ -24,7 +23,7 @@ class RoundSettings(BaseModel):
     own_rows: bool = Field(description="an item's bag holds a row of its own")
     item_bias: bool
 
-    unit: Unit
+    unit: Literal["none", "interaction"]
     trust: Literal["local", "none"]
     epsilon: float = Field(gt=0, description="most ε that all rounds together may spend; inf: no promise")
     delta: float = Field(ge=0, lt=1)
@@ -41,6 +40,12 @@ class RoundSettings(BaseModel):
         ge=0, description="least squares: pull of every item towards a score of 0"
     )
     regularisation: float = Field(gt=0, description="squared penalty on the shopper's vector")
+
+    @model_validator(mode="after")
+    def _unit_and_trust_agree(self) -> Self:
+        if (self.unit == "none") != (self.trust == "none"):
+            raise ValueError(f"unit {self.unit} with trust {self.trust} is no promise")
+        return self
 
     @property
     def steps(self) -> int:

@@ -17,7 +17,9 @@ def run(farm: Path, run_config: Mapping[str, Any], nodes: int, on_round: RoundOb
     """All rounds, on as many processes as there are cores or nodes, whichever is less."""
     if find_spec("ray") is None:
         raise UserError('--engine ray needs Flower\'s simulation extra: pip install "terrycloth[ray]"')
-    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
+    # Loopback only, and no report of usage to Ray's makers.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     from flwr.simulation import run_simulation
 

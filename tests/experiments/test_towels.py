@@ -8,7 +8,6 @@ import itertools
 import time
 import tracemalloc
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from client.events import Events
 from experiments.datasets import load as load_named
 from experiments.datasets import towel_ceiling, towels
 from experiments.datasets.dataset import DataOptions, Dataset
-from models.errors import UserError
 
 RARE = 1e-8
 SIGMAS = 5.73
@@ -479,22 +477,6 @@ def test_loading_by_name_says_it_is_synthetic() -> None:
     assert "synthetic" in dataset.report.source
     assert dataset.report.rows_read == dataset.report.rows_kept == len(dataset.events)
     assert len(group_codes(dataset)) == dataset.events.num_devices
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        (DataOptions(path=Path("orders.csv")), "--path"),
-        (DataOptions(catalogue=Path("items.csv")), "--catalogue"),
-        (DataOptions(category="towels"), "--category"),
-        (DataOptions(time_column="when"), "--time-column"),
-        (DataOptions(devices=0), "--devices 0"),
-        (DataOptions(data_seed=-1), "-1"),
-    ],
-)
-def test_what_the_shop_cannot_honour_is_a_user_error(options: DataOptions, named: str) -> None:
-    with pytest.raises(UserError, match=named):
-        towels.load(options)
 
 
 @pytest.mark.slow

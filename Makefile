@@ -1,0 +1,57 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# The main job. Its folder is OUT, or runs/<time>-<data>-<model>.
+RUN_FLAGS := --data towels --devices 300 --unit interaction --epsilon 8
+FLOWER := runs/flower-$(shell date +%Y%m%d-%H%M%S)
+FLOWER_DEVICES := 300
+
+# Nobody hears of a run.
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install run flower test test-slow test-all lint format clean
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(INSTALLED) ## make .venv and install the project with the versions in constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,dev]" -c constraints.txt
+	touch $@
+
+run: install ## simulate a federation of 300 towel shoppers under a promise of ε = 8
+	$(BIN)/terry simulate $(RUN_FLAGS) $(if $(OUT),--out "$(OUT)")
+
+flower: install ## the same two apps by `flwr run`, on Ray; stops all that it starts
+	$(BIN)/terry data split towels $(FLOWER)/farm --devices $(FLOWER_DEVICES)
+	$(BIN)/python -m experiments.flower_run $(FLOWER)/farm $(FLOWER)
+
+test: install ## run the quick tests
+	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow and not federation"
+
+test-slow: install ## run the tests that are slow or start processes
+	$(BIN)/pytest -m "slow or federation"
+
+test-all: test test-slow ## run every test
+
+lint: install ## check style, formatting, types and the one-way imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## put code into the project's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove caches and build leftovers; keep .venv and runs
+	rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,0 +1,117 @@
+"""A shop of eight items, and short ways to say what devices hold and what is asked of them."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from client.events import Events
+from client.trainer import Cohort
+from models.build import build_model
+from models.catalogue import Catalogue
+from models.randomness import seeded_key
+from models.recommender import Parameters, Recommender
+from models.settings import RoundSettings
+
+ITEMS = 8
+DIM = 3
+
+
+@pytest.fixture(scope="session")
+def shop() -> Catalogue:
+    """Bags of different lengths: one item has two colours, one has no known attribute."""
+    colours = [("white",), ("white", "blue"), ("blue",), ("sand",), (), ("sand",), ("white",), ("blue",)]
+    sizes = [("bath",), ("bath",), ("hand",), ("hand",), (), ("face",), ("face",), ("bath",)]
+    names = [f"towel-{number}" for number in range(ITEMS)]
+    return Catalogue(pd.DataFrame({"item": names, "title": names, "colour": colours, "size": sizes}))
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[..., RoundSettings]:
+    """Settings of one round: DP-SGD on a factorisation, but for what is named."""
+
+    def settings(**changes: Any) -> RoundSettings:
+        values: dict[str, Any] = {
+            "round": 1, "rounds": 10, "model": "mf", "dim": DIM, "own_rows": False, "item_bias": True,
+            "unit": "interaction", "trust": "local", "epsilon": 50.0, "delta": 1e-5,
+            "noise_multiplier": 1.0, "clip": 1.0, "participation": 1.0, "sampling_rate": 1.0,
+            "steps_per_round": 1, "learning_rate": 0.5, "negatives": 3, "negative_weight": 1.0,
+            "catalogue_weight": 0.1, "regularisation": 0.5,
+        }  # fmt: skip
+        return RoundSettings.model_validate(values | changes)
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def plain(ask: Callable[..., RoundSettings]) -> Callable[..., RoundSettings]:
+    """Settings without noise and without a clip."""
+
+    def settings(**changes: Any) -> RoundSettings:
+        return ask(**{"noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf} | changes)
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def build(shop: Catalogue) -> Callable[[RoundSettings], Recommender]:
+    """The recommender that settings name, over the shop, with shared parameters that are nowhere zero."""
+
+    def model(settings: RoundSettings, seed: int = 0) -> Recommender:
+        built = build_model(
+            settings.model,
+            shop,
+            dim=settings.dim,
+            own_rows=settings.own_rows,
+            item_bias=settings.item_bias,
+        )
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in built.parameters():
+                parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator))
+        return built
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def copied() -> Callable[[Recommender], Parameters]:
+    """A model's shared parameters as they are now."""
+    return lambda model: {name: tensor.clone() for name, tensor in model.shared_parameters().items()}
+
+
+@pytest.fixture(scope="session")
+def held() -> Callable[..., Events]:
+    """Events from one list of items a device; times count up, weights are 1 unless given."""
+
+    def events(*baskets: list[int], weights: list[float] | None = None) -> Events:
+        items = np.array([item for basket in baskets for item in basket], dtype=np.int64)
+        devices = np.repeat(np.arange(len(baskets)), [len(basket) for basket in baskets])
+        times = np.arange(len(items)) + 1_700_000_000
+        return Events.from_columns(
+            devices, items, times, np.ones(len(items)) if weights is None else weights, len(baskets)
+        )
+
+    return events
+
+
+@pytest.fixture(scope="session")
+def gather() -> Callable[..., Cohort]:
+    """All devices of some events as a cohort, with vectors that are nowhere zero unless given."""
+
+    def cohort(
+        events: Events, *, devices: list[int] | None = None, question: int = 1, vectors: Tensor | None = None
+    ) -> Cohort:
+        numbers = np.arange(events.num_devices) if devices is None else np.array(devices)
+        if vectors is None:
+            vectors = torch.stack(
+                [0.5 * torch.randn(DIM, generator=torch.Generator().manual_seed(int(d))) for d in numbers]
+            )
+        return Cohort(numbers, events, vectors, seeded_key(7), question)
+
+    return cohort

@@ -1,0 +1,159 @@
+"""The ledger adds up all that a device ran, and its ε is Opacus's."""
+
+import math
+
+import numpy as np
+import pytest
+from opacus.accountants import PRVAccountant, RDPAccountant
+
+from client.ledger import Ledger
+from client.state import DeviceState
+from models.accounting import Spent, epsilon_composed, epsilon_spent
+
+DELTA = 1e-5
+ALL = np.array([True, True, True])
+
+
+def stepped(*history: tuple[float, float, int]) -> float:
+    """ε of Opacus's two accountants, stepped one step at a time; the tighter."""
+    bounds = []
+    for accountant in (RDPAccountant(), PRVAccountant()):
+        for noise, rate, steps in history:
+            for _ in range(steps):
+                accountant.step(noise_multiplier=noise, sample_rate=rate)
+        bounds.append(accountant.get_epsilon(DELTA))
+    return min(bounds)
+
+
+def test_by_hand():
+    ledger = Ledger.empty(3)
+    assert ledger.epsilon(DELTA).tolist() == [0.0, 0.0, 0.0]
+    ledger = ledger.after(np.array([True, False, True]), 1.0, 0.5, 2)
+    ledger = ledger.after(np.array([True, False, False]), 2.0, 0.5, 1)
+    ledger = ledger.after(ALL, 1.0, 0.5, 4)
+    assert ledger.mechanisms.tolist() == [[1.0, 0.5], [2.0, 0.5]]
+    assert ledger.steps.tolist() == [[6, 1], [4, 0], [6, 0]]
+
+
+def test_booking_leaves_the_old_ledger_as_it_was():
+    old = Ledger.empty(3).after(ALL, 1.0, 0.5, 2)
+    old.after(ALL, 1.0, 0.5, 5)
+    old.after(ALL, 3.0, 0.5, 5)
+    assert old.steps.tolist() == [[2], [2], [2]]
+
+
+@pytest.mark.parametrize("changed", [(1.1, 0.5), (1.0, 0.4), (0.5, 1.0)])
+def test_another_noise_or_rate_is_another_mechanism(changed):
+    ledger = Ledger.empty(1).after(ALL[:1], 1.0, 0.5, 2).after(ALL[:1], *changed, 3)
+    assert ledger.steps.tolist() == [[2, 3]]
+
+
+def test_epsilon_of_a_gaussian_by_hand():
+    """One full-batch step at σ = 4 is the Gaussian mechanism (Balle & Wang 2018, theorem 8)."""
+    ledger = Ledger.empty(1).after(ALL[:1], 4.0, 1.0, 1)
+    spent = float(ledger.epsilon(DELTA)[0])
+
+    def delta_at(epsilon: float) -> float:
+        def below(x: float) -> float:
+            return 0.5 * math.erfc(-x / math.sqrt(2))
+
+        mu = 1 / 4.0
+        return below(mu / 2 - epsilon / mu) - math.exp(epsilon) * below(-mu / 2 - epsilon / mu)
+
+    assert delta_at(spent) <= DELTA  # a valid bound …
+    assert delta_at(0.97 * spent) > DELTA  # … and a tight one
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [(1.0, 0.3, 7)],
+        [(1.2, 0.2, 4), (0.9, 0.5, 3)],
+        [(2.0, 1.0, 2), (0.8, 0.05, 6), (3.0, 0.5, 1)],
+    ],
+)
+def test_epsilon_is_opacus_stepped_one_by_one(history):
+    ledger = Ledger.empty(1)
+    for noise, rate, steps in history:
+        ledger = ledger.after(ALL[:1], noise, rate, steps)
+    assert float(ledger.epsilon(DELTA)[0]) == pytest.approx(stepped(*history), rel=1e-9)
+
+
+def test_every_device_gets_its_own_history():
+    ledger = Ledger.empty(4)
+    ledger = ledger.after(np.array([True, True, False, True]), 1.0, 0.3, 5)
+    ledger = ledger.after(np.array([True, False, False, True]), 2.0, 0.3, 5)
+    alone = [
+        stepped((1.0, 0.3, 5), (2.0, 0.3, 5)),
+        stepped((1.0, 0.3, 5)),
+        0.0,
+        stepped((1.0, 0.3, 5), (2.0, 0.3, 5)),
+    ]
+    assert ledger.epsilon(DELTA).tolist() == pytest.approx(alone, rel=1e-9)
+
+
+def test_equal_histories_are_composed_once(monkeypatch):
+    composed = []
+
+    def count(history: object, delta: float) -> Spent:
+        composed.append(history)
+        return Spent(1.0, "counted")
+
+    monkeypatch.setattr("client.ledger.epsilon_composed", count)
+    ledger = Ledger.empty(100_000).after(np.arange(100_000) % 3 == 0, 1.0, 0.3, 5)
+    assert ledger.epsilon(DELTA).shape == (100_000,)
+    assert len(composed) == 2
+
+
+def test_it_goes_on_where_it_stopped(tmp_path):
+    straight = Ledger.empty(2).after(ALL[:2], 1.0, 0.3, 4).after(np.array([True, False]), 1.0, 0.3, 3)
+    state = DeviceState.new(2, 3)
+    state.ledger = Ledger.empty(2).after(ALL[:2], 1.0, 0.3, 4)
+    state.save(tmp_path / "state.safetensors")
+    resumed = DeviceState.load(tmp_path / "state.safetensors").ledger
+    resumed = resumed.after(np.array([True, False]), 1.0, 0.3, 3)
+    assert np.array_equal(resumed.mechanisms, straight.mechanisms)
+    assert np.array_equal(resumed.steps, straight.steps)
+    assert np.array_equal(resumed.epsilon(DELTA), straight.epsilon(DELTA))
+    assert float(resumed.epsilon(DELTA)[0]) > float(resumed.epsilon(DELTA)[1])
+
+
+def test_no_noise_is_an_infinite_epsilon_for_ever():
+    ledger = Ledger.empty(2).after(np.array([True, False]), 0.0, 1.0, 1).after(ALL[:2], 5.0, 0.1, 1)
+    assert ledger.epsilon(DELTA)[0] == math.inf
+    assert math.isfinite(ledger.epsilon(DELTA)[1])
+
+
+def test_it_never_decreases():
+    generator = np.random.default_rng(0)
+    mechanisms = [(0.9, 0.5), (1.5, 0.2), (3.0, 1.0)]
+    ledger, spent = Ledger.empty(2), np.zeros(2)
+    for _ in range(5):
+        took_part = generator.random(2) < 0.7
+        mechanism = mechanisms[generator.integers(len(mechanisms))]
+        ledger = ledger.after(took_part, *mechanism, int(generator.integers(1, 4)))
+        now = ledger.epsilon(DELTA)
+        assert (now >= spent).all()
+        assert (now[took_part] > spent[took_part]).all()
+        assert np.array_equal(now[~took_part], spent[~took_part])
+        spent = now
+
+
+def test_the_order_of_rounds_does_not_matter():
+    forward = epsilon_composed(((1.0, 0.3, 4), (2.0, 0.1, 9)), DELTA)
+    backward = epsilon_composed(((2.0, 0.1, 9), (1.0, 0.3, 4)), DELTA)
+    assert forward.epsilon == pytest.approx(backward.epsilon, rel=1e-6)
+    assert epsilon_spent(1.0, 0.3, 4, DELTA).epsilon < forward.epsilon
+
+
+def test_where_no_accountant_has_an_answer_epsilon_is_infinite(monkeypatch):
+    def refuse(self: object, delta: float) -> float:
+        raise ValueError("no finite mesh")
+
+    monkeypatch.setattr(RDPAccountant, "get_epsilon", refuse)
+    monkeypatch.setattr(PRVAccountant, "get_epsilon", lambda self, delta: math.nan)
+    epsilon_composed.cache_clear()
+    try:
+        assert epsilon_spent(1.0, 0.5, 3, DELTA).epsilon == math.inf
+    finally:
+        epsilon_composed.cache_clear()

@@ -1,0 +1,99 @@
+"""`flwr run` over a tiny farm: the model that the in-process engine makes, and no process left behind."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import client.app
+from client.farm import Farm
+from experiments.datasets import load
+from experiments.datasets.dataset import DataOptions
+from experiments.engines import engine
+from experiments.flower_run import APP, descendants
+from experiments.split import leave_one_out
+from models.randomness import seeded_key
+from models.settings import RoundSettings
+from server.app import MODEL_FILE
+from server.settings import ServerSettings, from_run_config
+
+DEVICES, NODES, ROUNDS = 40, 2, 2
+
+
+def app_config() -> dict[str, Any]:
+    """The defaults that pyproject.toml gives the Flower app."""
+    project = tomllib.loads((APP / "pyproject.toml").read_text(encoding="utf-8"))
+    config: dict[str, Any] = project["tool"]["flwr"]["app"]["config"]
+    return config
+
+
+def lay_out(folder: Path) -> Path:
+    """Forty devices with a known key, so that two farms draw the same."""
+    dataset = load("towels", DataOptions(devices=DEVICES))
+    Farm.create(folder, dataset.catalogue, leave_one_out(dataset).train, key=seeded_key(7))
+    return folder
+
+
+def test_the_app_config_names_every_setting() -> None:
+    names = {name.replace("-", "_") for name in app_config()}
+    assert names == {*ServerSettings.model_fields, *RoundSettings.model_fields, "farm"} - {
+        "protocol",
+        "round",
+    }
+
+
+def test_the_app_config_is_valid_once_a_catalogue_is_named() -> None:
+    server, settings = from_run_config({**app_config(), "catalogue": "/public/catalogue.parquet"})
+    assert (server.devices, server.folder) == (300, None)
+    assert (settings.unit, settings.trust, settings.rounds) == ("interaction", "local", 5)
+
+
+@pytest.mark.parametrize("farm", ["", "farm", "./farm"])
+def test_a_farm_that_would_depend_on_the_working_directory_is_refused(farm: str) -> None:
+    with pytest.raises(ValueError, match="absolute"):
+        client.app.configured_folder(farm)
+
+
+@pytest.mark.slow
+@pytest.mark.federation
+def test_flwr_run_makes_the_in_process_model_and_leaves_no_process(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    here, there, out = tmp_path / "here", tmp_path / "there", tmp_path / "flower-run"
+    farm = lay_out(tmp_path / "farm")
+
+    command = [sys.executable, "-m", "experiments.flower_run", str(farm), str(out)]
+    command += ["--nodes", str(NODES), "--set", f"rounds={ROUNDS}"]
+    done = subprocess.run(command, cwd=APP, capture_output=True, text=True, timeout=300, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"round {ROUNDS}: {DEVICES} of {DEVICES} devices" in done.stdout
+    assert descendants(out / "flower") == []
+
+    there.mkdir()
+    settings = {name.replace("-", "_"): value for name, value in app_config().items() if value != ""}
+    settings |= {"devices": DEVICES, "nodes": NODES, "rounds": ROUNDS, "folder": str(there)}
+    settings |= {"catalogue": str(farm / "catalogue.parquet")}
+    engine("in-process")(lay_out(here), settings, NODES, lambda record, parameters: None)
+    expected, got = load_file(there / MODEL_FILE), load_file(out / MODEL_FILE)
+    assert got.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(got[name], tensor, rtol=0, atol=1e-6)
+    assert any(tensor.abs().max() > 0.01 for tensor in expected.values())
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+def test_descendants_are_found_by_their_flwr_home(tmp_path: Path) -> None:
+    sleeping = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
+    env = {**os.environ, "FLWR_HOME": str(tmp_path)}
+    with subprocess.Popen(sleeping, env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert descendants(tmp_path) == [process.pid]
+        process.kill()
+    assert descendants(tmp_path) == []

@@ -1,0 +1,247 @@
+"""A run that is killed and goes on ends bit for bit as one that was never stopped (seeded)."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import server.strategy
+from client.ledger import Ledger
+from client.opacus_trainer import OpacusTrainer
+from client.state import DeviceState
+from experiments.config import RunConfig
+from experiments.datasets.towel_ceiling import ceilings
+from experiments.run_folder import RunFolder
+from experiments.simulation import Reporter, RoundLog, resume, simulate
+from server.strategy import FederatedSum
+
+ROUNDS = 4
+KINDS: dict[str, dict[str, Any]] = {
+    "interaction": {
+        "unit": "interaction",
+        "noise_multiplier": 1.5,
+        "steps_per_round": 2,
+        "sampling_rate": 0.6,
+    },
+    "none": {"unit": "none"},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_prior_samples() -> Iterator[None]:
+    """The shop's ceiling takes longer than these runs; a rough one is as repeatable."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ceilings, "__defaults__", (200,))
+        yield
+
+
+class Killed(BaseException):
+    """Stands for a process that ends: no `except Exception` may catch it."""
+
+
+def config(kind: str) -> RunConfig:
+    return RunConfig(
+        data="towels", devices=16, model="attributes", dim=4, rounds=ROUNDS, participation=0.7, nodes=2,
+        seed=11, central=False, evaluate_every=2, server_optimizer="adam", **KINDS[kind],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=sorted(KINDS))
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def unbroken(kind, tmp_path_factory) -> RunFolder:
+    return simulate(config(kind), tmp_path_factory.mktemp("unbroken") / "run")
+
+
+def rounds(folder: RunFolder) -> list[dict[str, str]]:
+    with folder.rounds.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
+        ]
+
+
+def result(folder: RunFolder) -> dict[str, Any]:
+    read = json.loads(folder.result.read_text(encoding="utf-8"))
+    del read["cost"]["seconds_total"], read["cost"]["seconds_training"], read["cost"]["peak_memory_bytes"]
+    return read
+
+
+def states(folder: RunFolder) -> list[DeviceState]:
+    return [DeviceState.load(file) for file in sorted(folder.devices.glob("state-*.safetensors"))]
+
+
+def differences(one: RunFolder, other: RunFolder) -> set[str]:
+    """What differs between two finished runs, the time they took aside."""
+    found = set()
+    if one.model.read_bytes() != other.model.read_bytes():
+        found.add("model.safetensors")
+    if rounds(one) != rounds(other):
+        found.add("rounds.csv")
+    if result(one) != result(other):
+        found.add("result.json")
+    for own, others in zip(states(one), states(other), strict=True):
+        if not torch.equal(own.vectors, others.vectors):
+            found.add("vectors")
+        ledgers: list[Ledger] = [own.ledger, others.ledger]
+        if ledgers[0].steps.tolist() != ledgers[1].steps.tolist() or own.answered != others.answered:
+            found.add("ledger")
+    return found
+
+
+def on_call(number: int, real: Callable[..., Any], *, after: bool = False) -> Callable[..., Any]:
+    """The function, but killed before (or after) its work at the given call."""
+    calls = []
+
+    def wrapped(*args: Any, **rest: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number and not after:
+            raise Killed
+        value = real(*args, **rest)
+        if len(calls) == number:
+            raise Killed
+        return value
+
+    return wrapped
+
+
+def run_until(patch: Callable[[pytest.MonkeyPatch], None], kind: str, out: Path) -> RunFolder:
+    with pytest.MonkeyPatch.context() as patched:
+        patch(patched)
+        with pytest.raises(Killed):
+            simulate(config(kind), out)
+    assert not RunFolder(out).result.exists()
+    return RunFolder(out)
+
+
+PLACES = {
+    "reported": (RoundLog, "observe", True, 1),  # in the observer, the round in rounds.csv
+    "not reported": (RoundLog, "observe", False, 1),  # checkpoint written, rounds.csv a line short
+    "before the checkpoint": (
+        server.strategy,
+        "save_checkpoint",
+        False,
+        1,
+    ),  # the server has stepped
+    "before the sum": (FederatedSum, "check", False, 1),  # clients trained, nothing added
+    "between two nodes": (DeviceState, "save", False, 4),  # a node writes twice a round
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_killed_run_that_goes_on_ends_as_the_unbroken_one(place, kind, unbroken, tmp_path):
+    owner, name, after, calls_a_round = PLACES[place]
+    call = 2 if calls_a_round == 1 else calls_a_round + 3  # in round 2
+    folder = run_until(
+        lambda patched: patched.setattr(owner, name, on_call(call, getattr(owner, name), after=after)),
+        kind,
+        tmp_path / "run",
+    )
+    assert len(rounds(folder)) == (2 if place == "reported" else 1)
+    resume(folder.path)
+    assert differences(folder, unbroken) == set()
+
+
+def test_killed_in_every_round_it_ends_the_same_still(kind, unbroken, tmp_path):
+    folder = run_until(
+        lambda patched: patched.setattr(RoundLog, "observe", on_call(1, RoundLog.observe, after=True)),
+        kind,
+        tmp_path / "run",
+    )
+    for _ in range(ROUNDS - 2):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(
+                server.strategy, "save_checkpoint", on_call(1, server.strategy.save_checkpoint, after=True)
+            )
+            with pytest.raises(Killed):
+                resume(folder.path)
+    resume(folder.path)
+    assert differences(folder, unbroken) == set()
+
+
+def test_a_crash_costs_no_device_anything(kind, unbroken, tmp_path):
+    """The round that is asked again is the same question: the ledger stays what it would have been."""
+    folder = run_until(
+        lambda patched: patched.setattr(FederatedSum, "check", on_call(2, FederatedSum.check)),
+        kind,
+        tmp_path / "run",
+    )
+    booked = [state.ledger.steps.sum(axis=1).tolist() for state in states(folder)]
+    resume(folder.path)
+    steps_a_round = KINDS[kind].get("steps_per_round", 1)
+    for state, before, whole in zip(states(folder), booked, states(unbroken), strict=True):
+        after = state.ledger.steps.sum(axis=1)
+        assert after.tolist() == whole.ledger.steps.sum(axis=1).tolist()
+        assert ((after - before) <= 2 * steps_a_round).all()  # rounds 3 and 4; round 2 was booked before
+
+
+def test_epsilon_goes_on_where_it_stopped(tmp_path):
+    folder = run_until(
+        lambda patched: patched.setattr(RoundLog, "observe", on_call(2, RoundLog.observe, after=True)),
+        "interaction",
+        tmp_path / "run",
+    )
+    stopped = [float(row["epsilon"]) for row in rounds(folder)]
+    resume(folder.path)
+    finished = [float(row["epsilon"]) for row in rounds(folder)]
+    assert finished[:2] == stopped
+    assert finished == sorted(finished)
+    assert finished[-1] == pytest.approx(result(folder)["promise"]["epsilon"])
+
+
+def test_a_finished_run_is_left_as_it_is(unbroken):
+    files = {file: file.read_bytes() for file in unbroken.path.rglob("*") if file.is_file()}
+    resume(unbroken.path, Reporter())
+    assert {file: file.read_bytes() for file in unbroken.path.rglob("*") if file.is_file()} == files
+
+
+@pytest.mark.parametrize("forgotten", ["optimizer", "state"])
+def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, unbroken, kind):
+    """Broken: the optimiser's moments are lost, or the devices' vectors and draws start again."""
+    folder = run_until(
+        lambda patched: patched.setattr(RoundLog, "observe", on_call(2, RoundLog.observe, after=True)),
+        kind,
+        tmp_path / "run",
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        if forgotten == "state":
+            for file in folder.devices.glob("state-*"):
+                file.unlink()
+        else:
+            real = server.strategy.load_checkpoint
+
+            def forget(where: Path, parameters: Any, optimizer: torch.optim.Optimizer) -> Any:
+                progress = real(where, parameters, optimizer)
+                optimizer.load_state_dict({**optimizer.state_dict(), "state": {}})
+                return progress
+
+            patched.setattr(server.strategy, "load_checkpoint", forget)
+        resume(folder.path)
+    assert "model.safetensors" in differences(folder, unbroken)
+
+
+def test_the_comparison_catches_draws_that_are_not_keyed(tmp_path, monkeypatch):
+    """Broken: noise of a device depends on how often its trainer was asked."""
+    calls = [0]
+    real = OpacusTrainer.train
+
+    def counted(trainer: OpacusTrainer, cohort: Any, parameters: Any) -> Any:
+        calls[0] += 1
+        return real(trainer, type(cohort)(**{**vars(cohort), "question": calls[0]}), parameters)
+
+    monkeypatch.setattr(OpacusTrainer, "train", counted)
+    whole = simulate(config("interaction"), tmp_path / "whole")
+    calls[0] = 0
+    folder = run_until(
+        lambda patched: patched.setattr(FederatedSum, "check", on_call(2, FederatedSum.check)),
+        "interaction",
+        tmp_path / "run",
+    )
+    resume(folder.path)
+    assert "model.safetensors" in differences(folder, whole)

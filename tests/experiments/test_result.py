@@ -1,0 +1,193 @@
+"""result.json to the letter: every key of the design, no stranger, no NaN."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from experiments.result import SCHEMA, Result, Versions
+from experiments.run_folder import RunFolder
+
+DESIGN: dict[str, Any] = {
+    "schema": 1,
+    "data": {"name": "towels", "devices": 2000, "items": 300, "events": 24000, "tested": 1980},
+    "model": "attributes",
+    "engine": "in-process",
+    "promise": {
+        "unit": "interaction",
+        "trust": "local",
+        "epsilon": 7.98,
+        "delta": 1e-5,
+        "relation": "add-or-remove-one",
+        "noise_multiplier": 1.9,
+        "clip": 1.0,
+        "participation": 1.0,
+        "rounds": 30,
+        "steps_per_round": 3,
+        "sampling_rate": 0.2,
+        "accountant": "opacus-prv",
+        "seeded": True,
+    },
+    "metrics": {
+        "full": {"hr@10": 0.3, "ndcg@10": 0.2, "mrr": 0.1, "coverage@10": 0.9},
+        "sampled99": {"hr@10": 0.6, "ndcg@10": 0.4},
+        "measured_by": "simulator",
+    },
+    "baselines": {
+        "popularity": {
+            "full": {"hr@10": 0.1, "ndcg@10": 0.05, "mrr": 0.04, "coverage@10": 0.1},
+            "sampled99": {"hr@10": 0.4, "ndcg@10": 0.2},
+        },
+        "central": None,
+        "ceiling": {"oracle": {"hr@10": 0.8, "ndcg@10": 0.6}},
+    },
+    "cost": {
+        "seconds_total": 12.5,
+        "seconds_training": 10.0,
+        "peak_memory_bytes": 2**28,
+        "bytes_up_per_device_round": 1024,
+        "bytes_down_per_device_round": 1024,
+    },
+    "versions": {"terrycloth": "0.1.0", "torch": "2.13.0", "flwr": "1.41.0", "opacus": "1.6.0"},
+}
+NO_PROMISE = {"unit": "none", "trust": None, "epsilon": None, "delta": None, "clip": None, "accountant": None}
+
+
+def paths(tree: dict[str, Any], under: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in tree.items():
+        yield (*under, name)
+        if isinstance(value, dict):
+            yield from paths(value, (*under, name))
+
+
+def changed(path: tuple[str, ...], value: Any = None, *, drop: bool = False) -> dict[str, Any]:
+    """DESIGN with one value changed, or taken away."""
+    copy: dict[str, Any] = json.loads(json.dumps(DESIGN))
+    inner = copy
+    for name in path[:-1]:
+        inner = inner[name]
+    if drop:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return copy
+
+
+def written(result: Result, folder: Path) -> dict[str, Any]:
+    RunFolder(folder).write_result(result)
+    text = (folder / "result.json").read_text(encoding="utf-8")
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))  # type: ignore[no-any-return]
+
+
+def test_the_file_is_the_design_to_the_letter(tmp_path: Path) -> None:
+    assert written(Result.model_validate(DESIGN), tmp_path) == DESIGN
+    assert SCHEMA == 1
+
+
+def test_the_file_reads_back(tmp_path: Path) -> None:
+    result = Result.model_validate(DESIGN)
+    written(result, tmp_path)
+    assert RunFolder(tmp_path).read_result() == result
+
+
+def test_without_a_promise_epsilon_is_null(tmp_path: Path) -> None:
+    result = Result.model_validate({**DESIGN, "promise": {**DESIGN["promise"], **NO_PROMISE}})
+    promise = written(result, tmp_path)["promise"]
+    assert promise["epsilon"] is None
+    assert set(promise) == set(DESIGN["promise"]), "a null may not be left out"
+
+
+def test_metrics_of_nobody_are_null(tmp_path: Path) -> None:
+    nobody = {"hr@10": None, "ndcg@10": None, "mrr": None, "coverage@10": 0.0}
+    result = Result.model_validate({**changed(("metrics", "full"), nobody)})
+    assert written(result, tmp_path)["metrics"]["full"] == nobody
+
+
+OPTIONAL = {
+    ("baselines", "central"),
+    ("baselines", "ceiling"),
+    ("metrics", "measured_by"),
+    ("promise", "relation"),
+}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in paths(DESIGN) if p not in OPTIONAL and "oracle" not in p], ids=".".join
+)
+def test_no_key_may_be_missing(path: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError):
+        Result.model_validate(changed(path, drop=True))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (),
+        ("data",),
+        ("promise",),
+        ("metrics",),
+        ("metrics", "full"),
+        ("baselines",),
+        ("cost",),
+        ("versions",),
+    ],
+    ids=str,
+)
+def test_no_stranger_gets_in(path: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError):
+        Result.model_validate(changed((*path, "stranger"), 1))
+
+
+NUMBERS = [
+    ("promise", "epsilon"),
+    ("promise", "clip"),
+    ("metrics", "full", "hr@10"),
+    ("metrics", "sampled99", "ndcg@10"),
+    ("baselines", "ceiling", "oracle", "hr@10"),
+    ("cost", "seconds_total"),
+]
+
+
+@pytest.mark.parametrize("path", NUMBERS, ids=".".join)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_and_infinity_are_refused(path: tuple[str, ...], value: float) -> None:
+    with pytest.raises(ValidationError):
+        Result.model_validate(changed(path, value))
+
+
+def test_another_schema_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        Result.model_validate(changed(("schema",), 2))
+
+
+def test_metrics_say_who_measured_them() -> None:
+    with pytest.raises(ValidationError):
+        Result.model_validate(changed(("metrics", "measured_by"), "devices"))
+
+
+def test_the_json_schema_beside_it_describes_the_file(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    file = written(Result.model_validate(DESIGN), tmp_path)
+    schema = json.loads((tmp_path / "result.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert not list(validator.iter_errors(file))
+    assert not list(validator.iter_errors({**file, "promise": {**file["promise"], **NO_PROMISE}}))
+    for wrong in (
+        changed(("stranger",), 1),
+        changed(("metrics", "full", "hr@10"), "much"),
+        changed(("promise", "epsilon"), drop=True),
+        changed(("schema",), 2),
+    ):
+        assert list(validator.iter_errors(wrong))
+
+
+def test_versions_are_those_installed() -> None:
+    versions = Versions.installed()
+    assert versions.torch.startswith("2.")
+    assert versions.flwr.startswith("1.41")
+    assert all(versions.model_dump().values())

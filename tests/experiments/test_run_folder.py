@@ -1,0 +1,205 @@
+"""The folder of a run: what is written reads back, and a bad start leaves nothing behind."""
+
+import errno
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.config import RunConfig
+from experiments.planning import resolve
+from experiments.run_folder import COLUMNS, RunFolder, choose_path, created
+from models.errors import UserError
+
+ROW: dict[str, Any] = {
+    "round": 1,
+    "epsilon": 0.5,
+    "bytes_up": 40,
+    "bytes_down": 40,
+    "asked": 10,
+    "answered": 9,
+    "refused": "budget-passed:1",
+    "invalid": "",
+    "seconds": 0.25,
+}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RunConfig(),
+        RunConfig(unit="interaction", noise_multiplier=1.25, seed=3),
+        RunConfig(unit="interaction", noise_multiplier=0.0, clip=0.3, path=Path("/data/ünïcode")),
+        RunConfig(model="neural-cf", recency_half_life=2.5, evaluate_sample=None, central=False),
+    ],
+    ids=lambda config: config.unit,
+)
+def test_a_resolved_configuration_reads_back_the_same_and_is_resolved_already(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path)
+    resolved = resolve(config, 50)
+    folder.write_config(resolved)
+    read = folder.read_config()
+    if config.evaluate_sample is not None:
+        assert read.model_dump() == resolved.model_dump()
+    assert resolve(read, 50).model_dump() == {
+        **resolved.model_dump(),
+        "evaluate_sample": read.evaluate_sample,
+    }
+
+
+@pytest.mark.xfail(reason="a None whose default is not None is left out of config.toml", strict=True)
+def test_no_sample_reads_back_as_no_sample(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_config(RunConfig(evaluate_sample=None))
+    assert folder.read_config().evaluate_sample is None
+
+
+def test_config_holds_infinity_and_the_versions(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_config(resolve(RunConfig(), 50))
+    values = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+    assert values["clip"] == math.inf
+    assert set(values["versions"]) == {"terrycloth", "torch", "flwr", "opacus"}
+
+
+@pytest.mark.parametrize("text", [None, "this is not TOML", b"\xff\xfe"])
+def test_a_folder_without_a_configuration_is_the_users_to_mend(text: Any, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "config.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match="not a run folder"):
+        RunFolder(tmp_path).read_config()
+
+
+@pytest.mark.xfail(reason="pydantic's error is not turned into one line", strict=True)
+def test_a_configuration_edited_wrongly_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('unit = "planet"\n')
+    with pytest.raises(UserError, match="--unit"):
+        RunFolder(tmp_path).read_config()
+
+
+def test_rounds_read_back_as_text_with_all_columns(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_rounds([ROW, {**ROW, "round": 2, "hr@10": 0.125}])
+    header = folder.rounds.read_text().splitlines()[0]
+    assert header.split(",") == COLUMNS
+    first, second = folder.read_rounds()
+    assert first == {name: str(ROW.get(name, "")) for name in COLUMNS}
+    assert (second["round"], second["hr@10"]) == ("2", "0.125")
+
+
+def test_rounds_survive_being_read_and_written_again(tmp_path: Path) -> None:
+    """A resumed run writes the rows that it read; not a byte may change."""
+    folder = RunFolder(tmp_path)
+    folder.write_rounds([ROW, {**ROW, "round": 2, "epsilon": 1.0 / 3.0, "invalid": "not-finite:2"}])
+    text = folder.rounds.read_bytes()
+    folder.write_rounds(folder.read_rounds())
+    assert folder.rounds.read_bytes() == text
+
+
+def test_no_rounds_yet(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path).read_rounds() == []
+
+
+def test_an_unknown_column_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shopper"):
+        RunFolder(tmp_path).write_rounds([{**ROW, "shopper": 7}])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unfinished_run_has_no_result(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--resume"):
+        RunFolder(tmp_path).read_result()
+    (tmp_path / "result.json").write_text('{"schema": 1}')
+    with pytest.raises(UserError, match="--resume"):
+        RunFolder(tmp_path).read_result()
+
+
+def test_writing_replaces_and_leaves_no_partial_file(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for rows in ([ROW], [ROW, ROW]):
+        folder.write_rounds(rows)
+    folder.write_config(RunConfig())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.toml", "rounds.csv"]
+    assert len(folder.read_rounds()) == 2
+
+
+def test_a_folder_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--out"):
+        choose_path(tmp_path, "towels", "mf")
+    assert choose_path(tmp_path / "new", "towels", "mf") == tmp_path / "new"
+
+
+def test_without_out_the_name_says_when_what_and_how() -> None:
+    path = choose_path(None, "towels", "mf")
+    assert path.parent == Path("runs")
+    assert re.fullmatch(r"\d{8}-\d{6}-towels-mf", path.name)
+
+
+def run_and_fail(path: Path, work: Callable[[RunFolder], object], error: BaseException) -> None:
+    with created(path, 0) as folder:
+        work(folder)
+        raise error
+
+
+def test_a_start_that_fails_leaves_nothing_not_even_parents(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(RuntimeError, match="no luck"):
+        run_and_fail(
+            tmp_path / "kept" / "a" / "b",
+            lambda folder: (folder.path / "half").write_text("x"),
+            RuntimeError("no luck"),
+        )
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+
+
+def test_parents_that_others_use_stay(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        run_and_fail(tmp_path / "a" / "b", lambda folder: (tmp_path / "a" / "other").mkdir(), RuntimeError())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "other"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt()], ids=repr)
+def test_after_a_round_the_folder_stays_to_be_resumed(error: BaseException, tmp_path: Path) -> None:
+    with pytest.raises(type(error)):
+        run_and_fail(tmp_path / "run", lambda folder: folder.write_rounds([ROW]), error)
+    assert RunFolder(tmp_path / "run").read_rounds()
+
+
+def test_a_run_that_ends_well_keeps_its_folder(tmp_path: Path) -> None:
+    with created(tmp_path / "run", 0) as folder:
+        folder.write_config(RunConfig())
+    assert (tmp_path / "run" / "config.toml").exists()
+
+
+@pytest.mark.xfail(reason="mkdir stands inside the try that removes the folder", strict=True)
+def test_a_folder_that_another_run_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    """Two runs started in one second choose one default name; the slower must not take the other's away."""
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "config.toml").write_text("theirs")
+    with pytest.raises((UserError, FileExistsError)), created(path, 0):
+        pass
+    assert (path / "config.toml").read_text() == "theirs"
+
+
+def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="MiB free"), created(tmp_path / "run", 2**70):
+        pytest.fail("it started all the same")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_and_a_locked_folder_are_the_users_to_mend(tmp_path: Path) -> None:
+    for error, said in (
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "no space is left"),
+        (PermissionError(errno.EACCES, "denied"), "cannot be written"),
+    ):
+        with pytest.raises(UserError, match=said), created(tmp_path / "run", 0):
+            raise error
+        assert not (tmp_path / "run").exists()

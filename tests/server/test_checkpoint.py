@@ -1,0 +1,134 @@
+"""A run that goes on from its checkpoint ends as the unbroken one, to the bit."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import server.checkpoint
+from server.aggregate import make_optimizer
+from server.checkpoint import FILE, Progress, RoundRecord, load_checkpoint, save_checkpoint
+from server.settings import ServerSettings
+
+OPTIMIZERS = [
+    pytest.param({"server_optimizer": "adam"}, id="adam"),
+    pytest.param({"server_optimizer": "adam", "server_weight_decay": 0.1}, id="adam-decay"),
+    pytest.param({"server_optimizer": "sgd", "server_momentum": 0.9}, id="sgd-momentum"),
+    pytest.param({"server_optimizer": "sgd", "server_momentum": 0.0}, id="sgd"),
+]
+
+
+Parameters = dict[str, nn.Parameter]
+
+
+def start(choices: dict[str, Any], fill: float = 1.0) -> tuple[Parameters, torch.optim.Optimizer]:
+    settings = ServerSettings.model_validate({"devices": 4, "catalogue": Path("c"), **choices})
+    parameters = {
+        "table.weight": nn.Parameter(torch.full((3, 2), fill)),
+        "bias.weight": nn.Parameter(torch.full((3, 1), fill)),
+    }
+    return parameters, make_optimizer(list(parameters.values()), settings)
+
+
+def advance(parameters: Parameters, optimizer: torch.optim.Optimizer, round: int) -> None:
+    generator = torch.Generator().manual_seed(round)
+    for parameter in parameters.values():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    optimizer.step()
+
+
+def record(round: int, epsilon: float | None = 1.5) -> RoundRecord:
+    return RoundRecord(
+        round=round,
+        asked=4,
+        answered=3,
+        refused={"budget-passed": 1},
+        invalid={"not finite": 2},
+        epsilon=epsilon,
+        bytes_down=36,
+        bytes_up=36,
+        seconds=0.25,
+    )
+
+
+@pytest.mark.parametrize("choices", OPTIMIZERS)
+def test_resuming_is_not_stopping(choices: dict[str, Any], tmp_path: Path) -> None:
+    unbroken, optimizer = start(choices)
+    for round in range(1, 7):
+        advance(unbroken, optimizer, round)
+
+    first, optimizer = start(choices)
+    progress = Progress()
+    for round in range(1, 4):
+        advance(first, optimizer, round)
+        progress.records.append(record(round))
+        save_checkpoint(tmp_path, first, optimizer, progress)
+    second, optimizer = start(choices, fill=-7.0)
+    progress = load_checkpoint(tmp_path, second, optimizer)
+    assert progress.rounds_done == 3
+    for round in range(4, 7):
+        advance(second, optimizer, round)
+
+    for name, parameter in unbroken.items():
+        assert torch.equal(second[name], parameter)
+    assert not torch.equal(first["table.weight"], unbroken["table.weight"])
+
+
+@pytest.mark.parametrize("epsilon", [None, 0.0, 7.123456789012345, math.inf])
+def test_records_come_back_as_they_were(epsilon: float | None, tmp_path: Path) -> None:
+    parameters, optimizer = start({})
+    records = [record(1, epsilon), record(2, epsilon)]
+    save_checkpoint(tmp_path, parameters, optimizer, Progress(records))
+    assert load_checkpoint(tmp_path, parameters, optimizer) == Progress(records)
+
+
+def test_before_the_first_step(tmp_path: Path) -> None:
+    """A first round that nobody answered leaves an optimiser without moments."""
+    parameters, optimizer = start({})
+    save_checkpoint(tmp_path, parameters, optimizer, Progress([record(1)]))
+    other, optimizer = start({}, fill=0.0)
+    assert load_checkpoint(tmp_path, other, optimizer).rounds_done == 1
+    assert torch.equal(other["table.weight"], torch.ones(3, 2))
+
+
+def test_without_a_checkpoint_nothing_is_done(tmp_path: Path) -> None:
+    parameters, optimizer = start({})
+    assert load_checkpoint(tmp_path, parameters, optimizer) == Progress()
+    assert torch.equal(parameters["table.weight"], torch.ones(3, 2))
+
+
+def test_a_checkpoint_cut_short_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters, optimizer = start({})
+    save_checkpoint(tmp_path, parameters, optimizer, Progress([record(1)]))
+
+    def cut_short(tensors: Any, path: Path, metadata: Any) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(server.checkpoint, "save_file", cut_short)
+    advance(parameters, optimizer, 2)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(tmp_path, parameters, optimizer, Progress([record(1), record(2)]))
+    other, optimizer = start({}, fill=0.0)
+    assert load_checkpoint(tmp_path, other, optimizer).rounds_done == 1
+    assert torch.equal(other["table.weight"], torch.ones(3, 2))
+
+
+def test_one_file_and_no_leftovers(tmp_path: Path) -> None:
+    parameters, optimizer = start({})
+    for count in (1, 2):
+        save_checkpoint(tmp_path, parameters, optimizer, Progress([record(r + 1) for r in range(count)]))
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
+    parameters, optimizer = start({})
+    save_checkpoint(tmp_path, parameters, optimizer, Progress([record(1)]))
+    other = {"items.weight": nn.Parameter(torch.ones(3, 2))}
+    with pytest.raises(KeyError):
+        load_checkpoint(tmp_path, other, torch.optim.SGD(other.values()))

@@ -1,0 +1,298 @@
+"""Rounds with nodes that do as they are told: sums, faults, the record, and going on after a stop."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.supercore.task_identity import TaskIdentity
+
+from experiments.engines.in_process import InProcessGrid
+from models.accounting import epsilon_spent
+from models.recommender import Parameters
+from models.settings import RoundSettings
+from models.update import Refusal, Reply, Request, pack_reply, unpack_request
+from server.checkpoint import RoundRecord
+from server.settings import ServerSettings
+from server.strategy import NODE_FAILED, FederatedSum
+from tests.models.test_settings import VALID
+
+START = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[0.5]])}
+PLAIN = {"server_optimizer": "sgd", "server_learning_rate": 1.0, "server_momentum": 0.0}
+
+Answer = Callable[[int, Request], "RecordDict | Error"]
+
+
+@pytest.fixture(autouse=True)
+def superlink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a SuperLink would tell this process."""
+    for name, value in (("_task_id", 1), ("_run_id", 1), ("_node_id", SUPERLINK_NODE_ID)):
+        monkeypatch.setattr(TaskIdentity, name, value)
+
+
+class Nodes:
+    """Nodes 1 … n that answer by a function of (node, request), and remember what they were asked."""
+
+    def __init__(self, nodes: int, answer: Answer) -> None:
+        self.asked: list[tuple[int, Request]] = []
+        app = ClientApp()
+
+        @app.train()
+        def train(message: Message, context: Context) -> Message:
+            request = unpack_request(message.content)
+            self.asked.append((context.node_id, request))
+            answered = answer(context.node_id, request)
+            if isinstance(answered, Error):
+                return Message(answered, reply_to=message)
+            return Message(answered, reply_to=message)
+
+        self.grid = InProcessGrid(app, {}, nodes)
+
+
+def strategy(
+    on_round: Callable[[RoundRecord, Parameters], None] | None = None,
+    settings: dict[str, Any] | None = None,
+    **server: Any,
+) -> FederatedSum:
+    asked = {**VALID, "round": 1, "rounds": 3, "participation": 0.5, **(settings or {})}
+    return FederatedSum(
+        START,
+        RoundSettings.model_validate(asked),
+        ServerSettings.model_validate({"devices": 10, "catalogue": Path("c"), **PLAIN, **server}),
+        on_round,
+    )
+
+
+def reply(
+    request: Request, value: float, devices: int = 1, refused: dict[Refusal, int] | None = None
+) -> RecordDict:
+    """Every coordinate of the sum is `value`."""
+    update = {name: torch.full_like(tensor, value) for name, tensor in request.parameters.items()}
+    return pack_reply(Reply(request.settings.round, update, devices, refused or {}))
+
+
+def test_a_round_by_hand() -> None:
+    """Two nodes send 1 and 4; q·N = 5; three rounds of plain averaging add 1 each."""
+    nodes = Nodes(2, lambda node, request: reply(request, 1.0 if node == 1 else 4.0))
+    run = strategy(nodes=2)
+    final = run.run(nodes.grid)
+    assert final["a"].tolist() == [4.0, 5.0]
+    assert final["b"].tolist() == [[3.5]]
+    assert [record.answered for record in run.progress.records] == [2, 2, 2]
+    assert [record.asked for record in run.progress.records] == [10, 10, 10]
+
+
+def test_how_many_devices_a_node_claims_does_not_change_the_step() -> None:
+    one = strategy(nodes=2).run(Nodes(2, lambda node, request: reply(request, 2.0, devices=1)).grid)
+    many = strategy(nodes=2).run(Nodes(2, lambda node, request: reply(request, 2.0, devices=9**node)).grid)
+    assert all(torch.equal(one[name], many[name]) for name in one)
+
+
+def test_each_round_asks_with_the_model_of_the_round_before_and_its_own_number() -> None:
+    nodes = Nodes(1, lambda node, request: reply(request, 5.0))
+    run = strategy()
+    run.run(nodes.grid)
+    assert [request.settings.round for _, request in nodes.asked] == [1, 2, 3]
+    assert [request.parameters["a"].tolist() for _, request in nodes.asked] == [
+        [1.0, 2.0],
+        [2.0, 3.0],
+        [3.0, 4.0],
+    ]
+    for _, request in nodes.asked:
+        assert request.settings == run.settings.model_copy(update={"round": request.settings.round})
+
+
+def test_every_node_is_asked_every_round() -> None:
+    nodes = Nodes(5, lambda node, request: reply(request, 0.0))
+    strategy().run(nodes.grid)
+    asked = [node for node, _ in nodes.asked]
+    assert [sorted(asked[start : start + 5]) for start in (0, 5, 10)] == [[1, 2, 3, 4, 5]] * 3
+
+
+def hostile(request: Request) -> dict[str, RecordDict]:
+    """Replies that must not be added, by the reason that is counted."""
+    good = reply(request, 100.0)
+    shared = request.parameters
+    number = request.settings.round
+    wide = {**shared, "a": torch.zeros(3)}
+    nan = {**shared, "a": torch.tensor([math.nan, 0.0])}
+    return {
+        "not finite": pack_reply(Reply(number, nan, 1)),
+        "wrong shape or type": pack_reply(Reply(number, wide, 1)),
+        "unknown array": pack_reply(Reply(number, {**shared, "shopper.weight": torch.zeros(1)}, 1)),
+        "missing array": pack_reply(Reply(number, {"a": shared["a"]}, 1)),
+        "stale round": pack_reply(Reply(number - 1, shared, 1)),
+        "unknown record": RecordDict({**good, "extra": ConfigRecord({"loss": 0.1})}),
+        "unknown facts": RecordDict({**good, "reply": ConfigRecord({**good["reply"], "events": 12})}),
+    }
+
+
+@pytest.mark.parametrize("why", hostile(Request(START, RoundSettings.model_validate(VALID))))
+def test_an_invalid_reply_is_counted_and_the_round_goes_on(why: str) -> None:
+    def answer(node: int, request: Request) -> RecordDict:
+        return hostile(request)[why] if node == 2 else reply(request, 2.5)
+
+    run = strategy(nodes=3)
+    final = run.run(Nodes(3, answer).grid)
+    assert final["a"].tolist() == [4.0, 5.0]  # (2.5 + 2.5) / 5, three times
+    for record in run.progress.records:
+        assert record.invalid == {why: 1}
+        assert record.answered == 2
+
+
+@pytest.mark.xfail(raises=BadZipFile, reason="numpy.load raises more than is caught", strict=True)
+def test_bytes_that_numpy_takes_for_a_zip_file_do_not_end_the_run() -> None:
+    def answer(node: int, request: Request) -> RecordDict:
+        if node == 1:
+            return reply(request, 5.0)
+        zipped = Array(dtype="float32", shape=(2,), stype="numpy.ndarray", data=b"PK\x03\x04")
+        good = reply(request, 0.0)
+        return RecordDict({"update": ArrayRecord({**good["update"], "a": zipped}), "reply": good["reply"]})
+
+    assert strategy(nodes=2).run(Nodes(2, answer).grid)["a"].tolist() == [4.0, 5.0]
+
+
+def test_a_node_that_fails_is_counted_and_the_round_goes_on() -> None:
+    def answer(node: int, request: Request) -> RecordDict | Error:
+        return Error(code=1, reason="training failed") if node == 1 else reply(request, 5.0)
+
+    run = strategy(nodes=2)
+    assert run.run(Nodes(2, answer).grid)["a"].tolist() == [4.0, 5.0]
+    assert [record.invalid for record in run.progress.records] == [{NODE_FAILED: 1}] * 3
+
+
+def test_refusals_are_added_up_by_reason() -> None:
+    def answer(node: int, request: Request) -> RecordDict:
+        if node == 3:
+            return pack_reply(Reply(request.settings.round, {}, 0, {Refusal.SETTINGS: 4}))
+        return reply(request, 1.0, refused={Refusal.BUDGET: node})
+
+    run = strategy(nodes=3)
+    run.run(Nodes(3, answer).grid)
+    assert run.progress.records[0].refused == {"budget-passed": 3, "settings-unknown": 4}
+    assert run.progress.records[0].answered == 2
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_when_nobody_answers_the_model_stays_and_the_round_is_booked(optimizer: str) -> None:
+    """Also when moments from earlier rounds would go on by themselves: without a sum there is no step."""
+
+    def answer(node: int, request: Request) -> RecordDict:
+        number = request.settings.round
+        return reply(request, 5.0) if number == 1 else pack_reply(Reply(number, {}, 0))
+
+    seen: list[Parameters] = []
+    run = strategy(
+        lambda record, parameters: seen.append(parameters), server_optimizer=optimizer, server_momentum=0.9
+    )
+    run.run(Nodes(1, answer).grid)
+    assert not torch.equal(seen[0]["a"], START["a"])
+    assert torch.equal(seen[1]["a"], seen[0]["a"])
+    assert torch.equal(seen[2]["a"], seen[0]["a"])
+    assert [record.answered for record in run.progress.records] == [1, 0, 0]
+    assert [record.round for record in run.progress.records] == [1, 2, 3]
+
+
+def test_epsilon_in_the_record_is_the_accountants_over_all_rounds_so_far() -> None:
+    settings = {"noise_multiplier": 2.0, "sampling_rate": 0.25, "steps_per_round": 4, "delta": 1e-6}
+    run = strategy(settings=settings)
+    run.run(Nodes(1, lambda node, request: reply(request, 0.0)).grid)
+    spent = [record.epsilon for record in run.progress.records]
+    assert spent == [epsilon_spent(2.0, 0.25, steps, 1e-6).epsilon for steps in (4, 8, 12)]
+
+
+def test_participation_amplifies_nothing() -> None:
+    """The server sees who takes part: a device that took part every time has spent ε in full."""
+    rare, always = (strategy(settings={"participation": rate}) for rate in (0.01, 1.0))
+    for run in (rare, always):
+        run.run(Nodes(1, lambda node, request: reply(request, 0.0)).grid)
+    assert rare.progress.records[-1].epsilon == always.progress.records[-1].epsilon
+
+
+def test_a_round_that_failed_is_still_paid_for() -> None:
+    """Devices answered, and their replies were lost: what left them has left them."""
+    run = strategy()
+    run.run(Nodes(1, lambda node, request: Error(code=1, reason="lost")).grid)
+    heard = strategy()
+    heard.run(Nodes(1, lambda node, request: reply(request, 0.0)).grid)
+    assert [r.epsilon for r in run.progress.records] == [r.epsilon for r in heard.progress.records]
+
+
+def test_without_a_promise_there_is_no_epsilon() -> None:
+    nothing = {"unit": "none", "trust": "none", "epsilon": math.inf, "noise_multiplier": 0.0}
+    run = strategy(settings=nothing)
+    run.run(Nodes(1, lambda node, request: reply(request, 0.0)).grid)
+    assert [record.epsilon for record in run.progress.records] == [None] * 3
+
+
+def test_bytes_are_those_of_the_arrays_that_cross() -> None:
+    sizes: list[int] = []
+
+    def answer(node: int, request: Request) -> RecordDict:
+        packed = reply(request, 0.0)
+        sizes.append(sum(len(array.data) for array in packed["update"].values()))
+        return packed
+
+    run = strategy()
+    run.run(Nodes(1, answer).grid)
+    assert [record.bytes_up for record in run.progress.records] == sizes
+    assert [record.bytes_down for record in run.progress.records] == sizes
+
+
+def noisy(node: int, request: Request) -> RecordDict:
+    """An update that depends on what was asked, so that a wrong resumption shows."""
+    update = {
+        name: torch.sin(tensor * request.settings.round + node) for name, tensor in request.parameters.items()
+    }
+    return pack_reply(Reply(request.settings.round, update, 1))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_resumed_is_unbroken_to_the_bit(optimizer: str, stop_after: int, tmp_path: Path) -> None:
+    choices: dict[str, Any] = {"server_optimizer": optimizer, "server_momentum": 0.9, "nodes": 2}
+    rounds = {"rounds": 5}
+    unbroken = strategy(settings=rounds, **choices).run(Nodes(2, noisy).grid)
+
+    def stop(record: RoundRecord, parameters: Parameters) -> None:
+        if record.round == stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        strategy(stop, rounds, folder=tmp_path, **choices).run(Nodes(2, noisy).grid)
+
+    told: list[int] = []
+    resumed = strategy(
+        lambda record, parameters: told.append(record.round), rounds, folder=tmp_path, resume=True, **choices
+    )
+    nodes = Nodes(2, noisy)
+    final = resumed.run(nodes.grid)
+    assert all(torch.equal(final[name], unbroken[name]) for name in unbroken)
+    assert sorted({request.settings.round for _, request in nodes.asked}) == list(range(stop_after + 1, 6))
+    assert told == list(range(stop_after, 6)), "the round whose report was cut short is reported again"
+    assert resumed.progress.rounds_done == 5
+
+
+def test_without_resume_a_checkpoint_is_not_read(tmp_path: Path) -> None:
+    strategy(folder=tmp_path).run(Nodes(1, noisy).grid)
+    assert strategy(folder=tmp_path).progress.rounds_done == 0
+    assert torch.equal(strategy(folder=tmp_path).shared()["a"], START["a"])
+
+
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    strategy().run(Nodes(1, noisy).grid)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_observer_gets_each_record_with_the_model_after_it() -> None:
+    seen: list[tuple[int, list[float]]] = []
+    run = strategy(lambda record, parameters: seen.append((record.round, parameters["a"].tolist())))
+    run.run(Nodes(1, lambda node, request: reply(request, 5.0)).grid)
+    assert seen == [(1, [2.0, 3.0]), (2, [3.0, 4.0]), (3, [4.0, 5.0])]
