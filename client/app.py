@@ -1,10 +1,11 @@
 """The Flower edge of a device: unpack a message, let the farm answer, pack the reply.
 
-`app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the farm comes from the
-node's config (`--node-config 'farm="/FOLDER"'`) or the run's.
+`app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the farm comes from whoever
+owns the device: `--node-config 'farm="/FOLDER"'`, or the environment variable TERRYCLOTH_FARM.
 """
 
 import logging
+import os
 import traceback
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from models.update import SETTINGS_RECORD, Refusal, pack_reply, unpack_request
 
 logger = logging.getLogger(__name__)
 
+FARM_VARIABLE = "TERRYCLOTH_FARM"
 TRAINING_FAILED = 1  # code of an error reply
 
 
@@ -27,7 +29,9 @@ def make_app(folder: Path | None = None) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         try:
             reply = answer(message.content, open_farm(context, folder))
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
             # An exception's text may hold what a device holds: only its type leaves, and where it was raised.
             reason = f"training failed: {type(error).__name__} at {own_frames(error)}"
             logger.error(reason)
@@ -37,7 +41,7 @@ def make_app(folder: Path | None = None) -> ClientApp:
     return app
 
 
-def own_frames(error: Exception) -> str:
+def own_frames(error: BaseException) -> str:
     """Where an exception passed through this project's code: file:line, outermost first, and no values."""
     frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     own = [f"{path.name}:{line}" for path, line in frames if path.parent.name in ("client", "models")]
@@ -45,20 +49,15 @@ def own_frames(error: Exception) -> str:
 
 
 def open_farm(context: Context, folder: Path | None) -> Farm:
-    """The farm of this node, in `folder` or where the configs say. Raises ValueError where they do not."""
-    configs = {**context.run_config, **context.node_config}
-    return Farm(
-        folder or configured_folder(str(configs.get("farm", ""))),
-        partition=int(configs.get("partition-id", 0)),
-        partitions=int(configs.get("num-partitions", 1)),
-    )
+    """The farm of this node. Raises ValueError where the device's owner has not said where it is.
 
-
-def configured_folder(farm: str) -> Path:
-    """Absolute, because each node unpacks the app into a folder of its own, and works there."""
-    if not Path(farm).is_absolute():
+    Nothing here comes from the run's config: that is the server's to write.
+    """
+    node = context.node_config
+    named = folder or Path(str(node.get("farm", os.environ.get(FARM_VARIABLE, ""))))
+    if not named.is_absolute():  # each node unpacks the app into a folder of its own, and works there
         raise ValueError("no absolute folder is named as farm")
-    return Path(farm)
+    return Farm(named, int(node.get("partition-id", 0)), int(node.get("num-partitions", 1)))
 
 
 def answer(content: RecordDict, farm: Farm) -> RecordDict:

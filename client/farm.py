@@ -2,14 +2,13 @@
 
 The folder of a farm stands for its devices' own disks:
 
-    catalogue.parquet     public
-    events/*.npy          what the devices hold
-    key                   secret of their random streams
-    state-K-of-N.safetensors   their vectors and ledgers
+    catalogue.parquet            public
+    events/*.npy                 what the devices hold
+    state-K-of-N.safetensors     their vectors, ledgers and last answer
+    seed                         only where a run must be repeatable: in place of keys from the system
 """
 
 import hashlib
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,12 +17,13 @@ import numpy.typing as npt
 import torch
 
 from client.events import Events
-from client.state import DeviceState, device_key, write_key
+from client.ledger import Ledger
+from client.state import DeviceState, locked
 from client.trainer import Cohort, trainer_for
 from models.build import build_model
 from models.catalogue import Catalogue
-from models.randomness import Purpose, Stream
-from models.recommender import Parameters, Recommender
+from models.randomness import Purpose, Stream, new_key, seeded_key
+from models.recommender import Parameters, Recommender, shapes
 from models.settings import RoundSettings
 from models.update import Refusal, Reply, Request
 
@@ -37,77 +37,94 @@ class Farm:
         self.folder = folder
         self.events = events.span(start, stop)
         self.devices = np.arange(start, stop)
+        self.partitions = partitions
         self.state_path = folder / f"state-{partition}-of-{partitions}.safetensors"
 
     @staticmethod
-    def create(folder: Path, catalogue: Catalogue, events: Events, key: bytes | None) -> None:
-        """Lay out a farm's folder. With no key given, the devices make a secret one when first asked."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def create(folder: Path, catalogue: Catalogue, events: Events, seed: int | None = None) -> None:
+        """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         catalogue.save(folder / "catalogue.parquet")
         events.save(folder / "events")
-        if key is not None:
-            write_key(folder / "key", key)
+        if seed is not None:
+            (folder / "seed").write_text(str(seed))
 
     def answer(self, request: Request) -> Reply:
         """Train the devices that take part, and add up their updates.
 
-        A question is answered once: asked again word for word, the devices give the same answer from the same
-        draws, at no further cost; any other question gets fresh draws and is booked as a further release. The
-        ledger is on disk before training starts, so a crash can only over-count.
+        A question has one answer. It is booked in the ledgers, on disk, before training starts; the answer is
+        on disk before it leaves. Asked again word for word, the devices repeat the answer they stored; any
+        other question gets a key of its own from the system, and so fresh draws, and is booked as a further
+        release. So no crash, replay, restored backup or second server makes two answers share their noise.
         """
         settings = request.settings
         model = self.load_model(settings)
-        if shapes(request.parameters) != shapes(model.shared_parameters()):
+        if not fits(request.parameters, model.shared_parameters()):
             return self.refuse(settings.round, Refusal.MODEL)
-        state, refused = self.book(self.load_state(settings.dim), request)
-        state.save(self.state_path)
+        if self.divided_differently():
+            return self.refuse(settings.round, Refusal.PARTITION)
+        with locked(self.state_path.with_suffix(".lock")):
+            state = self.book(self.load_state(settings.dim), request)
+            if not state.replied:
+                state.save(self.state_path)
+                self.train(state, model, request)
+                state.save(self.state_path)
+        refused = {Refusal.BUDGET: state.refused} if state.refused else {}
+        return Reply(settings.round, state.update, int(state.took_part.sum()), refused)
+
+    def train(self, state: DeviceState, model: Recommender, request: Request) -> None:
+        """Put the answer to the booked question, and the vectors it leads to, into the state."""
         chosen = np.flatnonzero(state.took_part)
-        update: Parameters = {}
         if len(chosen):
             cohort = Cohort(
                 devices=self.devices[chosen],
-                events=self.events.take(chosen),
-                vectors=state.before[chosen],
-                key=device_key(self.folder / "key"),
-                question=state.answered,
+                events=usable(self.events.take(chosen), model.num_items),
+                vectors=state.vectors[chosen],
+                key=bytes.fromhex(state.key),
+                question=state.asked,
             )
-            update, vectors = trainer_for(model, settings).train(cohort, request.parameters)
-            state.vectors = state.before.index_copy(0, torch.from_numpy(chosen), vectors)
-            state.save(self.state_path)
-        return Reply(settings.round, update, len(chosen), {Refusal.BUDGET: refused} if refused else {})
+            state.update, vectors = trainer_for(model, request.settings).train(cohort, request.parameters)
+            state.vectors = state.vectors.index_copy(0, torch.from_numpy(chosen), vectors)
+        state.replied = True
 
-    def book(self, state: DeviceState, request: Request) -> tuple[DeviceState, int]:
-        """The state with this question in its ledger, and how many devices refuse it for their budget."""
-        question = digest(request)
-        settings = request.settings
+    def book(self, state: DeviceState, request: Request) -> DeviceState:
+        """The state with this question in its ledgers; the same state if it is there already."""
+        question, settings = digest(request), request.settings
         if question == state.question:
-            return state, state.refused
-        answered = state.answered + 1
-        willing = self.participation(settings.participation, answered)
-        mechanism = (settings.noise_multiplier, settings.sampling_rate, settings.steps_per_round)
-        spent = state.ledger.after(willing, *mechanism).epsilon(settings.delta)
-        took_part = willing & (spent <= settings.epsilon)
-        refused = int((willing & ~took_part).sum())
-        booked = DeviceState(
+            return state
+        asked = state.asked + 1
+        key = self.question_key()
+        willing = self.coins(key, asked) < settings.participation
+        took_part, ledger = afford(state.ledger, willing, settings)
+        return DeviceState(
             vectors=state.vectors,
-            before=state.vectors,
             took_part=took_part,
-            ledger=state.ledger.after(took_part, *mechanism),
-            answered=answered,
+            ledger=ledger,
+            asked=asked,
             question=question,
-            refused=refused,
+            key=key.hex(),
+            refused=int((willing & ~took_part).sum()),
         )
-        return booked, refused
 
-    def participation(self, rate: float, question: int) -> npt.NDArray[np.bool_]:
-        """Each device's coin: bool [devices]. Device d reads place d of one stream, in any farm."""
-        stream = Stream(device_key(self.folder / "key"), round=question, purpose=Purpose.PARTICIPATION)
-        coins: npt.NDArray[np.bool_] = stream.uniforms(int(self.devices[-1]) + 1)[self.devices] < rate
-        return coins
+    def question_key(self) -> bytes:
+        """A fresh secret key; of a seeded farm, always the same (its streams are numbered by question)."""
+        seed = self.folder / "seed"
+        return seeded_key(int(seed.read_text())) if seed.exists() else new_key()
+
+    def coins(self, key: bytes, question: int) -> npt.NDArray[np.float64]:
+        """Each device's draw in (0, 1), to take part or not: [devices]. Device d reads place d."""
+        last = int(self.devices[-1]) + 1 if len(self.devices) else 0
+        stream = Stream(key, round=question, purpose=Purpose.PARTICIPATION)
+        return stream.uniforms(last)[self.devices]
 
     def refuse(self, round: int, reason: Refusal) -> Reply:
         """Every device of the farm refuses, before it touches its events."""
         return Reply(round, {}, 0, {reason: len(self.devices)})
+
+    def divided_differently(self) -> bool:
+        """Whether this folder has state under another number of partitions, where its ledgers are."""
+        states = self.folder.glob("state-*-of-*.safetensors")
+        return any(not path.stem.endswith(f"-of-{self.partitions}") for path in states)
 
     def load_model(self, settings: RoundSettings) -> Recommender:
         """The recommender that the settings name, over this farm's catalogue."""
@@ -124,15 +141,37 @@ class Farm:
         if not self.state_path.exists():
             return DeviceState.new(len(self.devices), dim)
         state = DeviceState.load(self.state_path)
+        if len(state.vectors) != len(self.devices):
+            raise ValueError("the farm's devices are not those that its ledgers were kept for")
         if state.vectors.shape[1] != dim:
-            fresh = DeviceState.new(len(self.devices), dim)
-            return replace(fresh, ledger=state.ledger, answered=state.answered)
+            state.vectors = torch.zeros(len(self.devices), dim)
+            state.question = ""  # it was asked of other vectors
         return state
 
 
-def shapes(parameters: Parameters) -> dict[str, torch.Size]:
-    """Name → shape."""
-    return {name: tensor.shape for name, tensor in parameters.items()}
+def afford(
+    ledger: Ledger, willing: npt.NDArray[np.bool_], settings: RoundSettings
+) -> tuple[npt.NDArray[np.bool_], Ledger]:
+    """Which of the willing devices [devices] stay within their budget, and the ledger with them booked."""
+    mechanism = (settings.noise_multiplier, settings.sampling_rate, settings.steps_per_round)
+    spent = ledger.after(willing, *mechanism).epsilon(settings.delta)
+    took_part = willing & (spent <= settings.epsilon)
+    return took_part, ledger.after(took_part, *mechanism)
+
+
+def usable(events: Events, num_items: int) -> Events:
+    """Without events that cannot be trained on (an item that left the catalogue, a weight that is no number).
+
+    Dropped in silence: an error would tell the server that a device holds one.
+    """
+    valid = (events.items >= 0) & (events.items < num_items) & (events.weights > 0)
+    return events.keep(valid & np.isfinite(events.weights))
+
+
+def fits(parameters: Parameters, shared: Parameters) -> bool:
+    """Whether parameters have the names and shapes of `shared`, and are finite."""
+    finite = all(bool(torch.isfinite(tensor).all()) for tensor in parameters.values())
+    return finite and shapes(parameters) == shapes(shared)
 
 
 def digest(request: Request) -> str:

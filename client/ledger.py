@@ -30,6 +30,8 @@ class Ledger:
 
     def after(self, took_part: Mask, noise_multiplier: float, sampling_rate: float, steps: int) -> "Ledger":
         """The ledger with `steps` more steps booked for the devices where took_part [n] is true."""
+        if not took_part.any():
+            return self
         mechanism = np.array([[noise_multiplier, sampling_rate]])
         known = (self.mechanisms == mechanism).all(axis=1)
         mechanisms, booked = self.mechanisms, self.steps.copy()

@@ -3,10 +3,11 @@
 The gradient of an example, the shopper's vector included, is clipped to norm C, and Gaussian noise of
 standard deviation σ·C covers every coordinate. Noise 0 and an infinite clip give `SgdTrainer` back.
 
-Opacus brings the per-sample gradients, the clip, the optimizer and the Poisson sampler; only the source of
-their randomness is replaced, by the device's keyed streams.
+Opacus brings the per-sample gradients, the clip, the optimizer and (in `SgdTrainer`) the Poisson sampler; the
+source of their randomness alone is replaced, by the device's keyed streams.
 """
 
+import math
 import warnings
 
 import torch
@@ -21,18 +22,43 @@ from models.settings import RoundSettings
 
 
 class KeyedDPOptimizer(DPOptimizer):
-    """Opacus's optimizer with noise from a device's stream, added in double and rounded once to single."""
+    """Opacus's optimizer with noise from a device's stream."""
 
     noise: Stream
 
+    def clip_and_accumulate(self) -> None:
+        """Leave out examples whose gradient is not finite, then clip as Opacus does.
+
+        Opacus scales an infinite gradient by 0, and 0 · ∞ is NaN, which no noise hides: a server that sends
+        absurd parameters could read from it which rows a device touched. (The factor C / (norm + 1e-6) is in
+        single precision: what remains can pass C by a part in 10⁷.)
+        """
+        finite = torch.stack(
+            [torch.isfinite(sample.flatten(1)).all(dim=1) for sample in self.grad_samples]
+        ).all(dim=0)
+        squares = torch.stack([sample.flatten(1).square().sum(dim=1) for sample in self.grad_samples])
+        finite &= torch.isfinite(squares.sum(dim=0))
+        if not finite.all():
+            for parameter in self.params:
+                mask = finite.view(-1, *[1] * parameter.dim())
+                parameter.grad_sample = torch.where(mask, parameter.grad_sample, 0.0)
+        super().clip_and_accumulate()
+
     def add_noise(self) -> None:
-        """Noise σ·C on every coordinate of every parameter, touched or not."""
+        """Noise σ·C on every coordinate of every parameter, touched or not, rounded to a public grid."""
+        deviation = self.noise_multiplier * self.max_grad_norm
         for parameter in self.params:
             summed = parameter.summed_grad
             if self.noise_multiplier > 0:
                 drawn = torch.from_numpy(self.noise.normals(summed.numel())).view_as(summed)
-                summed = (summed.double() + self.noise_multiplier * self.max_grad_norm * drawn).float()
+                summed = on_grid(summed.double() + deviation * drawn, deviation).float()
             parameter.grad = summed.view_as(parameter)
+
+
+def on_grid(noised: Tensor, deviation: float) -> Tensor:
+    """Rounded to multiples of the power of two below deviation / 1024, as `models.randomness` explains."""
+    step = 2.0 ** (math.floor(math.log2(deviation)) - 10)
+    return torch.round(noised / step) * step
 
 
 class OpacusTrainer(SgdTrainer):

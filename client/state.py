@@ -1,8 +1,11 @@
-"""What a device keeps between rounds: its vector, its ledger, its secret key. None of it ever leaves."""
+"""What a device keeps between rounds: its vector, its ledger, its last answer. None of it ever leaves."""
 
+import fcntl
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,51 +16,52 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from client.ledger import Ledger
-from models.randomness import KEY_BYTES, new_key
+from models.recommender import Parameters
 
-FACTS = ("answered", "question", "refused")
+FACTS = ("asked", "question", "key", "refused", "replied")
 
 
 @dataclass
 class DeviceState:
     """State of the devices behind one node.
 
-    vectors: float32 [devices, dim], the shoppers' vectors after the last question; `before` are those the
-    last question started from. took_part: bool [devices], who answered it; refused: how many would not, for
-    their budget. question: digest of the last question. answered: how many different questions
-    were answered; it numbers the devices' random streams, so no draw is ever used for two questions,
-    whatever round number a server claims.
+    vectors: float32 [devices, dim], the shoppers' vectors after the last answer. took_part: bool [devices],
+    who is in the last question's answer; refused: how many would not be, for their budget. question: digest
+    of the last question; asked: how many different ones there were; key: secret of its draws (hex). replied:
+    whether its answer is ready; update: that answer, from which it is given again.
     """
 
     vectors: Tensor
-    before: Tensor
     took_part: npt.NDArray[np.bool_]
     ledger: Ledger
-    answered: int = 0
+    asked: int = 0
     question: str = ""
+    key: str = field(default="", repr=False)
     refused: int = 0
+    replied: bool = False
+    update: Parameters = field(default_factory=dict)
 
     @classmethod
     def new(cls, devices: int, dim: int) -> "DeviceState":
         """Vectors at zero, which depends on no data."""
-        nobody = np.zeros(devices, dtype=np.bool_)
-        return cls(torch.zeros(devices, dim), torch.zeros(devices, dim), nobody, Ledger.empty(devices))
+        return cls(torch.zeros(devices, dim), np.zeros(devices, dtype=np.bool_), Ledger.empty(devices))
 
     def save(self, path: Path) -> None:
         """Replace the file in one step, on disk before this returns: a crash leaves the old or the new."""
         tensors = {
             "vectors": self.vectors.contiguous(),
-            "before": self.before.clone(),  # safetensors wants no shared memory
             "took_part": torch.from_numpy(self.took_part),
             "mechanisms": torch.from_numpy(self.ledger.mechanisms).contiguous(),
             "steps": torch.from_numpy(self.ledger.steps).contiguous(),
+            **{f"update/{name}": tensor for name, tensor in self.update.items()},
         }
         facts = json.dumps({name: getattr(self, name) for name in FACTS})
         partial = path.with_suffix(".partial")
         save_file(tensors, partial, metadata={"facts": facts})
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        partial.chmod(0o600)
+        synchronise(partial)
         partial.replace(path)
+        synchronise(path.parent)  # or a power cut could bring the old name back, and with it an old ledger
 
     @classmethod
     def load(cls, path: Path) -> "DeviceState":
@@ -65,21 +69,31 @@ class DeviceState:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             facts = json.loads(file.metadata()["facts"])
-        ledger = Ledger(tensors["mechanisms"].numpy(), tensors["steps"].numpy().astype(np.int64))
-        return cls(tensors["vectors"], tensors["before"], tensors["took_part"].numpy(), ledger, **facts)
+        return cls(
+            vectors=tensors["vectors"],
+            took_part=tensors["took_part"].numpy(),
+            ledger=Ledger(tensors["mechanisms"].numpy(), tensors["steps"].numpy().astype(np.int64)),
+            update={
+                name.removeprefix("update/"): tensor
+                for name, tensor in tensors.items()
+                if name.startswith("update/")
+            },
+            **facts,
+        )
 
 
-def device_key(path: Path) -> bytes:
-    """The secret key of the devices' random streams: made on first use, readable by its owner alone."""
-    if not path.exists():
-        write_key(path, new_key())
-    key = path.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise ValueError("the device's key file is damaged: remove it, and a new key is made")
-    return key
+def synchronise(path: Path) -> None:
+    """Wait until a file or folder is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def write_key(path: Path, key: bytes) -> None:
-    """Write a key with permissions 0600."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(key)
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep a second process from the same state: two would book, and draw, as if each were alone."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

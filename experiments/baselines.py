@@ -33,7 +33,9 @@ def model_scorer(model: Recommender, serving: Serving) -> Scorer:
     return scorer
 
 
-def train_centrally(model: Recommender, train: Events, serving: Serving, seed: int = 0) -> None:
+def train_centrally(
+    model: Recommender, train: Events, serving: Serving, *, weight_decay: float = 0.0, seed: int = 0
+) -> None:
     """Fit `model` in place on pooled events, by Adam on shared parameters and shopper vectors together.
 
     The objective is the one that devices descend, but nothing of the federated code is used to reach it: the
@@ -60,6 +62,9 @@ def train_centrally(model: Recommender, train: Events, serving: Serving, seed: i
             scores = model.score_candidates(vectors[shoppers], candidates)
             loss = interaction_loss(scores, weights, serving.negative_weight, model.loss).sum()
         loss = loss + serving.regularisation * vectors.square().sum()
+        # What a server's weight decay, a gradient beside the mean over devices, descends.
+        penalty = torch.stack([parameter.square().sum() for parameter in shared]).sum()
+        loss = loss + 0.5 * weight_decay * train.num_devices * penalty
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()

@@ -2,6 +2,7 @@
 
 import sys
 
+import click
 import typer
 
 import experiments.commands.data as data
@@ -25,7 +26,13 @@ app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 def main() -> None:
     """Exit code 0: done; 2: the user can mend it, one line says how; 1: a bug."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        print(f"terry: {error.format_message()}", file=sys.stderr)
+        sys.exit(2)
     except UserError as error:
         print(f"terry: {error}", file=sys.stderr)
         sys.exit(2)

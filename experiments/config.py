@@ -68,15 +68,20 @@ class RunConfig(BaseModel):
     server_optimizer: Literal["adam", "sgd"] | None = Field(None, description="adam or sgd")
     server_learning_rate: float | None = Field(None, gt=0, description="of the server's optimiser")
     server_momentum: float | None = Field(None, ge=0, lt=1, description="of sgd; Adam's first beta")
-    server_weight_decay: float = Field(0.0, ge=0, description="pull of shared parameters towards 0")
+    server_weight_decay: float | None = Field(
+        None, ge=0, description="penalty on the shared parameters, for each device"
+    )
 
     engine: Literal["in-process", "ray"] = Field("in-process", description="in-process or ray")
     nodes: int = Field(1, ge=1, description="Flower nodes; each holds an equal share of the devices")
     seed: int | None = Field(
-        None, ge=0, description="makes the run repeatable, and its promise void for whoever knows it"
+        None,
+        ge=0,
+        lt=2**63,
+        description="makes the run repeatable, and its promise void for whoever knows it",
     )
     evaluate_every: int = Field(5, ge=0, description="rounds between measurements; 0: only at the end")
-    evaluate_sample: int | None = Field(20_000, ge=1, description="shoppers tested at most")
+    evaluate_sample: int = Field(20_000, ge=0, description="shoppers tested at most; 0: all")
     central: bool = Field(True, description="train the same model centrally too, to compare")
 
 

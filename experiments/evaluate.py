@@ -16,14 +16,14 @@ Scorer = Callable[[Events], Tensor]  # events of some devices → scores [device
 BLOCK_SCORES = 2**24  # scores held at a time
 
 
-def evaluate(scorer: Scorer, split: Split, num_items: int, *, sample: int | None = None) -> Metrics:
+def evaluate(scorer: Scorer, split: Split, num_items: int, *, sample: int = 0) -> Metrics:
     """HR@10, NDCG@10, MRR and coverage over the whole catalogue, and HR@10, NDCG@10 against 99 negatives.
 
     Items in a shopper's training events are not ranked. sample: test at most so many shoppers, a fixed random
-    choice. With nobody to test, every metric is NaN.
+    choice; 0: all. With nobody to test, every metric is NaN.
     """
     tested = np.flatnonzero(split.held_out != NONE)
-    if sample is not None and len(tested) > sample:
+    if 0 < sample < len(tested):
         tested = np.sort(np.random.default_rng(0).permutation(tested)[:sample])
     full, sampled = [torch.empty(0)], [torch.empty(0)]
     shown = torch.zeros(num_items, dtype=torch.bool)

@@ -25,6 +25,7 @@ import tomli_w
 import typer
 from safetensors import safe_open
 
+from client.app import FARM_VARIABLE
 from client.events import Events
 from models.errors import UserError
 from server.app import MODEL_FILE
@@ -36,10 +37,11 @@ SECONDS_TO_START = 60.0
 SECONDS_TO_STOP = 15.0
 
 
-def environment(home: Path) -> dict[str, str]:
-    """For every process of the run: no telemetry, no installing, Ray on loopback, state in `home`."""
+def environment(home: Path, farm: Path) -> dict[str, str]:
+    """For every process: the farm, no telemetry, no installing, Ray on loopback, state in `home`."""
     return {
         **os.environ,
+        FARM_VARIABLE: str(farm),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -148,7 +150,6 @@ def flower_run(farm: Path, out: Path, nodes: int, run_config: Mapping[str, Any])
     out.mkdir(parents=True, exist_ok=True)
     farm, out = farm.resolve(), out.resolve()
     settings = {
-        "farm": str(farm),
         "catalogue": str(farm / "catalogue.parquet"),
         "folder": str(out),
         "devices": Events.load(farm / "events").num_devices,
@@ -158,7 +159,7 @@ def flower_run(farm: Path, out: Path, nodes: int, run_config: Mapping[str, Any])
     home = out / "flower"
     home.mkdir()
     (home / "run.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
-    env = environment(home)
+    env = environment(home, farm)
     with superlink(home, env):
         status = run_app(env, nodes, home / "run.toml", home / "run.log")
     if status != "finished:completed" or not (out / MODEL_FILE).exists():

@@ -33,6 +33,7 @@ class ResolvedConfig(RunConfig):
     server_optimizer: Literal["adam", "sgd"]
     server_learning_rate: float
     server_momentum: float
+    server_weight_decay: float
 
     @property
     def serving(self) -> Serving:
@@ -53,6 +54,8 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
 
     δ is by default a tenth of one in `devices`, and 1e-5 at most.
     """
+    if config.nodes > devices:
+        raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
     values = config.model_dump()
     filled = {**defaults(config.unit, config.model), "devices": devices}
     if config.unit == "none":
@@ -62,6 +65,8 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
             )
         filled |= {"clip": math.inf, "noise_multiplier": 0.0}
     else:
+        if math.inf in (config.epsilon, config.clip, config.noise_multiplier):
+            raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
         if config.noise_multiplier is not None and config.epsilon is not None:
             raise UserError("give --epsilon or --noise-multiplier, not both: one is found from the other")
         filled["delta"] = min(1e-5, 0.1 / devices)

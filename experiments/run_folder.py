@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from pydantic import ValidationError
 
-from experiments.config import RunConfig
+from experiments.config import RunConfig, explain
 from experiments.result import Result, Versions
 from models.errors import UserError
 
@@ -61,7 +62,6 @@ class RunFolder:
     def write_config(self, config: RunConfig) -> None:
         """Every setting that has a value, and the versions."""
         values = config.model_dump(mode="json", exclude_none=True)
-        values |= {name: value for name, value in config.model_dump().items() if isinstance(value, float)}
         self._replace(self.config, tomli_w.dumps({**values, "versions": Versions.installed().model_dump()}))
 
     def read_config(self) -> RunConfig:
@@ -73,7 +73,10 @@ class RunFolder:
                 f"{self.path} is not a run folder: it has no config.toml that can be read"
             ) from None
         values.pop("versions", None)
-        return RunConfig.model_validate(values)
+        try:
+            return RunConfig.model_validate(values)
+        except ValidationError as error:
+            raise UserError(f"{self.config}: {explain(error)}") from None
 
     def write_rounds(self, rows: list[dict[str, Any]]) -> None:
         """All rounds so far, replacing the file in one step."""
@@ -132,6 +135,11 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
     folder = RunFolder(path)
     try:
         path.mkdir(parents=True)
+    except FileExistsError:  # somebody else's: never ours to take away
+        raise UserError(f"{path} exists: choose another --out") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be made ({error.strerror}): choose another --out") from None
+    try:
         yield folder
     except BaseException as error:
         if not folder.rounds.exists():
@@ -140,8 +148,6 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
                 _remove_if_empty(parent)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise UserError(f"no space is left for {path}: free some, or choose another --out") from None
-        if isinstance(error, PermissionError):
-            raise UserError(f"{path} cannot be written: choose another --out") from None
         raise
 
 

@@ -22,7 +22,6 @@ from experiments.split import NONE, Split, leave_one_out
 from models.build import build_model
 from models.errors import UserError
 from models.promise import Promise
-from models.randomness import seeded_key
 from models.recommender import Parameters, Recommender
 from server.checkpoint import RoundRecord
 from server.strategy import NODE_FAILED
@@ -76,8 +75,7 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
     plan = make_plan(config)
     with created(path, needed_bytes(plan)) as folder:
         folder.write_config(plan.config)
-        key = None if plan.config.seed is None else seeded_key(plan.config.seed)
-        Farm.create(folder.devices, plan.dataset.catalogue, plan.split.train, key)
+        Farm.create(folder.devices, plan.dataset.catalogue, plan.split.train, plan.config.seed)
         plan.dataset.catalogue.save(folder.catalogue)
         run(plan, folder, reporter or Reporter(), resume=False)
     return folder
@@ -238,7 +236,8 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
             recency_half_life=plan.config.recency_half_life,
         )
         model = new_model(plan)
-        train_centrally(model, plan.split.train, serving)
+        decay = objective["server_weight_decay"]
+        train_centrally(model, plan.split.train, serving, weight_decay=decay)
         central = evaluate(model_scorer(model, serving), plan.split, items, sample=sample)
     ceiling: dict[str, dict[str, float]] = {}
     if plan.dataset.ceiling is not None:

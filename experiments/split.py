@@ -10,6 +10,7 @@ from experiments.datasets.dataset import Dataset
 
 NONE = -1  # a shopper without a held-out item
 SAMPLED_NEGATIVES = 99
+BLOCK_NUMBERS = 2**24  # random numbers held at a time
 
 
 @dataclass(frozen=True)
@@ -61,29 +62,21 @@ def sample_negatives(
 ) -> npt.NDArray[np.int64]:
     """99 different items a shopper never had, uniformly: [devices, 99]; NONE where the catalogue has too few.
 
-    pairs: device · num_items + item of every event, the held-out ones included. Rejection in rounds: what was
-    bought, or drawn before, is drawn again; the rare shopper that it cannot serve is padded.
+    pairs: device · num_items + item of every event, the held-out ones included. Every item gets a random
+    number, those the shopper had a larger one, and the least 99 are taken: exact, in blocks of shoppers.
     """
-    generator = np.random.default_rng([seed, 99])
-    had = np.unique(pairs)
-    base = np.arange(num_devices, dtype=np.int64)[:, None] * num_items
+    generator = np.random.default_rng([seed, SAMPLED_NEGATIVES])
+    devices, items = np.divmod(np.unique(pairs), num_items)
+    starts = np.searchsorted(devices, np.arange(num_devices + 1))
     drawn = np.full((num_devices, SAMPLED_NEGATIVES), NONE, dtype=np.int64)
-    open_rows = np.arange(num_devices)
-    for _ in range(64):
-        block = drawn[open_rows]
-        fresh = generator.integers(num_items, size=block.shape)
-        block = np.where(block == NONE, fresh, block)
-        wanted = base[open_rows] + block
-        place = np.minimum(np.searchsorted(had, wanted), len(had) - 1)
-        bought = had[place] == wanted
-        order = np.argsort(block, axis=1, kind="stable")
-        ranked = np.take_along_axis(block, order, axis=1)
-        repeated = np.zeros_like(bought)
-        np.put_along_axis(
-            repeated, order, np.c_[np.zeros(len(block), bool), ranked[:, 1:] == ranked[:, :-1]], axis=1
-        )
-        drawn[open_rows] = np.where(bought | repeated, NONE, block)
-        open_rows = open_rows[(drawn[open_rows] == NONE).any(axis=1)]
-        if not len(open_rows):
-            break
+    taken = min(SAMPLED_NEGATIVES, num_items)
+    block = max(1, BLOCK_NUMBERS // num_items)
+    for start in range(0, num_devices, block):
+        stop = min(start + block, num_devices)
+        numbers = generator.random((stop - start, num_items), dtype=np.float32)
+        rows = slice(starts[start], starts[stop])
+        numbers[devices[rows] - start, items[rows]] = 2.0
+        least = np.argpartition(numbers, taken - 1, axis=1)[:, :taken]
+        free = np.take_along_axis(numbers, least, axis=1) < 1.0
+        drawn[start:stop, :taken] = np.where(free, least, NONE)
     return drawn

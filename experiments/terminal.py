@@ -159,6 +159,8 @@ def reading(result: Result) -> list[str]:
     own, popular = result.metrics.full.hr_at_10, result.baselines.popularity.full.hr_at_10
     if own is None or popular is None:
         return [*lines, "Nobody could be tested: no shopper has two different items."]
+    if popular == 0:
+        return [*lines, "Too few shoppers to compare: popularity finds nobody's item."]
     if result.promise.unit == "interaction" and own < popular:
         lines.append(
             f"Below popularity: with local trust every device adds all of its own noise, so the noise in the "

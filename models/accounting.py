@@ -1,6 +1,7 @@
 """ε of a device's DP-SGD, by Opacus's accountants (RDP: Mironov 2017; PRV: Gopi, Lee & Wutschitz 2021)."""
 
 import math
+import warnings
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ def epsilon_composed(history: tuple[tuple[float, float, int], ...], delta: float
     history = tuple(entry for entry in history if entry[2] > 0)
     if not history:
         return Spent(0.0, "none")
-    if any(noise_multiplier <= 0 for noise_multiplier, _, _ in history):
+    if delta <= 0 or any(noise_multiplier <= 0 for noise_multiplier, _, _ in history):
         return Spent(math.inf, "none")
     from opacus.accountants import PRVAccountant, RDPAccountant
 
@@ -35,9 +36,9 @@ def epsilon_composed(history: tuple[tuple[float, float, int], ...], delta: float
     for accountant in (RDPAccountant(), PRVAccountant()):
         accountant.history = list(history)
         try:
-            with np.errstate(
-                divide="ignore"
-            ):  # a sampling rate of 1 makes PRV take log 0 where it means −inf
+            # A sampling rate of 1 makes PRV take log 0 where it means −∞; RDP tells where its orders end.
+            with np.errstate(divide="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
                 bounds.append(Spent(accountant.get_epsilon(delta), f"opacus-{accountant.mechanism()}"))
         except (RuntimeError, ValueError, OverflowError, MemoryError):
             continue  # PRV has no finite mesh for some extreme settings; RDP bounds them all

@@ -58,7 +58,9 @@ def build_bag(catalogue: Catalogue, *, attributes: bool, own_rows: bool) -> Bag:
         item_numbers.append(np.arange(num_items))
         row_numbers.append(np.arange(num_items))
     for attribute in catalogue.attributes if attributes else []:
-        exploded = pd.Series(catalogue.table[attribute].to_numpy()).explode().dropna()
+        # A value named twice for one item is one row of its bag.
+        cells = [tuple(dict.fromkeys(values)) for values in catalogue.table[attribute]]
+        exploded = pd.Series(cells, dtype=object).explode().dropna()
         codes, values = pd.factorize(exploded, sort=True)
         item_numbers.append(exploded.index.to_numpy())
         row_numbers.append(codes + len(names))

@@ -39,7 +39,11 @@ def mean_reciprocal_rank(ranks: Tensor) -> float:
 
 
 def coverage(scores: Tensor, k: int) -> Tensor:
-    """Which items [items] are in at least one shopper's first k of scores [shoppers, items]: bool."""
+    """Which items [items] are in at least one shopper's first k of scores [shoppers, items]: bool.
+
+    Items left out (−inf) are never shown, though a short list then has fewer than k.
+    """
     shown = torch.zeros(scores.shape[1], dtype=torch.bool)
-    shown[scores.topk(min(k, scores.shape[1]), dim=1).indices.flatten()] = True
+    best = scores.topk(min(k, scores.shape[1]), dim=1)
+    shown[best.indices[best.values > -torch.inf]] = True
     return shown

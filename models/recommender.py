@@ -51,9 +51,12 @@ class Recommender(nn.Module):
         }
 
     def load_shared(self, parameters: Parameters) -> None:
-        """Copy shared parameters in. Raises KeyError or RuntimeError when names or shapes differ."""
+        """Copy shared parameters in. Raises ValueError when names or shapes differ."""
+        shared = self.shared_parameters()
+        if shapes(parameters) != shapes(shared):
+            raise ValueError("these are the parameters of another model")
         with torch.no_grad():
-            for name, own in self.shared_parameters().items():
+            for name, own in shared.items():
                 own.copy_(parameters[name])
 
     def initialise(self, seed: int) -> None:
@@ -69,6 +72,11 @@ class Recommender(nn.Module):
             nn.init.zeros_(parameter)
         else:
             nn.init.normal_(parameter, std=0.3 / self.dim**0.5, generator=generator)
+
+
+def shapes(parameters: Parameters) -> dict[str, torch.Size]:
+    """Name → shape."""
+    return {name: tensor.shape for name, tensor in parameters.items()}
 
 
 def interaction_loss(scores: Tensor, weights: Tensor, negative_weight: float, loss: Loss) -> Tensor:

@@ -1,10 +1,10 @@
 """What a round asks of a device: public constants, the same for every device, whatever it holds."""
 
+from math import inf
 from typing import Any, Literal, Self
 
 from flwr.app import ConfigRecord
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
 
 PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
 
@@ -12,7 +12,7 @@ PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both s
 class RoundSettings(BaseModel):
     """Travels with the shared parameters as a Flower ConfigRecord; the device checks it before it trains."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     protocol: Literal[1] = PROTOCOL
     round: int = Field(ge=1, description="the round this message asks for, from 1")
@@ -25,15 +25,19 @@ class RoundSettings(BaseModel):
 
     unit: Literal["none", "interaction"]
     trust: Literal["local", "none"]
-    epsilon: float = Field(gt=0, description="most ε that all rounds together may spend; inf: no promise")
+    epsilon: float = Field(
+        gt=0, allow_inf_nan=True, description="most ε that all rounds together may spend; inf: no promise"
+    )
     delta: float = Field(ge=0, lt=1)
     noise_multiplier: float = Field(ge=0, description="noise's standard deviation in units of the clip")
-    clip: float = Field(gt=0, description="largest L2 norm of one interaction's gradient; inf: none")
+    clip: float = Field(
+        ge=1e-6, allow_inf_nan=True, description="largest L2 norm of one interaction's gradient; inf: none"
+    )
 
     participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")
     sampling_rate: float = Field(gt=0, le=1, description="each interaction is in a step by its own coin")
-    steps_per_round: int = Field(ge=1)
-    learning_rate: float = Field(gt=0, description="of the device's own SGD steps")
+    steps_per_round: int = Field(ge=1, le=65_535)  # a stream's name has 16 bits for the step
+    learning_rate: float = Field(gt=0, le=1e6, description="of the device's own SGD steps")
     negatives: int = Field(ge=1, description="drawn for an interaction, from the whole catalogue")
     negative_weight: float = Field(ge=0, description="weight of an interaction's negatives, together")
     catalogue_weight: float = Field(
@@ -42,9 +46,19 @@ class RoundSettings(BaseModel):
     regularisation: float = Field(gt=0, description="squared penalty on the shopper's vector")
 
     @model_validator(mode="after")
-    def _unit_and_trust_agree(self) -> Self:
-        if (self.unit == "none") != (self.trust == "none"):
-            raise ValueError(f"unit {self.unit} with trust {self.trust} is no promise")
+    def _mechanism_is_the_promise(self) -> Self:
+        """What is booked must be what is done: without a unit no noise is added, so none may be claimed."""
+        unprotected = (self.trust, self.noise_multiplier, self.clip, self.epsilon) == ("none", 0.0, inf, inf)
+        if self.round > self.rounds:
+            raise ValueError(f"round {self.round} is beyond the {self.rounds} that the promise covers")
+        if self.unit != "none" and self.delta <= 0:
+            raise ValueError("a promise by Gaussian noise needs δ > 0")
+        if self.unit == "none" and not unprotected:
+            raise ValueError("unit none has trust none, no noise, no clip and no ε")
+        if self.unit != "none" and self.trust == "none":
+            raise ValueError(f"unit {self.unit} needs somebody's trust")
+        if self.noise_multiplier > 0 and self.clip == inf:
+            raise ValueError("noise without a clip promises nothing")
         return self
 
     @property
@@ -60,5 +74,7 @@ class RoundSettings(BaseModel):
     def from_record(cls, record: ConfigRecord) -> "RoundSettings":
         """Raises pydantic's ValidationError (a ValueError) on anything missing, unknown or out of range."""
         values: dict[str, Any] = dict(record)
+        if "protocol" not in values:
+            raise ValueError("a message says which protocol it speaks")
         values.pop("server-round", None)  # Flower adds its own count of rounds
         return cls.model_validate(values)

@@ -28,6 +28,7 @@ class Refusal(StrEnum):
     SETTINGS = "settings-unknown"
     BUDGET = "budget-passed"
     MODEL = "model-mismatch"
+    PARTITION = "farm-divided-differently"
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,9 @@ def unpack_reply(content: RecordDict, shared: Parameters, round: int) -> Reply:
         raise InvalidReply("unknown record")
     counts = {name: value for name, value in facts.items() if name not in ("protocol", "round", "answered")}
     refusals = {f"refused.{reason}": reason for reason in Refusal}
-    if facts.get("protocol") != PROTOCOL:
+    if not _is_count(facts.get("protocol")) or facts["protocol"] != PROTOCOL:
         raise InvalidReply("another protocol")
-    if facts.get("round") != round:
+    if not _is_count(facts.get("round")) or facts["round"] != round:
         raise InvalidReply("stale round")
     answered = facts.get("answered")
     if (
@@ -103,6 +104,26 @@ def unpack_reply(content: RecordDict, shared: Parameters, round: int) -> Reply:
     return Reply(round, update, int(answered), refused)  # type: ignore[arg-type]
 
 
+# No promise rests on this: it keeps one broken device from wiping out the sum of all the others.
+MOST_INTERACTIONS = 10_000
+
+
+def check_size(reply: Reply, settings: RoundSettings, devices: int) -> None:
+    """Raise InvalidReply where more devices answer than there are, or an update is larger than theirs can be.
+
+    A device's steps move it by at most η·C for each interaction, plus noise, whose norm over D coordinates
+    stays under 2σC√D (Laurent & Massart 2000, lemma 1).
+    """
+    if reply.answered > devices:
+        raise InvalidReply("more devices than there are")
+    coordinates = sum(tensor.numel() for tensor in reply.update.values())
+    a_step = settings.clip * (MOST_INTERACTIONS + 2.0 * settings.noise_multiplier * coordinates**0.5)
+    bound = reply.answered * settings.steps_per_round * settings.learning_rate * a_step
+    squares = [float(tensor.double().square().sum()) for tensor in reply.update.values()]
+    if sum(squares) ** 0.5 > bound:
+        raise InvalidReply("norm above the bound")
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -114,8 +135,11 @@ def _checked_update(arrays: ArrayRecord, shared: Parameters) -> Parameters:
         raise InvalidReply("missing array")
     try:
         update = from_arrays(arrays)
-    except (TypeError, ValueError, OSError, EOFError):
+    except Exception:  # numpy.load has many ways to fail on bytes that are no array
         raise InvalidReply("unreadable array") from None
+    for name, array in to_arrays(shared).items():
+        if len(arrays[name].data) != len(array.data):  # nothing may travel behind the numbers
+            raise InvalidReply("wrong size")
     for name, tensor in shared.items():
         if update[name].shape != tensor.shape or update[name].dtype != torch.float32:
             raise InvalidReply("wrong shape or type")

@@ -10,6 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from models.errors import UserError
+from models.settings import RoundSettings
+
 FILE = "checkpoint.safetensors"
 
 
@@ -41,29 +44,45 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    settings: RoundSettings,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
 ) -> None:
-    """Replace the checkpoint in one step."""
+    """Replace the checkpoint in one step; the settings are kept, since ε was spent under them."""
     tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items() if value is not None}
     partial = folder / f"{FILE}.partial"
-    records = json.dumps([asdict(record) for record in progress.records])
-    save_file({name: t.contiguous() for name, t in tensors.items()}, partial, metadata={"records": records})
+    metadata = {
+        "records": json.dumps([asdict(record) for record in progress.records]),
+        "settings": settings.model_dump_json(),
+    }
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=metadata)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(folder / FILE)
 
 
 def load_checkpoint(
-    folder: Path, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    folder: Path,
+    settings: RoundSettings,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
 ) -> Progress:
-    """Bring parameters and optimiser back to where the checkpoint left them; no rounds done without one."""
+    """Bring parameters and optimiser back to where the checkpoint left them; no rounds done without one.
+
+    Raises UserError when the run was stopped under other settings: its ε would be told wrongly.
+    """
     if not (folder / FILE).exists():
         return Progress()
     with safe_open(folder / FILE, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        records = json.loads(file.metadata()["records"])
+        metadata = file.metadata()
+    if metadata["settings"] != settings.model_dump_json():
+        raise UserError(f"{folder} was stopped under other settings: put them back, or start a new run")
+    records = json.loads(metadata["records"])
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         kind, key = name.split("/", 1)

@@ -32,10 +32,9 @@ class ServerSettings(BaseModel):
 def from_run_config(run_config: Mapping[str, Any]) -> tuple[ServerSettings, RoundSettings]:
     """Split Flower's flat run config by field name (- and _ are one). Raises ValueError on an unknown key.
 
-    TOML has no null, so an empty text is a key not set; `farm` is for the nodes, and skipped.
+    TOML has no null, so an empty text is a key not set.
     """
     values = {name.replace("-", "_"): value for name, value in run_config.items() if value != ""}
-    values.pop("farm", None)
     own = {name: value for name, value in values.items() if name in ServerSettings.model_fields}
     asked = {name: value for name, value in values.items() if name in RoundSettings.model_fields}
     unknown = set(values) - set(own) - set(asked)

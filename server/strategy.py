@@ -18,6 +18,7 @@ from models.update import (
     SETTINGS_RECORD,
     InvalidReply,
     Reply,
+    check_size,
     to_arrays,
     unpack_reply,
 )
@@ -60,7 +61,7 @@ class FederatedSum(FedAvg):
         self.optimizer = make_optimizer(list(self.parameters.values()), server)
         self.progress = Progress()
         if server.resume and server.folder is not None:
-            self.progress = load_checkpoint(server.folder, self.parameters, self.optimizer)
+            self.progress = load_checkpoint(server.folder, settings, self.parameters, self.optimizer)
         self.started = time.monotonic()
 
     def run(self, grid: Grid) -> Parameters:
@@ -101,7 +102,7 @@ class FederatedSum(FedAvg):
         record = self.book(round, answers, invalid)
         self.progress.records.append(record)
         if self.server.folder is not None:
-            save_checkpoint(self.server.folder, self.parameters, self.optimizer, self.progress)
+            save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
         if self.on_round is not None:
             self.on_round(record, self.shared())
         return to_arrays(self.shared()), None
@@ -110,13 +111,16 @@ class FederatedSum(FedAvg):
         """The replies that may be added, and a count of the others by reason."""
         answers: list[Reply] = []
         invalid: Counter[str] = Counter()
+        shared = self.shared()
         for message in replies:
             if message.has_error():
                 invalid[NODE_FAILED] += 1
                 logger.warning("a node failed: %s", message.error.reason)
                 continue
             try:
-                answers.append(unpack_reply(message.content, self.shared(), round))
+                reply = unpack_reply(message.content, shared, round)
+                check_size(reply, self.settings, self.server.devices)
+                answers.append(reply)
             except InvalidReply as reason:
                 invalid[str(reason)] += 1
         return answers, invalid

@@ -75,5 +75,5 @@ def split(
     options = DataOptions(path=path, catalogue=catalogue, category=category, devices=devices)
     dataset = load(name, options)
     train = leave_one_out(dataset).train
-    Farm.create(out, dataset.catalogue, train, key=None)
+    Farm.create(out, dataset.catalogue, train)
     print(f"{out}: {train.num_devices:,} devices, {len(train):,} training events")

@@ -25,7 +25,9 @@ dim = 16
 regularisation = 1.0
 catalogue_weight = 0.1
 negative_weight = 1.0
+server_optimizer = "adam"
 server_learning_rate = 0.05
+server_momentum = 0.9
 sampling_rate = 1.0
 learning_rate = 1.0
 

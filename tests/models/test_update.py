@@ -1,6 +1,7 @@
 """What may cross, and every way in which a reply can be wrong."""
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -119,14 +120,14 @@ def test_a_valid_reply_passes() -> None:
         ({**UPDATE, "shopper.weight": torch.zeros(1, 2)}, "unknown array"),
         ({"table.weight": UPDATE["table.weight"]}, "missing array"),
         ({}, "missing array"),
-        ({**UPDATE, "table.weight": torch.zeros(3, 3)}, "wrong shape or type"),
-        ({**UPDATE, "table.weight": torch.zeros(1, 2)}, "wrong shape or type"),
-        ({**UPDATE, "table.weight": torch.zeros(6)}, "wrong shape or type"),
-        ({**UPDATE, "bias.weight": torch.zeros(3)}, "wrong shape or type"),
-        ({**UPDATE, "table.weight": np.zeros((3, 2))}, "wrong shape or type"),
-        ({**UPDATE, "table.weight": np.zeros((3, 2), dtype=np.float16)}, "wrong shape or type"),
-        ({**UPDATE, "table.weight": np.zeros((3, 2), dtype=np.int32)}, "wrong shape or type"),
-        ({**UPDATE, "table.weight": np.zeros((3, 2), dtype=np.complex64)}, "wrong shape or type"),
+        ({**UPDATE, "table.weight": torch.zeros(3, 3)}, "wrong (size|shape or type)"),
+        ({**UPDATE, "table.weight": torch.zeros(1, 2)}, "wrong (size|shape or type)"),
+        ({**UPDATE, "table.weight": torch.zeros(6)}, "wrong (size|shape or type)"),
+        ({**UPDATE, "bias.weight": torch.zeros(3)}, "wrong (size|shape or type)"),
+        ({**UPDATE, "table.weight": np.zeros((3, 2))}, "wrong (size|shape or type)"),
+        ({**UPDATE, "table.weight": np.zeros((3, 2), dtype=np.float16)}, "wrong (size|shape or type)"),
+        ({**UPDATE, "table.weight": np.zeros((3, 2), dtype=np.int32)}, "wrong (size|shape or type)"),
+        ({**UPDATE, "table.weight": np.zeros((3, 2), dtype=np.complex64)}, "wrong (size|shape or type)"),
         ({**UPDATE, "table.weight": np.zeros((3, 2), dtype=">f4")}, "unreadable array"),
         ({**UPDATE, "table.weight": np.full((3, 2), "secret")}, "unreadable array"),
         ({**UPDATE, "bias.weight": torch.tensor([[0.0], [torch.nan], [0.0]])}, "not finite"),
@@ -135,7 +136,7 @@ def test_a_valid_reply_passes() -> None:
     ],
 )
 def test_a_wrong_update_is_refused(update: dict[str, Any], why: str) -> None:
-    assert reason(content(update)) == why
+    assert re.fullmatch(why, reason(content(update)))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,12 @@ def test_a_record_too_many_too_few_or_of_another_kind_is_refused() -> None:
         assert reason(wrong) == "unknown record"
 
 
+def test_nothing_travels_behind_the_numbers() -> None:
+    good = content()["update"]["table.weight"].data
+    assert reason(with_bytes(good + b"secret")) == "wrong size"
+    assert unpack_reply(with_bytes(good), SHARED, ROUND).answered == 3
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"junk", b"\x93NUMPY", header((3, 2)), header((3, 2)) + bytes(23)], ids=repr
 )
@@ -188,7 +195,6 @@ def test_bytes_that_are_no_array_are_refused(data: bytes) -> None:
     assert reason(with_bytes(data)) == "unreadable array"
 
 
-@pytest.mark.xfail(reason="numpy.load raises more than is caught", strict=True)
 @pytest.mark.parametrize(
     "data",
     [

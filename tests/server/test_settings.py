@@ -31,8 +31,8 @@ def test_what_is_left_out_has_the_stated_defaults() -> None:
     assert (server.server_optimizer, server.server_momentum, server.server_weight_decay) == ("adam", 0.9, 0.0)
 
 
-def test_an_empty_text_is_a_key_not_set_and_the_nodes_folder_is_not_ours() -> None:
-    server, _ = from_run_config({**ASKED, **OWN, "folder": "", "farm": "/devices"})
+def test_an_empty_text_is_a_key_not_set() -> None:
+    server, _ = from_run_config({**ASKED, **OWN, "folder": ""})
     assert server.folder is None
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ from models.update import Refusal, Reply, Request, pack_reply, unpack_request
 from server.checkpoint import RoundRecord
 from server.settings import ServerSettings
 from server.strategy import NODE_FAILED, FederatedSum
-from tests.models.test_settings import VALID
+from tests.models.test_settings import NO_PROMISE, VALID
 
 START = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[0.5]])}
 PLAIN = {"server_optimizer": "sgd", "server_learning_rate": 1.0, "server_momentum": 0.0}
@@ -120,7 +119,7 @@ def hostile(request: Request) -> dict[str, RecordDict]:
     good = reply(request, 100.0)
     shared = request.parameters
     number = request.settings.round
-    wide = {**shared, "a": torch.zeros(3)}
+    wide = {**shared, "a": torch.zeros(1, 2)}
     nan = {**shared, "a": torch.tensor([math.nan, 0.0])}
     return {
         "not finite": pack_reply(Reply(number, nan, 1)),
@@ -146,7 +145,6 @@ def test_an_invalid_reply_is_counted_and_the_round_goes_on(why: str) -> None:
         assert record.answered == 2
 
 
-@pytest.mark.xfail(raises=BadZipFile, reason="numpy.load raises more than is caught", strict=True)
 def test_bytes_that_numpy_takes_for_a_zip_file_do_not_end_the_run() -> None:
     def answer(node: int, request: Request) -> RecordDict:
         if node == 1:
@@ -225,7 +223,7 @@ def test_a_round_that_failed_is_still_paid_for() -> None:
 
 
 def test_without_a_promise_there_is_no_epsilon() -> None:
-    nothing = {"unit": "none", "trust": "none", "epsilon": math.inf, "noise_multiplier": 0.0}
+    nothing = NO_PROMISE
     run = strategy(settings=nothing)
     run.run(Nodes(1, lambda node, request: reply(request, 0.0)).grid)
     assert [record.epsilon for record in run.progress.records] == [None] * 3
