@@ -72,6 +72,14 @@ def reasons(model: Factorisation, vector: torch.Tensor, item: int) -> dict[str, 
     return dict(sorted(parts.items(), key=lambda part: -abs(part[1])))
 
 
+def spoken(reason: str) -> str:
+    """`colour=blue` as a person says it: blue; but a bare number keeps its attribute: price 5–9."""
+    attribute, equals, value = reason.partition("=")
+    if not equals:
+        return reason
+    return value if any(letter.isalpha() for letter in value) else f"{attribute} {value}"
+
+
 def print_recommendations(run: Path, device: int, top: int, *, as_json: bool) -> None:
     """As a table, or as JSON with every reason."""
     found = recommend(run, device, top)
@@ -80,7 +88,7 @@ def print_recommendations(run: Path, device: int, top: int, *, as_json: bool) ->
         return
     table = Table("", "item", "score", "because", title=f"device {device}")
     for each in found:
-        shown = [f"{name.partition('=')[2] or name} {part:+.2f}" for name, part in each.reasons.items()]
+        shown = [f"{spoken(name)} {part:+.2f}" for name, part in each.reasons.items()]
         because = ", ".join(shown[:REASONS_SHOWN]) or "the model is a network: its score has no exact parts"
         table.add_row(str(each.rank), each.title, f"{each.score:.2f}", because)
     Console().print(table)

@@ -13,12 +13,12 @@ from experiments.config import RunConfig
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.engines import engine
-from experiments.evaluate import Metrics, Scorer, evaluate
+from experiments.evaluate import Metrics, Scorer, evaluate, tested_devices
 from experiments.planning import ResolvedConfig, defaults, make_promise, resolve, run_config
 from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from experiments.result import Metrics as RunMetrics
 from experiments.run_folder import RunFolder, choose_path, created
-from experiments.split import NONE, Split, leave_one_out
+from experiments.split import Split, leave_one_out
 from models.build import build_model
 from models.errors import UserError
 from models.promise import Promise
@@ -130,7 +130,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
             devices=plan.dataset.events.num_devices,
             items=items,
             events=len(plan.split.train),
-            tested=int((plan.split.held_out != NONE).sum()),
+            tested=len(tested_devices(plan.split, config.evaluate_sample)),
         ),
         model=config.model,
         engine=config.engine,

@@ -5,7 +5,7 @@ from typing import Any, Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from experiments.result import Accuracy, Result
 from experiments.run_folder import RunFolder
@@ -18,8 +18,7 @@ class TerminalReporter(Reporter):
     """A progress bar under the latest rounds; where there is no terminal, a line a measured round."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
-        self.console.soft_wrap = not self.console.is_terminal  # a pipe gets whole lines
+        self.console = make_console()
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -73,6 +72,13 @@ class TerminalReporter(Reporter):
             self.console.print(f"{what} …")
 
 
+def make_console() -> Console:
+    """Whole lines where they go to a file or a pipe; wrapped to the width of a terminal."""
+    console = Console(highlight=False)
+    console.soft_wrap = not console.is_terminal
+    return console
+
+
 def import_line(plan: Plan) -> str:
     """Rows read = kept + dropped, by reason."""
     report, held = plan.dataset.report, plan.split
@@ -118,7 +124,7 @@ def number(value: Any, form: str = "{:.4f}") -> str:
 
 def print_result(folder: RunFolder) -> None:
     """The table a run ends with, what it means, and where the rest is."""
-    console = Console()
+    console = make_console()
     result = folder.read_result()
     console.print(result_table(result))
     for line in reading(result):
@@ -129,11 +135,11 @@ def print_result(folder: RunFolder) -> None:
 def result_table(result: Result) -> Table:
     """The run beside popularity, the same model trained centrally, and the ceilings."""
     table = Table(
-        "", "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10", "bytes a\ndevice sent",
+        Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10", "bytes\nsent",
         title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
         f"{result.promise.label}",
-        caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100” ranks 99 sampled negatives, "
-        "and flatters.\nMeasured by the simulator, not released by any device.",
+        caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100”: 99 sampled negatives, which\n"
+        "flatters. Measured by the simulator, not released. Bytes: by one device, over all rounds.",
     )  # fmt: skip
 
     def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:
@@ -159,16 +165,23 @@ def reading(result: Result) -> list[str]:
     own, popular = result.metrics.full.hr_at_10, result.baselines.popularity.full.hr_at_10
     if own is None or popular is None:
         return [*lines, "Nobody could be tested: no shopper has two different items."]
-    if popular == 0:
-        return [*lines, "Too few shoppers to compare: popularity finds nobody's item."]
-    if result.promise.unit == "interaction" and own < popular:
+    # Of two independent shares; the same shoppers are in both, so the true error is smaller.
+    error = ((own * (1 - own) + popular * (1 - popular)) / result.data.tested) ** 0.5
+    lines.append(
+        f"HR@10 over the whole catalogue is {own:.3f} against popularity's {popular:.3f}, on "
+        f"{result.data.tested:,} shoppers: {verdict(own - popular, error)}."
+    )
+    if result.promise.unit == "interaction" and result.promise.epsilon is not None and own < popular:
         lines.append(
-            f"Below popularity: with local trust every device adds all of its own noise, so the noise in the "
-            f"sum of {result.data.devices:,} devices grows with √devices and what they have in common with "
-            "devices. The promise is paid for in devices: with more of them the same ε costs less."
+            "With local trust every device adds all of its own noise. What devices have in common adds up "
+            "with their number, the noise with its square root: the promise is paid for in devices, and "
+            f"{result.data.devices:,} are few. With more of them, the same ε costs less."
         )
-    elif own < popular:
-        lines.append("Below popularity: train for more rounds, or compare the settings in config.toml.")
-    else:
-        lines.append(f"{100 * (own / popular - 1):.0f}% above popularity in HR@10 over the whole catalogue.")
     return lines
+
+
+def verdict(difference: float, error: float) -> str:
+    """Whether a difference can be told from chance, at two standard errors."""
+    if abs(difference) <= 2 * error:
+        return f"{difference:+.3f}, too close to tell apart (standard error {error:.3f})"
+    return f"{difference:+.3f}, {'above' if difference > 0 else 'below'} it (standard error {error:.3f})"

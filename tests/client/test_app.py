@@ -1,16 +1,21 @@
 """The Flower edge of a device: whatever goes wrong, only a type and a place leave."""
 
 import logging
+import math
 
 import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.task_identity import TaskIdentity
 
 import client.app
-from client.app import make_app
+from client.app import FARM_VARIABLE, make_app
 from client.farm import Farm
 from client.opacus_trainer import OpacusTrainer
+from client.state import DeviceState
+from client.trainer import Cohort
+from models.randomness import KEY_BYTES
 from models.update import (
     PARAMETERS_RECORD,
     REPLY_RECORD,
@@ -35,7 +40,7 @@ def identity(monkeypatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path, shop, held):
-    Farm.create(tmp_path / "farm", shop, held([1, 4, 4], [], [6]), key=None)
+    Farm.create(tmp_path / "farm", shop, held([1, 4, 4], [], [6]))
     return tmp_path / "farm"
 
 
@@ -53,9 +58,12 @@ def asked(ask, build) -> RecordDict:
     return content
 
 
-def send(content: RecordDict, folder, **node_config) -> Message:
-    context = Context(run_id=1, node_id=1, node_config=node_config, state=RecordDict(), run_config={})
-    return make_app(folder)(Message(content, 1, "train"), context)
+def context_with(node_config: dict | None = None, run_config: dict | None = None) -> Context:
+    return Context(1, 1, node_config=node_config or {}, state=RecordDict(), run_config=run_config or {})
+
+
+def send(content: RecordDict, folder, context: Context | None = None) -> Message:
+    return make_app(folder)(Message(content, 1, "train"), context or context_with())
 
 
 def facts(reply: Message) -> dict:
@@ -72,15 +80,72 @@ def test_an_answer_is_the_sum_and_public_facts(asked, folder):
 
 
 def test_nothing_is_kept_in_flowers_own_state(asked, folder):
-    context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
-    make_app(folder)(Message(asked, 1, "train"), context)
+    context = context_with()
+    send(asked, folder, context)
     assert not context.state
 
 
+# Where the devices are, their owner says
+
+
+@pytest.fixture
+def other(tmp_path, shop, held):
+    """Somebody else's farm, of five devices."""
+    Farm.create(tmp_path / "other", shop, held([1], [2], [3], [4], [5]))
+    return tmp_path / "other"
+
+
+def states(folder) -> list[str]:
+    return [path.name for path in folder.glob("state-*.safetensors")]
+
+
 def test_a_part_is_named_by_the_nodes_config(asked, folder):
-    reply = send(asked, folder, **{"partition-id": 1, "num-partitions": 3})
+    reply = send(asked, folder, context_with({"partition-id": 1, "num-partitions": 3}))
     assert facts(reply)["answered"] == 1
-    assert (folder / "state-1-of-3.safetensors").exists()
+    assert states(folder) == ["state-1-of-3.safetensors"]
+
+
+def test_a_farm_is_named_by_the_nodes_config_or_else_by_the_environment(asked, folder, other, monkeypatch):
+    monkeypatch.setenv(FARM_VARIABLE, str(folder))
+    assert facts(send(asked, None))["answered"] == 3
+    assert facts(send(asked, None, context_with({"farm": str(other)})))["answered"] == 5
+
+
+@pytest.mark.parametrize("place", ["argument", "node config", "environment"])
+def test_a_run_config_moves_no_farm_and_no_part(place, asked, folder, other, monkeypatch):
+    """It comes with the app, from the server's side."""
+    if place == "environment":
+        monkeypatch.setenv(FARM_VARIABLE, str(folder))
+    run_config = {"farm": str(other), FARM_VARIABLE: str(other), "partition-id": 1, "num-partitions": 3}
+    context = context_with({"farm": str(folder)} if place == "node config" else {}, run_config)
+    reply = send(asked, folder if place == "argument" else None, context)
+    assert facts(reply)["answered"] == 3
+    assert states(folder) == ["state-0-of-1.safetensors"]
+    assert states(other) == []
+
+
+def test_a_run_config_names_no_farm(asked, other, monkeypatch):
+    monkeypatch.delenv(FARM_VARIABLE, raising=False)
+    reply = send(asked, None, context_with(run_config={"farm": str(other)}))
+    assert reply.has_error()
+    assert states(other) == []
+
+
+@pytest.mark.parametrize("named", ["", "farm", "./farm"])
+@pytest.mark.parametrize("place", ["node config", "environment"])
+def test_a_farm_that_would_depend_on_the_working_directory_is_refused(
+    named, place, asked, folder, monkeypatch
+):
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv(FARM_VARIABLE, named if place == "environment" else str(folder))
+    context = context_with({"farm": named} if place == "node config" else {})
+    with pytest.raises(ValueError, match="absolute"):
+        client.app.open_farm(context, None)
+    assert send(asked, None, context).has_error()
+    assert states(folder) == []
+
+
+# Errors
 
 
 def raise_secret(*args: object, **rest: object) -> None:
@@ -125,25 +190,73 @@ def test_the_check_of_errors_catches_a_text_that_is_passed_on(asked, folder, mon
     assert SECRET in send(asked, folder).error.reason
 
 
-def test_an_item_outside_the_catalogue_fails_without_being_named(asked, folder, held, caplog):
-    held([1], [31_337], [6]).save(folder / "events")
+class Panic(BaseException):
+    """What a library in Rust raises: no `except Exception` catches it."""
+
+
+def test_a_panic_is_an_error_like_any_other(asked, folder, monkeypatch):
+    def panic(*args: object) -> None:
+        raise Panic(SECRET)
+
+    monkeypatch.setattr(OpacusTrainer, "train", panic)
+    reply = send(asked, folder)
+    assert "Panic" in reply.error.reason
+    assert SECRET not in reply.error.reason
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
+def test_who_ends_the_process_ends_it(ending, asked, folder, monkeypatch):
+    def end(*args: object) -> None:
+        raise ending
+
+    monkeypatch.setattr(OpacusTrainer, "train", end)
+    with pytest.raises(ending):
+        send(asked, folder)
+
+
+def test_events_that_cannot_be_used_make_no_error_and_no_noise_in_the_log(asked, folder, held, caplog):
+    held([1, 31_337], [-1, 31_337], [6, 6], weights=[1, 1, 1, 1, math.nan, 0]).save(folder / "events")
+    asked[SETTINGS_RECORD]["sampling_rate"] = 0.5  # whatever a coin picks
     with caplog.at_level(logging.DEBUG):
-        reply = send(asked, folder)
-    assert reply.has_error()
-    assert "31337" not in reply.error.reason + caplog.text
+        for number in range(1, 9):
+            asked[SETTINGS_RECORD]["round"] = number
+            assert facts(send(asked, folder)) == {"protocol": 1, "round": number, "answered": 3}
+    assert not [record for record in caplog.records if record.name.startswith(("client", "models"))]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="such an item fails the answer only when a coin picks it"
-)
-def test_whether_a_device_answers_does_not_depend_on_what_its_coins_pick(asked, folder, held):
-    held([31_337]).save(folder / "events")
-    outcomes = set()
-    for number in range(1, 9):
-        asked[SETTINGS_RECORD]["round"] = number
-        asked[SETTINGS_RECORD]["sampling_rate"] = 0.5
-        outcomes.add(send(asked, folder).has_error())
-    assert len(outcomes) == 1
+def test_a_ledger_of_other_devices_is_an_error(asked, folder, held):
+    assert not send(asked, folder).has_error()
+    held([1, 4, 4], [], [6], [2]).save(folder / "events")
+    assert "ValueError" in send(asked, folder).error.reason
+
+
+# Keys
+
+
+def test_a_key_leaves_in_no_reply_no_log_and_no_error(asked, folder, monkeypatch, caplog, capfd):
+    def tell(trainer: OpacusTrainer, cohort: Cohort, parameters: object) -> None:
+        raise ValueError(f"{cohort.key.hex()} {cohort.key!r}")
+
+    replies, keys = [], []
+    with caplog.at_level(logging.DEBUG):
+        for number in (1, 2):
+            asked[SETTINGS_RECORD]["round"] = number
+            replies.append(send(asked, folder))
+            keys.append(DeviceState.load(folder / "state-0-of-1.safetensors").key)
+            monkeypatch.setattr(OpacusTrainer, "train", tell)
+    assert [reply.has_error() for reply in replies] == [False, True]
+    sent = b"".join(part.deflate() for part in get_all_nested_objects(replies[0].content).values())
+    text = replies[1].error.reason + caplog.text + "".join(capfd.readouterr())
+    for key in keys:
+        raw = bytes.fromhex(key)
+        assert len(raw) == KEY_BYTES
+        assert raw not in sent
+        assert key.encode() not in sent
+        assert key not in text
+        assert repr(raw) not in text
+
+
+# Refusals
 
 
 def without(name):
@@ -153,9 +266,9 @@ def without(name):
     return change
 
 
-def with_value(name, value):
+def having(**values):
     def change(content: RecordDict) -> None:
-        content[SETTINGS_RECORD][name] = value
+        content[SETTINGS_RECORD].update(values)
 
     return change
 
@@ -176,22 +289,30 @@ def no_settings(content: RecordDict) -> None:
     "change",
     [
         without("clip"),
-        pytest.param(
-            without("protocol"),
-            marks=pytest.mark.xfail(strict=True, reason="a missing protocol is taken for the current one"),
-        ),
-        with_value("protocol", 2),
-        with_value("unit", "household"),
-        with_value("unit", "shopper"),  # known to the literature, and not to this device
-        with_value("unit", "none"),  # under a trust that promises something
-        with_value("trust", "central"),
-        with_value("send_events", True),
-        with_value("noise_multiplier", -1.0),
-        with_value("noise_multiplier", float("nan")),
-        with_value("sampling_rate", 1.5),
-        with_value("steps_per_round", 0),
-        with_value("model", "gru"),
-        with_value("clip", "none"),
+        without("protocol"),
+        having(protocol=2),
+        having(unit="household"),
+        having(unit="shopper"),  # known to the literature, and not to this device
+        having(unit="none"),  # under a trust that promises something
+        having(unit="none", trust="none"),  # with noise, a clip and a budget that nothing keeps
+        having(unit="none", trust="none", noise_multiplier=0.0, clip=math.inf),
+        having(unit="none", trust="none", epsilon=math.inf, clip=math.inf),
+        having(trust="none"),
+        having(trust="central"),
+        having(send_events=True),
+        having(noise_multiplier=-1.0),
+        having(noise_multiplier=math.nan),
+        having(noise_multiplier=math.inf),
+        having(epsilon=math.nan),
+        having(sampling_rate=1.5),
+        having(steps_per_round=0),
+        having(steps_per_round=65_536),
+        having(model="gru"),
+        having(clip="none"),
+        having(clip=math.inf),  # under noise
+        having(clip=1e-7),
+        having(learning_rate=1e7),
+        having(learning_rate=math.inf),
         extra_record,
         no_parameters,
         no_settings,

@@ -17,7 +17,7 @@ from scipy.stats import binom, chi2
 from torch import Tensor
 
 import client.opacus_trainer
-from client.opacus_trainer import KeyedDPOptimizer, OpacusTrainer
+from client.opacus_trainer import KeyedDPOptimizer, OpacusTrainer, on_grid
 from client.sgd_trainer import KeyedPoissonSampler, SgdTrainer
 from client.trainer import Cohort
 from models.factorisation import Factorisation
@@ -165,7 +165,6 @@ def test_an_empty_device_sends_noise_of_the_right_size_on_every_coordinate(
     parameters = copied(recommender)
     cohorts = [gather(held([]), question=question) for question in range(1, 301)]
     noise = runs(OpacusTrainer(recommender, settings), parameters, cohorts)
-    assert (noise != 0).all()
     assert noise_is(noise, settings.steps_per_round * variance)
     assert not noise_is(noise, settings.steps_per_round**2 * variance)  # would be one draw for all steps
 
@@ -183,7 +182,6 @@ def test_a_device_with_events_adds_the_same_noise_to_touched_and_untouched_rows(
     clean_runs = runs(OpacusTrainer(build(silent), silent), parameters, cohorts)
     assert (clean_runs == 0).any()  # some row is never touched, or not in every run
     assert (clean_runs != 0).any()
-    assert (noisy_runs != 0).all()
     noise = noisy_runs - clean_runs
     assert noise_is(noise, variance)
     untouched = clean_runs == 0
@@ -192,7 +190,7 @@ def test_a_device_with_events_adds_the_same_noise_to_touched_and_untouched_rows(
     assert low < squares < high
 
 
-def test_noise_is_added_in_double_and_rounded_once(ask, build, held, gather):
+def test_noise_is_added_in_double_and_rounded_to_the_grid(ask, build, held, gather):
     """From zero and at rate 1 the update is minus the draws themselves, in the order of the parameters."""
     settings, _ = noisy(ask, MODELS[0], learning_rate=1.0)
     recommender = build(settings)
@@ -201,8 +199,62 @@ def test_noise_is_added_in_double_and_rounded_once(ask, build, held, gather):
     update, vectors = OpacusTrainer(recommender, settings).train(cohort, parameters)
     order = {name: update.get(name, vectors) for name, _ in recommender.named_parameters()}
     drawn = draws(0, 4, 0, Purpose.NOISE).normals(sum(tensor.numel() for tensor in order.values()))
-    expected = torch.from_numpy(-settings.noise_multiplier * settings.clip * drawn).float()
-    assert torch.equal(torch.cat([tensor.reshape(-1) for tensor in order.values()]), expected)
+    steps = np.rint(1.7 * 0.3 * drawn * 2**11)  # 2⁻¹¹ is the power of two below σC/1024
+    expected = torch.from_numpy(-steps * 2.0**-11)
+    assert torch.equal(torch.cat([tensor.reshape(-1) for tensor in order.values()]).double(), expected)
+
+
+# The grid
+
+
+scales = st.floats(2.0**-20, 2.0**20, width=32)  # and so a logarithm in double tells 1 from 1 − 2⁻²⁴
+
+
+def grid_step(deviation: float) -> float:
+    """The largest power of two that is no more than deviation / 1024."""
+    return 2.0 ** (math.frexp(deviation)[1] - 11)
+
+
+@pytest.mark.parametrize(
+    ("deviation", "value", "rounded"),
+    [
+        (1.0, 2.0**-10, 2.0**-10),
+        (1.0, 1.4 * 2.0**-10, 2.0**-10),
+        (1.0, -1.6 * 2.0**-10, -(2.0**-9)),
+        (1.0, 0.4 * 2.0**-10, 0.0),
+        (0.75, 0.9 * 2.0**-11, 2.0**-11),
+        (1.999, 0.9 * 2.0**-10, 2.0**-10),
+        (2.0, 1.1 * 2.0**-10, 2.0**-9),
+    ],
+)
+def test_the_grid_by_hand(deviation, value, rounded):
+    assert on_grid(torch.tensor([value], dtype=torch.float64), deviation).tolist() == [rounded]
+
+
+@given(deviation=scales, sizes=st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
+def test_what_is_on_the_grid_is_a_near_multiple_of_its_step(deviation, sizes):
+    step = grid_step(deviation)
+    values = deviation * torch.tensor(sizes, dtype=torch.float64)
+    rounded = on_grid(values, deviation)
+    assert torch.equal(torch.round(rounded / step), rounded / step)
+    assert float((rounded - values).abs().max()) <= step / 2
+    assert torch.equal(on_grid(rounded, deviation), rounded)
+    assert torch.equal(on_grid(-values, deviation), -rounded)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=NAMES)
+@pytest.mark.parametrize(("noise", "clip"), [(1.7, 0.3), (0.51, 1.0), (51.0, 0.01)])
+def test_the_grid_of_an_update_depends_on_the_deviation_alone(model, noise, clip, ask, build, held, gather):
+    """Whatever a device holds and however σ and C divide it: from zero, the update is on one grid."""
+    settings = ask(**model, noise_multiplier=noise, clip=clip, learning_rate=1.0)
+    recommender = build(settings)
+    parameters = {name: torch.zeros_like(t) for name, t in recommender.shared_parameters().items()}
+    trainer = OpacusTrainer(recommender, settings)
+    for basket, weights in (([], None), ([3], None), ([0, 1, 1, 5], [0.01, 300.0, 1.0, 7.0])):
+        update, _ = trainer.train(gather(held(basket, weights=weights)), parameters)
+        multiples = flat(update).double() * 2**11
+        assert torch.equal(multiples.round(), multiples)
+        assert (multiples % 2 == 1).any()  # and on no coarser one
 
 
 class NoNoiseOnUntouched(KeyedDPOptimizer):
@@ -360,11 +412,6 @@ def test_the_check_of_one_event_more_catches_a_clipped_sum(monkeypatch, ask, bui
     assert float(change.norm()) > 0.5 + ROUNDING
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an infinite per-sample gradient is clipped by a factor 0, and 0 · inf is NaN",
-)
 @pytest.mark.parametrize("poison", [math.inf, math.nan, 3e38])
 def test_whether_a_coordinate_is_finite_does_not_depend_on_events(poison, ask, build, copied, held, gather):
     """A server that sends absurd parameters must not read from NaN which rows a device touched."""
@@ -381,6 +428,29 @@ def test_whether_a_coordinate_is_finite_does_not_depend_on_events(poison, ask, b
             finite.append(torch.isfinite(torch.cat([flat(update), vectors.reshape(-1)])))
     for empty, with_events in zip(finite[::2], finite[1::2], strict=True):
         assert torch.equal(empty, with_events)
+
+
+@pytest.mark.parametrize("poison", [math.inf, -math.inf, math.nan, 1e30])
+@pytest.mark.parametrize("place", [0, -1], ids=["first-parameter", "last-parameter"])
+def test_an_example_without_a_finite_gradient_is_left_out_whole(place, poison, ask, build):
+    """One bad number in one parameter: that example adds nothing to any, and the others what they would."""
+    settings = ask(model="neural-cf")
+    generator = torch.Generator().manual_seed(3)
+    optimizer = OpacusTrainer(build(settings), settings).optimizer
+    samples = [torch.randn(3, *parameter.shape, generator=generator) for parameter in optimizer.params]
+
+    def summed(rows: list[int], poisoned: bool) -> list[Tensor]:
+        optimizer.zero_grad(set_to_none=True)
+        for parameter, sample in zip(optimizer.params, samples, strict=True):
+            parameter.grad_sample = sample[rows].clone()
+        if poisoned:
+            optimizer.params[place].grad_sample.view(3, -1)[1, 0] = poison
+        optimizer.clip_and_accumulate()
+        return [parameter.summed_grad for parameter in optimizer.params]
+
+    for got, expected in zip(summed([0, 1, 2], True), summed([0, 2], False), strict=True):
+        assert float(expected.abs().max()) > 0
+        torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-7)
 
 
 # Poisson batches and a constant number of steps
@@ -489,6 +559,11 @@ def test_an_update_is_the_sum_of_what_each_device_sends_alone(model, three, ask,
     assert torch.equal(vectors, torch.cat([vector for _, vector in alone]))
 
 
+def unrelated(one: Parameters, other: Parameters) -> bool:
+    """Whether two updates share no noise. On the grid one coordinate in some 2,000 agrees by chance."""
+    return int((flat(one) == flat(other)).sum()) <= 3
+
+
 def test_devices_draw_different_noise(ask, build, copied, held, gather):
     settings = ask()
     recommender = build(settings)
@@ -496,8 +571,8 @@ def test_devices_draw_different_noise(ask, build, copied, held, gather):
     first, _ = trainer.train(gather(held([]), devices=[0]), parameters)
     second, _ = trainer.train(gather(held([]), devices=[1]), parameters)
     later, _ = trainer.train(gather(held([]), devices=[0], question=2), parameters)
-    assert not (flat(first) == flat(second)).any()
-    assert not (flat(first) == flat(later)).any()
+    assert unrelated(first, second)
+    assert unrelated(first, later)
 
 
 def test_no_two_streams_of_a_device_share_a_draw():
@@ -536,7 +611,7 @@ def test_no_events_and_no_luck_send_the_very_same_noise(model, ask, build, copie
     for name, tensor in parameters.items():
         assert empty[name].shape == unlucky[name].shape == tensor.shape
         assert empty[name].dtype == unlucky[name].dtype == torch.float32
-    assert (flat(empty) != 0).all()
+    assert int((flat(empty) == 0).sum()) <= 3  # a draw may round to it
     assert torch.equal(flat(empty), flat(unlucky))
     assert torch.equal(empty_vector, unlucky_vector)
 

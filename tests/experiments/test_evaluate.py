@@ -70,6 +70,12 @@ def test_coverage_is_of_all_tested_shoppers_lists(downhill: Scorer) -> None:
     assert both["full"]["coverage@10"] == pytest.approx(11 / 12)
 
 
+def test_coverage_does_not_show_what_was_bought(downhill: Scorer) -> None:
+    """With nine of twelve bought, only three can be shown."""
+    metrics = evaluate(downhill, split_of([list(range(9))], [10]), ITEMS)
+    assert metrics["full"]["coverage@10"] == pytest.approx(3 / 12)
+
+
 def test_ties_count_half() -> None:
     """All scores alike: 11 items can be ranked, so the middle is 6."""
     flat: Scorer = lambda events: torch.zeros(events.num_devices, ITEMS)  # noqa: E731
@@ -116,6 +122,7 @@ def test_a_sample_is_fixed_and_no_larger_than_asked(downhill: Scorer) -> None:
     assert len(seen[0]) == 3
     assert 7 not in seen[0], "one who is not tested was drawn"
     whole = evaluate(spying, split, ITEMS)
+    assert evaluate(spying, split, ITEMS, sample=0) == whole
     assert evaluate(spying, split, ITEMS, sample=7) == whole
     assert evaluate(spying, split, ITEMS, sample=700) == whole
     assert seen[-1] == list(range(7))

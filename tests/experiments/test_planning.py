@@ -28,10 +28,12 @@ negative_weight = 1.0
 server_optimizer = "adam"
 server_learning_rate = 0.05
 server_momentum = 0.9
+server_weight_decay = 0.25
 sampling_rate = 1.0
 learning_rate = 1.0
 
 [none]
+server_weight_decay = 0.01
 rounds = 60
 steps_per_round = 1
 
@@ -164,11 +166,33 @@ def test_no_noise_is_no_promise() -> None:
     assert (nothing.unit, nothing.trust, nothing.delta, nothing.clip) == ("none", None, None, None)
 
 
-@pytest.mark.xfail(reason="an infinite ε or clip under a promise is taken", strict=True)
-@pytest.mark.parametrize("settings", [{"epsilon": math.inf}, {"clip": math.inf}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epsilon": math.inf},
+        {"clip": math.inf},
+        {"noise_multiplier": math.inf},
+        {"clip": math.inf, "noise_multiplier": 0.0},
+    ],
+    ids=str,
+)
 def test_an_infinite_promise_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="finite"):
         private(**settings)
+
+
+def test_there_is_a_device_for_every_node() -> None:
+    assert plan(devices=3, nodes=3).nodes == 3
+    with pytest.raises(UserError, match="--nodes 4 is more than the 3 devices"):
+        plan(devices=3, nodes=4)
+
+
+def test_the_servers_optimiser_has_defaults_and_can_be_chosen() -> None:
+    for config, decay in ((plan(), 0.01), (private(noise_multiplier=1.0), 0.25)):
+        assert (config.server_optimizer, config.server_learning_rate) == ("adam", 0.05)
+        assert (config.server_momentum, config.server_weight_decay) == (0.9, decay)
+    said = plan(server_optimizer="sgd", server_momentum=0.0, server_weight_decay=0.0)
+    assert (said.server_optimizer, said.server_momentum, said.server_weight_decay) == ("sgd", 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +216,8 @@ def test_flower_carries_all_that_server_and_devices_need(settings: dict[str, Any
     assert (server.devices, server.folder, server.resume) == (200, tmp_path, True)
     assert server.catalogue == tmp_path / "catalogue.parquet"
     assert server.initial_seed == (config.seed or 0)
+    for name in ("server_optimizer", "server_learning_rate", "server_momentum", "server_weight_decay"):
+        assert getattr(server, name) == getattr(config, name)
     for name in (
         "model",
         "unit",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import experiments.split
 from client.events import Events
 from experiments.datasets.dataset import Dataset, HeldOut, ImportReport
 from experiments.split import NONE, SAMPLED_NEGATIVES, leave_one_out
@@ -129,11 +130,33 @@ def test_nobody_has_anything() -> None:
     assert len(split.train) == 0
 
 
-@pytest.mark.xfail(raises=IndexError, reason="negatives look up in an empty table", strict=True)
+@pytest.mark.xfail(raises=IndexError, reason="held_out looks up in an empty column", strict=True)
 def test_shoppers_without_a_single_event() -> None:
     split = leave_one_out(dataset([], 2, 4))
     assert split.held_out.tolist() == [NONE, NONE]
     assert split.train.num_devices == 2
+    assert [sorted(row[row != NONE].tolist()) for row in split.negatives] == [[0, 1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("free", [98, 99, 100, 101])
+def test_negatives_are_exactly_what_is_left(free: int) -> None:
+    """Of 400 items 400 − `free` were bought: a shopper has 99 of the others, or all there are."""
+    bought = np.random.default_rng(free).permutation(400)[free:].tolist()
+    split = leave_one_out(dataset([(1, item, 1) for item in bought], 3, 400))
+    drawn = split.negatives[1][split.negatives[1] != NONE].tolist()
+    assert len(set(drawn)) == len(drawn) == min(free, 99)
+    assert not set(drawn) & set(bought)
+    assert (split.negatives[[0, 2]] != NONE).all(), "the neighbours have all to choose from"
+
+
+@pytest.mark.parametrize("numbers", [1, 300, 299 * 7, 10**6])
+def test_blocks_of_shoppers_do_not_show(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(1)
+    rows = [(int(d), int(i), t) for t, (d, i) in enumerate(generator.integers([20, 299], size=(400, 2)))]
+    data = dataset(rows, 20, 299)
+    expected = leave_one_out(data).negatives
+    monkeypatch.setattr(experiments.split, "BLOCK_NUMBERS", numbers)
+    assert np.array_equal(leave_one_out(data).negatives, expected)
 
 
 def by_loop(rows: Sequence[Row], devices: int) -> tuple[list[int], list[list[int]], int]:

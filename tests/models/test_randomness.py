@@ -177,6 +177,28 @@ def test_integers_are_uniform(below: int) -> None:
     assert stats.chisquare(counts).pvalue > RARE
 
 
+def test_a_gaussian_is_the_quantile_of_63_bits_with_a_sign_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sign is the last bit; the others are a place below the middle, where doubles are finest."""
+    places = [0, 1, 2, 2**30, 2**62, 2**63 - 1]
+    words = np.array([2 * place + sign for sign in (0, 1) for place in places], dtype=np.uint64)
+    monkeypatch.setattr(Stream, "words", lambda self, count: words)
+    below, above = stream().normals(len(words)).reshape(2, -1)
+    expected = [-stats.norm.ppf((place + 0.5) / 2**64) for place in places]
+    assert abs(below).tolist() == pytest.approx(expected, rel=1e-12)
+    assert (above == -below).all()
+    assert (np.sign(below[:-1]) == np.sign(below[0])).all()
+    assert len(set(below)) == len(places), "one step of the last bit near the end is another draw"
+
+
+def test_signs_are_even_and_tell_nothing_of_the_size() -> None:
+    drawn = stream().normals(MANY)
+    limit = stats.norm.isf(RARE / 2) / MANY**0.5
+    assert abs(np.sign(drawn).mean()) < limit
+    assert abs(np.corrcoef(np.sign(drawn), abs(drawn))[0, 1]) < limit
+
+
 def test_noise_has_more_grain_than_single_precision() -> None:
     """Mironov 2012: noise in single precision leaves gaps. Ours keeps bits that a float32 would drop."""
     drawn = stream().normals(1000)

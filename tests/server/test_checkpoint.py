@@ -9,9 +9,14 @@ import torch
 from torch import nn
 
 import server.checkpoint
+from models.errors import UserError
+from models.settings import RoundSettings
 from server.aggregate import make_optimizer
 from server.checkpoint import FILE, Progress, RoundRecord, load_checkpoint, save_checkpoint
 from server.settings import ServerSettings
+from tests.models.test_settings import VALID
+
+SETTINGS = RoundSettings.model_validate({**VALID, "round": 1})
 
 OPTIMIZERS = [
     pytest.param({"server_optimizer": "adam"}, id="adam"),
@@ -65,9 +70,9 @@ def test_resuming_is_not_stopping(choices: dict[str, Any], tmp_path: Path) -> No
     for round in range(1, 4):
         advance(first, optimizer, round)
         progress.records.append(record(round))
-        save_checkpoint(tmp_path, first, optimizer, progress)
+        save_checkpoint(tmp_path, SETTINGS, first, optimizer, progress)
     second, optimizer = start(choices, fill=-7.0)
-    progress = load_checkpoint(tmp_path, second, optimizer)
+    progress = load_checkpoint(tmp_path, SETTINGS, second, optimizer)
     assert progress.rounds_done == 3
     for round in range(4, 7):
         advance(second, optimizer, round)
@@ -81,22 +86,22 @@ def test_resuming_is_not_stopping(choices: dict[str, Any], tmp_path: Path) -> No
 def test_records_come_back_as_they_were(epsilon: float | None, tmp_path: Path) -> None:
     parameters, optimizer = start({})
     records = [record(1, epsilon), record(2, epsilon)]
-    save_checkpoint(tmp_path, parameters, optimizer, Progress(records))
-    assert load_checkpoint(tmp_path, parameters, optimizer) == Progress(records)
+    save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress(records))
+    assert load_checkpoint(tmp_path, SETTINGS, parameters, optimizer) == Progress(records)
 
 
 def test_before_the_first_step(tmp_path: Path) -> None:
     """A first round that nobody answered leaves an optimiser without moments."""
     parameters, optimizer = start({})
-    save_checkpoint(tmp_path, parameters, optimizer, Progress([record(1)]))
+    save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1)]))
     other, optimizer = start({}, fill=0.0)
-    assert load_checkpoint(tmp_path, other, optimizer).rounds_done == 1
+    assert load_checkpoint(tmp_path, SETTINGS, other, optimizer).rounds_done == 1
     assert torch.equal(other["table.weight"], torch.ones(3, 2))
 
 
 def test_without_a_checkpoint_nothing_is_done(tmp_path: Path) -> None:
     parameters, optimizer = start({})
-    assert load_checkpoint(tmp_path, parameters, optimizer) == Progress()
+    assert load_checkpoint(tmp_path, SETTINGS, parameters, optimizer) == Progress()
     assert torch.equal(parameters["table.weight"], torch.ones(3, 2))
 
 
@@ -104,7 +109,7 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parameters, optimizer = start({})
-    save_checkpoint(tmp_path, parameters, optimizer, Progress([record(1)]))
+    save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1)]))
 
     def cut_short(tensors: Any, path: Path, metadata: Any) -> None:
         path.write_bytes(b"half of it")
@@ -113,22 +118,39 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(
     monkeypatch.setattr(server.checkpoint, "save_file", cut_short)
     advance(parameters, optimizer, 2)
     with pytest.raises(OSError, match="no space"):
-        save_checkpoint(tmp_path, parameters, optimizer, Progress([record(1), record(2)]))
+        save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1), record(2)]))
     other, optimizer = start({}, fill=0.0)
-    assert load_checkpoint(tmp_path, other, optimizer).rounds_done == 1
+    assert load_checkpoint(tmp_path, SETTINGS, other, optimizer).rounds_done == 1
     assert torch.equal(other["table.weight"], torch.ones(3, 2))
 
 
 def test_one_file_and_no_leftovers(tmp_path: Path) -> None:
     parameters, optimizer = start({})
     for count in (1, 2):
-        save_checkpoint(tmp_path, parameters, optimizer, Progress([record(r + 1) for r in range(count)]))
+        save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(r + 1) for r in range(count)]))
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
     parameters, optimizer = start({})
-    save_checkpoint(tmp_path, parameters, optimizer, Progress([record(1)]))
+    save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1)]))
     other = {"items.weight": nn.Parameter(torch.ones(3, 2))}
     with pytest.raises(KeyError):
-        load_checkpoint(tmp_path, other, torch.optim.SGD(other.values()))
+        load_checkpoint(tmp_path, SETTINGS, other, torch.optim.SGD(other.values()))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"noise_multiplier": 0.5}, {"delta": 1e-6}, {"rounds": 9}, {"learning_rate": 0.2}, {"item_bias": False}],
+    ids=str,
+)
+def test_under_other_settings_a_run_does_not_go_on(changes: dict[str, Any], tmp_path: Path) -> None:
+    """ε was spent under the old ones: it would be told as if it had been spent under the new."""
+    parameters, optimizer = start({})
+    save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1)]))
+    other, optimizer = start({}, fill=0.0)
+    with pytest.raises(UserError, match="other settings"):
+        load_checkpoint(tmp_path, SETTINGS.model_copy(update=changes), other, optimizer)
+    assert not other["table.weight"].any(), "the model was touched all the same"
+    again = RoundSettings.model_validate(SETTINGS.model_dump())
+    assert load_checkpoint(tmp_path, again, other, optimizer).rounds_done == 1

@@ -14,6 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from experiments.engines.in_process import InProcessGrid
 from models.accounting import epsilon_spent
+from models.errors import UserError
 from models.recommender import Parameters
 from models.settings import RoundSettings
 from models.update import Refusal, Reply, Request, pack_reply, unpack_request
@@ -89,7 +90,7 @@ def test_a_round_by_hand() -> None:
 
 def test_how_many_devices_a_node_claims_does_not_change_the_step() -> None:
     one = strategy(nodes=2).run(Nodes(2, lambda node, request: reply(request, 2.0, devices=1)).grid)
-    many = strategy(nodes=2).run(Nodes(2, lambda node, request: reply(request, 2.0, devices=9**node)).grid)
+    many = strategy(nodes=2).run(Nodes(2, lambda node, request: reply(request, 2.0, devices=3 * node)).grid)
     assert all(torch.equal(one[name], many[name]) for name in one)
 
 
@@ -128,6 +129,8 @@ def hostile(request: Request) -> dict[str, RecordDict]:
         "missing array": pack_reply(Reply(number, {"a": shared["a"]}, 1)),
         "stale round": pack_reply(Reply(number - 1, shared, 1)),
         "unknown record": RecordDict({**good, "extra": ConfigRecord({"loss": 0.1})}),
+        "more devices than there are": reply(request, 1.0, devices=11),
+        "norm above the bound": reply(request, 1e6),
         "unknown facts": RecordDict({**good, "reply": ConfigRecord({**good["reply"], "events": 12})}),
     }
 
@@ -281,6 +284,13 @@ def test_without_resume_a_checkpoint_is_not_read(tmp_path: Path) -> None:
     strategy(folder=tmp_path).run(Nodes(1, noisy).grid)
     assert strategy(folder=tmp_path).progress.rounds_done == 0
     assert torch.equal(strategy(folder=tmp_path).shared()["a"], START["a"])
+
+
+def test_a_run_does_not_go_on_under_other_settings(tmp_path: Path) -> None:
+    strategy(folder=tmp_path).run(Nodes(1, noisy).grid)
+    with pytest.raises(UserError, match="other settings"):
+        strategy(settings={"noise_multiplier": 0.7}, folder=tmp_path, resume=True)
+    assert strategy(folder=tmp_path, resume=True).progress.rounds_done == 3
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
