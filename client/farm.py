@@ -32,6 +32,8 @@ class Farm:
     """The devices of partition `partition` out of `partitions`, opened from a folder."""
 
     def __init__(self, folder: Path, partition: int = 0, partitions: int = 1) -> None:
+        if not 0 <= partition < partitions:
+            raise ValueError("partitions are numbered from 0")
         events = Events.load(folder / "events")
         start, stop = (events.num_devices * edge // partitions for edge in (partition, partition + 1))
         self.folder = folder
@@ -43,7 +45,8 @@ class Farm:
     @staticmethod
     def create(folder: Path, catalogue: Catalogue, events: Events, seed: int | None = None) -> None:
         """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
         catalogue.save(folder / "catalogue.parquet")
         events.save(folder / "events")
         if seed is not None:
@@ -54,14 +57,14 @@ class Farm:
 
         A question has one answer. It is booked in the ledgers, on disk, before training starts; the answer is
         on disk before it leaves. Asked again word for word, the devices repeat the answer they stored; any
-        other question gets a key of its own from the system, and so fresh draws, and is booked as a further
-        release. So no crash, replay, restored backup or second server makes two answers share their noise.
+        other question is booked as a further release. Each training draws from a key of its own, which is
+        kept nowhere. So no crash, replay, restored backup or second server makes two answers share noise.
         """
         settings = request.settings
         model = self.load_model(settings)
         if not fits(request.parameters, model.shared_parameters()):
             return self.refuse(settings.round, Refusal.MODEL)
-        if self.divided_differently():
+        if not self.claim(settings.dim):
             return self.refuse(settings.round, Refusal.PARTITION)
         with locked(self.state_path.with_suffix(".lock")):
             state = self.book(self.load_state(settings.dim), request)
@@ -70,7 +73,9 @@ class Farm:
                 self.train(state, model, request)
                 state.save(self.state_path)
         refused = {Refusal.BUDGET: state.refused} if state.refused else {}
-        return Reply(settings.round, state.update, int(state.took_part.sum()), refused)
+        # In the order of the question: a stored answer must not look different from a fresh one.
+        update = {name: state.update[name] for name in request.parameters if name in state.update}
+        return Reply(settings.round, update, int(state.took_part.sum()), refused)
 
     def train(self, state: DeviceState, model: Recommender, request: Request) -> None:
         """Put the answer to the booked question, and the vectors it leads to, into the state."""
@@ -80,7 +85,7 @@ class Farm:
                 devices=self.devices[chosen],
                 events=usable(self.events.take(chosen), model.num_items),
                 vectors=state.vectors[chosen],
-                key=bytes.fromhex(state.key),
+                key=self.new_key(),
                 question=state.asked,
             )
             state.update, vectors = trainer_for(model, request.settings).train(cohort, request.parameters)
@@ -93,8 +98,7 @@ class Farm:
         if question == state.question:
             return state
         asked = state.asked + 1
-        key = self.question_key()
-        willing = self.coins(key, asked) < settings.participation
+        willing = self.coins(asked) < settings.participation
         took_part, ledger = afford(state.ledger, willing, settings)
         return DeviceState(
             vectors=state.vectors,
@@ -102,29 +106,33 @@ class Farm:
             ledger=ledger,
             asked=asked,
             question=question,
-            key=key.hex(),
             refused=int((willing & ~took_part).sum()),
         )
 
-    def question_key(self) -> bytes:
+    def new_key(self) -> bytes:
         """A fresh secret key; of a seeded farm, always the same (its streams are numbered by question)."""
         seed = self.folder / "seed"
         return seeded_key(int(seed.read_text())) if seed.exists() else new_key()
 
-    def coins(self, key: bytes, question: int) -> npt.NDArray[np.float64]:
+    def coins(self, question: int) -> npt.NDArray[np.float64]:
         """Each device's draw in (0, 1), to take part or not: [devices]. Device d reads place d."""
         last = int(self.devices[-1]) + 1 if len(self.devices) else 0
-        stream = Stream(key, round=question, purpose=Purpose.PARTICIPATION)
+        stream = Stream(self.new_key(), round=question, purpose=Purpose.PARTICIPATION)
         return stream.uniforms(last)[self.devices]
 
     def refuse(self, round: int, reason: Refusal) -> Reply:
         """Every device of the farm refuses, before it touches its events."""
         return Reply(round, {}, 0, {reason: len(self.devices)})
 
-    def divided_differently(self) -> bool:
-        """Whether this folder has state under another number of partitions, where its ledgers are."""
-        states = self.folder.glob("state-*-of-*.safetensors")
-        return any(not path.stem.endswith(f"-of-{self.partitions}") for path in states)
+    def claim(self, dim: int) -> bool:
+        """Make this partition's state, unless the folder's ledgers are kept under another division."""
+        with locked(self.folder / "farm.lock"):
+            states = self.folder.glob("state-*-of-*.safetensors")
+            if any(not path.stem.endswith(f"-of-{self.partitions}") for path in states):
+                return False
+            if not self.state_path.exists():
+                DeviceState.new(len(self.devices), dim).save(self.state_path)
+        return True
 
     def load_model(self, settings: RoundSettings) -> Recommender:
         """The recommender that the settings name, over this farm's catalogue."""
@@ -138,8 +146,6 @@ class Farm:
 
     def load_state(self, dim: int) -> DeviceState:
         """State from disk. Vectors of another size start again at zero; the ledger always stays."""
-        if not self.state_path.exists():
-            return DeviceState.new(len(self.devices), dim)
         state = DeviceState.load(self.state_path)
         if len(state.vectors) != len(self.devices):
             raise ValueError("the farm's devices are not those that its ledgers were kept for")
@@ -169,9 +175,10 @@ def usable(events: Events, num_items: int) -> Events:
 
 
 def fits(parameters: Parameters, shared: Parameters) -> bool:
-    """Whether parameters have the names and shapes of `shared`, and are finite."""
-    finite = all(bool(torch.isfinite(tensor).all()) for tensor in parameters.values())
-    return finite and shapes(parameters) == shapes(shared)
+    """Whether parameters have the names and shapes of `shared`, in single precision, and are finite."""
+    return shapes(parameters) == shapes(shared) and all(
+        tensor.dtype == torch.float32 and bool(torch.isfinite(tensor).all()) for tensor in parameters.values()
+    )
 
 
 def digest(request: Request) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from client.ledger import Ledger
 from models.recommender import Parameters
 
-FACTS = ("asked", "question", "key", "refused", "replied")
+FACTS = ("asked", "question", "refused", "replied")
 
 
 @dataclass
@@ -27,8 +27,8 @@ class DeviceState:
 
     vectors: float32 [devices, dim], the shoppers' vectors after the last answer. took_part: bool [devices],
     who is in the last question's answer; refused: how many would not be, for their budget. question: digest
-    of the last question; asked: how many different ones there were; key: secret of its draws (hex). replied:
-    whether its answer is ready; update: that answer, from which it is given again.
+    of the last question; asked: how many different ones there were. replied: whether its answer is ready;
+    update: that answer, from which it is given again. No key is kept: what drew the noise is forgotten.
     """
 
     vectors: Tensor
@@ -36,7 +36,6 @@ class DeviceState:
     ledger: Ledger
     asked: int = 0
     question: str = ""
-    key: str = field(default="", repr=False)
     refused: int = 0
     replied: bool = False
     update: Parameters = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """The seam between a farm and the ways to train its devices: one question in, one sum out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ class Cohort:
     devices: npt.NDArray[np.int64]
     events: Events
     vectors: Tensor
-    key: bytes
+    key: bytes = field(repr=False)
     question: int
 
     def stream(self, device: int, step: int, purpose: Purpose) -> Stream:

@@ -80,7 +80,9 @@ def _whole_catalogue_loss(
 ) -> Tensor:
     """Σ_u L_u of `client.least_squares`, without its regularisation, as autograd can follow it."""
     item_vectors, biases = model.item_vectors(), model.item_biases()
-    scores = (vectors[shoppers] * item_vectors[items]).sum(dim=1) + biases[items]
+    # index_select: its gradient is several times as fast as that of plain indexing.
+    pairs = vectors.index_select(0, shoppers) * item_vectors.index_select(0, items)
+    scores = pairs.sum(dim=1) + biases.index_select(0, items)
     # Σ_ui s_ui² = tr((XᵀX)(VᵀV)) + 2 (Σ_u x_u)·(Vᵀb) + N |b|²
     everywhere = ((vectors.T @ vectors) * (item_vectors.T @ item_vectors)).sum()
     everywhere = everywhere + 2.0 * vectors.sum(dim=0) @ (item_vectors.T @ biases)

@@ -10,11 +10,14 @@ import experiments.commands.recommend as recommend
 import experiments.commands.simulate as simulate
 from models.errors import UserError
 
+STOPPED = 130
+
 app = typer.Typer(
     name="terry",
     help="Train recommenders across shoppers' devices, and say what the privacy promise costs.",
     epilog="Start with: terry simulate --data towels --devices 2000 --unit interaction --epsilon 8",
     no_args_is_help=True,
+    suggest_commands=False,  # click suggests too
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -26,7 +29,10 @@ app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 def main() -> None:
     """Exit code 0: done; 2: the user can mend it, one line says how; 1: a bug."""
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == STOPPED:  # typer's answer to an interrupt
+            print("terry: stopped; go on with terry simulate --resume --out FOLDER", file=sys.stderr)
+        sys.exit(code)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         sys.exit(2)
@@ -36,6 +42,3 @@ def main() -> None:
     except UserError as error:
         print(f"terry: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("terry: stopped; go on with terry simulate --resume --out FOLDER", file=sys.stderr)
-        sys.exit(130)

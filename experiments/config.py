@@ -122,4 +122,5 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"there is no setting {name!r}: see terry simulate --help"
     flag = "--" + name.replace("_", "-")
-    return f"{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    said = " ".join(str(first["input"]).split())
+    return f"{flag} {said}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 
 from client.events import Events
 from client.serving import serving_vectors
+from experiments.config import explain
 from experiments.planning import ResolvedConfig
 from experiments.run_folder import RunFolder
 from models.build import build_model
@@ -36,16 +38,22 @@ class Recommendation:
 def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
     """The `top` best items that the device does not hold yet. Raises UserError."""
     folder = RunFolder(run)
-    config = ResolvedConfig.model_validate(folder.read_config().model_dump())
     folder.read_result()
-    events = Events.load(folder.devices / "events")
+    try:
+        config = ResolvedConfig.model_validate(folder.read_config().model_dump())
+        events = Events.load(folder.devices / "events")
+        catalogue = Catalogue.load(folder.catalogue)
+        parameters = load_file(folder.model)
+    except ValidationError as error:
+        raise UserError(f"{folder.config}: {explain(error)}") from None
+    except FileNotFoundError as error:
+        raise UserError(f"{run} lacks {Path(error.filename or folder.model).name}: run it again") from None
     if not 0 <= device < events.num_devices:
         raise UserError(f"there is no device {device} in {run}: they are 0 to {events.num_devices - 1}")
-    catalogue = Catalogue.load(folder.catalogue)
     model = build_model(
         config.model, catalogue, dim=config.dim, own_rows=config.own_rows, item_bias=config.item_bias
     )
-    model.load_shared(load_file(folder.model))
+    model.load_shared(parameters)
     own = events.span(device, device + 1)
     vector = serving_vectors(model, own, config.serving)
     with torch.no_grad():

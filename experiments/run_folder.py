@@ -142,12 +142,16 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
     try:
         yield folder
     except BaseException as error:
-        if not folder.rounds.exists():
+        # Not every library passes the system's error on, so look at the disk itself too.
+        full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path).free < 2**20
+        started = folder.rounds.exists()
+        if not started:
             shutil.rmtree(path, ignore_errors=True)
             for parent in made[1:]:
                 _remove_if_empty(parent)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise UserError(f"no space is left for {path}: free some, or choose another --out") from None
+        if full and isinstance(error, Exception):
+            then = f"--resume --out {path}" if started else "choose another --out"
+            raise UserError(f"no space is left for {path}: free some, then {then}") from None
         raise
 
 

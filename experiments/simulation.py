@@ -1,6 +1,7 @@
 """One simulated federation, from data to a finished run folder."""
 
 import resource
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,10 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
 def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
     """Go on with a run that was stopped, with the settings in its folder; a finished one is left as it is."""
     folder = RunFolder(out)
-    plan = make_plan(folder.read_config())
+    config = folder.read_config()
+    if not folder.devices.exists():
+        raise UserError(f"{out} has no devices folder, so its devices cannot go on: start a new run")
+    plan = make_plan(config)
     if not folder.result.exists():
         run(plan, folder, reporter or Reporter(), resume=True)
     return folder
@@ -104,6 +108,12 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     started = time.monotonic()
     config = plan.config
     reporter.planned(plan)
+    if plan.promise.delta and plan.promise.delta >= 1 / config.devices:
+        print(
+            f"terry: warning: δ = {plan.promise.delta:g} is 1/devices or more, which would allow one "
+            "shopper's data to be published whole: give a smaller --delta",
+            file=sys.stderr,
+        )
     rounds = RoundLog(plan, folder, reporter, resume)
     settings = run_config(
         config,

@@ -51,7 +51,7 @@ def leave_one_out(dataset: Dataset, seed: int = 0) -> Split:
     np.maximum.at(last_first, devices[first_rows], first_rows)
     different = np.bincount(devices[first_rows], minlength=events.num_devices)
     tested = different >= 2
-    held_out = np.where(tested, events.items[np.maximum(last_first, 0)], NONE).astype(np.int64)
+    held_out = np.where(tested, np.append(events.items, NONE)[last_first], NONE).astype(np.int64)
     future = tested[devices] & (np.arange(len(events)) >= last_first[devices])
     negatives = sample_negatives(pairs, events.num_devices, len(dataset.catalogue), seed)
     return Split(events.keep(~future), held_out, negatives, later=int(future.sum() - tested.sum()))

@@ -44,13 +44,6 @@ class TerminalReporter(Reporter):
         self.console.print(import_line(plan))
         for note in report.notes:
             self.console.print(f"  {note}", style="dim")
-        if plan.promise.delta and plan.promise.delta >= 1 / plan.config.devices:
-            self.console.print(
-                f"warning: δ = {plan.promise.delta:g} is 1/devices or more: "
-                "it would allow one shopper's data to be published whole",
-                style="yellow",
-                highlight=False,
-            )
         self.console.print(plan.promise.sentence())
         self.task = self.progress.add_task("training", total=plan.config.rounds)
 
@@ -165,8 +158,9 @@ def reading(result: Result) -> list[str]:
     own, popular = result.metrics.full.hr_at_10, result.baselines.popularity.full.hr_at_10
     if own is None or popular is None:
         return [*lines, "Nobody could be tested: no shopper has two different items."]
-    # Of two independent shares; the same shoppers are in both, so the true error is smaller.
-    error = ((own * (1 - own) + popular * (1 - popular)) / result.data.tested) ** 0.5
+    # Of two independent shares, pooled; the same shoppers are in both, so the true error is smaller.
+    pooled = (own + popular) / 2
+    error = (2 * pooled * (1 - pooled) / result.data.tested) ** 0.5
     lines.append(
         f"HR@10 over the whole catalogue is {own:.3f} against popularity's {popular:.3f}, on "
         f"{result.data.tested:,} shoppers: {verdict(own - popular, error)}."

@@ -55,10 +55,10 @@ class Factorisation(Recommender):
     def explain(self, vector: Tensor, item: int) -> dict[str, float]:
         """The exact parts of a score, by name: they sum to score_catalogue(vector)[item]. vector: [dim]."""
         parts = {
-            self.bag.names[row]: float(self.table.weight[row] @ vector)
+            self.bag.names[row]: float(self.table.weight.detach()[row] @ vector)
             for row in self.bag.rows[item].tolist()
             if row != NOTHING
         }
         if self.bias is not None:
-            parts["liked by everyone"] = float(self.bias.weight[item, 0])
+            parts["liked by everyone"] = float(self.bias.weight.detach()[item, 0])
         return parts

@@ -57,6 +57,10 @@ class RoundSettings(BaseModel):
             raise ValueError("unit none has trust none, no noise, no clip and no ε")
         if self.unit != "none" and self.trust == "none":
             raise ValueError(f"unit {self.unit} needs somebody's trust")
+        if self.clip > 1e6 and self.clip != inf:
+            raise ValueError("a clip is at most 1e6, or infinite")
+        if self.noise_multiplier != 0 and not 1e-6 <= self.noise_multiplier <= 1e6:
+            raise ValueError("a noise multiplier is 0, or from 1e-6 to 1e6")
         if self.noise_multiplier > 0 and self.clip == inf:
             raise ValueError("noise without a clip promises nothing")
         return self

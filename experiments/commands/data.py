@@ -7,7 +7,11 @@ import typer
 
 from experiments.commands.simulate import setting
 
-app = typer.Typer(no_args_is_help=True, help="List the data sets, look into one, lay one out for devices.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="List the data sets, look into one, lay one out for devices.",
+    epilog="Example: terry data inspect complete-journey --category home-and-bath",
+)
 
 
 @app.command("list", epilog="Example: terry data list")
@@ -53,7 +57,8 @@ def inspect(
 
 @app.command(
     "split",
-    epilog='Example: terry data split towels farm --devices 300  (then: flwr run . with devices="farm")',
+    epilog="Example: terry data split towels farm --devices 300  "
+    "(then: python -m experiments.flower_run farm runs/flower)",
 )
 def split(
     name: Annotated[str, typer.Argument(help="a name from terry data list")],
@@ -67,6 +72,7 @@ def split(
     from client.farm import Farm
     from experiments.datasets import load
     from experiments.datasets.dataset import DataOptions
+    from experiments.run_folder import created
     from experiments.split import leave_one_out
     from models.errors import UserError
 
@@ -75,5 +81,6 @@ def split(
     options = DataOptions(path=path, catalogue=catalogue, category=category, devices=devices)
     dataset = load(name, options)
     train = leave_one_out(dataset).train
-    Farm.create(out, dataset.catalogue, train)
+    with created(out, needed_bytes=32 * len(train)):
+        Farm.create(out, dataset.catalogue, train)
     print(f"{out}: {train.num_devices:,} devices, {len(train):,} training events")

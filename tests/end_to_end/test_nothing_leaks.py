@@ -104,8 +104,8 @@ class Search:
         self.heads = np.sort(np.frombuffer(b"".join(self.by_head), dtype="<u8"))
 
     def found(self, content: bytes) -> bool:
-        for shift in range(8):
-            words = np.frombuffer(content, dtype="<u8", offset=shift, count=max(0, len(content) - shift) // 8)
+        for shift in range(min(8, len(content))):
+            words = np.frombuffer(content, dtype="<u8", offset=shift, count=(len(content) - shift) // 8)
             nearest = np.searchsorted(self.heads, words).clip(max=len(self.heads) - 1)
             for place in np.flatnonzero(self.heads[nearest] == words):
                 start = shift + 8 * int(place)

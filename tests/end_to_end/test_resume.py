@@ -127,15 +127,10 @@ def run_until(patch: Callable[[pytest.MonkeyPatch], None], kind: str, out: Path)
 PLACES = {
     "reported": (RoundLog, "observe", True, 1),  # in the observer, the round in rounds.csv
     "not reported": (RoundLog, "observe", False, 1),  # checkpoint written, rounds.csv a line short
-    "before the checkpoint": (
-        server.strategy,
-        "save_checkpoint",
-        False,
-        1,
-    ),  # the server has stepped
+    "before the checkpoint": (server.strategy, "save_checkpoint", False, 1),  # the server has stepped
     "before the sum": (FederatedSum, "check", False, 1),  # clients trained, nothing added
     "between two nodes": (DeviceState, "save", False, 4),  # a node writes twice a round
-    "between booking and training": (DeviceState, "save", True, 4),
+    "between booking and training": (DeviceState, "save", True, 4),  # and so trained after all
 }
 
 
@@ -244,8 +239,8 @@ def test_the_comparison_catches_draws_that_are_not_keyed(tmp_path, monkeypatch):
     monkeypatch.setattr(OpacusTrainer, "train", counted)
     whole = simulate(config("interaction"), tmp_path / "whole")
     calls[0] = 0
-    folder = run_until(
-        lambda patched: patched.setattr(FederatedSum, "check", on_call(2, FederatedSum.check)),
+    folder = run_until(  # in round 2: the second node has trained, and its answer is lost
+        lambda patched: patched.setattr(DeviceState, "save", on_call(8, DeviceState.save)),
         "interaction",
         tmp_path / "run",
     )

@@ -127,7 +127,9 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(
 def test_one_file_and_no_leftovers(tmp_path: Path) -> None:
     parameters, optimizer = start({})
     for count in (1, 2):
-        save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(r + 1) for r in range(count)]))
+        save_checkpoint(
+            tmp_path, SETTINGS, parameters, optimizer, Progress([record(r + 1) for r in range(count)])
+        )
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
