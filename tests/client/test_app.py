@@ -2,10 +2,12 @@
 
 import logging
 import math
+import os
 
+import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -13,7 +15,6 @@ import client.app
 from client.app import FARM_VARIABLE, make_app
 from client.farm import Farm
 from client.opacus_trainer import OpacusTrainer
-from client.state import DeviceState
 from client.trainer import Cohort
 from models.randomness import KEY_BYTES
 from models.update import (
@@ -103,6 +104,13 @@ def test_a_part_is_named_by_the_nodes_config(asked, folder):
     reply = send(asked, folder, context_with({"partition-id": 1, "num-partitions": 3}))
     assert facts(reply)["answered"] == 1
     assert states(folder) == ["state-1-of-3.safetensors"]
+
+
+@pytest.mark.parametrize(("part", "parts"), [(3, 3), (-1, 3), (0, 0)])
+def test_a_part_that_there_is_not_is_an_error(part, parts, asked, folder):
+    reply = send(asked, folder, context_with({"partition-id": part, "num-partitions": parts}))
+    assert "ValueError" in reply.error.reason
+    assert states(folder) == []
 
 
 def test_a_farm_is_named_by_the_nodes_config_or_else_by_the_environment(asked, folder, other, monkeypatch):
@@ -234,26 +242,33 @@ def test_a_ledger_of_other_devices_is_an_error(asked, folder, held):
 
 
 def test_a_key_leaves_in_no_reply_no_log_and_no_error(asked, folder, monkeypatch, caplog, capfd):
-    def tell(trainer: OpacusTrainer, cohort: Cohort, parameters: object) -> None:
-        raise ValueError(f"{cohort.key.hex()} {cohort.key!r}")
+    keys: list[bytes] = []
 
-    replies, keys = [], []
+    def token_bytes(count: int) -> bytes:
+        keys.append(os.urandom(count))
+        return keys[-1]
+
+    def tell(trainer: OpacusTrainer, cohort: Cohort, parameters: object) -> None:
+        raise ValueError(f"{cohort.key.hex()} {cohort.key!r} {cohort!r}")
+
+    monkeypatch.setattr("models.randomness.secrets.token_bytes", token_bytes)
+    replies = []
     with caplog.at_level(logging.DEBUG):
         for number in (1, 2):
             asked[SETTINGS_RECORD]["round"] = number
             replies.append(send(asked, folder))
-            keys.append(DeviceState.load(folder / "state-0-of-1.safetensors").key)
             monkeypatch.setattr(OpacusTrainer, "train", tell)
     assert [reply.has_error() for reply in replies] == [False, True]
     sent = b"".join(part.deflate() for part in get_all_nested_objects(replies[0].content).values())
     text = replies[1].error.reason + caplog.text + "".join(capfd.readouterr())
+    text += "".join(str(record.__dict__) for record in caplog.records)
+    assert len(set(keys)) == 4  # of coins and of training, twice
     for key in keys:
-        raw = bytes.fromhex(key)
-        assert len(raw) == KEY_BYTES
-        assert raw not in sent
-        assert key.encode() not in sent
-        assert key not in text
-        assert repr(raw) not in text
+        assert len(key) == KEY_BYTES
+        assert key not in sent
+        assert key.hex().encode() not in sent
+        assert key.hex() not in text
+        assert repr(key) not in text
 
 
 # Refusals
@@ -303,6 +318,8 @@ def no_settings(content: RecordDict) -> None:
         having(noise_multiplier=-1.0),
         having(noise_multiplier=math.nan),
         having(noise_multiplier=math.inf),
+        having(noise_multiplier=0.99e-6),  # as good as none, for a price
+        having(noise_multiplier=1.01e6),
         having(epsilon=math.nan),
         having(sampling_rate=1.5),
         having(steps_per_round=0),
@@ -311,6 +328,7 @@ def no_settings(content: RecordDict) -> None:
         having(clip="none"),
         having(clip=math.inf),  # under noise
         having(clip=1e-7),
+        having(clip=1.01e6),
         having(learning_rate=1e7),
         having(learning_rate=math.inf),
         extra_record,
@@ -334,6 +352,14 @@ def test_settings_that_a_device_does_not_know_are_refused(change, asked, folder,
 def test_other_shapes_are_refused(asked, folder):
     asked[PARAMETERS_RECORD] = to_arrays({"table.weight": torch.zeros(2, 3)})
     assert facts(send(asked, folder))["refused.model-mismatch"] == 3
+
+
+def test_another_precision_is_refused(asked, folder):
+    arrays = {name: array.numpy().astype(np.float64) for name, array in asked[PARAMETERS_RECORD].items()}
+    asked[PARAMETERS_RECORD] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
+    reply = send(asked, folder)
+    assert facts(reply) == {"protocol": 1, "round": 1, "answered": 0, "refused.model-mismatch": 3}
+    assert states(folder) == []
 
 
 def test_a_folder_that_is_not_there_is_not_named(asked, tmp_path, caplog):

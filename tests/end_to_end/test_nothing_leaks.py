@@ -40,7 +40,7 @@ from models.update import (
     unpack_reply,
 )
 
-DEVICES, NODES, ROUNDS, SEED = 40, 4, 3, 5
+DEVICES, NODES, ROUNDS, SEED, LEAKY_SEED = 40, 4, 3, 5, 0
 PUBLIC_FACTS = {"protocol", "round", "answered"} | {f"refused.{reason}" for reason in Refusal}
 
 
@@ -89,9 +89,9 @@ def vector_needles(vectors: torch.Tensor) -> set[bytes]:
     return needles
 
 
-def key_needles(keys: Iterable[str]) -> set[bytes]:
-    """Keys as they lie on the disk, and as they are used."""
-    return {form for key in keys for form in (key.encode(), bytes.fromhex(key))}
+def key_needles(keys: Iterable[bytes]) -> set[bytes]:
+    """Keys as they are used, and as text."""
+    return {form for key in keys for form in (key, key.hex().encode(), repr(key)[2:-1].encode())}
 
 
 class Search:
@@ -161,7 +161,7 @@ class Recording:
     requests: list[Message] = field(default_factory=list)
     replies: list[Message] = field(default_factory=list)
     vectors: list[torch.Tensor] = field(default_factory=list)  # of all devices, after each round
-    keys: set[str] = field(default_factory=set)
+    keys: set[bytes] = field(default_factory=set)
     logged: list[str] = field(default_factory=list)
 
     @property
@@ -191,7 +191,7 @@ def all_states(folder: Path) -> list[DeviceState]:
 def record_run(config: RunConfig, out: Path) -> Recording:
     recording = Recording(RunFolder(out))
     listener = Listener(recording.logged)
-    real = InProcessGrid.push_messages
+    real, draw = InProcessGrid.push_messages, Farm.new_key
 
     def push(grid: InProcessGrid, messages: Iterable[Message]) -> Iterable[str]:
         asked = list(messages)
@@ -200,14 +200,19 @@ def record_run(config: RunConfig, out: Path) -> Recording:
         recording.replies += [grid._replies[message_id] for message_id in pushed]
         states = all_states(recording.folder.devices)
         recording.vectors.append(torch.cat([state.vectors for state in states]))
-        recording.keys |= {state.key for state in states}
         return pushed
+
+    def new_key(farm: Farm) -> bytes:
+        key = draw(farm)
+        recording.keys.add(key)
+        return key
 
     root = logging.getLogger()
     level = root.level
     with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         patched.setattr(InProcessGrid, "push_messages", push)
+        patched.setattr(Farm, "new_key", new_key)
         root.addHandler(listener)
         root.setLevel(logging.DEBUG)
         try:
@@ -219,16 +224,20 @@ def record_run(config: RunConfig, out: Path) -> Recording:
     return recording
 
 
-@pytest.fixture(scope="module", params=["interaction", "none"])
-def recording(request, tmp_path_factory) -> Recording:
-    """Four nodes of ten devices, seeded; half a device's rounds are missed."""
-    promise: dict[str, Any] = {"noise_multiplier": 1.5} if request.param == "interaction" else {}
-    config = RunConfig(
-        data="towels", devices=DEVICES, model="attributes", own_rows=True, unit=request.param,
-        rounds=ROUNDS, participation=0.6, nodes=NODES, seed=SEED, central=False, evaluate_every=1,
+def run_config(unit: str, seed: int | None) -> RunConfig:
+    """Four nodes of ten devices; half a device's rounds are missed."""
+    promise: dict[str, Any] = {"noise_multiplier": 1.5} if unit == "interaction" else {}
+    return RunConfig(
+        data="towels", devices=DEVICES, model="attributes", own_rows=True, unit=unit,
+        rounds=ROUNDS, participation=0.6, nodes=NODES, seed=seed, central=False, evaluate_every=1,
         server_optimizer="adam", **promise,
     )  # fmt: skip
-    return record_run(config, tmp_path_factory.mktemp("recorded") / "run")
+
+
+@pytest.fixture(scope="module", params=["interaction", "none"])
+def recording(request, tmp_path_factory) -> Recording:
+    """Seeded, so that its public coins can be flipped again."""
+    return record_run(run_config(request.param, SEED), tmp_path_factory.mktemp("recorded") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +262,10 @@ def test_the_recording_is_whole_and_the_search_is_sharp(recording, search):
         row = vectors[vectors.any(dim=1)][0].numpy()
         assert search.found(b"x" + row.tobytes())
         assert search.found(b"xyz" + row[2:4].astype(np.float64).tobytes())
-    assert all(search.found(b"x" + key.encode()) for key in recording.keys)
+    assert recording.keys == {seeded_key(SEED)}
+    for key in recording.keys:
+        assert search.found(b"x" + key)
+        assert search.found(f"key={key!r}".encode())
     assert search.found(repr(own.items.tolist()).encode())
     assert not search.found(np.random.default_rng(0).bytes(2**20))
 
@@ -283,7 +295,7 @@ def test_answered_is_what_the_public_coins_say(recording):
     said = [dict(reply.content[REPLY_RECORD]) for reply in recording.replies]
     nodes = [request.metadata.dst_node_id for request in recording.requests]  # 1 … n, in any order
     for facts, node in zip(said, nodes, strict=True):
-        coins = Farm(recording.folder.devices, node - 1, NODES).coins(seeded_key(SEED), facts["round"])
+        coins = Farm(recording.folder.devices, node - 1, NODES).coins(facts["round"])
         assert facts["answered"] == int((coins < 0.6).sum())
     assert len({facts["answered"] for facts in said}) > 1
 
@@ -306,6 +318,22 @@ def test_no_file_outside_the_devices_folders_tells_of_a_device(recording, search
     assert not search.found("\n".join(str(file) for file in files).encode())
     inside = [file for file in files if folder.devices in file.parents]
     assert any(search.found(file.read_bytes()) for file in inside)  # it is here, and the search sees it
+
+
+def test_no_key_is_left_anywhere_not_even_on_the_devices(tmp_path):
+    """Unseeded, as a private run is."""
+    recording = record_run(run_config("interaction", None), tmp_path / "run")
+    trained = [reply for reply in recording.replies if reply.content[REPLY_RECORD]["answered"]]
+    assert len(recording.keys) == NODES * ROUNDS + len(trained)  # of the coins, and of the training
+    search = Search(key_needles(recording.keys))
+    assert all(search.found(b"xyz" + key) and search.found(key.hex().encode()) for key in recording.keys)
+    files = [file for file in recording.folder.path.rglob("*") if file.is_file()]
+    assert len([file for file in files if file.name.startswith("state-")]) >= NODES
+    for file in files:
+        assert not search.found(file.read_bytes()), file.name
+    for message in (*recording.requests, *recording.replies):
+        assert not search.found(every_byte(message.content))
+    assert not search.found("\n".join(recording.logged).encode())
 
 
 def test_the_checkpoint_holds_shared_parameters_and_moments_of_their_shapes(recording):
@@ -398,7 +426,7 @@ def events_behind_an_array(reply: RecordDict, events: Events, state: DeviceState
 
 
 def key_as_a_fact(reply: RecordDict, events: Events, state: DeviceState) -> None:
-    reply[REPLY_RECORD]["key"] = bytes.fromhex(state.key)
+    reply[REPLY_RECORD]["key"] = seeded_key(LEAKY_SEED)
 
 
 def time_as_a_round(reply: RecordDict, events: Events, state: DeviceState) -> None:
@@ -428,7 +456,7 @@ CAUGHT_BY_BOTH: list[tuple[Leak, str]] = [
 def leaky_reply(leak: Leak, recording: Recording, tmp_path: Path, monkeypatch) -> tuple[RecordDict, Search]:
     """A reply of an app that leaks, and a search for what its devices hold."""
     events, farm = recording.events.span(0, 10), tmp_path / "farm"
-    Farm.create(farm, Catalogue.load(recording.folder.catalogue), events, seed=0)
+    Farm.create(farm, Catalogue.load(recording.folder.catalogue), events, seed=LEAKY_SEED)
     real = client.app.pack_reply
 
     def pack(reply: Any) -> RecordDict:
@@ -440,7 +468,7 @@ def leaky_reply(leak: Leak, recording: Recording, tmp_path: Path, monkeypatch) -
     reply = ask_once(farm, recording.requests[0].content)
     assert not reply.has_error()
     (state,) = all_states(farm)
-    needles = event_needles(events) | vector_needles(state.vectors) | key_needles([state.key])
+    needles = event_needles(events) | vector_needles(state.vectors) | key_needles([seeded_key(LEAKY_SEED)])
     return reply.content, Search(needles)
 
 

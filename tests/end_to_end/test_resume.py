@@ -124,26 +124,32 @@ def run_until(patch: Callable[[pytest.MonkeyPatch], None], kind: str, out: Path)
     return RunFolder(out)
 
 
-PLACES = {
-    "reported": (RoundLog, "observe", True, 1),  # in the observer, the round in rounds.csv
-    "not reported": (RoundLog, "observe", False, 1),  # checkpoint written, rounds.csv a line short
-    "before the checkpoint": (server.strategy, "save_checkpoint", False, 1),  # the server has stepped
-    "before the sum": (FederatedSum, "check", False, 1),  # clients trained, nothing added
-    "between two nodes": (DeviceState, "save", False, 4),  # a node writes twice a round
-    "between booking and training": (DeviceState, "save", True, 4),  # and so trained after all
+# Two nodes save three times each in round 1 (new, booked, answered), and twice each in round 2.
+SECOND_NODE_BOOKS, SECOND_NODE_ANSWERS = 9, 10
+PLACES = {  # all in round 2
+    "reported": (RoundLog, "observe", True, 2),  # in the observer, the round in rounds.csv
+    "not reported": (RoundLog, "observe", False, 2),  # checkpoint written, rounds.csv a line short
+    "before the checkpoint": (server.strategy, "save_checkpoint", False, 2),  # the server has stepped
+    "before the sum": (FederatedSum, "check", False, 2),  # clients trained, nothing added
+    "between two nodes": (DeviceState, "save", False, SECOND_NODE_BOOKS),
+    "between booking and training": (DeviceState, "save", True, SECOND_NODE_BOOKS),
+    "before the answer is stored": (DeviceState, "save", False, SECOND_NODE_ANSWERS),  # trained twice
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_killed_run_that_goes_on_ends_as_the_unbroken_one(place, kind, unbroken, tmp_path):
-    owner, name, after, calls_a_round = PLACES[place]
-    call = 2 if calls_a_round == 1 else calls_a_round + 3  # in round 2
+    owner, name, after, call = PLACES[place]
     folder = run_until(
         lambda patched: patched.setattr(owner, name, on_call(call, getattr(owner, name), after=after)),
         kind,
         tmp_path / "run",
     )
     assert len(rounds(folder)) == (2 if place == "reported" else 1)
+    if owner is DeviceState:
+        second = (1, True) if place == "between two nodes" else (2, False)
+        # Nodes are asked in any order, so the second may have any number.
+        assert {(state.asked, state.replied) for state in states(folder)} == {(2, True), second}
     resume(folder.path)
     assert differences(folder, unbroken) == set()
 
@@ -240,7 +246,7 @@ def test_the_comparison_catches_draws_that_are_not_keyed(tmp_path, monkeypatch):
     whole = simulate(config("interaction"), tmp_path / "whole")
     calls[0] = 0
     folder = run_until(  # in round 2: the second node has trained, and its answer is lost
-        lambda patched: patched.setattr(DeviceState, "save", on_call(8, DeviceState.save)),
+        lambda patched: patched.setattr(DeviceState, "save", on_call(SECOND_NODE_ANSWERS, DeviceState.save)),
         "interaction",
         tmp_path / "run",
     )

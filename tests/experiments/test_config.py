@@ -98,7 +98,6 @@ def test_a_wrong_flag_and_a_wrong_line_of_the_file_name_the_flag_too(file: Path)
     assert said(file).startswith("--rounds 0: ")
 
 
-@pytest.mark.xfail(reason="the value is written out with its line breaks", strict=True)
 def test_a_wrong_value_of_two_lines_is_told_in_one() -> None:
     assert said(None, {"epsilon": "a\nb"}).startswith("--epsilon ")
 

@@ -128,7 +128,6 @@ def test_a_reason_is_said_as_a_person_would(reason: str, said: str) -> None:
     assert spoken(reason) == said
 
 
-@pytest.mark.xfail(reason="pydantic's and torch's errors are not turned into one line", strict=True)
 @pytest.mark.parametrize("what", ["a setting", "the model", "the devices"])
 def test_a_run_folder_that_lacks_something_is_the_users_to_mend(what: str, copied: RunFolder) -> None:
     if what == "a setting":

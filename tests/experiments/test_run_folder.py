@@ -207,7 +207,6 @@ def test_a_full_disk_is_the_users_to_mend(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.xfail(reason="only an OSError with ENOSPC is taken for a full disk", strict=True)
 @pytest.mark.parametrize(
     "error",
     [

@@ -43,6 +43,7 @@ FILES = {
 }
 DEVICES = {
     "devices/catalogue.parquet",
+    "devices/farm.lock",
     "devices/seed",
     "devices/state-0-of-1.lock",
     "devices/state-0-of-1.safetensors",

@@ -61,19 +61,21 @@ def test_no_promise_crosses_too() -> None:
 
 @given(
     epsilon=st.floats(1e-6, 1e6),
-    noise=st.floats(0, 1e6),
+    noise=st.just(0.0) | st.floats(1e-6, 1e6),
+    clip=st.floats(1e-6, 1e6),
     rate=st.floats(0, 1, exclude_min=True),
     dim=st.integers(1, 4096),
     round=st.integers(1, 2**31),
 )
 def test_every_number_crosses_to_the_bit(
-    epsilon: float, noise: float, rate: float, dim: int, round: int
+    epsilon: float, noise: float, clip: float, rate: float, dim: int, round: int
 ) -> None:
     settings = RoundSettings.model_validate(
         {
             **VALID,
             "epsilon": epsilon,
             "noise_multiplier": noise,
+            "clip": clip,
             "sampling_rate": rate,
             "dim": dim,
             "round": round,
@@ -180,6 +182,29 @@ def test_out_of_range_and_another_type_are_refused(name: str, value: Any) -> Non
 def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RoundSettings.from_record(record(**changes))
+
+
+@pytest.mark.parametrize("noise", [5e-324, 1e-9, 0.999999e-6, 1.000001e6, 1e300])
+def test_noise_that_is_none_or_drowns_everything_is_refused(noise: float) -> None:
+    with pytest.raises(ValidationError, match="a noise multiplier is 0, or from 1e-6 to 1e6"):
+        RoundSettings.from_record(record(noise_multiplier=noise))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e6])
+def test_noise_at_its_bounds(noise: float) -> None:
+    assert RoundSettings.from_record(record(noise_multiplier=noise)).noise_multiplier == noise
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+@pytest.mark.parametrize("clip", [1.000001e6, 1e300])
+def test_a_clip_that_is_none_and_does_not_say_so_is_refused(clip: float, noise: float) -> None:
+    with pytest.raises(ValidationError, match="a clip is at most 1e6, or infinite"):
+        RoundSettings.from_record(record(clip=clip, noise_multiplier=noise))
+
+
+@pytest.mark.parametrize("clip", [1e-6, 1e6])
+def test_a_clip_at_its_bounds(clip: float) -> None:
+    assert RoundSettings.from_record(record(clip=clip)).clip == clip
 
 
 def test_a_clip_and_noise_may_both_be_missing() -> None:
