@@ -159,10 +159,11 @@ def afford(
     ledger: Ledger, willing: npt.NDArray[np.bool_], settings: RoundSettings
 ) -> tuple[npt.NDArray[np.bool_], Ledger]:
     """Which of the willing devices [devices] stay within their budget, and the ledger with them booked."""
-    mechanism = (settings.noise_multiplier, settings.sampling_rate, settings.steps_per_round)
-    spent = ledger.after(willing, *mechanism).epsilon(settings.delta)
-    took_part = willing & (spent <= settings.epsilon)
-    return took_part, ledger.after(took_part, *mechanism)
+    # A round that amplifies by its coins has cost a device something whichever way its own coin fell.
+    exposed = np.ones_like(willing) if settings.trust == "central" else willing
+    spent = ledger.after(exposed, *settings.mechanism).epsilon(settings.delta)
+    affordable = spent <= settings.epsilon
+    return willing & affordable, ledger.after(exposed & affordable, *settings.mechanism)
 
 
 def usable(events: Events, num_items: int) -> Events:

@@ -131,10 +131,19 @@ class LeastSquaresTrainer:
                 catalogue_weight=self.settings.catalogue_weight,
                 regularisation=self.settings.regularisation,
             )
-            gradient, bias_gradient = shared_gradient(
-                confidence, vectors, item_vectors, item_biases, self.settings.catalogue_weight
-            )
-            update = {"table.weight": -torch.sparse.mm(self.model.incidence.t(), gradient)}
+            table, bias = self.gradient(confidence, vectors)
+            update = {"table.weight": -table}
             if self.model.bias is not None:
-                update["bias.weight"] = -bias_gradient.unsqueeze(1)
+                update["bias.weight"] = -bias.unsqueeze(1)
         return update, vectors
+
+    def gradient(self, confidence: scipy.sparse.csr_matrix, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """The devices' gradients in the table [rows, dim] and the biases [items], added up."""
+        by_item, bias = shared_gradient(
+            confidence,
+            vectors,
+            self.model.item_vectors(),
+            self.model.item_biases(),
+            self.settings.catalogue_weight,
+        )
+        return torch.sparse.mm(self.model.incidence.t(), by_item), bias

@@ -7,7 +7,6 @@ Opacus brings the per-sample gradients, the clip, the optimizer and (in `SgdTrai
 source of their randomness alone is replaced, by the device's keyed streams.
 """
 
-import math
 import warnings
 
 import torch
@@ -16,7 +15,7 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor
 
 from client.sgd_trainer import SgdTrainer
-from models.randomness import Stream
+from models.randomness import Stream, add_noise
 from models.recommender import Recommender
 from models.settings import RoundSettings
 
@@ -46,19 +45,11 @@ class KeyedDPOptimizer(DPOptimizer):
 
     def add_noise(self) -> None:
         """Noise σ·C on every coordinate of every parameter, touched or not, rounded to a public grid."""
-        deviation = self.noise_multiplier * self.max_grad_norm
         for parameter in self.params:
             summed = parameter.summed_grad
             if self.noise_multiplier > 0:
-                drawn = torch.from_numpy(self.noise.normals(summed.numel())).view_as(summed)
-                summed = on_grid(summed.double() + deviation * drawn, deviation).float()
+                summed = add_noise(summed, self.noise_multiplier * self.max_grad_norm, self.noise)
             parameter.grad = summed.view_as(parameter)
-
-
-def on_grid(noised: Tensor, deviation: float) -> Tensor:
-    """Rounded to multiples of the power of two below deviation / 1024, as `models.randomness` explains."""
-    step = 2.0 ** (math.floor(math.log2(deviation)) - 10)
-    return torch.round(noised / step) * step
 
 
 class OpacusTrainer(SgdTrainer):

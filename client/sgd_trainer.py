@@ -54,9 +54,17 @@ class SgdTrainer:
                 self.model.shopper.weight.copy_(cohort.vectors[place])
             self.train_device(cohort, device, cohort.events.span(place, place + 1))
             vectors[place] = self.model.shopper.weight.detach()[0]
-            for name, trained in self.model.shared_parameters().items():
-                total[name] += trained.double() - parameters[name]
+            trained = self.model.shared_parameters()
+            update = self.released(
+                {name: trained[name].double() - start for name, start in parameters.items()}
+            )
+            for name, part in update.items():
+                total[name] += part
         return {name: tensor.float() for name, tensor in total.items()}, vectors
+
+    def released(self, update: Parameters) -> Parameters:
+        """What of a device's update goes into the sum: here, all of it."""
+        return update
 
     def train_device(self, cohort: Cohort, device: int, events: Events) -> None:
         """All steps of one device. One with no events takes the same steps, of empty batches."""

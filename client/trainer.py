@@ -43,12 +43,18 @@ class Trainer(Protocol):
 def trainer_for(model: Recommender, settings: RoundSettings) -> Trainer:
     """The trainer that keeps the promise asked for.
 
-    Without a promise, a factorisation is trained by least squares, exactly, and any other model by plain SGD.
+    Without a promise, a factorisation is trained by least squares, exactly, and any other model by plain SGD;
+    at shopper level they are trained alike and the whole update is clipped.
     """
     if settings.unit == "interaction":
         from client.opacus_trainer import OpacusTrainer
 
         return OpacusTrainer(model, settings)
+    if settings.unit == "shopper":
+        from client.shopper_level import LocalNoise, clipped_trainer
+
+        trainer = clipped_trainer(model, settings)
+        return LocalNoise(trainer, settings) if settings.trust == "local" else trainer
     if isinstance(model, Factorisation):
         from client.least_squares import LeastSquaresTrainer
 

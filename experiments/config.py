@@ -40,16 +40,20 @@ class RunConfig(BaseModel):
     own_rows: bool = Field(False, description="attributes: an item has a row of its own too")
     item_bias: bool = Field(True, description="an item has a bias: how much everybody likes it")
 
-    unit: Literal["none", "interaction"] = Field(
-        "none", description="what the promise protects: none or interaction"
+    unit: Literal["none", "interaction", "shopper"] = Field(
+        "none", description="what the promise protects: none, interaction or shopper (all that one did)"
     )
-    trust: Literal["local"] = Field("local", description="who is trusted with the noise: local")
+    trust: Literal["local", "central"] = Field(
+        "local", description="who is trusted with the noise: local (each device) or central (the server)"
+    )
     epsilon: float | None = Field(None, gt=0, description="most ε over the whole run; finds the noise")
     delta: float | None = Field(None, gt=0, lt=1, description="δ of the promise")
     noise_multiplier: float | None = Field(
         None, ge=0, description="noise over clip; finds ε instead of being found"
     )
-    clip: float | None = Field(None, gt=0, description="largest norm of one interaction's gradient")
+    clip: float | None = Field(
+        None, gt=0, description="largest norm of an interaction's gradient, or of a shopper's update"
+    )
 
     rounds: int | None = Field(None, ge=1, description="rounds of federated averaging")
     participation: float = Field(1.0, gt=0, le=1, description="chance that a device takes part in a round")

@@ -10,7 +10,7 @@ from experiments.config import RunConfig
 from models.accounting import epsilon_spent, noise_for
 from models.errors import UserError
 from models.promise import Promise
-from models.settings import RoundSettings
+from models.settings import TRUSTS, RoundSettings, round_mechanism
 from server.settings import ServerSettings
 
 DEFAULTS = Path(__file__).with_name("defaults.toml")
@@ -34,6 +34,17 @@ class ResolvedConfig(RunConfig):
     server_learning_rate: float
     server_momentum: float
     server_weight_decay: float
+
+    @property
+    def mechanism(self) -> tuple[float, int]:
+        """Sampling rate and Gaussian steps of a round, as its accountant counts them."""
+        return round_mechanism(
+            self.unit,
+            self.trust,
+            participation=self.participation,
+            sampling_rate=self.sampling_rate,
+            steps_per_round=self.steps_per_round,
+        )
 
     @property
     def serving(self) -> Serving:
@@ -65,35 +76,37 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
             )
         filled |= {"clip": math.inf, "noise_multiplier": 0.0}
     else:
+        if config.trust not in TRUSTS[config.unit]:
+            kept = " or ".join(TRUSTS[config.unit])
+            raise UserError(f"--unit {config.unit} is not kept under --trust {config.trust}: say {kept}")
         if math.inf in (config.epsilon, config.clip, config.noise_multiplier):
             raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
         if config.noise_multiplier is not None and config.epsilon is not None:
             raise UserError("give --epsilon or --noise-multiplier, not both: one is found from the other")
         filled["delta"] = min(1e-5, 0.1 / devices)
     values |= {name: value for name, value in filled.items() if values[name] is None}
-    if values["noise_multiplier"] is None:
-        steps = values["rounds"] * values["steps_per_round"]
-        values["noise_multiplier"] = noise_for(
-            values["epsilon"], values["delta"], values["sampling_rate"], steps
-        )
-    # Either is found from the other, so config.toml keeps the noise alone and a resumed run finds the same ε.
-    values["epsilon"] = None
-    return ResolvedConfig.model_validate(values)
+    # One is found from the other: config.toml keeps the noise, and a resumed run finds the same ε again.
+    epsilon, noise = values.pop("epsilon"), values.pop("noise_multiplier")
+    resolved = ResolvedConfig.model_validate({**values, "noise_multiplier": noise or 0.0})
+    if noise is not None:
+        return resolved
+    rate, steps = resolved.mechanism
+    noise = noise_for(epsilon, values["delta"], rate, resolved.rounds * steps)
+    return resolved.model_copy(update={"noise_multiplier": noise})
 
 
 def make_promise(config: ResolvedConfig) -> Promise:
     """What a configuration promises.
 
-    ε is that of a device which takes part in every round. Local trust: the server sees who takes part, so
-    `participation` amplifies nothing.
+    ε is that of a device which takes part in every round. Under local trust the server sees who takes part,
+    so `participation` amplifies nothing; under central trust it does, against those who see only the model.
     """
+    rate, steps = config.mechanism
     private = config.unit != "none"
     epsilon, accountant = math.inf, "none"
     if private and config.delta is not None:
-        steps = config.rounds * config.steps_per_round
-        epsilon, accountant = epsilon_spent(
-            config.noise_multiplier, config.sampling_rate, steps, config.delta
-        )
+        steps_in_all = config.rounds * steps
+        epsilon, accountant = epsilon_spent(config.noise_multiplier, rate, steps_in_all, config.delta)
     bounded = math.isfinite(epsilon)
     return Promise(
         unit=config.unit,
@@ -104,8 +117,8 @@ def make_promise(config: ResolvedConfig) -> Promise:
         clip=config.clip if private else None,
         participation=config.participation,
         rounds=config.rounds,
-        steps_per_round=config.steps_per_round,
-        sampling_rate=config.sampling_rate,
+        steps_per_round=steps,
+        sampling_rate=rate,
         accountant=accountant if bounded else None,
         seeded=config.seed is not None,
     )
@@ -121,6 +134,7 @@ def run_config(
         "epsilon": math.inf if promise.epsilon is None else promise.epsilon,
         "delta": promise.delta or 0.0,
         "initial_seed": config.seed or 0,
+        **({} if config.seed is None else {"noise_seed": config.seed}),
         "catalogue": str(catalogue),
         "folder": str(folder),
         "resume": resume,

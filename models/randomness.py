@@ -14,15 +14,18 @@ Gaussian to a part in 10¹² there and 10⁷ here: over 100,000 coordinates a pr
 That is an estimate, not a proof; a proof would need discrete noise (Canonne, Kamath & Steinke 2020).
 """
 
+import math
 import secrets
 import struct
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from scipy.special import ndtri
+from torch import Tensor
 
 KEY_BYTES = 32
 
@@ -37,6 +40,8 @@ class Purpose(IntEnum):
     BATCH = 2
     NEGATIVES = 3
     NOISE = 4
+    LOCAL_NOISE = 5  # of all devices of a farm at once
+    CENTRAL_NOISE = 6
 
 
 def new_key() -> bytes:
@@ -77,3 +82,13 @@ class Stream:
         # The half below the middle, where doubles are finest, and a sign: both tails are drawn alike.
         lower = ((words >> np.uint64(1)).astype(np.float64) + 0.5) * 2.0**-64
         return np.asarray(np.where(words & np.uint64(1), -1.0, 1.0) * ndtri(lower), dtype=np.float64)
+
+
+def add_noise(value: Tensor, deviation: float, stream: Stream) -> Tensor:
+    """float32 `value` plus Gaussian noise of standard deviation `deviation` on every coordinate.
+
+    Added in double precision and rounded to the public grid that the module's text explains.
+    """
+    drawn = torch.from_numpy(stream.normals(value.numel())).view_as(value)
+    step = 2.0 ** (math.floor(math.log2(deviation)) - 10)
+    return (torch.round((value.double() + deviation * drawn) / step) * step).float()

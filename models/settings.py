@@ -9,6 +9,23 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
 
 
+# Who may be trusted to keep each unit's promise. Interactions are protected on the device or not at all.
+TRUSTS = {"interaction": ("local",), "shopper": ("local", "central")}
+
+
+def round_mechanism(
+    unit: str, trust: str, *, participation: float, sampling_rate: float, steps_per_round: int
+) -> tuple[float, int]:
+    """What one round costs beside its noise: a sampling rate, and how many Gaussian steps.
+
+    Interactions are sampled inside the device, where nobody sees which. Whether a *device* takes part stays
+    hidden only from those who see the released model and not the replies: under central trust.
+    """
+    if unit != "shopper":
+        return sampling_rate, steps_per_round
+    return (participation if trust == "central" else 1.0), 1
+
+
 class RoundSettings(BaseModel):
     """Travels with the shared parameters as a Flower ConfigRecord; the device checks it before it trains."""
 
@@ -23,15 +40,17 @@ class RoundSettings(BaseModel):
     own_rows: bool = Field(description="an item's bag holds a row of its own")
     item_bias: bool
 
-    unit: Literal["none", "interaction"]
-    trust: Literal["local", "none"]
+    unit: Literal["none", "interaction", "shopper"]
+    trust: Literal["none", "local", "central"]
     epsilon: float = Field(
         gt=0, allow_inf_nan=True, description="most ε that all rounds together may spend; inf: no promise"
     )
     delta: float = Field(ge=0, lt=1)
     noise_multiplier: float = Field(ge=0, description="noise's standard deviation in units of the clip")
     clip: float = Field(
-        ge=1e-6, allow_inf_nan=True, description="largest L2 norm of one interaction's gradient; inf: none"
+        ge=1e-6,
+        allow_inf_nan=True,
+        description="largest L2 norm of what one unit adds: an interaction's gradient, a shopper's update",
     )
 
     participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")
@@ -55,8 +74,8 @@ class RoundSettings(BaseModel):
             raise ValueError("a promise by Gaussian noise needs δ > 0")
         if self.unit == "none" and not unprotected:
             raise ValueError("unit none has trust none, no noise, no clip and no ε")
-        if self.unit != "none" and self.trust == "none":
-            raise ValueError(f"unit {self.unit} needs somebody's trust")
+        if self.unit != "none" and self.trust not in TRUSTS[self.unit]:
+            raise ValueError(f"unit {self.unit} is not kept under trust {self.trust}")
         if self.clip > 1e6 and self.clip != inf:
             raise ValueError("a clip is at most 1e6, or infinite")
         if self.noise_multiplier != 0 and not 1e-6 <= self.noise_multiplier <= 1e6:
@@ -73,6 +92,18 @@ class RoundSettings(BaseModel):
     def to_record(self) -> ConfigRecord:
         """For a Flower message."""
         return ConfigRecord(self.model_dump())
+
+    @property
+    def mechanism(self) -> tuple[float, float, int]:
+        """What one round adds to a ledger: noise multiplier, sampling rate, and Gaussian steps."""
+        rate, steps = round_mechanism(
+            self.unit,
+            self.trust,
+            participation=self.participation,
+            sampling_rate=self.sampling_rate,
+            steps_per_round=self.steps_per_round,
+        )
+        return self.noise_multiplier, rate, steps
 
     @classmethod
     def from_record(cls, record: ConfigRecord) -> "RoundSettings":

@@ -111,14 +111,20 @@ MOST_INTERACTIONS = 10_000
 def check_size(reply: Reply, settings: RoundSettings, devices: int) -> None:
     """Raise InvalidReply where more devices answer than there are, or an update is larger than theirs can be.
 
-    A device's steps move it by at most η·C for each interaction, plus noise, whose norm over D coordinates
-    stays under 2σC√D (Laurent & Massart 2000, lemma 1).
+    At interaction level a device's steps move it by at most η·C for each interaction, plus noise, whose norm
+    over D coordinates stays under 2σC√D (Laurent & Massart 2000, lemma 1). At shopper level it is clipped to
+    C, plus that noise where the device adds it.
     """
     if reply.answered > devices:
         raise InvalidReply("more devices than there are")
     coordinates = sum(tensor.numel() for tensor in reply.update.values())
-    a_step = settings.clip * (MOST_INTERACTIONS + 2.0 * settings.noise_multiplier * coordinates**0.5)
-    bound = reply.answered * settings.steps_per_round * settings.learning_rate * a_step
+    noise = 2.0 * settings.noise_multiplier * coordinates**0.5
+    if settings.unit == "shopper":
+        a_device = settings.clip * (1.0 + (noise if settings.trust == "local" else 0.0))
+    else:
+        a_step = settings.clip * (MOST_INTERACTIONS + noise)
+        a_device = settings.steps_per_round * settings.learning_rate * a_step
+    bound = reply.answered * a_device
     squares = [float(tensor.double().square().sum()) for tensor in reply.update.values()]
     if sum(squares) ** 0.5 > bound:
         raise InvalidReply("norm above the bound")

@@ -5,20 +5,29 @@ import hashlib
 import torch
 from torch import Tensor
 
+from models.randomness import Purpose, Stream, add_noise
 from models.recommender import Parameters
 from server.settings import ServerSettings
 
 
-def sum_updates(updates: list[Parameters]) -> Parameters:
-    """The sum of updates, in double precision and in an order that does not depend on who came first.
+def sum_updates(updates: list[Parameters], shared: Parameters) -> Parameters:
+    """The sum of updates (zeros for none), in double precision and in an order that does not depend on who
+    came first.
 
     Floating-point addition is not associative; ordering the addends by their own bytes makes a run repeatable
-    on any engine. Raises ValueError on an empty list.
+    on any engine.
     """
-    if not updates:
-        raise ValueError("no update to add up")
-    ordered = sorted(updates, key=_digest)
-    return {name: torch.stack([u[name].double() for u in ordered]).sum(dim=0) for name in ordered[0]}
+    total = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in shared.items()}
+    for update in sorted(updates, key=_digest):
+        for name, tensor in update.items():
+            total[name] += tensor
+    return total
+
+
+def add_central_noise(total: Parameters, deviation: float, key: bytes, round: int) -> Parameters:
+    """Noise on every coordinate of the sum, before anything else reads it."""
+    noise = Stream(key, round=round, purpose=Purpose.CENTRAL_NOISE)
+    return {name: add_noise(tensor, deviation, noise) for name, tensor in total.items()}
 
 
 def _digest(update: Parameters) -> bytes:

@@ -25,6 +25,10 @@ class ServerSettings(BaseModel):
     server_weight_decay: float = Field(0.0, ge=0)
     initial_seed: int = Field(0, ge=0, description="of the shared starting point, public")
 
+    noise_seed: int | None = Field(
+        None, ge=0, description="makes the server's own noise repeatable, and its promise void"
+    )
+
     nodes: int = Field(1, ge=1, description="Flower nodes to wait for before the first round")
     timeout: float = Field(3600.0, gt=0, description="seconds to wait for a round's replies")
 

@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 from torch import nn
 
 from models.accounting import epsilon_spent
+from models.randomness import new_key, seeded_key
 from models.recommender import Parameters
 from models.settings import RoundSettings
 from models.update import (
@@ -22,7 +23,7 @@ from models.update import (
     to_arrays,
     unpack_reply,
 )
-from server.aggregate import make_optimizer, pseudo_gradient, sum_updates
+from server.aggregate import add_central_noise, make_optimizer, pseudo_gradient, sum_updates
 from server.checkpoint import Progress, RoundRecord, load_checkpoint, save_checkpoint
 from server.settings import ServerSettings
 
@@ -90,15 +91,13 @@ class FederatedSum(FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Add up the valid replies and step. With none, the round is booked and the model stays."""
+        """Add up the valid replies and step. The round is booked whoever came."""
         round = self.progress.rounds_done + 1
         answers, invalid = self.check(round, replies)
         updates = [answer.update for answer in answers if answer.answered]
-        if updates:
-            gradient = pseudo_gradient(sum_updates(updates), self.settings.participation, self.server.devices)
-            for name, parameter in self.parameters.items():
-                parameter.grad = gradient[name]
-            self.optimizer.step()
+        # Central trust hides who took part, so a round in which nobody did must look like any other.
+        if updates or self.settings.trust == "central":
+            self.step(sum_updates(updates, self.shared()), round)
         record = self.book(round, answers, invalid)
         self.progress.records.append(record)
         if self.server.folder is not None:
@@ -106,6 +105,18 @@ class FederatedSum(FedAvg):
         if self.on_round is not None:
             self.on_round(record, self.shared())
         return to_arrays(self.shared()), None
+
+    def step(self, total: Parameters, round: int) -> None:
+        """One step of the optimiser on the sum, noised first where the server is trusted to do it."""
+        settings = self.settings
+        if settings.trust == "central" and settings.noise_multiplier > 0:
+            seed = self.server.noise_seed
+            key = new_key() if seed is None else seeded_key(seed)
+            total = add_central_noise(total, settings.noise_multiplier * settings.clip, key, round)
+        gradient = pseudo_gradient(total, settings.participation, self.server.devices)
+        for name, parameter in self.parameters.items():
+            parameter.grad = gradient[name]
+        self.optimizer.step()
 
     def check(self, round: int, replies: Iterable[Message]) -> tuple[list[Reply], Counter[str]]:
         """The replies that may be added, and a count of the others by reason."""
@@ -131,12 +142,8 @@ class FederatedSum(FedAvg):
         refused: Counter[str] = Counter()
         for answer in answers:
             refused.update({str(reason): devices for reason, devices in answer.refused.items()})
-        spent = epsilon_spent(
-            settings.noise_multiplier,
-            settings.sampling_rate,
-            round * settings.steps_per_round,
-            settings.delta,
-        )
+        noise_multiplier, rate, steps = settings.mechanism
+        spent = epsilon_spent(noise_multiplier, rate, round * steps, settings.delta)
         size = sum(len(array.data) for array in to_arrays(self.shared()).values())
         return RoundRecord(
             round=round,

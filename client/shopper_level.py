@@ -1,0 +1,103 @@
+"""Shopper level: all that a device holds is one example (McMahan et al. 2018, "user-level" DP-FedAvg).
+
+Training on the device is free; its whole update is clipped to norm C, so that a device more or less changes
+the sum by C at most. Under local trust each device adds noise of deviation σ·C itself; under central trust
+the server adds it to the sum.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from client.least_squares import LeastSquaresTrainer, blocks
+from client.sgd_trainer import SgdTrainer
+from client.trainer import Cohort, Trainer
+from models.factorisation import Factorisation
+from models.randomness import Purpose, add_noise
+from models.recommender import Parameters, Recommender
+from models.settings import RoundSettings
+
+# Single precision can round a clipped norm up; with this much less it stays below C.
+ROUNDING = 1.0 - 1e-5
+
+
+def clipped_trainer(model: Recommender, settings: RoundSettings) -> Trainer:
+    """Least squares where the model allows it, else SGD; either with each device's whole update clipped."""
+    if isinstance(model, Factorisation):
+        return ClippedLeastSquaresTrainer(model, settings)
+    return ClippedSgdTrainer(model, settings)
+
+
+def clip_factor(squared_norm: Tensor, clip: float) -> Tensor:
+    """min(1, C / norm) for squared norms [...]; 0 for one that is not finite, which then adds nothing."""
+    factor = (ROUNDING * clip / squared_norm.sqrt()).clamp(max=1.0)
+    return torch.where(torch.isfinite(squared_norm), factor, 0.0)
+
+
+class ClippedSgdTrainer(SgdTrainer):
+    """SgdTrainer with each device's whole update clipped. An infinite clip gives SgdTrainer back."""
+
+    def released(self, update: Parameters) -> Parameters:
+        """Over all arrays together; a device whose training diverged adds zeros."""
+        squares = torch.stack([part.square().sum() for part in update.values()]).sum()
+        factor = clip_factor(squares, self.settings.clip)
+        finite = bool(torch.isfinite(squares))
+        return {name: factor * part if finite else torch.zeros_like(part) for name, part in update.items()}
+
+
+class ClippedLeastSquaresTrainer(LeastSquaresTrainer):
+    """LeastSquaresTrainer with each device's whole update clipped, for all devices at once.
+
+    With g_u = ∂L_u/∂s_u over the catalogue, device u's gradient is Bᵀg_u ⊗ x_u in the table (B: items × rows)
+    and g_u in the biases: its norm needs no array of the update's size, √(|Bᵀg_u|²·|x_u|² + |g_u|²).
+    """
+
+    def gradient(self, confidence: scipy.sparse.csr_matrix, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ_u of the clipped gradients, in blocks of devices."""
+        item_vectors, item_biases = self.model.item_vectors(), self.model.item_biases()
+        incidence = self.model.incidence
+        table = torch.zeros(incidence.shape[1], vectors.shape[1])
+        bias = torch.zeros(len(item_biases))
+        for block in blocks(len(vectors), 4 * (sum(incidence.shape))):
+            own = vectors[block]  # [block, dim]
+            scores = own @ item_vectors.T + item_biases  # [block, items]
+            by_item = score_gradient(confidence[block], scores, self.settings.catalogue_weight)
+            by_row = torch.sparse.mm(incidence.t(), by_item.T).T  # [block, rows]
+            squares = by_row.square().sum(dim=1) * own.square().sum(dim=1)
+            if self.model.bias is not None:
+                squares = squares + by_item.square().sum(dim=1)
+            factor = clip_factor(squares, self.settings.clip).unsqueeze(1)
+            # One that holds nothing adds nothing, like one that is not there.
+            factor[np.diff(confidence[block].indptr) == 0] = 0.0
+            table += torch.nan_to_num(factor * by_row).T @ torch.nan_to_num(own)
+            bias += torch.nan_to_num(factor * by_item).sum(dim=0)
+        return table, bias
+
+
+def score_gradient(confidence: scipy.sparse.csr_matrix, scores: Tensor, catalogue_weight: float) -> Tensor:
+    """∂L_u/∂s_u = 2 α s_u − 2 c_u (1 − s_u): [devices, items], from scores [devices, items]."""
+    pairs = confidence.tocoo()
+    rows, items = torch.from_numpy(pairs.row.astype(np.int64)), torch.from_numpy(pairs.col.astype(np.int64))
+    gradient = 2.0 * catalogue_weight * scores
+    gradient[rows, items] -= 2.0 * torch.from_numpy(pairs.data) * (1.0 - scores[rows, items])
+    return gradient
+
+
+@dataclass
+class LocalNoise:
+    """Each of n devices adds noise of deviation σ·C to its update; their sum is one Gaussian of σ·C·√n."""
+
+    trainer: Trainer
+    settings: RoundSettings
+
+    def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
+        """`Trainer.train`, with the noise of all devices drawn at once, in a stream of the first of them."""
+        update, vectors = self.trainer.train(cohort, parameters)
+        if self.settings.noise_multiplier > 0:
+            deviation = self.settings.noise_multiplier * self.settings.clip * len(cohort.devices) ** 0.5
+            noise = cohort.stream(int(cohort.devices[0]), 0, Purpose.LOCAL_NOISE)
+            update = {name: add_noise(tensor, deviation, noise) for name, tensor in update.items()}
+        return update, vectors

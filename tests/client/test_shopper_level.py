@@ -1,0 +1,166 @@
+"""At shopper level a device's whole update is clipped, and noised by whom the trust names."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chi2
+
+from client.farm import afford
+from client.least_squares import LeastSquaresTrainer
+from client.ledger import Ledger
+from client.sgd_trainer import SgdTrainer
+from client.shopper_level import ClippedLeastSquaresTrainer, ClippedSgdTrainer, LocalNoise, clip_factor
+from client.trainer import trainer_for
+from models.settings import RoundSettings
+
+ALARM = 1e-7
+BASKETS = [[1, 4, 4], [], [6], [0, 1, 2, 3, 4, 5, 6, 7], [2, 2, 2, 2]]
+FACTORISATIONS = [
+    {"model": "mf"},
+    {"model": "mf", "item_bias": False},
+    {"model": "attributes"},
+    {"model": "attributes", "own_rows": True},
+]
+
+
+def shopper(ask, trust="central", **changes) -> RoundSettings:
+    return ask(unit="shopper", trust=trust, **changes)
+
+
+def norm(update) -> float:
+    return math.sqrt(sum(float(part.double().square().sum()) for part in update.values()))
+
+
+def flat(update):
+    return torch.cat([part.reshape(-1) for _, part in sorted(update.items())])
+
+
+@pytest.mark.parametrize("model", FACTORISATIONS)
+@pytest.mark.parametrize("clip", [0.05, 2.0, 1e6])
+def test_least_squares_clips_each_device_as_a_plain_loop_does(model, clip, ask, build, copied, held, gather):
+    settings = shopper(ask, clip=clip, **model)
+    recommender = build(settings)
+    parameters = copied(recommender)
+    expected = torch.zeros_like(flat(parameters))
+    clipped = []
+    for place, basket in enumerate(BASKETS):
+        if not basket:
+            continue  # adds nothing
+        alone = gather(held(basket), devices=[place])
+        update, _ = LeastSquaresTrainer(recommender, settings).train(alone, parameters)
+        factor = min(1.0, clip / norm(update))
+        clipped.append(factor < 1.0)
+        expected += factor * flat(update)
+    together, _ = ClippedLeastSquaresTrainer(recommender, settings).train(gather(held(*BASKETS)), parameters)
+    assert torch.allclose(flat(together), expected, rtol=1e-4, atol=1e-5)
+    assert all(clipped) if clip == 0.05 else True
+    assert not any(clipped) if clip == 1e6 else True
+
+
+@pytest.mark.parametrize("model", [*FACTORISATIONS, {"model": "neural-cf"}])
+@pytest.mark.parametrize("clip", [0.05, 1.0])
+def test_a_device_more_changes_the_sum_by_the_clip_at_most(model, clip, ask, build, copied, held, gather):
+    settings = shopper(ask, clip=clip, learning_rate=0.3, **model)
+    recommender = build(settings)
+    parameters = copied(recommender)
+    trainer = trainer_for(recommender, settings)
+    without, _ = trainer.train(gather(held(*BASKETS[:-1])), parameters)
+    more, _ = trainer.train(gather(held(*BASKETS)), parameters)
+    change = norm({name: more[name] - without[name] for name in more})
+    assert 0.5 * clip < change <= clip * (1 + 1e-4) if clip == 0.05 else change <= clip * (1 + 1e-4)
+
+
+def test_one_that_holds_nothing_adds_nothing(ask, build, copied, held, gather):
+    for model in [*FACTORISATIONS, {"model": "neural-cf"}]:
+        settings = shopper(ask, **model)
+        recommender = build(settings)
+        update, _ = trainer_for(recommender, settings).train(gather(held([], [])), copied(recommender))
+        assert norm(update) == 0.0
+
+
+def test_an_infinite_clip_gives_sgd_back(plain, build, copied, held, gather):
+    settings = plain(unit="none", trust="none", model="neural-cf")
+    recommender = build(settings)
+    parameters = copied(recommender)
+    one, _ = SgdTrainer(recommender, settings).train(gather(held(*BASKETS)), parameters)
+    other, _ = ClippedSgdTrainer(recommender, settings).train(gather(held(*BASKETS)), parameters)
+    assert torch.equal(flat(one), flat(other))
+
+
+def test_what_is_not_finite_adds_nothing():
+    factor = clip_factor(torch.tensor([4.0, math.inf, math.nan, 0.0]), 1.0)
+    assert factor.tolist() == [pytest.approx(0.5, rel=1e-4), 0.0, 0.0, 1.0]
+
+
+def test_a_device_that_diverges_does_not_spoil_the_sum(ask, build, copied, held, gather):
+    settings = shopper(ask, model="neural-cf", learning_rate=1e6, steps_per_round=4)
+    recommender = build(settings)
+    update, _ = trainer_for(recommender, settings).train(gather(held(*BASKETS)), copied(recommender))
+    assert torch.isfinite(flat(update)).all()
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_local_noise_is_that_of_every_device(devices, ask, build, copied, held, gather):
+    """Devices that hold nothing: the update is noise alone, of variance σ²C² a device and coordinate."""
+    settings = shopper(ask, "local", noise_multiplier=1.5, clip=0.8)
+    recommender = build(settings)
+    parameters = copied(recommender)
+    trainer = trainer_for(recommender, settings)
+    assert isinstance(trainer, LocalNoise)
+    draws = torch.stack(
+        [
+            flat(trainer.train(gather(held(*[[]] * devices), question=question), parameters)[0])
+            for question in range(1, 301)
+        ]
+    )
+    variance = devices * (1.5 * 0.8) ** 2
+    squares = draws.double().square().sum(dim=0) / variance
+    low, high = chi2.interval(1 - ALARM / draws.shape[1], len(draws))
+    assert ((squares > low) & (squares < high)).all()
+
+
+def test_under_central_trust_the_device_adds_none(ask, build, copied, held, gather):
+    settings = shopper(ask, "central", noise_multiplier=5.0)
+    recommender = build(settings)
+    trainer = trainer_for(recommender, settings)
+    assert isinstance(trainer, ClippedLeastSquaresTrainer)
+    updates = [
+        flat(trainer.train(gather(held(*BASKETS), question=question), copied(recommender))[0])
+        for question in (1, 2)
+    ]
+    assert torch.equal(*updates)
+
+
+@pytest.mark.parametrize(
+    ("changes", "mechanism"),
+    [
+        ({"sampling_rate": 0.2, "steps_per_round": 3, "participation": 0.5}, (1.0, 0.2, 3)),
+        (
+            {"unit": "shopper", "sampling_rate": 0.2, "steps_per_round": 3, "participation": 0.5},
+            (1.0, 1.0, 1),
+        ),
+        ({"unit": "shopper", "trust": "central", "participation": 0.5, "steps_per_round": 3}, (1.0, 0.5, 1)),
+    ],
+)
+def test_what_a_round_costs(changes, mechanism, ask):
+    """Coins amplify only where those whom the promise is against cannot see them."""
+    assert ask(**changes).mechanism == mechanism
+
+
+def test_who_is_booked(ask):
+    """Amplified rounds cost a device something whichever way its coin fell; others only those who train."""
+    willing = np.array([True, False])
+    took_part, ledger = afford(Ledger.empty(2), willing, shopper(ask, "central", participation=0.5))
+    assert took_part.tolist() == [True, False]
+    assert ledger.steps.tolist() == [[1], [1]]
+    took_part, ledger = afford(Ledger.empty(2), willing, shopper(ask, "local", participation=0.5))
+    assert took_part.tolist() == [True, False]
+    assert ledger.steps.tolist() == [[1], [0]]
+
+
+@pytest.mark.parametrize("trust", ["none", "distributed", "somebody"])
+def test_no_other_trust_is_accepted(trust, ask):
+    with pytest.raises(ValueError, match="trust"):
+        shopper(ask, trust)
