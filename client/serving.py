@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from client.events import Events
+from client.gram_trainer import unit_rows
 from client.least_squares import confidences, solve_vectors
 from models.factorisation import Factorisation
+from models.linear_autoencoder import LinearAutoencoder
 from models.recommender import Recommender, interaction_loss
 
 FIT_STEPS = 40
@@ -37,8 +39,13 @@ class Serving:
 
 
 def serving_vectors(model: Recommender, events: Events, serving: Serving) -> Tensor:
-    """Vectors [devices, dim] that fit each device's events, the shared parameters held still."""
+    """Vectors [devices, dim] that fit each device's events, the shared parameters held still.
+
+    For the linear model it is the device's own row of items, [devices, items].
+    """
     confidence = confidences(events, model.num_items, serving.recency_half_life)
+    if isinstance(model, LinearAutoencoder):
+        return torch.from_numpy(unit_rows(confidence).toarray())
     if not isinstance(model, Factorisation):
         return fitted_vectors(model, confidence, serving)
     with torch.no_grad():

@@ -12,10 +12,12 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from client.gram_trainer import GramTrainer
 from client.least_squares import LeastSquaresTrainer, blocks
 from client.sgd_trainer import SgdTrainer
 from client.trainer import Cohort, Trainer
 from models.factorisation import Factorisation
+from models.linear_autoencoder import LinearAutoencoder
 from models.randomness import Purpose, add_noise
 from models.recommender import Parameters, Recommender
 from models.settings import RoundSettings
@@ -25,7 +27,9 @@ ROUNDING = 1.0 - 1e-5
 
 
 def clipped_trainer(model: Recommender, settings: RoundSettings) -> Trainer:
-    """Least squares where the model allows it, else SGD; either with each device's whole update clipped."""
+    """The trainer without a promise, but with each device's whole update clipped."""
+    if isinstance(model, LinearAutoencoder):
+        return GramTrainer(model, settings)  # its updates have norm 1 as they are
     if isinstance(model, Factorisation):
         return ClippedLeastSquaresTrainer(model, settings)
     return ClippedSgdTrainer(model, settings)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from client.events import Events
 from models.factorisation import Factorisation
+from models.linear_autoencoder import LinearAutoencoder
 from models.randomness import Purpose, Stream
 from models.recommender import Parameters, Recommender
 from models.settings import RoundSettings
@@ -55,6 +56,10 @@ def trainer_for(model: Recommender, settings: RoundSettings) -> Trainer:
 
         trainer = clipped_trainer(model, settings)
         return LocalNoise(trainer, settings) if settings.trust == "local" else trainer
+    if isinstance(model, LinearAutoencoder):
+        from client.gram_trainer import GramTrainer
+
+        return GramTrainer(model, settings)
     if isinstance(model, Factorisation):
         from client.least_squares import LeastSquaresTrainer
 

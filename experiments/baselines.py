@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 
 from client.events import Events
+from client.gram_trainer import packed_gram
 from client.least_squares import confidences
 from client.serving import Serving, serving_vectors
 from experiments.evaluate import Scorer
 from models.factorisation import Factorisation
+from models.linear_autoencoder import LinearAutoencoder
 from models.recommender import Recommender, interaction_loss
 
 CENTRAL_STEPS = 200
@@ -41,6 +43,9 @@ def train_centrally(
     The objective is the one that devices descend, but nothing of the federated code is used to reach it: the
     gradient comes from autograd, and the vectors are descended rather than solved.
     """
+    if isinstance(model, LinearAutoencoder):
+        model.load_shared({"gram": packed_gram(train, model.num_items) / train.num_devices})
+        return
     confidence = confidences(train, model.num_items).tocoo()
     shoppers = torch.from_numpy(confidence.row.astype(np.int64))
     items = torch.from_numpy(confidence.col.astype(np.int64))

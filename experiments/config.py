@@ -33,8 +33,8 @@ class RunConfig(BaseModel):
     devices: int | None = Field(None, ge=1, description="shoppers, one a device; all that the data hold")
     data_seed: int = Field(0, ge=0, description="which shoppers are drawn, and the towel shop's own seed")
 
-    model: Literal["mf", "attributes", "neural-cf"] = Field(
-        "attributes", description="mf, attributes or neural-cf"
+    model: Literal["mf", "attributes", "neural-cf", "linear"] = Field(
+        "attributes", description="mf, attributes, neural-cf, or linear (one round)"
     )
     dim: int | None = Field(None, ge=1, le=4096, description="length of a vector")
     own_rows: bool = Field(False, description="attributes: an item has a row of its own too")

@@ -47,6 +47,15 @@ class ResolvedConfig(RunConfig):
         )
 
     @property
+    def released_deviation(self) -> float:
+        """Of the noise in each coordinate of the mean update that a round releases."""
+        expected = self.participation * self.devices
+        if self.unit != "shopper":
+            return 0.0
+        devices_that_add_it = expected if self.trust == "local" else 1.0
+        return self.noise_multiplier * self.clip * math.sqrt(devices_that_add_it) / expected
+
+    @property
     def serving(self) -> Serving:
         """How the shoppers of this run are served."""
         return Serving(
@@ -83,7 +92,11 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
             raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
         if config.noise_multiplier is not None and config.epsilon is not None:
             raise UserError("give --epsilon or --noise-multiplier, not both: one is found from the other")
+        if config.model == "linear" and config.unit == "interaction":
+            raise UserError("--model linear is not trained by interactions: say --unit shopper")
         filled["delta"] = min(1e-5, 0.1 / devices)
+    if config.model == "linear" and config.rounds not in (None, 1):
+        raise UserError("--model linear is done after one round: leave out --rounds")
     values |= {name: value for name, value in filled.items() if values[name] is None}
     # One is found from the other: config.toml keeps the noise, and a resumed run finds the same ε again.
     epsilon, noise = values.pop("epsilon"), values.pop("noise_multiplier")

@@ -20,8 +20,10 @@ from models.build import build_model
 from models.catalogue import ITEM, TITLE, Catalogue
 from models.errors import UserError
 from models.factorisation import Factorisation
+from models.linear_autoencoder import LinearAutoencoder
 
 REASONS_SHOWN = 4
+EXPLAINED = (Factorisation, LinearAutoencoder)  # models whose score is a sum of parts with names
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,12 @@ def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
     if not 0 <= device < events.num_devices:
         raise UserError(f"there is no device {device} in {run}: they are 0 to {events.num_devices - 1}")
     model = build_model(
-        config.model, catalogue, dim=config.dim, own_rows=config.own_rows, item_bias=config.item_bias
+        config.model,
+        catalogue,
+        dim=config.dim,
+        own_rows=config.own_rows,
+        item_bias=config.item_bias,
+        noise_deviation=config.released_deviation,
     )
     model.load_shared(parameters)
     own = events.span(device, device + 1)
@@ -67,13 +74,13 @@ def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
             item=str(catalogue.table[ITEM][item]),
             title=str(catalogue.table[TITLE][item]),
             score=score,
-            reasons=reasons(model, vector[0], item) if isinstance(model, Factorisation) else {},
+            reasons=reasons(model, vector[0], item) if isinstance(model, EXPLAINED) else {},
         )
         for rank, (item, score) in enumerate(chosen, start=1)
     ]
 
 
-def reasons(model: Factorisation, vector: torch.Tensor, item: int) -> dict[str, float]:
+def reasons(model: Factorisation | LinearAutoencoder, vector: torch.Tensor, item: int) -> dict[str, float]:
     """The parts of the score by name, the largest first."""
     with torch.no_grad():
         parts = model.explain(vector, item)

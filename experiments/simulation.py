@@ -171,7 +171,7 @@ class RoundLog:
         self.folder = folder
         self.reporter = reporter
         self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
-        self.model = new_model(plan)
+        self.model = new_model(plan, plan.config.released_deviation)
         self.parameters: Parameters = {}
         self.record: RoundRecord | None = None
 
@@ -219,8 +219,8 @@ def flat(metrics: Metrics) -> dict[str, float]:
     }
 
 
-def new_model(plan: Plan) -> Recommender:
-    """The recommender of a plan."""
+def new_model(plan: Plan, noise_deviation: float) -> Recommender:
+    """The recommender of a plan, for parameters that hold so much noise."""
     config = plan.config
     return build_model(
         config.model,
@@ -228,6 +228,7 @@ def new_model(plan: Plan) -> Recommender:
         dim=config.dim,
         own_rows=config.own_rows,
         item_bias=config.item_bias,
+        noise_deviation=noise_deviation,
     )
 
 
@@ -245,7 +246,7 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
             regularisation=objective["regularisation"],
             recency_half_life=plan.config.recency_half_life,
         )
-        model = new_model(plan)
+        model = new_model(plan, noise_deviation=0.0)
         decay = objective["server_weight_decay"]
         train_centrally(model, plan.split.train, serving, weight_decay=decay)
         central = evaluate(model_scorer(model, serving), plan.split, items, sample=sample)

@@ -35,7 +35,7 @@ class RoundSettings(BaseModel):
     round: int = Field(ge=1, description="the round this message asks for, from 1")
     rounds: int = Field(ge=1, description="rounds that the promise covers")
 
-    model: Literal["mf", "attributes", "neural-cf"]
+    model: Literal["mf", "attributes", "neural-cf", "linear"]
     dim: int = Field(ge=1, le=4096)
     own_rows: bool = Field(description="an item's bag holds a row of its own")
     item_bias: bool
@@ -80,6 +80,8 @@ class RoundSettings(BaseModel):
             raise ValueError("a clip is at most 1e6, or infinite")
         if self.noise_multiplier != 0 and not 1e-6 <= self.noise_multiplier <= 1e6:
             raise ValueError("a noise multiplier is 0, or from 1e-6 to 1e6")
+        if self.model == "linear" and self.unit == "interaction":
+            raise ValueError("the linear model is not trained interaction by interaction")
         if self.noise_multiplier > 0 and self.clip == inf:
             raise ValueError("noise without a clip promises nothing")
         return self

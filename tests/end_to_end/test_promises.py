@@ -29,6 +29,18 @@ def test_a_promise_runs_and_is_stated(unit, trust, model, tmp_path):
         assert not last["refused"]
 
 
+@pytest.mark.parametrize(("unit", "trust"), [("none", None), ("shopper", "local"), ("shopper", "central")])
+def test_the_linear_model_is_done_in_one_round(unit, trust, tmp_path):
+    said = {"devices": 30, "seed": 1, "unit": unit, "model": "linear"}
+    said |= {} if trust is None else {"trust": trust, "epsilon": 4.0}
+    result = simulate(read_config(None, said, []), tmp_path / "run").read_result()
+    assert result.promise.rounds == 1
+    assert result.cost.bytes_up_per_device_round == pytest.approx(4 * 300 * 301 / 2, rel=0.01)
+    if unit == "none":  # the sum of all updates is all there is to know: nothing is lost by federating
+        assert result.baselines.central is not None
+        assert result.metrics.full == result.baselines.central.full
+
+
 @pytest.mark.parametrize(("unit", "trust"), [("interaction", "central")])
 def test_no_other_combination_is_made(unit, trust, tmp_path):
     config = read_config(None, {**QUICK, "unit": unit, "trust": trust}, [])
