@@ -84,7 +84,9 @@ class RunConfig(BaseModel):
         lt=2**63,
         description="makes the run repeatable, and its promise void for whoever knows it",
     )
-    evaluate_every: int = Field(5, ge=0, description="rounds between measurements; 0: only at the end")
+    evaluate_every: int | None = Field(
+        None, ge=0, description="rounds between measurements; 0: only at the end"
+    )
     evaluate_sample: int = Field(20_000, ge=0, description="shoppers tested at most; 0: all")
     central: bool = Field(True, description="train the same model centrally too, to compare")
 

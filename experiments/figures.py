@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.result import Result
 from experiments.run_folder import RunFolder
@@ -18,10 +19,32 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 
 
 def draw_run(folder: RunFolder, rows: list[dict[str, Any]], result: Result) -> None:
-    """accuracy: HR@10 over the rounds beside its baselines, and ε as it is spent."""
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
-    draw_accuracy(axes, rows, result)
+    """accuracy: HR@10 over the rounds beside its baselines; under a promise, ε as it is spent below it."""
+    private = result.promise.epsilon is not None
+    figure = pyplot.figure(figsize=(6.4, 5.2 if private else 4.0), layout="constrained")
+    panels = figure.subplots(
+        2 if private else 1, height_ratios=[3, 1] if private else [1], sharex=True, squeeze=False
+    )
+    draw_accuracy(panels[0, 0], rows, result)
+    if private:
+        draw_spending(panels[1, 0], rows)
+    panels[-1, 0].set_xlabel("round")
+    panels[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     save(figure, folder.figures, "accuracy")
+
+
+def draw_spending(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    """ε of a device that took part in every round so far."""
+    axes.plot(
+        [int(row["round"]) for row in rows],
+        [float(row["epsilon"]) for row in rows],
+        color=GREY,
+        marker="s",
+        markersize=3,
+    )
+    axes.set(ylabel="ε spent")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
 
 
 def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> None:
@@ -33,7 +56,7 @@ def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> Non
         color=BLUE,
         marker="o",
         markersize=4,
-        label=f"federated {result.model}: {result.promise.label}",
+        label=f"federated {result.model}",
     )
     levels = {"popularity": (result.baselines.popularity.full.hr_at_10, ORANGE, "--")}
     if result.baselines.central is not None:
@@ -44,11 +67,12 @@ def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> Non
         if level is not None:
             axes.axhline(level, color=colour, linestyle=style, label=label)
     axes.set(
-        xlabel="round",
         ylabel="HR@10, whole catalogue",
-        title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items",
+        title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
+        f"{result.promise.label}",
     )
     axes.set_ylim(bottom=0)
+    axes.title.set_fontsize("medium")
     axes.legend(fontsize="small", loc="best")
     axes.grid(alpha=0.3)
 

@@ -34,6 +34,7 @@ class ResolvedConfig(RunConfig):
     server_learning_rate: float
     server_momentum: float
     server_weight_decay: float
+    evaluate_every: int
 
     @property
     def mechanism(self) -> tuple[float, int]:
@@ -97,6 +98,8 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
         filled["delta"] = min(1e-5, 0.1 / devices)
     if config.model == "linear" and config.rounds not in (None, 1):
         raise UserError("--model linear is done after one round: leave out --rounds")
+    # Some sixteen measurements make a curve, and cost little beside training.
+    filled["evaluate_every"] = max(1, (config.rounds or filled["rounds"]) // 16)
     values |= {name: value for name, value in filled.items() if values[name] is None}
     # One is found from the other: config.toml keeps the noise, and a resumed run finds the same ε again.
     epsilon, noise = values.pop("epsilon"), values.pop("noise_multiplier")
