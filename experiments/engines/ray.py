@@ -29,5 +29,8 @@ def run(farm: Path, run_config: Mapping[str, Any], nodes: int, on_round: RoundOb
             server_app=server.app.make_app(on_round, run_config),
             client_app=client.app.make_app(farm.resolve()),
             num_supernodes=nodes,
-            backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+            backend_config={
+                "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+                "init_args": {"log_to_driver": False},  # what a node has to say comes back in its reply
+            },
         )
