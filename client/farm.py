@@ -5,6 +5,7 @@ The folder of a farm stands for its devices' own disks:
     catalogue.parquet            public
     events/*.npy                 what the devices hold
     state-K-of-N.safetensors     their vectors, ledgers and last answer
+    *.lock                       keep two processes from the same state
     seed                         only where a run must be repeatable: in place of keys from the system
 """
 

@@ -52,7 +52,7 @@ class RunConfig(BaseModel):
         None, ge=0, description="noise over clip; finds ε instead of being found"
     )
     clip: float | None = Field(
-        None, gt=0, description="largest norm of an interaction's gradient, or of a shopper's update"
+        None, ge=1e-6, description="largest norm of an interaction's gradient, or of a shopper's update"
     )
 
     rounds: int | None = Field(None, ge=1, description="rounds of federated averaging")

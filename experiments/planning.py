@@ -91,6 +91,11 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
             raise UserError(f"--unit {config.unit} is not kept under --trust {config.trust}: say {kept}")
         if math.inf in (config.epsilon, config.clip, config.noise_multiplier):
             raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
+        for name in ("noise_multiplier", "clip"):
+            value = getattr(config, name)
+            if value is not None and value != 0 and not 1e-6 <= value <= 1e6:
+                flag = "--" + name.replace("_", "-")
+                raise UserError(f"{flag} {value:g} is not accepted by a device: say 1e-6 to 1e6")
         if config.noise_multiplier is not None and config.epsilon is not None:
             raise UserError("give --epsilon or --noise-multiplier, not both: one is found from the other")
         if config.model == "linear" and config.unit == "interaction":

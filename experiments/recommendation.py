@@ -40,9 +40,10 @@ class Recommendation:
 def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
     """The `top` best items that the device does not hold yet. Raises UserError."""
     folder = RunFolder(run)
+    settings = folder.read_config()
     folder.read_result()
     try:
-        config = ResolvedConfig.model_validate(folder.read_config().model_dump())
+        config = ResolvedConfig.model_validate(settings.model_dump())
         events = Events.load(folder.devices / "events")
         catalogue = Catalogue.load(folder.catalogue)
         parameters = load_file(folder.model)

@@ -143,12 +143,12 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
         yield folder
     except BaseException as error:
         # Not every library passes the system's error on, so look at the disk itself too.
-        full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path).free < 2**20
+        full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(parent).free < 2**20
         started = folder.rounds.exists()
         if not started:
             shutil.rmtree(path, ignore_errors=True)
-            for parent in made[1:]:
-                _remove_if_empty(parent)
+            for above in made[1:]:
+                _remove_if_empty(above)
         if full and isinstance(error, Exception):
             then = f"--resume --out {path}" if started else "choose another --out"
             raise UserError(f"no space is left for {path}: free some, then {then}") from None

@@ -90,5 +90,10 @@ def add_noise(value: Tensor, deviation: float, stream: Stream) -> Tensor:
     Added in double precision and rounded to the public grid that the module's text explains.
     """
     drawn = torch.from_numpy(stream.normals(value.numel())).view_as(value)
+    return on_grid(value.double() + deviation * drawn, deviation).float()
+
+
+def on_grid(noised: Tensor, deviation: float) -> Tensor:
+    """Rounded to multiples of the power of two below deviation / 1024."""
     step = 2.0 ** (math.floor(math.log2(deviation)) - 10)
-    return (torch.round((value.double() + deviation * drawn) / step) * step).float()
+    return torch.round(noised / step) * step

@@ -10,18 +10,16 @@ from models.recommender import Parameters
 from server.settings import ServerSettings
 
 
-def sum_updates(updates: list[Parameters], shared: Parameters) -> Parameters:
-    """The sum of updates (zeros for none), in double precision and in an order that does not depend on who
-    came first.
+def sum_updates(updates: list[Parameters]) -> Parameters:
+    """The sum of updates, in double precision and in an order that does not depend on who came first.
 
     Floating-point addition is not associative; ordering the addends by their own bytes makes a run repeatable
-    on any engine.
+    on any engine. Raises ValueError on an empty list.
     """
-    total = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in shared.items()}
-    for update in sorted(updates, key=_digest):
-        for name, tensor in update.items():
-            total[name] += tensor
-    return total
+    if not updates:
+        raise ValueError("no update to add up")
+    ordered = sorted(updates, key=_digest)
+    return {name: torch.stack([u[name].double() for u in ordered]).sum(dim=0) for name in ordered[0]}
 
 
 def add_central_noise(total: Parameters, deviation: float, key: bytes, round: int) -> Parameters:

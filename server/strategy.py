@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
@@ -96,8 +97,10 @@ class FederatedSum(FedAvg):
         answers, invalid = self.check(round, replies)
         updates = [answer.update for answer in answers if answer.answered]
         # Central trust hides who took part, so a round in which nobody did must look like any other.
-        if updates or self.settings.trust == "central":
-            self.step(sum_updates(updates, self.shared()), round)
+        if not updates and self.settings.trust == "central":
+            updates = [{name: torch.zeros_like(tensor) for name, tensor in self.shared().items()}]
+        if updates:
+            self.step(sum_updates(updates), round)
         record = self.book(round, answers, invalid)
         self.progress.records.append(record)
         if self.server.folder is not None:

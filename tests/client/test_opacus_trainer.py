@@ -17,11 +17,11 @@ from scipy.stats import binom, chi2
 from torch import Tensor
 
 import client.opacus_trainer
-from client.opacus_trainer import KeyedDPOptimizer, OpacusTrainer, on_grid
+from client.opacus_trainer import KeyedDPOptimizer, OpacusTrainer
 from client.sgd_trainer import KeyedPoissonSampler, SgdTrainer
 from client.trainer import Cohort
 from models.factorisation import Factorisation
-from models.randomness import Purpose, Stream, seeded_key
+from models.randomness import Purpose, Stream, on_grid, seeded_key
 from models.recommender import Parameters
 from models.settings import RoundSettings
 

@@ -170,9 +170,6 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing(arguments: list[str], says
     assert re.search(says, refused(terry, *arguments))
 
 
-@pytest.mark.xfail(
-    reason="only models.settings knows these bounds, and its error is a traceback", strict=True
-)
 @pytest.mark.parametrize(
     ("flag", "value"),
     [("--noise-multiplier", "1e-7"), ("--noise-multiplier", "1e7"), ("--clip", "1e7")],

@@ -117,7 +117,7 @@ def test_a_missing_key_is_refused(name: str) -> None:
         ("dim", 0),
         ("dim", 4097),
         ("unit", "device"),
-        ("unit", "shopper"),  # no trainer keeps that promise
+        ("unit", "household"),
         ("trust", "central"),
         ("trust", "distributed"),
         ("epsilon", 0.0),
