@@ -68,7 +68,10 @@ class Farm:
         if not self.claim(settings.dim):
             return self.refuse(settings.round, Refusal.PARTITION)
         with locked(self.state_path.with_suffix(".lock")):
-            state = self.book(self.load_state(settings.dim), request)
+            state = self.load_state(settings.dim)
+            if state.promise not in ("", promise_of(settings)):
+                return self.refuse(settings.round, Refusal.PROMISE)
+            state = self.book(state, request)
             if not state.replied:
                 state.save(self.state_path)
                 self.train(state, model, request)
@@ -107,6 +110,7 @@ class Farm:
             ledger=ledger,
             asked=asked,
             question=question,
+            promise=promise_of(settings),
             refused=int((willing & ~took_part).sum()),
         )
 
@@ -154,6 +158,11 @@ class Farm:
             state.vectors = torch.zeros(len(self.devices), dim)
             state.question = ""  # it was asked of other vectors
         return state
+
+
+def promise_of(settings: RoundSettings) -> str:
+    """Unit and trust: a ledger adds up one of them, and a vector may start from no training under another."""
+    return f"{settings.unit}, {settings.trust}"
 
 
 def afford(

@@ -9,7 +9,7 @@ from client.events import Events
 from client.trainer import Cohort
 from models.linear_autoencoder import packed
 from models.recommender import Parameters, Recommender
-from models.settings import RoundSettings
+from models.settings import ROUNDING, RoundSettings
 
 
 def unit_rows(confidence: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
@@ -31,8 +31,8 @@ def bought(events: Events, num_items: int) -> scipy.sparse.csr_matrix:
 
 def packed_gram(events: Events, num_items: int) -> Tensor:
     """Σ_u packed(x̂_u x̂_uᵀ): [items · (items + 1) / 2]."""
-    rows = unit_rows(bought(events, num_items))
-    return packed(torch.from_numpy((rows.T @ rows).toarray()))
+    rows = unit_rows(bought(events, num_items)).astype(np.float64)
+    return packed(torch.from_numpy((rows.T @ rows).toarray())).float()
 
 
 class GramTrainer:
@@ -40,7 +40,7 @@ class GramTrainer:
 
     def __init__(self, model: Recommender, settings: RoundSettings) -> None:
         self.model = model
-        self.clip = min(1.0, settings.clip)
+        self.clip = min(1.0, settings.clip) * (1.0 if settings.unit == "none" else ROUNDING)
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
         """`Trainer.train`: it does not depend on the parameters, so one round says all."""

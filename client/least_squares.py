@@ -1,4 +1,4 @@
-"""Training without a promise: the shopper's vector solved exactly, the shared gradient in one sparse product.
+"""Least squares: the shopper's vector solved exactly, the shared gradient in one sparse product.
 
 Device u's objective, with c_ui the confidence in items it bought (0 elsewhere), s_ui its score, α the
 catalogue weight and λ the regularisation, is that of implicit alternating least squares (Hu, Koren & Volinsky
@@ -24,7 +24,7 @@ from models.factorisation import Factorisation
 from models.recommender import Parameters
 from models.settings import RoundSettings
 
-BLOCK_BYTES = 2**26  # of the shoppers' normal matrices held at a time
+BLOCK_BYTES = 2**26  # of what is held for a block of shoppers at a time
 
 
 def confidences(
@@ -69,8 +69,11 @@ def solve_vectors(
         rows = confidence[block]
         matrices = torch.from_numpy(shared + (rows @ outer).reshape(-1, dim, dim))
         targets = torch.from_numpy(np.asarray(rows @ pulls - push))
-        factor = torch.linalg.cholesky(matrices)
-        solved.append(torch.cholesky_solve(targets.unsqueeze(-1), factor).squeeze(-1))
+        # An exception would tell that a device holds what makes its matrix singular: such a vector is 0.
+        factor, failed = torch.linalg.cholesky_ex(matrices)
+        vectors_of_block = torch.cholesky_solve(targets.unsqueeze(-1), factor).squeeze(-1)
+        sound = (failed == 0) & torch.isfinite(vectors_of_block).all(dim=1)
+        solved.append(torch.where(sound.unsqueeze(1), vectors_of_block, 0.0))
     return torch.cat(solved) if solved else torch.zeros(0, dim)
 
 

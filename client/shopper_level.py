@@ -20,16 +20,13 @@ from models.factorisation import Factorisation
 from models.linear_autoencoder import LinearAutoencoder
 from models.randomness import Purpose, add_noise
 from models.recommender import Parameters, Recommender
-from models.settings import RoundSettings
-
-# Single precision can round a clipped norm up; with this much less it stays below C.
-ROUNDING = 1.0 - 1e-5
+from models.settings import ROUNDING, RoundSettings
 
 
 def clipped_trainer(model: Recommender, settings: RoundSettings) -> Trainer:
     """The trainer without a promise, but with each device's whole update clipped."""
     if isinstance(model, LinearAutoencoder):
-        return GramTrainer(model, settings)  # its updates have norm 1 as they are
+        return GramTrainer(model, settings)  # its updates have norm 1 by construction
     if isinstance(model, Factorisation):
         return ClippedLeastSquaresTrainer(model, settings)
     return ClippedSgdTrainer(model, settings)
@@ -63,8 +60,8 @@ class ClippedLeastSquaresTrainer(LeastSquaresTrainer):
         """Σ_u of the clipped gradients, in blocks of devices."""
         item_vectors, item_biases = self.model.item_vectors(), self.model.item_biases()
         incidence = self.model.incidence
-        table = torch.zeros(incidence.shape[1], vectors.shape[1])
-        bias = torch.zeros(len(item_biases))
+        table = torch.zeros(incidence.shape[1], vectors.shape[1], dtype=torch.float64)
+        bias = torch.zeros(len(item_biases), dtype=torch.float64)
         for block in blocks(len(vectors), 4 * (sum(incidence.shape))):
             own = vectors[block]  # [block, dim]
             scores = own @ item_vectors.T + item_biases  # [block, items]
@@ -78,7 +75,7 @@ class ClippedLeastSquaresTrainer(LeastSquaresTrainer):
             factor[np.diff(confidence[block].indptr) == 0] = 0.0
             table += torch.nan_to_num(factor * by_row).T @ torch.nan_to_num(own)
             bias += torch.nan_to_num(factor * by_item).sum(dim=0)
-        return table, bias
+        return table.float(), bias.float()
 
 
 def score_gradient(confidence: scipy.sparse.csr_matrix, scores: Tensor, catalogue_weight: float) -> Tensor:

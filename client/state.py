@@ -18,7 +18,7 @@ from torch import Tensor
 from client.ledger import Ledger
 from models.recommender import Parameters
 
-FACTS = ("asked", "question", "refused", "replied")
+FACTS = ("asked", "question", "refused", "replied", "promise")
 
 
 @dataclass
@@ -28,7 +28,8 @@ class DeviceState:
     vectors: float32 [devices, dim], the shoppers' vectors after the last answer. took_part: bool [devices],
     who is in the last question's answer; refused: how many would not be, for their budget. question: digest
     of the last question; asked: how many different ones there were. replied: whether its answer is ready;
-    update: that answer, from which it is given again. No key is kept: what drew the noise is forgotten.
+    update: that answer, from which it is given again. promise: the unit and trust that ledger and vectors are
+    kept under. No key is kept: what drew the noise is forgotten.
     """
 
     vectors: Tensor
@@ -38,6 +39,7 @@ class DeviceState:
     question: str = ""
     refused: int = 0
     replied: bool = False
+    promise: str = ""
     update: Parameters = field(default_factory=dict)
 
     @classmethod

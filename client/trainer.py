@@ -44,8 +44,8 @@ class Trainer(Protocol):
 def trainer_for(model: Recommender, settings: RoundSettings) -> Trainer:
     """The trainer that keeps the promise asked for.
 
-    Without a promise, a factorisation is trained by least squares, exactly, and any other model by plain SGD;
-    at shopper level they are trained alike and the whole update is clipped.
+    Without a promise, a factorisation is trained by least squares, exactly, the linear model by its sums, and
+    neural CF by plain SGD; at shopper level they are trained alike and the whole update is clipped.
     """
     if settings.unit == "interaction":
         from client.opacus_trainer import OpacusTrainer

@@ -107,14 +107,15 @@ def read_config(path: Path | None, overrides: dict[str, Any], assignments: list[
         name, equals, text = assignment.partition("=")
         if not equals:
             raise UserError(f"--set {assignment}: write key=value")
-        values[name.strip().replace("-", "_")] = _literal(text.strip())
+        values[name.strip().replace("-", "_")] = literal(text.strip())
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError(explain(error)) from None
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
+    """A number, a truth value or null as JSON has them; anything else is text."""
     try:
         return json.loads(text)
     except ValueError:

@@ -27,6 +27,7 @@ from safetensors import safe_open
 
 from client.app import FARM_VARIABLE
 from client.events import Events
+from experiments.config import literal
 from models.errors import UserError
 from server.app import MODEL_FILE
 from server.checkpoint import FILE, RoundRecord
@@ -189,7 +190,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that cleaning up happens
     try:
         parts = (text.partition("=") for text in assign or [])
-        run_config = {name: _literal(value) for name, _, value in parts}
+        run_config = {name: literal(value) for name, _, value in parts}
         for record in flower_run(farm, out, nodes, run_config):
             spent = "" if record.epsilon is None else f", ε {record.epsilon:.2f}"
             print(f"round {record.round}: {record.answered} of {record.asked} devices{spent}")
@@ -197,13 +198,6 @@ def main(
     except UserError as error:
         print(f"flower_run: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
-
-
-def _literal(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 if __name__ == "__main__":

@@ -103,6 +103,8 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
         filled["delta"] = min(1e-5, 0.1 / devices)
     if config.model == "linear" and config.rounds not in (None, 1):
         raise UserError("--model linear is done after one round: leave out --rounds")
+    if config.model == "linear":
+        refuse_other_steps(config)
     # Some sixteen measurements make a curve, and cost little beside training.
     filled["evaluate_every"] = max(1, (config.rounds or filled["rounds"]) // 16)
     values |= {name: value for name, value in filled.items() if values[name] is None}
@@ -114,6 +116,20 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
     rate, steps = resolved.mechanism
     noise = noise_for(epsilon, values["delta"], rate, resolved.rounds * steps)
     return resolved.model_copy(update={"noise_multiplier": noise})
+
+
+def refuse_other_steps(config: RunConfig) -> None:
+    """The linear model reads its noise's edge off the mean itself: no other step than to the mean fits it."""
+    only = {
+        "server_optimizer": "sgd",
+        "server_learning_rate": 1.0,
+        "server_momentum": 0.0,
+        "server_weight_decay": 0.0,
+        "clip": 1.0,
+    }
+    for name, value in only.items():
+        if getattr(config, name) not in (None, value, math.inf):
+            raise UserError(f"--model linear has {name} = {value}: leave it out")
 
 
 def make_promise(config: ResolvedConfig) -> Promise:

@@ -84,7 +84,7 @@ def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
 def reasons(model: Factorisation | LinearAutoencoder, vector: torch.Tensor, item: int) -> dict[str, float]:
     """The parts of the score by name, the largest first."""
     with torch.no_grad():
-        parts = model.explain(vector, item)
+        parts = model.explain(vector, item) or {"nothing you have, yet": 0.0}
     return dict(sorted(parts.items(), key=lambda part: -abs(part[1])))
 
 

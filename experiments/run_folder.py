@@ -7,6 +7,7 @@ model.safetensors    the shared parameters        ┐ what a device needs to ser
 catalogue.parquet    the public catalogue         ┘
 figures/             PNG and SVG
 checkpoint.safetensors   the server's, to resume from
+run-name             tells devices one run's questions from another's; a seeded run has none
 devices/             stands for the devices' own disks: private, except in a simulation
 """
 

@@ -99,8 +99,9 @@ def needed_bytes(plan: Plan) -> int:
     events = 16 * len(plan.split.train) + 8 * plan.dataset.events.num_devices
     dim = plan.config.dim
     state = 4 * (8 * dim + 32) * plan.dataset.events.num_devices
-    model = 16 * (len(plan.dataset.catalogue) + 4096) * (dim + 1)
-    return events + state + model + 2**22
+    items = len(plan.dataset.catalogue)
+    numbers = items * (items + 1) // 2 if plan.config.model == "linear" else (items + 4096) * (dim + 1)
+    return events + state + 4 * numbers * (4 + plan.config.nodes) + 2**22
 
 
 def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> None:
@@ -125,8 +126,9 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     engine(config.engine)(folder.devices, settings, config.nodes, rounds.observe)
     if len(rounds.rows) < config.rounds or rounds.record is None:
         raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
-    if rounds.record.answered == 0:
-        reasons = {**rounds.record.refused, **rounds.record.invalid}
+    reasons = {**rounds.record.refused, **rounds.record.invalid}
+    never = all(int(row["answered"]) == 0 for row in rounds.rows)
+    if rounds.record.answered == 0 and (reasons or never):
         raise UserError(f"no device took part in the last round: {reasons or 'no coin fell for it'}")
 
     reporter.doing("measuring")

@@ -165,7 +165,7 @@ def reading(result: Result) -> list[str]:
         f"HR@10 over the whole catalogue is {own:.3f} against popularity's {popular:.3f}, on "
         f"{result.data.tested:,} shoppers: {verdict(own - popular, error)}."
     )
-    if result.promise.unit == "interaction" and result.promise.epsilon is not None and own < popular:
+    if result.promise.trust == "local" and result.promise.epsilon is not None and own < popular:
         lines.append(
             "With local trust every device adds all of its own noise. What devices have in common adds up "
             "with their number, the noise with its square root: the promise is paid for in devices, and "

@@ -1,4 +1,4 @@
-"""ε of a device's DP-SGD, by Opacus's accountants (RDP: Mironov 2017; PRV: Gopi, Lee & Wutschitz 2021)."""
+"""ε of Gaussian steps, by Opacus's accountants (RDP: Mironov 2017; PRV: Gopi, Lee & Wutschitz 2021)."""
 
 import math
 import warnings

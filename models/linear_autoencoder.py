@@ -1,10 +1,10 @@
 """The one-round model: a low-rank linear autoencoder from the sum of the shoppers' outer products.
 
 A linear autoencoder's loss is quadratic, so its gradient at zero, each device's x̂x̂ᵀ, is all a server needs
-(as in EASE: Steck 2019, equation 8). With x̂ = x/|x| the bought items' unit row, x̂x̂ᵀ has Frobenius norm 1,
-and so has its upper triangle packed with the entries off the diagonal times √2. Noise of deviation s on the
-packed entries is a symmetric matrix with deviation s on its diagonal and s/√2 off it, whose eigenvalues stay
-below s·√(2M) for M items (Wigner's semicircle: Anderson, Guionnet & Zeitouni 2010, theorem 2.1.22).
+(as in EASE: Steck 2019, equation 8). With x̂ = x/|x|, x the 0/1 row of bought items, x̂x̂ᵀ has Frobenius norm
+1, and so has its upper triangle packed with the entries off the diagonal times √2. Noise of deviation s on
+the packed entries is a symmetric matrix with deviation s on its diagonal and s/√2 off it, whose eigenvalues
+stay below s·√(2M) for M items (Wigner's semicircle: Anderson, Guionnet & Zeitouni 2010, theorem 2.1.22).
 Eigenvectors above that edge are kept, by a rule that reads nothing but the released matrix.
 """
 
@@ -19,8 +19,9 @@ MOST_ITEMS = 5_000  # M² numbers and an eigendecomposition of them: beyond, wor
 class LinearAutoencoder(Recommender):
     """score(u, ·) = x̂_u V Vᵀ, with V the kept eigenvectors of the mean of x̂x̂ᵀ.
 
-    gram [items · (items + 1) / 2] is shared: the packed mean. A shopper's vector is its own row x̂ [items],
-    and `dim` is the most eigenvectors kept. noise_deviation: s, of the noise in `gram`; 0 without any.
+    gram [items · (items + 1) / 2] is shared: the packed mean. A shopper's vector is its own row [items], at
+    serving weighted by how often and how lately. `dim` is the most eigenvectors kept. noise_deviation: s, of
+    the noise in `gram`; 0 without any.
     """
 
     loss = "squared"
@@ -60,7 +61,11 @@ class LinearAutoencoder(Recommender):
         """What each item of the shopper's row adds to the score; the parts sum to it. vector: [items]."""
         kept = self.eigenvectors
         parts = vector * (kept @ kept[item])
-        return {f"you have {self.item_names[own]}": float(parts[own]) for own in vector.nonzero().flatten()}
+        named: dict[str, float] = {}
+        for own in vector.nonzero().flatten().tolist():
+            name = f"you have {self.item_names[own]}"
+            named[name] = named.get(name, 0.0) + float(parts[own])  # two items may share a title
+        return named
 
 
 def packed(matrix: Tensor) -> Tensor:

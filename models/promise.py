@@ -37,7 +37,9 @@ class Promise(BaseModel):
         """A few words for tables: what a result must never be shown without."""
         if self.unit == "none" or self.epsilon is None:
             return "not private"
-        return f"{self.unit} level, {self.trust} trust, ε = {self.epsilon:.3g}, δ = {self.delta:.1g}" + (
+        assert self.delta is not None
+        bound = f"ε = {rounded_up(self.epsilon)}, δ = {rounded_up(self.delta)}"
+        return f"{self.unit} level, {self.trust} trust, {bound}" + (
             " (not private: seeded)" if self.seeded else ""
         )
 
@@ -54,11 +56,20 @@ class Promise(BaseModel):
             "central": "Whoever sees every model that the server releases",
         }[self.trust or "local"]
         factor = math.exp(min(self.epsilon, 700.0))
-        said = f"{who} over all {self.rounds} rounds can hardly tell whether {what} is in the data: "
+        when = "in the one round" if self.rounds == 1 else f"over all {self.rounds} rounds"
+        said = f"{who} {when} can hardly tell whether {what} is in the data: "
         said += (
             f"adding or removing it changes the odds of anything they see by at most a factor {factor:.3g} "
         )
-        said += f"(ε = {self.epsilon:.3g}), except with probability δ = {self.delta:.1g}."
+        said += f"(ε = {rounded_up(self.epsilon)}), except with probability δ = {rounded_up(self.delta)}."
         if self.seeded:
             said += " The run is seeded, so whoever knows the seed can subtract the noise: not private."
         return said
+
+
+def rounded_up(value: float, digits: int = 3) -> str:
+    """A positive number to so many digits, never less than it is: a promise must not look better in print."""
+    if value <= 0:
+        return f"{value:g}"
+    last = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    return f"{math.ceil(value / last - 1e-9) * last:.{digits}g}"

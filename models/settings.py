@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
 
 
+# Single precision can round a clipped norm up; clipped to this much of C, it stays below.
+ROUNDING = 1.0 - 1e-5
+
 # Who may be trusted to keep each unit's promise. Interactions are protected on the device or not at all.
 TRUSTS = {"interaction": ("local",), "shopper": ("local", "central")}
 
@@ -32,6 +35,9 @@ class RoundSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     protocol: Literal[1] = PROTOCOL
+    run: str = Field(
+        "", max_length=64, description="name of the run, new for each: makes its questions its own"
+    )
     round: int = Field(ge=1, description="the round this message asks for, from 1")
     rounds: int = Field(ge=1, description="rounds that the promise covers")
 
@@ -85,11 +91,6 @@ class RoundSettings(BaseModel):
         if self.noise_multiplier > 0 and self.clip == inf:
             raise ValueError("noise without a clip promises nothing")
         return self
-
-    @property
-    def steps(self) -> int:
-        """DP-SGD steps over all rounds."""
-        return self.rounds * self.steps_per_round
 
     def to_record(self) -> ConfigRecord:
         """For a Flower message."""

@@ -1,7 +1,7 @@
 """What may cross between a device and the server, and nothing else. Both sides check against this file.
 
 Down: the shared parameters and `RoundSettings`. Up: one array for each shared parameter, the sum of the
-updates of the node's devices, and three public facts: the round, how many devices took part (their own coins
+updates of the node's devices, and three facts: the round, how many devices took part (their own coins
 at a public rate decide it) and how many refused, by reason. No loss, no metric, no count of events, no time.
 """
 
@@ -29,6 +29,7 @@ class Refusal(StrEnum):
     BUDGET = "budget-passed"
     MODEL = "model-mismatch"
     PARTITION = "farm-divided-differently"
+    PROMISE = "kept-under-another-promise"
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def check_size(reply: Reply, settings: RoundSettings, devices: int) -> None:
     """Raise InvalidReply where more devices answer than there are, or an update is larger than theirs can be.
 
     At interaction level a device's steps move it by at most η·C for each interaction, plus noise, whose norm
-    over D coordinates stays under 2σC√D (Laurent & Massart 2000, lemma 1). At shopper level it is clipped to
-    C, plus that noise where the device adds it.
+    over D coordinates all but surely stays under 2σC√D (Laurent & Massart 2000, lemma 1). At shopper level it
+    is clipped to C, plus that noise where the device adds it.
     """
     if reply.answered > devices:
         raise InvalidReply("more devices than there are")
@@ -126,7 +127,7 @@ def check_size(reply: Reply, settings: RoundSettings, devices: int) -> None:
         a_device = settings.steps_per_round * settings.learning_rate * a_step
     bound = reply.answered * a_device
     squares = [float(tensor.double().square().sum()) for tensor in reply.update.values()]
-    if sum(squares) ** 0.5 > bound:
+    if sum(squares) ** 0.5 > bound * (1.0 + 1e-4):  # sums are rounded
         raise InvalidReply("norm above the bound")
 
 

@@ -3,6 +3,7 @@
 `app` is what `pyproject.toml` names, for `flwr run` and SuperLinks. All settings come from the run config.
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +13,11 @@ from safetensors.torch import save_file
 
 from models.build import build_model
 from models.catalogue import Catalogue
-from server.settings import from_run_config
+from server.settings import ServerSettings, from_run_config
 from server.strategy import FederatedSum, RoundObserver
 
 MODEL_FILE = "model.safetensors"
+RUN_FILE = "run-name"
 
 
 def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any] | None = None) -> ServerApp:
@@ -33,12 +35,30 @@ def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any
             item_bias=settings.item_bias,
         )
         model.initialise(server.initial_seed)
+        settings = settings.model_copy(update={"run": run_name(server)})
         strategy = FederatedSum(model.shared_parameters(), settings, server, on_round)
         final = strategy.run(grid)
         if server.folder is not None:
             save_file(final, server.folder / MODEL_FILE)
 
     return app
+
+
+def run_name(server: ServerSettings) -> str:
+    """A name that no other run has, kept beside the checkpoint so that a resumed run has it again.
+
+    Under central trust the server's noise is new each time, so a question that another run asked before must
+    not count as the same: devices would repeat their answer without booking it.
+    """
+    if server.noise_seed is not None:
+        return f"seed-{server.noise_seed}"
+    kept = None if server.folder is None else server.folder / RUN_FILE
+    if kept is not None and server.resume and kept.exists():
+        return kept.read_text(encoding="utf-8")
+    name = secrets.token_hex(16)
+    if kept is not None:
+        kept.write_text(name, encoding="utf-8")
+    return name
 
 
 app = make_app()

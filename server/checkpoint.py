@@ -18,7 +18,7 @@ FILE = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """What the server knows of one round, all of it public."""
+    """What the server knows of one round. Under central trust, who answered is for the server alone."""
 
     round: int
     asked: int  # devices in the federation

@@ -115,7 +115,10 @@ class FederatedSum(FedAvg):
         if settings.trust == "central" and settings.noise_multiplier > 0:
             seed = self.server.noise_seed
             key = new_key() if seed is None else seeded_key(seed)
-            total = add_central_noise(total, settings.noise_multiplier * settings.clip, key, round)
+            # Nodes send their sums in single precision: two neighbouring sums of norm N·C at most are rounded
+            # apart by 2⁻²³·N·C at most, which the noise covers too.
+            sensitivity = settings.clip * (1.0 + 2.0**-23 * self.server.devices)
+            total = add_central_noise(total, settings.noise_multiplier * sensitivity, key, round)
         gradient = pseudo_gradient(total, settings.participation, self.server.devices)
         for name, parameter in self.parameters.items():
             parameter.grad = gradient[name]

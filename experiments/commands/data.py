@@ -67,8 +67,14 @@ def split(
     catalogue: Annotated[Path | None, setting("catalogue", "Data")] = None,
     category: Annotated[str | None, setting("category", "Data")] = None,
     devices: Annotated[int | None, setting("devices", "Data")] = None,
+    shopper_column: Annotated[str | None, setting("shopper_column", "Data")] = None,
+    item_column: Annotated[str | None, setting("item_column", "Data")] = None,
+    time_column: Annotated[str | None, setting("time_column", "Data")] = None,
+    weight_column: Annotated[str | None, setting("weight_column", "Data")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="a bad row is an error, not a count")] = False,
 ) -> None:
     """Lay a data set out as devices (training events only), for `flwr run` and SuperNodes."""
+    options: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("name", "out")}
     from client.farm import Farm
     from experiments.datasets import load
     from experiments.datasets.dataset import DataOptions
@@ -78,8 +84,7 @@ def split(
 
     if out.exists():
         raise UserError(f"{out} exists: choose another folder, or remove it")
-    options = DataOptions(path=path, catalogue=catalogue, category=category, devices=devices)
-    dataset = load(name, options)
+    dataset = load(name, DataOptions(**options))
     train = leave_one_out(dataset).train
     with created(out, needed_bytes=32 * len(train)):
         Farm.create(out, dataset.catalogue, train)

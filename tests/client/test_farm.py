@@ -391,7 +391,7 @@ def test_a_device_that_once_trained_without_noise_refuses_every_bounded_question
     folder = layout([[1], [2]])
     assert Farm(folder).answer(question(plain(unit="none", trust="none"))).answered == 2
     reply = Farm(folder).answer(question(ask(epsilon=1e6)))
-    assert (reply.answered, reply.refused) == (0, {Refusal.BUDGET: 2})
+    assert (reply.answered, reply.refused) == (0, {Refusal.PROMISE: 2})
 
 
 def broken_shapes(parameters: Parameters) -> list[Parameters]:

@@ -43,7 +43,8 @@ def test_no_update_passes_the_clip(clip, norm, ask, build, copied, held, gather)
     settings = ask(model="linear", unit="shopper", trust="central", clip=clip)
     model = build(settings)
     update, vectors = trainer_for(model, settings).train(gather(held([1, 4])), copied(model))
-    assert float(update["gram"].norm()) == pytest.approx(norm, rel=1e-5)
+    assert float(update["gram"].norm()) == pytest.approx(norm, rel=1e-4)
+    assert float(update["gram"].norm()) <= norm  # sums are rounded, and stay below
     assert vectors.shape == (1, settings.dim)
 
 

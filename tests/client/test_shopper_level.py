@@ -7,13 +7,15 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from client.farm import afford
+from client.farm import Farm, afford
 from client.least_squares import LeastSquaresTrainer
 from client.ledger import Ledger
 from client.sgd_trainer import SgdTrainer
 from client.shopper_level import ClippedLeastSquaresTrainer, ClippedSgdTrainer, LocalNoise, clip_factor
+from client.state import DeviceState
 from client.trainer import trainer_for
 from models.settings import RoundSettings
+from models.update import Refusal, Request
 
 ALARM = 1e-7
 BASKETS = [[1, 4, 4], [], [6], [0, 1, 2, 3, 4, 5, 6, 7], [2, 2, 2, 2]]
@@ -164,3 +166,38 @@ def test_who_is_booked(ask):
 def test_no_other_trust_is_accepted(trust, ask):
     with pytest.raises(ValueError, match="trust"):
         shopper(ask, trust)
+
+
+@pytest.mark.parametrize("size", [1e6, 1e20])
+def test_what_a_device_holds_is_not_read_off_a_failure(size, ask, build, copied, held, gather):
+    """A server that sends a row at which a device's own matrix is singular learns nothing from an error."""
+    for trust in ("local", "central"):
+        settings = shopper(ask, trust, catalogue_weight=0.0)
+        recommender = build(settings)
+        parameters = copied(recommender)
+        parameters["table.weight"][7] = size
+        update, vectors = trainer_for(recommender, settings).train(gather(held([7, 1], [2])), parameters)
+        assert torch.isfinite(flat(update)).all()
+        assert torch.isfinite(vectors).all()
+
+
+def test_another_promise_on_the_same_ledger_is_refused(ask, shop, held, build, copied, tmp_path):
+    """A vector trained without noise must not be where training interaction by interaction starts."""
+    Farm.create(tmp_path, shop, held(*BASKETS))
+    first = shopper(ask, "central")
+    parameters = copied(build(first))
+    assert Farm(tmp_path).answer(Request(parameters, first)).answered == len(BASKETS)
+    for other in (ask(), shopper(ask, "local")):
+        reply = Farm(tmp_path).answer(Request(parameters, other))
+        assert (reply.answered, reply.refused) == (0, {Refusal.PROMISE: len(BASKETS)})
+
+
+def test_another_run_asks_another_question(ask, shop, held, build, copied, tmp_path):
+    """Under central trust the server's noise is new each time: the same sum twice must be booked twice."""
+    Farm.create(tmp_path, shop, held(*BASKETS))
+    parameters = copied(build(shopper(ask)))
+    for number, run in enumerate(["one", "two", "two"]):
+        settings = shopper(ask, "central", run=run)
+        assert Farm(tmp_path).answer(Request(parameters, settings)).answered == len(BASKETS)
+        booked = DeviceState.load(tmp_path / "state-0-of-1.safetensors").ledger.steps
+        assert (booked == min(number + 1, 2)).all()

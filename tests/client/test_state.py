@@ -125,7 +125,13 @@ def test_a_file_holds_what_is_named_and_no_key(state, tmp_path):
     updates = {f"update/{name}" for name in state.update}
     assert names == {"vectors", "took_part", "mechanisms", "steps", *updates}
     assert set(facts) == {"facts"}
-    assert json.loads(facts["facts"]) == {"asked": 3, "question": "ab" * 32, "refused": 1, "replied": True}
+    assert json.loads(facts["facts"]) == {
+        "asked": 3,
+        "question": "ab" * 32,
+        "refused": 1,
+        "replied": True,
+        "promise": "",
+    }
 
 
 # The lock

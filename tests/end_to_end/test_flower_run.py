@@ -40,7 +40,7 @@ def lay_out(folder: Path) -> Path:
 
 def test_the_app_config_names_every_setting() -> None:
     names = {name.replace("-", "_") for name in app_config()}
-    assert names == {*ServerSettings.model_fields, *RoundSettings.model_fields} - {"protocol", "round"}
+    assert names == {*ServerSettings.model_fields, *RoundSettings.model_fields} - {"protocol", "round", "run"}
 
 
 def test_the_app_config_is_valid_once_a_catalogue_is_named() -> None:

@@ -85,7 +85,7 @@ def test_the_folder_holds_exactly_what_it_says(finished: RunFolder) -> None:
 
 def test_a_run_without_a_seed_keeps_none(tmp_path: Path, quick_ceiling: None) -> None:
     folder = simulate(PLAIN, tmp_path / "run")
-    assert files(folder) == FILES | DEVICES - {"devices/seed"}
+    assert files(folder) == FILES | DEVICES - {"devices/seed"} | {"run-name"}
     assert not folder.read_result().promise.seeded
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.promise import Promise
+from models.promise import Promise, rounded_up
 
 LOCAL = {
     "unit": "interaction",
@@ -107,3 +107,12 @@ def test_round_trip_and_frozen() -> None:
     with pytest.raises(ValidationError):
         promise().epsilon = 1.0  # type: ignore[misc]
     assert promise().relation == "add-or-remove-one"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(7.984, "7.99"), (8.0, "8"), (1.4e-6, "1.4e-06"), (8.106e-6, "8.11e-06"), (0.1, "0.1")],
+)
+def test_a_promise_is_never_better_in_print(value: float, text: str) -> None:
+    assert rounded_up(value) == text
+    assert float(rounded_up(value)) >= value * (1 - 1e-9)

@@ -6,6 +6,7 @@ from scipy.stats import chi2
 
 from models.settings import RoundSettings
 from server.aggregate import add_central_noise
+from server.app import run_name
 from server.settings import ServerSettings
 from server.strategy import FederatedSum
 
@@ -83,3 +84,14 @@ def test_epsilon_is_amplified_by_participation_under_central_trust_alone():
         run.aggregate_train(1, [])
         spent[trust] = run.progress.records[0].epsilon
     assert spent["central"] < 0.6 * spent["local"]
+
+
+def test_a_run_has_a_name_of_its_own_and_keeps_it_when_resumed(tmp_path):
+    def server(**changes) -> ServerSettings:
+        return ServerSettings(devices=8, catalogue="none", **changes)
+
+    first = run_name(server(folder=tmp_path))
+    assert run_name(server(folder=tmp_path, resume=True)) == first
+    assert run_name(server(folder=tmp_path)) != first
+    assert run_name(server()) != run_name(server())
+    assert run_name(server(noise_seed=3)) == run_name(server(noise_seed=3))
