@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.commands.simulate import setting
+from experiments.commands.flags import (
+    CataloguePath,
+    Category,
+    DataPath,
+    Devices,
+    ItemColumn,
+    ShopperColumn,
+    Strict,
+    TimeColumn,
+    WeightColumn,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,15 +46,15 @@ def list_sources() -> None:
 @app.command("inspect", epilog="Example: terry data inspect towels --devices 2000")
 def inspect(
     name: Annotated[str, typer.Argument(help="a name from terry data list")],
-    path: Annotated[Path | None, setting("path", "Data")] = None,
-    catalogue: Annotated[Path | None, setting("catalogue", "Data")] = None,
-    category: Annotated[str | None, setting("category", "Data")] = None,
-    devices: Annotated[int | None, setting("devices", "Data")] = None,
-    shopper_column: Annotated[str | None, setting("shopper_column", "Data")] = None,
-    item_column: Annotated[str | None, setting("item_column", "Data")] = None,
-    time_column: Annotated[str | None, setting("time_column", "Data")] = None,
-    weight_column: Annotated[str | None, setting("weight_column", "Data")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="a bad row is an error, not a count")] = False,
+    path: DataPath = None,
+    catalogue: CataloguePath = None,
+    category: Category = None,
+    devices: Devices = None,
+    shopper_column: ShopperColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    strict: Strict = False,
 ) -> None:
     """Read a data set, and print what was kept, what was dropped and why, and what the catalogue says."""
     options: dict[str, Any] = {key: value for key, value in locals().items() if key != "name"}
@@ -63,15 +73,15 @@ def inspect(
 def split(
     name: Annotated[str, typer.Argument(help="a name from terry data list")],
     out: Annotated[Path, typer.Argument(help="folder to make; it stands for the devices' own disks")],
-    path: Annotated[Path | None, setting("path", "Data")] = None,
-    catalogue: Annotated[Path | None, setting("catalogue", "Data")] = None,
-    category: Annotated[str | None, setting("category", "Data")] = None,
-    devices: Annotated[int | None, setting("devices", "Data")] = None,
-    shopper_column: Annotated[str | None, setting("shopper_column", "Data")] = None,
-    item_column: Annotated[str | None, setting("item_column", "Data")] = None,
-    time_column: Annotated[str | None, setting("time_column", "Data")] = None,
-    weight_column: Annotated[str | None, setting("weight_column", "Data")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="a bad row is an error, not a count")] = False,
+    path: DataPath = None,
+    catalogue: CataloguePath = None,
+    category: Category = None,
+    devices: Devices = None,
+    shopper_column: ShopperColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    strict: Strict = False,
 ) -> None:
     """Lay a data set out as devices (training events only), for `flwr run` and SuperNodes."""
     options: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("name", "out")}

@@ -1,33 +1,38 @@
 """terry simulate: run a federation, watch it, and end with a table."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from experiments.commands.flags import (
+    CataloguePath,
+    Category,
+    DataPath,
+    Devices,
+    ItemColumn,
+    ShopperColumn,
+    Strict,
+    TimeColumn,
+    WeightColumn,
+    setting,
+)
 from experiments.config import RunConfig, read_config
 
 EXAMPLE = "Example: terry simulate --data towels --devices 300 --unit interaction --epsilon 8 --out runs/try"
 
 
-def setting(name: str, panel: str) -> Any:
-    """A flag whose help is the description of the setting it sets."""
-    text = RunConfig.model_fields[name].description
-    return typer.Option(help=text, rich_help_panel=panel, show_default=False)
-
-
 def simulate(
     data: Annotated[str | None, setting("data", "Data")] = None,
-    path: Annotated[Path | None, setting("path", "Data")] = None,
-    catalogue: Annotated[Path | None, setting("catalogue", "Data")] = None,
-    category: Annotated[str | None, setting("category", "Data")] = None,
-    devices: Annotated[int | None, setting("devices", "Data")] = None,
-    shopper_column: Annotated[str | None, setting("shopper_column", "Data")] = None,
-    item_column: Annotated[str | None, setting("item_column", "Data")] = None,
-    time_column: Annotated[str | None, setting("time_column", "Data")] = None,
-    weight_column: Annotated[str | None, setting("weight_column", "Data")] = None,
-    strict: Annotated[bool | None, typer.Option("--strict", help=RunConfig.model_fields["strict"].description,
-                                                rich_help_panel="Data")] = None,
+    path: DataPath = None,
+    catalogue: CataloguePath = None,
+    category: Category = None,
+    devices: Devices = None,
+    shopper_column: ShopperColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    strict: Strict = False,
     model: Annotated[str | None, setting("model", "Model")] = None,
     dim: Annotated[int | None, setting("dim", "Model")] = None,
     unit: Annotated[str | None, setting("unit", "Promise")] = None,
@@ -56,7 +61,7 @@ def simulate(
     said = {
         name: value
         for name, value in locals().items()
-        if name in RunConfig.model_fields and value is not None
+        if name in RunConfig.model_fields and value is not None and value is not False
     }
     from models.errors import UserError
 

@@ -1,0 +1,28 @@
+"""Flags that several verbs share; the help of each is the description of the setting it sets."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.config import RunConfig
+
+
+def setting(name: str, panel: str) -> Any:
+    """A flag whose help is the description of the setting it sets."""
+    text = RunConfig.model_fields[name].description
+    return typer.Option(help=text, rich_help_panel=panel, show_default=False)
+
+
+DataPath = Annotated[Path | None, setting("path", "Data")]
+CataloguePath = Annotated[Path | None, setting("catalogue", "Data")]
+Category = Annotated[str | None, setting("category", "Data")]
+Devices = Annotated[int | None, setting("devices", "Data")]
+ShopperColumn = Annotated[str | None, setting("shopper_column", "Data")]
+ItemColumn = Annotated[str | None, setting("item_column", "Data")]
+TimeColumn = Annotated[str | None, setting("time_column", "Data")]
+WeightColumn = Annotated[str | None, setting("weight_column", "Data")]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help=RunConfig.model_fields["strict"].description, rich_help_panel="Data"),
+]
