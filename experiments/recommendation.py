@@ -104,7 +104,8 @@ def print_recommendations(run: Path, device: int, top: int, *, as_json: bool) ->
         return
     table = Table("", "item", "score", "because", title=f"device {device}")
     for each in found:
-        shown = [f"{spoken(name)} {part:+.2f}" for name, part in each.reasons.items()]
+        digits = 2 if abs(each.score) >= 0.1 else 4  # the linear model's scores are small
+        shown = [f"{spoken(name)} {part:+.{digits}f}" for name, part in each.reasons.items()]
         because = ", ".join(shown[:REASONS_SHOWN]) or "the model is a network: its score has no exact parts"
         table.add_row(str(each.rank), each.title, f"{each.score:.2f}", because)
     Console().print(table)
