@@ -8,8 +8,11 @@ from typing import Any, Literal
 from client.serving import Serving
 from experiments.config import RunConfig
 from models.accounting import epsilon_spent, noise_for
+from models.build import build_model
+from models.catalogue import Catalogue
 from models.errors import UserError
 from models.promise import Promise
+from models.recommender import Recommender
 from models.settings import TRUSTS, RoundSettings, round_mechanism
 from server.settings import ServerSettings
 
@@ -56,6 +59,17 @@ class ResolvedConfig(RunConfig):
         devices_that_add_it = expected if self.trust == "local" else 1.0
         return self.noise_multiplier * self.clip * math.sqrt(devices_that_add_it) / expected
 
+    def recommender(self, catalogue: Catalogue, noise_deviation: float) -> Recommender:
+        """The run's model over a catalogue, for parameters that hold so much noise."""
+        return build_model(
+            self.model,
+            catalogue,
+            dim=self.dim,
+            own_rows=self.own_rows,
+            item_bias=self.item_bias,
+            noise_deviation=noise_deviation,
+        )
+
     @property
     def serving(self) -> Serving:
         """How the shoppers of this run are served."""
@@ -101,8 +115,6 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
         if config.model == "linear" and config.unit == "interaction":
             raise UserError("--model linear is not trained by interactions: say --unit shopper")
         filled["delta"] = min(1e-5, 0.1 / devices)
-    if config.model == "linear" and config.rounds not in (None, 1):
-        raise UserError("--model linear is done after one round: leave out --rounds")
     if config.model == "linear":
         refuse_other_steps(config)
     # Some sixteen measurements make a curve, and cost little beside training.
@@ -120,6 +132,8 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
 
 def refuse_other_steps(config: RunConfig) -> None:
     """The linear model reads its noise's edge off the mean itself: no other step than to the mean fits it."""
+    if config.rounds not in (None, 1):
+        raise UserError("--model linear is done after one round: leave out --rounds")
     only = {
         "server_optimizer": "sgd",
         "server_learning_rate": 1.0,

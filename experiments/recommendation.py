@@ -16,7 +16,6 @@ from client.serving import serving_vectors
 from experiments.config import explain
 from experiments.planning import ResolvedConfig
 from experiments.run_folder import RunFolder
-from models.build import build_model
 from models.catalogue import ITEM, TITLE, Catalogue
 from models.errors import UserError
 from models.factorisation import Factorisation
@@ -53,14 +52,7 @@ def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
         raise UserError(f"{run} lacks {Path(error.filename or folder.model).name}: run it again") from None
     if not 0 <= device < events.num_devices:
         raise UserError(f"there is no device {device} in {run}: they are 0 to {events.num_devices - 1}")
-    model = build_model(
-        config.model,
-        catalogue,
-        dim=config.dim,
-        own_rows=config.own_rows,
-        item_bias=config.item_bias,
-        noise_deviation=config.released_deviation,
-    )
+    model = config.recommender(catalogue, config.released_deviation)
     model.load_shared(parameters)
     own = events.span(device, device + 1)
     vector = serving_vectors(model, own, config.serving)

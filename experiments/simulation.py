@@ -14,16 +14,15 @@ from experiments.config import RunConfig
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.engines import engine
-from experiments.evaluate import Metrics, Scorer, evaluate, tested_devices
+from experiments.evaluate import Metrics, evaluate, tested_devices
 from experiments.planning import ResolvedConfig, defaults, make_promise, resolve, run_config
 from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from experiments.result import Metrics as RunMetrics
 from experiments.run_folder import RunFolder, choose_path, created
 from experiments.split import Split, leave_one_out
-from models.build import build_model
 from models.errors import UserError
 from models.promise import Promise
-from models.recommender import Parameters, Recommender
+from models.recommender import Parameters
 from server.checkpoint import RoundRecord
 from server.strategy import NODE_FAILED
 
@@ -133,7 +132,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
 
     reporter.doing("measuring")
     items = len(plan.dataset.catalogue)
-    metrics = evaluate(rounds.scorer(rounds.parameters), plan.split, items, sample=config.evaluate_sample)
+    metrics = rounds.measured or rounds.measure()
     baselines = compare(plan, reporter)
     result = Result(
         schema=SCHEMA,
@@ -173,14 +172,17 @@ class RoundLog:
         self.folder = folder
         self.reporter = reporter
         self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
-        self.model = new_model(plan, plan.config.released_deviation)
+        self.model = plan.config.recommender(plan.dataset.catalogue, plan.config.released_deviation)
         self.parameters: Parameters = {}
         self.record: RoundRecord | None = None
+        self.measured: Metrics | None = None  # of the latest round, where it was measured
 
-    def scorer(self, parameters: Parameters) -> Scorer:
-        """Scores by the given shared parameters."""
-        self.model.load_shared(parameters)
-        return model_scorer(self.model, self.plan.config.serving)
+    def measure(self) -> Metrics:
+        """The accuracy of the latest parameters."""
+        self.model.load_shared(self.parameters)
+        scorer = model_scorer(self.model, self.plan.config.serving)
+        items, sample = len(self.plan.dataset.catalogue), self.plan.config.evaluate_sample
+        return evaluate(scorer, self.plan.split, items, sample=sample)
 
     def observe(self, record: RoundRecord, parameters: Parameters) -> None:
         """Called by the server after each round."""
@@ -189,10 +191,10 @@ class RoundLog:
             raise RuntimeError(f"every node failed in round {record.round}; the log says where")
         row = self.row(record)
         every = self.plan.config.evaluate_every
+        self.measured = None
         if every and (record.round % every == 0 or record.round == self.plan.config.rounds):
-            items = len(self.plan.dataset.catalogue)
-            sample = self.plan.config.evaluate_sample
-            row |= flat(evaluate(self.scorer(parameters), self.plan.split, items, sample=sample))
+            self.measured = self.measure()
+            row |= flat(self.measured)
         self.rows[record.round - 1 :] = [row]
         self.folder.write_rounds(self.rows)
         self.reporter.round_done(row)
@@ -221,19 +223,6 @@ def flat(metrics: Metrics) -> dict[str, float]:
     }
 
 
-def new_model(plan: Plan, noise_deviation: float) -> Recommender:
-    """The recommender of a plan, for parameters that hold so much noise."""
-    config = plan.config
-    return build_model(
-        config.model,
-        plan.dataset.catalogue,
-        dim=config.dim,
-        own_rows=config.own_rows,
-        item_bias=config.item_bias,
-        noise_deviation=noise_deviation,
-    )
-
-
 def compare(plan: Plan, reporter: Reporter) -> Baselines:
     """Popularity, the same model trained centrally without privacy, and the ceiling where one is known."""
     items, sample = len(plan.dataset.catalogue), plan.config.evaluate_sample
@@ -248,7 +237,7 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
             regularisation=objective["regularisation"],
             recency_half_life=plan.config.recency_half_life,
         )
-        model = new_model(plan, noise_deviation=0.0)
+        model = plan.config.recommender(plan.dataset.catalogue, noise_deviation=0.0)
         decay = objective["server_weight_decay"]
         train_centrally(model, plan.split.train, serving, weight_decay=decay)
         central = evaluate(model_scorer(model, serving), plan.split, items, sample=sample)
