@@ -4,6 +4,7 @@ The folder of a farm stands for its devices' own disks:
 
     catalogue.parquet            public
     events/*.npy                 what the devices hold
+    held-out.npy                 a purchase of each that training never sees, to measure by; may be absent
     state-K-of-N.safetensors     their vectors, ledgers and last answer
     *.lock                       keep two processes from the same state
     seed                         only where a run must be repeatable: in place of keys from the system
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from client.evaluation import NONE
 from client.events import Events
 from client.ledger import Ledger
 from client.state import DeviceState, locked
@@ -26,7 +28,9 @@ from models.catalogue import Catalogue
 from models.randomness import Purpose, Stream, new_key, seeded_key
 from models.recommender import Parameters, Recommender, shapes
 from models.settings import RoundSettings
-from models.update import Refusal, Reply, Request
+from models.update import Refusal, Reply, Request, expected_update
+
+HELD_OUT_FILE = "held-out.npy"
 
 
 class Farm:
@@ -40,16 +44,31 @@ class Farm:
         self.folder = folder
         self.events = events.span(start, stop)
         self.devices = np.arange(start, stop)
+        held_out = folder / HELD_OUT_FILE
+        self.held_out = (
+            np.load(held_out)[start:stop] if held_out.exists() else np.full(len(self.devices), NONE)
+        )
         self.partitions = partitions
         self.state_path = folder / f"state-{partition}-of-{partitions}.safetensors"
 
     @staticmethod
-    def create(folder: Path, catalogue: Catalogue, events: Events, seed: int | None = None) -> None:
-        """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private."""
+    def create(
+        folder: Path,
+        catalogue: Catalogue,
+        events: Events,
+        seed: int | None = None,
+        held_out: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private.
+
+        held_out: int64 [devices], an item that each device keeps back to measure by, NONE where it has none.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         catalogue.save(folder / "catalogue.parquet")
         events.save(folder / "events")
+        if held_out is not None:
+            np.save(folder / HELD_OUT_FILE, held_out)
         if seed is not None:
             (folder / "seed").write_text(str(seed))
 
@@ -78,7 +97,8 @@ class Farm:
                 state.save(self.state_path)
         refused = {Refusal.BUDGET: state.refused} if state.refused else {}
         # In the order of the question: a stored answer must not look different from a fresh one.
-        update = {name: state.update[name] for name in request.parameters if name in state.update}
+        names = expected_update(settings, model.shared_parameters())
+        update = {name: state.update[name] for name in names if name in state.update}
         return Reply(settings.round, update, int(state.took_part.sum()), refused)
 
     def train(self, state: DeviceState, model: Recommender, request: Request) -> None:
@@ -91,6 +111,7 @@ class Farm:
                 vectors=state.vectors[chosen],
                 key=self.new_key(),
                 question=state.asked,
+                held_out=np.where(self.held_out < model.num_items, self.held_out, NONE)[chosen],
             )
             state.update, vectors = trainer_for(model, request.settings).train(cohort, request.parameters)
             state.vectors = state.vectors.index_copy(0, torch.from_numpy(chosen), vectors)

@@ -134,14 +134,11 @@ class LeastSquaresTrainer:
                 catalogue_weight=self.settings.catalogue_weight,
                 regularisation=self.settings.regularisation,
             )
-            table, bias = self.gradient(confidence, vectors)
-            update = {"table.weight": -table}
-            if self.model.bias is not None:
-                update["bias.weight"] = -bias.unsqueeze(1)
+            update = self.released(confidence, vectors)
         return update, vectors
 
-    def gradient(self, confidence: scipy.sparse.csr_matrix, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """The devices' gradients in the table [rows, dim] and the biases [items], added up."""
+    def released(self, confidence: scipy.sparse.csr_matrix, vectors: Tensor) -> Parameters:
+        """The devices' negative gradients, added up."""
         by_item, bias = shared_gradient(
             confidence,
             vectors,
@@ -149,4 +146,9 @@ class LeastSquaresTrainer:
             self.model.item_biases(),
             self.settings.catalogue_weight,
         )
-        return torch.sparse.mm(self.model.incidence.t(), by_item), bias
+        return self.named(torch.sparse.mm(self.model.incidence.t(), by_item), bias)
+
+    def named(self, table: Tensor, bias: Tensor) -> Parameters:
+        """Gradients in the table [rows, dim] and the biases [items] as an update."""
+        update = {"table.weight": -table}
+        return update if self.model.bias is None else update | {"bias.weight": -bias.unsqueeze(1)}

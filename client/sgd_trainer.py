@@ -16,6 +16,7 @@ from client.trainer import Cohort
 from models.randomness import Purpose, Stream
 from models.recommender import Parameters, Recommender, interaction_loss
 from models.settings import RoundSettings
+from models.update import released_update
 
 
 class KeyedPoissonSampler(UniformWithReplacementSampler):
@@ -46,7 +47,10 @@ class SgdTrainer:
 
         Updates are summed in double precision, so that the order of the devices does not show.
         """
-        total = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in parameters.items()}
+        total = {
+            name: torch.zeros_like(tensor, dtype=torch.float64)
+            for name, tensor in released_update(self.settings, parameters).items()
+        }
         vectors = torch.empty_like(cohort.vectors)
         for place, device in enumerate(cohort.devices.tolist()):
             self.model.load_shared(parameters)

@@ -1,11 +1,10 @@
 """Shopper level: all that a device holds is one example (McMahan et al. 2018, "user-level" DP-FedAvg).
 
 Training on the device is free; its whole update is clipped to norm C, so that a device more or less changes
-the sum by C at most. Under local trust each device adds noise of deviation σ·C itself; under central trust
-the server adds it to the sum.
+the sum by C at most. Where the clip is adapted (Andrew et al. 2021, "Differentially private learning with
+adaptive clipping", algorithm 1) a device adds one more number, +β/2 if its update was below the clip and −β/2
+if it was cut; one that holds nothing adds nothing, there too. The server sees the sum under the same noise.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
@@ -15,12 +14,12 @@ from torch import Tensor
 from client.gram_trainer import GramTrainer
 from client.least_squares import LeastSquaresTrainer, blocks
 from client.sgd_trainer import SgdTrainer
-from client.trainer import Cohort, Trainer
+from client.trainer import Trainer
 from models.factorisation import Factorisation
 from models.linear_autoencoder import LinearAutoencoder
-from models.randomness import Purpose, add_noise
 from models.recommender import Parameters, Recommender
 from models.settings import ROUNDING, RoundSettings
+from models.update import BELOW_CLIP
 
 
 def clipped_trainer(model: Recommender, settings: RoundSettings) -> Trainer:
@@ -46,7 +45,15 @@ class ClippedSgdTrainer(SgdTrainer):
         squares = torch.stack([part.square().sum() for part in update.values()]).sum()
         factor = clip_factor(squares, self.settings.clip)
         finite = bool(torch.isfinite(squares))
-        return {name: factor * part if finite else torch.zeros_like(part) for name, part in update.items()}
+        clipped = {name: factor * part if finite else torch.zeros_like(part) for name, part in update.items()}
+        if not self.settings.adapts_clip:
+            return clipped
+        return clipped | {BELOW_CLIP: indicators(factor, squares > 0, self.settings).reshape(1)}
+
+
+def indicators(factor: Tensor, holds: Tensor, settings: RoundSettings) -> Tensor:
+    """±β/2 for updates below and above the clip [...], by their `clip_factor`; 0 where nothing is held."""
+    return torch.where(holds, settings.indicator * (torch.where(factor == 1.0, 0.5, -0.5)), 0.0)
 
 
 class ClippedLeastSquaresTrainer(LeastSquaresTrainer):
@@ -56,12 +63,13 @@ class ClippedLeastSquaresTrainer(LeastSquaresTrainer):
     and g_u in the biases: its norm needs no array of the update's size, √(|Bᵀg_u|²·|x_u|² + |g_u|²).
     """
 
-    def gradient(self, confidence: scipy.sparse.csr_matrix, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ_u of the clipped gradients, in blocks of devices."""
+    def released(self, confidence: scipy.sparse.csr_matrix, vectors: Tensor) -> Parameters:
+        """The clipped negative gradients, added up in blocks of devices."""
         item_vectors, item_biases = self.model.item_vectors(), self.model.item_biases()
         incidence = self.model.incidence
         table = torch.zeros(incidence.shape[1], vectors.shape[1], dtype=torch.float64)
         bias = torch.zeros(len(item_biases), dtype=torch.float64)
+        below = torch.zeros(1, dtype=torch.float64)
         for block in blocks(len(vectors), 4 * (sum(incidence.shape))):
             own = vectors[block]  # [block, dim]
             scores = own @ item_vectors.T + item_biases  # [block, items]
@@ -70,12 +78,14 @@ class ClippedLeastSquaresTrainer(LeastSquaresTrainer):
             squares = by_row.square().sum(dim=1) * own.square().sum(dim=1)
             if self.model.bias is not None:
                 squares = squares + by_item.square().sum(dim=1)
-            factor = clip_factor(squares, self.settings.clip).unsqueeze(1)
             # One that holds nothing adds nothing, like one that is not there.
-            factor[np.diff(confidence[block].indptr) == 0] = 0.0
-            table += torch.nan_to_num(factor * by_row).T @ torch.nan_to_num(own)
-            bias += torch.nan_to_num(factor * by_item).sum(dim=0)
-        return table.float(), bias.float()
+            holds = torch.from_numpy(np.diff(confidence[block].indptr) > 0)
+            factor = torch.where(holds, clip_factor(squares, self.settings.clip), 0.0)
+            table += torch.nan_to_num(factor.unsqueeze(1) * by_row).T @ torch.nan_to_num(own)
+            bias += torch.nan_to_num(factor.unsqueeze(1) * by_item).sum(dim=0)
+            below += indicators(factor, holds, self.settings).double().sum()
+        update = self.named(table.float(), bias.float())
+        return update | ({BELOW_CLIP: below.float()} if self.settings.adapts_clip else {})
 
 
 def score_gradient(confidence: scipy.sparse.csr_matrix, scores: Tensor, catalogue_weight: float) -> Tensor:
@@ -85,20 +95,3 @@ def score_gradient(confidence: scipy.sparse.csr_matrix, scores: Tensor, catalogu
     gradient = 2.0 * catalogue_weight * scores
     gradient[rows, items] -= 2.0 * torch.from_numpy(pairs.data) * (1.0 - scores[rows, items])
     return gradient
-
-
-@dataclass
-class LocalNoise:
-    """Each of n devices adds noise of deviation σ·C to its update; their sum is one Gaussian of σ·C·√n."""
-
-    trainer: Trainer
-    settings: RoundSettings
-
-    def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
-        """`Trainer.train`, with the noise of all devices drawn at once, in a stream of the first of them."""
-        update, vectors = self.trainer.train(cohort, parameters)
-        if self.settings.noise_multiplier > 0:
-            deviation = self.settings.noise_multiplier * self.settings.clip * len(cohort.devices) ** 0.5
-            noise = cohort.stream(int(cohort.devices[0]), 0, Purpose.LOCAL_NOISE)
-            update = {name: add_noise(tensor, deviation, noise) for name, tensor in update.items()}
-        return update, vectors

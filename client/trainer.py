@@ -19,7 +19,8 @@ from models.settings import RoundSettings
 class Cohort:
     """The devices that take part: ids int64 [n] (which name their random streams), events, vectors [n, dim].
 
-    question numbers the streams, and key is their secret.
+    question numbers the streams, and key is their secret. held_out: int64 [n], the purchase that each device
+    keeps back from training, NONE where there is none; only an evaluation reads it.
     """
 
     devices: npt.NDArray[np.int64]
@@ -27,6 +28,7 @@ class Cohort:
     vectors: Tensor
     key: bytes = field(repr=False)
     question: int
+    held_out: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def stream(self, device: int, step: int, purpose: Purpose) -> Stream:
         """One device's draws for one purpose in one step of this question."""
@@ -42,20 +44,41 @@ class Trainer(Protocol):
 
 
 def trainer_for(model: Recommender, settings: RoundSettings) -> Trainer:
-    """The trainer that keeps the promise asked for.
+    """The trainer that keeps the promise asked for: bounded releases, and the device's noise on them."""
+    from client.noise import LocalNoise, SharedNoise
+
+    trainer = bounded_trainer(model, settings)
+    if settings.trust == "distributed":
+        return SharedNoise(trainer, settings)
+    # At interaction level DP-SGD has noised every step.
+    if settings.trust == "local" and (settings.unit == "shopper" or settings.evaluates):
+        return LocalNoise(trainer, settings)
+    return trainer
+
+
+def bounded_trainer(model: Recommender, settings: RoundSettings) -> Trainer:
+    """The trainer whose sum changes by the settings' sensitivity at most when one unit comes or goes.
 
     Without a promise, a factorisation is trained by least squares, exactly, the linear model by its sums, and
     neural CF by plain SGD; at shopper level they are trained alike and the whole update is clipped.
     """
+    if settings.evaluates:
+        from client.evaluation import HitCounter
+        from client.serving import Serving
+
+        half_life = settings.recency_half_life or None
+        return HitCounter(
+            model,
+            Serving(settings.catalogue_weight, settings.negative_weight, settings.regularisation, half_life),
+        )
     if settings.unit == "interaction":
         from client.opacus_trainer import OpacusTrainer
 
         return OpacusTrainer(model, settings)
     if settings.unit == "shopper":
-        from client.shopper_level import LocalNoise, clipped_trainer
+        from client.shopper_level import clipped_trainer
 
-        trainer = clipped_trainer(model, settings)
-        return LocalNoise(trainer, settings) if settings.trust == "local" else trainer
+        return clipped_trainer(model, settings)
     if isinstance(model, LinearAutoencoder):
         from client.gram_trainer import GramTrainer
 

@@ -43,8 +43,10 @@ class RunConfig(BaseModel):
     unit: Literal["none", "interaction", "shopper"] = Field(
         "none", description="what the promise protects: none, interaction or shopper (all that one did)"
     )
-    trust: Literal["local", "central"] = Field(
-        "local", description="who is trusted with the noise: local (each device) or central (the server)"
+    trust: Literal["local", "distributed", "central"] = Field(
+        "local",
+        description="who adds the noise: local (each device all of it), distributed (each a share of it; "
+        "the server sees sums only) or central (the server)",
     )
     epsilon: float | None = Field(None, gt=0, description="most ε over the whole run; finds the noise")
     delta: float | None = Field(None, gt=0, lt=1, description="δ of the promise")
@@ -54,6 +56,28 @@ class RunConfig(BaseModel):
     clip: float | None = Field(
         None, ge=1e-6, description="largest norm of an interaction's gradient, or of a shopper's update"
     )
+
+    clip_quantile: float = Field(
+        0.0, ge=0, lt=1, description="move the clip to let this part of the updates through; 0: it stays"
+    )
+    clip_learning_rate: float = Field(0.2, gt=0, description="how fast the clip is moved")
+    tolerated_dropout: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="distributed: part of the devices that may drop out or collude",
+    )
+    agreement: float = Field(
+        2 / 3, ge=0.5, lt=1, description="distributed: more than this part of the nodes must confirm a sum"
+    )
+    masks: bool | None = Field(
+        None, description="distributed: run secure aggregation; if not said, where there are 3 nodes or more"
+    )
+    evaluate: Literal["simulator", "released"] = Field(
+        "simulator",
+        description="who measures accuracy at the end: the simulator, or the devices, by one more release",
+    )
+    evaluation_noise: float = Field(5.0, gt=0, description="noise multiplier of that release")
 
     rounds: int | None = Field(None, ge=1, description="rounds of federated averaging")
     participation: float = Field(1.0, gt=0, le=1, description="chance that a device takes part in a round")

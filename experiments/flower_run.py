@@ -177,7 +177,7 @@ def flower_run(farm: Path, out: Path, nodes: int, run_config: Mapping[str, Any])
 def read_records(folder: Path) -> list[RoundRecord]:
     """The rounds that the server's checkpoint tells of."""
     with safe_open(folder / FILE, framework="pt") as file:
-        return [RoundRecord(**record) for record in json.loads(file.metadata()["records"])]
+        return [RoundRecord(**record) for record in json.loads(file.metadata()["progress"])["records"]]
 
 
 def main(

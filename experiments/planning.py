@@ -7,14 +7,16 @@ from typing import Any, Literal
 
 from client.serving import Serving
 from experiments.config import RunConfig
-from models.accounting import epsilon_spent, noise_for
+from models.accounting import epsilon_composed, noise_for
 from models.build import build_model
 from models.catalogue import Catalogue
 from models.errors import UserError
 from models.promise import Promise
 from models.recommender import Recommender
-from models.settings import TRUSTS, RoundSettings, round_mechanism
+from models.settings import TRUSTS, RoundSettings, rounds_of_a_device
 from server.settings import ServerSettings
+
+LEAST_NODES = 3  # between two, each would know the other's part of the sum
 
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 
@@ -29,6 +31,7 @@ class ResolvedConfig(RunConfig):
     rounds: int
     sampling_rate: float
     steps_per_round: int
+    masks: bool
     learning_rate: float
     negative_weight: float
     catalogue_weight: float
@@ -40,24 +43,28 @@ class ResolvedConfig(RunConfig):
     evaluate_every: int
 
     @property
-    def mechanism(self) -> tuple[float, int]:
-        """Sampling rate and Gaussian steps of a round, as its accountant counts them."""
-        return round_mechanism(
-            self.unit,
-            self.trust,
-            participation=self.participation,
-            sampling_rate=self.sampling_rate,
-            steps_per_round=self.steps_per_round,
-        )
-
-    @property
-    def released_deviation(self) -> float:
-        """Of the noise in each coordinate of the mean update that a round releases."""
+    def settings(self) -> RoundSettings:
+        """What devices are asked, but for the ε that they may spend: that is found from the rest."""
+        private = self.unit != "none"
         expected = self.participation * self.devices
-        if self.unit != "shopper":
-            return 0.0
-        devices_that_add_it = expected if self.trust == "local" else 1.0
-        return self.noise_multiplier * self.clip * math.sqrt(devices_that_add_it) / expected
+        # Fewer coins than this fall in a round only with a chance below 1e-4 (four standard deviations).
+        come = expected - 4.0 * math.sqrt(expected * (1.0 - self.participation))
+        least = max(1, math.floor((1.0 - self.tolerated_dropout) * come))
+        common = RoundSettings.model_fields.keys() & ResolvedConfig.model_fields.keys()
+        values = {name: getattr(self, name) for name in common}
+        return RoundSettings.model_validate(
+            values
+            | {
+                "round": 1,
+                "trust": self.trust if private else "none",
+                "epsilon": math.inf,
+                "delta": (self.delta or 0.0) if private else 0.0,
+                "least_devices": least if self.trust == "distributed" else 1,
+                "evaluate": self.evaluate == "released",
+                "evaluation_noise": self.evaluation_noise if private and self.evaluate == "released" else 0.0,
+                "recency_half_life": self.recency_half_life or 0.0,
+            }
+        )
 
     def recommender(self, catalogue: Catalogue, noise_deviation: float) -> Recommender:
         """The run's model over a catalogue, for parameters that hold so much noise."""
@@ -115,6 +122,12 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
         if config.model == "linear" and config.unit == "interaction":
             raise UserError("--model linear is not trained by interactions: say --unit shopper")
         filled["delta"] = min(1e-5, 0.1 / devices)
+    filled["masks"] = config.trust == "distributed" and config.nodes >= LEAST_NODES
+    if config.masks and config.nodes < LEAST_NODES:
+        raise UserError(
+            f"secure aggregation hides a node among at least {LEAST_NODES}: say --nodes {LEAST_NODES} "
+            "or more, or --no-masks for a simulation without it"
+        )
     if config.model == "linear":
         refuse_other_steps(config)
     # Some sixteen measurements make a curve, and cost little beside training.
@@ -125,8 +138,9 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
     resolved = ResolvedConfig.model_validate({**values, "noise_multiplier": noise or 0.0})
     if noise is not None:
         return resolved
-    rate, steps = resolved.mechanism
-    noise = noise_for(epsilon, values["delta"], rate, resolved.rounds * steps)
+    _, rate, steps = resolved.settings.mechanism
+    covered = rounds_of_a_device(resolved.rounds, resolved.trust, resolved.participation)
+    noise = noise_for(epsilon, values["delta"], rate, covered * steps)
     return resolved.model_copy(update={"noise_multiplier": noise})
 
 
@@ -149,15 +163,16 @@ def refuse_other_steps(config: RunConfig) -> None:
 def make_promise(config: ResolvedConfig) -> Promise:
     """What a configuration promises.
 
-    ε is that of a device which takes part in every round. Under local trust the server sees who takes part,
-    so `participation` amplifies nothing; under central trust it does, against those who see only the model.
+    ε is that of a device which takes part whenever it may. Under local and distributed trust the server sees
+    who takes part, so `participation` amplifies nothing; under central trust it does, against those who see
+    only the model.
     """
-    rate, steps = config.mechanism
+    settings = config.settings
+    _, rate, steps = settings.mechanism
     private = config.unit != "none"
     epsilon, accountant = math.inf, "none"
-    if private and config.delta is not None:
-        steps_in_all = config.rounds * steps
-        epsilon, accountant = epsilon_spent(config.noise_multiplier, rate, steps_in_all, config.delta)
+    if private:
+        epsilon, accountant = epsilon_composed(settings.history(settings.last_round), settings.delta)
     bounded = math.isfinite(epsilon)
     return Promise(
         unit=config.unit,
@@ -172,6 +187,9 @@ def make_promise(config: ResolvedConfig) -> Promise:
         sampling_rate=rate,
         accountant=accountant if bounded else None,
         seeded=config.seed is not None,
+        rounds_of_a_device=rounds_of_a_device(config.rounds, settings.trust, config.participation),
+        least_devices=settings.least_devices if config.trust == "distributed" else None,
+        masks_skipped=config.trust == "distributed" and not config.masks,
     )
 
 
@@ -179,14 +197,17 @@ def run_config(
     config: ResolvedConfig, promise: Promise, *, catalogue: Path, folder: Path, resume: bool
 ) -> dict[str, Any]:
     """What Flower carries to the ServerApp: flat, with the field names of `server/settings.py`."""
-    fields = {*RoundSettings.model_fields, *ServerSettings.model_fields} & set(ResolvedConfig.model_fields)
-    return {name: getattr(config, name) for name in fields} | {
-        "trust": promise.trust or "none",
-        "epsilon": math.inf if promise.epsilon is None else promise.epsilon,
-        "delta": promise.delta or 0.0,
-        "initial_seed": config.seed or 0,
-        **({} if config.seed is None else {"noise_seed": config.seed}),
-        "catalogue": str(catalogue),
-        "folder": str(folder),
-        "resume": resume,
-    }
+    fields = ServerSettings.model_fields.keys() & ResolvedConfig.model_fields.keys()
+    asked = config.settings.model_dump(exclude={"protocol", "run", "round"})
+    return (
+        asked
+        | {name: getattr(config, name) for name in fields}
+        | {
+            "epsilon": math.inf if promise.epsilon is None else promise.epsilon,
+            "initial_seed": config.seed or 0,
+            **({} if config.seed is None else {"noise_seed": config.seed}),
+            "catalogue": str(catalogue),
+            "folder": str(folder),
+            "resume": resume,
+        }
+    )

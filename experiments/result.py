@@ -48,9 +48,12 @@ class Accuracy(_Part):
 
 
 class Metrics(Accuracy):
-    """The run's own. `simulator`: computed with every shopper's data in hand; no device released it."""
+    """The run's own. `simulator`: computed with every shopper's data in hand; no device released it.
 
-    measured_by: Literal["simulator"] = "simulator"
+    `released`: from counts that the devices noised and booked.
+    """
+
+    measured_by: Literal["simulator", "released"] = "simulator"
 
 
 class Baselines(_Part):

@@ -1,5 +1,6 @@
 """One simulated federation, from data to a finished run folder."""
 
+import math
 import resource
 import sys
 import time
@@ -75,7 +76,13 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
     plan = make_plan(config)
     with created(path, needed_bytes(plan)) as folder:
         folder.write_config(plan.config)
-        Farm.create(folder.devices, plan.dataset.catalogue, plan.split.train, plan.config.seed)
+        Farm.create(
+            folder.devices,
+            plan.dataset.catalogue,
+            plan.split.train,
+            seed=plan.config.seed,
+            held_out=plan.split.held_out,
+        )
         plan.dataset.catalogue.save(folder.catalogue)
         run(plan, folder, reporter or Reporter(), resume=False)
     return folder
@@ -123,7 +130,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         resume=resume,
     )
     engine(config.engine)(folder.devices, settings, config.nodes, rounds.observe)
-    if len(rounds.rows) < config.rounds or rounds.record is None:
+    if len(rounds.rows) < config.settings.last_round or rounds.record is None:
         raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
     reasons = {**rounds.record.refused, **rounds.record.invalid}
     never = all(int(row["answered"]) == 0 for row in rounds.rows)
@@ -146,7 +153,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         model=config.model,
         engine=config.engine,
         promise=plan.promise,
-        metrics=RunMetrics.model_validate(_no_nan(metrics)),
+        metrics=RunMetrics.model_validate({**_no_nan(metrics), "measured_by": config.evaluate}),
         baselines=baselines,
         cost=Cost(
             seconds_total=time.monotonic() - started,
@@ -172,7 +179,7 @@ class RoundLog:
         self.folder = folder
         self.reporter = reporter
         self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
-        self.model = plan.config.recommender(plan.dataset.catalogue, plan.config.released_deviation)
+        self.model = plan.config.recommender(plan.dataset.catalogue, plan.config.settings.released_deviation)
         self.parameters: Parameters = {}
         self.record: RoundRecord | None = None
         self.measured: Metrics | None = None  # of the latest round, where it was measured
@@ -190,9 +197,11 @@ class RoundLog:
         if record.invalid.get(NODE_FAILED, 0) == self.plan.config.nodes:
             raise RuntimeError(f"every node failed in round {record.round}; the log says where")
         row = self.row(record)
-        every = self.plan.config.evaluate_every
-        self.measured = None
-        if every and (record.round % every == 0 or record.round == self.plan.config.rounds):
+        every = self.plan.config.evaluate_every if self.plan.config.evaluate == "simulator" else 0
+        self.measured = None if record.evaluation is None else counted_metrics(record.evaluation)
+        if self.measured is not None:
+            row |= {name: value for name, value in flat(self.measured).items() if value == value}
+        elif every and (record.round % every == 0 or record.round == self.plan.config.rounds):
             self.measured = self.measure()
             row |= flat(self.measured)
         self.rows[record.round - 1 :] = [row]
@@ -220,6 +229,22 @@ def flat(metrics: Metrics) -> dict[str, float]:
         "ndcg@10": metrics["full"]["ndcg@10"],
         "sampled_hr@10": metrics["sampled99"]["hr@10"],
         "sampled_ndcg@10": metrics["sampled99"]["ndcg@10"],
+    }
+
+
+def counted_metrics(evaluation: dict[str, float]) -> Metrics:
+    """HR@10 and NDCG@10 from the devices' noised counts; the rest is not measured, NaN."""
+    tested = max(evaluation["tested"], 1.0)
+    shares = {name: min(max(evaluation[name] / tested, 0.0), 1.0) for name in ("hits", "gains")}
+    unknown = math.nan
+    return {
+        "full": {
+            "hr@10": shares["hits"],
+            "ndcg@10": shares["gains"],
+            "mrr": unknown,
+            "coverage@10": unknown,
+        },
+        "sampled99": {"hr@10": unknown, "ndcg@10": unknown},
     }
 
 

@@ -12,6 +12,10 @@ from experiments.run_folder import RunFolder
 from experiments.simulation import Plan, Reporter
 
 ROWS_SHOWN = 12
+MEASURED_BY = {
+    "simulator": "Measured by the simulator, not released.",
+    "released": "The federated row is of noised counts that devices released;\nthe rest is the simulator's.",
+}
 
 
 class TerminalReporter(Reporter):
@@ -132,7 +136,7 @@ def result_table(result: Result) -> Table:
         title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
         f"{result.promise.label}",
         caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100”: 99 sampled negatives, which\n"
-        "flatters. Measured by the simulator, not released. Bytes: by one device, over all rounds.",
+        f"flatters. {MEASURED_BY[result.metrics.measured_by]} Bytes: by one device, over all rounds.",
     )  # fmt: skip
 
     def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:

@@ -31,6 +31,9 @@ class Promise(BaseModel):
     sampling_rate: float
     accountant: str | None
     seeded: bool
+    rounds_of_a_device: int | None = None  # None: as many as there are
+    least_devices: int | None = None
+    masks_skipped: bool = False
 
     @property
     def label(self) -> str:
@@ -40,7 +43,8 @@ class Promise(BaseModel):
         assert self.delta is not None
         bound = f"ε = {rounded_up(self.epsilon)}, δ = {rounded_up(self.delta)}"
         return f"{self.unit} level, {self.trust} trust, {bound}" + (
-            " (not private: seeded)" if self.seeded else ""
+            (" (simulated: masks skipped)" if self.masks_skipped else "")
+            + (" (not private: seeded)" if self.seeded else "")
         )
 
     def sentence(self) -> str:
@@ -52,7 +56,7 @@ class Promise(BaseModel):
         what = {"interaction": "any one interaction", "shopper": "everything one shopper did"}[self.unit]
         who = {
             "local": "Whoever reads every reply of a device, the server included,",
-            "distributed": "Whoever sees the sums that the server sees",
+            "distributed": "Whoever sees the sums that secure aggregation gives the server",
             "central": "Whoever sees every model that the server releases",
         }[self.trust or "local"]
         factor = math.exp(min(self.epsilon, 700.0))
@@ -62,6 +66,12 @@ class Promise(BaseModel):
             f"adding or removing it changes the odds of anything they see by at most a factor {factor:.3g} "
         )
         said += f"(ε = {rounded_up(self.epsilon)}), except with probability δ = {rounded_up(self.delta)}."
+        if self.least_devices is not None:
+            said += f" Each sum holds the noise of at least {self.least_devices:,} devices that keep to it."
+        if self.rounds_of_a_device is not None and self.rounds_of_a_device < self.rounds:
+            said += f" A device takes part in {self.rounds_of_a_device} of them at most, and then refuses."
+        if self.masks_skipped:
+            said += " This is a simulation: the sums were added up in the open, without secure aggregation."
         if self.seeded:
             said += " The run is seeded, so whoever knows the seed can subtract the noise: not private."
         return said

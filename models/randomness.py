@@ -40,7 +40,7 @@ class Purpose(IntEnum):
     BATCH = 2
     NEGATIVES = 3
     NOISE = 4
-    LOCAL_NOISE = 5  # of all devices of a farm at once
+    DEVICE_NOISE = 5  # of all devices of a farm at once
     CENTRAL_NOISE = 6
 
 

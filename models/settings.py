@@ -1,5 +1,6 @@
 """What a round asks of a device: public constants, the same for every device, whatever it holds."""
 
+import math
 from math import inf
 from typing import Any, Literal, Self
 
@@ -12,8 +13,14 @@ PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both s
 # Single precision can round a clipped norm up; clipped to this much of C, it stays below.
 ROUNDING = 1.0 - 1e-5
 
+LEAST_CLIP, MOST_CLIP = 1e-6, 1e6  # that a device accepts, beside no clip at all
+
 # Who may be trusted to keep each unit's promise. Interactions are protected on the device or not at all.
-TRUSTS = {"interaction": ("local",), "shopper": ("local", "central")}
+TRUSTS = {"interaction": ("local",), "shopper": ("local", "distributed", "central")}
+
+# Noise on the noised count of updates below the clip, in devices, as a part of their expected number:
+# Andrew et al. 2021, "Differentially private learning with adaptive clipping", section 3.1.
+COUNT_NOISE = 1.0 / 20.0
 
 
 def round_mechanism(
@@ -27,6 +34,23 @@ def round_mechanism(
     if unit != "shopper":
         return sampling_rate, steps_per_round
     return (participation if trust == "central" else 1.0), 1
+
+
+# The part of all devices whose coins fall for no more rounds than are paid for; a ledger refuses the others'.
+COVERED_DEVICES = 0.99
+
+
+def rounds_of_a_device(rounds: int, trust: str, participation: float) -> int:
+    """How many of a run's rounds one device may take part in, at most, for the promise to hold.
+
+    Under central trust all of them count: whether it took part is hidden, and lowers what a round costs.
+    Elsewhere only those that it takes part in cost anything, a Binomial number of them.
+    """
+    if trust == "central" or participation == 1.0:
+        return rounds
+    from scipy.stats import binom
+
+    return max(1, int(binom.ppf(COVERED_DEVICES, rounds, participation)))
 
 
 class RoundSettings(BaseModel):
@@ -47,17 +71,32 @@ class RoundSettings(BaseModel):
     item_bias: bool
 
     unit: Literal["none", "interaction", "shopper"]
-    trust: Literal["none", "local", "central"]
+    trust: Literal["none", "local", "distributed", "central"]
     epsilon: float = Field(
         gt=0, allow_inf_nan=True, description="most ε that all rounds together may spend; inf: no promise"
     )
     delta: float = Field(ge=0, lt=1)
     noise_multiplier: float = Field(ge=0, description="noise's standard deviation in units of the clip")
     clip: float = Field(
-        ge=1e-6,
+        ge=LEAST_CLIP,
         allow_inf_nan=True,
         description="largest L2 norm of what one unit adds: an interaction's gradient, a shopper's update",
     )
+
+    clip_quantile: float = Field(
+        0.0, ge=0, lt=1, description="part of the updates that the clip is moved to let through; 0: it stays"
+    )
+
+    devices: int = Field(ge=1, description="N: devices in the federation, public; q·N is the denominator")
+    least_devices: int = Field(
+        1, ge=1, description="distributed: fewest devices whose shares of the noise are in a released sum"
+    )
+    agreement: float = Field(
+        2 / 3, ge=0.5, lt=1, description="distributed: more than this part of the nodes confirm one same sum"
+    )
+    masks: bool = Field(True, description="distributed: secure aggregation hides all but the sum")
+    evaluate: bool = Field(False, description="after the last round, devices count hits: one release more")
+    evaluation_noise: float = Field(0.0, ge=0, description="of that release, in units of its sensitivity")
 
     participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")
     sampling_rate: float = Field(gt=0, le=1, description="each interaction is in a step by its own coin")
@@ -69,12 +108,16 @@ class RoundSettings(BaseModel):
         ge=0, description="least squares: pull of every item towards a score of 0"
     )
     regularisation: float = Field(gt=0, description="squared penalty on the shopper's vector")
+    recency_half_life: float = Field(
+        0.0, ge=0, description="evaluate: later events after which one counts half when serving; 0: all alike"
+    )
 
     @model_validator(mode="after")
     def _mechanism_is_the_promise(self) -> Self:
         """What is booked must be what is done: without a unit no noise is added, so none may be claimed."""
-        unprotected = (self.trust, self.noise_multiplier, self.clip, self.epsilon) == ("none", 0.0, inf, inf)
-        if self.round > self.rounds:
+        noise = max(self.noise_multiplier, self.evaluation_noise)
+        unprotected = (self.trust, noise, self.clip, self.epsilon) == ("none", 0.0, inf, inf)
+        if self.round > self.rounds + self.evaluate:
             raise ValueError(f"round {self.round} is beyond the {self.rounds} that the promise covers")
         if self.unit != "none" and self.delta <= 0:
             raise ValueError("a promise by Gaussian noise needs δ > 0")
@@ -82,14 +125,19 @@ class RoundSettings(BaseModel):
             raise ValueError("unit none has trust none, no noise, no clip and no ε")
         if self.unit != "none" and self.trust not in TRUSTS[self.unit]:
             raise ValueError(f"unit {self.unit} is not kept under trust {self.trust}")
-        if self.clip > 1e6 and self.clip != inf:
+        if self.clip > MOST_CLIP and self.clip != inf:
             raise ValueError("a clip is at most 1e6, or infinite")
-        if self.noise_multiplier != 0 and not 1e-6 <= self.noise_multiplier <= 1e6:
-            raise ValueError("a noise multiplier is 0, or from 1e-6 to 1e6")
+        for noise in (self.noise_multiplier, self.evaluation_noise):
+            if noise != 0 and not 1e-6 <= noise <= 1e6:
+                raise ValueError("a noise multiplier is 0, or from 1e-6 to 1e6")
         if self.model == "linear" and self.unit == "interaction":
             raise ValueError("the linear model is not trained interaction by interaction")
         if self.noise_multiplier > 0 and self.clip == inf:
             raise ValueError("noise without a clip promises nothing")
+        if self.least_devices > self.devices:
+            raise ValueError(f"least_devices {self.least_devices} is more than the {self.devices} there are")
+        if self.clip_quantile > 0 and (self.unit != "shopper" or self.model == "linear"):
+            raise ValueError("the clip is adapted for whole updates, at shopper level")
         return self
 
     def to_record(self) -> ConfigRecord:
@@ -97,8 +145,46 @@ class RoundSettings(BaseModel):
         return ConfigRecord(self.model_dump())
 
     @property
+    def evaluates(self) -> bool:
+        """Whether this round measures, after all those that train."""
+        return self.round > self.rounds
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of this round's noise in units of its `sensitivity`."""
+        return self.evaluation_noise if self.evaluates else self.noise_multiplier
+
+    @property
+    def adapts_clip(self) -> bool:
+        """Whether the update says too if its norm was below the clip."""
+        return self.clip_quantile > 0 and not self.evaluates
+
+    @property
+    def indicator(self) -> float:
+        """β, the weight of ±½ for "below the clip" beside an update of norm C, under one and the same noise.
+
+        With noise z on the joint vector the count's own is zC'/β devices. Where the sum is noised once, β
+        makes that COUNT_NOISE·qN (Andrew et al. 2021, theorem 1, says what it costs: see `sensitivity`).
+        """
+        expected = self.participation * self.devices
+        noise_on_sum = self.noise_multiplier * (math.sqrt(expected) if self.trust == "local" else 1.0)
+        return self.clip * min(1.0, noise_on_sum / (COUNT_NOISE * expected) if noise_on_sum else 1.0)
+
+    @property
+    def sensitivity(self) -> float:
+        """Largest L2 norm of all that one unit adds to a release."""
+        if self.evaluates:
+            return math.sqrt(3.0)  # whether it was tested, whether it hit, its gain: each from 0 to 1
+        if self.adapts_clip:
+            return math.hypot(self.clip, 0.5 * self.indicator)
+        return self.clip
+
+    @property
     def mechanism(self) -> tuple[float, float, int]:
         """What one round adds to a ledger: noise multiplier, sampling rate, and Gaussian steps."""
+        if self.evaluates:
+            amplified = self.unit == "shopper" and self.trust == "central"
+            return self.noise, self.participation if amplified else 1.0, 1
         rate, steps = round_mechanism(
             self.unit,
             self.trust,
@@ -106,7 +192,30 @@ class RoundSettings(BaseModel):
             sampling_rate=self.sampling_rate,
             steps_per_round=self.steps_per_round,
         )
-        return self.noise_multiplier, rate, steps
+        return self.noise, rate, steps
+
+    def history(self, through: int) -> tuple[tuple[float, float, int], ...]:
+        """What a device has booked at most after round `through`: (noise, sampling rate, steps) each."""
+        training = min(rounds_of_a_device(self.rounds, self.trust, self.participation), through, self.rounds)
+        noise, rate, steps = self.model_copy(update={"round": 1}).mechanism
+        booked = [(noise, rate, training * steps)]
+        if through > self.rounds:
+            booked.append(self.model_copy(update={"round": self.rounds + 1}).mechanism)
+        return tuple(booked)
+
+    @property
+    def last_round(self) -> int:
+        """Number of the last round, the measuring one included."""
+        return self.rounds + self.evaluate
+
+    @property
+    def released_deviation(self) -> float:
+        """Of the noise in each coordinate of the mean update that a training round releases."""
+        expected = self.participation * self.devices
+        shares = {"local": expected, "distributed": expected / self.least_devices, "central": 1.0}
+        if self.unit != "shopper":
+            return 0.0
+        return self.noise_multiplier * self.clip * math.sqrt(shares[self.trust]) / expected
 
     @classmethod
     def from_record(cls, record: ConfigRecord) -> "RoundSettings":

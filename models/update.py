@@ -1,8 +1,9 @@
 """What may cross between a device and the server, and nothing else. Both sides check against this file.
 
-Down: the shared parameters and `RoundSettings`. Up: one array for each shared parameter, the sum of the
+Down: the shared parameters and `RoundSettings`. Up: the arrays that `expected_update` names, the sum of the
 updates of the node's devices, and three facts: the round, how many devices took part (their own coins
 at a public rate decide it) and how many refused, by reason. No loss, no metric, no count of events, no time.
+What secure aggregation sends besides is in `models/secure_aggregation`.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from enum import StrEnum
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from torch import Tensor
 
+from models.fixed_point import fixed_point
 from models.recommender import Parameters
 from models.settings import PROTOCOL, RoundSettings
 
@@ -20,6 +23,10 @@ PARAMETERS_RECORD = "arrays"
 SETTINGS_RECORD = "config"
 UPDATE_RECORD = "update"
 REPLY_RECORD = "reply"
+
+BELOW_CLIP = "below-clip"  # Σ ±β/2: whether an update's norm was below the clip
+STEPS = "steps"  # under distributed trust: the whole update as one vector of integers
+EVALUATION = ("tested", "hits", "gains")  # devices tested, those that hit, Σ of their gains
 
 
 class Refusal(StrEnum):
@@ -54,9 +61,31 @@ class InvalidReply(ValueError):
     """A reply that must not be added; the text is a reason fit for a log."""
 
 
+def released_update(settings: RoundSettings, shared: Parameters) -> Parameters:
+    """Zeros with the names and shapes of all that a round releases, before it is noised or encoded."""
+    if settings.evaluates:
+        return {name: torch.zeros(1) for name in EVALUATION}
+    update = {name: torch.zeros_like(tensor) for name, tensor in shared.items()}
+    return update | ({BELOW_CLIP: torch.zeros(1)} if settings.adapts_clip else {})
+
+
+def expected_update(settings: RoundSettings, shared: Parameters) -> Parameters:
+    """Zeros with the names, shapes and types of what a node sends."""
+    update = released_update(settings, shared)
+    if settings.trust != "distributed":
+        return update
+    coordinates = sum(tensor.numel() for tensor in update.values())
+    grid = fixed_point(settings, coordinates)
+    return {STEPS: grid.wrapped(torch.zeros(coordinates, dtype=torch.int64))}
+
+
 def to_arrays(parameters: Parameters) -> ArrayRecord:
-    """Tensors as a Flower record, in single precision."""
-    return ArrayRecord({name: Array(tensor.float().cpu().numpy()) for name, tensor in parameters.items()})
+    """Tensors as a Flower record: integers as they are, all else in single precision."""
+    return ArrayRecord({name: Array(_plain(tensor).cpu().numpy()) for name, tensor in parameters.items()})
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def from_arrays(arrays: ArrayRecord) -> Parameters:
@@ -80,8 +109,8 @@ def pack_reply(reply: Reply) -> RecordDict:
     return RecordDict({UPDATE_RECORD: to_arrays(reply.update), REPLY_RECORD: facts})
 
 
-def unpack_reply(content: RecordDict, shared: Parameters, round: int) -> Reply:
-    """Check a reply against the shared parameters; raises InvalidReply, naming the reason and no value."""
+def unpack_reply(content: RecordDict, expected: Parameters, round: int) -> Reply:
+    """Check a reply against `expected_update`; raises InvalidReply, naming the reason and no value."""
     if set(content) != {UPDATE_RECORD, REPLY_RECORD}:
         raise InvalidReply("unknown record")
     arrays, facts = content[UPDATE_RECORD], content[REPLY_RECORD]
@@ -100,7 +129,7 @@ def unpack_reply(content: RecordDict, shared: Parameters, round: int) -> Reply:
         or not all(map(_is_count, counts.values()))
     ):
         raise InvalidReply("unknown facts")
-    update = _checked_update(arrays, shared if answered else {})
+    update = _checked_update(arrays, expected if answered else {})
     refused = {refusals[name]: int(value) for name, value in counts.items()}  # type: ignore[arg-type]
     return Reply(round, update, int(answered), refused)  # type: ignore[arg-type]
 
@@ -109,22 +138,26 @@ def unpack_reply(content: RecordDict, shared: Parameters, round: int) -> Reply:
 MOST_INTERACTIONS = 10_000
 
 
-def check_size(reply: Reply, settings: RoundSettings, devices: int) -> None:
+def check_size(reply: Reply, settings: RoundSettings) -> None:
     """Raise InvalidReply where more devices answer than there are, or an update is larger than theirs can be.
 
     At interaction level a device's steps move it by at most η·C for each interaction, plus noise, whose norm
     over D coordinates all but surely stays under 2σC√D (Laurent & Massart 2000, lemma 1). At shopper level it
-    is clipped to C, plus that noise where the device adds it.
+    is clipped to C, plus that noise where the device adds it. What secure aggregation hides has no size.
     """
-    if reply.answered > devices:
+    if reply.answered > settings.devices:
         raise InvalidReply("more devices than there are")
+    if settings.trust == "distributed":
+        return
     coordinates = sum(tensor.numel() for tensor in reply.update.values())
-    noise = 2.0 * settings.noise_multiplier * coordinates**0.5
-    if settings.unit == "shopper":
-        a_device = settings.clip * (1.0 + (noise if settings.trust == "local" else 0.0))
-    else:
+    noise = 2.0 * settings.noise * coordinates**0.5
+    if settings.unit == "interaction" and not settings.evaluates:
         a_step = settings.clip * (MOST_INTERACTIONS + noise)
         a_device = settings.steps_per_round * settings.learning_rate * a_step
+    elif settings.unit == "none" and not settings.evaluates:
+        return
+    else:
+        a_device = settings.sensitivity * (1.0 + (noise if settings.trust == "local" else 0.0))
     bound = reply.answered * a_device
     squares = [float(tensor.double().square().sum()) for tensor in reply.update.values()]
     if sum(squares) ** 0.5 > bound * (1.0 + 1e-4):  # sums are rounded
@@ -135,20 +168,22 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _checked_update(arrays: ArrayRecord, shared: Parameters) -> Parameters:
-    if unknown := set(arrays) - set(shared):
-        raise InvalidReply("unknown array" if shared else f"{len(unknown)} arrays where no device took part")
-    if set(shared) - set(arrays):
+def _checked_update(arrays: ArrayRecord, expected: Parameters) -> Parameters:
+    if unknown := set(arrays) - set(expected):
+        raise InvalidReply(
+            "unknown array" if expected else f"{len(unknown)} arrays where no device took part"
+        )
+    if set(expected) - set(arrays):
         raise InvalidReply("missing array")
     try:
         update = from_arrays(arrays)
     except Exception:  # numpy.load has many ways to fail on bytes that are no array
         raise InvalidReply("unreadable array") from None
-    for name, array in to_arrays(shared).items():
+    for name, array in to_arrays(expected).items():
         if len(arrays[name].data) != len(array.data):  # nothing may travel behind the numbers
             raise InvalidReply("wrong size")
-    for name, tensor in shared.items():
-        if update[name].shape != tensor.shape or update[name].dtype != torch.float32:
+    for name, tensor in expected.items():
+        if update[name].shape != tensor.shape or update[name].dtype != tensor.dtype:
             raise InvalidReply("wrong shape or type")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in update.values()):
         raise InvalidReply("not finite")

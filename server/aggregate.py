@@ -1,12 +1,14 @@
 """The server's arithmetic: add up, divide by a public constant, step. It never sees anything but sums."""
 
 import hashlib
+import math
 
 import torch
 from torch import Tensor
 
 from models.randomness import Purpose, Stream, add_noise
 from models.recommender import Parameters
+from models.settings import LEAST_CLIP, MOST_CLIP
 from server.settings import ServerSettings
 
 
@@ -19,7 +21,13 @@ def sum_updates(updates: list[Parameters]) -> Parameters:
     if not updates:
         raise ValueError("no update to add up")
     ordered = sorted(updates, key=_digest)
-    return {name: torch.stack([u[name].double() for u in ordered]).sum(dim=0) for name in ordered[0]}
+    return {name: _sum([update[name] for update in ordered]) for name in ordered[0]}
+
+
+def _sum(tensors: list[Tensor]) -> Tensor:
+    """Integers stay of their width, and wrap around with it: their sum is mod 2³² or 2⁶⁴."""
+    exact = torch.float64 if tensors[0].is_floating_point() else tensors[0].dtype
+    return torch.stack(tensors).sum(dim=0, dtype=exact)
 
 
 def add_central_noise(total: Parameters, deviation: float, key: bytes, round: int) -> Parameters:
@@ -35,14 +43,23 @@ def _digest(update: Parameters) -> bytes:
     return hashed.digest()
 
 
-def pseudo_gradient(total: Parameters, participation: float, devices: int) -> Parameters:
-    """−Σ updates / (q·N): what a torch optimiser descends (Reddi et al. 2021, algorithm 2).
+def pseudo_gradient(total: Parameters, expected: float) -> Parameters:
+    """−Σ updates / `expected`, q·N: what a torch optimiser descends (Reddi et al. 2021, algorithm 2).
 
     The denominator is the public expectation q·N of how many take part, never how many did: a count of
     arrivals, or a weight by events, would make the released model depend on more than the clipped sum
     (McMahan et al. 2018, section 3, the fixed-denominator estimator).
     """
-    return {name: (-tensor / (participation * devices)).float() for name, tensor in total.items()}
+    return {name: (-tensor / expected).float() for name, tensor in total.items()}
+
+
+def adapted_clip(clip: float, below: float, quantile: float, settings: ServerSettings) -> float:
+    """C·exp(−η(b − γ)): smaller where more updates than asked are below it (Andrew et al. 2021, equation 2).
+
+    Kept where a device accepts it. below: the noised part of the devices whose update was below the clip.
+    """
+    moved = clip * math.exp(-settings.clip_learning_rate * (min(max(below, 0.0), 1.0) - quantile))
+    return min(max(moved, LEAST_CLIP), MOST_CLIP)
 
 
 def make_optimizer(parameters: list[Tensor], settings: ServerSettings) -> torch.optim.Optimizer:

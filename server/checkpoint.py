@@ -29,13 +29,18 @@ class RoundRecord:
     bytes_down: int  # to one device
     bytes_up: int  # from one device
     seconds: float
+    evaluation: dict[str, float] | None = None  # what the devices counted, noise and all
 
 
 @dataclass
 class Progress:
-    """The rounds done; the parameters and the optimiser beside it hold their result."""
+    """The rounds done; the parameters and the optimiser beside it hold their result.
+
+    clip: where it is adapted, the next round's.
+    """
 
     records: list[RoundRecord] = field(default_factory=list)
+    clip: float | None = None
 
     @property
     def rounds_done(self) -> int:
@@ -56,7 +61,7 @@ def save_checkpoint(
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items() if value is not None}
     partial = folder / f"{FILE}.partial"
     metadata = {
-        "records": json.dumps([asdict(record) for record in progress.records]),
+        "progress": json.dumps(asdict(progress)),
         "settings": settings.model_dump_json(),
     }
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=metadata)
@@ -82,7 +87,7 @@ def load_checkpoint(
         metadata = file.metadata()
     if metadata["settings"] != settings.model_dump_json():
         raise UserError(f"{folder} was stopped under other settings: put them back, or start a new run")
-    records = json.loads(metadata["records"])
+    progress = json.loads(metadata["progress"])
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         kind, key = name.split("/", 1)
@@ -94,4 +99,5 @@ def load_checkpoint(
             moments.setdefault(int(index), {})[moment] = tensor
     state = optimizer.state_dict()
     optimizer.load_state_dict({**state, "state": moments})
-    return Progress([RoundRecord(**record) for record in records])
+    progress["records"] = [RoundRecord(**record) for record in progress["records"]]
+    return Progress(**progress)

@@ -1,4 +1,4 @@
-"""What the aggregator is told: how many devices there are, and how to step on their sum."""
+"""What the aggregator is told beside the round's settings: how to step on the sum, and how long to wait."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +10,10 @@ from models.settings import RoundSettings
 
 
 class ServerSettings(BaseModel):
-    """Everything here is public; N (`devices`) is the denominator, whoever answers."""
+    """What the aggregator alone needs; all of it is public."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    devices: int = Field(ge=1, description="N: devices in the federation, public")
     catalogue: Path = Field(description="catalogue.parquet, public")
     folder: Path | None = Field(None, description="where checkpoints go; none are written without it")
     resume: bool = False
@@ -24,6 +23,8 @@ class ServerSettings(BaseModel):
     server_momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; Adam's first beta")
     server_weight_decay: float = Field(0.0, ge=0)
     initial_seed: int = Field(0, ge=0, description="of the shared starting point, public")
+
+    clip_learning_rate: float = Field(0.2, gt=0, description="of an adapted clip, on a log scale")
 
     noise_seed: int | None = Field(
         None, ge=0, description="makes the server's own noise repeatable, and its promise void"

@@ -4,33 +4,47 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from torch import nn
 
-from models.accounting import epsilon_spent
+from models.accounting import epsilon_composed
+from models.fixed_point import fixed_point
 from models.randomness import new_key, seeded_key
 from models.recommender import Parameters
 from models.settings import RoundSettings
 from models.update import (
+    BELOW_CLIP,
+    EVALUATION,
     PARAMETERS_RECORD,
     SETTINGS_RECORD,
+    STEPS,
     InvalidReply,
     Reply,
     check_size,
+    expected_update,
+    released_update,
     to_arrays,
     unpack_reply,
 )
-from server.aggregate import add_central_noise, make_optimizer, pseudo_gradient, sum_updates
+from server.aggregate import (
+    adapted_clip,
+    add_central_noise,
+    make_optimizer,
+    pseudo_gradient,
+    sum_updates,
+)
 from server.checkpoint import Progress, RoundRecord, load_checkpoint, save_checkpoint
 from server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
 NODE_FAILED = "node failed"
+TOO_FEW_SHARES = "too few devices for the noise"
 
 RoundObserver = Callable[[RoundRecord, Parameters], None]
 
@@ -68,7 +82,7 @@ class FederatedSum(FedAvg):
 
     def run(self, grid: Grid) -> Parameters:
         """All rounds that are still to do; returns the final shared parameters."""
-        remaining = self.settings.rounds - self.progress.rounds_done
+        remaining = self.settings.last_round - self.progress.rounds_done
         if self.progress.records and self.on_round is not None:
             # The run may have stopped between a checkpoint and its report.
             self.on_round(self.progress.records[-1], self.shared())
@@ -80,28 +94,39 @@ class FederatedSum(FedAvg):
         """The current shared parameters."""
         return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
+    def round_settings(self) -> RoundSettings:
+        """What the round under way asks of a device. Flower counts rounds from where it started."""
+        changes: dict[str, Any] = {"round": self.progress.rounds_done + 1}
+        if self.settings.adapts_clip:
+            changes["clip"] = self.progress.clip or self.settings.clip
+        return self.settings.model_copy(update=changes)
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Every node gets the parameters and this round's settings. Flower counts from where it started."""
+        """Every node gets the parameters and this round's settings."""
         self.started = time.monotonic()
-        round = self.progress.rounds_done + 1
-        asked = self.settings.model_copy(update={"round": round}).to_record()
-        return super().configure_train(round, arrays, asked, grid)
+        asked = self.round_settings()
+        return super().configure_train(asked.round, arrays, asked.to_record(), grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Add up the valid replies and step. The round is booked whoever came."""
-        round = self.progress.rounds_done + 1
-        answers, invalid = self.check(round, replies)
+        settings = self.round_settings()
+        answers, invalid = self.check(settings, replies)
         updates = [answer.update for answer in answers if answer.answered]
         # Central trust hides who took part, so a round in which nobody did must look like any other.
-        if not updates and self.settings.trust == "central":
-            updates = [{name: torch.zeros_like(tensor) for name, tensor in self.shared().items()}]
+        if not updates and settings.trust == "central":
+            updates = [released_update(settings, self.shared())]
+        evaluation = None
         if updates:
-            self.step(sum_updates(updates), round)
-        record = self.book(round, answers, invalid)
+            released = self.released(settings, sum_updates(updates))
+            if settings.evaluates:
+                evaluation = {name: float(released[name]) for name in EVALUATION}
+            else:
+                self.step(released, settings)
+        record = replace(self.book(settings, answers, invalid), evaluation=evaluation)
         self.progress.records.append(record)
         if self.server.folder is not None:
             save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
@@ -109,56 +134,72 @@ class FederatedSum(FedAvg):
             self.on_round(record, self.shared())
         return to_arrays(self.shared()), None
 
-    def step(self, total: Parameters, round: int) -> None:
-        """One step of the optimiser on the sum, noised first where the server is trusted to do it."""
-        settings = self.settings
-        if settings.trust == "central" and settings.noise_multiplier > 0:
+    def released(self, settings: RoundSettings, total: Parameters) -> Parameters:
+        """The sum as numbers, noised first where the server is trusted to do it."""
+        if settings.trust == "distributed":
+            update = released_update(settings, self.shared())
+            return fixed_point(settings, total[STEPS].numel()).decode(total[STEPS], update)
+        if settings.trust == "central" and settings.noise > 0:
             seed = self.server.noise_seed
             key = new_key() if seed is None else seeded_key(seed)
             # Nodes send their sums in single precision: two neighbouring sums of norm N·C at most are rounded
             # apart by 2⁻²³·N·C at most, which the noise covers too.
-            sensitivity = settings.clip * (1.0 + 2.0**-23 * self.server.devices)
-            total = add_central_noise(total, settings.noise_multiplier * sensitivity, key, round)
-        gradient = pseudo_gradient(total, settings.participation, self.server.devices)
+            sensitivity = settings.sensitivity * (1.0 + 2.0**-23 * settings.devices)
+            return add_central_noise(total, settings.noise * sensitivity, key, settings.round)
+        return total
+
+    def step(self, total: Parameters, settings: RoundSettings) -> None:
+        """Post-processing: one step of the optimiser, and of the clip where it is adapted."""
+        expected = settings.participation * settings.devices
+        if settings.adapts_clip:
+            below = 0.5 + float(total.pop(BELOW_CLIP)) / settings.indicator / expected
+            self.progress.clip = adapted_clip(settings.clip, below, settings.clip_quantile, self.server)
+        gradient = pseudo_gradient(total, expected)
         for name, parameter in self.parameters.items():
             parameter.grad = gradient[name]
         self.optimizer.step()
 
-    def check(self, round: int, replies: Iterable[Message]) -> tuple[list[Reply], Counter[str]]:
+    def check(self, settings: RoundSettings, replies: Iterable[Message]) -> tuple[list[Reply], Counter[str]]:
         """The replies that may be added, and a count of the others by reason."""
         answers: list[Reply] = []
         invalid: Counter[str] = Counter()
-        shared = self.shared()
+        expected = expected_update(settings, self.shared())
         for message in replies:
             if message.has_error():
                 invalid[NODE_FAILED] += 1
                 logger.warning("a node failed: %s", message.error.reason)
                 continue
             try:
-                reply = unpack_reply(message.content, shared, round)
-                check_size(reply, self.settings, self.server.devices)
+                reply = unpack_reply(message.content, expected, settings.round)
+                check_size(reply, settings)
                 answers.append(reply)
             except InvalidReply as reason:
                 invalid[str(reason)] += 1
+        if settings.trust == "distributed" and sum(a.answered for a in answers) < settings.least_devices:
+            invalid[TOO_FEW_SHARES] += len(answers)
+            answers = [replace(answer, update={}, answered=0) for answer in answers]
         return answers, invalid
 
-    def book(self, round: int, answers: list[Reply], invalid: Counter[str]) -> RoundRecord:
-        """The round's record. ε is of a device that took part in every round: the promise's worst case."""
-        settings = self.settings
+    def book(self, settings: RoundSettings, answers: list[Reply], invalid: Counter[str]) -> RoundRecord:
+        """The round's record. ε is of a device that took part whenever it could: the promise's worst case."""
         refused: Counter[str] = Counter()
         for answer in answers:
             refused.update({str(reason): devices for reason, devices in answer.refused.items()})
-        noise_multiplier, rate, steps = settings.mechanism
-        spent = epsilon_spent(noise_multiplier, rate, round * steps, settings.delta)
-        size = sum(len(array.data) for array in to_arrays(self.shared()).values())
+        spent = epsilon_composed(settings.history(settings.round), settings.delta)
+        shared = self.shared()
         return RoundRecord(
-            round=round,
-            asked=self.server.devices,
+            round=settings.round,
+            asked=settings.devices,
             answered=sum(answer.answered for answer in answers),
             refused=dict(refused),
             invalid=dict(invalid),
             epsilon=None if settings.unit == "none" else spent.epsilon,
-            bytes_down=size,
-            bytes_up=size,
+            bytes_down=message_bytes(shared),
+            bytes_up=message_bytes(expected_update(settings, shared)),
             seconds=time.monotonic() - self.started,
         )
+
+
+def message_bytes(parameters: Parameters) -> int:
+    """How long arrays are in a message."""
+    return sum(len(array.data) for array in to_arrays(parameters).values())

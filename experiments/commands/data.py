@@ -95,7 +95,8 @@ def split(
     if out.exists():
         raise UserError(f"{out} exists: choose another folder, or remove it")
     dataset = load(name, DataOptions(**options))
-    train = leave_one_out(dataset).train
+    split = leave_one_out(dataset)
+    train = split.train
     with created(out, needed_bytes=32 * len(train)):
-        Farm.create(out, dataset.catalogue, train)
+        Farm.create(out, dataset.catalogue, train, held_out=split.held_out)
     print(f"{out}: {train.num_devices:,} devices, {len(train):,} training events")

@@ -39,7 +39,7 @@ def ask() -> Callable[..., RoundSettings]:
         values: dict[str, Any] = {
             "round": 1, "rounds": 10, "model": "mf", "dim": DIM, "own_rows": False, "item_bias": True,
             "unit": "interaction", "trust": "local", "epsilon": 50.0, "delta": 1e-5,
-            "noise_multiplier": 1.0, "clip": 1.0, "participation": 1.0, "sampling_rate": 1.0,
+            "noise_multiplier": 1.0, "clip": 1.0, "devices": 10, "participation": 1.0, "sampling_rate": 1.0,
             "steps_per_round": 1, "learning_rate": 0.5, "negatives": 3, "negative_weight": 1.0,
             "catalogue_weight": 0.1, "regularisation": 0.5,
         }  # fmt: skip

@@ -307,7 +307,9 @@ def no_settings(content: RecordDict) -> None:
         without("protocol"),
         having(protocol=2),
         having(unit="household"),
-        having(unit="shopper", trust="distributed"),  # known to the literature, and not to this device
+        having(trust="distributed"),  # kept for shoppers only
+        having(least_devices=11),
+        having(clip_quantile=0.5),  # at shopper level only
         having(unit="none"),  # under a trust that promises something
         having(unit="none", trust="none"),  # with noise, a clip and a budget that nothing keeps
         having(unit="none", trust="none", noise_multiplier=0.0, clip=math.inf),

@@ -10,12 +10,13 @@ from scipy.stats import chi2
 from client.farm import Farm, afford
 from client.least_squares import LeastSquaresTrainer
 from client.ledger import Ledger
+from client.noise import LocalNoise
 from client.sgd_trainer import SgdTrainer
-from client.shopper_level import ClippedLeastSquaresTrainer, ClippedSgdTrainer, LocalNoise, clip_factor
+from client.shopper_level import ClippedLeastSquaresTrainer, ClippedSgdTrainer, clip_factor
 from client.state import DeviceState
-from client.trainer import trainer_for
+from client.trainer import bounded_trainer, trainer_for
 from models.settings import RoundSettings
-from models.update import Refusal, Request
+from models.update import BELOW_CLIP, Refusal, Request
 
 ALARM = 1e-7
 BASKETS = [[1, 4, 4], [], [6], [0, 1, 2, 3, 4, 5, 6, 7], [2, 2, 2, 2]]
@@ -162,7 +163,7 @@ def test_who_is_booked(ask):
     assert ledger.steps.tolist() == [[1], [0]]
 
 
-@pytest.mark.parametrize("trust", ["none", "distributed", "somebody"])
+@pytest.mark.parametrize("trust", ["none", "somebody"])
 def test_no_other_trust_is_accepted(trust, ask):
     with pytest.raises(ValueError, match="trust"):
         shopper(ask, trust)
@@ -201,3 +202,46 @@ def test_another_run_asks_another_question(ask, shop, held, build, copied, tmp_p
         assert Farm(tmp_path).answer(Request(parameters, settings)).answered == len(BASKETS)
         booked = DeviceState.load(tmp_path / "state-0-of-1.safetensors").ledger.steps
         assert (booked == min(number + 1, 2)).all()
+
+
+# The adapted clip
+
+
+@pytest.mark.parametrize("model", ["mf", "neural-cf"])
+def test_who_is_below_the_clip_is_told_beside_the_update(model, ask, build, copied, held, gather):
+    """±β/2 for each device that holds something, and nothing for those that hold nothing."""
+    holding = sum(len(basket) > 0 for basket in BASKETS)
+    parameters = copied(build(shopper(ask, model=model)))
+    devices = gather(held(*BASKETS, []))
+
+    def told(clip: float) -> float:
+        settings = shopper(ask, "central", model=model, clip=clip, clip_quantile=0.5)
+        update, _ = trainer_for(build(settings), settings).train(devices, parameters)
+        assert set(update) == {*parameters, BELOW_CLIP}
+        return float(update[BELOW_CLIP]) / settings.indicator
+
+    assert told(1e5) == pytest.approx(0.5 * holding)
+    assert told(1e-5) == pytest.approx(-0.5 * holding)
+
+
+@pytest.mark.parametrize("trust", ["local", "central", "distributed"])
+def test_a_device_adds_no_more_than_the_joint_sensitivity(trust, ask, build, copied, held, gather):
+    for clip in (1e-3, 1.0, 1e3):
+        settings = shopper(ask, trust, clip=clip, clip_quantile=0.5)
+        recommender = build(settings)
+        trainer = bounded_trainer(recommender, settings)
+        for basket in BASKETS:
+            update, _ = trainer.train(gather(held(basket)), copied(recommender))
+            assert flat(update).double().norm() <= settings.sensitivity
+    # Andrew et al. 2021, theorem 1: z⁻² = z_Δ⁻² + (2σ_b)⁻², with z_Δ C = z·sensitivity and σ_b of the count.
+    noise = settings.noise_multiplier * settings.sensitivity
+    assert settings.noise_multiplier**-2 == pytest.approx(
+        (noise / settings.clip) ** -2 + (2 * noise / settings.indicator) ** -2
+    )
+
+
+def test_without_a_quantile_nothing_is_told(ask, build, copied, held, gather):
+    settings = shopper(ask, "central")
+    update, _ = trainer_for(build(settings), settings).train(gather(held(*BASKETS)), copied(build(settings)))
+    assert BELOW_CLIP not in update
+    assert settings.sensitivity == settings.clip

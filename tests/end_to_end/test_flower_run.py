@@ -45,7 +45,7 @@ def test_the_app_config_names_every_setting() -> None:
 
 def test_the_app_config_is_valid_once_a_catalogue_is_named() -> None:
     server, settings = from_run_config({**app_config(), "catalogue": "/public/catalogue.parquet"})
-    assert (server.devices, server.folder) == (300, None)
+    assert (settings.devices, server.folder) == (300, None)
     assert (settings.unit, settings.trust, settings.rounds) == ("interaction", "local", 5)
 
 

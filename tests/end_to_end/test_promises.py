@@ -6,7 +6,13 @@ from experiments.config import read_config
 from experiments.simulation import simulate
 from models.errors import UserError
 
-PROMISES = [("none", None), ("interaction", "local"), ("shopper", "local"), ("shopper", "central")]
+PROMISES = [
+    ("none", None),
+    ("interaction", "local"),
+    ("shopper", "local"),
+    ("shopper", "distributed"),
+    ("shopper", "central"),
+]
 QUICK = {"devices": 30, "rounds": 2, "central": False, "evaluate_every": 0, "seed": 1}
 
 
@@ -29,7 +35,7 @@ def test_a_promise_runs_and_is_stated(unit, trust, model, tmp_path):
         assert not last["refused"]
 
 
-@pytest.mark.parametrize(("unit", "trust"), [("none", None), ("shopper", "local"), ("shopper", "central")])
+@pytest.mark.parametrize(("unit", "trust"), [("none", None), *PROMISES[2:]])
 def test_the_linear_model_is_done_in_one_round(unit, trust, tmp_path):
     said = {"devices": 30, "seed": 1, "unit": unit, "model": "linear"}
     said |= {} if trust is None else {"trust": trust, "epsilon": 4.0}
@@ -41,9 +47,9 @@ def test_the_linear_model_is_done_in_one_round(unit, trust, tmp_path):
         assert result.metrics.full == result.baselines.central.full
 
 
-@pytest.mark.parametrize(("unit", "trust"), [("interaction", "central")])
+@pytest.mark.parametrize(("unit", "trust"), [("interaction", "central"), ("interaction", "distributed")])
 def test_no_other_combination_is_made(unit, trust, tmp_path):
     config = read_config(None, {**QUICK, "unit": unit, "trust": trust}, [])
-    with pytest.raises(UserError, match="is not kept under --trust central: say local"):
+    with pytest.raises(UserError, match=f"is not kept under --trust {trust}: say local"):
         simulate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -231,7 +231,7 @@ def test_no_space_is_told_before_anything_is_written(terry: Terry, monkeypatch: 
     assert "1 MiB free" in refused(terry, "simulate", "--devices", "30", "--out", "new/run")
 
 
-def full_disk(folder: Path, *arguments: Any) -> None:
+def full_disk(folder: Path, *arguments: Any, **more: Any) -> None:
     """Write a part, then find no space left."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "half").write_bytes(b"x")

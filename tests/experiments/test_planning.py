@@ -145,9 +145,10 @@ def test_a_resolved_configuration_resolves_to_itself() -> None:
 
 
 def test_the_promise_of_local_trust_is_not_amplified_by_participation() -> None:
-    rare, always = (make_promise(private(noise_multiplier=1.0, participation=p)) for p in (0.01, 1.0))
-    assert rare.epsilon == always.epsilon
-    assert rare.participation == 0.01
+    """Ten rounds or fewer by a coin of ½: nine cover all but one device in a hundred, each in full."""
+    half = make_promise(private(noise_multiplier=1.0, participation=0.5, rounds=10))
+    assert (half.participation, half.rounds, half.rounds_of_a_device) == (0.5, 10, 9)
+    assert half.epsilon == make_promise(private(noise_multiplier=1.0, rounds=9)).epsilon
 
 
 def test_the_promise_says_what_it_is() -> None:
@@ -213,7 +214,7 @@ def test_flower_carries_all_that_server_and_devices_need(settings: dict[str, Any
     )
     assert all(isinstance(value, bool | int | float | str) for value in carried.values())
     server, asked = from_run_config(carried)
-    assert (server.devices, server.folder, server.resume) == (200, tmp_path, True)
+    assert (asked.devices, server.folder, server.resume) == (200, tmp_path, True)
     assert server.catalogue == tmp_path / "catalogue.parquet"
     assert server.initial_seed == (config.seed or 0)
     for name in ("server_optimizer", "server_learning_rate", "server_momentum", "server_weight_decay"):

@@ -31,6 +31,9 @@ DESIGN: dict[str, Any] = {
         "sampling_rate": 0.2,
         "accountant": "opacus-prv",
         "seeded": True,
+        "rounds_of_a_device": 30,
+        "least_devices": None,
+        "masks_skipped": False,
     },
     "metrics": {
         "full": {"hr@10": 0.3, "ndcg@10": 0.2, "mrr": 0.1, "coverage@10": 0.9},

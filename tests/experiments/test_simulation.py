@@ -43,6 +43,7 @@ FILES = {
 }
 DEVICES = {
     "devices/catalogue.parquet",
+    "devices/held-out.npy",
     "devices/farm.lock",
     "devices/seed",
     "devices/state-0-of-1.lock",

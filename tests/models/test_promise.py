@@ -55,7 +55,12 @@ def test_sentence_holds_every_part_of_the_promise() -> None:
     ("unit", "trust", "what", "who"),
     [
         ("shopper", "local", "everything one shopper did", "the server included"),
-        ("interaction", "distributed", "any one interaction", "the sums that the server sees"),
+        (
+            "interaction",
+            "distributed",
+            "any one interaction",
+            "the sums that secure aggregation gives the server",
+        ),
         ("shopper", "central", "everything one shopper did", "every model that the server releases"),
     ],
 )

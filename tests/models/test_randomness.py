@@ -120,7 +120,7 @@ def test_purposes_are_numbered_for_ever() -> None:
         "BATCH": 2,
         "NEGATIVES": 3,
         "NOISE": 4,
-        "LOCAL_NOISE": 5,
+        "DEVICE_NOISE": 5,
         "CENTRAL_NOISE": 6,
     }
 

@@ -24,6 +24,7 @@ VALID: dict[str, Any] = {
     "delta": 1e-5,
     "noise_multiplier": 1.35,
     "clip": 1.0,
+    "devices": 10,
     "participation": 0.5,
     "sampling_rate": 0.25,
     "steps_per_round": 3,
@@ -32,6 +33,17 @@ VALID: dict[str, Any] = {
     "negative_weight": 1.0,
     "catalogue_weight": 0.1,
     "regularisation": 1.0,
+}
+
+
+LEFT_OUT: dict[str, Any] = {
+    "clip_quantile": 0.0,
+    "least_devices": 1,
+    "agreement": 2 / 3,
+    "masks": True,
+    "evaluate": False,
+    "evaluation_noise": 0.0,
+    "recency_half_life": 0.0,
 }
 
 
@@ -51,7 +63,7 @@ def record(**changes: Any) -> ConfigRecord:
 def test_round_trip() -> None:
     settings = RoundSettings.model_validate(VALID)
     assert RoundSettings.from_record(settings.to_record()) == settings
-    assert dict(settings.to_record()) == {"protocol": 1, "run": "", **VALID}
+    assert dict(settings.to_record()) == {"protocol": 1, "run": "", **VALID, **LEFT_OUT}
 
 
 def test_no_promise_crosses_too() -> None:

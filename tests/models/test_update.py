@@ -274,7 +274,7 @@ LARGEST = 0.3 * (10_000 + 2.7 * 3)
 def sized(norm: float, answered: int = 1, **changes: Any) -> None:
     """Check an update of nine coordinates with this norm, spread over both arrays."""
     update = {name: torch.full_like(tensor, norm / 3.0) for name, tensor in SHARED.items()}
-    check_size(Reply(ROUND, update, answered), RoundSettings.model_validate({**VALID, **changes}), devices=10)
+    check_size(Reply(ROUND, update, answered), RoundSettings.model_validate({**VALID, **changes}))
 
 
 @pytest.mark.parametrize("answered", [1, 4, 10])
@@ -296,11 +296,12 @@ def test_the_bound_grows_with_what_moves_a_device(name: str, factor: float) -> N
 
 def test_noise_that_is_asked_for_passes() -> None:
     """σ = 10⁶ over 40 devices: the noise's norm is far above what gradients alone could reach."""
-    settings = RoundSettings.model_validate({**VALID, "noise_multiplier": 1e6, "steps_per_round": 1})
+    many = {"noise_multiplier": 1e6, "steps_per_round": 1, "devices": 40}
+    settings = RoundSettings.model_validate({**VALID, **many})
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1000, 4, generator=generator) * 0.1 * 1e6 * 40**0.5
     assert noise.norm() > 0.1 * 40 * 10_000
-    check_size(Reply(ROUND, {"table.weight": noise}, 40), settings, devices=40)
+    check_size(Reply(ROUND, {"table.weight": noise}, 40), settings)
 
 
 def test_without_a_promise_an_update_has_any_size() -> None:
@@ -316,4 +317,4 @@ def test_no_more_devices_answer_than_there_are() -> None:
 def test_a_reply_of_nobody_has_a_size() -> None:
     for settings in (VALID, {**VALID, **NO_PROMISE}):
         reply = Reply(ROUND, {}, 0, {Refusal.BUDGET: 3})
-        check_size(reply, RoundSettings.model_validate(settings), devices=10)
+        check_size(reply, RoundSettings.model_validate(settings))

@@ -1,5 +1,6 @@
 """Sums over a public constant: small whole numbers by hand, whoever came, in whatever order."""
 
+import math
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.recommender import Parameters
-from server.aggregate import make_optimizer, pseudo_gradient, sum_updates
+from server.aggregate import adapted_clip, make_optimizer, pseudo_gradient, sum_updates
 from server.settings import ServerSettings
 
 
 def server(**changes: Any) -> ServerSettings:
-    return ServerSettings.model_validate({"devices": 10, "catalogue": Path("catalogue.parquet"), **changes})
+    return ServerSettings.model_validate({"catalogue": Path("catalogue.parquet"), **changes})
 
 
 def test_sum_by_hand() -> None:
@@ -61,7 +62,7 @@ def test_small_updates_are_not_lost_beside_a_large_one() -> None:
 
 
 def test_the_denominator_is_q_n() -> None:
-    gradient = pseudo_gradient({"a": torch.tensor([3.0, -6.0], dtype=torch.float64)}, 0.25, 40)
+    gradient = pseudo_gradient({"a": torch.tensor([3.0, -6.0], dtype=torch.float64)}, 10.0)
     assert torch.equal(gradient["a"], torch.tensor([-0.3, 0.6]))
     assert gradient["a"].dtype == torch.float32
 
@@ -70,8 +71,8 @@ def test_the_denominator_does_not_depend_on_who_answered() -> None:
     """One reply of 6, or three of 2: the same step. Nobody's silence makes another louder."""
     alone = sum_updates([{"a": torch.tensor([6.0])}])
     three = sum_updates([{"a": torch.tensor([2.0])}] * 3)
-    assert torch.equal(pseudo_gradient(alone, 0.5, 12)["a"], pseudo_gradient(three, 0.5, 12)["a"])
-    assert pseudo_gradient(alone, 0.5, 12)["a"].item() == -1.0
+    assert torch.equal(pseudo_gradient(alone, 6.0)["a"], pseudo_gradient(three, 6.0)["a"])
+    assert pseudo_gradient(alone, 6.0)["a"].item() == -1.0
 
 
 def step(settings: ServerSettings, start: float, gradients: list[float]) -> float:
@@ -86,7 +87,7 @@ def step(settings: ServerSettings, start: float, gradients: list[float]) -> floa
 def test_sgd_with_rate_1_and_no_momentum_is_federated_averaging_over_n() -> None:
     plain = server(server_optimizer="sgd", server_learning_rate=1.0, server_momentum=0.0)
     updates = [{"a": torch.tensor([4.0])}, {"a": torch.tensor([16.0])}]
-    gradient = pseudo_gradient(sum_updates(updates), 1.0, 10)["a"].item()
+    gradient = pseudo_gradient(sum_updates(updates), 10.0)["a"].item()
     assert step(plain, 3.0, [gradient]) == 3.0 + (4.0 + 16.0) / 10
 
 
@@ -108,3 +109,17 @@ def test_adam_by_hand() -> None:
     # m = ½·(½·3) + ½·1 = 1.25, /(1 − ¼) = 5/3; v = 0.99·0.01·9 + 0.01·1 = 0.0991, /(1 − 0.9801)
     second = 0.1 * (1.25 / 0.75) / (0.0991 / 0.0199) ** 0.5
     assert step(adam, 0.0, [-3.0, -1.0]) == pytest.approx(0.1 + second, rel=1e-5)
+
+
+def test_integers_add_up_mod_their_width() -> None:
+    near = torch.tensor([2**31 - 1, 5], dtype=torch.int32)
+    assert sum_updates([{"a": near}, {"a": near}])["a"].tolist() == [-2, 10]
+
+
+def test_the_clip_moves_towards_its_quantile_by_hand() -> None:
+    settings = ServerSettings.model_validate({"catalogue": Path("c"), "clip_learning_rate": 0.2})
+    assert adapted_clip(2.0, 0.5, 0.5, settings) == 2.0
+    assert adapted_clip(2.0, 1.0, 0.5, settings) == pytest.approx(2.0 * math.exp(-0.1))
+    assert adapted_clip(2.0, 0.0, 0.5, settings) == pytest.approx(2.0 * math.exp(0.1))
+    assert adapted_clip(2.0, 40.0, 0.5, settings) == adapted_clip(2.0, 1.0, 0.5, settings)  # noise, cut off
+    assert adapted_clip(1.05e-6, 1.0, 0.5, settings) == 1e-6  # what a device accepts

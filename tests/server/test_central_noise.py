@@ -18,7 +18,8 @@ def settings(**changes) -> RoundSettings:
     values = {
         "round": 1, "rounds": 500, "model": "mf", "dim": 3, "own_rows": False, "item_bias": True,
         "unit": "shopper", "trust": "central", "epsilon": 50.0, "delta": 1e-5, "noise_multiplier": 2.0,
-        "clip": 0.5, "participation": 0.25, "sampling_rate": 1.0, "steps_per_round": 1, "learning_rate": 1.0,
+        "clip": 0.5, "devices": 8, "participation": 0.25, "sampling_rate": 1.0, "steps_per_round": 1,
+        "learning_rate": 1.0,
         "negatives": 1, "negative_weight": 1.0, "catalogue_weight": 0.1, "regularisation": 1.0,
     }  # fmt: skip
     return RoundSettings.model_validate(values | changes)
@@ -26,7 +27,7 @@ def settings(**changes) -> RoundSettings:
 
 def strategy(asked: RoundSettings, **changes) -> FederatedSum:
     server = ServerSettings(
-        devices=8, catalogue="none", server_optimizer="sgd", server_learning_rate=1.0, server_momentum=0.0,
+        catalogue="none", server_optimizer="sgd", server_learning_rate=1.0, server_momentum=0.0,
         **changes,
     )  # fmt: skip
     return FederatedSum(SHARED, asked, server)
@@ -88,7 +89,7 @@ def test_epsilon_is_amplified_by_participation_under_central_trust_alone():
 
 def test_a_run_has_a_name_of_its_own_and_keeps_it_when_resumed(tmp_path):
     def server(**changes) -> ServerSettings:
-        return ServerSettings(devices=8, catalogue="none", **changes)
+        return ServerSettings(catalogue="none", **changes)
 
     first = run_name(server(folder=tmp_path))
     assert run_name(server(folder=tmp_path, resume=True)) == first

@@ -30,7 +30,7 @@ Parameters = dict[str, nn.Parameter]
 
 
 def start(choices: dict[str, Any], fill: float = 1.0) -> tuple[Parameters, torch.optim.Optimizer]:
-    settings = ServerSettings.model_validate({"devices": 4, "catalogue": Path("c"), **choices})
+    settings = ServerSettings.model_validate({"catalogue": Path("c"), **choices})
     parameters = {
         "table.weight": nn.Parameter(torch.full((3, 2), fill)),
         "bias.weight": nn.Parameter(torch.full((3, 1), fill)),

@@ -10,12 +10,12 @@ from server.settings import ServerSettings, from_run_config
 from tests.models.test_settings import VALID
 
 ASKED = {name: value for name, value in VALID.items() if name != "round"}
-OWN: dict[str, Any] = {"devices": 300, "catalogue": "/shop/catalogue.parquet"}
+OWN: dict[str, Any] = {"catalogue": "/shop/catalogue.parquet"}
 
 
 def test_split_by_name() -> None:
     server, asked = from_run_config({**ASKED, **OWN, "server-learning-rate": 0.5, "timeout": 9.0})
-    assert (server.devices, server.catalogue) == (300, Path("/shop/catalogue.parquet"))
+    assert server.catalogue == Path("/shop/catalogue.parquet")
     assert (server.server_learning_rate, server.timeout) == (0.5, 9.0)
     assert asked == RoundSettings.model_validate({**VALID, "round": 1})
 

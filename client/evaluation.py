@@ -1,0 +1,48 @@
+"""How well a device is served, counted on the device: the only measurement of accuracy that may leave it.
+
+Each device holds one purchase back, which no training sees. It ranks the whole catalogue for its shopper and
+answers with three numbers between 0 and 1: whether it has such a purchase, whether that is among the first
+ten, and its gain 1 / log₂(1 + rank) there. They are noised and booked like any other release.
+"""
+
+import torch
+from torch import Tensor
+
+from client.serving import Serving, serving_vectors
+from client.trainer import Cohort
+from models.metrics import held_out_rank
+from models.recommender import Parameters, Recommender
+from models.update import EVALUATION
+
+FIRST = 10  # places that count
+BLOCK_SCORES = 2**24  # scores held at a time
+NONE = -1  # a device that holds nothing back
+
+
+class HitCounter:
+    """A `Trainer` that trains nothing: its update is the three sums over the cohort."""
+
+    def __init__(self, model: Recommender, serving: Serving) -> None:
+        self.model = model
+        self.serving = serving
+
+    def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
+        """EVALUATION sums [1] each; the vectors are left as they are."""
+        self.model.load_shared(parameters)
+        sums = torch.zeros(3, dtype=torch.float64)
+        block = max(1, BLOCK_SCORES // self.model.num_items)
+        for start in range(0, len(cohort.devices), block):
+            stop = min(start + block, len(cohort.devices))
+            events = cohort.events.span(start, stop)
+            held_out = torch.from_numpy(cohort.held_out[start:stop])
+            scores = self.model.score_catalogue(serving_vectors(self.model, events, self.serving)).clone()
+            items = torch.from_numpy(events.items.astype("int64"))
+            scores[torch.from_numpy(events.devices), items] = -torch.inf
+            tested = held_out != NONE
+            rank = held_out_rank(torch.nan_to_num(scores[tested]), held_out[tested])
+            hit = rank <= FIRST
+            gain = torch.where(hit, 1.0 / torch.log2(1.0 + rank), 0.0)
+            sums += torch.stack([tested.double().sum(), hit.double().sum(), gain.double().sum()])
+        return {
+            name: total.reshape(1) for name, total in zip(EVALUATION, sums.float(), strict=True)
+        }, cohort.vectors

@@ -1,0 +1,61 @@
+"""Updates as integers mod 2³² or 2⁶⁴: what secure aggregation adds up, with room for the sum of all devices.
+
+An update is rounded to multiples of a public step. Rounding moves it by half a step a coordinate at most, so
+the sensitivity in steps is the clip's plus √d for d coordinates (two neighbouring sums are rounded apart).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.discrete_gaussian import LEAST_DEVIATION
+from models.recommender import Parameters
+from models.settings import RoundSettings
+
+NOISE_REACH = 10.0  # no draw of `discrete_normals` lies further out, in deviations
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """step: the grid's. sensitivity, and share, a device's noise deviation: in steps. width: 32 or 64."""
+
+    step: float
+    sensitivity: float
+    share: float
+    width: int
+
+    def encode(self, update: Parameters) -> Tensor:
+        """All arrays, in order of their names, as one vector of steps: int64 [coordinates]."""
+        flat = torch.cat([update[name].double().reshape(-1) for name in sorted(update)])
+        return torch.round(flat / self.step).to(torch.int64)
+
+    def wrapped(self, steps: Tensor) -> Tensor:
+        """int64 steps mod 2^width, as the signed integers of that width."""
+        return steps if self.width == 64 else steps.to(torch.int32)
+
+    def decode(self, total: Tensor, like: Parameters) -> Parameters:
+        """A sum of `wrapped` vectors as float64 arrays with the names and shapes of `like`."""
+        flat = total.to(torch.int64).double() * self.step
+        parts = flat.split([like[name].numel() for name in sorted(like)])
+        return {name: part.reshape(like[name].shape) for name, part in zip(sorted(like), parts, strict=True)}
+
+
+def fixed_point(settings: RoundSettings, coordinates: int) -> FixedPoint:
+    """The grid of a round's updates, found alike by devices and server: from public numbers alone.
+
+    Fine enough that rounding adds at most 1/64 to the sensitivity, and that one device's share of the noise
+    is no less than LEAST_DEVIATION steps. Wide enough that the sum of all devices, each at its clip and with
+    the largest noise that can be drawn, stays within half the range: a sum never wraps around.
+    """
+    noise, least = settings.noise, math.sqrt(settings.least_devices)
+    finest = max(64.0 * math.sqrt(coordinates), 2.0 * LEAST_DEVIATION * least / noise if noise else 0.0)
+    steps = 2.0 ** math.ceil(math.log2(finest))
+    # Sums of a farm's devices are in single precision: rounded apart by 2⁻²³ of their norm at most.
+    sensitivity = steps * (1.0 + 2.0**-23 * settings.devices) + math.sqrt(coordinates)
+    share = noise * sensitivity / least
+    largest = settings.devices * (steps + 1.0 + NOISE_REACH * share)
+    if largest >= 2.0**62:
+        raise ValueError("no width holds the sum of so many devices and so much noise")
+    return FixedPoint(settings.sensitivity / steps, sensitivity, share, 32 if largest < 2.0**31 else 64)

@@ -1,0 +1,82 @@
+"""Hits are counted on the device, on a purchase that it keeps back, and bounded whatever it holds."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from client.evaluation import NONE, HitCounter
+from client.noise import LocalNoise, SharedNoise
+from client.serving import Serving
+from client.trainer import bounded_trainer, trainer_for
+from models.update import EVALUATION
+
+SERVING = Serving(catalogue_weight=0.1, negative_weight=1.0, regularisation=0.5)
+FIRST_TEN_OF_EIGHT = 3.0  # a catalogue of eight items: every rank is among the first ten
+
+
+@pytest.fixture
+def measure(ask):
+    def settings(**changes):
+        values = {"round": 11, "evaluate": True, "evaluation_noise": 2.0, "unit": "shopper"}
+        return ask(**values | changes)
+
+    return settings
+
+
+def keeping(cohort, held_out):
+    return dataclasses.replace(cohort, held_out=np.array(held_out))
+
+
+def test_counts_by_hand(ask, build, copied, held, gather, monkeypatch):
+    """Scores are fixed: item 7 best, item 0 last. The first device has 7 already, so that 6 is its first."""
+    recommender = build(ask())
+    monkeypatch.setattr("client.evaluation.FIRST", 3)
+    scores = torch.arange(8.0)
+    monkeypatch.setattr(recommender, "score_catalogue", lambda vectors: scores.expand(len(vectors), -1))
+    cohort = keeping(gather(held([7], [7], [1], [1, 2])), [6, 3, NONE, 5])
+    update, vectors = HitCounter(recommender, SERVING).train(cohort, copied(recommender))
+    # Ranks 1, 4 (beyond the first three), nothing kept back, 3.
+    assert [float(update[name]) for name in EVALUATION] == pytest.approx([3.0, 2.0, 1.0 + 0.5])
+    assert torch.equal(vectors, cohort.vectors)
+
+
+def test_one_device_adds_no_more_than_the_sensitivity(measure, build, copied, held, gather):
+    settings = measure()
+    recommender = build(settings)
+    for kept_back in ([4], [NONE]):
+        cohort = keeping(gather(held([1, 1, 2])), kept_back)
+        update, _ = bounded_trainer(recommender, settings).train(cohort, copied(recommender))
+        assert torch.cat([update[name] for name in EVALUATION]).norm() <= settings.sensitivity
+    assert settings.sensitivity == pytest.approx(3**0.5)
+
+
+def test_scores_that_are_no_numbers_are_no_error(ask, build, copied, held, gather, monkeypatch):
+    """An error would tell a server that sent absurd parameters what a device holds."""
+    recommender = build(ask())
+    wild = torch.full((8,), torch.nan)
+    monkeypatch.setattr(recommender, "score_catalogue", lambda vectors: wild.expand(len(vectors), -1))
+    update, _ = HitCounter(recommender, SERVING).train(keeping(gather(held([1])), [3]), copied(recommender))
+    assert all(torch.isfinite(tensor).all() for tensor in update.values())
+
+
+def test_the_noise_of_the_measurement_is_its_own(measure, build, copied, held, gather):
+    """Interaction level too: DP-SGD's noise is on the steps, not on what is counted afterwards."""
+    for changes, noise in (
+        ({"unit": "interaction"}, LocalNoise),
+        ({}, LocalNoise),
+        ({"trust": "distributed"}, SharedNoise),
+        ({"trust": "central"}, HitCounter),
+    ):
+        settings = measure(**changes)
+        assert isinstance(trainer_for(build(settings), settings), noise)
+    settings = measure(evaluation_noise=7.0)
+    trainer = trainer_for(build(settings), settings)
+    draws = torch.stack(
+        [
+            trainer.train(keeping(gather(held([]), question=q), [NONE]), copied(build(settings)))[0]["hits"]
+            for q in range(1, 401)
+        ]
+    )
+    assert float(draws.std()) == pytest.approx(7.0 * 3**0.5, rel=0.2)
