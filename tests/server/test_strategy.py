@@ -13,14 +13,15 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.supercore.task_identity import TaskIdentity
 
 from experiments.engines.in_process import InProcessGrid
-from models.accounting import epsilon_spent
+from models.accounting import epsilon_composed, epsilon_spent
 from models.errors import UserError
+from models.fixed_point import fixed_point
 from models.recommender import Parameters
 from models.settings import RoundSettings
-from models.update import Refusal, Reply, Request, pack_reply, unpack_request
+from models.update import BELOW_CLIP, EVALUATION, STEPS, Refusal, Reply, Request, pack_reply, unpack_request
 from server.checkpoint import RoundRecord
 from server.settings import ServerSettings
-from server.strategy import NODE_FAILED, FederatedSum
+from server.strategy import NODE_FAILED, TOO_FEW_SHARES, FederatedSum
 from tests.models.test_settings import NO_PROMISE, VALID
 
 START = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[0.5]])}
@@ -305,3 +306,92 @@ def test_the_observer_gets_each_record_with_the_model_after_it() -> None:
     run = strategy(lambda record, parameters: seen.append((record.round, parameters["a"].tolist())))
     run.run(Nodes(1, lambda node, request: reply(request, 5.0)).grid)
     assert seen == [(1, [2.0, 3.0]), (2, [3.0, 4.0]), (3, [4.0, 5.0])]
+
+
+# Distributed trust in the open, the adapted clip, and the round that measures
+
+SHARES = {"unit": "shopper", "trust": "distributed", "masks": False, "devices": 10, "least_devices": 4}
+
+
+def in_steps(request: Request, value: float, devices: int) -> RecordDict:
+    """Every coordinate of the sum is `value`, as integers."""
+    update = {name: torch.full_like(tensor, value) for name, tensor in request.parameters.items()}
+    grid = fixed_point(request.settings, 3)
+    steps = grid.wrapped(grid.encode(update))
+    return pack_reply(Reply(request.settings.round, {STEPS: steps}, devices))
+
+
+def test_sums_of_integers_are_decoded() -> None:
+    """1 and 4 over q·N = 5, as in the round by hand; negative sums too."""
+    answers = {1: 1.0, 2: 4.0, 3: -5.0}
+    nodes = Nodes(3, lambda node, request: in_steps(request, answers[node], 2))
+    final = strategy(settings={**SHARES, "rounds": 1}, nodes=3).run(nodes.grid)
+    assert final["a"].tolist() == pytest.approx([1.0, 2.0], abs=1e-3)
+    nodes = Nodes(2, lambda node, request: in_steps(request, answers[node], 2))
+    final = strategy(settings={**SHARES, "rounds": 1}, nodes=2).run(nodes.grid)
+    assert final["a"].tolist() == pytest.approx([2.0, 3.0], abs=1e-3)
+
+
+def test_a_sum_without_enough_shares_of_the_noise_is_not_used() -> None:
+    for devices, moved in ((2, True), (1, False)):  # two nodes: four devices, or two
+        run = strategy(settings=SHARES, nodes=2)
+        final = run.run(Nodes(2, lambda node, request, n=devices: in_steps(request, 1.0, n)).grid)
+        assert torch.equal(final["a"], START["a"]) != moved
+        records, reasons = run.progress.records, {} if moved else {TOO_FEW_SHARES: 2}
+        assert [record.answered for record in records] == [4 if moved else 0] * 3
+        assert [record.invalid for record in records] == [reasons] * 3
+
+
+def below(request: Request, part: float) -> RecordDict:
+    """No update; the sum of ±β/2 of all ten devices, of which `part` are below the clip."""
+    settings = request.settings
+    total = settings.indicator * (part - 0.5) * settings.participation * settings.devices
+    update = {name: torch.zeros_like(tensor) for name, tensor in request.parameters.items()}
+    return pack_reply(Reply(settings.round, update | {BELOW_CLIP: torch.tensor([total])}, 10))
+
+
+ADAPTED = {"unit": "shopper", "trust": "local", "clip_quantile": 0.5, "clip": 2.0}
+
+
+def test_the_clip_is_moved_from_round_to_round_and_survives_a_stop(tmp_path: Path) -> None:
+    clips: list[float] = []
+
+    def answer(node: int, request: Request) -> RecordDict:
+        clips.append(request.settings.clip)
+        return below(request, 1.0)
+
+    strategy(settings=ADAPTED, folder=tmp_path).run(Nodes(1, answer).grid)
+    assert clips == pytest.approx([2.0, 2.0 * math.exp(-0.1), 2.0 * math.exp(-0.2)], rel=1e-6)
+
+    def stop(record: RoundRecord, parameters: Parameters) -> None:
+        raise KeyboardInterrupt
+
+    clips.clear()
+    other = tmp_path / "stopped"
+    other.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        strategy(stop, ADAPTED, folder=other).run(Nodes(1, answer).grid)
+    strategy(settings=ADAPTED, folder=other, resume=True).run(Nodes(1, answer).grid)
+    assert clips == pytest.approx([2.0, 2.0 * math.exp(-0.1), 2.0 * math.exp(-0.2)], rel=1e-6)
+
+
+def test_devices_measure_after_the_last_round_and_the_model_stays() -> None:
+    asked: list[int] = []
+
+    def answer(node: int, request: Request) -> RecordDict:
+        asked.append(request.settings.round)
+        if not request.settings.evaluates:
+            return reply(request, 5.0)
+        counts = dict(zip(EVALUATION, torch.tensor([8.0, 2.0, 1.5]).split(1), strict=True))
+        return pack_reply(Reply(request.settings.round, counts, 10))
+
+    measured = {"evaluate": True, "evaluation_noise": 3.0}
+    run = strategy(settings=measured)
+    final = run.run(Nodes(1, answer).grid)
+    assert asked == [1, 2, 3, 4]
+    assert torch.equal(final["a"], strategy().run(Nodes(1, lambda n, request: reply(request, 5.0)).grid)["a"])
+    records = run.progress.records
+    assert [record.evaluation for record in records[:3]] == [None] * 3
+    assert records[3].evaluation == {"tested": 8.0, "hits": 2.0, "gains": 1.5}
+    history = ((1.35, 0.25, 9), (3.0, 1.0, 1))
+    assert records[-1].epsilon == epsilon_composed(history, 1e-5).epsilon > (records[2].epsilon or 0)
