@@ -8,10 +8,10 @@ import typer
 from experiments.config import RunConfig
 
 
-def setting(name: str, panel: str) -> Any:
+def setting(name: str, panel: str, *flags: str) -> Any:
     """A flag whose help is the description of the setting it sets."""
     text = RunConfig.model_fields[name].description
-    return typer.Option(help=text, rich_help_panel=panel, show_default=False)
+    return typer.Option(*flags, help=text, rich_help_panel=panel, show_default=False)
 
 
 DataPath = Annotated[Path | None, setting("path", "Data")]

@@ -41,6 +41,8 @@ def simulate(
     delta: Annotated[str | None, setting("delta", "Promise")] = None,
     noise_multiplier: Annotated[str | None, setting("noise_multiplier", "Promise")] = None,
     clip: Annotated[str | None, setting("clip", "Promise")] = None,
+    masks: Annotated[bool | None, setting("masks", "Promise", "--masks/--no-masks")] = None,
+    evaluate: Annotated[str | None, setting("evaluate", "Promise")] = None,
     rounds: Annotated[int | None, setting("rounds", "Rounds")] = None,
     participation: Annotated[float | None, setting("participation", "Rounds")] = None,
     engine: Annotated[str | None, setting("engine", "Run")] = None,
@@ -61,7 +63,7 @@ def simulate(
     said = {
         name: value
         for name, value in locals().items()
-        if name in RunConfig.model_fields and value is not None and value is not False
+        if name in RunConfig.model_fields and value is not None and (value is not False or name == "masks")
     }
     from models.errors import UserError
 
