@@ -31,6 +31,7 @@ class ServerSettings(BaseModel):
     )
 
     nodes: int = Field(1, ge=1, description="Flower nodes to wait for before the first round")
+    least_nodes: int = Field(1, ge=1, description="nodes to wait for before a later round: some may be lost")
     timeout: float = Field(3600.0, gt=0, description="seconds to wait for a round's replies")
 
 

@@ -107,6 +107,8 @@ class FederatedSum(FedAvg):
         """Every node gets the parameters and this round's settings."""
         self.started = time.monotonic()
         asked = self.round_settings()
+        if self.progress.rounds_done:
+            self.min_train_nodes = self.min_available_nodes = self.server.least_nodes
         return super().configure_train(asked.round, arrays, asked.to_record(), grid)
 
     def aggregate_train(
