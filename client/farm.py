@@ -5,12 +5,18 @@ The folder of a farm stands for its devices' own disks:
     catalogue.parquet            public
     events/*.npy                 what the devices hold
     state-K-of-N.safetensors     their vectors, ledgers and last answer
-    *.lock                       keep two processes from the same state
+    *.lock                       keep two processes from the same state, and tell a lost one from a new farm
+    policy.toml                  what the devices allow, unless their owner named another file
     seed                         only where a run must be repeatable: in place of keys from the system
 """
 
 import hashlib
-from functools import lru_cache
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +24,9 @@ import numpy.typing as npt
 import torch
 
 from client.events import Events
-from client.ledger import Ledger
-from client.state import DeviceState, locked
+from client.ledger import Integers, Ledger, Mask
+from client.policy import Policy, PolicyUnreadable, policy_of
+from client.state import CorruptState, DeviceState, locked
 from client.trainer import Cohort, trainer_for
 from models.build import build_model
 from models.catalogue import Catalogue
@@ -28,20 +35,49 @@ from models.recommender import Parameters, Recommender, shapes
 from models.settings import RoundSettings
 from models.update import Refusal, Reply, Request
 
+logger = logging.getLogger(__name__)
+
+# For the owner of a device, in its own log.
+CORRUPT = (
+    "every question is refused, for %s in the farm's folder is lost or damaged: restore it from a backup that"
+    " is not older than the last answer; if there is none, what was spent is not known, so retire the devices"
+    " by removing the farm's whole folder (never delete only the ledger)"
+)
+
 
 class Farm:
-    """The devices of partition `partition` out of `partitions`, opened from a folder."""
+    """The devices of partition `partition` out of `partitions`, opened from a folder.
 
-    def __init__(self, folder: Path, partition: int = 0, partitions: int = 1) -> None:
+    policy: the file of the devices' policy, absolute, where it is not in the folder. clock: seconds since
+    1970.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        partition: int = 0,
+        partitions: int = 1,
+        *,
+        policy: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         if not 0 <= partition < partitions:
             raise ValueError("partitions are numbered from 0")
-        events = Events.load(folder / "events")
-        start, stop = (events.num_devices * edge // partitions for edge in (partition, partition + 1))
+        devices = Events.count_devices(folder / "events")
+        start, stop = (devices * edge // partitions for edge in (partition, partition + 1))
         self.folder = folder
-        self.events = events.span(start, stop)
+        self.span = start, stop
         self.devices = np.arange(start, stop)
         self.partitions = partitions
         self.state_path = folder / f"state-{partition}-of-{partitions}.safetensors"
+        self.lock_path = self.state_path.with_suffix(".lock")
+        self.policy_path = policy
+        self.clock = clock
+
+    @cached_property
+    def events(self) -> Events:
+        """What this partition's devices hold. Not opened before a question is allowed and booked."""
+        return Events.load(self.folder / "events").span(*self.span)
 
     @staticmethod
     def create(folder: Path, catalogue: Catalogue, events: Events, seed: int | None = None) -> None:
@@ -62,24 +98,34 @@ class Farm:
         kept nowhere. So no crash, replay, restored backup or second server makes two answers share noise.
         """
         settings = request.settings
+        try:
+            policy = policy_of(self.folder, self.policy_path)
+        except PolicyUnreadable as reason:
+            logger.error("every question is refused, for the devices' policy cannot be used: %s", reason)
+            return self.refuse(settings.round, Refusal.POLICY)
+        if objection := policy.objection(settings):
+            return self.refuse(settings.round, objection)
         model = self.load_model(settings)
         if not fits(request.parameters, model.shared_parameters()):
             return self.refuse(settings.round, Refusal.MODEL)
         if not self.claim(settings.dim):
             return self.refuse(settings.round, Refusal.PARTITION)
-        with locked(self.state_path.with_suffix(".lock")):
-            state = self.load_state(settings.dim)
+        with locked(self.lock_path):
+            try:
+                state = self.load_state(settings.dim)
+            except CorruptState:
+                logger.error(CORRUPT, self.state_path.name)
+                return self.refuse(settings.round, Refusal.LEDGER)
             if state.promise not in ("", promise_of(settings)):
                 return self.refuse(settings.round, Refusal.PROMISE)
-            state = self.book(state, request)
+            state = self.book(state, request, policy)
             if not state.replied:
                 state.save(self.state_path)
                 self.train(state, model, request)
                 state.save(self.state_path)
-        refused = {Refusal.BUDGET: state.refused} if state.refused else {}
         # In the order of the question: a stored answer must not look different from a fresh one.
         update = {name: state.update[name] for name in request.parameters if name in state.update}
-        return Reply(settings.round, update, int(state.took_part.sum()), refused)
+        return Reply(settings.round, update, int(state.took_part.sum()), state.refused)
 
     def train(self, state: DeviceState, model: Recommender, request: Request) -> None:
         """Put the answer to the booked question, and the vectors it leads to, into the state."""
@@ -96,22 +142,27 @@ class Farm:
             state.vectors = state.vectors.index_copy(0, torch.from_numpy(chosen), vectors)
         state.replied = True
 
-    def book(self, state: DeviceState, request: Request) -> DeviceState:
+    def book(self, state: DeviceState, request: Request, policy: Policy) -> DeviceState:
         """The state with this question in its ledgers; the same state if it is there already."""
         question, settings = digest(request), request.settings
         if question == state.question:
             return state
         asked = state.asked + 1
         willing = self.coins(asked) < settings.participation
-        took_part, ledger = afford(state.ledger, willing, settings)
+        today = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
+        # A clock that goes back gives no fresh day.
+        day_start = state.ledger.steps if today > state.day else state.day_start
+        took_part, ledger, refused = afford(state.ledger, day_start, willing, settings, policy)
         return DeviceState(
             vectors=state.vectors,
             took_part=took_part,
             ledger=ledger,
+            day_start=day_start,
             asked=asked,
             question=question,
             promise=promise_of(settings),
-            refused=int((willing & ~took_part).sum()),
+            refused=refused,
+            day=max(today, state.day),
         )
 
     def new_key(self) -> bytes:
@@ -130,12 +181,15 @@ class Farm:
         return Reply(round, {}, 0, {reason: len(self.devices)})
 
     def claim(self, dim: int) -> bool:
-        """Make this partition's state, unless the folder's ledgers are kept under another division."""
+        """Make a new farm's state, unless the folder's ledgers are kept under another division.
+
+        Where there is a lock there was a state: if that was lost, what it had booked was spent all the same.
+        """
         with locked(self.folder / "farm.lock"):
             states = self.folder.glob("state-*-of-*.safetensors")
             if any(not path.stem.endswith(f"-of-{self.partitions}") for path in states):
                 return False
-            if not self.state_path.exists():
+            if not self.state_path.exists() and not self.lock_path.exists():
                 DeviceState.new(len(self.devices), dim).save(self.state_path)
         return True
 
@@ -150,10 +204,13 @@ class Farm:
         )
 
     def load_state(self, dim: int) -> DeviceState:
-        """State from disk. Vectors of another size start again at zero; the ledger always stays."""
+        """State from disk. Vectors of another size start again at zero; the ledger always stays.
+
+        Raises CorruptState where what these devices have spent cannot be read.
+        """
         state = DeviceState.load(self.state_path)
         if len(state.vectors) != len(self.devices):
-            raise ValueError("the farm's devices are not those that its ledgers were kept for")
+            raise CorruptState  # kept for other devices than the farm's
         if state.vectors.shape[1] != dim:
             state.vectors = torch.zeros(len(self.devices), dim)
             state.question = ""  # it was asked of other vectors
@@ -166,14 +223,27 @@ def promise_of(settings: RoundSettings) -> str:
 
 
 def afford(
-    ledger: Ledger, willing: npt.NDArray[np.bool_], settings: RoundSettings
-) -> tuple[npt.NDArray[np.bool_], Ledger]:
-    """Which of the willing devices [devices] stay within their budget, and the ledger with them booked."""
+    ledger: Ledger, day_start: Integers, willing: Mask, settings: RoundSettings, policy: Policy
+) -> tuple[Mask, Ledger, dict[Refusal, int]]:
+    """Which of the willing devices [devices] stay within their budgets, and the ledger with them booked.
+
+    And how many refuse, by the budget they would pass: the run's or the device's own, or the device's own of
+    a day, which began at the steps day_start.
+    """
     # A round that amplifies by its coins has cost a device something whichever way its own coin fell.
     exposed = np.ones_like(willing) if settings.trust == "central" else willing
-    spent = ledger.after(exposed, *settings.mechanism).epsilon(settings.delta)
-    affordable = spent <= settings.epsilon
-    return willing & affordable, ledger.after(exposed & affordable, *settings.mechanism)
+    after = ledger.after(exposed, *settings.mechanism)
+    in_all = after.epsilon(settings.delta) <= min(settings.epsilon, policy.most_epsilon)
+    today = np.ones_like(willing)
+    if policy.most_epsilon_a_day < inf:
+        today = after.since(day_start).epsilon(settings.delta) <= policy.most_epsilon_a_day
+    counts = {
+        Refusal.BUDGET: int((willing & ~in_all).sum()),
+        Refusal.DAILY_BUDGET: int((willing & in_all & ~today).sum()),
+    }
+    refused = {reason: devices for reason, devices in counts.items() if devices}
+    affordable = in_all & today
+    return willing & affordable, ledger.after(exposed & affordable, *settings.mechanism), refused
 
 
 def usable(events: Events, num_items: int) -> Events:
