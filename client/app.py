@@ -1,7 +1,8 @@
 """The Flower edge of a device: unpack a message, let the farm answer, pack the reply.
 
 `app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the farm comes from whoever
-owns the device: `--node-config 'farm="/FOLDER"'`, or the environment variable TERRYCLOTH_FARM.
+owns the device: `--node-config 'farm="/FOLDER"'`, or the environment variable TERRYCLOTH_FARM. So does the
+file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else policy.toml in that folder.
 """
 
 import logging
@@ -18,6 +19,7 @@ from models.update import SETTINGS_RECORD, Refusal, pack_reply, unpack_request
 logger = logging.getLogger(__name__)
 
 FARM_VARIABLE = "TERRYCLOTH_FARM"
+POLICY_VARIABLE = "TERRYCLOTH_POLICY"
 TRAINING_FAILED = 1  # code of an error reply
 
 
@@ -57,7 +59,13 @@ def open_farm(context: Context, folder: Path | None) -> Farm:
     named = folder or Path(str(node.get("farm", os.environ.get(FARM_VARIABLE, ""))))
     if not named.is_absolute():  # each node unpacks the app into a folder of its own, and works there
         raise ValueError("no absolute folder is named as farm")
-    return Farm(named, int(node.get("partition-id", 0)), int(node.get("num-partitions", 1)))
+    policy = node.get("policy", os.environ.get(POLICY_VARIABLE))
+    return Farm(
+        named,
+        int(node.get("partition-id", 0)),
+        int(node.get("num-partitions", 1)),
+        policy=None if policy is None else Path(str(policy)),
+    )
 
 
 def answer(content: RecordDict, farm: Farm) -> RecordDict:

@@ -6,12 +6,19 @@ The folder of a farm stands for its devices' own disks:
     events/*.npy                 what the devices hold
     held-out.npy                 a purchase of each that training never sees, to measure by; may be absent
     state-K-of-N.safetensors     their vectors, ledgers and last answer
-    *.lock                       keep two processes from the same state
+    *.lock                       keep two processes from the same state, and tell a lost one from a new farm
+    policy.toml                  what the devices allow, unless their owner named another file
     seed                         only where a run must be repeatable: in place of keys from the system
 """
 
 import hashlib
-from functools import lru_cache
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +27,9 @@ import torch
 
 from client.evaluation import NONE
 from client.events import Events
-from client.ledger import Ledger
-from client.state import DeviceState, locked
+from client.ledger import Integers, Ledger, Mask
+from client.policy import POLICY_FILE, Policy, PolicyUnreadable, policy_of
+from client.state import CorruptState, DeviceState, locked
 from client.trainer import Cohort, trainer_for
 from models.build import build_model
 from models.catalogue import Catalogue
@@ -32,24 +40,65 @@ from models.update import Refusal, Reply, Request, expected_update
 
 HELD_OUT_FILE = "held-out.npy"
 
+logger = logging.getLogger(__name__)
+
+# For the owner of a device, in its own log.
+CORRUPT = (
+    "every question is refused, for %s in the farm's folder is lost or damaged: restore it from a backup that"
+    " is not older than the last answer; if there is none, what was spent is not known, so retire the devices"
+    " by removing the farm's whole folder (never delete only the ledger)"
+)
+
+
+class Declined(Exception):
+    """Every device of the farm refuses a question."""
+
+    def __init__(self, reason: Refusal) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
 
 class Farm:
-    """The devices of partition `partition` out of `partitions`, opened from a folder."""
+    """The devices of partition `partition` out of `partitions`, opened from a folder.
 
-    def __init__(self, folder: Path, partition: int = 0, partitions: int = 1) -> None:
+    policy: the file of the devices' policy, absolute, where it is not in the folder. clock: seconds since
+    1970.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        partition: int = 0,
+        partitions: int = 1,
+        *,
+        policy: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         if not 0 <= partition < partitions:
             raise ValueError("partitions are numbered from 0")
-        events = Events.load(folder / "events")
-        start, stop = (events.num_devices * edge // partitions for edge in (partition, partition + 1))
+        devices = Events.count_devices(folder / "events")
+        start, stop = (devices * edge // partitions for edge in (partition, partition + 1))
         self.folder = folder
-        self.events = events.span(start, stop)
+        self.span = start, stop
         self.devices = np.arange(start, stop)
-        held_out = folder / HELD_OUT_FILE
-        self.held_out = (
-            np.load(held_out)[start:stop] if held_out.exists() else np.full(len(self.devices), NONE)
-        )
         self.partitions = partitions
         self.state_path = folder / f"state-{partition}-of-{partitions}.safetensors"
+        self.lock_path = self.state_path.with_suffix(".lock")
+        self.policy_path = policy
+        self.clock = clock
+
+    @cached_property
+    def events(self) -> Events:
+        """What this partition's devices hold. Not opened before a question is allowed and booked."""
+        return Events.load(self.folder / "events").span(*self.span)
+
+    @cached_property
+    def held_out(self) -> npt.NDArray[np.int64]:
+        """The item that each device keeps back to measure by: [devices]; NONE where it has none."""
+        path = self.folder / HELD_OUT_FILE
+        if not path.exists():
+            return np.full(len(self.devices), NONE)
+        return np.asarray(np.load(path, mmap_mode="r")[slice(*self.span)])
 
     @staticmethod
     def create(
@@ -58,10 +107,12 @@ class Farm:
         events: Events,
         seed: int | None = None,
         held_out: npt.NDArray[np.int64] | None = None,
+        unmasked: bool = False,
     ) -> None:
         """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private.
 
         held_out: int64 [devices], an item that each device keeps back to measure by, NONE where it has none.
+        unmasked: the devices take part in a simulation of secure aggregation, in which nothing is masked.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -69,6 +120,8 @@ class Farm:
         events.save(folder / "events")
         if held_out is not None:
             np.save(folder / HELD_OUT_FILE, held_out)
+        if unmasked:
+            (folder / POLICY_FILE).write_text("unmasked = true\n")
         if seed is not None:
             (folder / "seed").write_text(str(seed))
 
@@ -81,25 +134,56 @@ class Farm:
         kept nowhere. So no crash, replay, restored backup or second server makes two answers share noise.
         """
         settings = request.settings
-        model = self.load_model(settings)
-        if not fits(request.parameters, model.shared_parameters()):
-            return self.refuse(settings.round, Refusal.MODEL)
-        if not self.claim(settings.dim):
-            return self.refuse(settings.round, Refusal.PARTITION)
-        with locked(self.state_path.with_suffix(".lock")):
-            state = self.load_state(settings.dim)
-            if state.promise not in ("", promise_of(settings)):
-                return self.refuse(settings.round, Refusal.PROMISE)
-            state = self.book(state, request)
-            if not state.replied:
-                state.save(self.state_path)
-                self.train(state, model, request)
-                state.save(self.state_path)
-        refused = {Refusal.BUDGET: state.refused} if state.refused else {}
+        try:
+            policy = self.allow(settings)
+            if settings.trust == "distributed" and not policy.unmasked:
+                raise Declined(Refusal.MASKS)  # this answer is read by whoever asks
+            model = self.fitting_model(request)
+            with self.booked(settings, digest(request), policy) as state:
+                if not state.replied:
+                    self.train(state, model, request)
+                    state.save(self.state_path)
+        except Declined as declined:
+            return self.refuse(settings.round, declined.reason)
         # In the order of the question: a stored answer must not look different from a fresh one.
         names = expected_update(settings, model.shared_parameters())
         update = {name: state.update[name] for name in names if name in state.update}
-        return Reply(settings.round, update, int(state.took_part.sum()), refused)
+        return Reply(settings.round, update, int(state.took_part.sum()), state.refused)
+
+    def allow(self, settings: RoundSettings) -> Policy:
+        """The devices' own policy, where it has nothing against these settings. Raises Declined."""
+        try:
+            policy = policy_of(self.folder, self.policy_path)
+        except PolicyUnreadable as reason:
+            logger.error("every question is refused, for the devices' policy cannot be used: %s", reason)
+            raise Declined(Refusal.POLICY) from None
+        if objection := policy.objection(settings):
+            raise Declined(objection)
+        return policy
+
+    def fitting_model(self, request: Request) -> Recommender:
+        """The recommender that the request's parameters are of. Raises Declined."""
+        model = self.load_model(request.settings)
+        if not fits(request.parameters, model.shared_parameters()):
+            raise Declined(Refusal.MODEL)
+        return model
+
+    @contextmanager
+    def booked(self, settings: RoundSettings, question: str, policy: Policy) -> Iterator[DeviceState]:
+        """The devices' state, on disk, with a question in its ledgers; nobody else's until the block is left.
+
+        question: what tells it from every other. Raises Declined.
+        """
+        if not self.claim(settings.dim):
+            raise Declined(Refusal.PARTITION)
+        with locked(self.lock_path):
+            state = self.load_state(settings.dim)
+            if state.promise not in ("", promise_of(settings)):
+                raise Declined(Refusal.PROMISE)
+            if question != state.question:
+                state = self.book(state, settings, question, policy)
+                state.save(self.state_path)
+            yield state
 
     def train(self, state: DeviceState, model: Recommender, request: Request) -> None:
         """Put the answer to the booked question, and the vectors it leads to, into the state."""
@@ -117,22 +201,24 @@ class Farm:
             state.vectors = state.vectors.index_copy(0, torch.from_numpy(chosen), vectors)
         state.replied = True
 
-    def book(self, state: DeviceState, request: Request) -> DeviceState:
-        """The state with this question in its ledgers; the same state if it is there already."""
-        question, settings = digest(request), request.settings
-        if question == state.question:
-            return state
+    def book(self, state: DeviceState, settings: RoundSettings, question: str, policy: Policy) -> DeviceState:
+        """The state with a new question in its ledgers."""
         asked = state.asked + 1
         willing = self.coins(asked) < settings.participation
-        took_part, ledger = afford(state.ledger, willing, settings)
+        today = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
+        # A clock that goes back gives no fresh day.
+        day_start = state.ledger.steps if today > state.day else state.day_start
+        took_part, ledger, refused = afford(state.ledger, day_start, willing, settings, policy)
         return DeviceState(
             vectors=state.vectors,
             took_part=took_part,
             ledger=ledger,
+            day_start=day_start,
             asked=asked,
             question=question,
             promise=promise_of(settings),
-            refused=int((willing & ~took_part).sum()),
+            refused=refused,
+            day=max(today, state.day),
         )
 
     def new_key(self) -> bytes:
@@ -151,12 +237,15 @@ class Farm:
         return Reply(round, {}, 0, {reason: len(self.devices)})
 
     def claim(self, dim: int) -> bool:
-        """Make this partition's state, unless the folder's ledgers are kept under another division."""
+        """Make a new farm's state, unless the folder's ledgers are kept under another division.
+
+        Where there is a lock there was a state: if that was lost, what it had booked was spent all the same.
+        """
         with locked(self.folder / "farm.lock"):
             states = self.folder.glob("state-*-of-*.safetensors")
             if any(not path.stem.endswith(f"-of-{self.partitions}") for path in states):
                 return False
-            if not self.state_path.exists():
+            if not self.state_path.exists() and not self.lock_path.exists():
                 DeviceState.new(len(self.devices), dim).save(self.state_path)
         return True
 
@@ -171,10 +260,17 @@ class Farm:
         )
 
     def load_state(self, dim: int) -> DeviceState:
-        """State from disk. Vectors of another size start again at zero; the ledger always stays."""
-        state = DeviceState.load(self.state_path)
-        if len(state.vectors) != len(self.devices):
-            raise ValueError("the farm's devices are not those that its ledgers were kept for")
+        """State from disk. Vectors of another size start again at zero; the ledger always stays.
+
+        Raises Declined where what these devices have spent cannot be read.
+        """
+        try:
+            state = DeviceState.load(self.state_path)
+            if len(state.vectors) != len(self.devices):
+                raise CorruptState  # kept for other devices than the farm's
+        except CorruptState:
+            logger.error(CORRUPT, self.state_path.name)
+            raise Declined(Refusal.LEDGER) from None
         if state.vectors.shape[1] != dim:
             state.vectors = torch.zeros(len(self.devices), dim)
             state.question = ""  # it was asked of other vectors
@@ -187,14 +283,27 @@ def promise_of(settings: RoundSettings) -> str:
 
 
 def afford(
-    ledger: Ledger, willing: npt.NDArray[np.bool_], settings: RoundSettings
-) -> tuple[npt.NDArray[np.bool_], Ledger]:
-    """Which of the willing devices [devices] stay within their budget, and the ledger with them booked."""
+    ledger: Ledger, day_start: Integers, willing: Mask, settings: RoundSettings, policy: Policy
+) -> tuple[Mask, Ledger, dict[Refusal, int]]:
+    """Which of the willing devices [devices] stay within their budgets, and the ledger with them booked.
+
+    And how many refuse, by the budget they would pass: the run's or the device's own, or the device's own of
+    a day, which began at the steps day_start.
+    """
     # A round that amplifies by its coins has cost a device something whichever way its own coin fell.
     exposed = np.ones_like(willing) if settings.trust == "central" else willing
-    spent = ledger.after(exposed, *settings.mechanism).epsilon(settings.delta)
-    affordable = spent <= settings.epsilon
-    return willing & affordable, ledger.after(exposed & affordable, *settings.mechanism)
+    after = ledger.after(exposed, *settings.mechanism)
+    in_all = after.epsilon(settings.delta) <= min(settings.epsilon, policy.most_epsilon)
+    today = np.ones_like(willing)
+    if policy.most_epsilon_a_day < inf:
+        today = after.since(day_start).epsilon(settings.delta) <= policy.most_epsilon_a_day
+    counts = {
+        Refusal.BUDGET: int((willing & ~in_all).sum()),
+        Refusal.DAILY_BUDGET: int((willing & in_all & ~today).sum()),
+    }
+    refused = {reason: devices for reason, devices in counts.items() if devices}
+    affordable = in_all & today
+    return willing & affordable, ledger.after(exposed & affordable, *settings.mechanism), refused
 
 
 def usable(events: Events, num_items: int) -> Events:

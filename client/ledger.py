@@ -11,6 +11,8 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+MOST_STEPS = 2**53  # more than any device takes; far from where sums of int64 turn negative
+
 
 @dataclass
 class Ledger:
@@ -41,6 +43,25 @@ class Ledger:
             known = np.append(known, True)
         booked[:, int(np.argmax(known))] += steps * took_part
         return Ledger(mechanisms, booked)
+
+    def since(self, earlier: Integers) -> "Ledger":
+        """Only what was booked after these steps: [n, j], of the first j mechanisms (new ones come last)."""
+        steps = self.steps.copy()
+        steps[:, : earlier.shape[1]] -= earlier
+        return Ledger(self.mechanisms, steps)
+
+    def is_sound(self, devices: int) -> bool:
+        """Whether this can be a ledger of so many devices: sizes, types, and numbers that can be composed."""
+        return (
+            self.mechanisms.dtype == np.float64
+            and self.steps.dtype == np.int64
+            and self.mechanisms.shape == (self.steps.shape[-1], 2)
+            and self.steps.shape == (devices, len(self.mechanisms))
+            and bool(np.isfinite(self.mechanisms).all())
+            and bool((self.mechanisms >= 0).all())
+            and bool((self.mechanisms[:, 1] <= 1).all())
+            and bool(((self.steps >= 0) & (self.steps < MOST_STEPS)).all())
+        )
 
     def epsilon(self, delta: float) -> Doubles:
         """ε spent by each device at δ: [n]; inf for one that ever trained without noise."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,13 @@ from torch import Tensor
 
 from client.ledger import Ledger
 from models.recommender import Parameters
+from models.update import Refusal
 
-FACTS = ("asked", "question", "refused", "replied", "promise")
+FACTS = ("asked", "question", "refused", "replied", "promise", "day")
+
+
+class CorruptState(Exception):
+    """A state file that is not what `save` wrote: what the devices have spent is not known."""
 
 
 @dataclass
@@ -26,26 +32,31 @@ class DeviceState:
     """State of the devices behind one node.
 
     vectors: float32 [devices, dim], the shoppers' vectors after the last answer. took_part: bool [devices],
-    who is in the last question's answer; refused: how many would not be, for their budget. question: digest
-    of the last question; asked: how many different ones there were. replied: whether its answer is ready;
-    update: that answer, from which it is given again. promise: the unit and trust that ledger and vectors are
-    kept under. No key is kept: what drew the noise is forgotten.
+    who is in the last question's answer; refused: how many would not be, by the budget they would pass.
+    question: digest of the last question; asked: how many different ones there were. replied: whether its
+    answer is ready; update: that answer, from which it is given again. promise: the unit and trust that
+    ledger and vectors are kept under. day: the latest UTC date (ISO) on which a new question came; day_start:
+    the ledger's steps when it began, int64 [devices, mechanisms known then]. No key is kept: what drew the
+    noise is forgotten.
     """
 
     vectors: Tensor
     took_part: npt.NDArray[np.bool_]
     ledger: Ledger
+    day_start: npt.NDArray[np.int64]
     asked: int = 0
     question: str = ""
-    refused: int = 0
+    refused: dict[Refusal, int] = field(default_factory=dict)
     replied: bool = False
     promise: str = ""
+    day: str = ""
     update: Parameters = field(default_factory=dict)
 
     @classmethod
     def new(cls, devices: int, dim: int) -> "DeviceState":
         """Vectors at zero, which depends on no data."""
-        return cls(torch.zeros(devices, dim), np.zeros(devices, dtype=np.bool_), Ledger.empty(devices))
+        ledger = Ledger.empty(devices)
+        return cls(torch.zeros(devices, dim), np.zeros(devices, dtype=np.bool_), ledger, ledger.steps)
 
     def save(self, path: Path) -> None:
         """Replace the file in one step, on disk before this returns: a crash leaves the old or the new."""
@@ -54,6 +65,7 @@ class DeviceState:
             "took_part": torch.from_numpy(self.took_part),
             "mechanisms": torch.from_numpy(self.ledger.mechanisms).contiguous(),
             "steps": torch.from_numpy(self.ledger.steps).contiguous(),
+            "day_start": torch.from_numpy(self.day_start).clone().contiguous(),
             **{f"update/{name}": tensor for name, tensor in self.update.items()},
         }
         facts = json.dumps({name: getattr(self, name) for name in FACTS})
@@ -66,20 +78,55 @@ class DeviceState:
 
     @classmethod
     def load(cls, path: Path) -> "DeviceState":
-        """Read what `save` wrote."""
+        """Read what `save` wrote. Raises CorruptState on anything else, and where there is nothing."""
+        try:
+            state = cls._read(path)
+            sound = state._is_sound()
+        except Exception:  # bytes that are no state fail in many ways, and what they say may be private
+            raise CorruptState from None
+        if not sound:
+            raise CorruptState
+        return state
+
+    @classmethod
+    def _read(cls, path: Path) -> "DeviceState":
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             facts = json.loads(file.metadata()["facts"])
+        if set(facts) != set(FACTS):
+            raise CorruptState
+        refused = {Refusal(reason): devices for reason, devices in facts.pop("refused").items()}
         return cls(
             vectors=tensors["vectors"],
             took_part=tensors["took_part"].numpy(),
-            ledger=Ledger(tensors["mechanisms"].numpy(), tensors["steps"].numpy().astype(np.int64)),
+            ledger=Ledger(tensors["mechanisms"].numpy(), tensors["steps"].numpy()),
+            day_start=tensors["day_start"].numpy(),
             update={
                 name.removeprefix("update/"): tensor
                 for name, tensor in tensors.items()
                 if name.startswith("update/")
             },
+            refused=refused,
             **facts,
+        )
+
+    def _is_sound(self) -> bool:
+        """Whether sizes, types and ranges are a state's. Vectors may have diverged: that is no fault."""
+        devices, _ = self.vectors.shape
+        _, known = self.day_start.shape
+        if self.day:
+            date.fromisoformat(self.day)  # raises ValueError
+        return (
+            self.vectors.dtype == torch.float32
+            and self.took_part.dtype == np.bool_
+            and self.took_part.shape == (devices,)
+            and self.ledger.is_sound(devices)
+            and self.day_start.dtype == np.int64
+            and self.day_start.shape == (devices, known)
+            and bool(((self.day_start >= 0) & (self.day_start <= self.ledger.steps[:, :known])).all())
+            and isinstance(self.replied, bool)
+            and all(isinstance(fact, str) for fact in (self.question, self.promise, self.day))
+            and all(type(count) is int and count >= 0 for count in (self.asked, *self.refused.values()))
         )
 
 

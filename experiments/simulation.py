@@ -82,6 +82,7 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
             plan.split.train,
             seed=plan.config.seed,
             held_out=plan.split.held_out,
+            unmasked=plan.promise.masks_skipped,
         )
         plan.dataset.catalogue.save(folder.catalogue)
         run(plan, folder, reporter or Reporter(), resume=False)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
 
+ModelName = Literal["mf", "attributes", "neural-cf", "linear"]
 
 # Single precision can round a clipped norm up; clipped to this much of C, it stays below.
 ROUNDING = 1.0 - 1e-5
@@ -65,7 +66,7 @@ class RoundSettings(BaseModel):
     round: int = Field(ge=1, description="the round this message asks for, from 1")
     rounds: int = Field(ge=1, description="rounds that the promise covers")
 
-    model: Literal["mf", "attributes", "neural-cf", "linear"]
+    model: ModelName
     dim: int = Field(ge=1, le=4096)
     own_rows: bool = Field(description="an item's bag holds a row of its own")
     item_bias: bool

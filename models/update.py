@@ -37,6 +37,19 @@ class Refusal(StrEnum):
     MODEL = "model-mismatch"
     PARTITION = "farm-divided-differently"
     PROMISE = "kept-under-another-promise"
+    LEDGER = "ledger-corrupt"
+    MASKS = "masks-required"
+    UNSOUND = "secure-aggregation-unsound"
+
+    # By the device's own policy.
+    POLICY = "policy-unreadable"
+    MODEL_NAME = "model-not-allowed"
+    UNIT = "unit-not-allowed"
+    TRUST = "trust-not-allowed"
+    ROUNDS = "too-many-rounds"
+    NOISE = "noise-below-floor"
+    DELTA = "delta-above-limit"
+    DAILY_BUDGET = "daily-budget-passed"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.task_identity import TaskIdentity
 
 import client.app
-from client.app import FARM_VARIABLE, make_app
+from client.app import FARM_VARIABLE, POLICY_VARIABLE, make_app
 from client.farm import Farm
 from client.opacus_trainer import OpacusTrainer
 from client.trainer import Cohort
@@ -22,6 +22,7 @@ from models.update import (
     REPLY_RECORD,
     SETTINGS_RECORD,
     UPDATE_RECORD,
+    Refusal,
     from_arrays,
     to_arrays,
     unpack_reply,
@@ -153,6 +154,41 @@ def test_a_farm_that_would_depend_on_the_working_directory_is_refused(
     assert states(folder) == []
 
 
+# What they allow, their owner says too
+
+
+@pytest.mark.parametrize("place", ["node config", "environment", "farm"])
+def test_a_policy_is_named_by_the_devices_owner(place, asked, folder, tmp_path, monkeypatch):
+    path = folder / "policy.toml" if place == "farm" else tmp_path / "mine.toml"
+    path.write_text("units = ['shopper']")
+    if place == "environment":
+        monkeypatch.setenv(POLICY_VARIABLE, str(path))
+    reply = send(asked, folder, context_with({"policy": str(path)} if place == "node config" else {}))
+    assert facts(reply) == {"protocol": 1, "round": 1, "answered": 0, "refused.unit-not-allowed": 3}
+    assert unpack_reply(reply.content, from_arrays(asked[PARAMETERS_RECORD]), 1).refused == {Refusal.UNIT: 3}
+    assert states(folder) == []
+
+
+@pytest.mark.parametrize("named", ["", "policy.toml", "/nowhere/policy.toml"])
+@pytest.mark.parametrize("place", ["node config", "environment"])
+def test_a_policy_that_is_named_in_vain_is_no_freedom(named, place, asked, folder, monkeypatch):
+    """Also by a relative path: in an app's working directory lies what the server sent."""
+    monkeypatch.chdir(folder)
+    (folder / "policy.toml").write_text("")
+    if place == "environment":
+        monkeypatch.setenv(POLICY_VARIABLE, named)
+    reply = send(asked, folder, context_with({"policy": named} if place == "node config" else {}))
+    assert facts(reply)["refused.policy-unreadable"] == 3
+
+
+def test_a_run_config_names_no_policy(asked, folder, tmp_path):
+    (tmp_path / "free.toml").write_text("")
+    (folder / "policy.toml").write_text("units = ['shopper']")
+    free = str(tmp_path / "free.toml")
+    reply = send(asked, folder, context_with(run_config={"policy": free, POLICY_VARIABLE: free}))
+    assert facts(reply)["refused.unit-not-allowed"] == 3
+
+
 # Errors
 
 
@@ -232,10 +268,10 @@ def test_events_that_cannot_be_used_make_no_error_and_no_noise_in_the_log(asked,
     assert not [record for record in caplog.records if record.name.startswith(("client", "models"))]
 
 
-def test_a_ledger_of_other_devices_is_an_error(asked, folder, held):
+def test_a_ledger_of_other_devices_is_refused(asked, folder, held):
     assert not send(asked, folder).has_error()
     held([1, 4, 4], [], [6], [2]).save(folder / "events")
-    assert "ValueError" in send(asked, folder).error.reason
+    assert facts(send(asked, folder))["refused.ledger-corrupt"] == 4
 
 
 # Keys

@@ -494,13 +494,46 @@ def test_of_two_divisions_at_a_time_one_is_refused(ask, layout, question, monkey
 
 
 @pytest.mark.parametrize("baskets", [[*BASKETS, [1]], BASKETS[:-1]])
-def test_a_ledger_of_other_devices_is_an_error(baskets, ask, layout, question, held, watched):
+def test_a_ledger_of_other_devices_is_refused(baskets, ask, layout, question, held, watched):
     folder = layout()
     Farm(folder).answer(question(ask()))
     held(*baskets).save(folder / "events")
-    with pytest.raises(ValueError, match="ledgers"):
-        Farm(folder).answer(question(ask(), 0.1))
+    assert Farm(folder).answer(question(ask(), 0.1)) == Reply(1, {}, 0, {Refusal.LEDGER: len(baskets)})
     assert len(watched) == 1
+
+
+DAMAGES = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "of another kind": lambda path: path.write_text("steps = 0"),
+    "of fewer devices": lambda path: DeviceState.new(5, 3).save(path),
+    "lost": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_ledger_is_refused_and_stays_as_it_is(damage, ask, layout, question, watched, caplog):
+    """The log says how to mend it, in one line; the file as it was brings the farm back."""
+    folder = layout()
+    Farm(folder).answer(question(ask()))
+    path = folder / "state-0-of-1.safetensors"
+    good = path.read_bytes()
+    DAMAGES[damage](path)
+    damaged = path.read_bytes() if path.exists() else None
+    for moved in (0.0, 0.1):  # the question that was answered, and a new one
+        reply = Farm(folder).answer(question(ask(), moved))
+        assert reply == Reply(1, {}, 0, {Refusal.LEDGER: 6})
+    assert len(watched) == 1
+    assert (path.read_bytes() if path.exists() else None) == damaged
+    (line, _) = [record.getMessage() for record in caplog.records if record.name == "client.farm"]
+    assert "state-0-of-1.safetensors" in line
+    assert "backup" in line
+    assert "retire" in line
+    assert str(folder) not in line
+    assert "\n" not in line
+    path.write_bytes(good)
+    assert Farm(folder).answer(question(ask(), 0.1)).answered == 6
+    assert steps(folder) == [2] * 6
 
 
 # Events that cannot be used
@@ -594,7 +627,7 @@ def test_a_key_is_kept_nowhere(unit, ask, plain, layout, question, drawn, monkey
         Farm(folder).answer(question(settings, moved))
     crash_in_training(folder, question(settings, 0.2), monkeypatch)
     Farm(folder).answer(question(settings, 0.2))
-    assert searched == [0, 1, 2, 3, 4, 5, 6, 7]  # what is booked already is written once more
+    assert searched == [0, 1, 2, 3, 4, 5, 7]  # what is booked already is not written again before its answer
     assert holders(folder, drawn) == []
 
 
@@ -693,7 +726,8 @@ def test_a_backup_of_a_booked_question_repeats_no_noise(seed, ask, layout, quest
 def test_a_lost_state_repeats_no_noise(ask, layout, question):
     folder = layout([[1, 4]], seed=None)
     first = Farm(folder).answer(question(ask()))
-    (folder / "state-0-of-1.safetensors").unlink()
+    for path in folder.glob("state-*"):  # the lock too, or the ledger would be missed
+        path.unlink()
     assert unrelated(first, Farm(folder).answer(question(ask())))
 
 

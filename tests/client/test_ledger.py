@@ -118,6 +118,19 @@ def test_it_goes_on_where_it_stopped(tmp_path):
     assert float(resumed.epsilon(DELTA)[0]) > float(resumed.epsilon(DELTA)[1])
 
 
+def test_what_was_booked_since_by_hand():
+    """Of mechanisms known then, the difference; of later ones, all."""
+    then = Ledger.empty(3).after(np.array([True, False, True]), 1.0, 0.5, 2)
+    now = then.after(np.array([True, True, False]), 1.0, 0.5, 3).after(
+        np.array([False, True, False]), 2.0, 1.0, 1
+    )
+    assert now.since(then.steps).steps.tolist() == [[3, 0], [3, 1], [0, 0]]
+    assert now.since(Ledger.empty(3).steps).steps.tolist() == now.steps.tolist() == [[5, 0], [3, 1], [2, 0]]
+    assert now.since(now.steps).epsilon(DELTA).tolist() == [0.0, 0.0, 0.0]
+    alone = [stepped((1.0, 0.5, 3)), stepped((1.0, 0.5, 3), (2.0, 1.0, 1)), 0.0]
+    assert now.since(then.steps).epsilon(DELTA).tolist() == pytest.approx(alone, rel=1e-9)
+
+
 def test_no_noise_is_an_infinite_epsilon_for_ever():
     ledger = Ledger.empty(2).after(np.array([True, False]), 0.0, 1.0, 1).after(ALL[:2], 5.0, 0.1, 1)
     assert ledger.epsilon(DELTA)[0] == math.inf

@@ -11,6 +11,7 @@ from client.farm import Farm, afford
 from client.least_squares import LeastSquaresTrainer
 from client.ledger import Ledger
 from client.noise import LocalNoise
+from client.policy import UNRESTRICTED
 from client.sgd_trainer import SgdTrainer
 from client.shopper_level import ClippedLeastSquaresTrainer, ClippedSgdTrainer, clip_factor
 from client.state import DeviceState
@@ -154,13 +155,13 @@ def test_what_a_round_costs(changes, mechanism, ask):
 
 def test_who_is_booked(ask):
     """Amplified rounds cost a device something whichever way its coin fell; others only those who train."""
-    willing = np.array([True, False])
-    took_part, ledger = afford(Ledger.empty(2), willing, shopper(ask, "central", participation=0.5))
-    assert took_part.tolist() == [True, False]
-    assert ledger.steps.tolist() == [[1], [1]]
-    took_part, ledger = afford(Ledger.empty(2), willing, shopper(ask, "local", participation=0.5))
-    assert took_part.tolist() == [True, False]
-    assert ledger.steps.tolist() == [[1], [0]]
+    willing, new = np.array([True, False]), Ledger.empty(2)
+    for trust, steps in (("central", [[1], [1]]), ("local", [[1], [0]])):
+        settings = shopper(ask, trust, participation=0.5)
+        took_part, ledger, refused = afford(new, new.steps, willing, settings, UNRESTRICTED)
+        assert took_part.tolist() == [True, False]
+        assert ledger.steps.tolist() == steps
+        assert refused == {}
 
 
 @pytest.mark.parametrize("trust", ["none", "somebody"])

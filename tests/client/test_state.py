@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import stat
 from dataclasses import fields, replace
@@ -11,24 +12,30 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import client.state
 from client.ledger import Ledger
-from client.state import DeviceState, locked
+from client.state import CorruptState, DeviceState, locked
+from models.update import Refusal
 
 
 @pytest.fixture
 def state() -> DeviceState:
     """Two devices after three questions."""
     took_part = np.array([True, False])
+    yesterday = Ledger.empty(2).after(took_part, 1.3, 0.25, 4)
     return DeviceState(
         vectors=torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
         took_part=took_part,
-        ledger=Ledger.empty(2).after(took_part, 1.3, 0.25, 4),
+        ledger=yesterday.after(took_part, 1.3, 0.25, 4).after(~took_part, 2.0, 1.0, 1),
+        day_start=yesterday.steps,
         asked=3,
         question="ab" * 32,
-        refused=1,
+        refused={Refusal.BUDGET: 1, Refusal.DAILY_BUDGET: 2},
         replied=True,
+        promise="interaction, local",
+        day="2026-03-29",
         update={"table.weight": torch.tensor([[0.5, -0.0]]), "bias.weight": torch.tensor([[1e-30]])},
     )
 
@@ -123,15 +130,134 @@ def test_a_file_holds_what_is_named_and_no_key(state, tmp_path):
     with safe_open(tmp_path / "state.safetensors", framework="pt") as file:
         names, facts = set(file.keys()), file.metadata()
     updates = {f"update/{name}" for name in state.update}
-    assert names == {"vectors", "took_part", "mechanisms", "steps", *updates}
+    assert names == {"vectors", "took_part", "mechanisms", "steps", "day_start", *updates}
     assert set(facts) == {"facts"}
     assert json.loads(facts["facts"]) == {
         "asked": 3,
         "question": "ab" * 32,
-        "refused": 1,
+        "refused": {"budget-passed": 1, "daily-budget-passed": 2},
         "replied": True,
-        "promise": "",
+        "promise": "interaction, local",
+        "day": "2026-03-29",
     }
+
+
+# Damage
+
+
+def rewritten(path: Path, tensors: dict[str, object] | None = None, facts: dict[str, object] | None = None):
+    """Write a state file again with some tensors or facts replaced; left out where they are None."""
+    with safe_open(path, framework="pt") as file:
+        old_facts = json.loads(file.metadata()["facts"])
+    new_tensors = {
+        name: value for name, value in (load_file(path) | (tensors or {})).items() if value is not None
+    }
+    new_facts = {name: value for name, value in (old_facts | (facts or {})).items() if value is not None}
+    save_file(new_tensors, path, metadata={"facts": json.dumps(new_facts)})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_file_cut_short_is_corrupt(share, state, tmp_path):
+    path = tmp_path / "state.safetensors"
+    state.save(path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(CorruptState):
+        DeviceState.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4_096, b"\xff" * 4_096, b"steps = 4", b"{}"])
+def test_a_file_of_another_kind_is_corrupt(content, tmp_path):
+    (tmp_path / "state.safetensors").write_bytes(content)
+    with pytest.raises(CorruptState):
+        DeviceState.load(tmp_path / "state.safetensors")
+
+
+def test_no_file_and_a_file_without_facts_are_corrupt(tmp_path):
+    with pytest.raises(CorruptState):
+        DeviceState.load(tmp_path / "state.safetensors")
+    save_file({"steps": torch.zeros(2, 1)}, tmp_path / "state.safetensors")
+    with pytest.raises(CorruptState):
+        DeviceState.load(tmp_path / "state.safetensors")
+
+
+STEPS = torch.tensor([[8, 0], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        *({name: None} for name in ("vectors", "took_part", "mechanisms", "steps", "day_start")),
+        {"steps": STEPS - 2},
+        {"steps": STEPS[:1]},
+        {"steps": STEPS[:, :1]},
+        {"steps": STEPS[0]},
+        {"steps": STEPS.double()},
+        {"steps": STEPS.int()},
+        {"steps": STEPS + 2**62},
+        {"mechanisms": torch.tensor([[1.3, 0.25], [math.nan, 1.0]], dtype=torch.float64)},
+        {"mechanisms": torch.tensor([[1.3, 0.25], [math.inf, 1.0]], dtype=torch.float64)},
+        {"mechanisms": torch.tensor([[1.3, 0.25], [-2.0, 1.0]], dtype=torch.float64)},
+        {"mechanisms": torch.tensor([[1.3, 0.25], [2.0, 1.5]], dtype=torch.float64)},
+        {"mechanisms": torch.tensor([[1.3, 0.25], [2.0, 1.0]])},
+        {"mechanisms": torch.ones(1, 2, dtype=torch.float64)},
+        {"mechanisms": torch.ones(2, 3, dtype=torch.float64)},
+        {"day_start": STEPS + 1},
+        {"day_start": STEPS - 2},
+        {"day_start": STEPS[:1]},
+        {"day_start": torch.zeros(2, 3, dtype=torch.int64)},
+        {"day_start": STEPS.double()},
+        {"took_part": torch.tensor([True])},
+        {"took_part": torch.tensor([1, 0])},
+        {"vectors": torch.zeros(3, 2)},
+        {"vectors": torch.zeros(2)},
+        {"vectors": torch.zeros(2, 2, dtype=torch.float64)},
+    ],
+    ids=lambda tensors: "".join(f"{name} {value}" for name, value in tensors.items()).replace("\n", "")[:60],
+)
+def test_tensors_that_are_no_states_are_corrupt(tensors, state, tmp_path):
+    path = tmp_path / "state.safetensors"
+    state.save(path)
+    rewritten(path)
+    assert same(DeviceState.load(path), state)
+    rewritten(path, {name: value if value is None else value.clone() for name, value in tensors.items()})
+    with pytest.raises(CorruptState):
+        DeviceState.load(path)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"asked": -1},
+        {"asked": 1.5},
+        {"asked": True},
+        {"asked": "3"},
+        {"question": 7},
+        {"question": None},
+        {"promise": 7},
+        {"replied": 1},
+        {"refused": 1},
+        {"refused": {"bad-mood": 1}},
+        {"refused": {"budget-passed": -1}},
+        {"refused": None},
+        {"day": "29 March"},
+        {"day": 20260329},
+        {"key": "abc"},
+    ],
+    ids=str,
+)
+def test_facts_that_are_no_states_are_corrupt(facts, state, tmp_path):
+    path = tmp_path / "state.safetensors"
+    state.save(path)
+    rewritten(path, facts=facts)
+    with pytest.raises(CorruptState):
+        DeviceState.load(path)
+
+
+def test_a_vector_that_diverged_is_no_damage(state, tmp_path):
+    path = tmp_path / "state.safetensors"
+    diverged = replace(state, vectors=torch.tensor([[math.nan, math.inf], [0.0, 0.0]]))
+    diverged.save(path)
+    assert same(DeviceState.load(path), diverged)
 
 
 # The lock

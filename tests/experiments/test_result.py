@@ -115,6 +115,9 @@ OPTIONAL = {
     ("baselines", "ceiling"),
     ("metrics", "measured_by"),
     ("promise", "relation"),
+    ("promise", "rounds_of_a_device"),
+    ("promise", "least_devices"),
+    ("promise", "masks_skipped"),
 }
 
 

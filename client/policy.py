@@ -1,0 +1,95 @@
+"""What a device allows, whoever asks: its owner's rules, in a TOML file that is read at every question."""
+
+import os
+import tomllib
+from math import inf
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.promise import Trust, Unit
+from models.settings import ModelName, RoundSettings
+from models.update import Refusal
+
+POLICY_FILE = "policy.toml"
+
+
+class PolicyUnreadable(Exception):
+    """A policy that cannot be used, and why, in one line without a path or a value."""
+
+
+class Policy(BaseModel):
+    """A key that is left out allows everything, but for most_delta. A question has to pass every key.
+
+    Numbers hold for questions without a promise too: their noise is 0 and their ε infinite, so any floor on
+    noise and any cap on ε refuses them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    least_noise_multiplier: float = Field(
+        0.0, ge=0, description="noise's standard deviation over the clip: less is refused"
+    )
+    most_epsilon: float = Field(
+        inf, ge=0, allow_inf_nan=True, description="ε of all that was ever booked, at the question's δ"
+    )
+    most_epsilon_a_day: float = Field(
+        inf, ge=0, allow_inf_nan=True, description="ε of what is booked in one UTC day, at the question's δ"
+    )
+    # Never without a limit: a server that may choose any δ can make any ε small.
+    most_delta: float = Field(1e-3, ge=0, le=1, description="δ of a question: a larger one is refused")
+    units: tuple[Unit, ...] | None = Field(
+        None, strict=False, description="what a promise may protect; 'none' allows questions without one"
+    )
+    trusts: tuple[Trust, ...] | None = Field(
+        None, strict=False, description="who may be trusted with a promise's noise"
+    )
+    most_rounds: int | None = Field(None, ge=1, description="rounds that one run's promise covers")
+    models: tuple[ModelName, ...] | None = Field(None, strict=False, description="names of allowed models")
+    unmasked: bool = Field(
+        False,
+        description="a sum under distributed trust may leave without secure aggregation's masks: simulation",
+    )
+
+    @classmethod
+    def load(cls, path: Path) -> "Policy":
+        """Read a policy file. Raises PolicyUnreadable."""
+        if not path.is_absolute():  # the working directory of an app holds what the server sent
+            raise PolicyUnreadable("its path is not absolute")
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise PolicyUnreadable(f"the file cannot be read ({type(error).__name__})") from None
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+            raise PolicyUnreadable("; ".join(wrong)) from None
+        except (ValueError, RecursionError) as error:
+            raise PolicyUnreadable(f"the file is not TOML in UTF-8 ({type(error).__name__})") from None
+
+    def objection(self, settings: RoundSettings) -> Refusal | None:
+        """Why a question is refused for its settings alone; None: they are allowed. Budgets come later."""
+        # A question without a promise trusts nobody. Whoever lists unit none has said that this may be.
+        trust_matters = settings.unit != "none" or self.units is None
+        objections = {
+            Refusal.MODEL_NAME: self.models is not None and settings.model not in self.models,
+            Refusal.UNIT: self.units is not None and settings.unit not in self.units,
+            Refusal.TRUST: trust_matters and self.trusts is not None and settings.trust not in self.trusts,
+            Refusal.ROUNDS: self.most_rounds is not None and settings.rounds > self.most_rounds,
+            Refusal.NOISE: settings.noise < self.least_noise_multiplier,
+            Refusal.DELTA: settings.delta > self.most_delta,
+        }
+        return next((reason for reason, holds in objections.items() if holds), None)
+
+
+UNRESTRICTED = Policy.model_validate({"most_delta": 1.0})
+
+
+def policy_of(folder: Path, named: Path | None) -> Policy:
+    """The policy of a farm: in the file its owner named, or else in its folder. Raises PolicyUnreadable.
+
+    Without either, all that the settings allow is allowed. A file that is named has to be there.
+    """
+    own = folder / POLICY_FILE
+    if named is None and not os.path.lexists(own):  # a link to nowhere is a policy that cannot be read
+        return UNRESTRICTED
+    return Policy.load(own if named is None else named)

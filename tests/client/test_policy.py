@@ -1,0 +1,415 @@
+"""The device's own rules: read at every question, before its events and its state, and never passed."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, seed
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import client.farm
+from client.farm import Farm
+from client.ledger import Ledger
+from client.policy import UNRESTRICTED, Policy, PolicyUnreadable, policy_of
+from client.state import DeviceState
+from models.accounting import epsilon_composed
+from models.settings import RoundSettings
+from models.update import Refusal, Reply, Request
+
+DELTA = 1e-5
+NOON = 1_774_785_600  # 29 March 2026, 12:00 UTC
+DAY = 86_400
+A_STEP = 4.4  # ε of one step at σ = 1 and δ = 1e-5, and a little
+
+ALL_KEYS = """
+least_noise_multiplier = 0.5
+most_epsilon = 8
+most_epsilon_a_day = 2.5
+most_delta = 1e-5
+units = ["shopper", "interaction"]
+trusts = ["local", "distributed"]
+most_rounds = 200
+models = ["attributes", "linear"]
+unmasked = true
+"""
+
+
+@pytest.fixture
+def written(tmp_path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "own-policy.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path, shop, held) -> Path:
+    Farm.create(tmp_path / "farm", shop, held([1, 4, 4], [], [6]), seed=7)
+    return tmp_path / "farm"
+
+
+@pytest.fixture
+def question(build, copied) -> Callable[..., Request]:
+    """The settings' question; `moved` makes it another one."""
+
+    def request(settings: RoundSettings, moved: float = 0.0) -> Request:
+        parameters = copied(build(settings))
+        next(iter(parameters.values()))[0, 0] += moved
+        return Request(parameters, settings)
+
+    return request
+
+
+def policy(**keys: object) -> Policy:
+    return Policy.model_validate(keys)
+
+
+def state_of(folder: Path) -> DeviceState:
+    return DeviceState.load(folder / "state-0-of-1.safetensors")
+
+
+# The file
+
+
+def test_every_key_is_read(written):
+    assert Policy.load(written(ALL_KEYS)) == Policy(
+        least_noise_multiplier=0.5,
+        most_epsilon=8.0,
+        most_epsilon_a_day=2.5,
+        most_delta=1e-5,
+        units=("shopper", "interaction"),
+        trusts=("local", "distributed"),
+        most_rounds=200,
+        models=("attributes", "linear"),
+        unmasked=True,
+    )
+
+
+def test_every_key_may_be_left_out(written, ask, plain):
+    allowed = Policy.load(written(""))
+    assert not allowed.unmasked
+    assert (allowed.most_epsilon, allowed.most_epsilon_a_day) == (math.inf, math.inf)
+    for settings in (ask(), plain(unit="none", trust="none"), ask(unit="shopper", trust="central")):
+        assert allowed.objection(settings) is None
+        assert UNRESTRICTED.objection(settings) is None
+    assert UNRESTRICTED.objection(ask(delta=0.9)) is None
+    assert allowed.objection(ask(delta=0.9)) is Refusal.DELTA
+
+
+def test_a_policy_does_not_change():
+    with pytest.raises(ValidationError):
+        Policy.model_validate({}).most_epsilon = 100.0
+
+
+BROKEN = [
+    "most_epsilom = 4",
+    "most_epsilon = '4'",
+    "most_epsilon = true",
+    "most_epsilon = nan",
+    "most_epsilon = -1",
+    "most_epsilon_a_day = nan",
+    "least_noise_multiplier = -0.1",
+    "least_noise_multiplier = nan",
+    "least_noise_multiplier = inf",
+    "most_delta = 1.5",
+    "most_delta = nan",
+    "most_rounds = 1.5",
+    "most_rounds = 0",
+    "most_rounds = true",
+    "units = 'shopper'",
+    "units = ['household']",
+    "trusts = ['none']",
+    "trusts = [1]",
+    "models = ['gru']",
+    "unmasked = 1",
+    "unmasked = 'yes'",
+    "[budget]\nmost_epsilon = 4",
+    "most_epsilon = 4\nmost_epsilon = 8",
+    "most_epsilon: 4",
+    "most_epsilon =",
+    "{",
+    "x = " + "[" * 5_000,
+]
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:30])
+def test_a_broken_file_is_told_in_one_line_without_its_path(text, written):
+    path = written(text)
+    with pytest.raises(PolicyUnreadable) as raised:
+        Policy.load(path)
+    assert str(path.parent) not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_wrong_is_named(written):
+    with pytest.raises(PolicyUnreadable, match="most_epsilom: Extra inputs are not permitted"):
+        Policy.load(written("most_epsilom = 4"))
+    with pytest.raises(
+        PolicyUnreadable, match=r"units\.1: Input should be 'none', 'interaction' or 'shopper'"
+    ):
+        Policy.load(written("units = ['shopper', 'household']"))
+
+
+@pytest.mark.parametrize("kind", ["absent", "a folder", "no text", "a link to nowhere", "relative"])
+def test_a_file_that_cannot_be_read(kind, tmp_path, monkeypatch):
+    path = tmp_path / "policy.toml"
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "no text":
+        path.write_bytes(b"\xff\xfe\x00")
+    elif kind == "a link to nowhere":
+        path.symlink_to(tmp_path / "nowhere")
+    elif kind == "relative":
+        path.write_text("")
+        monkeypatch.chdir(tmp_path)
+        path = Path("policy.toml")
+    with pytest.raises(PolicyUnreadable):
+        policy_of(tmp_path / "elsewhere", named=path)
+    if kind not in ("absent", "relative"):
+        with pytest.raises(PolicyUnreadable):
+            policy_of(tmp_path, named=None)
+
+
+def test_where_a_policy_is_looked_for(tmp_path, written):
+    assert policy_of(tmp_path, None) is UNRESTRICTED
+    (tmp_path / "policy.toml").write_text("most_epsilon = 1")
+    assert policy_of(tmp_path, None).most_epsilon == 1.0
+    assert policy_of(tmp_path, written("most_epsilon = 2")).most_epsilon == 2.0  # the named one comes first
+
+
+# What settings alone can tell
+
+SHOPPER = {"unit": "shopper", "trust": "central"}
+NONE = {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf}
+
+
+@pytest.mark.parametrize(
+    ("keys", "allowed", "refused", "reason"),
+    [
+        ({"least_noise_multiplier": 1.0}, {}, {"noise_multiplier": 0.999}, "noise-below-floor"),
+        ({"least_noise_multiplier": 1.0}, {}, NONE, "noise-below-floor"),
+        ({"most_delta": 1e-5}, {"delta": 1e-5}, {"delta": 1.01e-5}, "delta-above-limit"),
+        ({}, {"delta": 1e-3}, {"delta": 1.01e-3}, "delta-above-limit"),
+        ({"units": ["interaction"]}, {}, SHOPPER, "unit-not-allowed"),
+        ({"units": ["shopper"]}, SHOPPER, {}, "unit-not-allowed"),
+        ({"units": ["shopper", "interaction"]}, {}, NONE, "unit-not-allowed"),
+        ({"units": ["none"]}, NONE, {}, "unit-not-allowed"),
+        ({"units": []}, None, {}, "unit-not-allowed"),
+        ({"trusts": ["local"]}, {}, SHOPPER, "trust-not-allowed"),
+        ({"trusts": ["distributed", "central"]}, SHOPPER, {}, "trust-not-allowed"),
+        ({"trusts": ["local"]}, {}, NONE, "trust-not-allowed"),
+        ({"trusts": ["local"], "units": ["none", "shopper"]}, NONE, SHOPPER, "trust-not-allowed"),
+        ({"most_rounds": 7}, {"rounds": 7}, {"rounds": 8}, "too-many-rounds"),
+        ({"models": ["mf", "linear"]}, {}, {"model": "attributes"}, "model-not-allowed"),
+    ],
+)  # fmt: skip
+def test_each_rule(keys, allowed, refused, reason, ask):
+    rule = policy(**keys)
+    assert rule.objection(ask(**refused)) == reason
+    assert UNRESTRICTED.objection(ask(**refused)) is None
+    if allowed is not None:
+        assert rule.objection(ask(**allowed)) is None
+
+
+# Before anything else
+
+
+RULE_AND_REASON = {
+    "least_noise_multiplier = 1.5": Refusal.NOISE,
+    "units = ['shopper']": Refusal.UNIT,
+    "trusts = ['central']": Refusal.TRUST,
+    "models = ['linear']": Refusal.MODEL_NAME,
+    "most_rounds = 9": Refusal.ROUNDS,
+    "most_delta = 1e-6": Refusal.DELTA,
+    "most_epsilom = 9": Refusal.POLICY,
+    "not TOML": Refusal.POLICY,
+}
+
+
+@pytest.mark.parametrize("text", RULE_AND_REASON)
+def test_a_refusal_comes_before_events_state_and_catalogue_are_touched(text, folder, ask, question):
+    """All of them are unreadable here, and none is made or changed."""
+    for name in ("items", "times", "weights"):
+        (folder / "events" / f"{name}.npy").write_bytes(b"unreadable")
+    (folder / "catalogue.parquet").write_bytes(b"unreadable")
+    (folder / "policy.toml").write_text(text)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    asked = question(ask())
+    assert Farm(folder).answer(asked) == Reply(1, {}, 0, {RULE_AND_REASON[text]: 3})
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    (folder / "policy.toml").unlink()
+    with pytest.raises(Exception, match=r"(?i)parquet"):  # what shows that they would have been touched
+        Farm(folder).answer(asked)
+
+
+def test_events_are_opened_for_training_alone(folder, ask, question):
+    """Also past the policy: a budget that is spent is found before them."""
+    farm = Farm(folder)
+    assert farm.answer(question(ask(epsilon=0.1))).refused == {Refusal.BUDGET: 3}
+    assert "events" not in vars(farm)
+    assert farm.answer(question(ask())).answered == 3
+    assert "events" in vars(farm)
+
+
+def test_a_corrupt_ledger_is_found_before_events_are_opened(folder, ask, question):
+    assert Farm(folder).answer(question(ask())).answered == 3
+    (folder / "state-0-of-1.safetensors").write_bytes(b"unreadable")
+    (folder / "events" / "items.npy").write_bytes(b"unreadable")
+    assert Farm(folder).answer(question(ask())).refused == {Refusal.LEDGER: 3}
+
+
+def test_a_policy_is_read_at_every_question(folder, ask, question):
+    farm, asked = Farm(folder), question(ask())
+    path = folder / "policy.toml"
+    assert farm.answer(asked).answered == 3
+    path.write_text("most_rounds = 1")
+    assert farm.answer(asked).refused == {Refusal.ROUNDS: 3}  # not even the stored answer
+    path.write_text("most_rounds = ")
+    assert farm.answer(asked).refused == {Refusal.POLICY: 3}
+    path.write_text("most_rounds = 10")
+    assert farm.answer(asked).answered == 3
+
+
+def test_a_named_policy_that_is_not_there_is_no_freedom(folder, tmp_path, ask, question, caplog):
+    (folder / "policy.toml").write_text("")
+    farm = Farm(folder, policy=tmp_path / "nowhere.toml")
+    assert farm.answer(question(ask())).refused == {Refusal.POLICY: 3}
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "client.farm"]
+    assert "FileNotFoundError" in line
+    assert str(tmp_path) not in line
+
+
+# Budgets
+
+
+def test_the_total_is_the_lesser_of_the_runs_and_the_devices_own(folder, ask, question):
+    """A step costs 4.4, two 6.6 together: 6 allows one."""
+    for own, run in ((6.0, 50.0), (50.0, 6.0)):
+        (folder / "policy.toml").write_text(f"most_epsilon = {own}")
+        for path in folder.glob("state-*"):
+            path.unlink()
+        replies = [Farm(folder).answer(question(ask(epsilon=run), moved)) for moved in (0.0, 0.1)]
+        assert [reply.answered for reply in replies] == [3, 0]
+        assert replies[1].refused == {Refusal.BUDGET: 3}
+        assert state_of(folder).ledger.steps.tolist() == [[1]] * 3
+
+
+def test_any_cap_refuses_a_question_without_a_promise(folder, plain, question):
+    caps = [("most_epsilon", Refusal.BUDGET), ("most_epsilon_a_day", Refusal.DAILY_BUDGET)]
+    for number, (key, reason) in enumerate(caps):
+        (folder / "policy.toml").write_text(f"{key} = 1e300\nunits = ['none']")
+        reply = Farm(folder).answer(question(plain(unit="none", trust="none"), 0.1 * number))
+        assert (reply.answered, reply.refused) == (0, {reason: 3})
+
+
+def test_a_day_ends_at_midnight_utc_and_a_clock_that_goes_back_gives_no_fresh_one(folder, ask, question):
+    (folder / "policy.toml").write_text(f"most_epsilon_a_day = {A_STEP}")
+    times = [
+        (NOON, 3),
+        (NOON + 1, 0),
+        (NOON + DAY / 2 - 1, 0),
+        (NOON + DAY / 2, 3),  # midnight
+        (NOON - DAY, 0),
+        (NOON, 0),
+        (NOON + DAY, 0),
+        (NOON + 4 * DAY, 3),
+        (NOON + 3 * DAY, 0),
+    ]
+    for number, (now, answered) in enumerate(times):
+        reply = Farm(folder, clock=lambda now=now: now).answer(question(ask(), 0.1 * number))
+        assert (now, reply.answered) == (now, answered)
+        assert reply.refused == ({} if answered else {Refusal.DAILY_BUDGET: 3})
+    state = state_of(folder)
+    assert state.day == "2026-04-02"
+    assert state.ledger.steps.tolist() == [[3]] * 3
+    assert state.day_start.tolist() == [[2]] * 3
+
+
+def test_a_day_is_counted_before_there_is_a_cap_on_it(folder, ask, question):
+    assert Farm(folder, clock=lambda: NOON).answer(question(ask())).answered == 3
+    (folder / "policy.toml").write_text(f"most_epsilon_a_day = {A_STEP}")
+    assert Farm(folder, clock=lambda: NOON + 9).answer(question(ask(), 0.1)).answered == 0
+
+
+def test_budgets_are_told_apart_and_each_device_has_its_own():
+    """Steps before today and today: 2 and 0, 0 and 1, 0 and 0, where 2 are allowed in all and 1 a day."""
+    ledger = Ledger(np.array([[1.0, 1.0]]), np.array([[2], [1], [0]]))
+    day_start = np.array([[2], [0], [0]])
+    two = epsilon_composed(((1.0, 1.0, 2),), DELTA).epsilon
+    settings = RoundSettings.model_construct(
+        round=1, rounds=9, unit="interaction", trust="local", noise_multiplier=1.0, sampling_rate=1.0, steps_per_round=1,
+        participation=1.0, epsilon=math.inf, delta=DELTA,
+    )  # fmt: skip
+    rule = policy(most_epsilon=two, most_epsilon_a_day=A_STEP)
+    everyone = np.array([True, True, True])
+    took_part, booked, refused = client.farm.afford(ledger, day_start, everyone, settings, rule)
+    assert took_part.tolist() == [False, False, True]
+    assert booked.steps.tolist() == [[2], [1], [1]]
+    assert refused == {Refusal.BUDGET: 1, Refusal.DAILY_BUDGET: 1}
+
+
+ASKED = st.fixed_dictionaries(
+    {
+        "noise_multiplier": st.sampled_from([0.3, 0.8, 1.0, 2.5]),
+        "sampling_rate": st.sampled_from([0.1, 1.0]),
+        "participation": st.sampled_from([0.5, 1.0]),
+        "steps_per_round": st.sampled_from([1, 3]),
+        "delta": st.sampled_from([1e-9, DELTA, 2 * DELTA]),
+        "epsilon": st.sampled_from([1.0, math.inf]),
+    }
+)
+CLOCK = st.sampled_from([-3, -1, 0, 0, 0, 1])  # days that it moves before a question
+PROMISES = st.sampled_from([("interaction", "local"), ("shopper", "local"), ("shopper", "central")])
+
+
+@seed(20260329)
+@examples(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    caps=st.tuples(st.sampled_from([3.0, 9.0]), st.sampled_from([0.7, 5.0])),
+    promise=PROMISES,
+    asked=st.lists(st.tuples(ASKED, CLOCK), min_size=2, max_size=7),
+)
+def test_whatever_is_asked_no_cap_is_passed(caps, promise, asked, folder, ask, question, monkeypatch):
+    """ε of all, and of each day by the latest date seen, composed anew from what the ledger gained.
+
+    At most_delta: what was asked at a smaller δ cost more there (but for .01, the mesh of an accountant).
+    """
+
+    class NoTrainer:
+        def __init__(self, *rest: object) -> None: ...
+
+        def train(self, cohort, parameters):
+            return dict(parameters), cohort.vectors
+
+    monkeypatch.setattr(client.farm, "trainer_for", NoTrainer)
+    (folder / "policy.toml").write_text(
+        f"most_epsilon = {caps[0]}\nmost_epsilon_a_day = {caps[1]}\nmost_delta = {DELTA}"
+    )
+    for path in folder.glob("state-*"):
+        path.unlink()
+    day, latest, before = 0, -math.inf, np.zeros((3, 0), dtype=np.int64)
+    gained: dict[float, list[Ledger]] = {}
+    for number, (changes, moves) in enumerate(asked):
+        day += moves
+        farm = Farm(folder, clock=lambda day=day: NOON + day * DAY)
+        settings = ask(**changes, unit=promise[0], trust=promise[1], run=str(number))
+        answer = farm.answer(question(settings))
+        if settings.delta > DELTA:
+            assert answer.refused == {Refusal.DELTA: 3}
+            continue
+        latest = max(latest, day)
+        ledger = state_of(folder).ledger
+        assert (ledger.epsilon(DELTA) <= caps[0] + 0.01).all()
+        gained.setdefault(latest, []).append(ledger.since(before))
+        before = ledger.steps
+    for parts in gained.values():
+        total = np.zeros_like(parts[-1].steps)
+        for part in parts:
+            total[:, : part.steps.shape[1]] += part.steps
+        assert (Ledger(parts[-1].mechanisms, total).epsilon(DELTA) <= caps[1] + 0.01).all()
