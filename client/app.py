@@ -14,12 +14,14 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.farm import Farm
+from client.secure_round import SecureNode
+from models.secure_aggregation.exchange import EXCHANGE_RECORD
 from models.update import SETTINGS_RECORD, Refusal, pack_reply, unpack_request
 
 logger = logging.getLogger(__name__)
 
-FARM_VARIABLE = "TERRYCLOTH_FARM"
-POLICY_VARIABLE = "TERRYCLOTH_POLICY"
+VARIABLE = "TERRYCLOTH_{}"  # of the environment, for what a node's config does not name
+FARM_VARIABLE = VARIABLE.format("FARM")
 TRAINING_FAILED = 1  # code of an error reply
 
 
@@ -30,7 +32,7 @@ def make_app(folder: Path | None = None) -> ClientApp:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         try:
-            reply = answer(message.content, open_farm(context, folder))
+            reply = answer(message.content, open_farm(context, folder), context)
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
@@ -59,17 +61,24 @@ def open_farm(context: Context, folder: Path | None) -> Farm:
     named = folder or Path(str(node.get("farm", os.environ.get(FARM_VARIABLE, ""))))
     if not named.is_absolute():  # each node unpacks the app into a folder of its own, and works there
         raise ValueError("no absolute folder is named as farm")
-    policy = node.get("policy", os.environ.get(POLICY_VARIABLE))
     return Farm(
         named,
         int(node.get("partition-id", 0)),
         int(node.get("num-partitions", 1)),
-        policy=None if policy is None else Path(str(policy)),
+        policy=owned(context, "policy"),
     )
 
 
-def answer(content: RecordDict, farm: Farm) -> RecordDict:
+def owned(context: Context, name: str) -> Path | None:
+    """A file that the device's owner named, in the node's config or as TERRYCLOTH_<NAME>."""
+    named = context.node_config.get(name, os.environ.get(VARIABLE.format(name.upper())))
+    return None if named is None else Path(str(named))
+
+
+def answer(content: RecordDict, farm: Farm, context: Context) -> RecordDict:
     """Settings that a device does not know in full are refused, whatever they say."""
+    if EXCHANGE_RECORD in content:
+        return SecureNode(farm, owned(context, "identity"), owned(context, "roster")).answer(content)
     try:
         request = unpack_request(content)
     except (ValueError, KeyError, TypeError):

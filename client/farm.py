@@ -11,7 +11,6 @@ The folder of a farm stands for its devices' own disks:
     seed                         only where a run must be repeatable: in place of keys from the system
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +35,7 @@ from models.catalogue import Catalogue
 from models.randomness import Purpose, Stream, new_key, seeded_key
 from models.recommender import Parameters, Recommender, shapes
 from models.settings import RoundSettings
-from models.update import Refusal, Reply, Request, expected_update
+from models.update import Refusal, Reply, Request, digest, expected_update
 
 HELD_OUT_FILE = "held-out.npy"
 
@@ -81,11 +80,16 @@ class Farm:
         self.folder = folder
         self.span = start, stop
         self.devices = np.arange(start, stop)
+        self.partition = partition
         self.partitions = partitions
-        self.state_path = folder / f"state-{partition}-of-{partitions}.safetensors"
+        self.state_path = self.own_path("state", ".safetensors")
         self.lock_path = self.state_path.with_suffix(".lock")
         self.policy_path = policy
         self.clock = clock
+
+    def own_path(self, name: str, suffix: str = "") -> Path:
+        """A file of this partition alone."""
+        return self.folder / f"{name}-{self.partition}-of-{self.partitions}{suffix}"
 
     @cached_property
     def events(self) -> Events:
@@ -139,7 +143,7 @@ class Farm:
             if settings.trust == "distributed" and not policy.unmasked:
                 raise Declined(Refusal.MASKS)  # this answer is read by whoever asks
             model = self.fitting_model(request)
-            with self.booked(settings, digest(request), policy) as state:
+            with self.booked(settings, digest(request).hex(), policy) as state:
                 if not state.replied:
                     self.train(state, model, request)
                     state.save(self.state_path)
@@ -169,17 +173,23 @@ class Farm:
         return model
 
     @contextmanager
-    def booked(self, settings: RoundSettings, question: str, policy: Policy) -> Iterator[DeviceState]:
-        """The devices' state, on disk, with a question in its ledgers; nobody else's until the block is left.
-
-        question: what tells it from every other. Raises Declined.
-        """
+    def opened(self, settings: RoundSettings) -> Iterator[DeviceState]:
+        """The devices' state as it is on disk; nobody else's until the block is left. Raises Declined."""
         if not self.claim(settings.dim):
             raise Declined(Refusal.PARTITION)
         with locked(self.lock_path):
             state = self.load_state(settings.dim)
             if state.promise not in ("", promise_of(settings)):
                 raise Declined(Refusal.PROMISE)
+            yield state
+
+    @contextmanager
+    def booked(self, settings: RoundSettings, question: str, policy: Policy) -> Iterator[DeviceState]:
+        """The devices' state, on disk, with a question in its ledgers; nobody else's until the block is left.
+
+        question: what tells it from every other. Raises Declined.
+        """
+        with self.opened(settings) as state:
             if question != state.question:
                 state = self.book(state, settings, question, policy)
                 state.save(self.state_path)
@@ -320,14 +330,6 @@ def fits(parameters: Parameters, shared: Parameters) -> bool:
     return shapes(parameters) == shapes(shared) and all(
         tensor.dtype == torch.float32 and bool(torch.isfinite(tensor).all()) for tensor in parameters.values()
     )
-
-
-def digest(request: Request) -> str:
-    """SHA-256 of a question, every bit of it."""
-    hashed = hashlib.sha256(request.settings.model_dump_json().encode())
-    for name, tensor in sorted(request.parameters.items()):
-        hashed.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return hashed.hexdigest()
 
 
 @lru_cache(maxsize=4)

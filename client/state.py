@@ -71,10 +71,7 @@ class DeviceState:
         facts = json.dumps({name: getattr(self, name) for name in FACTS})
         partial = path.with_suffix(".partial")
         save_file(tensors, partial, metadata={"facts": facts})
-        partial.chmod(0o600)
-        synchronise(partial)
-        partial.replace(path)
-        synchronise(path.parent)  # or a power cut could bring the old name back, and with it an old ledger
+        replace(partial, path)
 
     @classmethod
     def load(cls, path: Path) -> "DeviceState":
@@ -128,6 +125,22 @@ class DeviceState:
             and all(isinstance(fact, str) for fact in (self.question, self.promise, self.day))
             and all(type(count) is int and count >= 0 for count in (self.asked, *self.refused.values()))
         )
+
+
+def replace(partial: Path, path: Path) -> None:
+    """Put a file in another's place in one step, on disk when this returns, for its owner's eyes only."""
+    partial.chmod(0o600)
+    synchronise(partial)
+    partial.replace(path)
+    synchronise(path.parent)  # or a power cut could bring the old name back, and with it an old ledger
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """A file of the device's own, replaced in one step."""
+    partial = path.with_suffix(".partial")
+    partial.touch(mode=0o600)
+    partial.write_bytes(content)
+    replace(partial, path)
 
 
 def synchronise(path: Path) -> None:

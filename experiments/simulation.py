@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from client.farm import Farm
+from client.secure_round import lay_out_identities
 from client.serving import Serving
 from experiments.baselines import model_scorer, popularity, train_centrally
 from experiments.config import RunConfig
@@ -25,7 +26,7 @@ from models.errors import UserError
 from models.promise import Promise
 from models.recommender import Parameters
 from server.checkpoint import RoundRecord
-from server.strategy import NODE_FAILED
+from server.secure_exchange import NODE_FAILED
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
             held_out=plan.split.held_out,
             unmasked=plan.promise.masks_skipped,
         )
+        if plan.config.trust == "distributed" and plan.config.masks:
+            lay_out_identities(folder.devices, plan.config.nodes)
         plan.dataset.catalogue.save(folder.catalogue)
         run(plan, folder, reporter or Reporter(), resume=False)
     return folder

@@ -6,6 +6,7 @@ at a public rate decide it) and how many refused, by reason. No loss, no metric,
 What secure aggregation sends besides is in `models/secure_aggregation`.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,6 +24,7 @@ PARAMETERS_RECORD = "arrays"
 SETTINGS_RECORD = "config"
 UPDATE_RECORD = "update"
 REPLY_RECORD = "reply"
+QUESTION_RECORD = "question"  # the digest of a request that will follow
 
 BELOW_CLIP = "below-clip"  # Σ ±β/2: whether an update's norm was below the clip
 STEPS = "steps"  # under distributed trust: the whole update as one vector of integers
@@ -106,6 +108,42 @@ def from_arrays(arrays: ArrayRecord) -> Parameters:
     return {name: torch.from_numpy(np.array(array.numpy())) for name, array in arrays.items()}
 
 
+def digest(request: Request) -> bytes:
+    """SHA-256 of a question, every bit of it."""
+    hashed = hashlib.sha256(request.settings.model_dump_json().encode())
+    for name, tensor in sorted(request.parameters.items()):
+        hashed.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return hashed.digest()
+
+
+def pack_question(request: Request) -> RecordDict:
+    """A request's settings, and the digest that fixes all of it."""
+    return RecordDict(
+        {
+            SETTINGS_RECORD: request.settings.to_record(),
+            QUESTION_RECORD: ConfigRecord({"digest": digest(request)}),
+        }
+    )
+
+
+def unpack_question(content: RecordDict) -> tuple[RoundSettings, bytes]:
+    """The settings of a request and the digest that it will have. Raises ValueError or KeyError."""
+    settings, question = content[SETTINGS_RECORD], content[QUESTION_RECORD]
+    if not isinstance(settings, ConfigRecord) or not isinstance(question, ConfigRecord):
+        raise ValueError("a question is two config records")
+    fixed = question["digest"]
+    if not isinstance(fixed, bytes):
+        raise ValueError("a digest is bytes")
+    return RoundSettings.from_record(settings), fixed
+
+
+def pack_request(request: Request) -> RecordDict:
+    """The one way to ask."""
+    return RecordDict(
+        {PARAMETERS_RECORD: to_arrays(request.parameters), SETTINGS_RECORD: request.settings.to_record()}
+    )
+
+
 def unpack_request(content: RecordDict) -> Request:
     """Raises ValueError or KeyError on a message of another protocol."""
     arrays, settings = content[PARAMETERS_RECORD], content[SETTINGS_RECORD]
@@ -129,6 +167,12 @@ def unpack_reply(content: RecordDict, expected: Parameters, round: int) -> Reply
     arrays, facts = content[UPDATE_RECORD], content[REPLY_RECORD]
     if not isinstance(arrays, ArrayRecord) or not isinstance(facts, ConfigRecord):
         raise InvalidReply("unknown record")
+    answered, refused = unpack_facts(facts, round)
+    return Reply(round, checked_update(arrays, expected if answered else {}), answered, refused)
+
+
+def unpack_facts(facts: ConfigRecord, round: int) -> tuple[int, dict[Refusal, int]]:
+    """How many devices answered, and how many refused, by reason. Raises InvalidReply."""
     counts = {name: value for name, value in facts.items() if name not in ("protocol", "round", "answered")}
     refusals = {f"refused.{reason}": reason for reason in Refusal}
     if not _is_count(facts.get("protocol")) or facts["protocol"] != PROTOCOL:
@@ -142,9 +186,8 @@ def unpack_reply(content: RecordDict, expected: Parameters, round: int) -> Reply
         or not all(map(_is_count, counts.values()))
     ):
         raise InvalidReply("unknown facts")
-    update = _checked_update(arrays, expected if answered else {})
     refused = {refusals[name]: int(value) for name, value in counts.items()}  # type: ignore[arg-type]
-    return Reply(round, update, int(answered), refused)  # type: ignore[arg-type]
+    return int(answered), refused  # type: ignore[arg-type]
 
 
 # No promise rests on this: it keeps one broken device from wiping out the sum of all the others.
@@ -181,7 +224,8 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _checked_update(arrays: ArrayRecord, expected: Parameters) -> Parameters:
+def checked_update(arrays: ArrayRecord, expected: Parameters) -> Parameters:
+    """Arrays with the names, shapes and types that are expected, and finite. Raises InvalidReply."""
     if unknown := set(arrays) - set(expected):
         raise InvalidReply(
             "unknown array" if expected else f"{len(unknown)} arrays where no device took part"

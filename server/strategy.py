@@ -25,6 +25,7 @@ from models.update import (
     STEPS,
     InvalidReply,
     Reply,
+    Request,
     check_size,
     expected_update,
     released_update,
@@ -39,11 +40,11 @@ from server.aggregate import (
     sum_updates,
 )
 from server.checkpoint import Progress, RoundRecord, load_checkpoint, save_checkpoint
+from server.secure_exchange import NODE_FAILED, SecureExchange
 from server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
-NODE_FAILED = "node failed"
 TOO_FEW_SHARES = "too few devices for the noise"
 
 RoundObserver = Callable[[RoundRecord, Parameters], None]
@@ -78,6 +79,7 @@ class FederatedSum(FedAvg):
         self.progress = Progress()
         if server.resume and server.folder is not None:
             self.progress = load_checkpoint(server.folder, settings, self.parameters, self.optimizer)
+        self.secure: SecureExchange | None = None  # this round's, under distributed trust
         self.started = time.monotonic()
 
     def run(self, grid: Grid) -> Parameters:
@@ -109,14 +111,25 @@ class FederatedSum(FedAvg):
         asked = self.round_settings()
         if self.progress.rounds_done:
             self.min_train_nodes = self.min_available_nodes = self.server.least_nodes
-        return super().configure_train(asked.round, arrays, asked.to_record(), grid)
+        messages = super().configure_train(asked.round, arrays, asked.to_record(), grid)
+        self.secure = None
+        if asked.trust == "distributed" and asked.masks:
+            nodes = [message.metadata.dst_node_id for message in messages]
+            request = Request(self.shared(), asked)
+            self.secure = SecureExchange(grid, nodes, request, self.server.timeout)
+            messages = self.secure.open()
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Add up the valid replies and step. The round is booked whoever came."""
         settings = self.round_settings()
-        answers, invalid = self.check(settings, replies)
+        if self.secure is None:
+            answers, refused, invalid = self.check(settings, replies)
+        else:
+            answers = self.secure.close(replies)
+            refused, invalid = self.secure.refused, self.secure.invalid
         updates = [answer.update for answer in answers if answer.answered]
         # Central trust hides who took part, so a round in which nobody did must look like any other.
         if not updates and settings.trust == "central":
@@ -128,7 +141,7 @@ class FederatedSum(FedAvg):
                 evaluation = {name: float(released[name]) for name in EVALUATION}
             else:
                 self.step(released, settings)
-        record = replace(self.book(settings, answers, invalid), evaluation=evaluation)
+        record = replace(self.book(settings, answers, refused, invalid), evaluation=evaluation)
         self.progress.records.append(record)
         if self.server.folder is not None:
             save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
@@ -161,9 +174,12 @@ class FederatedSum(FedAvg):
             parameter.grad = gradient[name]
         self.optimizer.step()
 
-    def check(self, settings: RoundSettings, replies: Iterable[Message]) -> tuple[list[Reply], Counter[str]]:
-        """The replies that may be added, and a count of the others by reason."""
+    def check(
+        self, settings: RoundSettings, replies: Iterable[Message]
+    ) -> tuple[list[Reply], Counter[str], Counter[str]]:
+        """The replies that may be added, devices that refused, and replies that may not, both by reason."""
         answers: list[Reply] = []
+        refused: Counter[str] = Counter()
         invalid: Counter[str] = Counter()
         expected = expected_update(settings, self.shared())
         for message in replies:
@@ -175,25 +191,29 @@ class FederatedSum(FedAvg):
                 reply = unpack_reply(message.content, expected, settings.round)
                 check_size(reply, settings)
                 answers.append(reply)
+                refused.update(reply.refused)
             except InvalidReply as reason:
                 invalid[str(reason)] += 1
         if settings.trust == "distributed" and sum(a.answered for a in answers) < settings.least_devices:
             invalid[TOO_FEW_SHARES] += len(answers)
             answers = [replace(answer, update={}, answered=0) for answer in answers]
-        return answers, invalid
+        return answers, refused, invalid
 
-    def book(self, settings: RoundSettings, answers: list[Reply], invalid: Counter[str]) -> RoundRecord:
+    def book(
+        self,
+        settings: RoundSettings,
+        answers: list[Reply],
+        refused: Counter[str],
+        invalid: Counter[str],
+    ) -> RoundRecord:
         """The round's record. ε is of a device that took part whenever it could: the promise's worst case."""
-        refused: Counter[str] = Counter()
-        for answer in answers:
-            refused.update({str(reason): devices for reason, devices in answer.refused.items()})
         spent = epsilon_composed(settings.history(settings.round), settings.delta)
         shared = self.shared()
         return RoundRecord(
             round=settings.round,
             asked=settings.devices,
             answered=sum(answer.answered for answer in answers),
-            refused=dict(refused),
+            refused={str(reason): devices for reason, devices in refused.items()},
             invalid=dict(invalid),
             epsilon=None if settings.unit == "none" else spent.epsilon,
             bytes_down=message_bytes(shared),

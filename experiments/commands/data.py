@@ -82,10 +82,16 @@ def split(
     time_column: TimeColumn = None,
     weight_column: WeightColumn = None,
     strict: Strict = False,
+    identities: Annotated[
+        int, typer.Option(help="make keys for so many nodes, which distributed trust needs", min=0)
+    ] = 0,
 ) -> None:
     """Lay a data set out as devices (training events only), for `flwr run` and SuperNodes."""
-    options: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("name", "out")}
+    options: dict[str, Any] = {
+        key: value for key, value in locals().items() if key not in ("name", "out", "identities")
+    }
     from client.farm import Farm
+    from client.secure_round import lay_out_identities
     from experiments.datasets import load
     from experiments.datasets.dataset import DataOptions
     from experiments.run_folder import created
@@ -99,4 +105,6 @@ def split(
     train = split.train
     with created(out, needed_bytes=32 * len(train)):
         Farm.create(out, dataset.catalogue, train, held_out=split.held_out)
+        if identities:
+            lay_out_identities(out, identities)
     print(f"{out}: {train.num_devices:,} devices, {len(train):,} training events")

@@ -12,7 +12,7 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.task_identity import TaskIdentity
 
 import client.app
-from client.app import FARM_VARIABLE, POLICY_VARIABLE, make_app
+from client.app import FARM_VARIABLE, VARIABLE, make_app
 from client.farm import Farm
 from client.opacus_trainer import OpacusTrainer
 from client.trainer import Cohort
@@ -162,7 +162,7 @@ def test_a_policy_is_named_by_the_devices_owner(place, asked, folder, tmp_path, 
     path = folder / "policy.toml" if place == "farm" else tmp_path / "mine.toml"
     path.write_text("units = ['shopper']")
     if place == "environment":
-        monkeypatch.setenv(POLICY_VARIABLE, str(path))
+        monkeypatch.setenv(VARIABLE.format("POLICY"), str(path))
     reply = send(asked, folder, context_with({"policy": str(path)} if place == "node config" else {}))
     assert facts(reply) == {"protocol": 1, "round": 1, "answered": 0, "refused.unit-not-allowed": 3}
     assert unpack_reply(reply.content, from_arrays(asked[PARAMETERS_RECORD]), 1).refused == {Refusal.UNIT: 3}
@@ -176,7 +176,7 @@ def test_a_policy_that_is_named_in_vain_is_no_freedom(named, place, asked, folde
     monkeypatch.chdir(folder)
     (folder / "policy.toml").write_text("")
     if place == "environment":
-        monkeypatch.setenv(POLICY_VARIABLE, named)
+        monkeypatch.setenv(VARIABLE.format("POLICY"), named)
     reply = send(asked, folder, context_with({"policy": named} if place == "node config" else {}))
     assert facts(reply)["refused.policy-unreadable"] == 3
 
@@ -185,7 +185,7 @@ def test_a_run_config_names_no_policy(asked, folder, tmp_path):
     (tmp_path / "free.toml").write_text("")
     (folder / "policy.toml").write_text("units = ['shopper']")
     free = str(tmp_path / "free.toml")
-    reply = send(asked, folder, context_with(run_config={"policy": free, POLICY_VARIABLE: free}))
+    reply = send(asked, folder, context_with(run_config={"policy": free, VARIABLE: free}))
     assert facts(reply)["refused.unit-not-allowed"] == 3
 
 

@@ -1,0 +1,61 @@
+"""How the messages of a session travel by Flower: a record of what they answer, and one of the message.
+
+Only what is named here may cross besides the arrays and facts of `models/update.py`; both sides check.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from flwr.app import ConfigRecord, RecordDict
+
+from models.secure_aggregation.messages import Message, ProtocolError
+from models.secure_aggregation.thresholds import Floors
+from models.settings import RoundSettings
+
+EXCHANGE_RECORD = "exchange"
+MESSAGE_RECORD = "message"
+
+ADVERTISE, SHARE, MASK, CONFIRM, UNMASK = STAGES = (1, 2, 3, 4, 5)
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Which stage of which session a message belongs to. session: fresh random bytes, from the server."""
+
+    stage: int
+    session: bytes
+    round: int
+
+
+def floors_of(settings: RoundSettings) -> Floors:
+    """What a round asks of its nodes, as devices and server read it from the settings."""
+    return Floors(max(2, settings.least_devices), agreement=settings.agreement)
+
+
+def pack_exchange(exchange: Exchange, message: Message | None = None) -> RecordDict:
+    """For a Flower message; without a `message` where the stage has none."""
+    content = RecordDict({EXCHANGE_RECORD: ConfigRecord(asdict(exchange))})
+    if message is not None:
+        content[MESSAGE_RECORD] = ConfigRecord(message.to_dict())  # type: ignore[arg-type]
+    return content
+
+
+def unpack_exchange(content: RecordDict) -> Exchange:
+    """Raises ProtocolError on anything but a stage, a session and a round."""
+    record = content.get(EXCHANGE_RECORD)
+    if not isinstance(record, ConfigRecord) or set(record) != {"stage", "session", "round"}:
+        raise ProtocolError("malformed exchange")
+    stage, session, round = record["stage"], record["session"], record["round"]
+    if type(stage) is not int or stage not in STAGES or type(session) is not bytes or type(round) is not int:
+        raise ProtocolError("malformed exchange")
+    return Exchange(stage, session, round)
+
+
+def unpack_message(content: RecordDict, kind: type[AnyMessage]) -> AnyMessage:
+    """The stage's message. Raises ProtocolError where it is another, or none."""
+    record = content.get(MESSAGE_RECORD)
+    if not isinstance(record, ConfigRecord):
+        raise ProtocolError(f"malformed {kind.__name__}")
+    return kind.from_dict(dict(record))
