@@ -25,6 +25,7 @@ from models.secure_aggregation.messages import (
     MaskedList,
     ProtocolError,
     RelayedShares,
+    RoundFailed,
     Shares,
     Task,
     Unmasking,
@@ -35,15 +36,11 @@ from models.secure_aggregation.roster import Roster
 from models.secure_aggregation.shares import SHARE_BYTES
 from models.secure_aggregation.thresholds import Floors
 from models.secure_aggregation.view import View, check_advert
-from server.unmasking import fits_mask_key, fits_seed, open_secret, take_off_own, take_off_pairwise
+from server.unmasking import take_off_masks
 
 Record = Mapping[str, object]
 Answer = TypeVar("Answer")
 Checked = TypeVar("Checked")
-
-
-class RoundFailed(Exception):
-    """No sum comes of this round; the text is a reason fit for a log."""
 
 
 class Step(IntEnum):
@@ -69,8 +66,8 @@ class Total:
 class SecureRound:
     """One session. Call `adverts`, `shares`, `masked`, `confirmations` and `unmaskings` once each, in order.
 
-    Each raises RoundFailed if too few nodes are left. The floors are those that nodes are expected to have; the
-    server gains nothing by lower ones. dropped: how many answers could not be used, by reason.
+    Each raises RoundFailed if too few nodes are left. The floors are those that nodes are expected to have;
+    the server gains nothing by lower ones. dropped: how many answers could not be used, by reason.
     """
 
     def __init__(self, task: Task, floors: Floors, roster: Roster | None = None) -> None:
@@ -130,14 +127,14 @@ class SecureRound:
 
     def masked(self, answers: Mapping[int, tuple[Record, Vector]]) -> dict[int, MaskedList]:
         """After stage 3: U3 and its signatures, for each node whose masked vector arrived."""
-        statement = masked_statement(self.view.digest, self.shared_names)
 
         def check(node: int, answer: tuple[Record, Vector]) -> tuple[bytes, Vector]:
             record, vector = answer
             signature = Masked.from_dict(record).signature
             if vector.dtype != dtype_of(self.task.width) or vector.shape != (self.task.length,):
                 raise ProtocolError("vector of another type or length")
-            return self._signature(node, signature, statement), vector
+            shared = masked_statement(self.view.digest, self.shared_names)
+            return self._signature(node, signature, shared), vector
 
         with self._stage(Step.MASKED):
             masked = self._checked(answers, check)
@@ -156,10 +153,10 @@ class SecureRound:
 
     def confirmations(self, answers: Mapping[int, Record]) -> dict[int, Confirmations]:
         """After stage 4: who signed the lists, for each that did."""
-        statement = confirmed_statement(self.view.digest, self.shared_names, self.masked_names)
 
         def check(node: int, record: Record) -> bytes:
-            return self._signature(node, Confirmation.from_dict(record).signature, statement)
+            lists = confirmed_statement(self.view.digest, self.shared_names, self.masked_names)
+            return self._signature(node, Confirmation.from_dict(record).signature, lists)
 
         with self._stage(Step.CONFIRMATIONS):
             confirmed = self._checked(answers, check)
@@ -186,35 +183,12 @@ class SecureRound:
             for node, by_owner in given.items():
                 for owner, share in by_owner.items():
                     shares[owner][self.names[node]] = share
-            return self._unmasked(shares)
-
-    def _unmasked(self, shares: Mapping[str, Mapping[str, bytes]]) -> Total:
-        """The sum without masks, from shares by owner and holder."""
-        view, inside = self.view, set(self.masked_names)
-        total, self._total = self._total, None
-        assert total is not None  # set by `masked`, which came before
-        reach = {name: [n for n in view.neighbours(name) if n in inside] for name in self.shared_names}
-        needed = [name for name in self.shared_names if name in inside or reach[name]]
-        if any(len(shares[owner]) < view.plan.shares for owner in needed):
-            raise RoundFailed("too few shares")
-        doubted: set[str] = set()
-        for owner in needed:
-            fits = (fits_seed if owner in inside else fits_mask_key)(view.adverts[owner])
-            holders = view.holders(owner)
-            by_number = {number: shares[owner][h] for number, h in enumerate(holders) if h in shares[owner]}
-            last = {number for number, holder in enumerate(holders) if holder in doubted}
-            secret, wrong = open_secret(by_number, view.plan.shares, fits, last)
-            # Used last from here on and not thrown out: the owner may have dealt an honest holder a wrong share.
-            if new := {holders[number] for number in wrong} - doubted:
-                self.dropped["share that does not fit"] += len(new)
-                doubted |= new
-            if secret is None:
-                raise RoundFailed("shares that do not fit together")
-            if owner in inside:
-                take_off_own(total, view, secret)
-            else:
-                take_off_pairwise(total, view, owner, secret, reach[owner])
-        return Total(total, self.masked_names, view.devices(self.masked_names))
+            total, self._total = self._total, None
+            assert total is not None  # set by `masked`, which came before
+            wrong = take_off_masks(total, self.view, self.shared_names, self.masked_names, shares)
+            if wrong:
+                self.dropped["share that does not fit"] += wrong
+            return Total(total, self.masked_names, self.view.devices(self.masked_names))
 
     @contextmanager
     def _stage(self, step: Step) -> Iterator[None]:

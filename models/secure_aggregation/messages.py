@@ -21,6 +21,10 @@ class ProtocolError(ValueError):
     """A message that must not be answered; the text is a reason fit for a log."""
 
 
+class RoundFailed(Exception):
+    """No sum comes of this round; the text is a reason fit for a log."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What a session adds up. A node fills it in from what it was asked, and signs it.
