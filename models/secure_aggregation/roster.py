@@ -1,0 +1,84 @@
+"""Who may take part: the identities that the owner of the devices has listed.
+
+An identity is an ECDSA key on P-256 or P-384 in OpenSSH form, as Flower's SuperNodes authenticate with
+(`ssh-keygen -t ecdsa -b 384`). The roster is a file of public key lines, as in authorized_keys; it comes from
+the owner of the devices, never from the server, which could invent nodes and be their neighbour.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+
+from models.errors import UserError
+from models.secure_aggregation.messages import fingerprint
+
+HASHES: dict[str, hashes.HashAlgorithm] = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384()}
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Names of the identities that may take part."""
+
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, identities: Iterable[bytes]) -> "Roster":
+        """From public keys in OpenSSH form. Raises ValueError on another kind of key."""
+        return cls(frozenset(fingerprint(public_bytes(load_identity(line))) for line in identities))
+
+    @classmethod
+    def load(cls, path: Path) -> "Roster":
+        """Read a file of public key lines; empty lines and lines that start with # are skipped."""
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError:
+            raise UserError(f"cannot read the roster {path}: give a file of OpenSSH public keys") from None
+        identities = set()
+        for number, line in enumerate(lines, start=1):
+            if line.strip() and not line.lstrip().startswith(b"#"):
+                try:
+                    identities.add(public_bytes(load_identity(line.strip())))
+                except ValueError:
+                    message = f"line {number} of {path} is no ECDSA public key on P-256 or P-384"
+                    raise UserError(f"{message}: make one with ssh-keygen -t ecdsa -b 384") from None
+        return cls.of(identities)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+
+def load_identity(line: bytes) -> ec.EllipticCurvePublicKey:
+    """A public key line as a key. Raises ValueError unless it is ECDSA on P-256 or P-384."""
+    try:
+        key = load_ssh_public_key(line)
+    except UnsupportedAlgorithm:
+        raise ValueError("unknown kind of key") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
+        raise ValueError("an identity is an ECDSA key on P-256 or P-384")
+    return key
+
+
+def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
+    """OpenSSH form without a comment."""
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+
+
+# A pure function of its arguments. A simulation runs all nodes in one process and asks it n times the same.
+@lru_cache(maxsize=4096)
+def signed_by(identity: bytes, signature: bytes, statement: bytes) -> bool:
+    """Whether `signature` of `statement` is by the identity. False, too, for bytes that are no identity."""
+    try:
+        key = load_identity(identity)
+        # One key must not go by two names, as the same key with a comment would.
+        if public_bytes(key) != identity:
+            return False
+        key.verify(signature, statement, ec.ECDSA(HASHES[key.curve.name]))
+    except (ValueError, InvalidSignature):
+        return False
+    return True

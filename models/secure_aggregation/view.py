@@ -1,0 +1,111 @@
+"""A view: the adverts that a node was shown, checked, and all that follows from them.
+
+Two nodes with the same view work out the same graph and thresholds, and name it by the same digest.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterable
+from functools import cached_property
+from itertools import pairwise
+
+from models.secure_aggregation.keys import KEY_BYTES, usable
+from models.secure_aggregation.messages import (
+    MOST_DEVICES,
+    Advert,
+    ProtocolError,
+    Task,
+    statement,
+)
+from models.secure_aggregation.roster import Roster, signed_by
+from models.secure_aggregation.thresholds import Plan, plan_for
+
+
+def check_advert(advert: Advert, task: Task, roster: Roster | None) -> None:
+    """Raise ProtocolError unless an identity of the roster signed this advert for this task.
+
+    None: any identity, for a server that was given no roster; nodes have one. Two adverts may hold the same
+    X25519 key: names are part of every key derived, so a copied one opens nothing.
+    """
+    if roster is not None and advert.name not in roster:
+        raise ProtocolError("identity not in the roster")
+    if not 0 < advert.devices < MOST_DEVICES or len(advert.commitment) != KEY_BYTES:
+        raise ProtocolError("advert out of range")
+    if not signed_by(advert.identity, advert.signature, advert.statement(task)):
+        raise ProtocolError("advert not signed for this task")
+    if not usable(advert.share_key) or not usable(advert.mask_key):
+        raise ProtocolError("unusable public key")
+
+
+class View:
+    """Adverts by name, in order, and what follows from them. Raises ProtocolError on a name given twice."""
+
+    def __init__(self, task: Task, adverts: Iterable[Advert], fraction: float) -> None:
+        listed = [(advert.name, advert) for advert in adverts]
+        self.task = task
+        self.adverts = dict(sorted(listed, key=lambda pair: pair[0]))
+        if len(self.adverts) != len(listed):
+            raise ProtocolError("a name twice")
+        self.names = list(self.adverts)
+        self.plan: Plan = plan_for(len(self.names), fraction)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the task and of every advert with its signature."""
+        hashed = hashlib.sha256(statement("view", *self.task.parts(), len(self.names)))
+        for advert in self.adverts.values():
+            hashed.update(statement("advert", *advert.to_dict().values()))  # type: ignore[arg-type]
+        return hashed.digest()
+
+    @cached_property
+    def ring(self) -> list[str]:
+        """Names in an order that the digest decides."""
+        return sorted(self.names, key=lambda name: hashlib.sha256(self.digest + name.encode()).digest())
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Place on the ring by name."""
+        return {name: place for place, name in enumerate(self.ring)}
+
+    def neighbours(self, name: str) -> list[str]:
+        """Who shares a mask with this node and holds shares of its secrets, in order of names."""
+        if not self.plan.half:
+            return [other for other in self.names if other != name]
+        place, half = self.places[name], self.plan.half
+        steps = [*range(-half, 0), *range(1, half + 1)]
+        return sorted(self.ring[(place + step) % len(self.ring)] for step in steps)
+
+    def holders(self, name: str) -> list[str]:
+        """The neighbours and the node itself, in order of names: holder number k is the k-th."""
+        return sorted([*self.neighbours(name), name])
+
+    def holder_number(self, owner: str, holder: str) -> int:
+        """Which share of the owner's secrets this holder has."""
+        return bisect_left(self.holders(owner), holder)
+
+    def devices(self, names: Iterable[str]) -> int:
+        """How many devices these nodes stand for."""
+        return sum(self.adverts[name].devices for name in names)
+
+    def linked(self, masked: Iterable[str]) -> bool:
+        """Whether U3 has enough members in every row of the ring (thresholds.py says why)."""
+        half, size = self.plan.half, len(self.ring)
+        if not half:
+            return True
+        members = set(masked)
+        inside = [name in members for name in self.ring] * 2
+        return all(sum(inside[start : start + half]) >= self.plan.in_a_row for start in range(size))
+
+    def signed(self, name: str, signature: bytes, statement: bytes) -> bool:
+        """Whether this participant signed the statement."""
+        return signed_by(self.adverts[name].identity, signature, statement)
+
+
+def check_names(names: list[str], within: Iterable[str], least: int) -> None:
+    """Raise ProtocolError unless names are in order, none twice, all of them known, and enough."""
+    if any(first >= second for first, second in pairwise(names)):
+        raise ProtocolError("names out of order or twice")
+    if not set(names) <= set(within):
+        raise ProtocolError("unknown name")
+    if len(names) < least:
+        raise ProtocolError("too few nodes")
