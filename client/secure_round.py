@@ -179,14 +179,14 @@ class SecureNode:
 
     def save(self, session: Session, settings: RoundSettings) -> None:
         """For its owner's eyes only, and on disk when this returns."""
-        kept = {"settings": settings.model_dump_json(), "session": session.to_dict()}
+        kept = {"settings": settings.model_dump(), "session": session.to_dict()}
         write_private(self.session_path, json.dumps(kept).encode())
 
     def load(self) -> tuple[Session, RoundSettings]:
         """What `save` kept. Raises ProtocolError where there is nothing that can be read."""
         try:
             kept = json.loads(self.session_path.read_bytes())
-            settings = RoundSettings.model_validate_json(kept["settings"])
+            settings = RoundSettings.model_validate(kept["settings"])
             return Session.from_dict(kept["session"]), settings
         except (OSError, ValueError, KeyError, TypeError):
             raise ProtocolError("no session") from None

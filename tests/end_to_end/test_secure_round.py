@@ -1,0 +1,310 @@
+"""Secure aggregation through the two Flower apps: the sum is the plain sum, whoever drops out, or nothing."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ConfigRecord, Message
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.supercore.task_identity import TaskIdentity
+
+import client.app
+from client.events import Events
+from client.farm import Farm
+from client.secure_round import lay_out_identities
+from client.state import DeviceState
+from client.trainer import Cohort, trainer_for
+from experiments.datasets import load
+from experiments.datasets.dataset import DataOptions
+from experiments.engines.in_process import InProcessGrid
+from models.build import build_model
+from models.catalogue import Catalogue
+from models.fixed_point import fixed_point
+from models.recommender import Parameters
+from models.secure_aggregation.exchange import (
+    ADVERTISE,
+    CONFIRM,
+    EXCHANGE_RECORD,
+    MASK,
+    MESSAGE_RECORD,
+    SHARE,
+    STAGES,
+    UNMASK,
+)
+from models.settings import RoundSettings
+from server.settings import ServerSettings
+from server.strategy import FederatedSum
+from tests.models.test_settings import VALID
+
+PLAIN_SUM = {"server_optimizer": "sgd", "server_learning_rate": 1.0, "server_momentum": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def superlink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a SuperLink would tell this process."""
+    for name, value in (("_task_id", 1), ("_run_id", 1), ("_node_id", SUPERLINK_NODE_ID)):
+        monkeypatch.setattr(TaskIdentity, name, value)
+
+
+class Federation:
+    """Towel shoppers, one behind each node, and a server that some of them are lost to."""
+
+    def __init__(self, folder: Path, nodes: int, **settings: Any) -> None:
+        dataset = load("towels", DataOptions(devices=nodes))
+        self.folder, self.nodes = folder / "farm", nodes
+        self.events: Events = dataset.events
+        self.catalogue: Catalogue = dataset.catalogue
+        Farm.create(self.folder, self.catalogue, self.events)
+        lay_out_identities(self.folder, nodes)
+        values = {
+            "round": 1, "rounds": 1, "model": "attributes", "unit": "shopper", "trust": "distributed",
+            "devices": nodes, "least_devices": max(2, nodes // 4), "participation": 1.0, "epsilon": math.inf,
+            "noise_multiplier": 0.0, "clip": 0.5, "agreement": 0.5,
+        }  # fmt: skip
+        self.settings = RoundSettings.model_validate(VALID | values | settings)
+        self.model = build_model("attributes", self.catalogue, dim=8, own_rows=False, item_bias=True)
+        self.model.initialise(0)
+        self.start = {name: tensor.clone() for name, tensor in self.model.shared_parameters().items()}
+
+    def run(self, gone: Mapping[int, Iterable[int]] | None = None, grid: type | None = None, **server: Any):
+        """One round in which node k is lost from the stage on whose key lists it."""
+        app = client.app.make_app(self.folder)
+        grid_ = (grid or LosingGrid)(app, self.nodes, gone or {})
+        told = ServerSettings.model_validate({"catalogue": "c", "nodes": self.nodes, **PLAIN_SUM, **server})
+        strategy = FederatedSum(self.start, self.settings, told)
+        final = strategy.run(grid_)
+        return {name: final[name] - self.start[name] for name in final}, strategy.progress.records
+
+    def plain(self, devices: Iterable[int]) -> Parameters:
+        """The clipped updates of some devices in the open, added up over all devices' number."""
+        chosen = np.array(sorted(devices))
+        settings = RoundSettings.model_validate(self.settings.model_dump() | {"trust": "central"})
+        cohort = Cohort(chosen, self.events.take(chosen), torch.zeros(len(chosen), 8), bytes(32), 1)
+        total, _ = trainer_for(self.model, settings).train(cohort, self.start)
+        return {name: tensor / self.nodes for name, tensor in total.items()}
+
+    def states(self) -> list[DeviceState]:
+        return [DeviceState.load(path) for path in sorted(self.folder.glob("state-*.safetensors"))]
+
+
+class LosingGrid(InProcessGrid):
+    """Nodes are lost for good before they answer a stage."""
+
+    def __init__(self, app, nodes: int, gone: Mapping[int, Iterable[int]]) -> None:
+        super().__init__(app, {}, nodes)
+        self.gone = {stage: set(lost) for stage, lost in gone.items()}
+        self.lost: set[int] = set()
+        self.sent: list[Message] = []
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None):
+        messages = list(messages)
+        for message in messages:
+            self.lost |= self.gone.get(stage_of(message), set())
+        self.sent += messages
+        heard = [message for message in messages if message.metadata.dst_node_id - 1 not in self.lost]
+        return super().send_and_receive(heard, timeout=timeout)
+
+
+def stage_of(message: Message) -> int:
+    exchange = message.content[EXCHANGE_RECORD]
+    assert isinstance(exchange, ConfigRecord)
+    stage = exchange["stage"]
+    assert isinstance(stage, int)
+    return stage
+
+
+def check(federation: Federation, gone: Mapping[int, Iterable[int]]) -> None:
+    """The sum is that of all whose masked vectors came, to half a step a device."""
+    moved, (record,) = federation.run(gone)
+    lost = {node for stage in (ADVERTISE, SHARE, MASK) for node in gone.get(stage, ())}
+    inside = set(range(federation.nodes)) - lost
+    assert record.answered == len(inside)
+    assert not record.invalid
+    plain = federation.plain(inside)
+    coordinates = sum(tensor.numel() for tensor in plain.values())
+    grid = fixed_point(federation.settings, coordinates)
+    for name, tensor in plain.items():
+        assert tensor.abs().max() > 100 * grid.step / federation.nodes
+        off = (moved[name].double() - tensor.double()).abs().max()
+        assert off <= (0.5 * len(inside) + 1) * grid.step / federation.nodes
+
+
+@pytest.mark.parametrize("stage", [None, *STAGES])
+def test_the_sum_is_the_plain_sum_whoever_is_lost_at_a_stage(stage, tmp_path) -> None:
+    check(Federation(tmp_path, 10), {} if stage is None else {stage: {1, 6}})
+
+
+def test_some_may_be_lost_at_every_stage_of_one_round(tmp_path) -> None:
+    """10 → 9 adverts → 8 → 7 → 6 sign → 5 unmask: 5 of 9 must sign, 4 shares open a secret."""
+    check(Federation(tmp_path, 10), {stage: {stage} for stage in STAGES})
+
+
+@pytest.mark.slow
+def test_a_hundred_devices_of_which_a_fifth_is_lost_at_every_stage(tmp_path) -> None:
+    """100 → 80 adverts → 64 → 51 → 41 sign, a majority of 80 → 33 unmask."""
+    federation = Federation(tmp_path, 100)
+    left, gone = list(range(100)), {}
+    for stage in STAGES:
+        number = len(left) // 5
+        gone[stage], left = left[:number], left[number:]
+    assert [len(lost) for lost in gone.values()] == [20, 16, 12, 10, 8]
+    check(federation, gone)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_where_too_many_are_lost_nothing_is_released_and_the_round_goes_by(stage, tmp_path) -> None:
+    federation = Federation(tmp_path, 6)
+    moved, (record,) = federation.run({stage: {0, 1, 2, 3}})
+    assert all(not tensor.any() for tensor in moved.values())
+    assert record.answered == 0
+    assert list(record.invalid.values()) == [1]
+    assert all(reason.startswith("secure aggregation: ") for reason in record.invalid)
+    # What devices booked stays booked: a crash may count too much, never too little.
+    booked = [int(state.ledger.steps.sum()) for state in federation.states()]
+    assert (
+        booked == [0 if stage == ADVERTISE and node < 4 else 1 for node in range(len(booked))][: len(booked)]
+    )
+
+
+def test_each_session_trains_and_books_anew_and_keeps_no_answer(tmp_path) -> None:
+    """The same question in two sessions: two sums over different nodes must not share their noise."""
+    federation = Federation(tmp_path, 4, noise_multiplier=2.0)
+    first, _ = federation.run()
+    second, _ = federation.run()
+    assert all(not torch.equal(first[name], second[name]) for name in first)
+    for state in federation.states():
+        assert state.ledger.steps.tolist() == [[2]]
+        assert state.update == {}
+    assert len(list(federation.folder.glob("session-*.json"))) == 4
+
+
+def test_a_stage_is_answered_once(tmp_path) -> None:
+    """A server that repeats a message, word for word, is refused at every stage."""
+    federation = Federation(tmp_path, 4)
+
+    class RepeatingGrid(LosingGrid):
+        refused: ClassVar[list[int]] = []
+
+        def send_and_receive(self, messages, *, timeout=None):
+            messages = list(messages)
+            replies = super().send_and_receive(messages, timeout=timeout)
+            for reply in super().send_and_receive(messages, timeout=timeout):
+                if EXCHANGE_RECORD not in reply.content:
+                    self.refused.append(stage_of(messages[0]))
+            return replies
+
+    federation.run(grid=RepeatingGrid)
+    # Asked to advertise again before it has masked, a node starts anew; the session it had begun is over.
+    assert set(RepeatingGrid.refused) >= {SHARE}
+
+
+def test_what_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
+    """The vector on the wire is not the steps that were trained, nor near them."""
+    trained: list[torch.Tensor] = []
+    real = Farm.train
+
+    def train(self, state, model, request):
+        real(self, state, model, request)
+        trained.append(state.update["steps"].clone())
+
+    monkeypatch.setattr(Farm, "train", train)
+    federation = Federation(tmp_path, 4)
+    seen: list[torch.Tensor] = []
+
+    class SpyingGrid(LosingGrid):
+        def send_and_receive(self, messages, *, timeout=None):
+            replies = list(super().send_and_receive(messages, timeout=timeout))
+            for reply in replies:
+                if "update" in reply.content:
+                    seen.append(torch.from_numpy(np.array(reply.content["update"]["steps"].numpy())))
+            return replies
+
+    federation.run(grid=SpyingGrid)
+    assert len(seen) == len(trained) == 4
+    for masked in seen:
+        assert masked.dtype == torch.int32
+        # Uniform on 32 bits: the mean magnitude is 2³⁰, where no update has one of 2²⁰.
+        assert 0.9 * 2**30 < masked.double().abs().mean() < 1.1 * 2**30
+        assert all((masked == steps).double().mean() < 0.01 for steps in trained)
+
+
+def lying(change: Any) -> type:
+    """A grid whose messages to nodes are changed on their way."""
+
+    class LyingGrid(LosingGrid):
+        def send_and_receive(self, messages, *, timeout=None):
+            messages = list(messages)
+            for message in messages:
+                change(message)
+            return super().send_and_receive(messages, timeout=timeout)
+
+    return LyingGrid
+
+
+def less_noise_than_was_booked(message: Message) -> None:
+    if stage_of(message) == MASK:
+        message.content["config"]["noise_multiplier"] = 0.001
+
+
+def other_parameters(message: Message) -> None:
+    if stage_of(message) == MASK:
+        array = message.content["arrays"]["bias.weight"]
+        array.data = array.data[:-4] + b"\0\0\0\0"
+
+
+def another_session(message: Message) -> None:
+    if stage_of(message) == CONFIRM:
+        message.content[EXCHANGE_RECORD]["session"] = bytes(32)
+
+
+def a_list_without_its_last(message: Message) -> None:
+    if stage_of(message) == UNMASK:
+        record = message.content[MESSAGE_RECORD]
+        record["confirmed"] = record["confirmed"][:1]
+        record["signatures"] = record["signatures"][:1]
+
+
+@pytest.mark.parametrize(
+    "change", [less_noise_than_was_booked, other_parameters, another_session, a_list_without_its_last]
+)
+def test_a_server_that_lies_gets_nothing(change, tmp_path) -> None:
+    federation = Federation(tmp_path, 4, noise_multiplier=2.0, epsilon=50.0)
+    moved, (record,) = federation.run(grid=lying(change))
+    assert all(not tensor.any() for tensor in moved.values())
+    assert record.refused == {"secure-aggregation-unsound": 4}
+
+
+def test_a_question_in_the_open_is_refused(tmp_path) -> None:
+    """Without masks a node would show its own sum: only devices that were laid out for a simulation do."""
+    federation = Federation(tmp_path, 4, masks=False)
+    _, (record,) = federation.run(grid=InProcess)
+    assert record.refused == {"masks-required": 4}
+    assert record.answered == 0
+
+
+class InProcess(InProcessGrid):
+    def __init__(self, app, nodes: int, gone: object) -> None:
+        super().__init__(app, {}, nodes)
+
+
+@pytest.mark.parametrize("lost", ["identity-2-of-4", "roster"])
+def test_without_an_identity_or_a_roster_no_part_is_taken(lost, tmp_path) -> None:
+    federation = Federation(tmp_path, 4)
+    (federation.folder / lost).unlink()
+    _, (record,) = federation.run()
+    assert record.refused == {"secure-aggregation-unsound": 1 if lost != "roster" else 4}
+
+
+def test_a_stranger_is_left_out(tmp_path) -> None:
+    """A node that is not in the others' roster spoils nothing but costs the round: the list is not theirs."""
+    federation = Federation(tmp_path, 4)
+    roster = federation.folder / "roster"
+    roster.write_text("\n".join(roster.read_text().splitlines()[:3]) + "\n")
+    moved, (record,) = federation.run()
+    assert record.refused == {"secure-aggregation-unsound": 1}
+    assert record.answered == 3
+    assert any(tensor.any() for tensor in moved.values())
