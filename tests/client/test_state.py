@@ -203,7 +203,7 @@ STEPS = torch.tensor([[8, 0], [0, 1]])
         {"mechanisms": torch.ones(2, 3, dtype=torch.float64)},
         {"day_start": STEPS + 1},
         {"day_start": STEPS - 2},
-        {"day_start": STEPS[:1]},
+        {"day_start": 0 * STEPS[:1]},
         {"day_start": torch.zeros(2, 3, dtype=torch.int64)},
         {"day_start": STEPS.double()},
         {"took_part": torch.tensor([True])},
