@@ -43,9 +43,9 @@ logger = logging.getLogger(__name__)
 
 # For the owner of a device, in its own log.
 CORRUPT = (
-    "every question is refused, for %s in the farm's folder is lost or damaged: restore it from a backup that"
-    " is not older than the last answer; if there is none, what was spent is not known, so retire the devices"
-    " by removing the farm's whole folder (never delete only the ledger)"
+    "every question is refused, for %s in the farm's folder is lost, damaged or of other devices: restore it"
+    " from a backup that is not older than the last answer; if there is none, what was spent is not known, so"
+    " retire the devices by removing the farm's whole folder (never delete only the ledger)"
 )
 
 
@@ -252,8 +252,8 @@ class Farm:
         Where there is a lock there was a state: if that was lost, what it had booked was spent all the same.
         """
         with locked(self.folder / "farm.lock"):
-            states = self.folder.glob("state-*-of-*.safetensors")
-            if any(not path.stem.endswith(f"-of-{self.partitions}") for path in states):
+            kept = [*self.folder.glob("state-*-of-*.safetensors"), *self.folder.glob("state-*-of-*.lock")]
+            if any(not path.stem.endswith(f"-of-{self.partitions}") for path in kept):
                 return False
             if not self.state_path.exists() and not self.lock_path.exists():
                 DeviceState.new(len(self.devices), dim).save(self.state_path)

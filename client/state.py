@@ -65,7 +65,7 @@ class DeviceState:
             "took_part": torch.from_numpy(self.took_part),
             "mechanisms": torch.from_numpy(self.ledger.mechanisms).contiguous(),
             "steps": torch.from_numpy(self.ledger.steps).contiguous(),
-            "day_start": torch.from_numpy(self.day_start).clone().contiguous(),
+            "day_start": torch.from_numpy(self.day_start.copy()),  # no two tensors of a file share memory
             **{f"update/{name}": tensor for name, tensor in self.update.items()},
         }
         facts = json.dumps({name: getattr(self, name) for name in FACTS})
@@ -111,8 +111,6 @@ class DeviceState:
         """Whether sizes, types and ranges are a state's. Vectors may have diverged: that is no fault."""
         devices, _ = self.vectors.shape
         _, known = self.day_start.shape
-        if self.day:
-            date.fromisoformat(self.day)  # raises ValueError
         return (
             self.vectors.dtype == torch.float32
             and self.took_part.dtype == np.bool_
@@ -122,7 +120,8 @@ class DeviceState:
             and self.day_start.shape == (devices, known)
             and bool(((self.day_start >= 0) & (self.day_start <= self.ledger.steps[:, :known])).all())
             and isinstance(self.replied, bool)
-            and all(isinstance(fact, str) for fact in (self.question, self.promise, self.day))
+            and all(isinstance(fact, str) for fact in (self.question, self.promise))
+            and (self.day == "" or date.fromisoformat(self.day).isoformat() == self.day)
             and all(type(count) is int and count >= 0 for count in (self.asked, *self.refused.values()))
         )
 

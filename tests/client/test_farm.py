@@ -456,6 +456,14 @@ def test_a_folder_that_is_divided_differently_refuses(before, after, ask, layout
     assert Farm(folder, *before).answer(question(ask(), 0.1)).answered > 0
 
 
+def test_a_ledger_that_was_lost_is_not_begun_anew_under_another_division(ask, layout, question):
+    folder = layout()
+    assert Farm(folder).answer(question(ask())).answered == 6
+    (folder / "state-0-of-1.safetensors").unlink()
+    assert Farm(folder, 0, 2).answer(question(ask())).refused == {Refusal.PARTITION: 3}
+    assert not list(folder.glob("*.safetensors"))
+
+
 def test_a_first_question_that_fails_claims_the_folder_all_the_same(ask, layout, question, monkeypatch):
     folder = layout()
     with monkeypatch.context() as patched:

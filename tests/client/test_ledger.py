@@ -131,6 +131,13 @@ def test_what_was_booked_since_by_hand():
     assert now.since(then.steps).epsilon(DELTA).tolist() == pytest.approx(alone, rel=1e-9)
 
 
+def test_steps_below_zero_are_no_ledger():
+    """They would take back what was spent."""
+    mechanisms = np.array([[1.0, 0.5]])
+    assert Ledger(mechanisms, np.array([[0], [3]])).is_sound(2)
+    assert not Ledger(mechanisms, np.array([[0], [-1]])).is_sound(2)
+
+
 def test_no_noise_is_an_infinite_epsilon_for_ever():
     ledger = Ledger.empty(2).after(np.array([True, False]), 0.0, 1.0, 1).after(ALL[:2], 5.0, 0.1, 1)
     assert ledger.epsilon(DELTA)[0] == math.inf

@@ -338,9 +338,9 @@ def test_a_day_is_counted_before_there_is_a_cap_on_it(folder, ask, question):
 
 
 def test_budgets_are_told_apart_and_each_device_has_its_own():
-    """Steps before today and today: 2 and 0, 0 and 1, 0 and 0, where 2 are allowed in all and 1 a day."""
-    ledger = Ledger(np.array([[1.0, 1.0]]), np.array([[2], [1], [0]]))
-    day_start = np.array([[2], [0], [0]])
+    """Steps before today and today: 2, 0; 0, 1; 0, 0; 1, 2. Two are allowed in all, one a day."""
+    ledger = Ledger(np.array([[1.0, 1.0]]), np.array([[2], [1], [0], [3]]))
+    day_start = np.array([[2], [0], [0], [1]])
     two = epsilon_composed(((1.0, 1.0, 2),), DELTA).epsilon
     settings = RoundSettings.model_construct(
         round=1, rounds=9, unit="interaction", trust="local", noise_multiplier=1.0, sampling_rate=1.0,
@@ -348,11 +348,11 @@ def test_budgets_are_told_apart_and_each_device_has_its_own():
         participation=1.0, epsilon=math.inf, delta=DELTA,
     )  # fmt: skip
     rule = policy(most_epsilon=two, most_epsilon_a_day=A_STEP)
-    everyone = np.array([True, True, True])
+    everyone = np.array([True, True, True, True])
     took_part, booked, refused = client.farm.afford(ledger, day_start, everyone, settings, rule)
-    assert took_part.tolist() == [False, False, True]
-    assert booked.steps.tolist() == [[2], [1], [1]]
-    assert refused == {Refusal.BUDGET: 1, Refusal.DAILY_BUDGET: 1}
+    assert took_part.tolist() == [False, False, True, False]
+    assert booked.steps.tolist() == [[2], [1], [1], [3]]
+    assert refused == {Refusal.BUDGET: 2, Refusal.DAILY_BUDGET: 1}  # who would pass both is counted once
 
 
 ASKED = st.fixed_dictionaries(
