@@ -252,7 +252,7 @@ def less_noise_than_was_booked(message: Message) -> None:
 
 def other_parameters(message: Message) -> None:
     if stage_of(message) == MASK:
-        array = message.content["arrays"]["bias.weight"]
+        array = message.content["arrays"]["table.weight"]
         array.data = array.data[:-4] + b"\0\0\0\0"
 
 
