@@ -63,17 +63,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def superlink(home: Path, env: Mapping[str, str]) -> Iterator[None]:
-    """A SuperLink that simulates its nodes, as the connection `here`; gone when the block is left."""
+def superlink(home: Path, env: Mapping[str, str], *kind: str) -> Iterator[str]:
+    """A SuperLink as the connection `here`, on the address given; gone when the block is left.
+
+    kind: --simulation for one that simulates its nodes; else it waits for SuperNodes.
+    """
     address = f"127.0.0.1:{free_port()}"
     host, port = address.split(":")
     (home / "config.toml").write_text(f'[superlink.{CONNECTION}]\naddress = "{address}"\ninsecure = true\n')
-    command = ["flower-superlink", "--insecure", "--simulation", "--host", host, "--port", port]
+    command = ["flower-superlink", "--insecure", *kind, "--host", host, "--port", port]
     with (home / "superlink.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_until_healthy(f"http://{address}/health", process)
-        yield
+        yield address
     finally:
         stop(process, home)
 
@@ -123,13 +126,16 @@ def flwr(env: Mapping[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def run_app(env: Mapping[str, str], nodes: int, run_config: Path, log: Path) -> str:
-    """Submit the app, wait for its end, and return the status that Flower gives it."""
-    federation = f"num-supernodes={nodes} client-resources-num-cpus=1"
+def run_app(env: Mapping[str, str], nodes: int | None, run_config: Path, log: Path) -> str:
+    """Submit the app, wait for its end, and return the status that Flower gives it.
+
+    nodes: how many a simulation has; None where SuperNodes have come.
+    """
+    simulated = f"num-supernodes={nodes} client-resources-num-cpus=1"
+    federation = [] if nodes is None else ["--federation-config", simulated]
     submitted = flwr(
-        env, "run", str(APP), CONNECTION, "--format", "json",
-        "--federation-config", federation, "--run-config", str(run_config),
-    )  # fmt: skip
+        env, "run", str(APP), CONNECTION, "--format", "json", *federation, "--run-config", str(run_config)
+    )
     run_id: str = json.loads(submitted)["run-id"]
     while True:
         listed = json.loads(flwr(env, "list", CONNECTION, "--run-id", run_id, "--format", "json"))
@@ -161,7 +167,7 @@ def flower_run(farm: Path, out: Path, nodes: int, run_config: Mapping[str, Any])
     home.mkdir()
     (home / "run.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
     env = environment(home, farm)
-    with superlink(home, env):
+    with superlink(home, env, "--simulation"):
         status = run_app(env, nodes, home / "run.toml", home / "run.log")
     if status != "finished:completed" or not (out / MODEL_FILE).exists():
         raise RuntimeError(f"Flower's run is {status}: {home / 'run.log'} says why")

@@ -1,0 +1,111 @@
+"""Four SuperNodes and a SuperLink, each a process of its own: one is killed, and the sum still comes out."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import tomli_w
+from safetensors.torch import load_file
+
+from client.farm import Farm
+from client.secure_round import lay_out_identities
+from client.secure_session import Stage
+from experiments.datasets import load
+from experiments.datasets.dataset import DataOptions
+from experiments.flower_run import descendants, environment, free_port, read_records, run_app, superlink
+from models.build import build_model
+from server.app import MODEL_FILE
+from server.settings import from_run_config
+from tests.end_to_end.test_flower_run import app_config
+from tests.end_to_end.test_secure_round import is_the_sum, plain_sum
+
+NODES, DEVICES, KILLED = 4, 8, 3
+SECONDS_TO_STOP = 15
+
+
+@contextmanager
+def supernode(home: Path, link: str, farm: Path, node: int) -> Iterator[None]:
+    """One SuperNode on loopback, with a home of its own; all of it is gone when the block is left."""
+    home.mkdir()
+    config = f'farm="{farm}" partition-id={node} num-partitions={NODES}'
+    command = ["flower-supernode", "--insecure", "--superlink", link, "--host", "127.0.0.1"]
+    command += ["--port", str(free_port()), "--node-config", config]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=home, env=environment(home, farm), stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS_TO_STOP)
+        kill(home)
+        process.wait()
+
+
+def kill(home: Path) -> None:
+    """End the processes of one node, by their ids, without a word."""
+    for pid in descendants(home):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_after(stage: Stage, farm: Path, home: Path) -> None:
+    """Kill a node as soon as it has answered a stage."""
+    session = farm / f"session-{KILLED}-of-{NODES}.json"
+    for _ in range(3000):
+        with suppress(OSError, ValueError):
+            if json.loads(session.read_bytes())["session"]["stage"] >= stage:
+                kill(home)
+                return
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.federation
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+def test_the_sum_of_four_supernodes_one_of_which_is_killed(tmp_path: Path) -> None:
+    """Killed when its shares are out: the others masked with it, and have to open its key."""
+    farm, out, home = tmp_path / "farm", tmp_path / "out", tmp_path / "link"
+    dataset = load("towels", DataOptions(devices=DEVICES))
+    Farm.create(farm, dataset.catalogue, dataset.events)
+    lay_out_identities(farm, NODES)
+    out.mkdir()
+    home.mkdir()
+    settings = app_config() | {
+        "catalogue": str(farm / "catalogue.parquet"), "folder": str(out), "nodes": NODES, "timeout": 240.0,
+        "unit": "shopper", "trust": "distributed", "devices": DEVICES, "least-devices": 4, "agreement": 0.5,
+        "epsilon": math.inf, "noise-multiplier": 0.0, "clip": 0.5, "rounds": 1,
+        "server-optimizer": "sgd", "server-learning-rate": 1.0, "server-momentum": 0.0,
+    }  # fmt: skip
+    (home / "run.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
+    homes = [tmp_path / f"node-{node}" for node in range(NODES)]
+    env = environment(home, farm)
+    with superlink(home, env) as link, ExitStack() as nodes:
+        for node in range(NODES):
+            nodes.enter_context(supernode(homes[node], link, farm, node))
+        killer = threading.Thread(target=kill_after, args=(Stage.SHARED, farm, homes[KILLED]), daemon=True)
+        killer.start()
+        status = run_app(env, None, home / "run.toml", home / "run.log")
+    assert status == "finished:completed", (home / "run.log").read_text(encoding="utf-8")
+    assert [descendants(each) for each in [home, *homes]] == [[]] * (NODES + 1)
+
+    (record,) = read_records(out)
+    _, asked = from_run_config(settings)
+    assert record.answered == 6, record
+    assert record.invalid == {"node failed": 1}
+    model = build_model("attributes", dataset.catalogue, dim=asked.dim, own_rows=False, item_bias=True)
+    model.initialise(0)
+    start = {name: tensor.clone() for name, tensor in model.shared_parameters().items()}
+    final = load_file(out / MODEL_FILE)
+    moved = {name: final[name] - start[name] for name in final}
+    is_the_sum(moved, plain_sum(model, dataset.events, range(6), asked), 6, asked)
