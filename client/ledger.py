@@ -1,4 +1,4 @@
-"""What each device has spent: a count of steps for each mechanism it ran, and ε by Opacus's accountants."""
+"""What each device has spent: a count of steps for each mechanism it ran, and ε of them all."""
 
 from dataclasses import dataclass
 

@@ -124,7 +124,7 @@ def test_epsilon_is_found_from_the_noise() -> None:
     promise = make_promise(private(noise_multiplier=2.0))
     assert promise.noise_multiplier == 2.0
     assert promise.epsilon == epsilon_spent(2.0, 1.0, 10, 1e-5).epsilon
-    assert promise.accountant == "opacus-prv"
+    assert promise.accountant == "analytic-gaussian"
 
 
 def test_epsilon_and_noise_together_are_refused() -> None:
