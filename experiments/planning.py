@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from client.serving import Serving
 from experiments.config import RunConfig
-from models.accounting import epsilon_spent, noise_for
+from models.accounting import epsilon_spent, noise_for, rounds_for
 from models.build import build_model
 from models.catalogue import Catalogue
 from models.errors import UserError
@@ -51,6 +51,11 @@ class ResolvedConfig(RunConfig):
         )
 
     @property
+    def only_renyi(self) -> bool:
+        """Whether no more is known of a round than its Rényi curve: its noise is a sum of discrete shares."""
+        return str(self.trust) == "distributed"
+
+    @property
     def released_deviation(self) -> float:
         """Of the noise in each coordinate of the mean update that a round releases."""
         expected = self.participation * self.devices
@@ -85,9 +90,10 @@ def defaults(unit: str, model: str) -> dict[str, Any]:
 
 
 def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
-    """Fill what was left open, and find the noise for ε over all rounds. Raises UserError.
+    """Fill what was left open, and find the noise for ε over all rounds, or the rounds for both.
 
-    δ is by default a tenth of one in `devices`, and 1e-5 at most.
+    δ is by default a tenth of one in `devices`, and 1e-5 at most. Raises UserError, also for a δ of one in
+    `devices` or more: publishing one shopper's data whole would keep such a promise.
     """
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
@@ -110,24 +116,42 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
             if value is not None and value != 0 and not 1e-6 <= value <= 1e6:
                 flag = "--" + name.replace("_", "-")
                 raise UserError(f"{flag} {value:g} is not accepted by a device: say 1e-6 to 1e6")
-        if config.noise_multiplier is not None and config.epsilon is not None:
-            raise UserError("give --epsilon or --noise-multiplier, not both: one is found from the other")
+        if config.delta is not None and config.delta >= 1 / devices:
+            raise UserError(
+                f"--delta {config.delta:g} would allow one shopper's data to be published whole: with "
+                f"{devices} devices say less than 1/{devices}"
+            )
+        both = config.noise_multiplier is not None and config.epsilon is not None
+        if both and (config.rounds is not None or config.model == "linear"):
+            raise UserError(
+                "give two of --epsilon, --noise-multiplier and --rounds (--model linear has one round): "
+                "the third is found from them"
+            )
         if config.model == "linear" and config.unit == "interaction":
             raise UserError("--model linear is not trained by interactions: say --unit shopper")
         filled["delta"] = min(1e-5, 0.1 / devices)
     if config.model == "linear":
         refuse_other_steps(config)
-    # Some sixteen measurements make a curve, and cost little beside training.
-    filled["evaluate_every"] = max(1, (config.rounds or filled["rounds"]) // 16)
+    filled["evaluate_every"] = measured_every(config.rounds or filled["rounds"])
     values |= {name: value for name, value in filled.items() if values[name] is None}
-    # One is found from the other: config.toml keeps the noise, and a resumed run finds the same ε again.
+    # config.toml keeps noise and rounds, and a resumed run finds the same ε again.
     epsilon, noise = values.pop("epsilon"), values.pop("noise_multiplier")
     resolved = ResolvedConfig.model_validate({**values, "noise_multiplier": noise or 0.0})
-    if noise is not None:
-        return resolved
     rate, steps = resolved.mechanism
-    noise = noise_for(epsilon, values["delta"], rate, resolved.rounds * steps)
-    return resolved.model_copy(update={"noise_multiplier": noise})
+    if noise is None:
+        steps *= resolved.rounds
+        noise = noise_for(epsilon, values["delta"], rate, steps, only_renyi=resolved.only_renyi)
+        return resolved.model_copy(update={"noise_multiplier": noise})
+    if config.unit != "none" and config.epsilon is not None:
+        rounds = rounds_for(epsilon, values["delta"], rate, noise, steps, only_renyi=resolved.only_renyi)
+        every = measured_every(rounds) if config.evaluate_every is None else config.evaluate_every
+        return resolved.model_copy(update={"rounds": rounds, "evaluate_every": every})
+    return resolved
+
+
+def measured_every(rounds: int) -> int:
+    """Some sixteen measurements make a curve, and cost little beside training."""
+    return max(1, rounds // 16)
 
 
 def refuse_other_steps(config: RunConfig) -> None:
@@ -156,8 +180,9 @@ def make_promise(config: ResolvedConfig) -> Promise:
     private = config.unit != "none"
     epsilon, accountant = math.inf, "none"
     if private and config.delta is not None:
-        steps_in_all = config.rounds * steps
-        epsilon, accountant = epsilon_spent(config.noise_multiplier, rate, steps_in_all, config.delta)
+        epsilon, accountant = epsilon_spent(
+            config.noise_multiplier, rate, config.rounds * steps, config.delta, only_renyi=config.only_renyi
+        )
     bounded = math.isfinite(epsilon)
     return Promise(
         unit=config.unit,

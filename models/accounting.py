@@ -83,14 +83,16 @@ def epsilon_composed(history: History, delta: float, *, only_renyi: bool = False
 def epsilon_by_each(history: History, delta: float, *, only_renyi: bool = False) -> list[Spent]:
     """ε by each accountant whose bound is valid and finite, the tightest first."""
     history = reduced(history, only_renyi=only_renyi)
-    if not history or delta <= 0 or not protected(history):
-        return [] if history else [NOTHING]
+    if not history:
+        return [NOTHING]
+    if delta <= 0 or not protected(history):
+        return []
     accountants: list[Callable[[History, float], Spent]] = [by_opacus_rdp, by_dp_accounting_rdp]
     if not only_renyi:
         accountants += [by_opacus_prv, by_dp_accounting_pld]
-        accountants += [] if sampled(history) else [by_analytic_gaussian]
-    bounds = [bound(history, delta) for bound in accountants]
-    return sorted(spent for spent in bounds if math.isfinite(spent.epsilon))
+    # What is exact comes first, also where another is as good and rounds below it.
+    exact = [] if only_renyi or sampled(history) else [by_analytic_gaussian(history, delta)]
+    return exact + sorted(spent for by in accountants if math.isfinite((spent := by(history, delta)).epsilon))
 
 
 def delta_composed(history: History, epsilons: Doubles, *, only_renyi: bool = False) -> Doubles:

@@ -1,4 +1,4 @@
-"""The server's accountant: Flower's types over dp-accounting, by privacy loss distributions or Rényi curves."""
+"""The server's accountant: Flower's types over the accountants of `models/accounting.py`."""
 
 from dataclasses import asdict
 from fractions import Fraction
