@@ -303,10 +303,14 @@ def afford(
     # A round that amplifies by its coins has cost a device something whichever way its own coin fell.
     exposed = np.ones_like(willing) if settings.trust == "central" else willing
     after = ledger.after(exposed, *settings.mechanism)
-    in_all = after.epsilon(settings.delta) <= min(settings.epsilon, policy.most_epsilon)
+    in_all = after.epsilon(settings.delta, only_renyi=settings.only_renyi) <= min(
+        settings.epsilon, policy.most_epsilon
+    )
     today = np.ones_like(willing)
     if policy.most_epsilon_a_day < inf:
-        today = after.since(day_start).epsilon(settings.delta) <= policy.most_epsilon_a_day
+        booked_today = after.since(day_start)
+        spent_today = booked_today.epsilon(settings.delta, only_renyi=settings.only_renyi)
+        today = spent_today <= policy.most_epsilon_a_day
     counts = {
         Refusal.BUDGET: int((willing & ~in_all).sum()),
         Refusal.DAILY_BUDGET: int((willing & in_all & ~today).sum()),

@@ -1,4 +1,4 @@
-"""What each device has spent: a count of steps for each mechanism it ran, and ε by Opacus's accountants."""
+"""What each device has spent: a count of steps for each mechanism it ran, and ε of them all."""
 
 from dataclasses import dataclass
 
@@ -63,8 +63,11 @@ class Ledger:
             and bool(((self.steps >= 0) & (self.steps < MOST_STEPS)).all())
         )
 
-    def epsilon(self, delta: float) -> Doubles:
-        """ε spent by each device at δ: [n]; inf for one that ever trained without noise."""
+    def epsilon(self, delta: float, *, only_renyi: bool = False) -> Doubles:
+        """ε spent by each device at δ: [n]; inf for one that ever trained without noise.
+
+        only_renyi: of `epsilon_composed`, for what is known of shares of noise.
+        """
         histories, row_of = np.unique(self.steps, axis=0, return_inverse=True)
         spent = [
             epsilon_composed(
@@ -73,6 +76,7 @@ class Ledger:
                     for (noise, rate), count in zip(self.mechanisms, history, strict=True)
                 ),
                 delta,
+                only_renyi=only_renyi,
             ).epsilon
             for history in histories
         ]

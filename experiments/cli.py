@@ -6,6 +6,7 @@ import click
 import typer
 
 import experiments.commands.data as data
+import experiments.commands.privacy as privacy
 import experiments.commands.recommend as recommend
 import experiments.commands.simulate as simulate
 from models.errors import UserError
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(data.app, name="data")
+app.add_typer(privacy.app, name="privacy")
 app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
 app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 

@@ -12,8 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.privacy_plan import PrivacyPlan
 from experiments.result import Result
 from experiments.run_folder import RunFolder
+from models.promise import rounded_up
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 
@@ -45,6 +47,28 @@ def draw_spending(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.set(ylabel="ε spent")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
+
+
+def draw_plan(folder: Path, plan: PrivacyPlan) -> None:
+    """epsilon: what is spent as rounds go by, up to the promise."""
+    figure = pyplot.figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    rounds, spent = zip(*plan.spending, strict=True)
+    axes.plot(rounds, spent, color=BLUE, marker="o", markersize=4, label="spent so far")
+    axes.axhline(spent[-1], color=ORANGE, linestyle="--", label=f"promised: ε = {rounded_up(spent[-1])}")
+    axes.set(
+        xlabel="round",
+        ylabel="ε spent",
+        title=f"{plan.config.devices:,} devices, noise multiplier {plan.config.noise_multiplier:.4g}\n"
+        f"{plan.promise.label}",
+    )
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.title.set_fontsize("medium")
+    axes.legend(fontsize="small", loc="lower right")
+    axes.grid(alpha=0.3)
+    save(figure, folder, "epsilon")
 
 
 def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> None:

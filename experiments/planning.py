@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from client.serving import Serving
 from experiments.config import RunConfig
-from models.accounting import epsilon_composed, noise_for
+from models.accounting import epsilon_composed, noise_for, rounds_for
 from models.build import build_model
 from models.catalogue import Catalogue
 from models.errors import UserError
 from models.promise import Promise
 from models.recommender import Recommender
-from models.settings import TRUSTS, RoundSettings, rounds_of_a_device
+from models.settings import TRUSTS, RoundSettings, rounds_covered, rounds_of_a_device
 from server.settings import ServerSettings
 
 LEAST_NODES = 3  # between two, each would know the other's part of the sum
@@ -92,9 +92,10 @@ def defaults(unit: str, model: str) -> dict[str, Any]:
 
 
 def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
-    """Fill what was left open, and find the noise for ε over all rounds. Raises UserError.
+    """Fill what was left open, and find the noise for ε over all rounds, or the rounds for both.
 
-    δ is by default a tenth of one in `devices`, and 1e-5 at most.
+    δ is by default a tenth of one in `devices`, and 1e-5 at most. Raises UserError, also for a δ of one in
+    `devices` or more: publishing one shopper's data whole would keep such a promise.
     """
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
@@ -117,8 +118,17 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
             if value is not None and value != 0 and not 1e-6 <= value <= 1e6:
                 flag = "--" + name.replace("_", "-")
                 raise UserError(f"{flag} {value:g} is not accepted by a device: say 1e-6 to 1e6")
-        if config.noise_multiplier is not None and config.epsilon is not None:
-            raise UserError("give --epsilon or --noise-multiplier, not both: one is found from the other")
+        if config.delta is not None and config.delta >= 1 / devices:
+            raise UserError(
+                f"--delta {config.delta:g} would allow one shopper's data to be published whole: with "
+                f"{devices} devices say less than 1/{devices}"
+            )
+        both = config.noise_multiplier is not None and config.epsilon is not None
+        if both and (config.rounds is not None or config.model == "linear"):
+            raise UserError(
+                "give two of --epsilon, --noise-multiplier and --rounds (--model linear has one round): "
+                "the third is found from them"
+            )
         if config.model == "linear" and config.unit == "interaction":
             raise UserError("--model linear is not trained by interactions: say --unit shopper")
         filled["delta"] = min(1e-5, 0.1 / devices)
@@ -130,18 +140,42 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
         )
     if config.model == "linear":
         refuse_other_steps(config)
-    # Some sixteen measurements make a curve, and cost little beside training.
-    filled["evaluate_every"] = max(1, (config.rounds or filled["rounds"]) // 16)
+    filled["evaluate_every"] = measured_every(config.rounds or filled["rounds"])
     values |= {name: value for name, value in filled.items() if values[name] is None}
-    # One is found from the other: config.toml keeps the noise, and a resumed run finds the same ε again.
+    # config.toml keeps noise and rounds, and a resumed run finds the same ε again.
     epsilon, noise = values.pop("epsilon"), values.pop("noise_multiplier")
     resolved = ResolvedConfig.model_validate({**values, "noise_multiplier": noise or 0.0})
-    if noise is not None:
+    if config.unit == "none":
         return resolved
-    _, rate, steps = resolved.settings.mechanism
-    covered = rounds_of_a_device(resolved.rounds, resolved.trust, resolved.participation)
-    noise = noise_for(epsilon, values["delta"], rate, covered * steps)
-    return resolved.model_copy(update={"noise_multiplier": noise})
+    settings = resolved.settings
+    _, rate, steps = settings.mechanism
+    # What a device measures at the end comes out of the same ε.
+    besides = resolved.settings.history(settings.last_round)[1:]
+    if noise is None:
+        covered = rounds_of_a_device(resolved.rounds, resolved.trust, resolved.participation)
+        noise = noise_for(
+            epsilon, settings.delta, rate, covered * steps, besides=besides, only_renyi=settings.only_renyi
+        )
+        return resolved.model_copy(update={"noise_multiplier": noise})
+    if config.epsilon is not None:
+        covered = rounds_for(
+            config.epsilon,
+            settings.delta,
+            rate,
+            noise,
+            steps,
+            besides=besides,
+            only_renyi=settings.only_renyi,
+        )
+        rounds = rounds_covered(covered, resolved.trust, resolved.participation)
+        every = measured_every(rounds) if config.evaluate_every is None else config.evaluate_every
+        return resolved.model_copy(update={"rounds": rounds, "evaluate_every": every})
+    return resolved
+
+
+def measured_every(rounds: int) -> int:
+    """Some sixteen measurements make a curve, and cost little beside training."""
+    return max(1, rounds // 16)
 
 
 def refuse_other_steps(config: RunConfig) -> None:
@@ -172,7 +206,8 @@ def make_promise(config: ResolvedConfig) -> Promise:
     private = config.unit != "none"
     epsilon, accountant = math.inf, "none"
     if private:
-        epsilon, accountant = epsilon_composed(settings.history(settings.last_round), settings.delta)
+        history = settings.history(settings.last_round)
+        epsilon, accountant = epsilon_composed(history, settings.delta, only_renyi=settings.only_renyi)
     bounded = math.isfinite(epsilon)
     return Promise(
         unit=config.unit,

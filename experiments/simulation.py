@@ -2,7 +2,6 @@
 
 import math
 import resource
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,12 +118,6 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     started = time.monotonic()
     config = plan.config
     reporter.planned(plan)
-    if plan.promise.delta and plan.promise.delta >= 1 / config.devices:
-        print(
-            f"terry: warning: δ = {plan.promise.delta:g} is 1/devices or more, which would allow one "
-            "shopper's data to be published whole: give a smaller --delta",
-            file=sys.stderr,
-        )
     rounds = RoundLog(plan, folder, reporter, resume)
     settings = run_config(
         config,

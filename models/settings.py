@@ -54,6 +54,18 @@ def rounds_of_a_device(rounds: int, trust: str, participation: float) -> int:
     return max(1, int(binom.ppf(COVERED_DEVICES, rounds, participation)))
 
 
+def rounds_covered(of_a_device: int, trust: str, participation: float) -> int:
+    """The most rounds of which one device may take part in so many: `rounds_of_a_device` inverted."""
+    low, high = of_a_device, of_a_device + 1
+    while rounds_of_a_device(high, trust, participation) <= of_a_device:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = rounds_of_a_device(middle, trust, participation) <= of_a_device
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
 class RoundSettings(BaseModel):
     """Travels with the shared parameters as a Flower ConfigRecord; the device checks it before it trains."""
 
@@ -203,6 +215,11 @@ class RoundSettings(BaseModel):
         if through > self.rounds:
             booked.append(self.model_copy(update={"round": self.rounds + 1}).mechanism)
         return tuple(booked)
+
+    @property
+    def only_renyi(self) -> bool:
+        """Whether no more is known of a release than its Rényi curve: its noise is of discrete shares."""
+        return self.trust == "distributed"
 
     @property
     def last_round(self) -> int:

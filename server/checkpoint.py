@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -36,11 +37,12 @@ class RoundRecord:
 class Progress:
     """The rounds done; the parameters and the optimiser beside it hold their result.
 
-    clip: where it is adapted, the next round's.
+    clip: where it is adapted, the next round's. accountant: what was released so far.
     """
 
     records: list[RoundRecord] = field(default_factory=list)
     clip: float | None = None
+    accountant: dict[str, Any] | None = None
 
     @property
     def rounds_done(self) -> int:

@@ -12,7 +12,6 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from torch import nn
 
-from models.accounting import epsilon_composed
 from models.fixed_point import fixed_point
 from models.randomness import new_key, seeded_key
 from models.recommender import Parameters
@@ -32,6 +31,7 @@ from models.update import (
     to_arrays,
     unpack_reply,
 )
+from server.accountant import RunAccountant
 from server.aggregate import (
     adapted_clip,
     add_central_noise,
@@ -76,9 +76,12 @@ class FederatedSum(FedAvg):
         self.on_round = on_round
         self.parameters = {name: nn.Parameter(tensor.clone()) for name, tensor in parameters.items()}
         self.optimizer = make_optimizer(list(self.parameters.values()), server)
+        self.accountant = None if settings.unit == "none" else RunAccountant(settings)
         self.progress = Progress()
         if server.resume and server.folder is not None:
             self.progress = load_checkpoint(server.folder, settings, self.parameters, self.optimizer)
+        if self.accountant is not None and self.progress.accountant is not None:
+            self.accountant.load_state_dict(self.progress.accountant)
         self.secure: SecureExchange | None = None  # this round's, under distributed trust
         self.started = time.monotonic()
 
@@ -207,7 +210,8 @@ class FederatedSum(FedAvg):
         invalid: Counter[str],
     ) -> RoundRecord:
         """The round's record. ε is of a device that took part whenever it could: the promise's worst case."""
-        spent = epsilon_composed(settings.history(settings.round), settings.delta)
+        epsilon = None if self.accountant is None else self.accountant.book(settings)
+        self.progress.accountant = None if self.accountant is None else self.accountant.state_dict()
         shared = self.shared()
         return RoundRecord(
             round=settings.round,
@@ -215,7 +219,7 @@ class FederatedSum(FedAvg):
             answered=sum(answer.answered for answer in answers),
             refused={str(reason): devices for reason, devices in refused.items()},
             invalid=dict(invalid),
-            epsilon=None if settings.unit == "none" else spent.epsilon,
+            epsilon=epsilon,
             bytes_down=message_bytes(shared),
             bytes_up=message_bytes(expected_update(settings, shared)),
             seconds=time.monotonic() - self.started,

@@ -29,6 +29,8 @@ CATALOGUE = "item,title,colour\na,sand towel,sand\nb,moss towel,moss\nc,striped 
 CSV = ["simulate", "--data", "csv"]
 OWN = [*CSV, "--path", "orders.csv", "--catalogue", "catalogue.csv"]
 PRIVATE = ["simulate", "--devices", "30", "--rounds", "2", "--unit", "interaction"]
+SMALL = ["--unit", "interaction", "--noise-multiplier", "1", "--rounds", "1"]
+PLAN = ["privacy", "plan", "--unit", "shopper", "--devices", "100"]
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -127,9 +129,14 @@ BAD = {
     "ε no number": ([*PRIVATE, "--epsilon", "much"], "--epsilon much"),
     "ε nan": ([*PRIVATE, "--epsilon", "nan"], "--epsilon nan"),
     "ε infinite": ([*PRIVATE, "--epsilon", "inf"], "finite"),
-    "ε out of reach": ([*PRIVATE, "--epsilon", "1e-6"], "larger --epsilon"),
+    "ε out of reach": ([*PRIVATE, "--epsilon", "1e-6", "--delta", "1e-9"], "larger --epsilon"),
     "δ zero": ([*PRIVATE, "--delta", "0"], "--delta 0"),
     "δ one": ([*PRIVATE, "--delta", "1"], "--delta 1"),
+    "δ of one in N": ([*OWN, *SMALL, "--delta", "0.17"], "--delta 0.17 .* 6 devices .* less than 1/6"),
+    "δ of one in N, planned": (
+        [*PLAN, "--delta", "0.01", "--epsilon", "4"],
+        "--delta 0.01 .* less than 1/100",
+    ),
     "clip zero": ([*PRIVATE, "--clip", "0"], "--clip 0"),
     "clip infinite": ([*PRIVATE, "--clip", "inf"], "finite"),
     "noise below zero": ([*PRIVATE, "--noise-multiplier=-1"], "--noise-multiplier -1"),
@@ -142,7 +149,19 @@ BAD = {
     "more nodes than devices": ([*OWN, "--nodes", "7"], "--nodes 7"),
     # settings that contradict each other
     "ε without a promise": (["simulate", "--unit", "none", "--epsilon", "8"], "--unit none"),
-    "ε and noise": ([*PRIVATE, "--epsilon", "8", "--noise-multiplier", "1"], "not both"),
+    "ε, noise and rounds": ([*PRIVATE, "--epsilon", "8", "--noise-multiplier", "1"], "two of .*--rounds"),
+    "no round fits": (
+        [*PLAN, "--epsilon", "0.1", "--noise-multiplier", "1"],
+        "one round .* more than ε = 0.1",
+    ),
+    "rounds without end": ([*PLAN, "--epsilon", "8", "--noise-multiplier", "1e5"], "more than 1,000,000"),
+    # plans
+    "plan over no devices": (["privacy", "plan", "--unit", "shopper"], "--devices"),
+    "plan of nothing": (["privacy", "plan", "--devices", "100"], "--unit shopper"),
+    "plan without noise": ([*PLAN, "--noise-multiplier", "0"], "--noise-multiplier above 0"),
+    "plan over a folder": ([*PLAN, "--epsilon", "4", "--out", "there"], "there exists"),
+    "plan under a file": ([*PLAN, "--epsilon", "4", "--out", "orders.csv/plan"], "orders.csv"),
+    "plan under another trust": ([*PLAN, "--unit", "interaction", "--trust", "central"], "--trust central"),
     # --config and --set
     "no config": (["simulate", "--config", "no.toml"], "no.toml does not exist"),
     "broken config": (["simulate", "--config", "broken.toml"], "broken.toml"),
@@ -248,19 +267,10 @@ def test_no_space_in_the_first_round(terry: Terry, monkeypatch: pytest.MonkeyPat
     assert "no space is left" in refused(terry, "simulate", "--devices", "30", "--out", "new/run", "--quiet")
 
 
-def test_a_delta_that_allows_too_much_is_warned_of_and_runs(terry: Terry, quick_ceiling: None) -> None:
-    small = [*OWN, "--unit", "interaction", "--noise-multiplier", "1", "--rounds", "1"]
-    ended = terry(*small, "--delta", "0.17", "--out", "run")
-    assert ended.code == 0
-    assert ended.err.startswith("terry: warning: δ = 0.17 is 1/devices or more")
-    assert ended.err.count("\n") == 1
-    assert "warning" not in ended.out
-    assert RunFolder(Path("run")).read_result().promise.delta == 0.17
-    ended = terry(*small, "--delta", "0.17", "--out", "quiet", "--quiet")
-    assert (ended.code, ended.out) == (0, "quiet\n")
-    assert ended.err.startswith("terry: warning: δ = 0.17")
-    ended = terry(*small, "--delta", "0.16", "--out", "other")
+def test_a_delta_just_small_enough_is_accepted(terry: Terry, quick_ceiling: None) -> None:
+    ended = terry(*OWN, *SMALL, "--delta", "0.16", "--out", "run")
     assert (ended.code, ended.err) == (0, "")
+    assert RunFolder(Path("run")).read_result().promise.delta == 0.16
 
 
 def test_a_stop_is_130_and_tells_how_to_go_on(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +315,7 @@ def test_a_bug_is_1_and_shows_where(tmp_path: Path) -> None:
     [
         ["simulate", "--devices", "abc"],
         ["simulate", "--data", "shoes"],
-        pytest.param([*PRIVATE, "--epsilon", "1e-6"], marks=pytest.mark.slow),
+        pytest.param([*PRIVATE, "--epsilon", "1e-6", "--delta", "1e-9"], marks=pytest.mark.slow),
         pytest.param(["simulate", "--resume", "--out", "none"], marks=pytest.mark.slow),
     ],
     ids=str,
@@ -331,7 +341,7 @@ def commands() -> list[list[str]]:
 
 
 def test_there_are_the_commands_of_the_readme() -> None:
-    wanted = ["simulate", "recommend", "data list", "data inspect", "data split"]
+    wanted = ["simulate", "recommend", "data list", "data inspect", "data split", "privacy plan"]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 
 
@@ -343,7 +353,7 @@ def test_help_ends_with_an_example(command: list[str], terry: Terry) -> None:
     assert f"Example: terry {' '.join(command)}" in " ".join(ended.out.split())
 
 
-@pytest.mark.parametrize("group", [[], ["data"]], ids=["terry", "terry data"])
+@pytest.mark.parametrize("group", [[], ["data"], ["privacy"]], ids=" ".join)
 def test_help_of_a_group_and_what_is_said_without_a_command(group: list[str], terry: Terry) -> None:
     asked, bare = terry(*group, "--help"), terry(*group)
     assert (asked.code, bare.code) == (0, 2)
@@ -356,7 +366,7 @@ def test_help_of_a_group_and_what_is_said_without_a_command(group: list[str], te
 def test_help_loads_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     tell = (
         "import atexit\n"
-        "heavy = {'torch', 'pandas', 'flwr', 'matplotlib', 'opacus', 'scipy', 'pyarrow'}\n"
+        "heavy = {'torch', 'pandas', 'flwr', 'matplotlib', 'opacus', 'scipy', 'pyarrow', 'dp_accounting'}\n"
         "atexit.register(lambda: print(sorted(heavy & set(sys.modules)), file=sys.stderr))"
     )
     ended = in_a_process(tmp_path, *command, "--help", first=tell)

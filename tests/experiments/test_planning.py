@@ -124,17 +124,49 @@ def test_epsilon_is_found_from_the_noise() -> None:
     promise = make_promise(private(noise_multiplier=2.0))
     assert promise.noise_multiplier == 2.0
     assert promise.epsilon == epsilon_spent(2.0, 1.0, 10, 1e-5).epsilon
-    assert promise.accountant == "opacus-prv"
+    assert promise.accountant == "analytic-gaussian"
 
 
-def test_epsilon_and_noise_together_are_refused() -> None:
-    with pytest.raises(UserError, match="not both"):
-        private(epsilon=1.0, noise_multiplier=1.0)
+def test_rounds_are_found_for_epsilon_and_noise() -> None:
+    config = private(epsilon=4.0, noise_multiplier=8.0)
+    spent = [
+        epsilon_spent(8.0, 1.0, 2 * rounds, 1e-5).epsilon for rounds in (config.rounds, config.rounds + 1)
+    ]
+    assert spent[0] <= 4.0 < spent[1]
+    assert config.rounds == 27, "ε = 4 is one step at noise 1.08: 2 · 27 / 8² of 1.08⁻²"
+    promise = make_promise(config)
+    assert (promise.epsilon, promise.noise_multiplier, promise.rounds) == (spent[0], 8.0, 27)
+    assert config.evaluate_every == 1
+    assert private(epsilon=4.0, noise_multiplier=20.0).evaluate_every == 10
+    assert private(epsilon=4.0, noise_multiplier=20.0, evaluate_every=0).evaluate_every == 0
+    again = resolve(RunConfig.model_validate(config.model_dump()), 200)
+    assert again == config
+
+
+def test_epsilon_noise_and_rounds_together_are_refused() -> None:
+    with pytest.raises(UserError, match="two of --epsilon, --noise-multiplier and --rounds"):
+        private(epsilon=1.0, noise_multiplier=1.0, rounds=3)
+    with pytest.raises(UserError, match="--model linear has one round"):
+        private(model="linear", epsilon=1.0, noise_multiplier=1.0)
+
+
+def test_where_no_round_fits_the_user_is_told() -> None:
+    with pytest.raises(UserError, match="one round"):
+        private(epsilon=1.0, noise_multiplier=0.0)
+
+
+@pytest.mark.parametrize("delta", [1 / 200, 0.5])
+def test_a_delta_of_one_in_n_is_refused(delta: float) -> None:
+    """Publishing one shopper of N whole, drawn by chance, keeps δ = 1/N."""
+    with pytest.raises(UserError, match=r"--delta .* published whole: with 200 devices say less than 1/200"):
+        private(delta=delta, noise_multiplier=1.0)
+    assert private(delta=0.999 / 200, noise_multiplier=1.0).delta == 0.999 / 200
+    assert plan(delta=delta).delta == delta, "without a promise δ means nothing"
 
 
 def test_an_epsilon_out_of_reach_is_told_to_the_user() -> None:
     with pytest.raises(UserError, match="--epsilon"):
-        private(epsilon=1e-6)
+        private(epsilon=1e-6, delta=1e-9)
 
 
 def test_a_resolved_configuration_resolves_to_itself() -> None:

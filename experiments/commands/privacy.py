@@ -1,0 +1,59 @@
+"""terry privacy: what a promise means and what it takes, with no data at all."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.commands.flags import setting
+from experiments.config import read_config
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Say what a promise of privacy means and what it takes, with no data at all.",
+    epilog="Example: terry privacy plan --unit shopper --trust central --devices 10000 --epsilon 4",
+)
+
+
+@app.callback()
+def privacy() -> None:
+    """Make `plan` a word of its own, though it is the only one."""
+
+
+@app.command(
+    "plan",
+    epilog="Example: terry privacy plan --unit shopper --trust central --devices 10000 --participation 0.05 "
+    "--rounds 200 --epsilon 4",
+)
+def plan(
+    devices: Annotated[int, typer.Option(help="shoppers, one a device", rich_help_panel="Promise",
+                                         show_default=False)],
+    unit: Annotated[str | None, setting("unit", "Promise")] = None,
+    trust: Annotated[str | None, setting("trust", "Promise")] = None,
+    epsilon: Annotated[str | None, setting("epsilon", "Promise")] = None,
+    delta: Annotated[str | None, setting("delta", "Promise")] = None,
+    noise_multiplier: Annotated[str | None, setting("noise_multiplier", "Promise")] = None,
+    clip: Annotated[str | None, setting("clip", "Promise")] = None,
+    rounds: Annotated[int | None, setting("rounds", "Rounds")] = None,
+    participation: Annotated[float | None, setting("participation", "Rounds")] = None,
+    sampling_rate: Annotated[float | None, setting("sampling_rate", "Rounds")] = None,
+    steps_per_round: Annotated[int | None, setting("steps_per_round", "Rounds")] = None,
+    model: Annotated[str | None, setting("model", "Rounds")] = None,
+    out: Annotated[Path | None, typer.Option(help="write plan.json and a figure into this new folder",
+                                             rich_help_panel="Run", show_default=False)] = None,
+) -> None:  # fmt: skip
+    """Print the noise, ε by each accountant and as rounds go by, and what an attacker can do at most.
+
+    What is left out has the defaults of terry simulate. --epsilon finds the noise, --noise-multiplier finds
+    ε, and both together find how many rounds fit.
+    """
+    said: dict[str, Any] = {name: value for name, value in locals().items() if name != "out"}
+    settings = read_config(None, said, [])
+    from experiments.privacy_plan import make_privacy_plan, new_folder, print_plan, write_plan
+
+    if out is not None:
+        new_folder(out)
+    made = make_privacy_plan(settings, points=8 if out is None else 16)
+    if out is not None:
+        write_plan(made, out)
+    print_plan(made)

@@ -1,0 +1,180 @@
+"""The server's accountant: Flower's types over the accountants of `models/accounting.py`."""
+
+import math
+from dataclasses import asdict
+from fractions import Fraction
+from itertools import count as counting
+from typing import Any
+
+import numpy as np
+from flwr.serverapp import (
+    GaussianPrivacyEvent,
+    NeighboringRelation,
+    PrivacyConfig,
+    PrivacySpent,
+    SamplingMethod,
+)
+
+from models.accounting import History, Spent, delta_composed, epsilon_composed
+from models.settings import RoundSettings, rounds_of_a_device
+
+SCHEMA = 1
+
+
+def whole_numbers(sampling_rate: float, devices: int) -> tuple[int, int]:
+    """The sample and the population that Flower's types want, for a rate of which q·N need not be whole.
+
+    Both are scaled by the least power of ten at which their quotient is the rate to the last bit, so that
+    what is booked is neither more nor less: 0.05 of 30 devices is 15 of 300.
+    """
+    for power in counting():
+        population = devices * 10**power
+        sample = round(Fraction(sampling_rate) * population)
+        if sample / population == sampling_rate:
+            return sample, population
+    raise AssertionError("doubles are no finer than some power of ten")
+
+
+class Accountant:
+    """Flower's PrivacyAccountant. It holds what was released, and works ε out when it is asked.
+
+    only_renyi: the releases are not Gaussian but have a Gaussian's Rényi curve; see `epsilon_composed`.
+    Raises ValueError for neighbours that differ otherwise than by adding or removing one.
+    """
+
+    def __init__(self, config: PrivacyConfig, *, only_renyi: bool = False) -> None:
+        if config.neighboring_relation != NeighboringRelation.ADD_OR_REMOVE_ONE:
+            raise ValueError(f"neighbours by {config.neighboring_relation.value} are not accounted for")
+        self._config = config
+        self._only_renyi = only_renyi
+        self._releases: list[tuple[GaussianPrivacyEvent, int]] = []
+
+    @property
+    def config(self) -> PrivacyConfig:
+        """What is promised of the releases."""
+        return self._config
+
+    @property
+    def num_releases(self) -> int:
+        """How many there were."""
+        return sum(count for _, count in self._releases)
+
+    def compose(self, event: GaussianPrivacyEvent, count: int = 1) -> None:
+        """Book so many equal releases. Raises ValueError for what the configuration does not cover."""
+        self._releases = self._with(event, count)
+
+    def get_epsilon(self, delta: float) -> float:
+        """Spent so far: the tightest of the bounds."""
+        return self._spent(self._releases, delta).epsilon
+
+    def get_delta(self, epsilon: float) -> float:
+        """The δ at which so much was spent."""
+        if not epsilon >= 0.0:
+            raise ValueError(f"ε = {epsilon:g} is below 0")
+        profile = delta_composed(
+            self._history(self._releases), np.array([epsilon]), only_renyi=self._only_renyi
+        )
+        return float(profile[0])
+
+    def get_privacy_spent(self, delta: float | None = None) -> PrivacySpent:
+        """Spent so far, and the accountant that says so."""
+        delta = self._config.target_delta if delta is None else delta
+        epsilon, accountant = self._spent(self._releases, delta)
+        return PrivacySpent(epsilon, delta, self.num_releases, accountant)
+
+    def would_exceed(
+        self, event: GaussianPrivacyEvent, max_epsilon: float | None = None, count: int = 1
+    ) -> bool:
+        """Whether booking it would pass the limit; books nothing."""
+        limit = self._config.max_epsilon if max_epsilon is None else max_epsilon
+        if limit is None or not limit > 0.0:
+            raise ValueError(f"a limit of {limit} is not above 0: give max_epsilon")
+        return self._spent(self._with(event, count), self._config.target_delta).epsilon > limit
+
+    def state_dict(self) -> dict[str, object]:
+        """All of it, for JSON, which gives each number back to the last bit."""
+        return {**self._promise(), "releases": [[asdict(event), count] for event, count in self._releases]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` stopped. Raises ValueError for a state of another promise, or for none."""
+        if {name: state.get(name) for name in self._promise()} != self._promise():
+            raise ValueError("the accountant was saved under another promise")
+        try:
+            releases = [(GaussianPrivacyEvent(**event), count) for event, count in state["releases"]]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the accountant's state cannot be read: {error}") from None
+        restored = Accountant(self._config, only_renyi=self._only_renyi)
+        for event, count in releases:
+            restored.compose(event, count)
+        self._releases = restored._releases
+
+    def _promise(self) -> dict[str, object]:
+        return {"schema": SCHEMA, "config": asdict(self._config), "only_renyi": self._only_renyi}
+
+    def _with(self, event: GaussianPrivacyEvent, count: int) -> list[tuple[GaussianPrivacyEvent, int]]:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"a count of {count!r} is not a whole number from 1")
+        if event.population_size != self._config.population_size:
+            raise ValueError(
+                f"a population of {event.population_size} is not the {self._config.population_size} promised"
+            )
+        if self._releases and self._releases[-1][0] == event:
+            return [*self._releases[:-1], (event, self._releases[-1][1] + count)]
+        return [*self._releases, (event, count)]
+
+    def _history(self, releases: list[tuple[GaussianPrivacyEvent, int]]) -> History:
+        """What amplification by sampling is counted for is said once, in the configuration."""
+        poisson = self._config.sampling_method == SamplingMethod.POISSON
+        return tuple(
+            (event.noise_multiplier, event.sample_size / event.population_size if poisson else 1.0, count)
+            for event, count in releases
+        )
+
+    def _spent(self, releases: list[tuple[GaussianPrivacyEvent, int]], delta: float) -> Spent:
+        if not 0.0 < delta < 1.0:
+            raise ValueError(f"δ = {delta:g} is not between 0 and 1")
+        return epsilon_composed(self._history(releases), delta, only_renyi=self._only_renyi)
+
+
+class RunAccountant:
+    """Books the rounds of a run for the device that takes part in as many of them as it may.
+
+    Under local and distributed trust only those rounds count that a device's ledger lets it take part in. A
+    run whose rounds have no noise has nothing to book: its ε is infinite.
+    """
+
+    def __init__(self, settings: RoundSettings) -> None:
+        _, rate, _ = settings.mechanism
+        sample, self.population = whole_numbers(rate, settings.devices)
+        poisson, unsampled = SamplingMethod.POISSON, SamplingMethod.NO_AMPLIFICATION
+        self.accountant = Accountant(
+            PrivacyConfig(
+                target_delta=settings.delta,
+                population_size=self.population,
+                neighboring_relation=NeighboringRelation.ADD_OR_REMOVE_ONE,
+                sampling_method=poisson if sample < self.population else unsampled,
+            ),
+            only_renyi=settings.only_renyi,
+        )
+        self.covered = rounds_of_a_device(settings.rounds, settings.trust, settings.participation)
+        self.unprotected = False
+
+    def book(self, settings: RoundSettings) -> float:
+        """ε over all rounds so far, this one included. What was asked is booked, whatever came of it."""
+        noise, rate, steps = settings.mechanism
+        if noise == 0:
+            self.unprotected = True
+        elif settings.round <= self.covered or settings.evaluates:
+            # The training rounds' rate is exact by construction, and 1 is.
+            sample = round(rate * self.population)
+            self.accountant.compose(GaussianPrivacyEvent(noise, sample, self.population), steps)
+        return math.inf if self.unprotected else self.accountant.get_epsilon(settings.delta)
+
+    def state_dict(self) -> dict[str, object]:
+        """For a checkpoint."""
+        return {"unprotected": self.unprotected, "accountant": self.accountant.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` stopped."""
+        self.unprotected = state["unprotected"]
+        self.accountant.load_state_dict(state["accountant"])
