@@ -303,7 +303,16 @@ def test_the_profile_of_a_sampled_step_is_the_closed_form() -> None:
 
 @pytest.mark.parametrize(
     ("epsilon", "steps", "delta"),
-    [(0.01, 1, 1e-5), (0.3, 5, 1e-5), (1.0, 1, 1e-7), (8.0, 5, 1e-5), (30.0, 5, 1e-5), (1.0, 30, 1e-12)],
+    [
+        (0.01, 1, 1e-5),
+        (0.3, 5, 1e-5),
+        (0.5, 3, 1e-5),
+        (5.0, 7, 1e-5),
+        (1.0, 1, 1e-7),
+        (8.0, 5, 1e-5),
+        (30.0, 5, 1e-5),
+        (1.0, 30, 1e-12),
+    ],
 )
 def test_noise_without_sampling_is_exact_and_never_too_little(
     epsilon: float, steps: int, delta: float
