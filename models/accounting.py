@@ -368,7 +368,6 @@ def rounds_for(
             "raise one of the two"
         )
     rounds = rounds_in_the_limit(epsilon, delta, sampling_rate, noise_multiplier, steps_per_round)
-    step = max(1, rounds // 50)
     while high[0] - low[0] > 1:
         rounds = min(max(rounds, low[0] + 1), high[0] - 1)
         found = spent(rounds)
@@ -377,8 +376,10 @@ def rounds_for(
             part = math.log(epsilon / low[1]) / math.log(high[1] / low[1]) if low[1] > 0.0 else 0.5
             rounds = round(low[0] * (high[0] / low[0]) ** part)
         else:
-            rounds += step if found <= epsilon else -step
-            step *= 2
+            # ε goes about with the square root of the rounds; 2% beyond, to have the answer in between.
+            factor = (epsilon / found) ** 2 if found > 0.0 else 2.0
+            beyond = 1.02 if found <= epsilon else 0.98
+            rounds = round(rounds * min(max(factor * beyond, 0.5), 2.0))
     if low[0] == MOST_ROUNDS:
         raise UserError(
             f"more than {MOST_ROUNDS:,} rounds fit: say how many by --rounds, and leave out --epsilon or "

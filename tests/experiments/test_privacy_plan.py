@@ -27,7 +27,7 @@ def plan(points: int = 8, **settings: Any) -> PrivacyPlan:
     [
         {**CENTRAL, "noise_multiplier": 2.0},
         {**LOCAL, "epsilon": 4.0},
-        {"unit": "interaction", "devices": 50, "epsilon": 2.0},
+        {"unit": "interaction", "devices": 50, "epsilon": 2.0, "steps_per_round": 3},
         {"unit": "shopper", "devices": 50, "epsilon": 4.0, "noise_multiplier": 20.0},
     ],
     ids=str,

@@ -28,6 +28,7 @@ from models.accounting import epsilon_spent
 from models.build import build_model
 from models.catalogue import Catalogue
 from models.errors import UserError
+from models.promise import rounded_up
 from tests.experiments.conftest import TINY
 
 FILES = {
@@ -295,7 +296,9 @@ def test_what_is_printed_ends_with_the_promise_and_the_folder(
     assert "federated" in text
     assert text.endswith("run folder: run\n")
     promise = RunFolder(tmp_path / "run").read_result().promise
-    assert text.count(f"ε = {promise.epsilon:.3g}") >= 2, "before the first round, and beside the result"
+    assert text.count(f"ε = {rounded_up(promise.epsilon)}") >= 2, (
+        "before the first round, and beside the result"
+    )
 
 
 # --- What goes wrong --------------------------------------------------------------------------------------
