@@ -34,7 +34,8 @@ def test_a_fifth_may_drop_out_at_any_stage(stage: str) -> None:
 
 
 def test_drop_outs_add_up() -> None:
-    check(Rehearsal(16, floors=MAJORITY), {"advertise": {1}, "share": {2}, "mask": {3, 4}, "confirm": {5}, "unmask": {6}})  # fmt: skip
+    gone = {"advertise": {1}, "share": {2}, "mask": {3, 4}, "confirm": {5}, "unmask": {6}}
+    check(Rehearsal(16, floors=MAJORITY), gone)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -59,7 +60,13 @@ def test_whoever_drops_out_the_sum_is_exact_or_there_is_none(nodes: int, gone: l
 
 def test_a_fifth_of_those_left_may_drop_out_at_every_stage_but_not_more_than_a_half() -> None:
     # The small twin of the slow test below: 20 → 16 adverts → 13 → 11 → 9 → 7; 9 must agree, 6 shares.
-    gone = {"advertise": set(range(4)), "share": {4, 5, 6}, "mask": {7, 8}, "confirm": {9, 10}, "unmask": {11, 12}}
+    gone = {
+        "advertise": set(range(4)),
+        "share": {4, 5, 6},
+        "mask": {7, 8},
+        "confirm": {9, 10},
+        "unmask": {11, 12},
+    }
     check(Rehearsal(20, floors=MAJORITY), gone)
     with pytest.raises(RoundFailed, match="too few nodes"):
         Rehearsal(20, floors=MAJORITY).play(gone | {"mask": {7, 8, 13, 14, 15}})
@@ -69,7 +76,7 @@ def test_a_fifth_of_those_left_may_drop_out_at_every_stage_but_not_more_than_a_h
 
 @pytest.fixture
 def sparse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three neighbours on either side, five of six shares, three of U3 in any three places … from 9 nodes on."""
+    """From 9 nodes on: three neighbours on either side, three shares, two of U3 in any three places."""
     monkeypatch.setattr(thresholds, "COMPLETE_UP_TO", 8)
     monkeypatch.setattr(thresholds, "sparse", lambda nodes, colluding, dropped: (3, 2))
 
