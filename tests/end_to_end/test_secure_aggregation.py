@@ -98,8 +98,8 @@ def test_on_the_sparse_graph_a_node_has_few_neighbours_and_the_graph_has_no_gap(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_fifth_of_a_hundred_may_drop_out_at_any_stage(stage: str) -> None:
+@pytest.mark.parametrize("stage", ["mask", "unmask"])  # the stages that cost most to make good
+def test_a_fifth_of_a_hundred_may_drop_out_at_one_stage(stage: str) -> None:
     check(Rehearsal(100), {stage: set(range(0, 100, 5))})
 
 
@@ -112,6 +112,13 @@ def test_of_a_hundred_a_fifth_of_those_left_may_drop_out_at_every_stage() -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [32, 64])
-def test_the_sum_of_a_hundred_is_exact(width: int) -> None:
-    check(Rehearsal(100, width=width, length=1000), {})
+def test_the_sum_of_a_hundred_is_exact() -> None:
+    check(Rehearsal(100, width=32, length=1000), {})
+
+
+@pytest.mark.slow
+def test_a_sparse_round_of_full_size() -> None:
+    # 40 of 133 neighbours on either side; a twentieth drops out at each of two stages.
+    rehearsal = Rehearsal(133)
+    check(rehearsal, {"mask": set(range(6)), "unmask": set(range(6, 12))})
+    assert 0 < 2 * rehearsal.server.view.plan.half < 100

@@ -68,7 +68,7 @@ def test_adverts_come_back_in_order_of_names() -> None:
 
 
 def test_different_statements_are_different_bytes() -> None:
-    parts = [b"", b"a", b"ab", "a", "", 0, 97, [], ["a"], ["", "a"], ["a", ""], [""], ["ab"]]
+    parts = [b"", b"a", b"b", b"ab", "a", "b", "", 0, 97, [], ["a"], ["", "a"], ["a", ""], [""], ["ab"]]
     said = [statement("x", *pair) for pair in product(parts, parts)]
     said += [statement("x", part) for part in parts] + [statement("y", part) for part in parts]
     said += [statement("x", ["a", "b"], []), statement("x", ["a"], ["b"]), statement("x", [], ["a", "b"])]
