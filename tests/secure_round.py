@@ -49,7 +49,9 @@ def new_task(width: int = 64, length: int = 16, **changes: Any) -> Task:
 class Rehearsal:
     """Nodes 0 … nodes − 1, the server, and what they have said. Node k stands for k + 1 devices."""
 
-    def __init__(self, nodes: int, *, width: int = 64, length: int = 16, floors: Floors | None = None) -> None:
+    def __init__(
+        self, nodes: int, *, width: int = 64, length: int = 16, floors: Floors | None = None
+    ) -> None:
         self.task = new_task(width, length)
         self.floors = floors or Floors(least_devices=2)
         self.identities = [identity(number) for number in range(nodes)]

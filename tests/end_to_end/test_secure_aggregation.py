@@ -34,7 +34,8 @@ def test_a_fifth_may_drop_out_at_any_stage(stage: str) -> None:
 
 
 def test_drop_outs_add_up() -> None:
-    check(Rehearsal(16, floors=MAJORITY), {"advertise": {1}, "share": {2}, "mask": {3, 4}, "confirm": {5}, "unmask": {6}})  # fmt: skip
+    gone = {"advertise": {1}, "share": {2}, "mask": {3, 4}, "confirm": {5}, "unmask": {6}}
+    check(Rehearsal(16, floors=MAJORITY), gone)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -59,7 +60,13 @@ def test_whoever_drops_out_the_sum_is_exact_or_there_is_none(nodes: int, gone: l
 
 def test_a_fifth_of_those_left_may_drop_out_at_every_stage_but_not_more_than_a_half() -> None:
     # The small twin of the slow test below: 20 → 16 adverts → 13 → 11 → 9 → 7; 9 must agree, 6 shares.
-    gone = {"advertise": set(range(4)), "share": {4, 5, 6}, "mask": {7, 8}, "confirm": {9, 10}, "unmask": {11, 12}}
+    gone = {
+        "advertise": set(range(4)),
+        "share": {4, 5, 6},
+        "mask": {7, 8},
+        "confirm": {9, 10},
+        "unmask": {11, 12},
+    }
     check(Rehearsal(20, floors=MAJORITY), gone)
     with pytest.raises(RoundFailed, match="too few nodes"):
         Rehearsal(20, floors=MAJORITY).play(gone | {"mask": {7, 8, 13, 14, 15}})
@@ -69,7 +76,7 @@ def test_a_fifth_of_those_left_may_drop_out_at_every_stage_but_not_more_than_a_h
 
 @pytest.fixture
 def sparse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three neighbours on either side, five of six shares, three of U3 in any three places … from 9 nodes on."""
+    """From 9 nodes on: three neighbours on either side, three shares, two of U3 in any three places."""
     monkeypatch.setattr(thresholds, "COMPLETE_UP_TO", 8)
     monkeypatch.setattr(thresholds, "sparse", lambda nodes, colluding, dropped: (3, 2))
 
@@ -91,8 +98,8 @@ def test_on_the_sparse_graph_a_node_has_few_neighbours_and_the_graph_has_no_gap(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_fifth_of_a_hundred_may_drop_out_at_any_stage(stage: str) -> None:
+@pytest.mark.parametrize("stage", ["mask", "unmask"])  # the stages that cost most to make good
+def test_a_fifth_of_a_hundred_may_drop_out_at_one_stage(stage: str) -> None:
     check(Rehearsal(100), {stage: set(range(0, 100, 5))})
 
 
@@ -105,6 +112,13 @@ def test_of_a_hundred_a_fifth_of_those_left_may_drop_out_at_every_stage() -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [32, 64])
-def test_the_sum_of_a_hundred_is_exact(width: int) -> None:
-    check(Rehearsal(100, width=width, length=1000), {})
+def test_the_sum_of_a_hundred_is_exact() -> None:
+    check(Rehearsal(100, width=32, length=1000), {})
+
+
+@pytest.mark.slow
+def test_a_sparse_round_of_full_size() -> None:
+    # 40 of 133 neighbours on either side; a twentieth drops out at each of two stages.
+    rehearsal = Rehearsal(133)
+    check(rehearsal, {"mask": set(range(6)), "unmask": set(range(6, 12))})
+    assert 0 < 2 * rehearsal.server.view.plan.half < 100

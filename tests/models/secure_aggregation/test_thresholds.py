@@ -1,0 +1,107 @@
+"""Thresholds against exact counting."""
+
+from fractions import Fraction
+from itertools import combinations
+from math import comb, floor
+
+import pytest
+
+from models.secure_aggregation import thresholds
+from models.secure_aggregation.thresholds import COMPLETE_UP_TO, Floors, Plan, plan_for, sparse
+
+
+@pytest.mark.parametrize(
+    ("nodes", "fraction", "agreement", "shares", "tolerated"),
+    [(3, 2 / 3, 3, 2, 1), (100, 2 / 3, 67, 34, 33), (80, 0.5, 41, 27, 1), (100, 0.8, 81, 34, 33)],
+)
+def test_the_complete_graph(nodes: int, fraction: float, agreement: int, shares: int, tolerated: int) -> None:
+    plan = plan_for(nodes, fraction)
+    assert plan == Plan(nodes, agreement, shares)
+    assert plan.tolerated == tolerated
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.6, 2 / 3, 0.75, 0.99])
+def test_what_is_tolerated_can_neither_have_two_lists_signed_nor_open_a_secret(fraction: float) -> None:
+    for nodes in [*range(3, 129), 129, 200, 999]:
+        plan = plan_for(nodes, fraction)
+        colluding = plan.tolerated
+        assert colluding >= 0
+        assert plan.half or colluding < plan.shares  # on the sparse graph they are spread out
+        # Honest nodes sign once, colluding ones as often as they like.
+        honest_signatures_needed = 2 * (plan.agreement - colluding)
+        assert honest_signatures_needed > nodes - colluding
+        assert plan.agreement <= nodes
+
+
+def tails(nodes: int, colluding: float, dropped: float, half: int, least: int) -> tuple[Fraction, Fraction]:
+    """Chances over n rows: that `least` or more of a row collude, that fewer than `least` of it stay."""
+
+    def chance(marked: int, counts: range) -> Fraction:
+        ways = sum(comb(marked, k) * comb(nodes - marked, half - k) for k in counts)
+        return nodes * Fraction(ways, comb(nodes, half))
+
+    collude, stay = floor(colluding * nodes), nodes - floor(dropped * nodes)
+    return chance(collude, range(least, half + 1)), chance(stay, range(least))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "colluding", "dropped"),
+    [(129, 0.1, 1 / 3), (200, 0.1, 0.2), (500, 0.05, 0.2), (1000, 0.1, 1 / 3)],
+)
+def test_the_sparse_graph_is_the_smallest_that_holds(nodes: int, colluding: float, dropped: float) -> None:
+    security, correctness = Fraction(1, 2**40), Fraction(1, 2**20)
+
+    def holds(half: int, least: int) -> bool:
+        too_many, too_few = tails(nodes, colluding, dropped, half, least)
+        return too_many <= security and too_few <= correctness
+
+    half, least = sparse(nodes, colluding, dropped)
+    assert holds(half, least)
+    assert not holds(half, least - 1)
+    for shorter in range(max(1, half - 3), half):
+        assert not any(holds(shorter, m) for m in range(shorter + 1))
+
+
+def test_tails_are_those_of_every_placing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen nodes, of which two collude and two drop: all placings on the ring, one by one."""
+    monkeypatch.setattr(thresholds, "SECURITY_BITS", 0)
+    monkeypatch.setattr(thresholds, "CORRECTNESS_BITS", 0)
+    assert sparse.__wrapped__(16, 0.15, 0.15) == (3, 2)
+
+    def chances(half: int, least: int) -> tuple[Fraction, Fraction]:
+        row, placings = set(range(half)), [set(placed) for placed in combinations(range(16), 2)]
+        many, few = ([len(row & p) >= least for p in placings], [len(row - p) < least for p in placings])
+        return 16 * Fraction(sum(many), len(placings)), 16 * Fraction(sum(few), len(placings))
+
+    for half in range(1, 4):
+        for least in range(half + 1):
+            assert chances(half, least) == tails(16, 0.15, 0.15, half, least)
+            assert (max(chances(half, least)) <= 1) == ((half, least) == (3, 2))
+
+
+def test_no_sparse_graph_where_too_many_collude() -> None:
+    assert sparse(200, 0.5, 0.5) == (200, 0)
+
+
+@pytest.mark.parametrize("nodes", [129, 200, 1000, 5000])
+def test_beyond_the_complete_graph(nodes: int) -> None:
+    plan = plan_for(nodes, 2 / 3)
+    assert nodes > COMPLETE_UP_TO
+    assert 0 < 2 * plan.half < nodes - 1
+    assert plan.shares == 2 * plan.in_a_row - 1
+    assert plan.tolerated == floor(0.1 * nodes)
+
+
+@pytest.mark.parametrize(
+    "floors",
+    [
+        {"least_devices": 1},
+        {"least_devices": 2, "least_nodes": 2},
+        {"least_devices": 2, "agreement": 0.49},
+        {"least_devices": 2, "agreement": 1.0},
+        {"least_devices": 2, "agreement": float("nan")},
+    ],
+)
+def test_floors_that_promise_nothing_are_refused(floors: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="not"):
+        Floors(**floors)

@@ -1,0 +1,82 @@
+"""What a node works out from the adverts: who neighbours whom, who holds which share."""
+
+from dataclasses import replace
+
+import pytest
+
+from models.secure_aggregation import thresholds
+from models.secure_aggregation.messages import Advert, ProtocolError
+from models.secure_aggregation.view import View, check_names
+from tests.secure_round import new_task
+
+TASK = new_task()
+ADVERTS = [Advert(bytes([k]), k + 1, b"s", b"m", b"c", b"sig") for k in range(16)]
+NAMES = sorted(advert.name for advert in ADVERTS)
+
+
+@pytest.fixture
+def sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three neighbours on either side, two members of U3 in any three places."""
+    monkeypatch.setattr(thresholds, "COMPLETE_UP_TO", 8)
+    monkeypatch.setattr(thresholds, "sparse", lambda nodes, colluding, dropped: (3, 2))
+
+
+def test_on_the_complete_graph_all_others_are_neighbours() -> None:
+    view = View(TASK, ADVERTS, 2 / 3)
+    assert view.neighbours(NAMES[3]) == NAMES[:3] + NAMES[4:]
+    assert view.holders(NAMES[3]) == view.names == NAMES
+    assert [view.holder_number(NAMES[0], name) for name in NAMES] == list(range(16))
+    assert view.linked([])
+    assert view.devices(view.names) == 136
+
+
+def test_the_order_in_which_adverts_arrive_does_not_matter_and_all_else_does() -> None:
+    digest = View(TASK, ADVERTS, 2 / 3).digest
+    assert View(TASK, ADVERTS[::-1], 2 / 3).digest == digest
+    others = {View(TASK, ADVERTS[1:], 2 / 3).digest, View(new_task(), ADVERTS, 2 / 3).digest}
+    for change in (
+        {"devices": 9},
+        {"share_key": b"x"},
+        {"mask_key": b"x"},
+        {"commitment": b"x"},
+        {"signature": b"x"},
+    ):
+        others.add(View(TASK, [replace(ADVERTS[0], **change), *ADVERTS[1:]], 2 / 3).digest)
+    assert len(others | {digest}) == 8
+
+
+def test_a_name_twice_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="a name twice"):
+        View(TASK, [*ADVERTS, replace(ADVERTS[0], devices=7)], 2 / 3)
+
+
+@pytest.mark.usefixtures("sparse")
+def test_on_the_sparse_graph_neighbours_are_the_nearest_on_the_ring() -> None:
+    view = View(TASK, ADVERTS, 2 / 3)
+    assert sorted(view.ring) == NAMES
+    assert view.ring != NAMES
+    assert view.ring != View(new_task(), ADVERTS, 2 / 3).ring
+    for place, name in enumerate(view.ring):
+        near = {view.ring[(place + step) % 16] for step in (-3, -2, -1, 1, 2, 3)}
+        assert set(view.neighbours(name)) == near
+        assert all(name in view.neighbours(other) for other in near)
+        assert view.holders(name) == sorted(near | {name})
+        assert [view.holder_number(name, holder) for holder in view.holders(name)] == list(range(7))
+
+
+@pytest.mark.usefixtures("sparse")
+def test_every_row_of_the_ring_needs_members() -> None:
+    ring = (view := View(TASK, ADVERTS, 2 / 3)).ring
+    assert view.linked(ring)
+    assert view.linked(ring[1:])
+    assert view.linked([name for place, name in enumerate(ring) if place % 3 != 1])  # every third gone
+    assert not view.linked(ring[2:])  # two in a row gone
+    assert not view.linked(ring[1:-1])  # also around the end
+    assert not view.linked(ring[:5] + ring[6:7] + ring[8:])  # two of three gone
+
+
+def test_names_are_in_order_known_and_enough() -> None:
+    check_names(["a", "b"], "abc", 2)
+    for names, least in ((["b", "a"], 1), (["a", "a"], 1), (["a", "d"], 1), (["a"], 2)):
+        with pytest.raises(ProtocolError):
+            check_names(names, "abc", least)
