@@ -54,6 +54,7 @@ class Metrics(Accuracy):
     """
 
     measured_by: Literal["simulator", "released"] = "simulator"
+    hr_deviation: float | None = None  # of hr@10, by the noise in the devices' counts
 
 
 class Baselines(_Part):
@@ -70,6 +71,7 @@ class Cost(_Part):
     seconds_total: float
     seconds_training: float
     peak_memory_bytes: int
+    bytes_up_per_device: int | None = None  # over all rounds
     bytes_up_per_device_round: int
     bytes_down_per_device_round: int
 

@@ -150,12 +150,15 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         model=config.model,
         engine=config.engine,
         promise=plan.promise,
-        metrics=RunMetrics.model_validate({**_no_nan(metrics), "measured_by": config.evaluate}),
+        metrics=RunMetrics.model_validate(
+            {**_no_nan(metrics), "measured_by": config.evaluate, "hr_deviation": rounds.hr_deviation}
+        ),
         baselines=baselines,
         cost=Cost(
             seconds_total=time.monotonic() - started,
             seconds_training=sum(float(row["seconds"]) for row in rounds.rows),
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            bytes_up_per_device=sum(int(row["bytes_up"]) for row in rounds.rows),
             bytes_up_per_device_round=rounds.record.bytes_up,
             bytes_down_per_device_round=rounds.record.bytes_down,
         ),
@@ -180,6 +183,15 @@ class RoundLog:
         self.parameters: Parameters = {}
         self.record: RoundRecord | None = None
         self.measured: Metrics | None = None  # of the latest round, where it was measured
+
+    @property
+    def hr_deviation(self) -> float | None:
+        """Of HR@10 by the noise in what devices counted; None where the simulator measured."""
+        if self.record is None or self.record.evaluation is None:
+            return None
+        settings = self.plan.config.settings
+        measuring = settings.model_copy(update={"round": settings.last_round})
+        return measuring.noise_on_sum / max(self.record.evaluation["tested"], 1.0)
 
     def measure(self) -> Metrics:
         """The accuracy of the latest parameters."""

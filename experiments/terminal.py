@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from experiments.result import Accuracy, Result
 from experiments.run_folder import RunFolder
 from experiments.simulation import Plan, Reporter
+from models.promise import rounded_up
 
 ROWS_SHOWN = 12
 MEASURED_BY = {
@@ -97,7 +98,7 @@ def rounds_table(rows: list[dict[str, Any]]) -> Table:
             str(row["round"]),
             number(row.get("hr@10")),
             number(row.get("ndcg@10")),
-            number(row["epsilon"], "{:.2f}"),
+            spent(row["epsilon"]),
             f"{row['answered']:,}",
             f"{row['bytes_up']:,}",
             f"{row['seconds']:.2f}",
@@ -109,9 +110,14 @@ def round_line(row: dict[str, Any]) -> str:
     """The same, in one line of text."""
     return (
         f"round {row['round']}: HR@10 {number(row['hr@10'])}, NDCG@10 {number(row['ndcg@10'])}, "
-        f"ε so far {number(row['epsilon'], '{:.2f}')}, {row['answered']:,} answered, "
+        f"ε so far {spent(row['epsilon'])}, {row['answered']:,} answered, "
         f"{row['bytes_up']:,} bytes up a device, {row['seconds']:.2f} s"
     )
+
+
+def spent(epsilon: float | None) -> str:
+    """An ε, never less than it is, or a dash."""
+    return "–" if epsilon is None else rounded_up(epsilon)
 
 
 def number(value: Any, form: str = "{:.4f}") -> str:
@@ -142,12 +148,12 @@ def result_table(result: Result) -> Table:
     def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:
         full, sampled = accuracy.full, accuracy.sampled99
         table.add_row(
-            name, "∞" if epsilon is None else f"{epsilon:.3g}", number(full.hr_at_10),
+            name, "∞" if epsilon is None else rounded_up(epsilon), number(full.hr_at_10),
             number(full.ndcg_at_10), number(sampled.hr_at_10), number(sampled.ndcg_at_10), sent, style=style,
         )  # fmt: skip
 
-    sent = result.cost.bytes_up_per_device_round * result.promise.rounds
-    row(f"federated {result.model}", result.promise.epsilon, result.metrics, f"{sent:,}", "bold")
+    sent = number(result.cost.bytes_up_per_device, "{:,}")
+    row(f"federated {result.model}", result.promise.epsilon, result.metrics, sent, "bold")
     if result.baselines.central is not None:
         row(f"central {result.model}", None, result.baselines.central, "all events")
     row("popularity", None, result.baselines.popularity, "all events")
@@ -164,7 +170,8 @@ def reading(result: Result) -> list[str]:
         return [*lines, "Nobody could be tested: no shopper has two different items."]
     # Of two independent shares, pooled; the same shoppers are in both, so the true error is smaller.
     pooled = (own + popular) / 2
-    error = (2 * pooled * (1 - pooled) / result.data.tested) ** 0.5
+    counted = result.metrics.hr_deviation or 0.0  # the noise in released counts
+    error = (2 * pooled * (1 - pooled) / result.data.tested + counted**2) ** 0.5
     lines.append(
         f"HR@10 over the whole catalogue is {own:.3f} against popularity's {popular:.3f}, on "
         f"{result.data.tested:,} shoppers: {verdict(own - popular, error)}."

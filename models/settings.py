@@ -227,6 +227,18 @@ class RoundSettings(BaseModel):
         return self.rounds + self.evaluate
 
     @property
+    def noise_on_sum(self) -> float:
+        """Standard deviation of the noise in each coordinate of the sum that this round releases.
+
+        Not of DP-SGD's steps, whose noise does not end up in the sum as it is.
+        """
+        if self.unit == "none" or (self.unit == "interaction" and not self.evaluates):
+            return 0.0
+        expected = self.participation * self.devices
+        shares = {"local": expected, "distributed": expected / self.least_devices, "central": 1.0}
+        return self.noise * self.sensitivity * math.sqrt(shares[self.trust])
+
+    @property
     def released_deviation(self) -> float:
         """Of the noise in each coordinate of the mean update that a training round releases."""
         expected = self.participation * self.devices

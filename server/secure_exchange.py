@@ -77,6 +77,8 @@ class SecureExchange:
         self.session = SecureRound(self.task, floors_of(settings))
         self.refused: Counter[str] = Counter()
         self.invalid: Counter[str] = Counter()
+        self.bytes_down: Counter[int] = Counter()  # by node, over all stages
+        self.bytes_up: Counter[int] = Counter()
 
     def open(self) -> list[Message]:
         """Stages 1 to 4; the messages of the fifth, or none where too few nodes are left."""
@@ -128,6 +130,7 @@ class SecureExchange:
                 self.invalid[NODE_FAILED] += 1
                 continue
             try:
+                self.bytes_up[message.metadata.src_node_id] += size(message.content)
                 if EXCHANGE_RECORD not in message.content:  # a refusal, or nobody's coin fell
                     refusal = unpack_reply(message.content, {}, self.task.round)
                     self.refused.update(refusal.refused)
@@ -161,13 +164,18 @@ class SecureExchange:
         exchange = Exchange(stage, self.task.session, self.task.round)
         return {node: pack_exchange(exchange, message) for node, message in stages.items()}
 
-    @staticmethod
-    def messages(contents: Mapping[int, RecordDict]) -> list[Message]:
+    def messages(self, contents: Mapping[int, RecordDict]) -> list[Message]:
         """Content as Flower's messages to nodes."""
+        self.bytes_down.update({node: size(content) for node, content in contents.items()})
         return [
             Message(content=content, dst_node_id=node, message_type=MessageType.TRAIN)
             for node, content in contents.items()
         ]
+
+
+def size(content: RecordDict) -> int:
+    """Bytes of a message's records."""
+    return sum(record.count_bytes() for record in content.values())
 
 
 def read(content: RecordDict) -> Record:

@@ -220,10 +220,14 @@ class FederatedSum(FedAvg):
             refused={str(reason): devices for reason, devices in refused.items()},
             invalid=dict(invalid),
             epsilon=epsilon,
-            bytes_down=message_bytes(shared),
-            bytes_up=message_bytes(expected_update(settings, shared)),
+            bytes_down=self.busiest("bytes_down") or message_bytes(shared),
+            bytes_up=self.busiest("bytes_up") or message_bytes(expected_update(settings, shared)),
             seconds=time.monotonic() - self.started,
         )
+
+    def busiest(self, way: str) -> int:
+        """Bytes over all stages of secure aggregation, of the node that had most; 0 without it."""
+        return 0 if self.secure is None else max(getattr(self.secure, way).values(), default=0)
 
 
 def message_bytes(parameters: Parameters) -> int:
