@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from client.identity import Identity
 from client.secure_aggregation import Participant
 from client.secure_session import Session, Stage
+from models.secure_aggregation import thresholds
 from models.secure_aggregation.keys import (
     KEY_BYTES,
     new_private_key,
@@ -269,6 +270,24 @@ def test_the_sum_must_stand_for_enough_devices() -> None:
     messages = rehearsal.until("confirm", gone={"mask": {5}})
     rehearsal.nodes[0].floors = Floors(least_devices=16)
     refused(rehearsal, "confirm", messages[0], "too few devices")
+
+
+def test_on_the_sparse_graph_no_gap_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that drops the nodes between two parts of the ring would have the sum of each part."""
+    monkeypatch.setattr(thresholds, "COMPLETE_UP_TO", 8)
+    monkeypatch.setattr(thresholds, "sparse", lambda nodes, colluding, dropped: (3, 2))
+    rehearsal = Rehearsal(16)
+    messages = rehearsal.until("confirm")
+    ring = rehearsal.server.view.ring
+
+    def without(*gone: str) -> MaskedList:
+        listed = zip(messages[0].masked, messages[0].signatures, strict=True)
+        names, signatures = zip(*((name, s) for name, s in listed if name not in gone), strict=True)
+        return MaskedList(list(names), list(signatures))
+
+    first, second = rehearsal.number(ring[0]), rehearsal.number(ring[1])
+    refused(rehearsal, "confirm", without(ring[7], ring[8]), "too many neighbours dropped", first)
+    rehearsal.ask("confirm", second, without(ring[7], ring[10]))
 
 
 # --- stage 5: shares of secrets ---------------------------------------------------------------------------
