@@ -46,6 +46,11 @@ class Policy(BaseModel):
     )
     most_rounds: int | None = Field(None, ge=1, description="rounds that one run's promise covers")
     models: tuple[ModelName, ...] | None = Field(None, strict=False, description="names of allowed models")
+    least_agreement: float = Field(
+        0.5, ge=0.5, lt=1, description="distributed: part of the nodes that must be agreed on a sum, and more"
+    )
+    least_nodes: int = Field(3, ge=3, description="distributed: nodes that a session begins with")
+    least_devices: int = Field(1, ge=1, description="distributed: devices whose noise a sum must hold")
     unmasked: bool = Field(
         False,
         description="a sum under distributed trust may leave without secure aggregation's masks: simulation",
@@ -77,6 +82,8 @@ class Policy(BaseModel):
             Refusal.ROUNDS: self.most_rounds is not None and settings.rounds > self.most_rounds,
             Refusal.NOISE: settings.noise < self.least_noise_multiplier,
             Refusal.DELTA: settings.delta > self.most_delta,
+            Refusal.SUM: settings.trust == "distributed"
+            and (settings.agreement < self.least_agreement or settings.least_devices < self.least_devices),
         }
         return next((reason for reason, holds in objections.items() if holds), None)
 

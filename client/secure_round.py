@@ -17,6 +17,7 @@ from flwr.app import RecordDict
 
 from client.farm import Declined, Farm
 from client.identity import Identity
+from client.policy import Policy
 from client.secure_aggregation import Participant
 from client.secure_session import Session
 from client.state import locked, write_private
@@ -99,7 +100,7 @@ class SecureNode:
         if settings.trust != "distributed" or settings.round != exchange.round:
             raise ProtocolError("no question for secure aggregation")
         policy = self.farm.allow(settings)
-        participant = self.participant(settings)
+        participant = self.participant(settings, policy)
         steps = expected_update(settings, self.farm.load_model(settings).shared_parameters())[STEPS]
         task = Task(exchange.session, settings.round, question, 8 * steps.element_size(), len(steps))
         with self.farm.booked(settings, name_of(task, settings), policy) as state:
@@ -119,7 +120,7 @@ class SecureNode:
         session, settings = self.load()
         if (session.task.session, session.task.round) != (exchange.session, exchange.round):
             raise ProtocolError("another session")
-        participant = self.participant(settings)
+        participant = self.participant(settings, self.farm.allow(settings))
         try:
             if exchange.stage == SHARE:
                 return pack_exchange(
@@ -150,7 +151,6 @@ class SecureNode:
             raise Declined(Refusal.SETTINGS) from None
         if request.settings != settings or digest(request) != session.task.question:
             raise ProtocolError("not the question that was booked")
-        self.farm.allow(settings)
         model = self.farm.fitting_model(request)
         with self.farm.opened(settings) as state:
             if state.question != name_of(session.task, settings) or state.replied:
@@ -170,12 +170,12 @@ class SecureNode:
         answer[UPDATE_RECORD] = to_arrays({STEPS: torch.from_numpy(signed_integers)})
         return answer
 
-    def participant(self, settings: RoundSettings) -> Participant:
+    def participant(self, settings: RoundSettings, policy: Policy) -> Participant:
         """This node, and what it asks of a round. Raises UserError without an identity and a roster."""
         identity, roster = Identity.load(self.identity_path), Roster.load(self.roster_path)
         if identity.name not in roster:
             raise UserError(f"the roster {self.roster_path} does not list this node's own identity: add it")
-        return Participant(identity, roster, floors_of(settings))
+        return Participant(identity, roster, floors_of(settings, policy.least_nodes))
 
     def save(self, session: Session, settings: RoundSettings) -> None:
         """For its owner's eyes only, and on disk when this returns."""

@@ -71,7 +71,7 @@ class Cost(_Part):
     seconds_total: float
     seconds_training: float
     peak_memory_bytes: int
-    bytes_up_per_device: int | None = None  # over all rounds
+    bytes_up_per_device: int  # over all rounds
     bytes_up_per_device_round: int
     bytes_down_per_device_round: int
 

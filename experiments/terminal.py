@@ -152,7 +152,7 @@ def result_table(result: Result) -> Table:
             number(full.ndcg_at_10), number(sampled.hr_at_10), number(sampled.ndcg_at_10), sent, style=style,
         )  # fmt: skip
 
-    sent = number(result.cost.bytes_up_per_device, "{:,}")
+    sent = f"{result.cost.bytes_up_per_device:,}"
     row(f"federated {result.model}", result.promise.epsilon, result.metrics, sent, "bold")
     if result.baselines.central is not None:
         row(f"central {result.model}", None, result.baselines.central, "all events")

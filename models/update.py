@@ -51,6 +51,7 @@ class Refusal(StrEnum):
     ROUNDS = "too-many-rounds"
     NOISE = "noise-below-floor"
     DELTA = "delta-above-limit"
+    SUM = "sum-below-floor"
     DAILY_BUDGET = "daily-budget-passed"
 
 

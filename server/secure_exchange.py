@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from models.secure_aggregation.exchange import (
@@ -174,8 +174,16 @@ class SecureExchange:
 
 
 def size(content: RecordDict) -> int:
-    """Bytes of a message's records."""
-    return sum(record.count_bytes() for record in content.values())
+    """Bytes of the values in a message, without names and framing."""
+    return sum(_bytes_of(value) for record in content.values() for value in record.values())
+
+
+def _bytes_of(value: object) -> int:
+    if isinstance(value, list):
+        return sum(map(_bytes_of, value))
+    if isinstance(value, Array):
+        return len(value.data)
+    return len(value) if isinstance(value, bytes | str) else 8
 
 
 def read(content: RecordDict) -> Record:

@@ -29,9 +29,12 @@ class Exchange:
     round: int
 
 
-def floors_of(settings: RoundSettings) -> Floors:
-    """What a round asks of its nodes, as devices and server read it from the settings."""
-    return Floors(max(2, settings.least_devices), agreement=settings.agreement)
+def floors_of(settings: RoundSettings, least_nodes: int = 3) -> Floors:
+    """What a round asks of its nodes, as devices and server read it from the settings.
+
+    least_nodes: a device's own floor.
+    """
+    return Floors(max(2, settings.least_devices), least_nodes, settings.agreement)
 
 
 def pack_exchange(exchange: Exchange, message: Message | None = None) -> RecordDict:

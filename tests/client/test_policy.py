@@ -34,6 +34,9 @@ units = ["shopper", "interaction"]
 trusts = ["local", "distributed"]
 most_rounds = 200
 models = ["attributes", "linear"]
+least_agreement = 0.75
+least_nodes = 5
+least_devices = 40
 unmasked = true
 """
 
@@ -87,6 +90,9 @@ def test_every_key_is_read(written):
         trusts=("local", "distributed"),
         most_rounds=200,
         models=("attributes", "linear"),
+        least_agreement=0.75,
+        least_nodes=5,
+        least_devices=40,
         unmasked=True,
     )
 
@@ -128,6 +134,9 @@ BROKEN = [
     "trusts = [1]",
     "models = ['gru']",
     "unmasked = 1",
+    "least_agreement = 0.4",
+    "least_nodes = 2",
+    "least_devices = 0",
     "unmasked = 'yes'",
     "[budget]\nmost_epsilon = 4",
     "most_epsilon = 4\nmost_epsilon = 8",
@@ -186,6 +195,7 @@ def test_where_a_policy_is_looked_for(tmp_path, written):
 # What settings alone can tell
 
 SHOPPER = {"unit": "shopper", "trust": "central"}
+SUM = {"unit": "shopper", "trust": "distributed", "least_devices": 5}
 NONE = {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf}
 
 
@@ -207,6 +217,9 @@ NONE = {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.i
         ({"trusts": ["local"], "units": ["none", "shopper"]}, NONE, SHOPPER, "trust-not-allowed"),
         ({"most_rounds": 7}, {"rounds": 7}, {"rounds": 8}, "too-many-rounds"),
         ({"models": ["mf", "linear"]}, {}, {"model": "attributes"}, "model-not-allowed"),
+        ({"least_agreement": 0.6}, SUM | {"agreement": 0.6}, SUM | {"agreement": 0.59}, "sum-below-floor"),
+        ({"least_devices": 5}, SUM, SUM | {"least_devices": 4}, "sum-below-floor"),
+        ({"least_devices": 5}, SHOPPER, SUM | {"least_devices": 4}, "sum-below-floor"),
     ],
 )  # fmt: skip
 def test_each_rule(keys, allowed, refused, reason, ask):

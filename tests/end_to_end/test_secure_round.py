@@ -312,3 +312,16 @@ def test_a_stranger_is_left_out(tmp_path) -> None:
     assert record.refused == {"secure-aggregation-unsound": 1}
     assert record.answered == 3
     assert any(tensor.any() for tensor in moved.values())
+
+
+def test_an_owner_may_ask_for_more_nodes(tmp_path) -> None:
+    """One node's own floor is above what there are: it leaves, and the others go on without it."""
+    federation = Federation(tmp_path, 5)
+    rules = federation.folder / "policy.toml"
+    rules.write_text("least_nodes = 6")
+    _, (record,) = federation.run()
+    assert record.answered == 0
+    assert record.refused == {"secure-aggregation-unsound": 5}
+    rules.write_text("least_nodes = 5")
+    _, (record,) = federation.run()
+    assert record.answered == 5

@@ -39,6 +39,7 @@ DESIGN: dict[str, Any] = {
         "full": {"hr@10": 0.3, "ndcg@10": 0.2, "mrr": 0.1, "coverage@10": 0.9},
         "sampled99": {"hr@10": 0.6, "ndcg@10": 0.4},
         "measured_by": "simulator",
+        "hr_deviation": None,
     },
     "baselines": {
         "popularity": {
@@ -52,6 +53,7 @@ DESIGN: dict[str, Any] = {
         "seconds_total": 12.5,
         "seconds_training": 10.0,
         "peak_memory_bytes": 2**28,
+        "bytes_up_per_device": 30720,
         "bytes_up_per_device_round": 1024,
         "bytes_down_per_device_round": 1024,
     },
@@ -114,6 +116,7 @@ OPTIONAL = {
     ("baselines", "central"),
     ("baselines", "ceiling"),
     ("metrics", "measured_by"),
+    ("metrics", "hr_deviation"),
     ("promise", "relation"),
     ("promise", "rounds_of_a_device"),
     ("promise", "least_devices"),

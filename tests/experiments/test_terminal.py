@@ -221,6 +221,6 @@ def test_a_terminal_gets_a_table_that_is_taken_away(tmp_path: Path, monkeypatch:
             reporter.doing("measuring")
         screen.seek(0)
         text = screen.read()
-    assert "3.14" in text
+    assert "3.15" in text
     assert "measuring" in text
     assert "29/80" in text
