@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from experiments.result import Accuracy, Result
 from experiments.run_folder import RunFolder
 from experiments.simulation import Plan, Reporter
+from models.promise import rounded_up
 
 ROWS_SHOWN = 12
 MEASURED_BY = {
@@ -142,7 +143,7 @@ def result_table(result: Result) -> Table:
     def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:
         full, sampled = accuracy.full, accuracy.sampled99
         table.add_row(
-            name, "∞" if epsilon is None else f"{epsilon:.3g}", number(full.hr_at_10),
+            name, "∞" if epsilon is None else rounded_up(epsilon), number(full.hr_at_10),
             number(full.ndcg_at_10), number(sampled.hr_at_10), number(sampled.ndcg_at_10), sent, style=style,
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ from scipy.stats import chi2, norm
 import client.app
 import client.farm
 import experiments.planning
+import experiments.simulation
 import models.accounting
 import models.settings
 import models.update
@@ -31,8 +32,11 @@ from client.secure_session import Session, Stage
 from client.shopper_level import ClippedLeastSquaresTrainer
 from client.state import DeviceState
 from experiments.config import RunConfig
+from experiments.datasets.towel_ceiling import ceilings
 from experiments.engines.in_process import InProcessGrid
 from experiments.planning import make_promise, resolve
+from experiments.simulation import simulate
+from experiments.terminal import result_table
 from models.fixed_point import fixed_point
 from models.promise import Promise
 from models.recommender import Parameters
@@ -134,6 +138,40 @@ BAD_REPLIES = {
     "sizes are not looked at": sizes_are_not_looked_at,
     "numbers are not looked at": numbers_are_not_looked_at,
 }
+
+
+def who_measured_is_told(bench: Bench) -> None:
+    """A result says whether devices released its accuracy; where none came to be counted, none did."""
+    coins = Farm.coins
+    for asked, comes, told in (("simulator", 0, "simulator"), ("released", 0, "released"),
+                               ("released", 2, "simulator")):  # fmt: skip
+        config = RunConfig(
+            devices=12, rounds=1, unit="shopper", noise_multiplier=1.0, evaluate=asked, central=False
+        )
+        with Patch.context() as patch:
+            patch.setattr(ceilings, "__defaults__", (50,))
+            # The second question measures: from it on, every coin may say no.
+            patch.setattr(Farm, "coins", lambda own, n, no=comes: coins(own, n) + (n > 1) * no)
+            out = simulate(config, bench.folder / f"run-{next(bench.numbers)}")
+        result = out.read_result()
+        assert result.metrics.measured_by == told
+        caption = str(result_table(result).caption)
+        assert ("not released" in caption) == (told == "simulator")
+        assert ("devices released" in caption) == (told == "released")
+
+
+def all_is_released(patch: Patch) -> None:
+    real = experiments.simulation.RunMetrics
+
+    class Asked(real):  # type: ignore[misc, valid-type]
+        @classmethod
+        def model_validate(cls, facts: Any) -> Any:
+            return real.model_validate({**facts, "measured_by": "released"})
+
+    patch.setattr(experiments.simulation, "RunMetrics", Asked)
+
+
+WHO_MEASURED = {"a simulator's figure that passes for a released one": all_is_released}
 
 
 # 6: amplification

@@ -58,6 +58,7 @@ RULES = {
     "7 an evaluation is noised: local": evaluation("local"),
     "7 an evaluation is noised: central": evaluation("central"),
     "7 an evaluation is noised: distributed": evaluation("distributed"),
+    "7 who measured is told": Rule(federations.who_measured_is_told, federations.WHO_MEASURED),
     "8 an evaluation is booked": Rule(federations.evaluation_is_composed, federations.EVALUATION_BOOKED),
     "8 stopped runs go on": Rule(federations.stopped_runs_go_on, federations.RESUMED),
     "8 an adapted clip is paid for": Rule(federations.adapted_clip_is_paid_for, federations.ADAPTED_CLIP),
