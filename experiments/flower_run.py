@@ -29,6 +29,7 @@ from client.app import FARM_VARIABLE
 from client.events import Events
 from experiments.config import literal
 from models.errors import UserError
+from models.promise import rounded_up
 from server.app import MODEL_FILE
 from server.checkpoint import FILE, RoundRecord
 
@@ -198,7 +199,7 @@ def main(
         parts = (text.partition("=") for text in assign or [])
         run_config = {name: literal(value) for name, _, value in parts}
         for record in flower_run(farm, out, nodes, run_config):
-            spent = "" if record.epsilon is None else f", ε {record.epsilon:.2f}"
+            spent = "" if record.epsilon is None else f", ε {rounded_up(record.epsilon)}"
             print(f"round {record.round}: {record.answered} of {record.asked} devices{spent}")
         print(out / MODEL_FILE)
     except UserError as error:

@@ -97,6 +97,11 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
     δ is by default a tenth of one in `devices`, and 1e-5 at most. Raises UserError, also for a δ of one in
     `devices` or more: publishing one shopper's data whole would keep such a promise.
     """
+    if config.unit != "none" and config.trust == "distributed" and devices < LEAST_NODES:
+        raise UserError(
+            f"--trust distributed hides a device among at least {LEAST_NODES}: there are {devices}, so raise "
+            "--devices, or say --trust local"
+        )
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
     values = config.model_dump()

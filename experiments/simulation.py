@@ -137,6 +137,8 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     reporter.doing("measuring")
     items = len(plan.dataset.catalogue)
     metrics = rounds.measured or rounds.measure()
+    # Where no device came to the round that measures, the simulator's own measurement stands in.
+    measured_by = "simulator" if rounds.record.evaluation is None else "released"
     baselines = compare(plan, reporter)
     result = Result(
         schema=SCHEMA,
@@ -151,7 +153,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         engine=config.engine,
         promise=plan.promise,
         metrics=RunMetrics.model_validate(
-            {**_no_nan(metrics), "measured_by": config.evaluate, "hr_deviation": rounds.hr_deviation}
+            {**_no_nan(metrics), "measured_by": measured_by, "hr_deviation": rounds.hr_deviation}
         ),
         baselines=baselines,
         cost=Cost(

@@ -29,6 +29,7 @@ CATALOGUE = "item,title,colour\na,sand towel,sand\nb,moss towel,moss\nc,striped 
 CSV = ["simulate", "--data", "csv"]
 OWN = [*CSV, "--path", "orders.csv", "--catalogue", "catalogue.csv"]
 PRIVATE = ["simulate", "--devices", "30", "--rounds", "2", "--unit", "interaction"]
+DISTRIBUTED = ["simulate", "--unit", "shopper", "--trust", "distributed"]
 SMALL = ["--unit", "interaction", "--noise-multiplier", "1", "--rounds", "1"]
 PLAN = ["privacy", "plan", "--unit", "shopper", "--devices", "100"]
 Usage = namedtuple("Usage", "total used free")
@@ -147,6 +148,17 @@ BAD = {
     "no devices to inspect": (["data", "inspect", "towels", "--devices", "0"], "--devices 0"),
     "no rounds": (["simulate", "--rounds", "0"], "--rounds 0"),
     "more nodes than devices": ([*OWN, "--nodes", "7"], "--nodes 7"),
+    # fewer than secure aggregation can hide one among
+    "masks over two nodes": (
+        [*DISTRIBUTED, "--devices", "30", "--masks", "--nodes", "2"],
+        "--nodes 3 or more",
+    ),
+    "shares of two devices": ([*DISTRIBUTED, "--devices", "2"], "at least 3: there are 2, .*--devices"),
+    "masks over two devices": ([*DISTRIBUTED, "--devices", "2", "--masks", "--nodes", "3"], "there are 2"),
+    "plan over two devices": (
+        [*PLAN, "--trust", "distributed", "--devices", "2", "--epsilon", "4"],
+        "there are 2",
+    ),
     # settings that contradict each other
     "ε without a promise": (["simulate", "--unit", "none", "--epsilon", "8"], "--unit none"),
     "ε, noise and rounds": ([*PRIVATE, "--epsilon", "8", "--noise-multiplier", "1"], "two of .*--rounds"),

@@ -103,6 +103,10 @@ def test_popularity_that_finds_nobody_can_be_compared_with(own: float) -> None:
     assert ("too close" in compared) == (own == 0.0)
 
 
+def test_the_tables_epsilon_is_never_rounded_down() -> None:
+    assert " 4.01 " in drawn(result_table(result(0.3, 0.1, epsilon=4.001)))
+
+
 def test_a_few_shoppers_prove_nothing() -> None:
     """0.12 against 0.10: among 100 it is chance, among 100,000 it is not."""
     assert "too close" in reading(result(0.12, 0.1, tested=100))[1]

@@ -1,0 +1,608 @@
+"""Checks of what leaves a device, and devices that break them; test_twelve_rules.py has the table.
+
+A check raises AssertionError where its rule is broken. A variant breaks the real code by a patch.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from scipy.stats import binom, chi2
+from torch import Tensor
+
+import client.app
+import client.farm
+import client.noise
+import client.opacus_trainer
+import models.randomness
+import server.aggregate
+from client.farm import Farm
+from client.opacus_trainer import OpacusTrainer
+from client.sgd_trainer import KeyedPoissonSampler, SgdTrainer
+from client.state import DeviceState
+from client.trainer import Cohort, trainer_for
+from models.fixed_point import FixedPoint
+from models.randomness import Purpose, add_noise
+from models.recommender import Parameters
+from models.settings import RoundSettings
+from models.update import REPLY_RECORD, UPDATE_RECORD, Refusal, Reply, Request, pack_request, unpack_reply
+from server.settings import ServerSettings
+from server.strategy import FederatedSum
+from tests.client.conftest import DIM, ITEMS
+from tests.client.test_opacus_trainer import ClipForgetsTheVector, NoNoiseOnTheVector, NoNoiseOnUntouched
+
+ALARM = 1e-7  # chance of a false alarm, over all that one check looks at
+RUNS = 100
+SECRET = "shopper 4711 bought item 31337"
+
+Patch = pytest.MonkeyPatch
+
+
+@dataclass
+class Bench:
+    """A folder, and the fixtures of tests/client/conftest.py: short ways to ask and to hold."""
+
+    folder: Path
+    shop: Any
+    ask: Callable[..., RoundSettings]
+    build: Callable[..., Any]
+    copied: Callable[..., Parameters]
+    held: Callable[..., Any]
+    gather: Callable[..., Cohort]
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def farm(self, *baskets: list[int], seed: int | None = 7, policy: str | None = None) -> Path:
+        """The folder of a new farm."""
+        folder = self.folder / f"farm-{next(self.numbers)}"
+        Farm.create(folder, self.shop, self.held(*baskets), seed)
+        if policy is not None:
+            (folder / "policy.toml").write_text(policy)
+        return folder
+
+    def request(self, settings: RoundSettings) -> Request:
+        return Request(self.copied(self.build(settings)), settings)
+
+
+def state_of(folder: Path) -> DeviceState:
+    return DeviceState.load(folder / "state-0-of-1.safetensors")
+
+
+def sent_by(folder: Path, content: RecordDict) -> Message:
+    """What the app of a farm answers."""
+    context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+    return client.app.make_app(folder)(Message(content, 1, "train"), context)
+
+
+def flat(parameters: Parameters) -> Tensor:
+    return torch.cat([parameters[name].reshape(-1).double() for name in sorted(parameters)])
+
+
+def released(bench: Bench, settings: RoundSettings, *baskets: list[int], runs: int = RUNS) -> Tensor:
+    """All that a round shows to whom its promise is against, run for run: [runs, coordinates].
+
+    At interaction level the change of the shopper's vector comes last: it shows in the rounds to come.
+    """
+    model = bench.build(settings)
+    start, trainer = bench.copied(model), trainer_for(model, settings)
+    shown = []
+    for question in range(1, runs + 1):
+        cohort = bench.gather(bench.held(*baskets), question=question)
+        cohort = replace(cohort, held_out=np.full(len(baskets), 3))
+        update, vectors = trainer.train(cohort, start)
+        told = ServerSettings(catalogue=Path("c"), noise_seed=question)
+        update = FederatedSum(start, settings, told).released(settings, update)
+        moved = (vectors - cohort.vectors).reshape(-1) if settings.unit == "interaction" else torch.empty(0)
+        shown.append(torch.cat([flat(update), moved.double()]))
+    return torch.stack(shown)
+
+
+def assert_noise(noise: Tensor, deviation: float) -> None:
+    """Noise [runs, coordinates] has this deviation in each coordinate, and no two coordinates share it."""
+    runs, coordinates = noise.shape
+    squares = (noise / deviation).square()
+    together = (noise / deviation).sum(dim=1).square().sum() / coordinates
+    low, high = chi2.interval(1 - ALARM / 3 / coordinates, runs)
+    assert ((squares.sum(dim=0) >= low) & (squares.sum(dim=0) <= high)).all()
+    for total, freedom in ((squares.sum(), runs * coordinates), (together, runs)):
+        low, high = chi2.interval(1 - ALARM / 3, freedom)
+        assert low <= float(total) <= high
+
+
+def assert_count(found: int, trials: int, chance: float, checks: int = 1) -> None:
+    """A binomial count is within bounds that all checks together pass but for ALARM."""
+    low, high = binom.interval(1 - ALARM / checks, trials, chance)
+    assert low <= found <= high
+
+
+def refusal_of(folder: Path, request: Request) -> Refusal | None:
+    """Why one device refuses; None: it answers."""
+    return next(iter(Farm(folder).answer(request).refused), None)
+
+
+# 1: everything the gradient touches
+
+
+def vector_is_in_dp_sgd(bench: Bench) -> None:
+    """The shopper's vector is noised like any row, and its gradient is in the norm that is clipped."""
+    settings = bench.ask(noise_multiplier=1.7, clip=0.3)
+    noise = released(bench, settings, [0, 0, 1])
+    silent = settings.model_copy(update={"noise_multiplier": 0.0})
+    noise -= released(bench, silent, [0, 0, 1])
+    assert_noise(noise[:, -DIM:], settings.learning_rate * 1.7 * 0.3)
+
+    settings = bench.ask(noise_multiplier=0.0, clip=0.05, learning_rate=1.0)
+    model = bench.build(settings)
+    cohort = bench.gather(bench.held([3], weights=[1e6]))
+    update, vectors = OpacusTrainer(model, settings).train(cohort, bench.copied(model))
+    change = torch.cat([flat(update), (vectors - cohort.vectors).reshape(-1).double()])
+    assert 0.99 * 0.05 < float(change.norm()) <= 0.05 + 1e-6
+
+
+def optimiser(broken: type) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(client.opacus_trainer, "KeyedDPOptimizer", broken)
+
+
+VECTOR = {
+    "a vector trained without noise": optimiser(NoNoiseOnTheVector),
+    "a clip that forgets the vector": optimiser(ClipForgetsTheVector),
+}
+
+
+# 2: what is public is constant
+
+
+def gradients_are_summed(bench: Bench) -> None:
+    """One event three times over moves a device three times as far: nothing is divided by their number."""
+    settings = bench.ask(noise_multiplier=0.0, clip=1e6, negative_weight=0.0, learning_rate=0.01)
+    model = bench.build(settings)
+    start, trainer = bench.copied(model), OpacusTrainer(model, settings)
+    once, thrice = (
+        flat(trainer.train(bench.gather(bench.held(basket)), start)[0]) for basket in ([4], [4, 4, 4])
+    )
+    assert once.abs().max() > 1e-3
+    assert torch.allclose(thrice, 3 * once, rtol=1e-3, atol=1e-6)
+
+
+def mean_of_the_batch(patch: Patch) -> None:
+    real = SgdTrainer.summed_loss
+    patch.setattr(SgdTrainer, "summed_loss", lambda own, items, w: real(own, items, w) / max(1, len(items)))
+
+
+def opacus_mean_by_own_events(patch: Patch) -> None:
+    real = SgdTrainer.train_device
+
+    def train_device(self: OpacusTrainer, cohort: Cohort, device: int, events: Any) -> None:
+        self.optimizer.loss_reduction, self.optimizer.expected_batch_size = "mean", max(1, len(events))
+        real(self, cohort, device, events)
+
+    patch.setattr(SgdTrainer, "train_device", train_device)
+
+
+SUMS = {"the mean of the batch": mean_of_the_batch, "Opacus's mean by own events": opacus_mean_by_own_events}
+
+
+def steps_and_coins_are_constant(bench: Bench) -> None:
+    """As many steps, and the same coin for each event, whatever a device holds."""
+    settings = bench.ask(steps_per_round=60, sampling_rate=0.3, clip=0.01)
+    for events in (0, 1, 40):
+        model = bench.build(settings)
+        trainer, batches, steps = OpacusTrainer(model, settings), [0], [0]
+        trainer.module.register_forward_pre_hook(lambda _, inputs, to=batches: to.append(len(inputs[0])))
+        real = trainer.optimizer.step
+
+        def step(real: Any = real, to: list[int] = steps) -> None:
+            to.append(1)
+            real()
+
+        trainer.optimizer.step = step  # type: ignore[method-assign]
+        trainer.train(bench.gather(bench.held([5] * events)), bench.copied(model))
+        assert sum(steps) == 60
+        assert_count(sum(batches), 60 * events, 0.3, checks=3)
+
+
+def steps_by_events(patch: Patch) -> None:
+    real = SgdTrainer.train_device
+
+    def train_device(self: SgdTrainer, cohort: Cohort, device: int, events: Any) -> None:
+        asked = self.settings
+        self.settings = asked.model_copy(update={"steps_per_round": max(1, len(events))})
+        real(self, cohort, device, events)
+        self.settings = asked
+
+    patch.setattr(SgdTrainer, "train_device", train_device)
+
+
+def batches_of_one_size(patch: Patch) -> None:
+    real = KeyedPoissonSampler.__init__
+
+    def init(self: Any, events: int, rate: float, *rest: Any) -> None:
+        real(self, events, min(1.0, 2.0 / events), *rest)
+
+    patch.setattr(KeyedPoissonSampler, "__init__", init)
+
+
+STEPS_AND_COINS = {
+    "steps by how many events there are": steps_by_events,
+    "batches of one size": batches_of_one_size,
+}
+
+
+# 3: negatives
+
+
+def negatives_are_of_the_whole_catalogue(bench: Bench) -> None:
+    """Every item is drawn as often as any other, those that the device holds included."""
+    settings = bench.ask(steps_per_round=200, negatives=5)
+    model = bench.build(settings)
+    trainer, seen = OpacusTrainer(model, settings), []
+    trainer.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 1:].reshape(-1)))
+    trainer.train(bench.gather(bench.held([2, 5])), bench.copied(model))
+    drawn = torch.cat(seen)
+    assert len(drawn) == 200 * 2 * 5
+    for item in range(ITEMS):
+        assert_count(int((drawn == item).sum()), len(drawn), 1 / ITEMS, checks=ITEMS)
+
+
+def negatives_that_avoid_positives(patch: Patch) -> None:
+    real = Cohort.stream
+
+    def stream(self: Cohort, device: int, step: int, purpose: Purpose) -> Any:
+        drawn = real(self, device, step, purpose)
+        if purpose == Purpose.NEGATIVES:
+            others, draw = np.setdiff1d(np.arange(ITEMS), self.events.items), drawn.integers
+            drawn.integers = lambda count, below: others[draw(count, len(others))]
+        return drawn
+
+    patch.setattr(Cohort, "stream", stream)
+
+
+NEGATIVES = {"negatives that avoid what the device holds": negatives_that_avoid_positives}
+
+
+# 4: every coordinate
+
+
+DEVICES_AND_NOISE = {  # settings, how many devices, the noise's deviation in what is released
+    "interaction": ({"clip": 0.3}, 1, 0.5 * 1.7 * 0.3),
+    "local": ({"unit": "shopper", "trust": "local"}, 4, 1.7 * 2.0),
+    "central": ({"unit": "shopper", "trust": "central"}, 4, 1.7),
+    # The fewest devices there may be: their shares alone must be enough.
+    "distributed": ({"unit": "shopper", "trust": "distributed", "least_devices": 4}, 4, 1.7),
+}
+EVALUATION = {"round": 11, "evaluate": True, "evaluation_noise": 1.7}
+
+
+def noise_is_everywhere(promise: str, **changes: Any) -> Callable[[Bench], None]:
+    """Of the promised size on each coordinate, on rows that events touched and on those that none did."""
+    values, devices, deviation = DEVICES_AND_NOISE[promise]
+
+    def check(bench: Bench) -> None:
+        baskets = [[0, 0, 1], [], [1], [0]][:devices]
+        # Without a pull on the whole catalogue, rows that nobody touched stay at zero.
+        settings = bench.ask(**values | {"noise_multiplier": 1.7, "catalogue_weight": 0.0} | changes)
+        silent = settings.model_copy(update={"noise_multiplier": 0.0, "evaluation_noise": 0.0})
+        clean = released(bench, silent, *baskets)
+        if not settings.evaluates:
+            assert (clean == 0).any()
+        assert (clean != 0).any()
+        expected = deviation * 3**0.5 if settings.evaluates else deviation
+        assert_noise(released(bench, settings, *baskets) - clean, expected)
+
+    check.__doc__ = noise_is_everywhere.__doc__
+    return check
+
+
+def touched_alone(value: Tensor, deviation: float, stream: Any) -> Tensor:
+    return torch.where(value != 0, add_noise(value, deviation, stream), value.float())
+
+
+def all_but_biases(value: Tensor, deviation: float, stream: Any) -> Tensor:
+    return value.float() if value.shape == (ITEMS, 1) else add_noise(value, deviation, stream)
+
+
+def noise_by(module: Any, broken: Any) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(module, "add_noise", broken)
+
+
+def shares_on_touched_alone(patch: Patch) -> None:
+    encode, draw, steps = FixedPoint.encode, client.noise.discrete_normals, []
+
+    def remember(self: FixedPoint, update: Parameters) -> Tensor:
+        steps[:] = [encode(self, update)]
+        return steps[0].clone()
+
+    patch.setattr(FixedPoint, "encode", remember)
+    patch.setattr(client.noise, "discrete_normals", lambda *rest: draw(*rest) * (steps[0] != 0).numpy())
+
+
+def shares_of_all_devices(patch: Patch) -> None:
+    """The noise is divided by all ten devices: that of the four who came is too little."""
+    real = client.noise.fixed_point
+
+    def fixed_point(settings: RoundSettings, coordinates: int) -> FixedPoint:
+        grid = real(settings, coordinates)
+        return replace(grid, share=grid.share * (settings.least_devices / settings.devices) ** 0.5)
+
+    patch.setattr(client.noise, "fixed_point", fixed_point)
+
+
+def an_untouched_row_of_dp_sgd(patch: Patch) -> None:
+    optimiser(NoNoiseOnUntouched)(patch)
+
+
+COORDINATES: dict[str, dict[str, Callable[[Patch], None]]] = {
+    "interaction": {
+        "an untouched row without noise": an_untouched_row_of_dp_sgd,
+        "an array without noise": noise_by(client.opacus_trainer, all_but_biases),
+    },
+    "local": {"an untouched row without noise": noise_by(client.noise, touched_alone)},
+    "central": {"an untouched row without noise": noise_by(server.aggregate, touched_alone)},
+    "distributed": {
+        "an untouched row without noise": shares_on_touched_alone,
+        "a share of all devices, not of the fewest": shares_of_all_devices,
+    },
+}
+
+
+def evaluation_without_noise(owner: type, name: str) -> Callable[[Patch], None]:
+    """The noise is only on what is trained."""
+
+    def variant(patch: Patch) -> None:
+        real = getattr(owner, name)
+
+        def silent(self: Any, *rest: Any) -> Any:
+            settings = rest[0] if name == "released" else self.settings
+            if settings.evaluates:
+                settings = settings.model_copy(update={"evaluation_noise": 0.0})
+                if name == "released":
+                    return real(self, settings, *rest[1:])
+                self.settings = settings
+            return real(self, *rest)
+
+        patch.setattr(owner, name, silent)
+
+    return variant
+
+
+UNNOISED_EVALUATION = {
+    "local": {"an evaluation without noise": evaluation_without_noise(client.noise.LocalNoise, "train")},
+    "distributed": {
+        "an evaluation without noise": evaluation_without_noise(client.noise.SharedNoise, "train")
+    },
+    "central": {"an evaluation without noise": evaluation_without_noise(FederatedSum, "released")},
+}
+
+
+# 5: a device that holds nothing
+
+
+def nothing_looks_like_anything(bench: Bench) -> None:
+    """A device that takes part answers, in as many bytes and with as much noise, whatever it holds."""
+    for unit in ("interaction", "shopper"):
+        request = bench.request(bench.ask(unit=unit))
+        sizes = set()
+        for basket in ([], [6], [*range(ITEMS)] * 5):
+            reply = sent_by(bench.farm(basket), pack_request(request)).content
+            assert dict(reply[REPLY_RECORD]) == {"protocol": 1, "round": 1, "answered": 1}
+            sizes.add(sum(len(part.deflate()) for part in get_all_nested_objects(reply).values()))
+            zeros = [float((array.numpy() == 0).mean()) for array in reply[UPDATE_RECORD].values()]
+            assert max(zeros, default=1.0) < 0.2
+        assert len(sizes) == 1
+
+
+def silence_of_the_empty(patch: Patch) -> None:
+    real = Farm.coins
+    patch.setattr(
+        Farm, "coins", lambda own, question: np.where(own.events.counts > 0, real(own, question), 2.0)
+    )
+
+
+def zeros_of_the_empty(patch: Patch) -> None:
+    real = SgdTrainer.train_device
+    patch.setattr(SgdTrainer, "train_device", lambda *rest: real(*rest) if len(rest[-1]) else None)
+
+
+def short_reply_of_the_empty(patch: Patch) -> None:
+    real = Farm.answer
+
+    def answer(self: Farm, request: Request) -> Reply:
+        reply = real(self, request)
+        return reply if len(self.events) else replace(reply, update={})
+
+    patch.setattr(Farm, "answer", answer)
+
+
+EMPTY = {
+    "an empty history that stays silent": silence_of_the_empty,
+    "an empty history that sends zeros": zeros_of_the_empty,
+    "an empty history that sends no arrays": short_reply_of_the_empty,
+}
+
+
+# 7: nothing but the update and public facts
+
+
+def reply_is_public(bench: Bench) -> None:
+    """Arrays of the model's own names; the round, and how many coins fell. The server takes it as such."""
+    request = bench.request(bench.ask(participation=0.5))
+    folder = bench.farm([1, 4, 4], [], [6], [2, 2, 2], [5])
+    coins = int((Farm(folder).coins(1) < 0.5).sum())
+    reply = sent_by(folder, pack_request(request)).content
+    assert 0 < coins < 5
+    assert set(reply) == {UPDATE_RECORD, REPLY_RECORD}
+    assert dict(reply[REPLY_RECORD]) == {"protocol": 1, "round": 1, "answered": coins}
+    assert set(reply[UPDATE_RECORD]) == set(request.parameters)
+    assert unpack_reply(reply, request.parameters, 1).answered == coins
+
+
+def saying(add: Callable[[RecordDict], Any]) -> Callable[[Patch], None]:
+    def variant(patch: Patch) -> None:
+        real = client.app.pack_reply
+
+        def pack(reply: Reply) -> RecordDict:
+            packed = real(reply)
+            add(packed)
+            return packed
+
+        patch.setattr(client.app, "pack_reply", pack)
+
+    return variant
+
+
+REPLIES = {
+    "an event count as a metric": saying(
+        lambda said: said.update({"metrics": MetricRecord({"num-examples": 8})})
+    ),
+    "a loss as a fact": saying(lambda said: said[REPLY_RECORD].update({"train-loss": 0.25})),
+    "a count of events for one of devices": saying(lambda said: said[REPLY_RECORD].update({"answered": 8})),
+    "seconds of training as a record": saying(lambda said: said.update({"cost": ConfigRecord({"s": 0.7})})),
+    "the shopper's vector as an array": saying(
+        lambda said: said[UPDATE_RECORD].update({"shopper.weight": Array(np.ones((1, DIM), np.float32))})
+    ),
+}
+
+
+# 11: randomness
+
+
+def each_training_has_a_key_of_its_own(bench: Bench) -> None:
+    """From the operating system, and no two answers share noise."""
+    given, used = [], []
+    real, train = models.randomness.secrets.token_bytes, OpacusTrainer.train
+
+    def token_bytes(length: int) -> bytes:
+        given.append(real(length))
+        return given[-1]
+
+    def training(self: OpacusTrainer, cohort: Cohort, parameters: Parameters) -> Any:
+        used.append(cohort.key)
+        return train(self, cohort, parameters)
+
+    with Patch.context() as patch:
+        patch.setattr(models.randomness.secrets, "token_bytes", token_bytes)
+        patch.setattr(OpacusTrainer, "train", training)
+        folder = bench.farm([1, 4], seed=None)
+        replies = [Farm(folder).answer(bench.request(bench.ask(round=number))) for number in (1, 2)]
+        backup = {path: path.read_bytes() for path in folder.glob("state-*")}
+        replies.append(Farm(folder).answer(bench.request(bench.ask(round=3))))
+        for path, content in backup.items():  # restored, the same question is asked once more
+            path.write_bytes(content)
+        replies.append(Farm(folder).answer(bench.request(bench.ask(round=3))))
+    assert len(set(used)) == 4
+    assert set(used) <= set(given)
+    for number, reply in enumerate(replies):
+        for other in replies[:number]:
+            same = torch.isclose(flat(reply.update), flat(other.update), atol=1e-6)
+            assert int(same.sum()) <= 4  # of 32, on a grid where one of 2,000 agrees by chance
+
+
+def one_key_for_two_trainings(patch: Patch) -> None:
+    real, kept = Farm.new_key, {}
+    patch.setattr(Farm, "new_key", lambda own: kept.setdefault(own.folder, real(own)))
+
+
+def keys_of_a_twister(patch: Patch) -> None:
+    draw = np.random.Generator(np.random.MT19937(3))
+    patch.setattr(client.farm, "new_key", lambda: draw.bytes(32))
+
+
+KEYS = {"one key for two trainings": one_key_for_two_trainings, "keys of a twister": keys_of_a_twister}
+
+
+def noise_lies_on_a_grid(bench: Bench) -> None:
+    """What leaves is a multiple of a public step, which the settings alone decide (Mironov 2012)."""
+    for changes, step in (({}, 0.5 * 2.0**-10), ({"unit": "shopper"}, 2.0**-10)):
+        settings = bench.ask(**changes)
+        model = bench.build(settings)
+        zeros = {name: torch.zeros_like(tensor) for name, tensor in bench.copied(model).items()}
+        trainer = trainer_for(model, settings)
+        for basket in ([], [3], [0, 1, 1, 5]):
+            update, _ = trainer.train(bench.gather(bench.held(basket)), zeros)
+            multiples = flat(update) / step
+            assert torch.equal(multiples.round(), multiples)
+
+
+def noise_off_the_grid(patch: Patch) -> None:
+    for module in (client.noise, client.opacus_trainer):
+        patch.setattr(
+            module,
+            "add_noise",
+            lambda value, deviation, stream: (
+                value + (deviation * torch.from_numpy(stream.normals(value.numel()))).view_as(value).float()
+            ),
+        )
+
+
+GRID = {"noise in plain floating point": noise_off_the_grid}
+
+
+# 12: no private value in a text or a file name
+
+
+class Listener(logging.Handler):
+    """Keeps what is logged, arguments and tracebacks included."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(f"{logging.Formatter().format(record)} {record.__dict__}")
+
+
+def errors_tell_no_value(bench: Bench) -> None:
+    """An error on a device says where it was and of what type, in its reply and in every log."""
+    listener, root = Listener(), logging.getLogger()
+    folder = bench.farm([1])
+
+    def fail(*rest: Any) -> None:
+        raise IndexError(SECRET)
+
+    level = root.level
+    root.addHandler(listener)
+    root.setLevel(logging.DEBUG)
+    try:
+        with Patch.context() as patch:
+            patch.setattr(OpacusTrainer, "train_device", fail)
+            reply = sent_by(folder, pack_request(bench.request(bench.ask())))
+    finally:
+        root.removeHandler(listener)
+        root.setLevel(level)
+    assert reply.has_error()
+    told = [reply.error.reason, *listener.said, *(str(path) for path in folder.rglob("*"))]
+    assert "IndexError" in told[0]
+    assert not [text for text in told if any(part in text for part in (SECRET, "4711", "31337"))]
+
+
+def text_is_passed_on(patch: Patch) -> None:
+    patch.setattr(client.app, "own_frames", str)
+
+
+def traceback_is_logged(patch: Patch) -> None:
+    real = client.app.logger.error
+    patch.setattr(client.app.logger, "error", lambda reason: real(reason, exc_info=True))
+
+
+def file_of_a_shopper(patch: Patch) -> None:
+    real = Farm.train
+
+    def train(self: Farm, *rest: Any) -> None:
+        (self.folder / f"{SECRET}.log").touch()
+        real(self, *rest)
+
+    patch.setattr(Farm, "train", train)
+
+
+TEXTS = {
+    "an exception text that holds a value": text_is_passed_on,
+    "a traceback in the log": traceback_is_logged,
+    "a file named by a value": file_of_a_shopper,
+}

@@ -1,0 +1,634 @@
+"""Checks of sums, books and sessions, and federations that break them. test_twelve_rules.py has the table.
+
+A check raises AssertionError where its rule is broken. A variant breaks the real code by a patch.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ConfigRecord, Error, RecordDict
+from safetensors import safe_open
+from scipy.optimize import brentq
+from scipy.stats import chi2, norm
+
+import client.app
+import client.farm
+import experiments.planning
+import experiments.simulation
+import models.accounting
+import models.settings
+import models.update
+import server.strategy
+from client.farm import Farm
+from client.ledger import Ledger
+from client.policy import UNRESTRICTED, Policy
+from client.secure_session import Session, Stage
+from client.shopper_level import ClippedLeastSquaresTrainer
+from client.state import DeviceState
+from experiments.config import RunConfig
+from experiments.datasets.towel_ceiling import ceilings
+from experiments.engines.in_process import InProcessGrid
+from experiments.planning import make_promise, resolve
+from experiments.simulation import simulate
+from experiments.terminal import result_table
+from models.fixed_point import fixed_point
+from models.promise import Promise
+from models.recommender import Parameters
+from models.secure_aggregation.messages import MaskedList, ProtocolError
+from models.settings import RoundSettings
+from models.update import REPLY_RECORD, Refusal, Reply, Request, digest, pack_request
+from server.accountant import GaussianPrivacyEvent, RunAccountant
+from server.checkpoint import FILE, RoundRecord
+from server.settings import ServerSettings
+from server.strategy import FederatedSum
+from tests.end_to_end.rules_of_devices import ALARM, Bench, flat, refusal_of, sent_by, state_of
+from tests.end_to_end.test_secure_round import Federation
+from tests.secure_round import Rehearsal
+from tests.server.test_strategy import START, Nodes, hostile, reply, strategy
+
+Patch = pytest.MonkeyPatch
+DELTA = 1e-5
+
+
+def gaussian(noise: float, delta: float = DELTA) -> float:
+    """ε of one Gaussian step, from its definition: Balle & Wang 2018, theorem 8, written out here."""
+
+    def excess(epsilon: float) -> float:
+        left, right = 0.5 / noise - epsilon * noise, -0.5 / noise - epsilon * noise
+        return float(norm.cdf(left) - math.exp(epsilon) * norm.cdf(right)) - delta
+
+    return float(brentq(excess, 0.0, 500.0, xtol=1e-12))
+
+
+@contextmanager
+def nothing_remembered() -> Iterator[None]:
+    """Accountants remember: a variant must not be answered from before, nor remembered after."""
+    functions = ("epsilon_composed", "by_opacus_rdp", "privacy_loss")
+    try:
+        for name in functions:
+            getattr(models.accounting, name).cache_clear()
+        yield
+    finally:
+        for name in functions:
+            getattr(models.accounting, name).cache_clear()
+
+
+# 2 and 7: the server's sum
+
+
+def denominator_is_public(bench: Bench) -> None:
+    """The sum is divided by q·N = 5, whether two nodes come or one, and however many devices they claim."""
+    for lost, devices, moved in ((False, 1, 1.0), (False, 4, 1.0), (True, 1, 0.5)):
+
+        def answer(node: int, request: Request, lost: bool = lost, n: int = devices) -> RecordDict | Error:
+            return Error(code=1, reason="lost") if lost and node == 2 else reply(request, 2.5, devices=n)
+
+        final = strategy(settings={"rounds": 1}, nodes=2).run(Nodes(2, answer).grid)
+        assert torch.allclose(final["a"] - START["a"], torch.full((2,), moved))
+
+
+def denominator_by_arrivals(patch: Patch) -> None:
+    check, divide, came = FederatedSum.check, server.strategy.pseudo_gradient, [0]
+
+    def count(self: FederatedSum, *rest: Any) -> Any:
+        checked = check(self, *rest)
+        came[0] = sum(answer.answered for answer in checked[0])
+        return checked
+
+    patch.setattr(FederatedSum, "check", count)
+    patch.setattr(server.strategy, "pseudo_gradient", lambda total, expected: divide(total, came[0]))
+
+
+DENOMINATOR = {"a denominator by arrivals": denominator_by_arrivals}
+
+
+def bad_replies_are_left_out(bench: Bench) -> None:
+    """Whatever a reply holds beside a sound update of this round, none of it is used, and it is counted."""
+    for why in hostile(Request(START, strategy().settings)):
+
+        def answer(node: int, request: Request, why: str = why) -> RecordDict:
+            return hostile(request)[why] if node == 2 else reply(request, 2.5)
+
+        run = strategy(settings={"rounds": 1}, nodes=2)
+        final = run.run(Nodes(2, answer).grid)
+        assert torch.allclose(final["a"] - START["a"], torch.full((2,), 0.5))
+        assert run.progress.records[0].invalid == {why: 1}
+
+
+def facts_are_not_looked_at(patch: Patch) -> None:
+    patch.setattr(models.update, "unpack_facts", lambda facts, round: (facts["answered"], {}))
+
+
+def sizes_are_not_looked_at(patch: Patch) -> None:
+    patch.setattr(server.strategy, "check_size", lambda *rest: None)
+
+
+def numbers_are_not_looked_at(patch: Patch) -> None:
+    patch.setattr(torch, "isfinite", lambda tensor: torch.ones_like(tensor, dtype=torch.bool))
+
+
+BAD_REPLIES = {
+    "facts are not looked at": facts_are_not_looked_at,
+    "sizes are not looked at": sizes_are_not_looked_at,
+    "numbers are not looked at": numbers_are_not_looked_at,
+}
+
+
+def who_measured_is_told(bench: Bench) -> None:
+    """A result says whether devices released its accuracy; where none came to be counted, none did."""
+    coins = Farm.coins
+    for asked, comes, told in (("simulator", 0, "simulator"), ("released", 0, "released"),
+                               ("released", 2, "simulator")):  # fmt: skip
+        config = RunConfig(
+            devices=12, rounds=1, unit="shopper", noise_multiplier=1.0, evaluate=asked, central=False
+        )
+        with Patch.context() as patch:
+            patch.setattr(ceilings, "__defaults__", (50,))
+            # The second question measures: from it on, every coin may say no.
+            patch.setattr(Farm, "coins", lambda own, n, no=comes: coins(own, n) + (n > 1) * no)
+            out = simulate(config, bench.folder / f"run-{next(bench.numbers)}")
+        result = out.read_result()
+        assert result.metrics.measured_by == told
+        caption = str(result_table(result).caption)
+        assert ("not released" in caption) == (told == "simulator")
+        assert ("devices released" in caption) == (told == "released")
+
+
+def all_is_released(patch: Patch) -> None:
+    real = experiments.simulation.RunMetrics
+
+    class Asked(real):  # type: ignore[misc, valid-type]
+        @classmethod
+        def model_validate(cls, facts: Any) -> Any:
+            return real.model_validate({**facts, "measured_by": "released"})
+
+    patch.setattr(experiments.simulation, "RunMetrics", Asked)
+
+
+WHO_MEASURED = {"a simulator's figure that passes for a released one": all_is_released}
+
+
+# 6: amplification
+
+
+def participation_amplifies_where_it_is_hidden(bench: Bench) -> None:
+    """Under local and distributed trust a round costs in full who was in it, and the books say so.
+
+    Under central trust it costs everybody a little, also those whose coins said no.
+    """
+    willing, none = np.array([True, False]), np.zeros((2, 0), dtype=np.int64)
+    for trust in ("local", "distributed", "central"):
+        asked = bench.ask(unit="shopper", trust=trust, participation=0.1, noise_multiplier=2.0, rounds=9)
+        _, ledger, _ = client.farm.afford(Ledger.empty(2), none, willing, asked, UNRESTRICTED)
+        came, stayed = ledger.epsilon(DELTA, only_renyi=asked.only_renyi)
+        booked = RunAccountant(asked).book(asked)
+        history = models.accounting.epsilon_composed(asked.history(9), DELTA, only_renyi=asked.only_renyi)
+        if trust == "central":
+            assert came == stayed == booked > 0.0
+            assert booked < 0.8 * gaussian(2.0)  # what all of this is for
+            continue
+        assert stayed == 0.0
+        assert min(came, booked) >= gaussian(2.0) - 1e-6
+        # The ledger lets a device into three of nine rounds, and no more.
+        assert history.epsilon >= gaussian(2.0 / 3**0.5) - 1e-6
+
+
+def amplified_everywhere(patch: Patch) -> None:
+    real = models.settings.round_mechanism
+
+    def mechanism(unit: str, trust: str, **rest: Any) -> tuple[float, int]:
+        return real(unit, "central" if trust == "local" else trust, **rest)
+
+    patch.setattr(models.settings, "round_mechanism", mechanism)
+
+
+def those_who_stayed_pay_nothing(patch: Patch) -> None:
+    real = client.farm.afford
+
+    def afford(ledger: Ledger, *rest: Any) -> Any:
+        took_part, _, refused = real(ledger, *rest)
+        return took_part, ledger.after(took_part, *rest[2].mechanism), refused
+
+    patch.setattr(client.farm, "afford", afford)
+
+
+AMPLIFICATION = {
+    "participation counted under local trust": amplified_everywhere,
+    "who stayed away under central trust pays nothing": those_who_stayed_pay_nothing,
+}
+
+
+# 8: all that is released is composed
+
+
+def federation(
+    bench: Bench, farm: Any, settings: RoundSettings, on_round: Any = None, **told: Any
+) -> FederatedSum:
+    """A run of the two apps over one farm, in this process."""
+    grid = InProcessGrid(client.app.make_app(farm), {}, 1)
+    start = bench.copied(bench.build(settings))
+    run = FederatedSum(start, settings, ServerSettings.model_validate({"catalogue": "c", **told}), on_round)
+    run.run(grid)
+    return run
+
+
+def evaluation_is_composed(bench: Bench) -> None:
+    """Two rounds at σ = 2 and a measurement at σ = 3: server, device and plan all say what that costs."""
+    measured = {"evaluate": True, "evaluation_noise": 3.0, "rounds": 2, "noise_multiplier": 2.0}
+    settings = bench.ask(unit="shopper", run="one", **measured)
+    folder = bench.farm([1, 4], [], [6])
+    run = federation(bench, folder, settings)
+    assert run.progress.records[-1].evaluation is not None
+    spent = gaussian((2 / 2.0**2 + 1 / 3.0**2) ** -0.5)
+    assert run.progress.records[-1].epsilon == pytest.approx(spent, rel=1e-4)
+    assert state_of(folder).ledger.epsilon(DELTA) == pytest.approx([spent] * 3, rel=1e-4)
+    planned = models.accounting.epsilon_composed(settings.history(settings.last_round), DELTA)
+    assert planned.epsilon == pytest.approx(spent, rel=1e-4)
+
+
+def history_without_evaluation(patch: Patch) -> None:
+    real = RoundSettings.history
+    patch.setattr(RoundSettings, "history", lambda own, through: real(own, min(through, own.rounds)))
+
+
+def server_books_no_evaluation(patch: Patch) -> None:
+    real = RunAccountant.book
+
+    def book(self: RunAccountant, settings: RoundSettings) -> float:
+        return self.accountant.get_epsilon(DELTA) if settings.evaluates else real(self, settings)
+
+    patch.setattr(RunAccountant, "book", book)
+
+
+def device_books_no_evaluation(patch: Patch) -> None:
+    real = client.farm.afford
+
+    def afford(ledger: Ledger, day: Any, willing: Any, settings: RoundSettings, policy: Any) -> Any:
+        if settings.evaluates:
+            return willing, ledger, {}
+        return real(ledger, day, willing, settings, policy)
+
+    patch.setattr(client.farm, "afford", afford)
+
+
+EVALUATION_BOOKED = {
+    "a history that leaves out the evaluation": history_without_evaluation,
+    "a server that does not book it": server_books_no_evaluation,
+    "a device that does not book it": device_books_no_evaluation,
+}
+
+
+def stopped_runs_go_on(bench: Bench) -> None:
+    """ε goes on where it stopped, at the server; and on a device also where another run begins."""
+
+    def stop(record: RoundRecord, parameters: Parameters) -> None:
+        raise KeyboardInterrupt
+
+    folder = bench.farm([1, 4], [])
+    kept = folder / "server"
+    kept.mkdir()
+    settings = bench.ask(unit="shopper", rounds=3, noise_multiplier=2.0, run="one")
+    with pytest.raises(KeyboardInterrupt):
+        federation(bench, folder, settings, stop, folder=kept)
+    run = federation(bench, folder, settings, folder=kept, resume=True)
+    spent = [record.epsilon for record in run.progress.records]
+    assert spent == pytest.approx([gaussian(2.0 / rounds**0.5) for rounds in (1, 2, 3)], rel=1e-4)
+    federation(bench, folder, settings.model_copy(update={"run": "two", "rounds": 1}))
+    assert state_of(folder).ledger.epsilon(DELTA) == pytest.approx([gaussian(2.0 / 4**0.5)] * 2, rel=1e-4)
+
+
+def server_starts_at_zero(patch: Patch) -> None:
+    patch.setattr(RunAccountant, "load_state_dict", lambda *rest: None)
+
+
+def device_starts_at_zero(patch: Patch) -> None:
+    real = Farm.book
+
+    def book(self: Farm, state: DeviceState, settings: RoundSettings, *rest: Any) -> DeviceState:
+        if settings.round == 1:
+            state.ledger = Ledger.empty(len(self.devices))
+            state.day_start = state.ledger.steps
+        return real(self, state, settings, *rest)
+
+    patch.setattr(Farm, "book", book)
+
+
+RESUMED = {
+    "a resumed run whose ε starts again": server_starts_at_zero,
+    "a ledger that each run starts anew": device_starts_at_zero,
+}
+
+
+def adapted_clip_is_paid_for(bench: Bench) -> None:
+    """What a device tells of its norm, beside its update, is covered by the sensitivity that is noised."""
+    settings = bench.ask(unit="shopper", trust="central", clip_quantile=0.5, clip=0.05)
+    model = bench.build(settings)
+    for basket in ([1, 4, 4], [0, 1, 2, 3]):
+        cohort = bench.gather(bench.held(basket))
+        update, _ = ClippedLeastSquaresTrainer(model, settings).train(cohort, bench.copied(model))
+        assert 0.99 * settings.sensitivity < float(flat(update).norm()) <= settings.sensitivity
+
+
+def clip_is_all_the_sensitivity(patch: Patch) -> None:
+    patch.setattr(RoundSettings, "sensitivity", property(lambda own: own.clip))
+
+
+ADAPTED_CLIP = {"a count beside the update that no noise is for": clip_is_all_the_sensitivity}
+
+
+# 8 and 9: the ledger and the policy
+
+
+def ledger_comes_first(bench: Bench) -> None:
+    """When an answer is put into its message, what it costs is on disk: no crash from here on forgets it."""
+    folder, on_disk = bench.farm([1, 4], []), []
+    real = client.app.pack_reply
+
+    def pack(reply: Reply) -> RecordDict:
+        on_disk.append(state_of(folder).ledger.steps.tolist())
+        return real(reply)
+
+    with Patch.context() as patch:
+        patch.setattr(client.app, "pack_reply", pack)
+        sent_by(folder, pack_request(bench.request(bench.ask(steps_per_round=3))))
+    assert on_disk == [[[3], [3]]]
+
+
+def ledger_after_the_reply(patch: Patch) -> None:
+    """A crash in between forgets what was booked."""
+    save, answer, late = DeviceState.save, client.app.answer, {}
+
+    def later(state: DeviceState, path: Path) -> None:
+        if state.question:
+            late[path] = state
+        else:
+            save(state, path)
+
+    def answered(*rest: Any) -> RecordDict:
+        reply = answer(*rest)
+        for path, state in late.items():
+            save(state, path)
+        return reply
+
+    patch.setattr(DeviceState, "save", later)
+    patch.setattr(client.app, "answer", answered)
+
+
+LEDGER_FIRST = {"a ledger written after the reply": ledger_after_the_reply}
+
+
+def policy_is_kept(bench: Bench) -> None:
+    """Less noise than the floor is refused, and one round more than the run's or the device's own budget."""
+    floor = bench.farm([1], policy="least_noise_multiplier = 1.0")
+    asked = bench.request(bench.ask(noise_multiplier=0.99))
+    assert refusal_of(floor, asked) == Refusal.NOISE
+    assert not (floor / "state-0-of-1.safetensors").exists()
+    # One step at σ = 1 and δ = 1e-5 costs 4.4, two 6.6, three 8.4.
+    for budget, said in ((7.0, 1e6), (50.0, 7.0)):
+        folder = bench.farm([1], policy=f"most_epsilon = {budget}")
+        asked_rounds = [bench.request(bench.ask(round=number, epsilon=said)) for number in (1, 2, 3)]
+        assert [refusal_of(folder, one) for one in asked_rounds] == [None, None, Refusal.BUDGET]
+        assert state_of(folder).ledger.steps.tolist() == [[2]]
+
+
+def no_objection(patch: Patch) -> None:
+    patch.setattr(Policy, "objection", lambda *rest: None)
+
+
+def affording(change: Callable[[RoundSettings, Policy], tuple[RoundSettings, Policy]]) -> Any:
+    def variant(patch: Patch) -> None:
+        real = client.farm.afford
+        patch.setattr(client.farm, "afford", lambda *rest: real(*rest[:3], *change(*rest[3:])))
+
+    return variant
+
+
+POLICIES = {
+    "less noise than the floor is taken": no_objection,
+    "the server's budget is believed": affording(lambda asked, _: (asked, UNRESTRICTED)),
+    "one round more than the run's budget": affording(
+        lambda asked, policy: (asked.model_copy(update={"epsilon": 1e9}), policy)
+    ),
+}
+
+
+def unknown_settings_are_refused(bench: Bench) -> None:
+    """A device that does not know all of what it is asked does nothing."""
+    folder = bench.farm([1])
+    for wish in ({"send-events": True}, {"protocol": 2}, {"trust": "server"}, {"noise_multiplier": -1.0}):
+        content = pack_request(bench.request(bench.ask()))
+        content["config"].update(wish)
+        reply = sent_by(folder, content)
+        assert reply.has_content()
+        assert reply.content[REPLY_RECORD].get(f"refused.{Refusal.SETTINGS}") == 1
+    assert not (folder / "state-0-of-1.safetensors").exists()
+
+
+def known_settings_are_enough(patch: Patch) -> None:
+    real = RoundSettings.from_record.__func__
+
+    def lenient(cls: type, record: ConfigRecord) -> RoundSettings:
+        known = {name: record[name] for name in record if name in RoundSettings.model_fields}
+        return real(cls, ConfigRecord(known | {"protocol": 1}))
+
+    patch.setattr(RoundSettings, "from_record", classmethod(lenient))
+
+
+UNKNOWN = {"what is not known is overlooked": known_settings_are_enough}
+
+
+# 10: accountants
+
+
+@nothing_remembered()
+def accountants_agree(bench: Bench) -> None:
+    """What is reported is near an accountant of another library, and of a formula where there is one.
+
+    Opacus's PRV is told (noise, rate, steps) here, and nothing that this project composed.
+    """
+    from opacus.accountants import PRVAccountant
+
+    for noise, rate, steps in ((1.0, 0.05, 100), (2.0, 0.3, 20), (0.8, 0.01, 400)):
+        other = PRVAccountant()
+        other.history = [(noise, rate, steps)]
+        with models.accounting.quiet():
+            upper = other.get_epsilon(DELTA)  # 0.01 above its estimate, which is good to 0.01
+        settings = bench.ask(
+            unit="shopper", trust="central", participation=rate, noise_multiplier=noise, rounds=steps
+        )
+        ledger = Ledger.empty(1).after(np.array([True]), noise, rate, steps)
+        books = RunAccountant(settings)
+        books.accountant.compose(
+            GaussianPrivacyEvent(noise, round(rate * books.population), books.population),
+            steps,
+        )
+        for told in (ledger.epsilon(DELTA)[0], books.accountant.get_epsilon(DELTA)):
+            assert upper - 0.02 <= told <= upper + 0.01
+    for noise, steps in ((1.0, 1), (5.0, 30)):
+        told = models.accounting.epsilon_spent(noise, 1.0, steps, DELTA).epsilon
+        assert told == pytest.approx(gaussian(noise / steps**0.5), rel=1e-6)
+
+
+def composing(change: Callable[[float, float, int], tuple[float, float, int]]) -> Callable[[Patch], None]:
+    """Both of dp-accounting's accountants are told something else."""
+
+    def variant(patch: Patch) -> None:
+        real = models.accounting.compose
+
+        def compose(accountant: Any, history: Any) -> None:
+            real(accountant, tuple(change(*step) for step in history))
+
+        patch.setattr(models.accounting, "compose", compose)
+
+    return variant
+
+
+def formula_of_another_noise(patch: Patch) -> None:
+    real = models.accounting.by_analytic_gaussian
+    patch.setattr(
+        models.accounting,
+        "by_analytic_gaussian",
+        lambda history, delta: real(((history[0][0] * 1.01, 1.0, 1),), delta),
+    )
+
+
+ACCOUNTANTS = {
+    "the sampling rate squared": composing(lambda noise, rate, steps: (noise, rate**2, steps)),
+    "noise a tenth too large": composing(lambda noise, rate, steps: (1.1 * noise, rate, steps)),
+    "half of the steps": composing(lambda noise, rate, steps: (noise, rate, steps // 2)),
+    "a formula that is off by a hundredth": formula_of_another_noise,
+}
+
+
+# 11: noise is used once, and a seed is told
+
+
+def seed_voids_the_promise(bench: Bench) -> None:
+    config = RunConfig(unit="shopper", epsilon=4.0, rounds=2, seed=3)
+    promise = make_promise(resolve(config, 200))
+    assert "not private: seeded" in promise.label
+    assert "not private" in promise.sentence()
+    unseeded = make_promise(resolve(config.model_copy(update={"seed": None}), 200))
+    assert "not private" not in unseeded.label + unseeded.sentence()
+
+
+def seed_is_not_told(patch: Patch) -> None:
+    patch.setattr(experiments.planning, "Promise", lambda **facts: Promise(**facts | {"seeded": False}))
+
+
+SEEDED = {"a seed that the promise does not tell": seed_is_not_told}
+
+
+def sessions_share_no_noise(bench: Bench) -> None:
+    """The same question in two sessions: the difference of the two sums has the noise of both.
+
+    Two sums of the same noised vectors over different nodes would bare what a few nodes sent.
+    """
+    folder = bench.folder / f"federation-{next(bench.numbers)}"
+    folder.mkdir()
+    nodes = Federation(folder, 4, noise_multiplier=2.0)
+    (nodes.folder / "seed").write_text("3")
+    first, second = (flat(nodes.run()[0]) for _ in range(2))
+    grid = fixed_point(nodes.settings, len(first))
+    # The mean over q·N = 4 devices; 4 shares in each of two sums. Parameters are in single precision.
+    variance = 2 * 4 * (grid.share * grid.step / 4) ** 2
+    low, high = chi2.interval(1 - ALARM, len(first))
+    assert low < float((first - second).square().sum()) / variance < high
+
+
+def vector_is_masked_again(patch: Patch) -> None:
+    real, kept = Farm.train, {}
+
+    def train(self: Farm, state: DeviceState, model: Any, request: Request) -> None:
+        name = (self.partition, digest(request))
+        if name not in kept:
+            real(self, state, model, request)
+            kept[name] = dict(state.update)
+        state.update, state.replied = dict(kept[name]), True
+
+    patch.setattr(Farm, "train", train)
+
+
+SESSIONS = {"a noised vector that is masked again": vector_is_masked_again}
+
+
+# 9: what a node does not let a server do
+
+
+def node_signs_one_list(bench: Bench) -> None:
+    """Shown a second list of who masked, a node refuses: of two lists both secrets of a node could come."""
+    rehearsal = Rehearsal(6)
+    messages = rehearsal.until("confirm")
+    listed = dict(zip(messages[0].masked, messages[0].signatures, strict=True))
+    rehearsal.ask("confirm", 0, messages[0])
+    del listed[rehearsal.names[5]]
+    try:
+        rehearsal.ask("confirm", 0, MaskedList([*listed], [*listed.values()]))
+    except ProtocolError:
+        return
+    raise AssertionError("two lists are signed by one node")
+
+
+def stages_in_any_order(patch: Patch) -> None:
+    @contextmanager
+    def answering(self: Session, stage: Stage) -> Iterator[None]:
+        self.stage = stage
+        yield
+
+    patch.setattr(Session, "answering", answering)
+
+
+ONE_LIST = {"a node that signs two lists": stages_in_any_order}
+
+
+# 12: the checkpoint
+
+
+def checkpoint_holds_the_model_alone(bench: Bench) -> None:
+    """Under central trust the server sees sums without noise: none of them is kept."""
+    folder, sums = bench.farm([1, 4, 4], [6]), []
+    kept = folder / "server"
+    kept.mkdir()
+    settings = bench.ask(unit="shopper", trust="central", noise_multiplier=0.01, epsilon=1e9, rounds=1)
+    real = client.app.pack_reply
+
+    def pack(answer: Reply) -> RecordDict:
+        sums.append(answer.update)
+        return real(answer)
+
+    with Patch.context() as patch:
+        patch.setattr(client.app, "pack_reply", pack)
+        federation(bench, folder, settings, folder=kept)
+    with safe_open(kept / FILE, framework="pt") as file:
+        assert {name.split("/")[0] for name in file.keys()} <= {"parameter", "optimizer"}  # noqa: SIM118
+    content = (kept / FILE).read_bytes()
+    assert len(sums) == 1
+    for tensor in sums[0].values():
+        assert tensor.any()
+        assert tensor.numpy().tobytes()[:16] not in content
+
+
+def sum_is_kept(patch: Patch) -> None:
+    save, add, sums = server.strategy.save_checkpoint, server.strategy.sum_updates, []
+
+    def sum_updates(updates: list[Parameters]) -> Parameters:
+        sums[:] = [add(updates)]
+        return sums[0]
+
+    def save_checkpoint(folder: Any, settings: Any, parameters: Any, optimizer: Any, progress: Any) -> None:
+        kept = {name: torch.nn.Parameter(tensor.float()) for name, tensor in sums[0].items()}
+        save(
+            folder, settings, parameters | {f"last-{name}": kept[name] for name in kept}, optimizer, progress
+        )
+
+    patch.setattr(server.strategy, "sum_updates", sum_updates)
+    patch.setattr(server.strategy, "save_checkpoint", save_checkpoint)
+
+
+CHECKPOINT = {"a sum without noise in the checkpoint": sum_is_kept}

@@ -1,0 +1,132 @@
+"""Replies, policies and ledgers that cannot be used: counted, named in rounds.csv, and the run goes on."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Message, RecordDict
+
+from experiments.config import RunConfig
+from experiments.datasets.towel_ceiling import ceilings
+from experiments.engines.in_process import InProcessGrid
+from experiments.run_folder import RunFolder
+from experiments.simulation import Reporter, simulate
+from models.update import REPLY_RECORD, UPDATE_RECORD
+
+CLIP = 0.5
+QUICK = RunConfig(
+    devices=30, nodes=3, unit="shopper", trust="central", noise_multiplier=1.0, clip=CLIP, central=False,
+    evaluate_every=0, seed=2,
+)  # fmt: skip
+SPOILED = 2  # the node whose replies cannot be used
+
+
+@pytest.fixture(autouse=True)
+def _few_prior_samples() -> Iterator[None]:
+    """The shop's ceiling takes longer than these runs."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ceilings, "__defaults__", (200,))
+        yield
+
+
+def changed(content: RecordDict, change: Callable[[dict[str, np.ndarray]], Any]) -> RecordDict:
+    """A reply with other arrays."""
+    arrays = {name: array.numpy().copy() for name, array in content[UPDATE_RECORD].items()}
+    change(arrays)
+    record = ArrayRecord({name: Array(array) for name, array in arrays.items()})
+    return RecordDict({UPDATE_RECORD: record, REPLY_RECORD: content[REPLY_RECORD]})
+
+
+def not_a_number(arrays: dict[str, np.ndarray]) -> None:
+    next(iter(arrays.values())).flat[-1] = np.nan
+
+
+def one_row_less(arrays: dict[str, np.ndarray]) -> None:
+    name = next(iter(arrays))
+    arrays[name] = arrays[name][:-1]
+
+
+def one_array_more(arrays: dict[str, np.ndarray]) -> None:
+    arrays["shopper.weight"] = np.ones((1, 8), dtype=np.float32)
+
+
+def more_than_the_clip(arrays: dict[str, np.ndarray]) -> None:
+    """A hundredth more than ten devices, each clipped, can add up to."""
+    norm = sum(float(np.square(array).sum()) for array in arrays.values()) ** 0.5
+    for array in arrays.values():
+        array *= 1.01 * 10 * CLIP / norm
+
+
+def test_replies_that_cannot_be_used_are_named_in_rounds_csv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One node of three, another fault in each round; the last two send again what was sent before."""
+    answer, kept = InProcessGrid.send_and_receive, []
+
+    def spoil(grid: InProcessGrid, messages: Any, **named: Any) -> list[Message]:
+        replies = list(answer(grid, messages, **named))
+        faults = [not_a_number, one_row_less, one_array_more, more_than_the_clip]
+        for mine in (reply for reply in replies if reply.metadata.src_node_id == SPOILED):
+            kept.append(mine.content)
+            if len(kept) <= len(faults):
+                mine.content = changed(mine.content, faults[len(kept) - 1])
+            else:
+                mine.content = kept[-2] if len(kept) == 5 else kept[0]
+        return replies
+
+    monkeypatch.setattr(InProcessGrid, "send_and_receive", spoil)
+    folder = simulate(QUICK.model_copy(update={"rounds": 6}), tmp_path / "run")
+    rows = folder.read_rounds()
+    assert [row["invalid"] for row in rows] == [
+        "not-finite:1",
+        "wrong-size:1",
+        "unknown-array:1",
+        "norm-above-the-bound:1",
+        "stale-round:1",
+        "stale-round:1",
+    ]
+    assert [row["answered"] for row in rows] == ["20"] * 6
+    assert folder.read_result().promise.rounds == 6
+
+
+class Meddler(Reporter):
+    """After each round something is done to the devices' folder."""
+
+    def __init__(self, folder: Path, deeds: dict[int, Callable[[Path], Any]]) -> None:
+        self.folder = folder
+        self.deeds = deeds
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        self.deeds.get(int(row["round"]), lambda _: None)(RunFolder(self.folder).devices)
+
+
+def test_a_policy_and_a_ledger_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Round 2 under a policy that is no TOML, round 3 with the ledger of ten devices cut short."""
+    ledgers: list[bytes] = []
+
+    def break_policy(devices: Path) -> None:
+        (devices / "policy.toml").write_text("most_epsilon = = 4\n")
+
+    def break_ledger(devices: Path) -> None:
+        (devices / "policy.toml").unlink()
+        ledger = devices / "state-1-of-3.safetensors"
+        ledgers.append(ledger.read_bytes())
+        ledger.write_bytes(ledgers[0][:-9])
+
+    def mend_ledger(devices: Path) -> None:
+        (devices / "state-1-of-3.safetensors").write_bytes(ledgers[0])
+
+    meddler = Meddler(tmp_path / "run", {1: break_policy, 2: break_ledger, 3: mend_ledger})
+    with caplog.at_level(logging.ERROR, logger="client.farm"):
+        folder = simulate(QUICK.model_copy(update={"rounds": 4}), tmp_path / "run", meddler)
+    rows = folder.read_rounds()
+    assert [row["refused"] for row in rows] == ["", "policy-unreadable:30", "ledger-corrupt:10", ""]
+    assert [row["answered"] for row in rows] == ["30", "0", "20", "30"]
+    said = [record.getMessage() for record in caplog.records if record.name == "client.farm"]
+    assert [
+        line for line in said if "state-1-of-3.safetensors" in line and "restore it from a backup" in line
+    ]
+    assert [line for line in said if "policy cannot be used" in line]
