@@ -34,7 +34,8 @@ def popularity_direction(popularity: Tensor) -> Tensor:
     finite = torch.nan_to_num(popularity.double(), nan=0.0)
     largest = finite.max()
     positive = (finite / largest).clamp(min=FLOOR) if largest > 0 else torch.ones_like(finite)
-    return positive / positive.norm()
+    direction: Tensor = positive / positive.norm()
+    return direction
 
 
 def head_items(popularity: Tensor, size: int) -> Tensor:
