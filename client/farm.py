@@ -30,7 +30,7 @@ from client.ledger import Integers, Ledger, Mask
 from client.policy import POLICY_FILE, Policy, PolicyUnreadable, policy_of
 from client.state import CorruptState, DeviceState, locked
 from client.trainer import Cohort, trainer_for
-from models.build import build_model
+from models.build import recommender_for
 from models.catalogue import Catalogue
 from models.randomness import Purpose, Stream, new_key, seeded_key
 from models.recommender import Parameters, Recommender, shapes
@@ -175,10 +175,10 @@ class Farm:
     @contextmanager
     def opened(self, settings: RoundSettings) -> Iterator[DeviceState]:
         """The devices' state as it is on disk; nobody else's until the block is left. Raises Declined."""
-        if not self.claim(settings.dim):
+        if not self.claim(settings.vector_length):
             raise Declined(Refusal.PARTITION)
         with locked(self.lock_path):
-            state = self.load_state(settings.dim)
+            state = self.load_state(settings.vector_length)
             if state.promise not in ("", promise_of(settings)):
                 raise Declined(Refusal.PROMISE)
             yield state
@@ -261,13 +261,7 @@ class Farm:
 
     def load_model(self, settings: RoundSettings) -> Recommender:
         """The recommender that the settings name, over this farm's catalogue."""
-        return build_model(
-            settings.model,
-            _catalogue(self.folder / "catalogue.parquet"),
-            dim=settings.dim,
-            own_rows=settings.own_rows,
-            item_bias=settings.item_bias,
-        )
+        return recommender_for(settings, _catalogue(self.folder / "catalogue.parquet"))
 
     def load_state(self, dim: int) -> DeviceState:
         """State from disk. Vectors of another size start again at zero; the ledger always stays.

@@ -11,8 +11,8 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from client.co_occurrence import purchases, unit_rows
 from client.events import Events
-from client.gram_trainer import unit_rows
 from client.least_squares import confidences, solve_vectors
 from models.factorisation import Factorisation
 from models.linear_autoencoder import LinearAutoencoder
@@ -41,11 +41,12 @@ class Serving:
 def serving_vectors(model: Recommender, events: Events, serving: Serving) -> Tensor:
     """Vectors [devices, dim] that fit each device's events, the shared parameters held still.
 
-    For the linear model it is the device's own row of items, [devices, items].
+    For the linear model it is the device's own row of items, [devices, items], of norm 1.
     """
-    confidence = confidences(events, model.num_items, serving.recency_half_life)
     if isinstance(model, LinearAutoencoder):
-        return torch.from_numpy(unit_rows(confidence).toarray())
+        own = purchases(events, model.num_items, serving.recency_half_life or 0.0)
+        return torch.from_numpy(unit_rows(own).toarray())
+    confidence = confidences(events, model.num_items, serving.recency_half_life)
     if not isinstance(model, Factorisation):
         return fitted_vectors(model, confidence, serving)
     with torch.no_grad():

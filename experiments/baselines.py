@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from client.co_occurrence import Head, packed_co_occurrence, popularity_sum
 from client.events import Events
-from client.gram_trainer import packed_gram
 from client.least_squares import confidences
 from client.serving import Serving, serving_vectors
 from experiments.evaluate import Scorer
@@ -36,15 +36,24 @@ def model_scorer(model: Recommender, serving: Serving) -> Scorer:
 
 
 def train_centrally(
-    model: Recommender, train: Events, serving: Serving, *, weight_decay: float = 0.0, seed: int = 0
+    model: Recommender,
+    train: Events,
+    serving: Serving,
+    *,
+    weight_decay: float = 0.0,
+    kernel_half_life: float = 0.0,
+    seed: int = 0,
 ) -> None:
     """Fit `model` in place on pooled events, by Adam on shared parameters and shopper vectors together.
 
     The objective is the one that devices descend, but nothing of the federated code is used to reach it: the
-    gradient comes from autograd, and the vectors are descended rather than solved.
+    gradient comes from autograd, and the vectors are descended rather than solved. The linear model is two
+    sums, of which kernel_half_life is the second's.
     """
     if isinstance(model, LinearAutoencoder):
-        model.load_shared({"gram": packed_gram(train, model.num_items) / train.num_devices})
+        popularity = popularity_sum(train, model.num_items) / train.num_devices
+        gram = packed_co_occurrence(train, Head.of(popularity, model.head), kernel_half_life)
+        model.load_shared({"popularity": popularity, "gram": gram / train.num_devices})
         return
     confidence = confidences(train, model.num_items).tocoo()
     shoppers = torch.from_numpy(confidence.row.astype(np.int64))

@@ -34,11 +34,22 @@ class RunConfig(BaseModel):
     data_seed: int = Field(0, ge=0, description="which shoppers are drawn, and the towel shop's own seed")
 
     model: Literal["mf", "attributes", "neural-cf", "linear"] = Field(
-        "attributes", description="mf, attributes, neural-cf, or linear (one round)"
+        "attributes", description="mf, attributes, neural-cf, or linear (two rounds)"
     )
-    dim: int | None = Field(None, ge=1, le=4096, description="length of a vector")
+    dim: int | None = Field(
+        None, ge=1, le=4096, description="length of a vector; linear: most eigenvectors kept"
+    )
     own_rows: bool = Field(False, description="attributes: an item has a row of its own too")
     item_bias: bool = Field(True, description="an item has a bias: how much everybody likes it")
+    head: int | None = Field(
+        None, ge=0, description="linear: items whose likeness is learned; found from the noise"
+    )
+    popularity_share: float | None = Field(
+        None, ge=0.01, le=0.99, description="linear: the first release's part of 1 / noise_multiplier²"
+    )
+    kernel_half_life: float | None = Field(
+        None, ge=0, le=1e6, description="linear: events apart at which two purchases count half; 0: all alike"
+    )
 
     unit: Literal["none", "interaction", "shopper"] = Field(
         "none", description="what the promise protects: none, interaction or shopper (all that one did)"
@@ -91,7 +102,7 @@ class RunConfig(BaseModel):
     catalogue_weight: float | None = Field(None, ge=0, description="pull of the whole catalogue towards 0")
     regularisation: float | None = Field(None, gt=0, description="penalty on a shopper's vector")
     recency_half_life: float | None = Field(
-        None, gt=0, description="when serving, later events after which one counts half; none: all the same"
+        None, ge=0, description="when serving, later events after which one counts half; 0: all the same"
     )
     server_optimizer: Literal["adam", "sgd"] | None = Field(None, description="adam or sgd")
     server_learning_rate: float | None = Field(None, gt=0, description="of the server's optimiser")

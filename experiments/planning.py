@@ -8,12 +8,19 @@ from typing import Any, Literal
 from client.serving import Serving
 from experiments.config import RunConfig
 from models.accounting import epsilon_composed, noise_for, rounds_for
-from models.build import build_model
+from models.build import recommender_for
 from models.catalogue import Catalogue
 from models.errors import UserError
+from models.head import head_size
 from models.promise import Promise
 from models.recommender import Recommender
-from models.settings import TRUSTS, RoundSettings, rounds_covered, rounds_of_a_device
+from models.settings import (
+    LINEAR_RELEASES,
+    MOST_ITEMS,
+    TRUSTS,
+    RoundSettings,
+    rounds_covered,
+)
 from server.settings import ServerSettings
 
 LEAST_NODES = 3  # between two, each would know the other's part of the sum
@@ -26,6 +33,10 @@ class ResolvedConfig(RunConfig):
 
     devices: int
     dim: int
+    head: int
+    popularity_share: float
+    kernel_half_life: float
+    recency_half_life: float
     clip: float
     noise_multiplier: float
     rounds: int
@@ -62,26 +73,18 @@ class ResolvedConfig(RunConfig):
                 "least_devices": least if self.trust == "distributed" else 1,
                 "evaluate": self.evaluate == "released",
                 "evaluation_noise": self.evaluation_noise if private and self.evaluate == "released" else 0.0,
-                "recency_half_life": self.recency_half_life or 0.0,
             }
         )
 
-    def recommender(self, catalogue: Catalogue, noise_deviation: float) -> Recommender:
-        """The run's model over a catalogue, for parameters that hold so much noise."""
-        return build_model(
-            self.model,
-            catalogue,
-            dim=self.dim,
-            own_rows=self.own_rows,
-            item_bias=self.item_bias,
-            noise_deviation=noise_deviation,
-        )
+    def recommender(self, catalogue: Catalogue) -> Recommender:
+        """The run's model over a catalogue."""
+        return recommender_for(self.settings, catalogue)
 
     @property
     def serving(self) -> Serving:
         """How the shoppers of this run are served."""
         return Serving(
-            self.catalogue_weight, self.negative_weight, self.regularisation, self.recency_half_life
+            self.catalogue_weight, self.negative_weight, self.regularisation, self.recency_half_life or None
         )
 
 
@@ -91,8 +94,10 @@ def defaults(unit: str, model: str) -> dict[str, Any]:
     return {**tables["all"], **tables[unit], **tables.get(f"{unit}-{model}", {})}
 
 
-def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
+def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> ResolvedConfig:
     """Fill what was left open, and find the noise for ε over all rounds, or the rounds for both.
+
+    devices, items: how many there are, which is public.
 
     δ is by default a tenth of one in `devices`, and 1e-5 at most. Raises UserError, also for a δ of one in
     `devices` or more: publishing one shopper's data whole would keep such a promise.
@@ -131,7 +136,7 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
         both = config.noise_multiplier is not None and config.epsilon is not None
         if both and (config.rounds is not None or config.model == "linear"):
             raise UserError(
-                "give two of --epsilon, --noise-multiplier and --rounds (--model linear has one round): "
+                "give two of --epsilon, --noise-multiplier and --rounds (--model linear has two rounds): "
                 "the third is found from them"
             )
         if config.model == "linear" and config.unit == "interaction":
@@ -145,21 +150,40 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
         )
     if config.model == "linear":
         refuse_other_steps(config)
+        if config.head is not None and not 1 <= config.head <= items:
+            raise UserError(f"head = {config.head} is not from 1 to the {items} items: leave it out")
+    # The noise is found before the head that it allows.
+    if config.head is not None and config.head > MOST_ITEMS:
+        raise UserError(f"--head {config.head:,} is more than a device's matrix may be over: {MOST_ITEMS:,}")
+    filled["head"] = min(items, MOST_ITEMS) if config.model == "linear" else 0
     filled["evaluate_every"] = measured_every(config.rounds or filled["rounds"])
     values |= {name: value for name, value in filled.items() if values[name] is None}
     # config.toml keeps noise and rounds, and a resumed run finds the same ε again.
     epsilon, noise = values.pop("epsilon"), values.pop("noise_multiplier")
     resolved = ResolvedConfig.model_validate({**values, "noise_multiplier": noise or 0.0})
-    if config.unit == "none":
-        return resolved
-    settings = resolved.settings
+    if config.unit != "none":
+        resolved = with_noise(resolved, config, epsilon)
+    if config.model == "linear" and config.head is None:
+        resolved = with_head(resolved, items)
+    return resolved
+
+
+def with_noise(resolved: ResolvedConfig, config: RunConfig, epsilon: float) -> ResolvedConfig:
+    """The noise found for ε, or the rounds for both, where `config` leaves one of them open."""
+    settings, noise = resolved.settings, config.noise_multiplier
     _, rate, steps = settings.mechanism
     # What a device measures at the end comes out of the same ε.
-    besides = resolved.settings.history(settings.last_round)[1:]
+    besides = settings.measured(settings.last_round)
     if noise is None:
-        covered = rounds_of_a_device(resolved.rounds, resolved.trust, resolved.participation)
+        factors = settings.noise_factors  # one a round, where the rounds differ
         noise = noise_for(
-            epsilon, settings.delta, rate, covered * steps, besides=besides, only_renyi=settings.only_renyi
+            epsilon,
+            settings.delta,
+            rate,
+            settings.covered * steps // len(factors),
+            factors=factors,
+            besides=besides,
+            only_renyi=settings.only_renyi,
         )
         return resolved.model_copy(update={"noise_multiplier": noise})
     if config.epsilon is not None:
@@ -178,6 +202,14 @@ def resolve(config: RunConfig, devices: int) -> ResolvedConfig:
     return resolved
 
 
+def with_head(resolved: ResolvedConfig, items: int) -> ResolvedConfig:
+    """The head of the catalogue that the noise allows, all releases together taken for one."""
+    settings = resolved.settings
+    unprotected = resolved.unit == "none"
+    deviation = 0.0 if unprotected else settings.deviation_of(resolved.noise_multiplier) / settings.clip
+    return resolved.model_copy(update={"head": head_size(items, deviation)})
+
+
 def measured_every(rounds: int) -> int:
     """Some sixteen measurements make a curve, and cost little beside training."""
     return max(1, rounds // 16)
@@ -185,8 +217,8 @@ def measured_every(rounds: int) -> int:
 
 def refuse_other_steps(config: RunConfig) -> None:
     """The linear model reads its noise's edge off the mean itself: no other step than to the mean fits it."""
-    if config.rounds not in (None, 1):
-        raise UserError("--model linear is done after one round: leave out --rounds")
+    if config.rounds not in (None, len(LINEAR_RELEASES)):
+        raise UserError("--model linear is done after two rounds: leave out --rounds")
     only = {
         "server_optimizer": "sgd",
         "server_learning_rate": 1.0,
@@ -227,7 +259,7 @@ def make_promise(config: ResolvedConfig) -> Promise:
         sampling_rate=rate,
         accountant=accountant if bounded else None,
         seeded=config.seed is not None,
-        rounds_of_a_device=rounds_of_a_device(config.rounds, settings.trust, config.participation),
+        rounds_of_a_device=settings.covered,
         least_devices=settings.least_devices if config.trust == "distributed" else None,
         masks_skipped=config.trust == "distributed" and not config.masks,
     )

@@ -127,7 +127,7 @@ def print_plan(plan: PrivacyPlan) -> None:
 
 def mechanism(plan: PrivacyPlan) -> str:
     """The noise, who adds it, and what sampling is counted."""
-    promise = plan.promise
+    promise, settings = plan.promise, plan.config.settings
     who = {"local": "each device adds it", "central": "the server adds it to the sum"}
     adds = who.get(str(promise.trust), "each device adds a share of it")
     deviation = promise.noise_multiplier * (promise.clip or 0.0)
@@ -135,7 +135,11 @@ def mechanism(plan: PrivacyPlan) -> str:
     steps = "one Gaussian step" if once else f"{promise.steps_per_round} Gaussian steps"
     all_in = promise.sampling_rate == 1.0
     counted = "no sampling" if all_in else f"sampling at a rate of {promise.sampling_rate:g}"
+    apart = ""
+    if len(settings.noise_factors) > 1:
+        each = " and ".join(f"{settings.at(round).noise:.4g}" for round in range(1, settings.rounds + 1))
+        apart = f" That is of all rounds together: theirs are {each}."
     return (
         f"Noise multiplier {promise.noise_multiplier:.4g}, clip {promise.clip:g}: noise of standard "
-        f"deviation {deviation:.4g}; {adds}. A round counts as {steps}, with {counted}."
+        f"deviation {deviation:.4g}; {adds}. A round counts as {steps}, with {counted}." + apart
     )

@@ -52,7 +52,7 @@ def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
         raise UserError(f"{run} lacks {Path(error.filename or folder.model).name}: run it again") from None
     if not 0 <= device < events.num_devices:
         raise UserError(f"there is no device {device} in {run}: they are 0 to {events.num_devices - 1}")
-    model = config.recommender(catalogue, config.settings.released_deviation)
+    model = config.recommender(catalogue)
     model.load_shared(parameters)
     own = events.span(device, device + 1)
     vector = serving_vectors(model, own, config.serving)

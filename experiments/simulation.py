@@ -21,6 +21,7 @@ from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versi
 from experiments.result import Metrics as RunMetrics
 from experiments.run_folder import RunFolder, choose_path, created
 from experiments.split import Split, leave_one_out
+from models.build import build_model
 from models.errors import UserError
 from models.promise import Promise
 from models.recommender import Parameters
@@ -66,7 +67,12 @@ def make_plan(config: RunConfig) -> Plan:
     """Read the data, split them, find the noise. Raises UserError; writes nothing."""
     dataset = load(config.data, data_options(config))
     split = leave_one_out(dataset, config.data_seed)
-    resolved = resolve(config, dataset.events.num_devices)
+    if not dataset.times_known:  # an order that means nothing is not learned from, unless someone asks for it
+        flat = {
+            name: 0.0 for name in ("kernel_half_life", "recency_half_life") if getattr(config, name) is None
+        }
+        config = config.model_copy(update=flat)
+    resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
     return Plan(resolved, dataset, split, make_promise(resolved))
 
 
@@ -106,10 +112,10 @@ def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
 def needed_bytes(plan: Plan) -> int:
     """A generous estimate of a run folder's size."""
     events = 16 * len(plan.split.train) + 8 * plan.dataset.events.num_devices
-    dim = plan.config.dim
+    dim, head = plan.config.dim, plan.config.head
     state = 4 * (8 * dim + 32) * plan.dataset.events.num_devices
     items = len(plan.dataset.catalogue)
-    numbers = items * (items + 1) // 2 if plan.config.model == "linear" else (items + 4096) * (dim + 1)
+    numbers = head * (head + 1) if plan.config.model == "linear" else (items + 4096) * (dim + 1)
     return events + state + 4 * numbers * (4 + plan.config.nodes) + 2**22
 
 
@@ -161,8 +167,8 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
             seconds_training=sum(float(row["seconds"]) for row in rounds.rows),
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             bytes_up_per_device=sum(int(row["bytes_up"]) for row in rounds.rows),
-            bytes_up_per_device_round=rounds.record.bytes_up,
-            bytes_down_per_device_round=rounds.record.bytes_down,
+            bytes_up_per_device_round=rounds.mean("bytes_up"),
+            bytes_down_per_device_round=rounds.mean("bytes_down"),
         ),
         versions=Versions.installed(),
     )
@@ -181,7 +187,7 @@ class RoundLog:
         self.folder = folder
         self.reporter = reporter
         self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
-        self.model = plan.config.recommender(plan.dataset.catalogue, plan.config.settings.released_deviation)
+        self.model = plan.config.recommender(plan.dataset.catalogue)
         self.parameters: Parameters = {}
         self.record: RoundRecord | None = None
         self.measured: Metrics | None = None  # of the latest round, where it was measured
@@ -201,6 +207,12 @@ class RoundLog:
         scorer = model_scorer(self.model, self.plan.config.serving)
         items, sample = len(self.plan.dataset.catalogue), self.plan.config.evaluate_sample
         return evaluate(scorer, self.plan.split, items, sample=sample)
+
+    def mean(self, column: str) -> int:
+        """Of the training rounds, rounded up."""
+        return math.ceil(
+            sum(int(row[column]) for row in self.rows[: self.plan.config.rounds]) / self.plan.config.rounds
+        )
 
     def observe(self, record: RoundRecord, parameters: Parameters) -> None:
         """Called by the server after each round."""
@@ -271,11 +283,17 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
             catalogue_weight=objective["catalogue_weight"],
             negative_weight=objective["negative_weight"],
             regularisation=objective["regularisation"],
-            recency_half_life=plan.config.recency_half_life,
+            recency_half_life=plan.config.recency_half_life or None,
         )
-        model = plan.config.recommender(plan.dataset.catalogue, noise_deviation=0.0)
-        decay = objective["server_weight_decay"]
-        train_centrally(model, plan.split.train, serving, weight_decay=decay)
+        model = build_model(
+            plan.config.model,
+            plan.dataset.catalogue,
+            dim=objective["dim"] if plan.config.model == "linear" else plan.config.dim,
+            own_rows=plan.config.own_rows,
+            item_bias=plan.config.item_bias,
+        )
+        decay, half_life = objective["server_weight_decay"], plan.config.kernel_half_life
+        train_centrally(model, plan.split.train, serving, weight_decay=decay, kernel_half_life=half_life)
         central = evaluate(model_scorer(model, serving), plan.split, items, sample=sample)
     ceiling: dict[str, dict[str, float]] = {}
     if plan.dataset.ceiling is not None:

@@ -273,17 +273,19 @@ def noise_for(
     sampling_rate: float,
     steps: int,
     *,
+    factors: tuple[float, ...] = (1.0,),
     besides: History = (),
     only_renyi: bool = False,
 ) -> float:
     """The least noise multiplier whose steps together spend at most ε at δ. Raises UserError.
 
-    Exact (ε within 1e-6) where nothing is sampled, and elsewhere within 0.1% of ε. Never above it. besides:
+    Exact (ε within 1e-6) where nothing is sampled, and elsewhere within 0.1% of ε. Never above it. factors:
+    each stands for so many steps with that many times the noise; their inverse squares add up to 1. besides:
     what is released too, at the same ε.
     """
 
     def spent(noise: float) -> float:
-        history = ((noise, sampling_rate, steps), *besides)
+        history = (*((noise * factor, sampling_rate, steps) for factor in factors), *besides)
         return epsilon_composed(history, delta, only_renyi=only_renyi).epsilon
 
     if besides and epsilon_composed(besides, delta, only_renyi=only_renyi).epsilon >= epsilon:

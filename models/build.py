@@ -2,11 +2,11 @@
 
 from models.bag import build_bag
 from models.catalogue import TITLE, Catalogue
-from models.errors import UserError
 from models.factorisation import Factorisation
-from models.linear_autoencoder import MOST_ITEMS, LinearAutoencoder
+from models.linear_autoencoder import LinearAutoencoder
 from models.neural_cf import NeuralCF
 from models.recommender import Recommender
+from models.settings import MOST_ITEMS, RoundSettings
 
 
 def build_model(
@@ -16,11 +16,13 @@ def build_model(
     dim: int,
     own_rows: bool,
     item_bias: bool,
+    head: int = MOST_ITEMS,
     noise_deviation: float = 0.0,
 ) -> Recommender:
     """`mf`, `attributes` (own rows too where asked), `neural-cf` or `linear`; ValueError for another name.
 
-    noise_deviation: of the noise in the released parameters, which `linear` reads its own signal against.
+    For `linear`, head: how many items its matrix is over, all where there are fewer. noise_deviation: of the
+    noise in the matrix, which it reads its own signal against.
     """
     if model == "mf":
         bag = build_bag(catalogue, attributes=False, own_rows=True)
@@ -29,12 +31,22 @@ def build_model(
         bag = build_bag(catalogue, attributes=True, own_rows=own_rows)
         return Factorisation(bag, dim, item_bias=item_bias)
     if model == "linear":
-        if len(catalogue) > MOST_ITEMS:
-            raise UserError(
-                f"--model linear holds a matrix of items × items, and {len(catalogue):,} are more than "
-                f"{MOST_ITEMS:,}: choose another --model, or a --category"
-            )
-        return LinearAutoencoder(list(catalogue.table[TITLE]), dim, noise_deviation=noise_deviation)
+        bag = build_bag(catalogue, attributes=True, own_rows=False)
+        names = list(catalogue.table[TITLE])
+        return LinearAutoencoder(names, dim, head=head, attributes=bag, noise_deviation=noise_deviation)
     if model == "neural-cf":
         return NeuralCF(len(catalogue), dim)
     raise ValueError(f"there is no model {model!r}")
+
+
+def recommender_for(settings: RoundSettings, catalogue: Catalogue) -> Recommender:
+    """What all sides of a run build alike, for what its last training round releases."""
+    return build_model(
+        settings.model,
+        catalogue,
+        dim=settings.dim,
+        own_rows=settings.own_rows,
+        item_bias=settings.item_bias,
+        head=settings.head,
+        noise_deviation=settings.at(settings.rounds).released_deviation,
+    )

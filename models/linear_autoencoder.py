@@ -1,71 +1,173 @@
-"""The one-round model: a low-rank linear autoencoder from the sum of the shoppers' outer products.
+"""The linear model: popularity, and a low-rank linear autoencoder of what was bought at about the same time.
 
-A linear autoencoder's loss is quadratic, so its gradient at zero, each device's x̂x̂ᵀ, is all a server needs
-(as in EASE: Steck 2019, equation 8). With x̂ = x/|x|, x the 0/1 row of bought items, x̂x̂ᵀ has Frobenius norm
-1, and so has its upper triangle packed with the entries off the diagonal times √2. Noise of deviation s on
-the packed entries is a symmetric matrix with deviation s on its diagonal and s/√2 off it, whose eigenvalues
-stay below s·√(2M) for M items (Wigner's semicircle: Anderson, Guionnet & Zeitouni 2010, theorem 2.1.22).
-Eigenvectors above that edge are kept, by a rule that reads nothing but the released matrix.
+A linear autoencoder's loss is quadratic, so sums over the shoppers are all a server needs (as in EASE: Steck
+2019, equation 8). Here there are two, each a release with its noise:
+
+popularity   Σ x/|x|, x the 0/1 row of a shopper's items
+gram         Σ PKP/|PKP|, K the shopper's items against each other, near to 1 where two were bought close in
+             time (client/co_occurrence.py), over the head: the items that the first release ranks highest. P
+             takes the direction of popularity out, which is known by then and would be most of every K.
+
+A device's part has norm 1 in both. The matrix is packed: its upper triangle with the entries off the diagonal
+times √2 has the matrix's Frobenius norm, and noise of deviation s on it is a symmetric matrix with deviation
+s on the diagonal and s/√2 off it. Everything after the release is in models/spectrum.py and here.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from models.bag import Bag
+from models.head import head_items, popularity_direction
 from models.recommender import Recommender
+from models.spectrum import Spectrum, shrunk
 
-MOST_ITEMS = 5_000  # M² numbers and an eigendecomposition of them: beyond, work in another space
+POPULAR = "popular with everyone"
+LIFT = 0.1  # of a shopper's attributes, where the noise drowns all else; found like `spectrum.RIDGE`
+LEAST_SHARE = 1e-3  # of an attribute in what is bought, so that a rare one's lift stays small
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the shared parameters come to; all float32.
+
+    popular: p̂ [items], positive, of norm 1. head: int64 [head]. centre: p̂ over the head, of norm 1. spectrum:
+    of the gram, over the head. lift: how much the attributes count. shares: each attribute's share in what
+    everyone buys [attributes].
+    """
+
+    popular: Tensor
+    head: Tensor
+    centre: Tensor
+    spectrum: Spectrum
+    lift: float
+    shares: Tensor
 
 
 class LinearAutoencoder(Recommender):
-    """score(u, ·) = x̂_u V Vᵀ, with V the kept eigenvectors of the mean of x̂x̂ᵀ.
+    """score(z, ·) = (z·p̂) p̂ + V diag(f) Vᵀ P z over the head + g p̂ ⊙ (lift of the items' attributes).
 
-    gram [items · (items + 1) / 2] is shared: the packed mean. A shopper's vector is its own row [items], at
-    serving weighted by how often and how lately. `dim` is the most eigenvectors kept. noise_deviation: s, of
-    the noise in `gram`; 0 without any.
+    popularity [items] and gram [head · (head + 1) / 2] are shared: means over the devices. A shopper's vector
+    is its own row z [items], of norm 1, newer purchases weighing more; a row of zeros is served as everyone.
+    The third part needs no release: the catalogue is public, the shares of attributes in z are the shopper's
+    own. It is a prior that fades as the signal outgrows the noise. `dim` is the most eigenvectors kept.
+    attributes: the catalogue's bags. noise_deviation: of the noise in `gram`; 0 without any.
     """
 
     loss = "squared"
 
-    def __init__(self, item_names: list[str], dim: int, *, noise_deviation: float = 0.0) -> None:
+    def __init__(
+        self, item_names: list[str], dim: int, *, head: int, attributes: Bag, noise_deviation: float = 0.0
+    ) -> None:
         super().__init__(len(item_names), dim)
         self.item_names = item_names
+        self.head = min(head, self.num_items)
         self.noise_deviation = noise_deviation
-        self.gram = nn.Parameter(torch.zeros(self.num_items * (self.num_items + 1) // 2))
-        self._kept: tuple[int, Tensor] | None = None
+        self.popularity = nn.Parameter(torch.zeros(self.num_items))
+        self.gram = nn.Parameter(torch.zeros(self.head * (self.head + 1) // 2))
+        self.attribute_names, self.attributes = unit_incidence(attributes)
+        self._learned: tuple[tuple[int, int], Learned] | None = None
 
     def initialise_parameter(self, name: str, parameter: nn.Parameter, generator: torch.Generator) -> None:
-        """At zero, where the gradient is taken."""
+        """At zero: a step of 1 from there is to the mean."""
         nn.init.zeros_(parameter)
 
     @property
-    def eigenvectors(self) -> Tensor:
-        """V [items, kept]: of eigenvalues above the noise's edge, `dim` at most; found once a gram."""
-        version = self.gram._version
-        if self._kept is None or self._kept[0] != version:
-            values, vectors = torch.linalg.eigh(unpacked(self.gram.detach(), self.num_items))
-            edge = self.noise_deviation * (2.0 * self.num_items) ** 0.5
-            kept = vectors[:, values > max(edge, 1e-9)][:, -self.dim :]
-            self._kept = (version, kept)
-        return self._kept[1]
+    def learned(self) -> Learned:
+        """Found once for the parameters as they are."""
+        version = self.popularity._version, self.gram._version
+        if self._learned is None or self._learned[0] != version:
+            self._learned = version, self.learn()
+        return self._learned[1]
+
+    def learn(self) -> Learned:
+        """Post-processing of the released parameters."""
+        popularity = self.popularity.detach()
+        direction = popularity_direction(popularity)
+        head = head_items(popularity, self.head)
+        centre = direction[head] / direction[head].norm()
+        matrix = torch.nan_to_num(unpacked(self.gram.detach(), self.head), nan=0.0)
+        spectrum = shrunk(matrix, self.noise_deviation, self.dim)
+        popular = direction.float()
+        shares = self.attribute_shares((popular / popular.sum()).unsqueeze(0))[0]
+        return Learned(popular, head, centre.float(), spectrum, LIFT * spectrum.noise, shares)
+
+    def attribute_shares(self, rows: Tensor) -> Tensor:
+        """[shoppers, attributes]: of rows [shoppers, items] whose entries add up to 1."""
+        shares: Tensor = torch.sparse.mm(self.attributes.t(), rows.T).T
+        return shares
+
+    def attribute_lift(self, vectors: Tensor) -> Tensor:
+        """How much more of its purchases an attribute has than of everyone's: [shoppers, attributes]."""
+        learned = self.learned
+        totals = vectors.sum(dim=1, keepdim=True)
+        own = self.attribute_shares(vectors / totals.clamp(min=1e-30))
+        return torch.where(totals > 0, (own - learned.shares) / (learned.shares + LEAST_SHARE), 0.0)
+
+    def popular_part(self, vectors: Tensor) -> Tensor:
+        """z·p̂ [shoppers, 1], and 1 for a row of zeros."""
+        parts = (vectors @ self.learned.popular).unsqueeze(1)
+        return torch.where(vectors.any(dim=1, keepdim=True), parts, 1.0)
 
     def score_catalogue(self, vectors: Tensor) -> Tensor:
-        """[shoppers, items] for rows x̂ [shoppers, items]."""
-        kept = self.eigenvectors
-        return (vectors @ kept) @ kept.T
+        """[shoppers, items] for rows z [shoppers, items]."""
+        learned = self.learned
+        kept, weights, _ = learned.spectrum
+        scores = self.popular_part(vectors) * learned.popular
+        if learned.lift > 0 and self.attribute_names:
+            liked = torch.sparse.mm(self.attributes, self.attribute_lift(vectors).T).T
+            scores += learned.lift * learned.popular * liked
+        own = vectors[:, learned.head]
+        own = own - (own @ learned.centre).unsqueeze(1) * learned.centre
+        scores[:, learned.head] += (own @ kept * weights) @ kept.T
+        return scores
 
     def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
-        """[batch, candidates] for rows x̂ [batch, items]."""
+        """[batch, candidates] for rows z [batch, items]."""
         return self.score_catalogue(vectors).gather(1, items)
 
     def explain(self, vector: Tensor, item: int) -> dict[str, float]:
-        """What each item of the shopper's row adds to the score; the parts sum to it. vector: [items]."""
-        kept = self.eigenvectors
-        parts = vector * (kept @ kept[item])
-        named: dict[str, float] = {}
-        for own in vector.nonzero().flatten().tolist():
-            name = f"you have {self.item_names[own]}"
-            named[name] = named.get(name, 0.0) + float(parts[own])  # two items may share a title
-        return named
+        """What popularity, each item of the shopper's and each attribute add; they sum to the score.
+
+        vector: [items]. Two items may share a title.
+        """
+        learned = self.learned
+        row = vector.unsqueeze(0)
+        parts = {POPULAR: float(self.popular_part(row)[0, 0] * learned.popular[item])}
+        if item in learned.head:
+            kept, weights, _ = learned.spectrum
+            place = int(torch.searchsorted(learned.head, item))
+            likeness = kept @ (weights * kept[place])  # [head]
+            likeness = likeness - (likeness @ learned.centre) * learned.centre
+            own = vector[learned.head]
+            for number in own.nonzero().flatten().tolist():
+                name = f"you have {self.item_names[int(learned.head[number])]}"
+                parts[name] = parts.get(name, 0.0) + float(own[number] * likeness[number])
+        if learned.lift > 0:
+            of_item = self.attributes[item].coalesce()
+            lift = self.attribute_lift(row)[0]
+            for number, part in zip(of_item.indices()[0].tolist(), of_item.values().tolist(), strict=True):
+                added = learned.lift * float(learned.popular[item] * lift[number]) * part
+                parts[f"you like {self.attribute_names[number]}"] = added
+        return parts
+
+
+def unit_incidence(bag: Bag) -> tuple[list[str], Tensor]:
+    """The attributes' names, and sparse [items, attributes], each row of norm 1 or zero.
+
+    The bag's row for items of which nothing is known is no attribute.
+    """
+    names = [name for name in bag.names if name != "unknown"]
+    incidence = bag.incidence()
+    items, rows = incidence.indices()
+    known = rows < len(names)
+    items, rows = items[known], rows[known]
+    counts = torch.bincount(items, minlength=bag.num_items)
+    values = counts[items].float().rsqrt()
+    shape = (bag.num_items, len(names))
+    unit = torch.sparse_coo_tensor(torch.stack([items, rows]), values, shape, check_invariants=True)
+    return names, unit.coalesce()
 
 
 def packed(matrix: Tensor) -> Tensor:

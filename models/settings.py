@@ -14,6 +14,12 @@ ModelName = Literal["mf", "attributes", "neural-cf", "linear"]
 # Single precision can round a clipped norm up; clipped to this much of C, it stays below.
 ROUNDING = 1.0 - 1e-5
 
+# Of the linear model's matrix: its square is sent, and its eigenvectors are found.
+MOST_ITEMS = 5_000
+
+# What the linear model's rounds release, in turn.
+LINEAR_RELEASES = ("popularity", "gram")
+
 LEAST_CLIP, MOST_CLIP = 1e-6, 1e6  # that a device accepts, beside no clip at all
 
 # Who may be trusted to keep each unit's promise. Interactions are protected on the device or not at all.
@@ -111,6 +117,19 @@ class RoundSettings(BaseModel):
     evaluate: bool = Field(False, description="after the last round, devices count hits: one release more")
     evaluation_noise: float = Field(0.0, ge=0, description="of that release, in units of its sensitivity")
 
+    head: int = Field(
+        0,
+        ge=0,
+        le=MOST_ITEMS,
+        description="linear: items of the second release, the most popular by the first",
+    )
+    popularity_share: float = Field(
+        0.25, ge=0.01, le=0.99, description="linear: the first release's part of 1 / noise_multiplier²"
+    )
+    kernel_half_life: float = Field(
+        0.0, ge=0, le=1e6, description="linear: events apart at which two purchases count half; 0: all alike"
+    )
+
     participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")
     sampling_rate: float = Field(gt=0, le=1, description="each interaction is in a step by its own coin")
     steps_per_round: int = Field(ge=1, le=65_535)  # a stream's name has 16 bits for the step
@@ -145,6 +164,10 @@ class RoundSettings(BaseModel):
                 raise ValueError("a noise multiplier is 0, or from 1e-6 to 1e6")
         if self.model == "linear" and self.unit == "interaction":
             raise ValueError("the linear model is not trained interaction by interaction")
+        if self.model == "linear" and (self.rounds != len(LINEAR_RELEASES) or self.head == 0):
+            raise ValueError("the linear model has two rounds, and a head")
+        if 0.0 < self.kernel_half_life < 1e-3:
+            raise ValueError("a kernel's half-life is 0, or from 0.001")
         if self.noise_multiplier > 0 and self.clip == inf:
             raise ValueError("noise without a clip promises nothing")
         if self.least_devices > self.devices:
@@ -162,10 +185,43 @@ class RoundSettings(BaseModel):
         """Whether this round measures, after all those that train."""
         return self.round > self.rounds
 
+    def at(self, round: int) -> "RoundSettings":
+        """The same settings in another round."""
+        return self.model_copy(update={"round": round})
+
     @property
     def noise(self) -> float:
         """Standard deviation of this round's noise in units of its `sensitivity`."""
-        return self.evaluation_noise if self.evaluates else self.noise_multiplier
+        if self.evaluates:
+            return self.evaluation_noise
+        return self.noise_multiplier * self.noise_factors[self.round - 1 if self.model == "linear" else 0]
+
+    @property
+    def noise_factors(self) -> tuple[float, ...]:
+        """The noise of training rounds, in units of noise_multiplier: the same in all, or one a round.
+
+        The linear model's two releases z₁ and z₂ share z⁻² = z₁⁻² + z₂⁻², so that without sampling both
+        together are one Gaussian release with the noise z.
+        """
+        share = self.popularity_share
+        return (share**-0.5, (1.0 - share) ** -0.5) if self.model == "linear" else (1.0,)
+
+    @property
+    def released(self) -> str | None:
+        """The one parameter that this training round's update is of; None: of all that are shared."""
+        return LINEAR_RELEASES[self.round - 1] if self.model == "linear" and not self.evaluates else None
+
+    @property
+    def vector_length(self) -> int:
+        """How many numbers a device keeps of its shopper between rounds: the linear model needs none."""
+        return 0 if self.model == "linear" else self.dim
+
+    @property
+    def covered(self) -> int:
+        """How many training rounds one device may take part in: of the linear model's, which differ, all."""
+        if self.model == "linear":
+            return self.rounds
+        return rounds_of_a_device(self.rounds, self.trust, self.participation)
 
     @property
     def adapts_clip(self) -> bool:
@@ -209,12 +265,17 @@ class RoundSettings(BaseModel):
 
     def history(self, through: int) -> tuple[tuple[float, float, int], ...]:
         """What a device has booked at most after round `through`: (noise, sampling rate, steps) each."""
-        training = min(rounds_of_a_device(self.rounds, self.trust, self.participation), through, self.rounds)
-        noise, rate, steps = self.model_copy(update={"round": 1}).mechanism
-        booked = [(noise, rate, training * steps)]
-        if through > self.rounds:
-            booked.append(self.model_copy(update={"round": self.rounds + 1}).mechanism)
-        return tuple(booked)
+        training = min(self.covered, through)
+        if self.model == "linear":
+            booked = [self.at(round).mechanism for round in range(1, training + 1)]
+        else:
+            noise, rate, steps = self.at(1).mechanism
+            booked = [(noise, rate, training * steps)]
+        return tuple(booked) + self.measured(through)
+
+    def measured(self, through: int) -> tuple[tuple[float, float, int], ...]:
+        """The part of `history` that is of the measuring round."""
+        return (self.at(self.rounds + 1).mechanism,) if through > self.rounds else ()
 
     @property
     def only_renyi(self) -> bool:
@@ -234,18 +295,25 @@ class RoundSettings(BaseModel):
         """
         if self.unit == "none" or (self.unit == "interaction" and not self.evaluates):
             return 0.0
+        return self.noise * self.sensitivity * math.sqrt(self.noises_in_sum)
+
+    @property
+    def noises_in_sum(self) -> float:
+        """How often the noise that is booked is in a sum: devices may add more than is needed."""
         expected = self.participation * self.devices
-        shares = {"local": expected, "distributed": expected / self.least_devices, "central": 1.0}
-        return self.noise * self.sensitivity * math.sqrt(shares[self.trust])
+        times = {"local": expected, "distributed": expected / self.least_devices, "central": 1.0}
+        return times[self.trust]
 
     @property
     def released_deviation(self) -> float:
-        """Of the noise in each coordinate of the mean update that a training round releases."""
-        expected = self.participation * self.devices
-        shares = {"local": expected, "distributed": expected / self.least_devices, "central": 1.0}
+        """Of the noise in each coordinate of the mean update that this training round releases."""
+        return self.deviation_of(self.noise)
+
+    def deviation_of(self, noise: float) -> float:
+        """In each coordinate of a mean update, of so much noise in units of the clip."""
         if self.unit != "shopper":
             return 0.0
-        return self.noise_multiplier * self.clip * math.sqrt(shares[self.trust]) / expected
+        return noise * self.clip * math.sqrt(self.noises_in_sum) / (self.participation * self.devices)
 
     @classmethod
     def from_record(cls, record: ConfigRecord) -> "RoundSettings":

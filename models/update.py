@@ -81,7 +81,8 @@ def released_update(settings: RoundSettings, shared: Parameters) -> Parameters:
     """Zeros with the names and shapes of all that a round releases, before it is noised or encoded."""
     if settings.evaluates:
         return {name: torch.zeros(1) for name in EVALUATION}
-    update = {name: torch.zeros_like(tensor) for name, tensor in shared.items()}
+    chosen = shared if settings.released is None else {settings.released: shared[settings.released]}
+    update = {name: torch.zeros_like(tensor) for name, tensor in chosen.items()}
     return update | ({BELOW_CLIP: torch.zeros(1)} if settings.adapts_clip else {})
 
 

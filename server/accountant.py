@@ -16,7 +16,7 @@ from flwr.serverapp import (
 )
 
 from models.accounting import History, Spent, delta_composed, epsilon_composed
-from models.settings import RoundSettings, rounds_of_a_device
+from models.settings import RoundSettings
 
 SCHEMA = 1
 
@@ -156,7 +156,7 @@ class RunAccountant:
             ),
             only_renyi=settings.only_renyi,
         )
-        self.covered = rounds_of_a_device(settings.rounds, settings.trust, settings.participation)
+        self.covered = settings.covered
         self.unprotected = False
 
     def book(self, settings: RoundSettings) -> float:

@@ -11,7 +11,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from safetensors.torch import save_file
 
-from models.build import build_model
+from models.build import recommender_for
 from models.catalogue import Catalogue
 from server.settings import ServerSettings, from_run_config
 from server.strategy import FederatedSum, RoundObserver
@@ -27,13 +27,7 @@ def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         server, settings = from_run_config(context.run_config if run_config is None else run_config)
-        model = build_model(
-            settings.model,
-            Catalogue.load(server.catalogue),
-            dim=settings.dim,
-            own_rows=settings.own_rows,
-            item_bias=settings.item_bias,
-        )
+        model = recommender_for(settings, Catalogue.load(server.catalogue))
         model.initialise(server.initial_seed)
         settings = settings.model_copy(update={"run": run_name(server)})
         strategy = FederatedSum(model.shared_parameters(), settings, server, on_round)

@@ -174,7 +174,7 @@ class FederatedSum(FedAvg):
             self.progress.clip = adapted_clip(settings.clip, below, settings.clip_quantile, self.server)
         gradient = pseudo_gradient(total, expected)
         for name, parameter in self.parameters.items():
-            parameter.grad = gradient[name]
+            parameter.grad = gradient.get(name)  # of what this round did not release: none, and no step
         self.optimizer.step()
 
     def check(

@@ -68,6 +68,7 @@ class Dataset:
     """Shoppers' events over a catalogue. Device d of `events` is shopper d.
 
     groups: one column a demographic attribute, one row a device, for audits only; nothing trains on it.
+    times_known: false where the order of a shopper's events is that of a file, for want of times.
     ceiling: for synthetic data, maps (training events, held-out item a device) to named upper bounds.
     """
 
@@ -77,6 +78,7 @@ class Dataset:
     report: ImportReport
     groups: pd.DataFrame | None = None
     held_out: HeldOut | None = None
+    times_known: bool = True
     ceiling: Callable[[Events, npt.NDArray[Any]], dict[str, dict[str, float]]] | None = None
 
     def take(self, devices: int | None, seed: int) -> "Dataset":
@@ -98,5 +100,6 @@ class Dataset:
             held_out=None
             if self.held_out is None
             else HeldOut(self.held_out.items[chosen], self.held_out.negatives[chosen]),
+            times_known=self.times_known,
             ceiling=self.ceiling,
         )

@@ -366,7 +366,8 @@ def _load_ncf_split(path: Path) -> Dataset:
     held_out = HeldOut(held_out.items, np.where(own_item, np.int32(-1), held_out.negatives))
     rows = np.flatnonzero(train)
     events = Events.from_columns(devices[train], items[train], rows, np.ones(len(rows)), len(held_out.items))
-    return Dataset(NAME, _untitled(np.asarray(movies)), events, report, held_out=held_out)
+    catalogue = _untitled(np.asarray(movies))
+    return Dataset(NAME, catalogue, events, report, held_out=held_out, times_known=False)
 
 
 def _ncf_files(path: Path) -> tuple[Path, Path, Path]:

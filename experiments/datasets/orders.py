@@ -49,7 +49,8 @@ def load(options: DataOptions) -> Dataset:
     catalogue = read_catalogue(options.catalogue, orders_file.columns[columns["item"]], report)
     rows = read_orders(orders_file, columns, report)
     kept = drop_bad_rows(rows, orders_file, options.strict, report)
-    return Dataset("csv", catalogue, order_events(kept, catalogue, options.catalogue), report)
+    events = order_events(kept, catalogue, options.catalogue)
+    return Dataset("csv", catalogue, events, report, times_known="time" in columns)
 
 
 # --- Columns ----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from client.events import Events
 from client.trainer import Cohort
-from models.build import build_model
+from models.build import recommender_for
 from models.catalogue import Catalogue
 from models.randomness import seeded_key
 from models.recommender import Parameters, Recommender
@@ -63,13 +63,7 @@ def build(shop: Catalogue) -> Callable[[RoundSettings], Recommender]:
     """The recommender that settings name, over the shop, with shared parameters that are nowhere zero."""
 
     def model(settings: RoundSettings, seed: int = 0) -> Recommender:
-        built = build_model(
-            settings.model,
-            shop,
-            dim=settings.dim,
-            own_rows=settings.own_rows,
-            item_bias=settings.item_bias,
-        )
+        built = recommender_for(settings, shop)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in built.parameters():

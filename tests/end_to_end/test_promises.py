@@ -36,12 +36,26 @@ def test_a_promise_runs_and_is_stated(unit, trust, model, tmp_path):
 
 
 @pytest.mark.parametrize(("unit", "trust"), [("none", None), *PROMISES[2:]])
-def test_the_linear_model_is_done_in_one_round(unit, trust, tmp_path):
+def test_the_linear_model_is_done_in_two_rounds(unit, trust, tmp_path):
     said = {"devices": 30, "seed": 1, "unit": unit, "model": "linear"}
     said |= {} if trust is None else {"trust": trust, "epsilon": 4.0}
-    result = simulate(read_config(None, said, []), tmp_path / "run").read_result()
-    assert result.promise.rounds == 1
-    assert result.cost.bytes_up_per_device_round == pytest.approx(4 * 300 * 301 / 2, rel=0.01)
+    folder = simulate(read_config(None, said, []), tmp_path / "run")
+    result, rows, head = folder.read_result(), folder.read_rounds(), folder.read_config().head
+    assert head is not None
+    assert (head == 300) == (unit == "none")
+    assert result.promise.rounds == 2
+    number = 4 if trust != "distributed" else int(rows[1]["bytes_up"]) // (head * (head + 1) // 2)
+    assert [int(row["bytes_up"]) / number for row in rows] == [
+        pytest.approx(300, abs=40),
+        pytest.approx(head * (head + 1) / 2, abs=40),
+    ]
+    assert result.cost.bytes_up_per_device_round == pytest.approx(
+        sum(int(row["bytes_up"]) for row in rows) / 2, abs=1
+    )
+    if trust is not None:
+        spent = [float(row["epsilon"]) for row in rows]
+        assert 0 < spent[0] < spent[1] == result.promise.epsilon <= 4.0
+        assert not any(row["refused"] or row["invalid"] for row in rows)
     if unit == "none":  # the sum of all updates is all there is to know: nothing is lost by federating
         assert result.baselines.central is not None
         assert result.metrics.full == result.baselines.central.full

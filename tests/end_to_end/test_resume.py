@@ -36,6 +36,15 @@ KINDS: dict[str, dict[str, Any]] = {
         "evaluate": "released",
     },
     "none": {"unit": "none"},
+    "linear": {
+        "model": "linear",
+        "rounds": 2,
+        "server_optimizer": "sgd",
+        "unit": "shopper",
+        "trust": "central",
+        "noise_multiplier": 1.0,
+        "evaluate": "released",
+    },
 }
 
 
@@ -52,10 +61,12 @@ class Killed(KeyboardInterrupt):
 
 
 def config(kind: str) -> RunConfig:
-    return RunConfig(
-        data="towels", devices=16, model="attributes", dim=4, rounds=ROUNDS, participation=0.7, nodes=2,
-        seed=11, central=False, evaluate_every=2, server_optimizer="adam", **KINDS[kind],
-    )  # fmt: skip
+    common = {
+        "data": "towels", "devices": 16, "model": "attributes", "dim": 4, "rounds": ROUNDS,
+        "participation": 0.7, "nodes": 2, "seed": 11, "central": False, "evaluate_every": 2,
+        "server_optimizer": "adam",
+    }  # fmt: skip
+    return RunConfig.model_validate(common | KINDS[kind])
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
@@ -219,8 +230,11 @@ def test_a_finished_run_is_left_as_it_is(unbroken):
 @pytest.mark.parametrize("forgotten", ["optimizer", "state"])
 def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, unbroken, kind):
     """Broken: the optimiser's moments are lost, or the devices' vectors and draws start again."""
+    if kind == "linear" and forgotten == "optimizer":
+        pytest.skip("it has no moments")
+    stopped = 1 if kind == "linear" else 2  # a round that trains is still to come
     folder = run_until(
-        lambda patched: patched.setattr(RoundLog, "observe", on_call(2, RoundLog.observe, after=True)),
+        lambda patched: patched.setattr(RoundLog, "observe", on_call(stopped, RoundLog.observe, after=True)),
         kind,
         tmp_path / "run",
     )

@@ -10,7 +10,7 @@ import experiments.planning
 from client.serving import Serving
 from experiments.config import RunConfig
 from experiments.planning import ResolvedConfig, defaults, make_promise, resolve, run_config
-from models.accounting import epsilon_spent
+from models.accounting import epsilon_composed, epsilon_spent
 from models.errors import UserError
 from server.settings import from_run_config
 
@@ -31,6 +31,9 @@ server_momentum = 0.9
 server_weight_decay = 0.25
 sampling_rate = 1.0
 learning_rate = 1.0
+recency_half_life = 0.0
+popularity_share = 0.25
+kernel_half_life = 30.0
 
 [none]
 server_weight_decay = 0.01
@@ -41,12 +44,32 @@ steps_per_round = 1
 rounds = 30
 negative_weight = 4.0
 
+[none-linear]
+rounds = 2
+server_optimizer = "sgd"
+server_learning_rate = 1.0
+server_momentum = 0.0
+server_weight_decay = 0.0
+
 [interaction]
 epsilon = 6.0
 dim = 8
 rounds = 5
 steps_per_round = 2
 clip = 0.75
+
+[shopper]
+epsilon = 4.0
+steps_per_round = 1
+clip = 1.0
+server_optimizer = "sgd"
+server_learning_rate = 1.0
+server_momentum = 0.0
+server_weight_decay = 0.0
+
+[shopper-linear]
+rounds = 2
+recency_half_life = 5.0
 """
 
 
@@ -146,7 +169,7 @@ def test_rounds_are_found_for_epsilon_and_noise() -> None:
 def test_epsilon_noise_and_rounds_together_are_refused() -> None:
     with pytest.raises(UserError, match="two of --epsilon, --noise-multiplier and --rounds"):
         private(epsilon=1.0, noise_multiplier=1.0, rounds=3)
-    with pytest.raises(UserError, match="--model linear has one round"):
+    with pytest.raises(UserError, match="--model linear has two rounds"):
         private(model="linear", epsilon=1.0, noise_multiplier=1.0)
 
 
@@ -295,3 +318,78 @@ def test_the_shipped_defaults_resolve_for_every_unit_and_model(monkeypatch: pyte
     for model in ("mf", "attributes", "neural-cf"):
         assert plan(model=model).noise_multiplier == 0.0
         assert 7.9 <= (make_promise(private(model=model)).epsilon or 0) <= 8.0
+
+
+# --- The linear model: two releases, and a head -----------------------------------------------------------
+
+
+def linear(devices: int = 943, items: int = 1682, **said: Any) -> ResolvedConfig:
+    said = {"model": "linear", "unit": "shopper", "trust": "central", "delta": 1e-4} | said
+    return resolve(RunConfig(**said), devices, items)
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 8.0])
+@pytest.mark.parametrize("trust", ["central", "local"])
+@pytest.mark.parametrize("share", [0.1, 0.25])
+def test_both_releases_together_spend_epsilon(epsilon: float, trust: str, share: float) -> None:
+    config = linear(epsilon=epsilon, trust=trust, popularity_share=share)
+    promise = make_promise(config)
+    assert config.rounds == promise.rounds == 2
+    assert (1 - 1e-8) * epsilon <= (promise.epsilon or 0) <= epsilon
+    assert config.noise_multiplier == pytest.approx(linear(epsilon=epsilon, trust=trust).noise_multiplier)
+    one = epsilon_spent(config.noise_multiplier, 1.0, 1, 1e-4).epsilon
+    assert promise.epsilon == pytest.approx(one, rel=1e-9), "as one Gaussian of that multiplier"
+
+
+def test_both_releases_are_amplified_under_central_trust() -> None:
+    config = linear(epsilon=1.0, participation=0.1)
+    promise = make_promise(config)
+    assert 0.99 <= (promise.epsilon or 0) <= 1.0
+    assert config.noise_multiplier < 0.5 * linear(epsilon=1.0).noise_multiplier
+    noises = [config.noise_multiplier * factor for factor in (2.0, 0.75**-0.5)]
+    composed = epsilon_composed(tuple((noise, 0.1, 1) for noise in noises), 1e-4).epsilon
+    assert promise.epsilon == pytest.approx(composed, rel=1e-12)
+
+
+def test_measuring_comes_out_of_the_same_epsilon() -> None:
+    config = linear(epsilon=4.0, evaluate="released")
+    assert 0.999 * 4.0 <= (make_promise(config).epsilon or 0) <= 4.0
+    assert config.noise_multiplier > linear(epsilon=4.0).noise_multiplier
+
+
+def test_the_head_is_what_the_noise_allows() -> None:
+    assert linear(epsilon=8.0).head == 1041
+    assert linear(epsilon=1.0).head < linear(epsilon=2.0).head
+    assert linear(unit="none", trust="local", delta=None).head == 1682
+    assert linear(unit="none", trust="local", delta=None, items=10**6).head == 5000
+    assert linear(epsilon=8.0, trust="local").head < 300, "the sum holds the noise of every device"
+    assert linear(epsilon=8.0, head=77).head == 77
+    config = linear(epsilon=8.0)
+    assert resolve(RunConfig.model_validate(config.model_dump()), 943, 1682) == config
+    assert resolve(RunConfig(model="mf", unit="none", rounds=1), 10, 5).head == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"rounds": 1}, "done after two rounds"),
+        ({"rounds": 3}, "done after two rounds"),
+        ({"clip": 0.5}, "has clip = 1.0: leave it out"),
+        ({"head": 0}, "head = 0 is not from 1 to the 1682 items"),
+        ({"head": 1683}, "head = 1683 is not from 1 to the 1682 items"),
+    ],
+)
+def test_what_the_linear_model_cannot_do_is_refused(said: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        linear(epsilon=1.0, **said)
+
+
+def test_devices_are_told_of_both_releases() -> None:
+    config = linear(epsilon=8.0)
+    promise = make_promise(config)
+    carried = run_config(config, promise, catalogue=Path("c"), folder=Path("f"), resume=False)
+    _, settings = from_run_config(carried)
+    assert (settings.head, settings.popularity_share, settings.kernel_half_life) == (1041, 0.25, 30.0)
+    assert settings.recency_half_life == 5.0
+    assert settings.epsilon == promise.epsilon
+    assert config.serving.recency_half_life == 5.0

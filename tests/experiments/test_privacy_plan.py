@@ -29,6 +29,7 @@ def plan(points: int = 8, **settings: Any) -> PrivacyPlan:
         {**LOCAL, "epsilon": 4.0},
         {"unit": "interaction", "devices": 50, "epsilon": 2.0, "steps_per_round": 3},
         {"unit": "shopper", "devices": 50, "epsilon": 4.0, "noise_multiplier": 20.0},
+        {"unit": "shopper", "trust": "central", "devices": 900, "epsilon": 4.0, "model": "linear"},
     ],
     ids=str,
 )
@@ -123,3 +124,15 @@ def test_a_plan_that_cannot_be_written_leaves_nothing(
     with pytest.raises(RuntimeError, match="no figure"):
         write_plan(plan(**LOCAL, noise_multiplier=7.0), tmp_path / "plan")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_the_linear_model_each_rounds_noise_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    linear = {"unit": "shopper", "trust": "central", "devices": 900, "model": "linear"}
+    print_plan(made := plan(**linear, noise_multiplier=1.5))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Noise multiplier 1.5, clip 1" in printed
+    assert "That is of all rounds together: theirs are 3 and 1.732." in printed
+    assert [epsilon for _, epsilon in made.spending] == [
+        epsilon_spent(3.0, 1.0, 1, 1e-5).epsilon,
+        pytest.approx(epsilon_spent(1.5, 1.0, 1, 1e-5).epsilon),
+    ]

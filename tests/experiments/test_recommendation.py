@@ -138,3 +138,16 @@ def test_a_run_folder_that_lacks_something_is_the_users_to_mend(what: str, copie
         copied.devices.rename(copied.path / "elsewhere")
     with pytest.raises(UserError):
         recommend(copied.path, 0, 10)
+
+
+def test_reasons_of_the_linear_model_add_up_too(tmp_path: Path, quick_ceiling: None) -> None:
+    config = RunConfig(
+        devices=300, model="linear", unit="shopper", trust="central", epsilon=100.0, seed=7, central=False
+    )
+    folder = simulate(config, tmp_path / "run")
+    seen = set()
+    for each in recommend(folder.path, 7, 10_000):
+        assert sum(each.reasons.values()) == pytest.approx(each.score, abs=1e-5)
+        seen |= {name.split(" ")[0] + " " + name.split(" ")[1] for name in each.reasons}
+    assert seen == {"popular with", "you have", "you like"}
+    assert spoken("you like colour=sand") == "sand"

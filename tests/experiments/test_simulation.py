@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,6 +20,7 @@ from client.events import Events
 from experiments.cli import main
 from experiments.config import RunConfig, read_config
 from experiments.datasets import load
+from experiments.datasets.dataset import Dataset
 from experiments.engines.in_process import InProcessGrid
 from experiments.result import Result
 from experiments.run_folder import COLUMNS, RunFolder
@@ -346,3 +348,23 @@ def test_a_plan_writes_nothing_and_asks_for_enough_space(
     plan = make_plan(TINY)
     assert not list(tmp_path.iterdir())
     assert needed_bytes(plan) > sum((finished.path / name).stat().st_size for name in files(finished))
+
+
+# --- What a data set without times is served and learned by ----------------------------------------------
+
+
+def test_without_times_no_order_is_learned_from_unless_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"devices": 20, "model": "linear"}
+    config = make_plan(RunConfig.model_validate(said)).config
+    assert (config.kernel_half_life, config.recency_half_life) == (30.0, 5.0)
+    real = experiments.simulation.load
+
+    def timeless(*arguments: Any) -> Dataset:
+        return replace(real(*arguments), times_known=False)
+
+    monkeypatch.setattr(experiments.simulation, "load", timeless)
+    config = make_plan(RunConfig.model_validate(said)).config
+    assert (config.kernel_half_life, config.recency_half_life) == (0.0, 0.0)
+    assert config.serving.recency_half_life is None
+    config = make_plan(RunConfig.model_validate({**said, "kernel_half_life": 9.0})).config
+    assert (config.kernel_half_life, config.recency_half_life) == (9.0, 0.0)

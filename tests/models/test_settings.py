@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.settings import PROTOCOL, RoundSettings
+from models.accounting import reduced
+from models.settings import MOST_ITEMS, PROTOCOL, RoundSettings
 
 VALID: dict[str, Any] = {
     "round": 2,
@@ -44,6 +45,9 @@ LEFT_OUT: dict[str, Any] = {
     "evaluate": False,
     "evaluation_noise": 0.0,
     "recency_half_life": 0.0,
+    "head": 0,
+    "popularity_share": 0.25,
+    "kernel_half_life": 0.0,
 }
 
 
@@ -230,3 +234,56 @@ def test_a_round_after_the_last_is_refused() -> None:
 def test_frozen() -> None:
     with pytest.raises(ValidationError):
         RoundSettings.model_validate(VALID).noise_multiplier = 0.0  # type: ignore[misc]
+
+
+# The linear model's two releases
+
+
+LINEAR: dict[str, Any] = {
+    "model": "linear", "rounds": 2, "round": 1, "head": 5, "unit": "shopper", "trust": "central",
+    "participation": 1.0, "noise_multiplier": 1.35,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rounds": 1}, {"rounds": 3}, {"head": 0}, {"head": MOST_ITEMS + 1}, {"unit": "interaction"},
+                {"popularity_share": 0.0}, {"popularity_share": 1.0}, {"kernel_half_life": 1e-4}]
+)  # fmt: skip
+def test_the_linear_model_has_two_rounds_and_a_head(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        record_settings({**LINEAR, **changes})
+
+
+def record_settings(changes: dict[str, Any]) -> RoundSettings:
+    return RoundSettings.from_record(record(**changes))
+
+
+@pytest.mark.parametrize("trust", ["local", "distributed", "central"])
+@pytest.mark.parametrize("share", [0.01, 0.25, 0.5, 0.9])
+def test_both_releases_together_cost_what_one_of_the_noise_multiplier_costs(trust: str, share: float) -> None:
+    settings = record_settings({**LINEAR, "trust": trust, "popularity_share": share})
+    first, second = settings.at(1), settings.at(2)
+    assert (first.released, second.released) == ("popularity", "gram")
+    assert first.noise == pytest.approx(1.35 / math.sqrt(share))
+    assert second.noise == pytest.approx(1.35 / math.sqrt(1.0 - share))
+    assert first.mechanism == (first.noise, 1.0, 1)
+    assert settings.history(1) == (first.mechanism,)
+    assert settings.history(2) == (first.mechanism, second.mechanism)
+    ((noise, rate, steps),) = reduced(settings.history(2))
+    assert (noise, rate, steps) == (pytest.approx(1.35, rel=1e-14), 1.0, 1)
+    assert first.released_deviation / second.released_deviation == pytest.approx(first.noise / second.noise)
+
+
+def test_both_rounds_are_amplified_and_a_device_may_be_in_both() -> None:
+    central = record_settings({**LINEAR, "participation": 0.05})
+    assert [(rate, steps) for _, rate, steps in central.history(2)] == [(0.05, 1), (0.05, 1)]
+    local = record_settings({**LINEAR, "participation": 0.05, "trust": "local"})
+    assert local.covered == 2, "the rounds cost different amounts, so that no part of them stands for others"
+    assert [rate for _, rate, _ in local.history(2)] == [1.0, 1.0]
+
+
+def test_the_measuring_round_comes_after_and_is_booked_with_its_own_noise() -> None:
+    settings = record_settings({**LINEAR, "evaluate": True, "evaluation_noise": 7.0})
+    assert settings.history(3) == (*settings.history(2), (7.0, 1.0, 1))
+    assert settings.at(3).released is None
+    assert settings.measured(2) == ()

@@ -1,0 +1,46 @@
+"""What a noised symmetric matrix tells of the one below: its eigenvalues and how far they are to be trusted.
+
+Noise of deviation s on the diagonal and s/√2 off it, M × M, has its eigenvalues below the edge e = s·√(2M)
+(Wigner's semicircle: Anderson, Guionnet & Zeitouni 2010, theorem 2.1.22). An eigenvalue θ of the signal above
+e/2 shows as w = θ + e²/(4θ) > e, and the squared overlap of the two eigenvectors is 1 − e²/(4θ²)
+(Benaych-Georges & Nadakuditi 2011, "The eigenvalues and eigenvectors of finite, low rank perturbations of
+large random matrices", section 3.1). The rule reads nothing but the released matrix and public numbers.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+RIDGE = 12.0  # in mean eigenvalues; found on a validation purchase of MovieLens 100K
+
+
+class Spectrum(NamedTuple):
+    """vectors [items, kept]; weights [kept]: how much each counts. noise: the edge's part in edge + ridge."""
+
+    vectors: Tensor
+    weights: Tensor
+    noise: float
+
+
+def shrunk(matrix: Tensor, deviation: float, most: int) -> Spectrum:
+    """The eigenvectors above the noise's edge, `most` of them, with the weight c²·θ/(θ + λ).
+
+    c²: the squared overlap. λ is RIDGE mean eigenvalues of the released matrix [items, items]: without noise
+    the weights w/(w + λ) are those of a ridge regression.
+    """
+    items, scale = len(matrix), float(matrix.abs().max())
+    # To size 1 first: whatever finite numbers it holds, nothing overflows, and the weights stay the same.
+    matrix, deviation = matrix / (scale or 1.0), deviation / (scale or 1.0)
+    edge = deviation * (2.0 * items) ** 0.5
+    ridge = RIDGE * max(float(matrix.trace()), 0.0) / items
+    noise = edge / (edge + ridge) if edge > 0 else 0.0
+    if scale == 0.0:
+        return Spectrum(torch.zeros(items, 0), torch.zeros(0), noise)
+    values, vectors = torch.linalg.eigh(matrix)
+    least = max(edge, 1e-6 * float(values.abs().max()))  # single precision tells no smaller one from zero
+    above = values > least
+    kept, values = vectors[:, above][:, -most:], values[above][-most:].double()
+    signal = (values + (values.square() - edge**2).clamp(min=0.0).sqrt()) / 2.0
+    overlap = 1.0 - (edge / (2.0 * signal)).square()
+    return Spectrum(kept.contiguous(), (overlap * signal / (signal + ridge)).float(), noise)

@@ -1,0 +1,78 @@
+"""Eigenvalues below the noise's edge are dropped; those above are brought back to what they were."""
+
+import pytest
+import torch
+
+from models.linear_autoencoder import unpacked
+from models.spectrum import RIDGE, shrunk
+
+SIZE = 60
+
+
+def two_tastes() -> torch.Tensor:
+    """Two eigenvalues of 0.5: half the shoppers buy the first ten items and half the next ten."""
+    rows = torch.zeros(2, SIZE)
+    rows[0, :10] = rows[1, 10:20] = 10**-0.5
+    return rows.T @ rows / 2
+
+
+def noise(size: int, deviation: float, seed: int) -> torch.Tensor:
+    drawn = torch.randn(size * (size + 1) // 2, generator=torch.Generator().manual_seed(seed))
+    return unpacked(deviation * drawn, size)
+
+
+@pytest.mark.parametrize("deviation", [0.005, 0.5])
+def test_what_stands_above_the_edge_is_kept(deviation):
+    """Above the edge s·√(2M) = 0.055, below that of 5.5, as all of the noise is."""
+    kept = []
+    for seed in range(20):
+        matrix = two_tastes() + noise(SIZE, deviation, seed)
+        kept.append(shrunk(matrix, 1.1 * deviation, most=32).vectors.shape[1])  # finite size: 10% over
+    assert kept == [2 if deviation == 0.005 else 0] * 20
+
+
+def test_without_noise_the_weights_are_those_of_a_ridge_regression():
+    values = torch.tensor([4.0, 2.0, 1.0, 1.0])
+    vectors, weights, part = shrunk(torch.diag(values), 0.0, most=3)
+    ridge = RIDGE * 2.0
+    assert sorted(weights.tolist(), reverse=True) == pytest.approx(
+        [4 / (4 + ridge), 2 / (2 + ridge), 1 / (1 + ridge)]
+    )
+    assert vectors.shape == (4, 3)
+    assert part == 0.0
+
+
+def test_the_edge_by_hand():
+    """M = 2, s = 1/2: e = 1. w = 5/4 is θ = 1 with c² = 3/4; λ = 12 · (5/4) / 2 = 7.5; w < e is dropped."""
+    _, weights, part = shrunk(torch.tensor([[1.25, 0.0], [0.0, 0.0]]), 0.5, most=2)
+    assert weights.tolist() == pytest.approx([0.75 * 1.0 / (1.0 + 7.5)])
+    assert part == pytest.approx(1.0 / (1.0 + 7.5))
+    assert shrunk(torch.tensor([[0.99, 0.0], [0.0, 0.0]]), 0.5, most=2).weights.tolist() == []
+
+
+def test_value_and_overlap_are_brought_back():
+    """One eigenvalue θ in a large matrix shows as θ + e²/4θ, with overlap 1 − e²/4θ²."""
+    size, theta, deviation = 400, 2.0, 0.05  # the edge is at 1.41
+    direction = torch.full((size,), size**-0.5)
+    matrix = theta * torch.outer(direction, direction) + noise(size, deviation, 1)
+    vectors, weights, _ = shrunk(matrix, deviation, most=1)
+    edge = deviation * (2.0 * size) ** 0.5
+    overlap = 1.0 - (edge / (2.0 * theta)) ** 2
+    assert float(vectors[:, 0] @ direction) ** 2 == pytest.approx(overlap, abs=0.03)
+    ridge = RIDGE * max(float(matrix.trace()), 0.0) / size
+    assert float(weights[0]) == pytest.approx(overlap * theta / (theta + ridge), abs=0.03)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-45, 1e-30, 1e30, 3e38])
+def test_whatever_finite_numbers_are_sent_nothing_overflows(scale):
+    matrix = torch.tensor([[1.0, 0.5], [0.5, -1.0]]) * scale
+    for deviation in (0.0, 1e-6, 1e6):
+        vectors, weights, part = shrunk(matrix, deviation, most=2)
+        assert torch.isfinite(vectors).all()
+        assert ((weights >= 0) & (weights <= 1)).all()
+        assert 0.0 <= part <= 1.0
+
+
+def test_at_most_so_many_are_kept_the_largest():
+    matrix = torch.diag(torch.arange(SIZE, dtype=torch.float32))
+    assert sorted(shrunk(matrix, 0.0, most=3).vectors.abs().argmax(dim=0).tolist()) == [57, 58, 59]
