@@ -111,12 +111,12 @@ class Farm:
         events: Events,
         seed: int | None = None,
         held_out: npt.NDArray[np.int64] | None = None,
-        unmasked: bool = False,
+        policy: str = "",
     ) -> None:
         """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private.
 
         held_out: int64 [devices], an item that each device keeps back to measure by, NONE where it has none.
-        unmasked: the devices take part in a simulation of secure aggregation, in which nothing is masked.
+        policy: text of a policy.toml, for what a simulation asks and a device's owner would not allow unsaid.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -124,8 +124,8 @@ class Farm:
         events.save(folder / "events")
         if held_out is not None:
             np.save(folder / HELD_OUT_FILE, held_out)
-        if unmasked:
-            (folder / POLICY_FILE).write_text("unmasked = true\n")
+        if policy:
+            (folder / POLICY_FILE).write_text(policy)
         if seed is not None:
             (folder / "seed").write_text(str(seed))
 

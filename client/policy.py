@@ -47,7 +47,10 @@ class Policy(BaseModel):
     most_rounds: int | None = Field(None, ge=1, description="rounds that one run's promise covers")
     models: tuple[ModelName, ...] | None = Field(None, strict=False, description="names of allowed models")
     least_agreement: float = Field(
-        0.5, ge=0.5, lt=1, description="distributed: part of the nodes that must be agreed on a sum, and more"
+        0.66,
+        ge=0.5,
+        lt=1,
+        description="distributed: part of the nodes that must agree on a sum",
     )
     least_nodes: int = Field(3, ge=3, description="distributed: nodes that a session begins with")
     least_devices: int = Field(1, ge=1, description="distributed: devices whose noise a sum must hold")

@@ -175,7 +175,9 @@ class SecureNode:
         identity, roster = Identity.load(self.identity_path), Roster.load(self.roster_path)
         if identity.name not in roster:
             raise UserError(f"the roster {self.roster_path} does not list this node's own identity: add it")
-        return Participant(identity, roster, floors_of(settings, policy.least_nodes))
+        # Of fewer than half the roster, a server that chooses whom it lists could have most collude with it.
+        least_nodes = max(policy.least_nodes, len(roster.names) // 2 + 1)
+        return Participant(identity, roster, floors_of(settings, least_nodes))
 
     def save(self, session: Session, settings: RoundSettings) -> None:
         """For its owner's eyes only, and on disk when this returns."""

@@ -70,9 +70,13 @@ def fitted_vectors(model: Recommender, confidence: scipy.sparse.csr_matrix, serv
     weights = torch.from_numpy(pairs.data)
     vectors = torch.zeros(confidence.shape[0], model.dim, requires_grad=True)
     optimizer = torch.optim.Adam([vectors], lr=FIT_LEARNING_RATE)
-    generator = torch.Generator().manual_seed(0)  # decides no promise: nothing fitted here is released
-    for _ in range(FIT_STEPS):
-        negatives = torch.randint(model.num_items, (len(items), FIT_NEGATIVES), generator=generator)
+    starts = confidence.indptr.astype(np.int64)
+    place = np.arange(len(items)) - np.repeat(starts[:-1], np.diff(starts))  # of a pair, within its device
+    for step in range(FIT_STEPS):
+        # By place: what one device holds moves no draw of another, whose hits may be counted beside its own.
+        draws = np.random.Generator(np.random.Philox(key=step))
+        drawn = draws.integers(model.num_items, size=(int(place.max(initial=0)) + 1, FIT_NEGATIVES))
+        negatives = torch.from_numpy(drawn[place])
         scores = model.score_candidates(vectors[shoppers], torch.cat([items, negatives], dim=1))
         loss = interaction_loss(scores, weights, serving.negative_weight, model.loss).sum()
         loss = loss + serving.regularisation * vectors.square().sum()

@@ -75,17 +75,24 @@ class ClippedLeastSquaresTrainer(LeastSquaresTrainer):
             scores = own @ item_vectors.T + item_biases  # [block, items]
             by_item = score_gradient(confidence[block], scores, self.settings.catalogue_weight)
             by_row = torch.sparse.mm(incidence.t(), by_item.T).T  # [block, rows]
-            squares = by_row.square().sum(dim=1) * own.square().sum(dim=1)
+            # In double: of a tiny gradient and a huge vector, one square alone would be 0 in single.
+            squares = squared_norms(by_row) * squared_norms(own)
             if self.model.bias is not None:
-                squares = squares + by_item.square().sum(dim=1)
+                squares = squares + squared_norms(by_item)
             # One that holds nothing adds nothing, like one that is not there.
             holds = torch.from_numpy(np.diff(confidence[block].indptr) > 0)
             factor = torch.where(holds, clip_factor(squares, self.settings.clip), 0.0)
-            table += torch.nan_to_num(factor.unsqueeze(1) * by_row).T @ torch.nan_to_num(own)
-            bias += torch.nan_to_num(factor.unsqueeze(1) * by_item).sum(dim=0)
+            cut = factor.unsqueeze(1)
+            table += torch.nan_to_num(cut * by_row.double()).T @ torch.nan_to_num(own.double())
+            bias += torch.nan_to_num(cut * by_item.double()).sum(dim=0)
             below += indicators(factor, holds, self.settings).double().sum()
         update = self.named(table.float(), bias.float())
         return update | ({BELOW_CLIP: below.float()} if self.settings.adapts_clip else {})
+
+
+def squared_norms(rows: Tensor) -> Tensor:
+    """|row|² in double precision, in which the square of every single-precision number is more than 0."""
+    return rows.double().square().sum(dim=1)
 
 
 def score_gradient(confidence: scipy.sparse.csr_matrix, scores: Tensor, catalogue_weight: float) -> Tensor:

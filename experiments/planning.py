@@ -266,7 +266,13 @@ def make_promise(config: ResolvedConfig) -> Promise:
 
 
 def run_config(
-    config: ResolvedConfig, promise: Promise, *, catalogue: Path, folder: Path, resume: bool
+    config: ResolvedConfig,
+    promise: Promise,
+    *,
+    catalogue: Path,
+    folder: Path,
+    resume: bool,
+    roster: Path | None = None,
 ) -> dict[str, Any]:
     """What Flower carries to the ServerApp: flat, with the field names of `server/settings.py`."""
     fields = ServerSettings.model_fields.keys() & ResolvedConfig.model_fields.keys()
@@ -279,6 +285,7 @@ def run_config(
             "initial_seed": config.seed or 0,
             **({} if config.seed is None else {"noise_seed": config.seed}),
             "catalogue": str(catalogue),
+            **({} if roster is None else {"roster": str(roster)}),
             "folder": str(folder),
             "resume": resume,
         }

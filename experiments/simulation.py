@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from client.farm import Farm
-from client.secure_round import lay_out_identities
+from client.secure_round import ROSTER_FILE, lay_out_identities
 from client.serving import Serving
 from experiments.baselines import model_scorer, popularity, train_centrally
 from experiments.config import RunConfig
@@ -88,13 +88,21 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
             plan.split.train,
             seed=plan.config.seed,
             held_out=plan.split.held_out,
-            unmasked=plan.promise.masks_skipped,
+            policy=simulated_policy(plan.config),
         )
         if plan.config.trust == "distributed" and plan.config.masks:
             lay_out_identities(folder.devices, plan.config.nodes)
         plan.dataset.catalogue.save(folder.catalogue)
         run(plan, folder, reporter or Reporter(), resume=False)
     return folder
+
+
+def simulated_policy(config: ResolvedConfig) -> str:
+    """What devices have to allow, beyond what they do unsaid, for this run of distributed trust."""
+    if config.trust != "distributed":
+        return ""
+    masked = str(not config.masks).lower()
+    return f"unmasked = {masked}\nleast_agreement = {config.agreement}\nmost_delta = 1.0\n"
 
 
 def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
@@ -131,6 +139,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         catalogue=folder.catalogue.resolve(),
         folder=folder.path.resolve(),
         resume=resume,
+        roster=roster.resolve() if (roster := folder.devices / ROSTER_FILE).exists() else None,
     )
     engine(config.engine)(folder.devices, settings, config.nodes, rounds.observe)
     if len(rounds.rows) < config.settings.last_round or rounds.record is None:

@@ -146,6 +146,7 @@ class RunAccountant:
     def __init__(self, settings: RoundSettings) -> None:
         _, rate, _ = settings.mechanism
         sample, self.population = whole_numbers(rate, settings.devices)
+        self.rate, self.sample = rate, sample
         poisson, unsampled = SamplingMethod.POISSON, SamplingMethod.NO_AMPLIFICATION
         self.accountant = Accountant(
             PrivacyConfig(
@@ -165,8 +166,7 @@ class RunAccountant:
         if noise == 0:
             self.unprotected = True
         elif settings.round <= self.covered or settings.evaluates:
-            # The training rounds' rate is exact by construction, and 1 is.
-            sample = round(rate * self.population)
+            sample = self.sample if rate == self.rate else self.population  # or all, to be measured
             self.accountant.compose(GaussianPrivacyEvent(noise, sample, self.population), steps)
         return math.inf if self.unprotected else self.accountant.get_epsilon(settings.delta)
 

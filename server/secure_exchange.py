@@ -31,6 +31,7 @@ from models.secure_aggregation.exchange import (
 from models.secure_aggregation.masks import Vector, dtype_of
 from models.secure_aggregation.messages import Message as Stage
 from models.secure_aggregation.messages import ProtocolError, RoundFailed, Task
+from models.secure_aggregation.roster import Roster
 from models.update import (
     REPLY_RECORD,
     STEPS,
@@ -59,7 +60,14 @@ SESSION_BYTES = 32
 class SecureExchange:
     """A round's session. After it `invalid` counts the replies that were not used, and `refused` devices."""
 
-    def __init__(self, grid: Grid, nodes: Iterable[int], request: Request, timeout: float) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        nodes: Iterable[int],
+        request: Request,
+        timeout: float,
+        roster: Roster | None = None,
+    ) -> None:
         settings = request.settings
         steps = expected_update(settings, request.parameters)[STEPS]
         self.grid = grid
@@ -74,7 +82,7 @@ class SecureExchange:
             width=8 * steps.element_size(),
             length=len(steps),
         )
-        self.session = SecureRound(self.task, floors_of(settings))
+        self.session = SecureRound(self.task, floors_of(settings), roster)
         self.refused: Counter[str] = Counter()
         self.invalid: Counter[str] = Counter()
         self.bytes_down: Counter[int] = Counter()  # by node, over all stages

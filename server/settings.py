@@ -30,6 +30,9 @@ class ServerSettings(BaseModel):
         None, ge=0, description="makes the server's own noise repeatable, and its promise void"
     )
 
+    roster: Path | None = Field(
+        None, description="public keys of the nodes that secure aggregation may list; any node's without it"
+    )
     nodes: int = Field(1, ge=1, description="Flower nodes to wait for before the first round")
     least_nodes: int = Field(1, ge=1, description="nodes to wait for before a later round: some may be lost")
     timeout: float = Field(3600.0, gt=0, description="seconds to wait for a round's replies")

@@ -15,6 +15,7 @@ from torch import nn
 from models.fixed_point import fixed_point
 from models.randomness import new_key, seeded_key
 from models.recommender import Parameters
+from models.secure_aggregation.roster import Roster
 from models.settings import RoundSettings
 from models.update import (
     BELOW_CLIP,
@@ -82,6 +83,7 @@ class FederatedSum(FedAvg):
             self.progress = load_checkpoint(server.folder, settings, self.parameters, self.optimizer)
         if self.accountant is not None and self.progress.accountant is not None:
             self.accountant.load_state_dict(self.progress.accountant)
+        self.roster = None if server.roster is None else Roster.load(server.roster)
         self.secure: SecureExchange | None = None  # this round's, under distributed trust
         self.started = time.monotonic()
 
@@ -119,7 +121,7 @@ class FederatedSum(FedAvg):
         if asked.trust == "distributed" and asked.masks:
             nodes = [message.metadata.dst_node_id for message in messages]
             request = Request(self.shared(), asked)
-            self.secure = SecureExchange(grid, nodes, request, self.server.timeout)
+            self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster)
             messages = self.secure.open()
         return messages
 

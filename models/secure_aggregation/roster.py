@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
@@ -57,8 +57,8 @@ def load_identity(line: bytes) -> ec.EllipticCurvePublicKey:
     """A public key line as a key. Raises ValueError unless it is ECDSA on P-256 or P-384."""
     try:
         key = load_ssh_public_key(line)
-    except UnsupportedAlgorithm:
-        raise ValueError("unknown kind of key") from None
+    except Exception:  # bytes that are no key fail in many ways, which a server must survive
+        raise ValueError("no key that can be read") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
         raise ValueError("an identity is an ECDSA key on P-256 or P-384")
     return key

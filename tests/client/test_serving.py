@@ -119,3 +119,13 @@ def test_a_recency_half_life_turns_towards_the_latest(model, ask, build, held):
         return float(scores[6] - scores[1])
 
     assert lead(recent) > lead(equal) + 1e-3
+
+
+def test_what_one_device_holds_moves_no_other(ask, build, held):
+    """Hits of several devices may be counted together: one more purchase may change one of them only."""
+    model = build(ask(model="neural-cf"))
+    serving = Serving(catalogue_weight=0.1, negative_weight=1.0, regularisation=0.5)
+    with_it = serving_vectors(model, held([1, 2, 3], [4, 5], [6]), serving)
+    without = serving_vectors(model, held([], [4, 5], [6]), serving)
+    torch.testing.assert_close(with_it[1:], without[1:], rtol=0, atol=1e-5)
+    assert (with_it[0] - without[0]).abs().max() > 0.1

@@ -246,3 +246,25 @@ def test_without_a_quantile_nothing_is_told(ask, build, copied, held, gather):
     update, _ = trainer_for(build(settings), settings).train(gather(held(*BASKETS)), copied(build(settings)))
     assert BELOW_CLIP not in update
     assert settings.sensitivity == settings.clip
+
+
+@pytest.mark.parametrize("trust", ["local", "central", "distributed"])
+def test_no_parameters_of_a_servers_slip_past_the_clip(trust, ask, build, held, gather):
+    """A gradient so small that its square is 0 in single precision, times a vector as large."""
+    settings = shopper(
+        ask,
+        trust,
+        model="mf",
+        dim=1,
+        item_bias=False,
+        clip=1e-6,
+        catalogue_weight=1.3e-23,
+        regularisation=1e-60,
+    )
+    recommender = build(settings)
+    halves = torch.tensor([[2.0**-62], [2.0**-63]]).repeat(4, 1)
+    trainer = bounded_trainer(recommender, settings)
+    for item in (0, 1):
+        cohort = gather(held([item]), vectors=torch.zeros(1, 1))
+        update, _ = trainer.train(cohort, {"table.weight": halves})
+        assert norm(update) <= settings.sensitivity

@@ -15,6 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 import client.app
 from client.events import Events
 from client.farm import Farm
+from client.identity import Identity
 from client.secure_round import lay_out_identities
 from client.state import DeviceState
 from client.trainer import Cohort, trainer_for
@@ -40,6 +41,7 @@ from server.settings import ServerSettings
 from server.strategy import FederatedSum
 from tests.models.test_settings import VALID
 
+MAJORITY = "least_agreement = 0.5"  # none may collude, and nearly half may be lost
 PLAIN_SUM = {"server_optimizer": "sgd", "server_learning_rate": 1.0, "server_momentum": 0.0}
 
 
@@ -58,7 +60,7 @@ class Federation:
         self.folder, self.nodes = folder / "farm", nodes
         self.events: Events = dataset.events
         self.catalogue: Catalogue = dataset.catalogue
-        Farm.create(self.folder, self.catalogue, self.events)
+        Farm.create(self.folder, self.catalogue, self.events, policy=MAJORITY)
         lay_out_identities(self.folder, nodes)
         values = {
             "round": 1, "rounds": 1, "model": "attributes", "unit": "shopper", "trust": "distributed",
@@ -314,14 +316,48 @@ def test_a_stranger_is_left_out(tmp_path) -> None:
     assert any(tensor.any() for tensor in moved.values())
 
 
+def test_a_stranger_costs_the_others_nothing_where_the_server_has_the_roster(tmp_path) -> None:
+    federation = Federation(tmp_path, 5)
+    roster, stranger = federation.folder / "roster", federation.folder / "identity-4-of-5"
+    stranger.unlink()
+    Identity.new().save(stranger)
+    own = tmp_path / "strangers-own"
+    own.write_bytes(roster.read_bytes() + b"\n" + Identity.load(stranger).public)
+
+    class Stranger(LosingGrid):
+        def __init__(self, app, nodes: int, gone: Mapping[int, Iterable[int]]) -> None:
+            super().__init__(app, nodes, gone)
+            self._contexts[nodes].node_config["roster"] = str(own)
+
+    _, (record,) = federation.run(grid=Stranger, roster=roster)
+    assert record.answered == 4
+    assert record.invalid == {"identity not in the roster": 1}
+    assert not record.refused
+
+
 def test_an_owner_may_ask_for_more_nodes(tmp_path) -> None:
     """One node's own floor is above what there are: it leaves, and the others go on without it."""
     federation = Federation(tmp_path, 5)
     rules = federation.folder / "policy.toml"
-    rules.write_text("least_nodes = 6")
+    rules.write_text(f"{MAJORITY}\nleast_nodes = 6")
     _, (record,) = federation.run()
     assert record.answered == 0
     assert record.refused == {"secure-aggregation-unsound": 5}
-    rules.write_text("least_nodes = 5")
+    rules.write_text(f"{MAJORITY}\nleast_nodes = 5")
     _, (record,) = federation.run()
     assert record.answered == 5
+
+
+def test_a_server_that_lists_less_than_half_of_the_roster_gets_nothing(tmp_path) -> None:
+    """Two that collude, and one that they want to read: enough for a session, were it not for the roster."""
+    federation = Federation(tmp_path, 7, least_devices=2)
+    moved, (record,) = federation.run({ADVERTISE: {0, 1, 2, 3}})
+    assert all(not tensor.any() for tensor in moved.values())
+    assert record.refused == {"secure-aggregation-unsound": 3}
+
+
+def test_the_devices_own_floor_on_agreement_holds_unsaid(tmp_path) -> None:
+    federation = Federation(tmp_path, 4)
+    (federation.folder / "policy.toml").unlink()
+    _, (record,) = federation.run()
+    assert record.refused == {"sum-below-floor": 4}

@@ -77,7 +77,7 @@ def test_the_sum_of_four_supernodes_one_of_which_is_killed(tmp_path: Path) -> No
     """Killed when its shares are out: the others masked with it, and have to open its key."""
     farm, out, home = tmp_path / "farm", tmp_path / "out", tmp_path / "link"
     dataset = load("towels", DataOptions(devices=DEVICES))
-    Farm.create(farm, dataset.catalogue, dataset.events)
+    Farm.create(farm, dataset.catalogue, dataset.events, policy="least_agreement = 0.5")
     lay_out_identities(farm, NODES)
     out.mkdir()
     home.mkdir()
