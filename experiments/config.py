@@ -76,7 +76,7 @@ class RunConfig(BaseModel):
         0.1,
         ge=0,
         lt=1,
-        description="distributed: part of the devices that may drop out or collude",
+        description="distributed: part of the devices that may drop out",
     )
     agreement: float = Field(
         2 / 3, ge=0.5, lt=1, description="distributed: more than this part of the nodes must confirm a sum"

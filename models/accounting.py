@@ -293,8 +293,9 @@ def noise_for(
     noise = noise_in_the_limit(epsilon, delta, sampling_rate, steps, besides)
     if sampling_rate < 1.0 or only_renyi:
         return search_noise(spent, epsilon, noise)
+    step = 1e-10
     while spent(noise) > epsilon:
-        noise *= 1.0 + 1e-10
+        noise, step = noise * (1.0 + step), 2.0 * step
     return noise if noise <= MOST_NOISE else no_noise(epsilon)
 
 

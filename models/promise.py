@@ -67,7 +67,8 @@ class Promise(BaseModel):
         )
         said += f"(ε = {rounded_up(self.epsilon)}), except with probability δ = {rounded_up(self.delta)}."
         if self.least_devices is not None:
-            said += f" Each sum holds the noise of at least {self.least_devices:,} devices that keep to it."
+            said += f" Each sum holds the noise of at least {self.least_devices:,} devices; should some of "
+            said += "them tell the server theirs, so much less is left."
         if self.rounds_of_a_device is not None and self.rounds_of_a_device < self.rounds:
             said += f" A device takes part in {self.rounds_of_a_device} of them at most, and then refuses."
         if self.masks_skipped:
