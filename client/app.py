@@ -58,8 +58,10 @@ def open_farm(context: Context, folder: Path | None) -> Farm:
     Nothing here comes from the run's config: that is the server's to write.
     """
     node = context.node_config
-    named = folder or Path(str(node.get("farm", os.environ.get(FARM_VARIABLE, ""))))
-    if not named.is_absolute():  # each node unpacks the app into a folder of its own, and works there
+    named = folder or owned(context, "farm")
+    if (
+        named is None or not named.is_absolute()
+    ):  # each node unpacks the app into a folder of its own, and works there
         raise ValueError("no absolute folder is named as farm")
     return Farm(
         named,

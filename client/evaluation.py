@@ -10,7 +10,7 @@ from torch import Tensor
 
 from client.serving import Serving, serving_vectors
 from client.trainer import Cohort
-from models.metrics import held_out_rank
+from models.metrics import gains, held_out_rank
 from models.recommender import Parameters, Recommender
 from models.update import EVALUATION
 
@@ -40,9 +40,8 @@ class HitCounter:
             scores[torch.from_numpy(events.devices), items] = -torch.inf
             tested = held_out != NONE
             rank = held_out_rank(torch.nan_to_num(scores[tested]), held_out[tested])
-            hit = rank <= FIRST
-            gain = torch.where(hit, 1.0 / torch.log2(1.0 + rank), 0.0)
-            sums += torch.stack([tested.double().sum(), hit.double().sum(), gain.double().sum()])
+            counted = tested.double(), (rank <= FIRST).double(), gains(rank, FIRST)
+            sums += torch.stack([each.sum() for each in counted])
         return {
             name: total.reshape(1) for name, total in zip(EVALUATION, sums.float(), strict=True)
         }, cohort.vectors

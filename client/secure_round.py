@@ -9,7 +9,9 @@ different nodes would differ by what a few of them sent, under a few shares of n
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -60,6 +62,8 @@ from models.update import (
 
 logger = logging.getLogger(__name__)
 
+Unpacked = TypeVar("Unpacked")
+
 ROSTER_FILE = "roster"
 
 
@@ -93,10 +97,7 @@ class SecureNode:
 
     def advertise(self, exchange: Exchange, content: RecordDict) -> RecordDict:
         """Stage 1: book the devices whose coins fall for this session, and say how many they are."""
-        try:
-            settings, question = unpack_question(content)
-        except (ValueError, KeyError, TypeError):
-            raise Declined(Refusal.SETTINGS) from None
+        settings, question = understood(unpack_question, content)
         if settings.trust != "distributed" or settings.round != exchange.round:
             raise ProtocolError("no question for secure aggregation")
         policy = self.farm.allow(settings)
@@ -145,10 +146,7 @@ class SecureNode:
         settings: RoundSettings,
     ) -> RecordDict:
         """Stage 3: train the devices that were booked, and send their sum under its masks."""
-        try:
-            request = unpack_request(content)
-        except (ValueError, KeyError, TypeError):
-            raise Declined(Refusal.SETTINGS) from None
+        request = understood(unpack_request, content)
         if request.settings != settings or digest(request) != session.task.question:
             raise ProtocolError("not the question that was booked")
         model = self.farm.fitting_model(request)
@@ -192,6 +190,14 @@ class SecureNode:
             return Session.from_dict(kept["session"]), settings
         except (OSError, ValueError, KeyError, TypeError):
             raise ProtocolError("no session") from None
+
+
+def understood(unpack: Callable[[RecordDict], Unpacked], content: RecordDict) -> Unpacked:
+    """What a message says. Raises Declined where a device does not know it in full."""
+    try:
+        return unpack(content)
+    except (ValueError, KeyError, TypeError):
+        raise Declined(Refusal.SETTINGS) from None
 
 
 def lay_out_identities(folder: Path, partitions: int) -> None:

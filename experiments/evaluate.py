@@ -7,14 +7,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from client.evaluation import BLOCK_SCORES, NONE
 from client.events import Events
-from experiments.split import NONE, Split
+from experiments.split import Split
 from models.metrics import coverage, held_out_rank, hit_rate, mean_reciprocal_rank, ndcg
 
 Metrics = dict[str, dict[str, float]]
 Scorer = Callable[[Events], Tensor]  # events of some devices → scores [devices, items]
-
-BLOCK_SCORES = 2**24  # scores held at a time
 
 
 def evaluate(scorer: Scorer, split: Split, num_items: int, *, sample: int = 0) -> Metrics:

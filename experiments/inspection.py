@@ -4,8 +4,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from client.evaluation import NONE
 from experiments.datasets.dataset import Dataset
-from experiments.split import NONE, leave_one_out
+from experiments.split import leave_one_out
 
 
 def print_dataset(dataset: Dataset) -> None:

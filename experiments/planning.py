@@ -152,9 +152,9 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
         refuse_other_steps(config)
         if config.head is not None and not 1 <= config.head <= items:
             raise UserError(f"head = {config.head} is not from 1 to the {items} items: leave it out")
-    # The noise is found before the head that it allows.
     if config.head is not None and config.head > MOST_ITEMS:
         raise UserError(f"--head {config.head:,} is more than a device's matrix may be over: {MOST_ITEMS:,}")
+    # The noise is found before the head that it allows.
     filled["head"] = min(items, MOST_ITEMS) if config.model == "linear" else 0
     filled["evaluate_every"] = measured_every(config.rounds or filled["rounds"])
     values |= {name: value for name, value in filled.items() if values[name] is None}

@@ -207,7 +207,7 @@ class RoundLog:
         if self.record is None or self.record.evaluation is None:
             return None
         settings = self.plan.config.settings
-        measuring = settings.model_copy(update={"round": settings.last_round})
+        measuring = settings.at(settings.last_round)
         return measuring.noise_on_sum / max(self.record.evaluation["tested"], 1.0)
 
     def measure(self) -> Metrics:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from client.evaluation import NONE
 from client.events import Events
 from experiments.datasets.dataset import Dataset
 
-NONE = -1  # a shopper without a held-out item
 SAMPLED_NEGATIVES = 99
 BLOCK_NUMBERS = 2**24  # random numbers held at a time
 

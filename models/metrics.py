@@ -28,9 +28,13 @@ def hit_rate(ranks: Tensor, k: int) -> float:
 
 
 def ndcg(ranks: Tensor, k: int) -> float:
-    """NDCG@k: mean of 1 / log2(1 + rank) where the rank is at most k, else 0."""
-    gains = torch.where(ranks <= k, 1.0 / torch.log2(1.0 + ranks.double()), 0.0)
-    return float(gains.mean())
+    """NDCG@k: the mean gain."""
+    return float(gains(ranks, k).mean())
+
+
+def gains(ranks: Tensor, k: int) -> Tensor:
+    """1 / log2(1 + rank) where the rank is at most k, else 0: float64 [shoppers]."""
+    return torch.where(ranks <= k, 1.0 / torch.log2(1.0 + ranks.double()), 0.0)
 
 
 def mean_reciprocal_rank(ranks: Tensor) -> float:

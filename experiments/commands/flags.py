@@ -26,3 +26,13 @@ Strict = Annotated[
     bool,
     typer.Option("--strict", help=RunConfig.model_fields["strict"].description, rich_help_panel="Data"),
 ]
+
+Model = Annotated[str | None, setting("model", "Model")]
+Unit = Annotated[str | None, setting("unit", "Promise")]
+Trust = Annotated[str | None, setting("trust", "Promise")]
+Epsilon = Annotated[str | None, setting("epsilon", "Promise")]
+Delta = Annotated[str | None, setting("delta", "Promise")]
+NoiseMultiplier = Annotated[str | None, setting("noise_multiplier", "Promise")]
+Clip = Annotated[str | None, setting("clip", "Promise")]
+Rounds = Annotated[int | None, setting("rounds", "Rounds")]
+Participation = Annotated[float | None, setting("participation", "Rounds")]

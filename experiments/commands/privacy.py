@@ -5,7 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.commands.flags import setting
+from experiments.commands.flags import (
+    Clip,
+    Delta,
+    Epsilon,
+    Model,
+    NoiseMultiplier,
+    Participation,
+    Rounds,
+    Trust,
+    Unit,
+    setting,
+)
 from experiments.config import read_config
 
 app = typer.Typer(
@@ -28,17 +39,17 @@ def privacy() -> None:
 def plan(
     devices: Annotated[int, typer.Option(help="shoppers, one a device", rich_help_panel="Promise",
                                          show_default=False)],
-    unit: Annotated[str | None, setting("unit", "Promise")] = None,
-    trust: Annotated[str | None, setting("trust", "Promise")] = None,
-    epsilon: Annotated[str | None, setting("epsilon", "Promise")] = None,
-    delta: Annotated[str | None, setting("delta", "Promise")] = None,
-    noise_multiplier: Annotated[str | None, setting("noise_multiplier", "Promise")] = None,
-    clip: Annotated[str | None, setting("clip", "Promise")] = None,
-    rounds: Annotated[int | None, setting("rounds", "Rounds")] = None,
-    participation: Annotated[float | None, setting("participation", "Rounds")] = None,
+    unit: Unit = None,
+    trust: Trust = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    noise_multiplier: NoiseMultiplier = None,
+    clip: Clip = None,
+    rounds: Rounds = None,
+    participation: Participation = None,
     sampling_rate: Annotated[float | None, setting("sampling_rate", "Rounds")] = None,
     steps_per_round: Annotated[int | None, setting("steps_per_round", "Rounds")] = None,
-    model: Annotated[str | None, setting("model", "Rounds")] = None,
+    model: Model = None,
     out: Annotated[Path | None, typer.Option(help="write plan.json and a figure into this new folder",
                                              rich_help_panel="Run", show_default=False)] = None,
 ) -> None:  # fmt: skip
