@@ -170,6 +170,9 @@ class SecureNode:
 
     def participant(self, settings: RoundSettings, policy: Policy) -> Participant:
         """This node, and what it asks of a round. Raises UserError without an identity and a roster."""
+        # The working directory of an app holds what the server sent: its roster would list invented nodes.
+        if not (self.identity_path.is_absolute() and self.roster_path.is_absolute()):
+            raise UserError("identity and roster are named by paths that are not absolute: give whole ones")
         identity, roster = Identity.load(self.identity_path), Roster.load(self.roster_path)
         if identity.name not in roster:
             raise UserError(f"the roster {self.roster_path} does not list this node's own identity: add it")

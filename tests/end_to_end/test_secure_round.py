@@ -361,3 +361,15 @@ def test_the_devices_own_floor_on_agreement_holds_unsaid(tmp_path) -> None:
     (federation.folder / "policy.toml").unlink()
     _, (record,) = federation.run()
     assert record.refused == {"sum-below-floor": 4}
+
+
+def test_a_roster_that_would_depend_on_the_working_directory_is_refused(tmp_path, monkeypatch) -> None:
+    """There lies what a server sent with its app."""
+    federation = Federation(tmp_path, 4)
+    monkeypatch.chdir(federation.folder)
+    monkeypatch.setenv("TERRYCLOTH_ROSTER", "roster")
+    _, (record,) = federation.run()
+    assert record.refused == {"secure-aggregation-unsound": 4}
+    monkeypatch.setenv("TERRYCLOTH_ROSTER", str(federation.folder / "roster"))
+    _, (record,) = federation.run()
+    assert record.answered == 4
