@@ -141,6 +141,5 @@ def mechanism(plan: PrivacyPlan) -> str:
         apart = f" That is of all rounds together: theirs are {each}."
     return (
         f"Noise multiplier {promise.noise_multiplier:.4g}, clip {promise.clip:g}: noise of standard "
-        f"deviation {deviation:.4g}; {adds}. A round counts as {steps}, with {counted}."
-        + apart
+        f"deviation {deviation:.4g}; {adds}. A round counts as {steps}, with {counted}." + apart
     )

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,6 +20,7 @@ from client.events import Events
 from experiments.cli import main
 from experiments.config import RunConfig, read_config
 from experiments.datasets import load
+from experiments.datasets.dataset import Dataset
 from experiments.engines.in_process import InProcessGrid
 from experiments.result import Result
 from experiments.run_folder import COLUMNS, RunFolder
