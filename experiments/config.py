@@ -8,7 +8,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import UserError
-from models.settings import MOST_ITEMS
 
 
 class RunConfig(BaseModel):
@@ -43,7 +42,7 @@ class RunConfig(BaseModel):
     own_rows: bool = Field(False, description="attributes: an item has a row of its own too")
     item_bias: bool = Field(True, description="an item has a bias: how much everybody likes it")
     head: int | None = Field(
-        None, ge=0, le=MOST_ITEMS, description="linear: items whose likeness is learned; found from the noise"
+        None, ge=0, description="linear: items whose likeness is learned; found from the noise"
     )
     popularity_share: float | None = Field(
         None, ge=0.01, le=0.99, description="linear: the first release's part of 1 / noise_multiplier²"

@@ -145,8 +145,9 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
         )
     if config.model == "linear":
         refuse_other_steps(config)
-        if config.head is not None and not 1 <= config.head <= items:
-            raise UserError(f"head = {config.head} is not from 1 to the {items} items: leave it out")
+        most = min(items, MOST_ITEMS)
+        if config.head is not None and not 1 <= config.head <= most:
+            raise UserError(f"head = {config.head} is not from 1 to {most} items: leave it out")
     # The noise is found before the head that it allows.
     filled["head"] = min(items, MOST_ITEMS) if config.model == "linear" else 0
     filled["evaluate_every"] = measured_every(config.rounds or filled["rounds"])
