@@ -343,8 +343,8 @@ def test_budgets_are_told_apart_and_each_device_has_its_own():
     day_start = np.array([[2], [0], [0], [1]])
     two = epsilon_composed(((1.0, 1.0, 2),), DELTA).epsilon
     settings = RoundSettings.model_construct(
-        round=1, rounds=9, model="mf", unit="interaction", trust="local", noise_multiplier=1.0, sampling_rate=1.0,
-        steps_per_round=1,
+        round=1, rounds=9, model="mf", unit="interaction", trust="local", noise_multiplier=1.0,
+        sampling_rate=1.0, steps_per_round=1,
         participation=1.0, epsilon=math.inf, delta=DELTA,
     )  # fmt: skip
     rule = policy(most_epsilon=two, most_epsilon_a_day=A_STEP)
