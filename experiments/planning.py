@@ -150,12 +150,11 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
         )
     if config.model == "linear":
         refuse_other_steps(config)
-        if config.head is not None and not 1 <= config.head <= items:
-            raise UserError(f"head = {config.head} is not from 1 to the {items} items: leave it out")
-    if config.head is not None and config.head > MOST_ITEMS:
-        raise UserError(f"--head {config.head:,} is more than a device's matrix may be over: {MOST_ITEMS:,}")
+    least, most = int(config.model == "linear"), min(items, MOST_ITEMS)
+    if config.head is not None and not least <= config.head <= most:
+        raise UserError(f"head = {config.head} is not from {least} to {most} items: leave it out")
     # The noise is found before the head that it allows.
-    filled["head"] = min(items, MOST_ITEMS) if config.model == "linear" else 0
+    filled["head"] = most if config.model == "linear" else 0
     filled["evaluate_every"] = measured_every(config.rounds or filled["rounds"])
     values |= {name: value for name, value in filled.items() if values[name] is None}
     # config.toml keeps noise and rounds, and a resumed run finds the same ε again.

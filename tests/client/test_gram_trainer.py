@@ -128,6 +128,11 @@ def test_the_server_leaves_alone_what_a_round_does_not_release(linear, build):
     assert torch.equal(strategy.shared()["gram"], (gram / 10).float())
 
 
+@pytest.mark.parametrize("round", SIZES)
+def test_signal_is_read_against_the_noise_of_the_second_release(round, linear, build):
+    assert build(linear(round=round)).noise_deviation == pytest.approx(0.75**-0.5 / 10)
+
+
 def test_it_is_not_trained_by_interactions(ask):
     with pytest.raises(ValueError, match="interaction"):
         ask(model="linear", rounds=2, head=3)

@@ -180,6 +180,8 @@ def test_ncf_split_keeps_the_held_out_item_from_the_events(tmp_path, main_file):
     assert list(dataset.catalogue.table["item"]) == ["70", "5", "9", "8"]  # order of first appearance
     assert rows(dataset) == [(0, "70", 0, 1.0), (0, "9", 4, 1.0), (1, "5", 2, 1.0), (2, "8", 5, 1.0)]
     assert dataset.report.rows_dropped == {"held out by the published split": 2}
+    assert not dataset.times_known
+    assert not dataset.take(2, seed=0).times_known
     assert dataset.held_out.items.tolist() == [1, 0, -1]
     assert dataset.held_out.negatives.shape == (3, 99)
     assert dataset.held_out.negatives[:, :2].tolist() == [[2, -1], [2, 3], [-1, -1]]  # 1 is person 0's own

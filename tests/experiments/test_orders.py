@@ -66,6 +66,7 @@ def test_empty_lines_before_the_header(tmp_path):
 def test_without_time_the_order_of_the_rows_stands_and_without_weight_all_weigh_one(tmp_path):
     dataset = read(tmp_path, "user,item\nann,B\nann,A\n")
     assert events(dataset) == [(0, "B", 1), (0, "A", 1)]
+    assert not dataset.times_known
     assert any("no time column" in note for note in dataset.report.notes)
     assert any("no weight column" in note for note in dataset.report.notes)
 

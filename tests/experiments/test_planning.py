@@ -375,8 +375,9 @@ def test_the_head_is_what_the_noise_allows() -> None:
         ({"rounds": 1}, "done after two rounds"),
         ({"rounds": 3}, "done after two rounds"),
         ({"clip": 0.5}, "has clip = 1.0: leave it out"),
-        ({"head": 0}, "head = 0 is not from 1 to the 1682 items"),
-        ({"head": 1683}, "head = 1683 is not from 1 to the 1682 items"),
+        ({"head": 0}, "head = 0 is not from 1 to 1682 items"),
+        ({"head": 1683}, "head = 1683 is not from 1 to 1682 items"),
+        ({"head": 5001, "items": 10**6}, "head = 5001 is not from 1 to 5000 items"),
     ],
 )
 def test_what_the_linear_model_cannot_do_is_refused(said: dict[str, Any], reason: str) -> None:

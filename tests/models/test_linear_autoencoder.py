@@ -37,6 +37,11 @@ def centred(model) -> torch.Tensor:
     return centre @ kernel @ centre
 
 
+def uncentred(model) -> torch.Tensor:
+    """One with noise along popularity too, which a row must not be read by."""
+    return centred(model) + torch.tensor([0.6, 0.2, 0.5, 0.1]).outer(torch.tensor([0.6, 0.2, 0.5, 0.1]))
+
+
 def row(*items: int, newest: float = 1.0) -> torch.Tensor:
     values = torch.zeros(6)
     values[list(items)] = 1.0
@@ -77,11 +82,11 @@ def test_a_catalogue_of_any_size_has_a_head(catalogue):
 
 def test_the_score_by_hand_without_noise(build):
     """(z·p̂)p̂ over all items, and ridge regression on the centred row over the head."""
-    model = build()
+    gram = uncentred(build())
+    model = build(gram=gram)
     z = row(0, 1, 5, newest=2.0)
     popular = POPULARITY / POPULARITY.norm()
     expected = (z @ popular) * popular
-    gram = centred(model)
     ridge = RIDGE * gram.trace() / 4
     d = POPULARITY[:4] / POPULARITY[:4].norm()
     own = z[:4] - (z[:4] @ d) * d
@@ -118,7 +123,7 @@ def test_without_noise_attributes_do_not_count(build):
 @pytest.mark.parametrize("deviation", [0.0, 0.02, 10.0])
 @pytest.mark.parametrize("item", range(6))
 def test_reasons_add_up_to_the_score(deviation, item, build):
-    model = build(noise_deviation=deviation)
+    model = build(noise_deviation=deviation, gram=uncentred(build()))
     vector = row(0, 1, 5, newest=3.0)
     parts = model.explain(vector, item)
     assert sum(parts.values()) == pytest.approx(
@@ -154,6 +159,12 @@ def test_what_is_learned_follows_either_parameter(build):
     assert model.learned is first
     model.load_shared({"popularity": POPULARITY.flip(0), "gram": model.gram.detach().clone()})
     assert model.learned.head.tolist() == [1, 3, 4, 5] != first.head.tolist()
+    with torch.no_grad():
+        model.popularity.copy_(POPULARITY)
+    assert model.learned.head.tolist() == first.head.tolist()
+    with torch.no_grad():
+        model.gram.zero_()
+    assert model.learned.spectrum.vectors.shape == (4, 0)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=16, max_size=16))

@@ -73,6 +73,15 @@ def test_whatever_finite_numbers_are_sent_nothing_overflows(scale):
         assert 0.0 <= part <= 1.0
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e37])
+def test_the_unit_of_the_matrix_does_not_matter(scale):
+    matrix = torch.diag(torch.tensor([20.0, 10.0, 30.0, 3.0]))
+    for deviation in (0.0, 2.0):
+        scaled, plain = shrunk(matrix * scale, deviation * scale, most=4), shrunk(matrix, deviation, most=4)
+        assert scaled.weights.tolist() == pytest.approx(plain.weights.tolist(), rel=1e-4)
+        assert scaled.noise == pytest.approx(plain.noise, rel=1e-4)
+
+
 def test_at_most_so_many_are_kept_the_largest():
     matrix = torch.diag(torch.arange(SIZE, dtype=torch.float32))
     assert sorted(shrunk(matrix, 0.0, most=3).vectors.abs().argmax(dim=0).tolist()) == [57, 58, 59]
