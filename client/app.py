@@ -2,7 +2,8 @@
 
 `app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the farm comes from whoever
 owns the device: `--node-config 'farm="/FOLDER"'`, or the environment variable TERRYCLOTH_FARM. So does the
-file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else policy.toml in that folder.
+file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else policy.toml in that folder; and `trainer`,
+or TERRYCLOTH_TRAINER: `cohort`, or `opacus` for the reference.
 """
 
 import logging
@@ -25,14 +26,14 @@ FARM_VARIABLE = VARIABLE.format("FARM")
 TRAINING_FAILED = 1  # code of an error reply
 
 
-def make_app(folder: Path | None = None) -> ClientApp:
-    """A ClientApp whose devices live in `folder`, or where the context says."""
+def make_app(folder: Path | None = None, *, trainer: str | None = None) -> ClientApp:
+    """A ClientApp whose devices live in `folder`, or where the context says. trainer: of a `Farm`."""
     app = ClientApp()
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         try:
-            reply = answer(message.content, open_farm(context, folder), context)
+            reply = answer(message.content, open_farm(context, folder, trainer), context)
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
@@ -52,7 +53,7 @@ def own_frames(error: BaseException) -> str:
     return " > ".join(own)
 
 
-def open_farm(context: Context, folder: Path | None) -> Farm:
+def open_farm(context: Context, folder: Path | None, trainer: str | None = None) -> Farm:
     """The farm of this node. Raises ValueError where the device's owner has not said where it is.
 
     Nothing here comes from the run's config: that is the server's to write.
@@ -68,6 +69,7 @@ def open_farm(context: Context, folder: Path | None) -> Farm:
         int(node.get("partition-id", 0)),
         int(node.get("num-partitions", 1)),
         policy=owned(context, "policy"),
+        trainer=trainer or str(owned(context, "trainer") or "cohort"),
     )
 
 

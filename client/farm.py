@@ -60,8 +60,9 @@ class Declined(Exception):
 class Farm:
     """The devices of partition `partition` out of `partitions`, opened from a folder.
 
-    policy: the file of the devices' policy, absolute, where it is not in the folder. clock: seconds since
-    1970.
+    policy: the file of the devices' policy, absolute, where it is not in the folder. trainer: `cohort` trains
+    all devices in one computation, unless there is but one; `opacus` one after the other, by the reference.
+    clock: seconds since 1970.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Farm:
         partitions: int = 1,
         *,
         policy: Path | None = None,
+        trainer: str = "cohort",
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not 0 <= partition < partitions:
@@ -85,6 +87,7 @@ class Farm:
         self.state_path = self.own_path("state", ".safetensors")
         self.lock_path = self.state_path.with_suffix(".lock")
         self.policy_path = policy
+        self.together = trainer == "cohort" and len(self.devices) > 1
         self.clock = clock
 
     def own_path(self, name: str, suffix: str = "") -> Path:
@@ -207,7 +210,8 @@ class Farm:
                 question=state.asked,
                 held_out=np.where(self.held_out < model.num_items, self.held_out, NONE)[chosen],
             )
-            state.update, vectors = trainer_for(model, request.settings).train(cohort, request.parameters)
+            trainer = trainer_for(model, request.settings, self.together)
+            state.update, vectors = trainer.train(cohort, request.parameters)
             state.vectors = state.vectors.index_copy(0, torch.from_numpy(chosen), vectors)
         state.replied = True
 

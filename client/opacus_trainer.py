@@ -17,20 +17,20 @@ from torch import Tensor
 from client.sgd_trainer import SgdTrainer
 from models.randomness import Stream, add_noise
 from models.recommender import Recommender
-from models.settings import RoundSettings
+from models.settings import ROUNDING, RoundSettings
 
 
 class KeyedDPOptimizer(DPOptimizer):
-    """Opacus's optimizer with noise from a device's stream."""
+    """Opacus's optimizer with noise from a device's stream: of standard deviation `deviation`."""
 
+    deviation: float
     noise: Stream
 
     def clip_and_accumulate(self) -> None:
         """Leave out examples whose gradient is not finite, then clip as Opacus does.
 
         Opacus scales an infinite gradient by 0, and 0 · ∞ is NaN, which no noise hides: a server that sends
-        absurd parameters could read from it which rows a device touched. (The factor C / (norm + 1e-6) is in
-        single precision: what remains can pass C by a part in 10⁷.)
+        absurd parameters could read from it which rows a device touched.
         """
         finite = torch.stack(
             [torch.isfinite(sample.flatten(1)).all(dim=1) for sample in self.grad_samples]
@@ -47,8 +47,8 @@ class KeyedDPOptimizer(DPOptimizer):
         """Noise σ·C on every coordinate of every parameter, touched or not, rounded to a public grid."""
         for parameter in self.params:
             summed = parameter.summed_grad
-            if self.noise_multiplier > 0:
-                summed = add_noise(summed, self.noise_multiplier * self.max_grad_norm, self.noise)
+            if self.deviation > 0:
+                summed = add_noise(summed, self.deviation, self.noise)
             parameter.grad = summed.view_as(parameter)
 
 
@@ -63,10 +63,11 @@ class OpacusTrainer(SgdTrainer):
         self.optimizer = KeyedDPOptimizer(
             torch.optim.SGD(self.module.parameters(), lr=settings.learning_rate),
             noise_multiplier=settings.noise_multiplier,
-            max_grad_norm=settings.clip,
+            max_grad_norm=ROUNDING * settings.clip,  # below C, whatever single precision does to the factor
             expected_batch_size=None,
             loss_reduction="sum",
         )
+        self.optimizer.deviation = settings.noise * settings.clip if settings.noise > 0 else 0.0
 
     def step(self, candidates: Tensor, weights: Tensor, noise: Stream) -> None:
         """An empty batch steps too, on noise alone: silence would tell that it was empty."""

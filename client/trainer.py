@@ -43,11 +43,14 @@ class Trainer(Protocol):
         ...
 
 
-def trainer_for(model: Recommender, settings: RoundSettings) -> Trainer:
-    """The trainer that keeps the promise asked for: bounded releases, and the device's noise on them."""
+def trainer_for(model: Recommender, settings: RoundSettings, together: bool = False) -> Trainer:
+    """The trainer that keeps the promise asked for: bounded releases, and the device's noise on them.
+
+    together: all devices in one computation where there is one; else by the reference, one after the other.
+    """
     from client.noise import LocalNoise, SharedNoise
 
-    trainer = bounded_trainer(model, settings)
+    trainer = bounded_trainer(model, settings, together)
     if settings.trust == "distributed":
         return SharedNoise(trainer, settings)
     # At interaction level DP-SGD has noised every step.
@@ -56,7 +59,7 @@ def trainer_for(model: Recommender, settings: RoundSettings) -> Trainer:
     return trainer
 
 
-def bounded_trainer(model: Recommender, settings: RoundSettings) -> Trainer:
+def bounded_trainer(model: Recommender, settings: RoundSettings, together: bool = False) -> Trainer:
     """The trainer whose sum changes by the settings' sensitivity at most when one unit comes or goes.
 
     Without a promise, a factorisation is trained by least squares, exactly, the linear model by its sums, and
@@ -72,6 +75,10 @@ def bounded_trainer(model: Recommender, settings: RoundSettings) -> Trainer:
             Serving(settings.catalogue_weight, settings.negative_weight, settings.regularisation, half_life),
         )
     if settings.unit == "interaction":
+        if together and isinstance(model, Factorisation):
+            from client.cohort_trainer import CohortTrainer
+
+            return CohortTrainer(model, settings)
         from client.opacus_trainer import OpacusTrainer
 
         return OpacusTrainer(model, settings)

@@ -112,6 +112,9 @@ class RunConfig(BaseModel):
     )
 
     engine: Literal["in-process", "ray"] = Field("in-process", description="in-process or ray")
+    trainer: Literal["cohort", "opacus"] = Field(
+        "cohort", description="all devices of a node together, or device by device by the reference (slow)"
+    )
     nodes: int = Field(1, ge=1, description="Flower nodes; each holds an equal share of the devices")
     seed: int | None = Field(
         None,

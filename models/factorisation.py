@@ -31,8 +31,8 @@ class Factorisation(Recommender):
     def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
         """[batch, candidates]; padding of short bags is multiplied by zero, gradient included."""
         batch, candidates = items.shape
-        rows = self.table(self.rows[items].reshape(batch, -1))  # [batch, candidates · longest, dim]
-        rows = rows.reshape(batch, candidates, -1, self.dim)
+        rows = self.table(self.rows[items].flatten(1))  # [batch, candidates · longest, dim]
+        rows = rows.reshape(batch, candidates, self.rows.shape[1], self.dim)
         candidate_vectors = (rows * self.present[items].unsqueeze(-1)).sum(dim=2)
         scores = torch.einsum("bd,bcd->bc", vectors, candidate_vectors)
         return scores if self.bias is None else scores + self.bias(items).squeeze(-1)

@@ -42,6 +42,7 @@ class Purpose(IntEnum):
     NOISE = 4
     DEVICE_NOISE = 5  # of all devices of a farm at once
     CENTRAL_NOISE = 6
+    LAZY_NOISE = 7  # of a device's steps, as its later steps read it
 
 
 def new_key() -> bytes:

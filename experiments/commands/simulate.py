@@ -56,6 +56,7 @@ def simulate(
     participation: Participation = None,
     engine: Annotated[str | None, setting("engine", "Run")] = None,
     nodes: Annotated[int | None, setting("nodes", "Run")] = None,
+    trainer: Annotated[str | None, setting("trainer", "Run")] = None,
     seed: Annotated[int | None, setting("seed", "Run")] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder; runs/<time>-<data>-<model> if not said",
                                              rich_help_panel="Run", show_default=False)] = None,

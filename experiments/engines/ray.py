@@ -13,7 +13,9 @@ from models.errors import UserError
 from server.strategy import RoundObserver
 
 
-def run(farm: Path, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver) -> None:
+def run(
+    farm: Path, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver, trainer: str = "cohort"
+) -> None:
     """All rounds, on as many processes as there are cores or nodes, whichever is less."""
     if find_spec("ray") is None:
         raise UserError('--engine ray needs Flower\'s simulation extra: pip install "terrycloth[ray]"')
@@ -27,7 +29,7 @@ def run(farm: Path, run_config: Mapping[str, Any], nodes: int, on_round: RoundOb
         warnings.simplefilter("ignore", DeprecationWarning)
         run_simulation(
             server_app=server.app.make_app(on_round, run_config),
-            client_app=client.app.make_app(farm.resolve()),
+            client_app=client.app.make_app(farm.resolve(), trainer=trainer),
             num_supernodes=nodes,
             backend_config={
                 "client_resources": {"num_cpus": 1, "num_gpus": 0.0},

@@ -290,9 +290,8 @@ class NoiseForgetsTheClip(KeyedDPOptimizer):
     """Broken: σ in place of σ·C."""
 
     def add_noise(self) -> None:
-        clip, self.max_grad_norm = self.max_grad_norm, 1.0
+        self.deviation = self.noise_multiplier
         super().add_noise()
-        self.max_grad_norm = clip
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_flwr_run_makes_the_in_process_model_and_leaves_no_process(tmp_path: Pat
     settings = {name.replace("-", "_"): value for name, value in app_config().items() if value != ""}
     settings |= {"devices": DEVICES, "nodes": NODES, "rounds": ROUNDS, "folder": str(there)}
     settings |= {"catalogue": str(farm / "catalogue.parquet")}
-    engine("in-process")(lay_out(here), settings, NODES, lambda record, parameters: None)
+    engine("in-process")(lay_out(here), settings, NODES, lambda record, parameters: None, "cohort")
     expected, got = load_file(there / MODEL_FILE), load_file(out / MODEL_FILE)
     assert got.keys() == expected.keys()
     for name, tensor in expected.items():

@@ -1,0 +1,132 @@
+"""SGD and DP-SGD of a factorisation for all devices of a cohort at once; `OpacusTrainer` is its reference.
+
+Coins, batches and negatives are the reference's, draw by draw, and so are the updates without noise. With it
+they have the same distribution: client/sgd_kernel.py says which noise is drawn when.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from client.compiled_streams import key_words
+from client.sgd_kernel import Bags, Histories, Schedule, train_devices
+from client.trainer import Cohort
+from models.factorisation import Factorisation
+from models.randomness import Purpose, on_grid
+from models.recommender import Parameters
+from models.settings import ROUNDING, RoundSettings
+from models.update import BELOW_CLIP
+
+# Updates are added up in multiples of 2⁻³² of what an interaction may move in one step.
+UNIT = 2.0**-32
+
+EVENTS_OF_A_DEVICE = 16  # that cost as much as a device which holds nothing
+LEAST_EVENTS = 20_000  # of a thread that is worth waking
+
+
+class CohortTrainer:
+    """A cohort at once, in memory that grows with the model and with the events, never with their product.
+
+    Interactions are clipped and noised at interaction level, whole updates are clipped at shopper level.
+    """
+
+    def __init__(self, model: Factorisation, settings: RoundSettings) -> None:
+        self.model = model
+        self.settings = settings
+        incidence = model.incidence.coalesce().indices().numpy()  # in order of items
+        counts = np.bincount(incidence[0], minlength=model.num_items)
+        self.bag_offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.bag_rows = incidence[1].astype(np.int32)
+
+    @property
+    def schedule(self) -> Schedule:
+        """What the kernel is told of the settings."""
+        settings = self.settings
+        by_interaction = settings.unit == "interaction"
+        move = settings.learning_rate * (settings.clip if math.isfinite(settings.clip) else 1.0)
+        return Schedule(
+            steps=settings.steps_per_round,
+            sampling_rate=settings.sampling_rate,
+            negatives=settings.negatives,
+            negative_weight=settings.negative_weight,
+            learning_rate=settings.learning_rate,
+            example_clip=ROUNDING * settings.clip if by_interaction else math.inf,
+            device_clip=math.inf if by_interaction else ROUNDING * settings.clip,
+            deviation=settings.noise * settings.clip if by_interaction and settings.noise > 0 else 0.0,
+            unit=UNIT * (move if by_interaction else min(move, settings.clip)),
+        )
+
+    def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
+        """`Trainer.train`."""
+        events, schedule = cohort.events, self.schedule
+        has_bias = self.model.bias is not None
+        bags = Bags(
+            parameters["table.weight"].numpy(),
+            parameters["bias.weight"].numpy().reshape(-1) if has_bias else np.empty(0, np.float32),
+            self.bag_offsets,
+            self.bag_rows,
+        )
+        histories = Histories(
+            np.asarray(cohort.devices, dtype=np.int64),
+            np.asarray(events.offsets, dtype=np.int64),
+            np.ascontiguousarray(events.items, dtype=np.int32),
+            np.log2(1.0 + events.weights).astype(np.float32),
+        )
+        vectors = cohort.vectors.clone()
+        with threads_for(histories.offsets) as edges:
+            table, bias, rows_drawn, biases_drawn, clipped = train_devices(
+                bags,
+                schedule,
+                key_words(cohort.key),
+                cohort.question,
+                histories,
+                vectors.numpy(),
+                edges,
+                int(events.counts.max(initial=0)),
+            )
+        update = {"table.weight": self.noised(cohort, table, rows_drawn[:, None], 0)}
+        if has_bias:
+            update["bias.weight"] = self.noised(cohort, bias[:, None], biases_drawn[:, None], 1)
+        if self.settings.adapts_clip:
+            below, above = clipped
+            update[BELOW_CLIP] = torch.tensor([self.settings.indicator * 0.5 * float(below - above)])
+        return update, vectors
+
+    def noised(self, cohort: Cohort, units: np.ndarray, drawn: np.ndarray, part: int) -> Tensor:
+        """A sum [n, k] of updates in units, with the noise of all devices and steps that it lacks, float32.
+
+        drawn: int64 [n, 1], for how many steps of a device it is there already.
+        """
+        schedule = self.schedule
+        summed = units * schedule.unit
+        deviation = schedule.learning_rate * schedule.deviation
+        if deviation > 0:
+            lacking = len(cohort.devices) * schedule.steps - drawn
+            noise = cohort.stream(int(cohort.devices[0]), part, Purpose.DEVICE_NOISE).normals(summed.size)
+            summed += deviation * np.sqrt(lacking) * noise.reshape(summed.shape)
+            # No step reads the last step's noise: of every device so much at least is not drawn before.
+            return on_grid(torch.from_numpy(summed), deviation * len(cohort.devices) ** 0.5).float()
+        return torch.from_numpy(summed).float()
+
+
+@contextmanager
+def threads_for(offsets: np.ndarray) -> Iterator[np.ndarray]:
+    """Devices [k, k + 1) of each thread, int64 [threads + 1], with as much to do for each.
+
+    offsets: int64 [devices + 1], of their events. Where there is little to do, one thread is soonest done.
+    """
+    work = offsets + EVENTS_OF_A_DEVICE * np.arange(len(offsets))
+    available = numba.get_num_threads()
+    threads = max(1, min(available, int(work[-1]) // LEAST_EVENTS))
+    edges = np.searchsorted(work, work[-1] * np.arange(threads + 1) / threads)
+    edges[0], edges[-1] = 0, len(offsets) - 1
+    numba.set_num_threads(threads)
+    try:
+        yield np.asarray(edges, dtype=np.int64)
+    finally:
+        numba.set_num_threads(available)
