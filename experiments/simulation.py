@@ -15,7 +15,7 @@ from experiments.config import RunConfig
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.engines import engine
-from experiments.evaluate import Metrics, evaluate, tested_devices
+from experiments.evaluate import Metrics, evaluate
 from experiments.planning import ResolvedConfig, defaults, make_promise, resolve, run_config
 from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from experiments.result import Metrics as RunMetrics
@@ -66,7 +66,7 @@ def data_options(config: RunConfig) -> DataOptions:
 def make_plan(config: RunConfig) -> Plan:
     """Read the data, split them, find the noise. Raises UserError; writes nothing."""
     dataset = load(config.data, data_options(config))
-    split = leave_one_out(dataset, config.data_seed)
+    split = leave_one_out(dataset, config.data_seed, config.evaluate_sample)
     if not dataset.times_known:  # an order that means nothing is not learned from, unless someone asks for it
         flat = {
             name: 0.0 for name in ("kernel_half_life", "recency_half_life") if getattr(config, name) is None
@@ -162,7 +162,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
             devices=plan.dataset.events.num_devices,
             items=items,
             events=len(plan.split.train),
-            tested=len(tested_devices(plan.split, config.evaluate_sample)),
+            tested=len(plan.split.tested(config.evaluate_sample)),
         ),
         model=config.model,
         engine=config.engine,
