@@ -24,15 +24,17 @@ from models.secure_aggregation.thresholds import Plan, plan_for
 def check_advert(advert: Advert, task: Task, roster: Roster | None) -> None:
     """Raise ProtocolError unless an identity of the roster signed this advert for this task.
 
-    None: any identity, for a server that was given no roster; nodes have one. Two adverts may hold the same
-    X25519 key: names are part of every key derived, so a copied one opens nothing.
+    None: any identity and any number of devices, for a server that was given no roster; nodes have one. Two
+    adverts may hold the same X25519 key: names are part of every key derived, so a copied one opens nothing.
     """
     if roster is not None and advert.name not in roster:
         raise ProtocolError("identity not in the roster")
-    if not 0 < advert.devices < MOST_DEVICES or len(advert.commitment) != KEY_BYTES:
+    if not 0 < advert.devices <= MOST_DEVICES or len(advert.commitment) != KEY_BYTES:
         raise ProtocolError("advert out of range")
     if not signed_by(advert.identity, advert.signature, advert.statement(task)):
         raise ProtocolError("advert not signed for this task")
+    if roster is not None and advert.devices > roster.devices[advert.name]:
+        raise ProtocolError("more devices than the roster allows")
     if not usable(advert.share_key) or not usable(advert.mask_key):
         raise ProtocolError("unusable public key")
 

@@ -87,7 +87,7 @@ def test_ones_own_advert_must_be_there_unchanged(rehearsal: Rehearsal) -> None:
 
 def test_an_identity_that_the_roster_lacks_is_refused(rehearsal: Rehearsal) -> None:
     sybil = Identity.new()
-    stranger = Participant(sybil, Roster.of([sybil.public]), rehearsal.floors)
+    stranger = Participant(sybil, Roster({sybil.name: 1000}), rehearsal.floors)
     _, advert = stranger.advertise(rehearsal.task, devices=1000)
     message = changed(rehearsal.until("share"), lambda adverts: [*adverts, advert])
     refused(rehearsal, "share", message, "identity not in the roster")
@@ -103,6 +103,14 @@ def test_an_advert_of_another_task_is_refused(rehearsal: Rehearsal, change: dict
     _, stale = rehearsal.nodes[3].advertise(replace(rehearsal.task, **change), devices=4)
     message = changed(messages, lambda adverts: [stale if a.name == stale.name else a for a in adverts])
     refused(rehearsal, "share", message, "advert not signed for this task")
+
+
+def test_more_devices_than_the_roster_allows_are_refused(rehearsal: Rehearsal) -> None:
+    """Else one node that colludes could claim all that least_devices asks for, and hold no noise."""
+    messages = rehearsal.until("share")
+    _, boast = rehearsal.nodes[3].advertise(rehearsal.task, devices=5)  # the roster says 4
+    message = changed(messages, lambda adverts: [boast if a.name == boast.name else a for a in adverts])
+    refused(rehearsal, "share", message, "more devices than the roster allows")
 
 
 def test_an_advert_given_twice_is_refused(rehearsal: Rehearsal) -> None:
@@ -398,7 +406,7 @@ def test_no_secret_is_printed(rehearsal: Rehearsal) -> None:
 
 def test_a_node_needs_a_place_in_its_own_roster() -> None:
     with pytest.raises(ValueError, match="own identity"):
-        Participant(Identity.new(), Roster.of([Identity.new().public]), Floors(least_devices=2))
+        Participant(Identity.new(), Roster({Identity.new().name: 1}), Floors(least_devices=2))
 
 
 def test_a_masked_vector_tells_nothing_of_the_vector() -> None:

@@ -305,6 +305,30 @@ def test_without_an_identity_or_a_roster_no_part_is_taken(lost, tmp_path) -> Non
     assert record.refused == {"secure-aggregation-unsound": 1 if lost != "roster" else 4}
 
 
+def test_a_node_with_more_devices_than_its_roster_says_takes_no_part(tmp_path, caplog) -> None:
+    """All others would refuse the session for its advert: it says so in its own log, and books nothing."""
+    federation = Federation(tmp_path, 4)
+    farm = federation.folder
+    larger = tmp_path / "larger"
+    Farm.create(larger, federation.catalogue, load("towels", DataOptions(devices=2)).events, policy=MAJORITY)
+    (larger / "identity-0-of-1").write_bytes((farm / "identity-3-of-4").read_bytes())
+    (larger / "roster").write_bytes((farm / "roster").read_bytes())
+
+    class Grown(LosingGrid):
+        def __init__(self, app, nodes: int, gone: Mapping[int, Iterable[int]]) -> None:
+            super().__init__(client.app.make_app(), nodes, gone)
+            for context in self._contexts.values():
+                context.node_config["farm"] = str(farm)
+            own = {"farm": str(larger), "partition-id": 0, "num-partitions": 1}
+            self._contexts[nodes].node_config.update(own)
+
+    _, (record,) = federation.run(grid=Grown)
+    assert record.answered == 3
+    assert record.refused == {"secure-aggregation-unsound": 2}
+    assert "allows this node devices=1, and its farm has 2" in caplog.text
+    assert not (larger / "state-0-of-1.safetensors").exists()
+
+
 def test_a_stranger_is_left_out(tmp_path) -> None:
     """A node that is not in the others' roster spoils nothing but costs the round: the list is not theirs."""
     federation = Federation(tmp_path, 4)

@@ -59,6 +59,15 @@ def test_a_bad_advert(rehearsal: Rehearsal, change: dict[str, Any], reason: str)
     assert rehearsal.server.dropped == {reason: 1}
 
 
+def test_an_advert_of_more_devices_than_the_roster_allows(rehearsal: Rehearsal) -> None:
+    def boast(answers: dict[int, Any]) -> None:
+        _, advert = rehearsal.nodes[3].advertise(rehearsal.task, devices=5)  # the roster says 4
+        answers[3] = advert.to_dict()
+
+    is_sum_without(rehearsal, spoiled(rehearsal, "advertise", boast), 3)
+    assert rehearsal.server.dropped == {"more devices than the roster allows": 1}
+
+
 def test_one_identity_at_two_nodes_is_neither(rehearsal: Rehearsal) -> None:
     total = spoiled(rehearsal, "advertise", lambda answers: answers.update({STRANGER: answers[3]}))
     is_sum_without(rehearsal, total, 3)
