@@ -45,6 +45,7 @@ from models.secure_aggregation.messages import (
     Task,
 )
 from models.secure_aggregation.roster import Roster
+from models.secure_aggregation.thresholds import least_listed
 from models.settings import RoundSettings
 from models.update import (
     REPLY_RECORD,
@@ -182,8 +183,7 @@ class SecureNode:
                 f"the roster {self.roster_path} allows this node devices={listed}, and its farm has {held}"
             )
             raise UserError(f"{message}: correct the roster on every node")
-        # Of fewer than half the roster, a server that chooses whom it lists could have most collude with it.
-        least_nodes = max(policy.least_nodes, len(roster.devices) // 2 + 1)
+        least_nodes = max(policy.least_nodes, least_listed(len(roster.devices)))
         return Participant(identity, roster, floors_of(settings, least_nodes))
 
     def save(self, session: Session, settings: RoundSettings) -> None:

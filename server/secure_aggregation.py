@@ -99,7 +99,7 @@ class SecureRound:
                 self.dropped["a name twice"] += twice
             self.view = View(self.task, adverts.values(), self.floors.agreement)
             self.names = {node: advert.name for node, advert in adverts.items()}
-            self._enough(self.floors.least_nodes)
+            self._enough_noise(self._enough(self.floors.least_nodes))
             message = AdvertList.of(adverts.values())
             return dict.fromkeys(self.names, message)
 
@@ -117,6 +117,7 @@ class SecureRound:
             sealed = self._checked(answers, check)
             self._keep(sealed)
             self.shared_names = self._enough(self.view.plan.agreement)
+            self._enough_noise(self.shared_names)
             by_sender = {self.names[node]: ciphertexts for node, ciphertexts in sealed.items()}
             messages = {}
             for node, name in self.names.items():
@@ -140,6 +141,7 @@ class SecureRound:
             masked = self._checked(answers, check)
             self._keep(masked)
             self.masked_names = self._enough(self.view.plan.agreement)
+            self._enough_noise(self.masked_names)
             if not self.view.linked(self.masked_names):
                 raise RoundFailed("too many neighbours dropped")
             vectors = iter([vector for _, vector in masked.values()])
@@ -227,9 +229,12 @@ class SecureRound:
         names = sorted(self.names.values())
         if len(names) < least:
             raise RoundFailed("too few nodes")
-        if self.view.devices(names) < self.floors.least_devices:
-            raise RoundFailed("too few devices")
         return names
+
+    def _enough_noise(self, names: list[str]) -> None:
+        """Nodes would refuse these, and what they have spent would be lost."""
+        if self.view.honest_devices(names) < self.floors.least_devices:
+            raise RoundFailed("too few devices")
 
     def _signature(self, node: int, signature: bytes, statement: bytes) -> bytes:
         if not self.view.signed(self.names[node], signature, statement):

@@ -12,10 +12,13 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from torch import nn
 
+from models.errors import UserError
 from models.fixed_point import fixed_point
 from models.randomness import new_key, seeded_key
 from models.recommender import Parameters
+from models.secure_aggregation.exchange import floors_of
 from models.secure_aggregation.roster import Roster
+from models.secure_aggregation.thresholds import honest, plan_for
 from models.settings import RoundSettings
 from models.update import (
     BELOW_CLIP,
@@ -84,6 +87,8 @@ class FederatedSum(FedAvg):
         if self.accountant is not None and self.progress.accountant is not None:
             self.accountant.load_state_dict(self.progress.accountant)
         self.roster = None if server.roster is None else Roster.load(server.roster)
+        if self.roster is not None and settings.trust == "distributed" and settings.masks:
+            check_reach(settings, self.roster)
         self.secure: SecureExchange | None = None  # this round's, under distributed trust
         self.started = time.monotonic()
 
@@ -230,6 +235,17 @@ class FederatedSum(FedAvg):
     def busiest(self, way: str) -> int:
         """Bytes over all stages of secure aggregation, of the node that had most; 0 without it."""
         return 0 if self.secure is None else max(getattr(self.secure, way).values(), default=0)
+
+
+def check_reach(settings: RoundSettings, roster: Roster) -> None:
+    """Raise UserError where nodes would refuse every sum, even with all of the roster in it."""
+    nodes, least = len(roster.devices), floors_of(settings).least_devices
+    tolerated = plan_for(nodes, settings.agreement).tolerated
+    if (left := honest(roster.devices.values(), tolerated)) < least:
+        raise UserError(
+            f"least_devices = {least} is out of reach: should {tolerated} of the roster's {nodes} nodes "
+            f"collude, {left} devices are left: lower it, or spread the devices over more nodes"
+        )
 
 
 def message_bytes(parameters: Parameters) -> int:

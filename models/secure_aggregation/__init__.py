@@ -31,6 +31,10 @@ An addition to figure 4: a masked vector comes with a signature of the U2 it was
 confirms U3 only if all of it masked under the U2 that it was shown itself. Without it a server could show one
 node a short U2, have it mask with few neighbours, and let the others confirm the full one.
 
+How much noise. Who colludes knows its own vector, noise and all, and can take it off the sum. So a node
+counts the devices in a sum without the c nodes that have most (`honest` in thresholds.py): whoever collude,
+they can take out no more.
+
 Left to the caller. A session is saved before its answer leaves. A vector goes into one session only: the sums
 of two with different nodes differ by the vectors of the nodes between them. A vector counts each device once,
 and needs room: the sum must stay within the width.

@@ -14,6 +14,7 @@ row holds an honest node of U3, so that these are linked all around the ring, an
 alone. Of 2·half neighbours fewer than 2m − 1 collude and at least 2m stay: t = 2m − 1 shares.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import floor
@@ -32,8 +33,8 @@ DROPPED = 1 / 3  # share of the nodes that may drop out, on the sparse graph
 class Floors:
     """What a node asks of a round before it answers; its owner's choice, never the server's.
 
-    least_nodes: adverts. least_devices: devices in the sum. agreement: share of the adverts in [0.5, 1) that
-    must sign the same lists; 0.5 is a majority, and holds if no node colludes.
+    least_nodes: adverts. least_devices: `honest` devices in the sum. agreement: share of the adverts in
+    [0.5, 1) that must sign the same lists; 0.5 is a majority, and holds if no node colludes.
     """
 
     least_devices: int
@@ -84,6 +85,33 @@ def plan_for(nodes: int, fraction: float) -> Plan:
         if 2 * half < nodes - 1:
             return Plan(nodes, agreement, 2 * in_a_row - 1, half, in_a_row)
     return Plan(nodes, agreement, nodes // 3 + 1)
+
+
+def honest(devices: Iterable[int], tolerated: int) -> int:
+    """Devices that are left when those nodes collude that have most, as many as are tolerated.
+
+    Who colludes knows its own shares of the noise, and can take them off a sum. devices: of each node.
+    """
+    return sum(sorted(devices, reverse=True)[tolerated:])
+
+
+def least_listed(roster: int) -> int:
+    """Nodes that a session begins with at least: more than half of those on the roster, and three.
+
+    Of fewer, a server that chooses whom it lists could have most collude with it.
+    """
+    return max(3, roster // 2 + 1)
+
+
+def tolerated_of(fewest: int, nodes: int, fraction: float) -> tuple[int, int]:
+    """The fewest and the most nodes that may collude, over all rounds of `fewest` to `nodes` adverts.
+
+    On one graph n adverts tolerate no more than n + 2 do, so the two at either end of it are enough.
+    """
+    last = COMPLETE_UP_TO
+    ends = (fewest, fewest + 1, last - 1, last, last + 1, last + 2, nodes - 1, nodes)
+    each = [plan_for(end, fraction).tolerated for end in ends if fewest <= end <= nodes]
+    return min(each), max(each)
 
 
 @lru_cache(maxsize=64)

@@ -18,7 +18,7 @@ from models.secure_aggregation.messages import (
     statement,
 )
 from models.secure_aggregation.roster import Roster, signed_by
-from models.secure_aggregation.thresholds import Plan, plan_for
+from models.secure_aggregation.thresholds import Plan, honest, plan_for
 
 
 def check_advert(advert: Advert, task: Task, roster: Roster | None) -> None:
@@ -88,6 +88,10 @@ class View:
     def devices(self, names: Iterable[str]) -> int:
         """How many devices these nodes stand for."""
         return sum(self.adverts[name].devices for name in names)
+
+    def honest_devices(self, names: Iterable[str]) -> int:
+        """How many of these nodes' devices are left when as many of them collude as are tolerated."""
+        return honest((self.adverts[name].devices for name in names), self.plan.tolerated)
 
     def linked(self, masked: Iterable[str]) -> bool:
         """Whether U3 has enough members in every row of the ring (thresholds.py says why)."""

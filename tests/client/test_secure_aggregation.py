@@ -134,12 +134,12 @@ def test_lists_of_different_lengths_are_refused(rehearsal: Rehearsal) -> None:
 
 
 def test_a_node_has_its_own_floors(rehearsal: Rehearsal) -> None:
-    messages = rehearsal.until("share")  # 1 + 2 + … + 6 = 21 devices
-    rehearsal.nodes[0].floors = Floors(least_devices=22)
+    messages = rehearsal.until("share")  # 1 + 2 + 3 + 4 devices, and 5 and 6 of nodes that may collude
+    rehearsal.nodes[0].floors = Floors(least_devices=11)
     refused(rehearsal, "share", messages[0], "too few devices")
-    rehearsal.nodes[1].floors = Floors(least_devices=21, least_nodes=7)
+    rehearsal.nodes[1].floors = Floors(least_devices=10, least_nodes=7)
     refused(rehearsal, "share", messages[1], "too few nodes", number=1)
-    rehearsal.nodes[2].floors = Floors(least_devices=21, least_nodes=6)
+    rehearsal.nodes[2].floors = Floors(least_devices=10, least_nodes=6)
     rehearsal.ask("share", 2, messages[2])
 
 
@@ -198,9 +198,11 @@ def test_the_list_of_who_shared_must_be_right(rehearsal: Rehearsal) -> None:
 
 def test_no_vector_is_trained_for_too_few_devices() -> None:
     rehearsal = Rehearsal(NODES)
-    messages = rehearsal.until("mask", gone={"share": {5}})  # 15 of 21 devices shared
-    rehearsal.nodes[0].floors = Floors(least_devices=16)
+    messages = rehearsal.until("mask", gone={"share": {5}})  # 1 + 2 + 3, and 4 and 5 that may collude
+    rehearsal.nodes[0].floors = Floors(least_devices=7)
     refused(rehearsal, "mask", messages[0], "too few devices")
+    rehearsal.nodes[1].floors = Floors(least_devices=6)
+    rehearsal.ask("mask", 1, messages[1])
 
 
 def test_the_session_is_past_the_stage_before_training_starts(rehearsal: Rehearsal) -> None:
@@ -273,11 +275,14 @@ def test_a_node_that_was_shown_fewer_neighbours_is_noticed(rehearsal: Rehearsal)
     )
 
 
-def test_the_sum_must_stand_for_enough_devices() -> None:
+def test_the_sum_must_hold_enough_noise_even_if_those_with_most_of_it_collude() -> None:
+    """Two of five may tell the server their shares of the noise: those with 4 and 5 devices, at worst."""
     rehearsal = Rehearsal(NODES)
     messages = rehearsal.until("confirm", gone={"mask": {5}})
-    rehearsal.nodes[0].floors = Floors(least_devices=16)
+    rehearsal.nodes[0].floors = Floors(least_devices=7)
     refused(rehearsal, "confirm", messages[0], "too few devices")
+    rehearsal.nodes[1].floors = Floors(least_devices=6)
+    rehearsal.ask("confirm", 1, messages[1])
 
 
 def test_on_the_sparse_graph_no_gap_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:

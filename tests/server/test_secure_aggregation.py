@@ -195,12 +195,21 @@ def test_a_round_without_answers_fails(rehearsal: Rehearsal) -> None:
         rehearsal.server.adverts({})
 
 
-def test_the_server_stops_where_nodes_would_refuse() -> None:
-    rehearsal = Rehearsal(NODES, floors=Floors(least_devices=36))
-    rehearsal.until("mask")  # 1 + 2 + … + 8 = 36
-    rehearsal = Rehearsal(NODES, floors=Floors(least_devices=37))
+@pytest.mark.parametrize("stage", STAGES[:3])
+def test_the_server_stops_where_nodes_would_refuse(stage: str) -> None:
+    """Before the next stage, and so before any mask comes off."""
+    gone = {stage: {0, 4}}  # 2 + 3 + 4 + 6 devices are left, and 7 and 8 of nodes that may collude
+    Rehearsal(NODES, floors=Floors(least_devices=15)).play(gone)
+    rehearsal = Rehearsal(NODES, floors=Floors(least_devices=16))
+    following = STAGES[STAGES.index(stage) + 1]
     with pytest.raises(RoundFailed, match="too few devices"):
-        rehearsal.until("mask")
+        rehearsal.until(following, gone)
+
+
+def test_who_does_not_confirm_takes_no_noise_away() -> None:
+    """Its vector is in the sum: of the lists only signatures are missing."""
+    rehearsal = Rehearsal(NODES, floors=Floors(least_devices=21))  # 1 + 2 + … + 6
+    is_sum_without(rehearsal, rehearsal.play({"confirm": {0}, "unmask": {1}}))
 
 
 def test_without_a_roster_the_server_believes_any_identity(rehearsal: Rehearsal) -> None:

@@ -28,6 +28,9 @@ def test_on_the_complete_graph_all_others_are_neighbours() -> None:
     assert [view.holder_number(NAMES[0], name) for name in NAMES] == list(range(16))
     assert view.linked([])
     assert view.devices(view.names) == 136
+    assert view.plan.tolerated == 5
+    assert view.honest_devices(view.names) == 66, "1 + 2 + … + 11"
+    assert view.honest_devices(view.names[:5]) == 0
 
 
 def test_the_order_in_which_adverts_arrive_does_not_matter_and_all_else_does() -> None:
