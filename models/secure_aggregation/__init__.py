@@ -39,10 +39,9 @@ Left to the caller. A session is saved before its answer leaves. A vector goes i
 of two with different nodes differ by the vectors of the nodes between them. A vector counts each device once,
 and needs room: the sum must stay within the width.
 
-Assumed. The server may lie, drop, replay, and show each node something else. The roster is honest: it belongs
-to the devices' owner, lists no invented nodes, and says how many devices each node may stand for. At most c
-nodes collude with the server (`tolerated` in thresholds.py). On the complete graph no more than that. On the
-sparse graph a share of nodes collude that thresholds.py states, and the server does not choose whom it lists
-so as to steer the hash that places them; whom it later declares dropped it may choose. A participant can
-always spoil a sum, by a wrong vector: that costs the round, and nobody's privacy.
+Assumed. The server may lie, drop, replay, and show each node something else; it chooses whom it lists and
+whom it later declares dropped. The roster is honest: it belongs to the devices' owner, lists no invented
+nodes, and says how many devices each node may stand for. Of the nodes listed at most c collude with the
+server (`tolerated` in thresholds.py). A participant can always spoil a sum, by a wrong vector: that costs the
+round, and nobody's privacy.
 """

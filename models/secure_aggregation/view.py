@@ -53,15 +53,18 @@ class View:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the task and of every advert with its signature."""
+        """SHA-256 of the task and of every advert, but for the signatures.
+
+        Of one advert anybody can make a second valid ECDSA signature, and its signer any number.
+        """
         hashed = hashlib.sha256(statement("view", *self.task.parts(), len(self.names)))
         for advert in self.adverts.values():
-            hashed.update(statement("advert", *advert.to_dict().values()))  # type: ignore[arg-type]
+            hashed.update(advert.statement(self.task))
         return hashed.digest()
 
     @cached_property
     def ring(self) -> list[str]:
-        """Names in an order that the digest decides."""
+        """Names in an order that the digest decides (thresholds.py says what it takes to steer it)."""
         return sorted(self.names, key=lambda name: hashlib.sha256(self.digest + name.encode()).digest())
 
     @cached_property

@@ -78,7 +78,7 @@ def tails(nodes: int, colluding: float, dropped: float, half: int, least: int) -
     [(129, 0.1, 1 / 3), (200, 0.1, 0.2), (500, 0.05, 0.2), (1000, 0.1, 1 / 3)],
 )
 def test_the_sparse_graph_is_the_smallest_that_holds(nodes: int, colluding: float, dropped: float) -> None:
-    security, correctness = Fraction(1, 2**40), Fraction(1, 2**20)
+    security, correctness = Fraction(1, 2**128), Fraction(1, 2**20)
 
     def holds(half: int, least: int) -> bool:
         too_many, too_few = tails(nodes, colluding, dropped, half, least)
