@@ -68,6 +68,12 @@ class SecureRound:
 
     Each raises RoundFailed if too few nodes are left. The floors are those that nodes are expected to have;
     the server gains nothing by lower ones. dropped: how many answers could not be used, by reason.
+
+    at_fault: by node, the check that its own answer failed, and no honest node's would have: another size, a
+    signature that is not of what was sent. The word of one node against another is no ground, since one that
+    colludes could accuse any. So nobody is at fault for shares that do not open for their holder, who cannot
+    show it; that do not fit together, whether by their dealer or by who gave them back; for a name that two
+    nodes use, one of which may have stolen it; for a vector that spoils the sum, which nobody sees alone.
     """
 
     def __init__(self, task: Task, floors: Floors, roster: Roster | None = None) -> None:
@@ -76,6 +82,7 @@ class SecureRound:
         self.roster = roster
         self.step = Step.ADVERTS
         self.dropped: Counter[str] = Counter()
+        self.at_fault: dict[int, str] = {}
         self.names: dict[int, str] = {}  # nodes that answered every stage so far
         self.shared_names: list[str] = []  # U2
         self.masked_names: list[str] = []  # U3
@@ -218,6 +225,7 @@ class SecureRound:
                 checked[node] = check(node, answer)
             except ProtocolError as error:
                 self.dropped[str(error)] += 1
+                self.at_fault[node] = str(error)
         return checked
 
     def _keep(self, nodes: Iterable[int]) -> None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +50,8 @@ from server.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 TOO_FEW_SHARES = "too few devices for the noise"
+LEFT_OUT = "left out for an earlier answer"
+MOST_FAILED = 3  # rounds of secure aggregation in a row without a sum, each of which costs the devices
 
 RoundObserver = Callable[[RoundRecord, Parameters], None]
 
@@ -90,6 +92,8 @@ class FederatedSum(FedAvg):
         if self.roster is not None and settings.trust == "distributed" and settings.masks:
             check_reach(settings, self.roster)
         self.secure: SecureExchange | None = None  # this round's, under distributed trust
+        self.left_out: set[int] = set()  # nodes that secure aggregation found at fault since this start
+        self.failed = 0  # rounds in a row in which it gave no sum
         self.started = time.monotonic()
 
     def run(self, grid: Grid) -> Parameters:
@@ -124,7 +128,7 @@ class FederatedSum(FedAvg):
         messages = super().configure_train(asked.round, arrays, asked.to_record(), grid)
         self.secure = None
         if asked.trust == "distributed" and asked.masks:
-            nodes = [message.metadata.dst_node_id for message in messages]
+            nodes = {message.metadata.dst_node_id for message in messages} - self.left_out
             request = Request(self.shared(), asked)
             self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster)
             messages = self.secure.open()
@@ -140,6 +144,10 @@ class FederatedSum(FedAvg):
         else:
             answers = self.secure.close(replies)
             refused, invalid = self.secure.refused, self.secure.invalid
+            if self.left_out:
+                invalid[LEFT_OUT] = len(self.left_out)
+            self.leave_out(self.secure.at_fault)
+            self.failed = 0 if answers else self.failed + 1
         updates = [answer.update for answer in answers if answer.answered]
         # Central trust hides who took part, so a round in which nobody did must look like any other.
         if not updates and settings.trust == "central":
@@ -157,7 +165,19 @@ class FederatedSum(FedAvg):
             save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
         if self.on_round is not None:
             self.on_round(record, self.shared())
+        if self.failed == MOST_FAILED:
+            reasons = record.refused | record.invalid
+            raise UserError(
+                f"secure aggregation gave no sum {MOST_FAILED} rounds in a row, the last for {reasons}: see "
+                "what the nodes' logs say, mend it, and resume the run"
+            )
         return to_arrays(self.shared()), None
+
+    def leave_out(self, at_fault: Mapping[int, str]) -> None:
+        """Ask these nodes no more: each would fail the rounds to come for the others."""
+        for node, reason in at_fault.items():
+            logger.warning("node %d is left out of the rounds to come: %s", node, reason)
+        self.left_out |= at_fault.keys()
 
     def released(self, settings: RoundSettings, total: Parameters) -> Parameters:
         """The sum as numbers, noised first where the server is trusted to do it."""
