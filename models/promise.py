@@ -70,8 +70,12 @@ class Promise(BaseModel):
         if self.least_devices is not None:
             said += f" Each sum holds the noise of at least {self.least_devices:,} devices"
             if self.tolerated_nodes:
-                said += f", not counting what up to {self.tolerated_nodes:,} of the nodes may tell the server"
-            said += "; should more tell it theirs, so much less is left."
+                said += (
+                    f", not counting what up to {self.tolerated_nodes:,} of the nodes may tell the server; "
+                )
+                said += "should more of them do so, less is left."
+            else:
+                said += "; should some of them tell the server theirs, so much less is left."
         if self.rounds_of_a_device is not None and self.rounds_of_a_device < self.rounds:
             said += f" A device takes part in {self.rounds_of_a_device} of them at most, and then refuses."
         if self.masks_skipped:

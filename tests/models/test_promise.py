@@ -74,9 +74,10 @@ def test_sentence_says_how_many_nodes_may_collude() -> None:
     shares = {"unit": "shopper", "trust": "distributed", "least_devices": 1170}
     sentence = promise(**shares, tolerated_nodes=2).sentence()
     assert "the noise of at least 1,170 devices, not counting what up to 2 of the nodes may tell" in sentence
+    assert "should more of them do so" in sentence
     for tolerated in (0, None):
         sentence = promise(**shares, tolerated_nodes=tolerated).sentence()
-        assert "the noise of at least 1,170 devices; should more tell" in sentence
+        assert "the noise of at least 1,170 devices; should some of them tell" in sentence
 
 
 @pytest.mark.parametrize("changes", [NONE, {"epsilon": None}, {"delta": None}, {**NONE, "seeded": True}])
