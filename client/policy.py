@@ -53,7 +53,11 @@ class Policy(BaseModel):
         description="distributed: part of the nodes that must agree on a sum",
     )
     least_nodes: int = Field(3, ge=3, description="distributed: nodes that a session begins with")
-    least_devices: int = Field(1, ge=1, description="distributed: devices whose noise a sum must hold")
+    least_devices: int = Field(
+        1,
+        ge=1,
+        description="distributed: devices whose noise a sum must hold, beside nodes that may collude",
+    )
     unmasked: bool = Field(
         False,
         description="a sum under distributed trust may leave without secure aggregation's masks: simulation",

@@ -14,6 +14,7 @@ from models.errors import UserError
 from models.head import head_size
 from models.promise import Promise
 from models.recommender import Recommender
+from models.secure_aggregation.thresholds import least_listed, tolerated_of
 from models.settings import (
     LINEAR_RELEASES,
     MOST_ITEMS,
@@ -57,10 +58,6 @@ class ResolvedConfig(RunConfig):
     def settings(self) -> RoundSettings:
         """What devices are asked, but for the ε that they may spend: that is found from the rest."""
         private = self.unit != "none"
-        expected = self.participation * self.devices
-        # Fewer coins than this fall in a round only with a chance below 1e-4 (four standard deviations).
-        come = expected - 4.0 * math.sqrt(expected * (1.0 - self.participation))
-        least = max(1, math.floor((1.0 - self.tolerated_dropout) * come))
         common = RoundSettings.model_fields.keys() & ResolvedConfig.model_fields.keys()
         values = {name: getattr(self, name) for name in common}
         return RoundSettings.model_validate(
@@ -70,11 +67,35 @@ class ResolvedConfig(RunConfig):
                 "trust": self.trust if private else "none",
                 "epsilon": math.inf,
                 "delta": (self.delta or 0.0) if private else 0.0,
-                "least_devices": least if self.trust == "distributed" else 1,
+                "least_devices": max(1, self.sure_devices) if private and self.trust == "distributed" else 1,
                 "evaluate": self.evaluate == "released",
                 "evaluation_noise": self.evaluation_noise if private and self.evaluate == "released" else 0.0,
             }
         )
+
+    @property
+    def sure_devices(self) -> int:
+        """Devices whose shares of the noise are in a sum, whichever are lost and whichever nodes collude.
+
+        Those that come, less the part that may drop out, less all behind the tolerated number of nodes.
+        Without masks no node hides anything from the server, so none is taken to collude.
+        """
+        come = self.coins(self.devices)[0]
+        staying = math.ceil((1.0 - self.tolerated_dropout) * self.nodes)
+        colluding = tolerated_of(staying, self.nodes, self.agreement)[1] if self.masks else 0
+        behind_one = self.coins(math.ceil(self.devices / self.nodes))[1]
+        return math.floor((1.0 - self.tolerated_dropout) * come - colluding * behind_one)
+
+    @property
+    def tolerated_nodes(self) -> int:
+        """Nodes that may collude, whomever the server lists: half of the roster may be missing."""
+        return tolerated_of(least_listed(self.nodes), self.nodes, self.agreement)[0]
+
+    def coins(self, devices: int) -> tuple[float, float]:
+        """Fewest and most of so many devices whose coins fall in a round, but for a chance below 1e-4."""
+        expected = self.participation * devices
+        reach = 4.0 * math.sqrt(expected * (1.0 - self.participation))  # four standard deviations
+        return expected - reach, min(expected + reach, devices)
 
     def recommender(self, catalogue: Catalogue) -> Recommender:
         """The run's model over a catalogue."""
@@ -161,10 +182,21 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     epsilon, noise = values.pop("epsilon"), values.pop("noise_multiplier")
     resolved = ResolvedConfig.model_validate({**values, "noise_multiplier": noise or 0.0})
     if config.unit != "none":
+        refuse_sums_without_noise(resolved)
         resolved = with_noise(resolved, config, epsilon)
     if config.model == "linear" and config.head is None:
         resolved = with_head(resolved, items)
     return resolved
+
+
+def refuse_sums_without_noise(resolved: ResolvedConfig) -> None:
+    """Raise UserError where those that drop out and those that collude may be all there are."""
+    if resolved.trust == "distributed" and resolved.masks and resolved.sure_devices < 1:
+        raise UserError(
+            f"of {resolved.devices} devices behind --nodes {resolved.nodes} none is sure to be left when "
+            f"some nodes collude and tolerated_dropout = {resolved.tolerated_dropout:g} of the devices is "
+            "lost: lower it, or raise --devices or --participation"
+        )
 
 
 def with_noise(resolved: ResolvedConfig, config: RunConfig, epsilon: float) -> ResolvedConfig:
@@ -245,6 +277,7 @@ def make_promise(config: ResolvedConfig) -> Promise:
         history = settings.history(settings.last_round)
         epsilon, accountant = epsilon_composed(history, settings.delta, only_renyi=settings.only_renyi)
     bounded = math.isfinite(epsilon)
+    distributed = private and config.trust == "distributed"
     return Promise(
         unit=config.unit,
         trust=config.trust if private else None,
@@ -259,8 +292,9 @@ def make_promise(config: ResolvedConfig) -> Promise:
         accountant=accountant if bounded else None,
         seeded=config.seed is not None,
         rounds_of_a_device=settings.covered,
-        least_devices=settings.least_devices if config.trust == "distributed" else None,
-        masks_skipped=config.trust == "distributed" and not config.masks,
+        least_devices=settings.least_devices if distributed else None,
+        tolerated_nodes=config.tolerated_nodes if distributed and config.masks else None,
+        masks_skipped=distributed and not config.masks,
     )
 
 

@@ -32,7 +32,8 @@ class Promise(BaseModel):
     accountant: str | None
     seeded: bool
     rounds_of_a_device: int | None = None  # None: as many as there are
-    least_devices: int | None = None
+    least_devices: int | None = None  # whose noise is in a sum, not counting what tolerated_nodes know
+    tolerated_nodes: int | None = None  # that may collude with the server; None: no masks, or no such trust
     masks_skipped: bool = False
 
     @property
@@ -67,8 +68,14 @@ class Promise(BaseModel):
         )
         said += f"(ε = {rounded_up(self.epsilon)}), except with probability δ = {rounded_up(self.delta)}."
         if self.least_devices is not None:
-            said += f" Each sum holds the noise of at least {self.least_devices:,} devices; should some of "
-            said += "them tell the server theirs, so much less is left."
+            said += f" Each sum holds the noise of at least {self.least_devices:,} devices"
+            if self.tolerated_nodes:
+                said += (
+                    f", not counting what up to {self.tolerated_nodes:,} of the nodes may tell the server; "
+                )
+                said += "should more of them do so, less is left."
+            else:
+                said += "; should some of them tell the server theirs, so much less is left."
         if self.rounds_of_a_device is not None and self.rounds_of_a_device < self.rounds:
             said += f" A device takes part in {self.rounds_of_a_device} of them at most, and then refuses."
         if self.masks_skipped:

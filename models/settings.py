@@ -108,7 +108,10 @@ class RoundSettings(BaseModel):
 
     devices: int = Field(ge=1, description="N: devices in the federation, public; q·N is the denominator")
     least_devices: int = Field(
-        1, ge=1, description="distributed: fewest devices whose shares of the noise are in a released sum"
+        1,
+        ge=1,
+        description="distributed: fewest devices whose shares of the noise are in a released sum, but for "
+        "those of nodes that may collude",
     )
     agreement: float = Field(
         2 / 3, ge=0.5, lt=1, description="distributed: more than this part of the nodes confirm one same sum"

@@ -103,6 +103,10 @@ def split(
     dataset = load(name, DataOptions(**options))
     split = leave_one_out(dataset)
     train = split.train
+    if identities > train.num_devices:
+        raise UserError(
+            f"--identities {identities} is more than the {train.num_devices} devices: a node has one at least"
+        )
     with created(out, needed_bytes=32 * len(train)):
         Farm.create(out, dataset.catalogue, train, held_out=split.held_out)
         if identities:

@@ -18,8 +18,10 @@ import typer
 import experiments.run_folder
 import experiments.simulation
 from client.farm import Farm
+from client.identity import Identity
 from experiments.cli import app, main
 from experiments.run_folder import RunFolder
+from models.secure_aggregation.roster import Roster
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDERS = "shopper,item,date\n" + "".join(
@@ -186,6 +188,10 @@ BAD = {
     "a folder that is there": (["simulate", "--devices", "30", "--out", "there"], "there exists"),
     "a folder under a file": (["simulate", "--devices", "30", "--out", "orders.csv/run"], "orders.csv"),
     "a farm that is there": (["data", "split", "towels", "there", "--devices", "30"], "there exists"),
+    "identities without devices": (
+        ["data", "split", "towels", "new", "--devices", "3", "--identities", "4"],
+        "--identities 4 is more than the 3 devices",
+    ),
     "resume without out": (["simulate", "--resume"], "--out"),
     "resume and a flag": (["simulate", "--resume", "--out", "there", "--dim", "4"], "nothing else"),
     "resume and a config": (["simulate", "--resume", "--out", "there", "--config", "x"], "nothing else"),
@@ -397,6 +403,17 @@ def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
     assert ended.code == 0
     assert ended.out == "farm: 6 devices, 12 training events\n"
     assert len(Farm(tmp_path / "farm").devices) == 6
+
+
+def test_identities_laid_out_with_the_devices_behind_each(terry: Terry, tmp_path: Path) -> None:
+    assert terry("data", "split", "csv", "farm", *OWN[3:], "--identities", "4").code == 0
+    roster = Roster.load(tmp_path / "farm" / "roster")
+    behind = {}
+    for node in range(4):
+        farm = Farm(tmp_path / "farm", node, 4)
+        behind[Identity.load(farm.own_path("identity")).name] = len(farm.devices)
+    assert roster.devices == behind
+    assert sorted(behind.values()) == [1, 1, 2, 2]
 
 
 def test_a_farm_that_cannot_be_made(terry: Terry) -> None:

@@ -33,6 +33,7 @@ DESIGN: dict[str, Any] = {
         "seeded": True,
         "rounds_of_a_device": 30,
         "least_devices": None,
+        "tolerated_nodes": None,
         "masks_skipped": False,
     },
     "metrics": {
@@ -120,6 +121,7 @@ OPTIONAL = {
     ("promise", "relation"),
     ("promise", "rounds_of_a_device"),
     ("promise", "least_devices"),
+    ("promise", "tolerated_nodes"),
     ("promise", "masks_skipped"),
 }
 
