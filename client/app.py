@@ -2,7 +2,8 @@
 
 `app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the farm comes from whoever
 owns the device: `--node-config 'farm="/FOLDER"'`, or the environment variable TERRYCLOTH_FARM. So does the
-file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else policy.toml in that folder.
+file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else policy.toml in that folder. Without one
+the devices refuse every question.
 """
 
 import logging

@@ -27,7 +27,7 @@ import torch
 from client.evaluation import NONE
 from client.events import Events
 from client.ledger import Integers, Ledger, Mask
-from client.policy import POLICY_FILE, Policy, PolicyUnreadable, policy_of
+from client.policy import Policy, PolicyUnreadable, policy_of
 from client.state import CorruptState, DeviceState, locked
 from client.trainer import Cohort, trainer_for
 from models.build import recommender_for
@@ -46,6 +46,11 @@ CORRUPT = (
     "every question is refused, for %s in the farm's folder is lost, damaged or of other devices: restore it"
     " from a backup that is not older than the last answer; if there is none, what was spent is not known, so"
     " retire the devices by removing the farm's whole folder (never delete only the ledger)"
+)
+NO_POLICY = (
+    "every question is refused, for the devices' policy cannot be used: %s; say what they allow in"
+    " policy.toml in the farm's folder, a line a rule, such as most_epsilon = 8.0, or in another"
+    " file, named to the node as its policy"
 )
 
 
@@ -109,14 +114,14 @@ class Farm:
         folder: Path,
         catalogue: Catalogue,
         events: Events,
+        policy: Policy,
         seed: int | None = None,
         held_out: npt.NDArray[np.int64] | None = None,
-        policy: str = "",
     ) -> None:
         """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private.
 
-        held_out: int64 [devices], an item that each device keeps back to measure by, NONE where it has none.
-        policy: text of a policy.toml, for what a simulation asks and a device's owner would not allow unsaid.
+        policy: what the devices allow. held_out: int64 [devices], an item that each device keeps back to
+        measure by, NONE where it has none.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -124,8 +129,7 @@ class Farm:
         events.save(folder / "events")
         if held_out is not None:
             np.save(folder / HELD_OUT_FILE, held_out)
-        if policy:
-            (folder / POLICY_FILE).write_text(policy)
+        policy.save(folder)
         if seed is not None:
             (folder / "seed").write_text(str(seed))
 
@@ -159,7 +163,7 @@ class Farm:
         try:
             policy = policy_of(self.folder, self.policy_path)
         except PolicyUnreadable as reason:
-            logger.error("every question is refused, for the devices' policy cannot be used: %s", reason)
+            logger.error(NO_POLICY, reason)
             raise Declined(Refusal.POLICY) from None
         if objection := policy.objection(settings):
             raise Declined(objection)

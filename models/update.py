@@ -44,7 +44,7 @@ class Refusal(StrEnum):
     UNSOUND = "secure-aggregation-unsound"
 
     # By the device's own policy.
-    POLICY = "policy-unreadable"
+    POLICY = "no-usable-policy"
     MODEL_NAME = "model-not-allowed"
     UNIT = "unit-not-allowed"
     TRUST = "trust-not-allowed"

@@ -26,6 +26,7 @@ from models.randomness import KEY_BYTES, seeded_key
 from models.recommender import Parameters
 from models.settings import RoundSettings
 from models.update import Refusal, Reply, Request, pack_reply
+from tests.policies import ANYTHING
 
 BASKETS = [[1, 4, 4], [], [6, 0, 2, 3], [7], [5, 5, 1], []]
 NEW, BOOKED, ANSWERED = 1, 2, 3  # what the first question to a folder saves, in turn
@@ -38,7 +39,7 @@ def layout(tmp_path, shop: Catalogue, held) -> Callable[..., Path]:
 
     def create(baskets: list[list[int]] = BASKETS, seed: int | None = 7) -> Path:
         folder = tmp_path / f"farm-{next(made)}"
-        Farm.create(folder, shop, held(*baskets), seed)
+        Farm.create(folder, shop, held(*baskets), ANYTHING, seed)
         return folder
 
     return create
@@ -679,7 +680,7 @@ def test_a_folder_that_is_there_is_closed_to_others(mode, tmp_path, shop, held):
     folder = tmp_path / "farm"
     folder.mkdir()
     folder.chmod(mode)
-    Farm.create(folder, shop, held([1]))
+    Farm.create(folder, shop, held([1]), ANYTHING)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 

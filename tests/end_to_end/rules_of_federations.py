@@ -27,7 +27,7 @@ import models.update
 import server.strategy
 from client.farm import Farm
 from client.ledger import Ledger
-from client.policy import UNRESTRICTED, Policy
+from client.policy import Policy
 from client.secure_session import Session, Stage
 from client.shopper_level import ClippedLeastSquaresTrainer
 from client.state import DeviceState
@@ -49,6 +49,7 @@ from server.settings import ServerSettings
 from server.strategy import FederatedSum
 from tests.end_to_end.rules_of_devices import ALARM, Bench, flat, refusal_of, sent_by, state_of
 from tests.end_to_end.test_secure_round import Federation
+from tests.policies import ANYTHING
 from tests.secure_round import Rehearsal
 from tests.server.test_strategy import START, Nodes, hostile, reply, strategy
 
@@ -185,7 +186,7 @@ def participation_amplifies_where_it_is_hidden(bench: Bench) -> None:
     willing, none = np.array([True, False]), np.zeros((2, 0), dtype=np.int64)
     for trust in ("local", "distributed", "central"):
         asked = bench.ask(unit="shopper", trust=trust, participation=0.1, noise_multiplier=2.0, rounds=9)
-        _, ledger, _ = client.farm.afford(Ledger.empty(2), none, willing, asked, UNRESTRICTED)
+        _, ledger, _ = client.farm.afford(Ledger.empty(2), none, willing, asked, ANYTHING)
         came, stayed = ledger.epsilon(DELTA, only_renyi=asked.only_renyi)
         booked = RunAccountant(asked).book(asked)
         history = models.accounting.epsilon_composed(asked.history(9), DELTA, only_renyi=asked.only_renyi)
@@ -411,7 +412,7 @@ def affording(change: Callable[[RoundSettings, Policy], tuple[RoundSettings, Pol
 
 POLICIES = {
     "less noise than the floor is taken": no_objection,
-    "the server's budget is believed": affording(lambda asked, _: (asked, UNRESTRICTED)),
+    "the server's budget is believed": affording(lambda asked, _: (asked, ANYTHING)),
     "one round more than the run's budget": affording(
         lambda asked, policy: (asked.model_copy(update={"epsilon": 1e9}), policy)
     ),

@@ -16,6 +16,7 @@ import client.app
 from client.events import Events
 from client.farm import Farm
 from client.identity import Identity
+from client.policy import Policy
 from client.secure_round import lay_out_identities
 from client.state import DeviceState
 from client.trainer import Cohort, trainer_for
@@ -41,7 +42,7 @@ from server.settings import ServerSettings
 from server.strategy import FederatedSum
 from tests.models.test_settings import VALID
 
-MAJORITY = "least_agreement = 0.5"  # none may collude, and nearly half may be lost
+MAJORITY = Policy(least_agreement=0.5)  # none may collude, and nearly half may be lost
 PLAIN_SUM = {"server_optimizer": "sgd", "server_learning_rate": 1.0, "server_momentum": 0.0}
 
 
@@ -60,7 +61,7 @@ class Federation:
         self.folder, self.nodes = folder / "farm", nodes
         self.events: Events = dataset.events
         self.catalogue: Catalogue = dataset.catalogue
-        Farm.create(self.folder, self.catalogue, self.events, policy=MAJORITY)
+        Farm.create(self.folder, self.catalogue, self.events, MAJORITY)
         lay_out_identities(self.folder, nodes)
         values = {
             "round": 1, "rounds": 1, "model": "attributes", "unit": "shopper", "trust": "distributed",
@@ -338,12 +339,11 @@ def test_a_stranger_costs_the_others_nothing_where_the_server_has_the_roster(tmp
 def test_an_owner_may_ask_for_more_nodes(tmp_path) -> None:
     """One node's own floor is above what there are: it leaves, and the others go on without it."""
     federation = Federation(tmp_path, 5)
-    rules = federation.folder / "policy.toml"
-    rules.write_text(f"{MAJORITY}\nleast_nodes = 6")
+    Policy(least_agreement=0.5, least_nodes=6).save(federation.folder)
     _, (record,) = federation.run()
     assert record.answered == 0
     assert record.refused == {"secure-aggregation-unsound": 5}
-    rules.write_text(f"{MAJORITY}\nleast_nodes = 5")
+    Policy(least_agreement=0.5, least_nodes=5).save(federation.folder)
     _, (record,) = federation.run()
     assert record.answered == 5
 
@@ -358,7 +358,7 @@ def test_a_server_that_lists_less_than_half_of_the_roster_gets_nothing(tmp_path)
 
 def test_the_devices_own_floor_on_agreement_holds_unsaid(tmp_path) -> None:
     federation = Federation(tmp_path, 4)
-    (federation.folder / "policy.toml").unlink()
+    Policy().save(federation.folder)
     _, (record,) = federation.run()
     assert record.refused == {"sum-below-floor": 4}
 

@@ -18,6 +18,7 @@ import typer
 import experiments.run_folder
 import experiments.simulation
 from client.farm import Farm
+from client.policy import Policy, policy_of
 from experiments.cli import app, main
 from experiments.run_folder import RunFolder
 
@@ -395,8 +396,46 @@ def test_data_list_names_every_source(terry: Terry) -> None:
 def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
     ended = terry("data", "split", "csv", "farm", *OWN[3:])
     assert ended.code == 0
-    assert ended.out == "farm: 6 devices, 12 training events\n"
+    assert ended.out == "farm: 6 devices, 12 training events\nfarm/policy.toml: what they allow\n"
     assert len(Farm(tmp_path / "farm").devices) == 6
+
+
+SPLIT = ["data", "split", "csv", "farm", *OWN[3:]]
+DELTA = 1e-5  # a tenth of one in six devices would be more
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        ([], {"units": ["interaction"], "trusts": ["local"], "most_epsilon": 8.0, "most_delta": DELTA}),
+        (
+            ["--unit", "shopper", "--trust", "distributed", "--epsilon", "2", "--delta", "1e-7"],
+            {"units": ["shopper"], "trusts": ["distributed"], "most_epsilon": 2.0, "most_delta": 1e-7},
+        ),
+        (["--unit", "none"], {"units": ["none"], "trusts": []}),
+    ],
+)
+def test_devices_that_are_laid_out_allow_the_promise_that_was_named(
+    flags: list[str], allowed: dict[str, Any], terry: Terry, tmp_path: Path
+) -> None:
+    assert terry(*SPLIT, *flags).code == 0
+    assert policy_of(tmp_path / "farm", None) == Policy.model_validate(allowed)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--trust", "central"], "--trust central: say local"),
+        (["--epsilon", "inf"], "finite numbers"),
+        (["--delta", "0.2"], "published whole"),
+        (["--unit", "none", "--epsilon", "2"], "leave out --epsilon"),
+    ],
+)
+def test_a_promise_that_devices_cannot_keep_is_not_laid_out(
+    flags: list[str], said: str, terry: Terry, tmp_path: Path
+) -> None:
+    assert said in refused(terry, *SPLIT, *flags)
+    assert not (tmp_path / "farm").exists()
 
 
 def test_a_farm_that_cannot_be_made(terry: Terry) -> None:
