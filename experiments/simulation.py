@@ -35,6 +35,7 @@ from models.promise import Promise
 from models.recommender import Parameters
 from server.checkpoint import RoundRecord
 from server.secure_exchange import NODE_FAILED
+from server.strategy import STOPPED
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
     reasons = {**rounds.record.refused, **rounds.record.invalid}
     never = all(int(row["answered"]) == 0 for row in rounds.rows)
-    if rounds.record.answered == 0 and (reasons or never):
+    if never or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
         raise UserError(f"no device took part in the last round: {reasons or 'no coin fell for it'}")
 
     reporter.doing("measuring")

@@ -37,12 +37,14 @@ class RoundRecord:
 class Progress:
     """The rounds done; the parameters and the optimiser beside it hold their result.
 
-    clip: where it is adapted, the next round's. accountant: what was released so far.
+    clip: where it is adapted, the next round's. accountant: what was released so far. opened: the last round
+    in which a session of secure aggregation was begun.
     """
 
     records: list[RoundRecord] = field(default_factory=list)
     clip: float | None = None
     accountant: dict[str, Any] | None = None
+    opened: int = 0
 
     @property
     def rounds_done(self) -> int:

@@ -47,6 +47,7 @@ from server.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 TOO_FEW_SHARES = "too few devices for the noise"
+STOPPED = "stopped within the round"
 
 RoundObserver = Callable[[RoundRecord, Parameters], None]
 
@@ -93,9 +94,33 @@ class FederatedSum(FedAvg):
         if self.progress.records and self.on_round is not None:
             # The run may have stopped between a checkpoint and its report.
             self.on_round(self.progress.records[-1], self.shared())
+        if self.progress.opened > self.progress.rounds_done:
+            self.lose_round()
+            remaining -= 1
         if remaining > 0:
             self.start(grid, to_arrays(self.shared()), num_rounds=remaining, timeout=self.server.timeout)
         return self.shared()
+
+    def lose_round(self) -> None:
+        """Book the round in which the run was stopped, and leave it.
+
+        Its devices booked it when its session began, and their masked sums may have left them. A second
+        session is a new question to them, which they would book as well, and then refuse the last round.
+        """
+        stopped = Counter({STOPPED: self.server.nodes})
+        self.finish(self.book(self.round_settings(), [], Counter(), stopped))
+
+    def finish(self, record: RoundRecord) -> None:
+        """Keep a round that is done, and report it."""
+        self.progress.records.append(record)
+        self.keep()
+        if self.on_round is not None:
+            self.on_round(record, self.shared())
+
+    def keep(self) -> None:
+        """Put where the run is on disk, if it has a folder."""
+        if self.server.folder is not None:
+            save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
 
     def shared(self) -> Parameters:
         """The current shared parameters."""
@@ -122,6 +147,8 @@ class FederatedSum(FedAvg):
             nodes = [message.metadata.dst_node_id for message in messages]
             request = Request(self.shared(), asked)
             self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster)
+            self.progress.opened = asked.round
+            self.keep()  # before any device is asked
             messages = self.secure.open()
         return messages
 
@@ -146,12 +173,7 @@ class FederatedSum(FedAvg):
                 evaluation = {name: float(released[name]) for name in EVALUATION}
             else:
                 self.step(released, settings)
-        record = replace(self.book(settings, answers, refused, invalid), evaluation=evaluation)
-        self.progress.records.append(record)
-        if self.server.folder is not None:
-            save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
-        if self.on_round is not None:
-            self.on_round(record, self.shared())
+        self.finish(replace(self.book(settings, answers, refused, invalid), evaluation=evaluation))
         return to_arrays(self.shared()), None
 
     def released(self, settings: RoundSettings, total: Parameters) -> Parameters:
