@@ -222,15 +222,20 @@ class Farm:
         today = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
         # A clock that goes back gives no fresh day.
         day_start = state.ledger.steps if today > state.day else state.day_start
-        took_part, ledger, refused = afford(state.ledger, day_start, willing, settings, policy)
+        rounds = state.rounds.copy() if settings.run == state.run else np.zeros_like(state.rounds)
+        promised = rounds[:, settings.kind] < settings.most_of_kind
+        took_part, booked, refused = afford(state.ledger, day_start, promised, willing, settings, policy)
+        rounds[:, settings.kind] += booked
         return DeviceState(
             vectors=state.vectors,
             took_part=took_part,
-            ledger=ledger,
+            ledger=state.ledger.after(booked, *settings.mechanism),
             day_start=day_start,
+            rounds=rounds,
             asked=asked,
             question=question,
             promise=promise_of(settings),
+            run=settings.run,
             refused=refused,
             day=max(today, state.day),
         )
@@ -291,12 +296,18 @@ def promise_of(settings: RoundSettings) -> str:
 
 
 def afford(
-    ledger: Ledger, day_start: Integers, willing: Mask, settings: RoundSettings, policy: Policy
-) -> tuple[Mask, Ledger, dict[Refusal, int]]:
-    """Which of the willing devices [devices] stay within their budgets, and the ledger with them booked.
+    ledger: Ledger,
+    day_start: Integers,
+    promised: Mask,
+    willing: Mask,
+    settings: RoundSettings,
+    policy: Policy,
+) -> tuple[Mask, Mask, dict[Refusal, int]]:
+    """Which of the willing devices [devices] take part, and which are to be booked for this round.
 
-    And how many refuse, by the budget they would pass: the run's or the device's own, or the device's own of
-    a day, which began at the steps day_start.
+    And how many refuse, by what they would pass: the run's or their own ε, the number of rounds promised, or
+    their own ε of a day, which began at the steps day_start. promised: which devices are still within that
+    number. ε alone would let what is set aside for one kind of round be spent on another.
     """
     # A round that amplifies by its coins has cost a device something whichever way its own coin fell.
     exposed = np.ones_like(willing) if settings.trust == "central" else willing
@@ -311,11 +322,12 @@ def afford(
         today = spent_today <= policy.most_epsilon_a_day
     counts = {
         Refusal.BUDGET: int((willing & ~in_all).sum()),
-        Refusal.DAILY_BUDGET: int((willing & in_all & ~today).sum()),
+        Refusal.REPEATED: int((willing & in_all & ~promised).sum()),
+        Refusal.DAILY_BUDGET: int((willing & in_all & promised & ~today).sum()),
     }
     refused = {reason: devices for reason, devices in counts.items() if devices}
-    affordable = in_all & today
-    return willing & affordable, ledger.after(exposed & affordable, *settings.mechanism), refused
+    allowed = in_all & promised & today
+    return willing & allowed, exposed & allowed, refused
 
 
 def usable(events: Events, num_items: int) -> Events:

@@ -36,6 +36,7 @@ class Refusal(StrEnum):
 
     SETTINGS = "settings-unknown"
     BUDGET = "budget-passed"
+    REPEATED = "more-rounds-than-promised"
     MODEL = "model-mismatch"
     PARTITION = "farm-divided-differently"
     PROMISE = "kept-under-another-promise"

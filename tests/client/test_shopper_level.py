@@ -156,11 +156,12 @@ def test_what_a_round_costs(changes, mechanism, ask):
 def test_who_is_booked(ask):
     """Amplified rounds cost a device something whichever way its coin fell; others only those who train."""
     willing, new = np.array([True, False]), Ledger.empty(2)
-    for trust, steps in (("central", [[1], [1]]), ("local", [[1], [0]])):
+    for trust, paid in (("central", [True, True]), ("local", [True, False])):
         settings = shopper(ask, trust, participation=0.5)
-        took_part, ledger, refused = afford(new, new.steps, willing, settings, ANYTHING)
+        everyone = np.ones_like(willing)
+        took_part, booked, refused = afford(new, new.steps, everyone, willing, settings, ANYTHING)
         assert took_part.tolist() == [True, False]
-        assert ledger.steps.tolist() == steps
+        assert booked.tolist() == paid
         assert refused == {}
 
 

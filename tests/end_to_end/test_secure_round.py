@@ -38,6 +38,7 @@ from models.secure_aggregation.exchange import (
     UNMASK,
 )
 from models.settings import RoundSettings
+from models.update import to_arrays
 from server.settings import ServerSettings
 from server.strategy import FederatedSum
 from tests.models.test_settings import VALID
@@ -74,12 +75,13 @@ class Federation:
         self.start = {name: tensor.clone() for name, tensor in self.model.shared_parameters().items()}
 
     def run(self, gone: Mapping[int, Iterable[int]] | None = None, grid: type | None = None, **server: Any):
-        """One round in which node k is lost from the stage on whose key lists it."""
+        """The first round, in which node k is lost from the stage on whose key lists it."""
         app = client.app.make_app(self.folder)
         grid_ = (grid or LosingGrid)(app, self.nodes, gone or {})
         told = ServerSettings.model_validate({"catalogue": "c", "nodes": self.nodes, **PLAIN_SUM, **server})
         strategy = FederatedSum(self.start, self.settings, told)
-        final = strategy.run(grid_)
+        strategy.start(grid_, to_arrays(self.start), num_rounds=1, timeout=told.timeout)
+        final = strategy.shared()
         return {name: final[name] - self.start[name] for name in final}, strategy.progress.records
 
     def states(self) -> list[DeviceState]:
@@ -179,7 +181,7 @@ def test_where_too_many_are_lost_nothing_is_released_and_the_round_goes_by(stage
 
 def test_each_session_trains_and_books_anew_and_keeps_no_answer(tmp_path) -> None:
     """The same question in two sessions: two sums over different nodes must not share their noise."""
-    federation = Federation(tmp_path, 4, noise_multiplier=2.0)
+    federation = Federation(tmp_path, 4, noise_multiplier=2.0, rounds=2)
     first, _ = federation.run()
     second, _ = federation.run()
     assert all(not torch.equal(first[name], second[name]) for name in first)
@@ -338,7 +340,7 @@ def test_a_stranger_costs_the_others_nothing_where_the_server_has_the_roster(tmp
 
 def test_an_owner_may_ask_for_more_nodes(tmp_path) -> None:
     """One node's own floor is above what there are: it leaves, and the others go on without it."""
-    federation = Federation(tmp_path, 5)
+    federation = Federation(tmp_path, 5, rounds=2)
     Policy(least_agreement=0.5, least_nodes=6).save(federation.folder)
     _, (record,) = federation.run()
     assert record.answered == 0

@@ -282,6 +282,13 @@ def test_both_rounds_are_amplified_and_a_device_may_be_in_both() -> None:
     assert [rate for _, rate, _ in local.history(2)] == [1.0, 1.0]
 
 
+def test_rounds_that_cost_nothing_are_not_capped() -> None:
+    settings = record_settings({"rounds": 20, "participation": 0.3})
+    assert settings.covered < 20
+    free = {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf}
+    assert record_settings({"rounds": 20, "participation": 0.3, **free}).covered == 20
+
+
 def test_the_measuring_round_comes_after_and_is_booked_with_its_own_noise() -> None:
     settings = record_settings({**LINEAR, "evaluate": True, "evaluation_noise": 7.0})
     assert settings.history(3) == (*settings.history(2), (7.0, 1.0, 1))
