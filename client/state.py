@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from client.ledger import Ledger
+from models.durable import replace
 from models.recommender import Parameters
 from models.settings import KINDS_OF_ROUND
 from models.update import Refusal
@@ -141,29 +141,12 @@ class DeviceState:
         )
 
 
-def replace(partial: Path, path: Path) -> None:
-    """Put a file in another's place in one step, on disk when this returns, for its owner's eyes only."""
-    partial.chmod(0o600)
-    synchronise(partial)
-    partial.replace(path)
-    synchronise(path.parent)  # or a power cut could bring the old name back, and with it an old ledger
-
-
 def write_private(path: Path, content: bytes) -> None:
     """A file of the device's own, replaced in one step."""
     partial = path.with_suffix(".partial")
     partial.touch(mode=0o600)
     partial.write_bytes(content)
     replace(partial, path)
-
-
-def synchronise(path: Path) -> None:
-    """Wait until a file or folder is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -6,8 +6,7 @@ result.json          the result and its promise; result.schema.json describes it
 model.safetensors    the shared parameters        ┐ what a device needs to serve
 catalogue.parquet    the public catalogue         ┘
 figures/             PNG and SVG
-checkpoint.safetensors   the server's, to resume from
-run-name             tells devices one run's questions from another's; a seeded run has none
+checkpoint.safetensors   the server's, to resume from; it names the run, which devices tell from any other
 devices/             stands for the devices' own disks: private, except in a simulation
 """
 

@@ -90,6 +90,8 @@ class FederatedSum(FedAvg):
 
     def run(self, grid: Grid) -> Parameters:
         """All rounds that are still to do; returns the final shared parameters."""
+        if not self.progress.records:
+            self.keep()  # the run's name, before any device books for it
         remaining = self.settings.last_round - self.progress.rounds_done
         if self.progress.records and self.on_round is not None:
             # The run may have stopped between a checkpoint and its report.

@@ -115,7 +115,7 @@ def test_devices_allow_what_their_run_asks_and_nothing_beyond(
 
 def test_a_run_without_a_seed_keeps_none(tmp_path: Path, quick_ceiling: None) -> None:
     folder = simulate(PLAIN, tmp_path / "run")
-    assert files(folder) == FILES | DEVICES - {"devices/seed"} | {"run-name"}
+    assert files(folder) == FILES | DEVICES - {"devices/seed"}
     assert not folder.read_result().promise.seeded
 
 
