@@ -22,6 +22,7 @@ from models.settings import (
     RoundSettings,
     rounds_covered,
 )
+from models.update import expected_update
 from server.settings import ServerSettings
 
 LEAST_NODES = 3  # between two, each would know the other's part of the sum
@@ -196,6 +197,13 @@ def owner_policy(config: RunConfig, devices: int) -> Policy:
             "most_delta": config.delta or default_delta(devices),
         }
     )
+
+
+def refuse_wide_sums(config: ResolvedConfig, catalogue: Catalogue) -> None:
+    """Raise UserError where no integers hold the sums of a run of distributed trust."""
+    settings, shared = config.settings, config.recommender(catalogue).shared_parameters()
+    for round in {1, settings.rounds, settings.last_round}:
+        expected_update(settings.at(round), shared)
 
 
 def with_noise(resolved: ResolvedConfig, config: RunConfig, epsilon: float) -> ResolvedConfig:

@@ -22,6 +22,7 @@ from experiments.planning import (
     asked_settings,
     defaults,
     make_promise,
+    refuse_wide_sums,
     resolve,
     run_config,
 )
@@ -82,6 +83,7 @@ def make_plan(config: RunConfig) -> Plan:
         }
         config = config.model_copy(update=flat)
     resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
+    refuse_wide_sums(resolved, dataset.catalogue)
     return Plan(resolved, dataset, split, make_promise(resolved))
 
 

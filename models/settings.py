@@ -138,11 +138,11 @@ class RoundSettings(BaseModel):
     steps_per_round: int = Field(ge=1, le=65_535)  # a stream's name has 16 bits for the step
     learning_rate: float = Field(gt=0, le=1e6, description="of the device's own SGD steps")
     negatives: int = Field(ge=1, description="drawn for an interaction, from the whole catalogue")
-    negative_weight: float = Field(ge=0, description="weight of an interaction's negatives, together")
+    negative_weight: float = Field(ge=0, le=1e6, description="weight of an interaction's negatives, together")
     catalogue_weight: float = Field(
-        ge=0, description="least squares: pull of every item towards a score of 0"
+        ge=0, le=1e6, description="least squares: pull of every item towards a score of 0"
     )
-    regularisation: float = Field(gt=0, description="squared penalty on the shopper's vector")
+    regularisation: float = Field(gt=0, le=1e6, description="squared penalty on the shopper's vector")
     recency_half_life: float = Field(
         0.0, ge=0, description="evaluate: later events after which one counts half when serving; 0: all alike"
     )

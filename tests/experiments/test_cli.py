@@ -17,6 +17,7 @@ import typer
 
 import experiments.run_folder
 import experiments.simulation
+import models.fixed_point
 from client.farm import Farm
 from client.policy import Policy, policy_of
 from experiments.cli import app, main
@@ -141,6 +142,7 @@ BAD = {
     ),
     "clip zero": ([*PRIVATE, "--clip", "0"], "--clip 0"),
     "clip infinite": ([*PRIVATE, "--clip", "inf"], "finite"),
+    "a weight without bounds": (["simulate", "--set", "catalogue_weight=2e6"], "--catalogue-weight 2000000"),
     "noise below zero": ([*PRIVATE, "--noise-multiplier=-1"], "--noise-multiplier -1"),
     "more devices than the data hold": ([*OWN, "--devices", "7"], "--devices 7.*6"),
     "more to inspect": (["data", "inspect", *OWN[2:], "--devices", "7"], "--devices 7.*6"),
@@ -268,6 +270,13 @@ def full_disk(folder: Path, *arguments: Any, **more: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "half").write_bytes(b"x")
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_sums_that_no_integer_holds(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes over a million devices, or noise that reaches further than any."""
+    monkeypatch.setattr(models.fixed_point, "NOISE_REACH", 1e18)
+    small = ["--devices", "30", "--noise-multiplier", "1", "--rounds", "1"]
+    assert "take fewer devices" in refused(terry, *DISTRIBUTED, *small)
 
 
 def test_no_space_while_the_devices_are_laid_out(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,6 +154,10 @@ def test_a_missing_key_is_refused(name: str) -> None:
         ("clip", 0.99e-6),  # Opacus adds 1e-6 to a norm before it divides
         ("clip", -math.inf),
         ("learning_rate", 1.01e6),
+        ("catalogue_weight", 1.01e6),
+        ("negative_weight", 1.01e6),
+        ("regularisation", 1.01e6),
+        ("regularisation", math.nan),
         ("epsilon", -math.inf),
         ("noise_multiplier", math.inf),
         ("learning_rate", math.inf),
