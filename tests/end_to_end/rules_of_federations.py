@@ -624,10 +624,12 @@ def sum_is_kept(patch: Patch) -> None:
         return sums[0]
 
     def save_checkpoint(folder: Any, settings: Any, parameters: Any, optimizer: Any, progress: Any) -> None:
-        kept = {name: torch.nn.Parameter(tensor.float()) for name, tensor in sums[0].items()}
-        save(
-            folder, settings, parameters | {f"last-{name}": kept[name] for name in kept}, optimizer, progress
-        )
+        kept = {
+            f"last-{name}": torch.nn.Parameter(tensor.float())
+            for total in sums
+            for name, tensor in total.items()
+        }
+        save(folder, settings, parameters | kept, optimizer, progress)
 
     patch.setattr(server.strategy, "sum_updates", sum_updates)
     patch.setattr(server.strategy, "save_checkpoint", save_checkpoint)
