@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
+from client.policy import Policy
 from client.serving import Serving
 from experiments.config import RunConfig
 from models.accounting import epsilon_composed, noise_for, rounds_for
@@ -22,6 +23,7 @@ from models.settings import (
     RoundSettings,
     rounds_covered,
 )
+from models.update import expected_update
 from server.settings import ServerSettings
 
 LEAST_NODES = 3  # between two, each would know the other's part of the sum
@@ -123,37 +125,19 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     δ is by default a tenth of one in `devices`, and 1e-5 at most. Raises UserError, also for a δ of one in
     `devices` or more: publishing one shopper's data whole would keep such a promise.
     """
-    if config.unit != "none" and config.trust == "distributed" and devices < LEAST_NODES:
-        raise UserError(
-            f"--trust distributed hides a device among at least {LEAST_NODES}: there are {devices}, so raise "
-            "--devices, or say --trust local"
-        )
+    refuse_weak_promise(config, devices)
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
     values = config.model_dump()
     filled = {**defaults(config.unit, config.model), "devices": devices}
     if config.unit == "none":
-        if config.epsilon is not None or config.noise_multiplier or config.clip not in (None, math.inf):
-            raise UserError(
-                "--unit none makes no promise: leave out --epsilon, --noise-multiplier and --clip"
-            )
         filled |= {"clip": math.inf, "noise_multiplier": 0.0}
     else:
-        if config.trust not in TRUSTS[config.unit]:
-            kept = " or ".join(TRUSTS[config.unit])
-            raise UserError(f"--unit {config.unit} is not kept under --trust {config.trust}: say {kept}")
-        if math.inf in (config.epsilon, config.clip, config.noise_multiplier):
-            raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
         for name in ("noise_multiplier", "clip"):
             value = getattr(config, name)
             if value is not None and value != 0 and not 1e-6 <= value <= 1e6:
                 flag = "--" + name.replace("_", "-")
                 raise UserError(f"{flag} {value:g} is not accepted by a device: say 1e-6 to 1e6")
-        if config.delta is not None and config.delta >= 1 / devices:
-            raise UserError(
-                f"--delta {config.delta:g} would allow one shopper's data to be published whole: with "
-                f"{devices} devices say less than 1/{devices}"
-            )
         both = config.noise_multiplier is not None and config.epsilon is not None
         if both and (config.rounds is not None or config.model == "linear"):
             raise UserError(
@@ -162,7 +146,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
             )
         if config.model == "linear" and config.unit == "interaction":
             raise UserError("--model linear is not trained by interactions: say --unit shopper")
-        filled["delta"] = min(1e-5, 0.1 / devices)
+        filled["delta"] = default_delta(devices)
     filled["masks"] = config.trust == "distributed" and config.nodes >= LEAST_NODES
     if config.masks and config.nodes < LEAST_NODES:
         raise UserError(
@@ -197,6 +181,61 @@ def refuse_sums_without_noise(resolved: ResolvedConfig) -> None:
             f"some nodes collude and tolerated_dropout = {resolved.tolerated_dropout:g} of the devices is "
             "lost: lower it, or raise --devices or --participation"
         )
+
+
+def refuse_weak_promise(config: RunConfig, devices: int) -> None:
+    """Raise UserError where so many devices cannot keep what is said, or where it would promise nothing."""
+    if config.unit == "none":
+        if config.epsilon is not None or config.noise_multiplier or config.clip not in (None, math.inf):
+            raise UserError(
+                "--unit none makes no promise: leave out --epsilon, --noise-multiplier and --clip"
+            )
+        return
+    if config.trust not in TRUSTS[config.unit]:
+        kept = " or ".join(TRUSTS[config.unit])
+        raise UserError(f"--unit {config.unit} is not kept under --trust {config.trust}: say {kept}")
+    if config.trust == "distributed" and devices < LEAST_NODES:
+        raise UserError(
+            f"--trust distributed hides a device among at least {LEAST_NODES}: there are {devices}, so raise "
+            "--devices, or say --trust local"
+        )
+    if math.inf in (config.epsilon, config.clip, config.noise_multiplier):
+        raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
+    if config.delta is not None and config.delta >= 1 / devices:
+        raise UserError(
+            f"--delta {config.delta:g} would allow one shopper's data to be published whole: with "
+            f"{devices} devices say less than 1/{devices}"
+        )
+
+
+def default_delta(devices: int) -> float:
+    """A tenth of one in so many devices, and 1e-5 at most."""
+    return min(1e-5, 0.1 / devices)
+
+
+def owner_policy(config: RunConfig, devices: int) -> Policy:
+    """What the owner of devices allows who wants the promise that `config` names, or a stronger one.
+
+    By any model, and in as many rounds as ε lasts. Raises UserError as `resolve` does.
+    """
+    refuse_weak_promise(config, devices)
+    if config.unit == "none":
+        return Policy.model_validate({"units": ["none"], "trusts": []})
+    return Policy.model_validate(
+        {
+            "units": [config.unit],
+            "trusts": [config.trust],
+            "most_epsilon": config.epsilon or defaults(config.unit, config.model)["epsilon"],
+            "most_delta": config.delta or default_delta(devices),
+        }
+    )
+
+
+def refuse_wide_sums(config: ResolvedConfig, catalogue: Catalogue) -> None:
+    """Raise UserError where no integers hold the sums of a run of distributed trust."""
+    settings, shared = config.settings, config.recommender(catalogue).shared_parameters()
+    for round in {1, settings.rounds, settings.last_round}:
+        expected_update(settings.at(round), shared)
 
 
 def with_noise(resolved: ResolvedConfig, config: RunConfig, epsilon: float) -> ResolvedConfig:
@@ -295,7 +334,14 @@ def make_promise(config: ResolvedConfig) -> Promise:
         least_devices=settings.least_devices if distributed else None,
         tolerated_nodes=config.tolerated_nodes if distributed and config.masks else None,
         masks_skipped=distributed and not config.masks,
+        evaluated=private and settings.evaluate,
     )
+
+
+def asked_settings(config: ResolvedConfig, promise: Promise) -> RoundSettings:
+    """What devices are asked in the first round, the ε included that all rounds together may spend."""
+    epsilon = math.inf if promise.epsilon is None else promise.epsilon
+    return config.settings.model_copy(update={"epsilon": epsilon})
 
 
 def run_config(
@@ -309,12 +355,11 @@ def run_config(
 ) -> dict[str, Any]:
     """What Flower carries to the ServerApp: flat, with the field names of `server/settings.py`."""
     fields = ServerSettings.model_fields.keys() & ResolvedConfig.model_fields.keys()
-    asked = config.settings.model_dump(exclude={"protocol", "run", "round"})
+    asked = asked_settings(config, promise).model_dump(exclude={"protocol", "run", "round"})
     return (
         asked
         | {name: getattr(config, name) for name in fields}
         | {
-            "epsilon": math.inf if promise.epsilon is None else promise.epsilon,
             "initial_seed": config.seed or 0,
             **({} if config.seed is None else {"noise_seed": config.seed}),
             "catalogue": str(catalogue),

@@ -174,9 +174,7 @@ def opacus_curve(noise_multiplier: float, sampling_rate: float, amplified: bool)
     from opacus.accountants.analysis.rdp import compute_rdp
 
     orders = RDPAccountant.DEFAULT_ALPHAS if amplified else UNSAMPLED_ORDERS
-    return np.asarray(
-        compute_rdp(q=sampling_rate, noise_multiplier=noise_multiplier, steps=1, orders=orders)
-    )
+    return np.asarray(compute_rdp(q=sampling_rate, noise_multiplier=noise_multiplier, steps=1, orders=orders))
 
 
 def by_dp_accounting_rdp(history: History, delta: float) -> Spent:

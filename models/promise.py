@@ -35,6 +35,7 @@ class Promise(BaseModel):
     least_devices: int | None = None  # whose noise is in a sum, not counting what tolerated_nodes know
     tolerated_nodes: int | None = None  # that may collude with the server; None: no masks, or no such trust
     masks_skipped: bool = False
+    evaluated: bool = False  # hits that devices count are released too
 
     @property
     def label(self) -> str:
@@ -62,6 +63,8 @@ class Promise(BaseModel):
         }[self.trust or "local"]
         factor = math.exp(min(self.epsilon, 700.0))
         when = "in the one round" if self.rounds == 1 else f"over all {self.rounds} rounds"
+        if self.evaluated:
+            when += ", and in the counts of hits that devices release after,"
         said = f"{who} {when} can hardly tell whether {what} is in the data: "
         said += (
             f"adding or removing it changes the odds of anything they see by at most a factor {factor:.3g} "

@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 TOO_FEW_SHARES = "too few devices for the noise"
 LEFT_OUT = "left out for an earlier answer"
 MOST_FAILED = 3  # rounds of secure aggregation in a row without a sum, each of which costs the devices
+STOPPED = "stopped within the round"
 
 RoundObserver = Callable[[RoundRecord, Parameters], None]
 
@@ -98,13 +99,39 @@ class FederatedSum(FedAvg):
 
     def run(self, grid: Grid) -> Parameters:
         """All rounds that are still to do; returns the final shared parameters."""
+        if not self.progress.records:
+            self.keep()  # the run's name, before any device books for it
         remaining = self.settings.last_round - self.progress.rounds_done
         if self.progress.records and self.on_round is not None:
             # The run may have stopped between a checkpoint and its report.
             self.on_round(self.progress.records[-1], self.shared())
+        if self.progress.opened > self.progress.rounds_done:
+            self.lose_round()
+            remaining -= 1
         if remaining > 0:
             self.start(grid, to_arrays(self.shared()), num_rounds=remaining, timeout=self.server.timeout)
         return self.shared()
+
+    def lose_round(self) -> None:
+        """Book the round in which the run was stopped, and leave it.
+
+        Its devices booked it when its session began, and their masked sums may have left them. A second
+        session is a new question to them, which they would book as well, and then refuse the last round.
+        """
+        stopped = Counter({STOPPED: self.server.nodes})
+        self.finish(self.book(self.round_settings(), [], Counter(), stopped))
+
+    def finish(self, record: RoundRecord) -> None:
+        """Keep a round that is done, and report it."""
+        self.progress.records.append(record)
+        self.keep()
+        if self.on_round is not None:
+            self.on_round(record, self.shared())
+
+    def keep(self) -> None:
+        """Put where the run is on disk, if it has a folder."""
+        if self.server.folder is not None:
+            save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
 
     def shared(self) -> Parameters:
         """The current shared parameters."""
@@ -131,6 +158,8 @@ class FederatedSum(FedAvg):
             nodes = {message.metadata.dst_node_id for message in messages} - self.left_out
             request = Request(self.shared(), asked)
             self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster)
+            self.progress.opened = asked.round
+            self.keep()  # before any device is asked
             messages = self.secure.open()
         return messages
 
@@ -160,11 +189,7 @@ class FederatedSum(FedAvg):
             else:
                 self.step(released, settings)
         record = replace(self.book(settings, answers, refused, invalid), evaluation=evaluation)
-        self.progress.records.append(record)
-        if self.server.folder is not None:
-            save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
-        if self.on_round is not None:
-            self.on_round(record, self.shared())
+        self.finish(record)
         if self.failed == MOST_FAILED:
             reasons = record.refused | record.invalid
             raise UserError(

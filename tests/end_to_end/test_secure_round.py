@@ -16,6 +16,7 @@ import client.app
 from client.events import Events
 from client.farm import Farm
 from client.identity import Identity
+from client.policy import Policy
 from client.secure_round import lay_out_identities
 from client.state import DeviceState
 from client.trainer import Cohort, trainer_for
@@ -38,11 +39,12 @@ from models.secure_aggregation.exchange import (
     UNMASK,
 )
 from models.settings import RoundSettings
+from models.update import to_arrays
 from server.settings import ServerSettings
 from server.strategy import LEFT_OUT, FederatedSum, RoundObserver
 from tests.models.test_settings import VALID
 
-MAJORITY = "least_agreement = 0.5"  # none may collude, and nearly half may be lost
+MAJORITY = Policy(least_agreement=0.5)  # none may collude, and nearly half may be lost
 PLAIN_SUM = {"server_optimizer": "sgd", "server_learning_rate": 1.0, "server_momentum": 0.0}
 
 
@@ -61,7 +63,7 @@ class Federation:
         self.folder, self.nodes = folder / "farm", nodes
         self.events: Events = dataset.events
         self.catalogue: Catalogue = dataset.catalogue
-        Farm.create(self.folder, self.catalogue, self.events, policy=MAJORITY)
+        Farm.create(self.folder, self.catalogue, self.events, MAJORITY)
         lay_out_identities(self.folder, nodes)
         values = {
             "round": 1, "rounds": 1, "model": "attributes", "unit": "shopper", "trust": "distributed",
@@ -78,14 +80,16 @@ class Federation:
         gone: Mapping[int, Iterable[int]] | None = None,
         grid: type | None = None,
         on_round: RoundObserver | None = None,
+        rounds: int = 1,
         **server: Any,
     ):
-        """One round in which node k is lost from the stage on whose key lists it."""
+        """The first rounds, in which node k is lost from the stage on whose key lists it."""
         app = client.app.make_app(self.folder)
         grid_ = (grid or LosingGrid)(app, self.nodes, gone or {})
         told = ServerSettings.model_validate({"catalogue": "c", "nodes": self.nodes, **PLAIN_SUM, **server})
         strategy = FederatedSum(self.start, self.settings, told, on_round)
-        final = strategy.run(grid_)
+        strategy.start(grid_, to_arrays(self.start), num_rounds=rounds, timeout=told.timeout)
+        final = strategy.shared()
         return {name: final[name] - self.start[name] for name in final}, strategy.progress.records
 
     def states(self) -> list[DeviceState]:
@@ -185,7 +189,7 @@ def test_where_too_many_are_lost_nothing_is_released_and_the_round_goes_by(stage
 
 def test_each_session_trains_and_books_anew_and_keeps_no_answer(tmp_path) -> None:
     """The same question in two sessions: two sums over different nodes must not share their noise."""
-    federation = Federation(tmp_path, 4, noise_multiplier=2.0)
+    federation = Federation(tmp_path, 4, noise_multiplier=2.0, rounds=2)
     first, _ = federation.run()
     second, _ = federation.run()
     assert all(not torch.equal(first[name], second[name]) for name in first)
@@ -346,7 +350,7 @@ def test_a_node_whose_answer_fails_its_check_is_asked_no_more(
     stage, spoil, reason, answered, tmp_path, caplog
 ) -> None:
     federation = Federation(tmp_path, 5, rounds=3)
-    _, records = federation.run(grid=spoiling(stage, spoil, rounds=[1]))
+    _, records = federation.run(grid=spoiling(stage, spoil, rounds=[1]), rounds=3)
     assert [record.answered for record in records] == [answered, 4, 4]
     assert [record.invalid for record in records] == [{reason: 1}, {LEFT_OUT: 1}, {LEFT_OUT: 1}]
     assert f"node 5 is left out of the rounds to come: {reason}" in caplog.text
@@ -359,13 +363,15 @@ def test_three_rounds_in_a_row_without_a_sum_end_the_run(tmp_path) -> None:
     federation = Federation(tmp_path, 5, rounds=9)
     seen: list[dict[str, int]] = []
     with pytest.raises(UserError, match=r"no sum 3 rounds in a row, .*'secure-aggregation-unsound': 4"):
-        federation.run(grid=spoiling(SHARE, garbled), on_round=lambda record, _: seen.append(record.invalid))
+        federation.run(
+            grid=spoiling(SHARE, garbled), on_round=lambda record, _: seen.append(record.invalid), rounds=9
+        )
     assert seen == 3 * [{"secure aggregation: too few nodes": 1}]
 
 
 def test_a_round_with_a_sum_starts_the_count_anew(tmp_path) -> None:
     federation = Federation(tmp_path, 5, rounds=7)
-    _, records = federation.run(grid=spoiling(SHARE, garbled, rounds=[1, 2, 4, 5, 7]))
+    _, records = federation.run(grid=spoiling(SHARE, garbled, rounds=[1, 2, 4, 5, 7]), rounds=7)
     assert [record.answered for record in records] == [0, 0, 5, 0, 0, 5, 0]
 
 
@@ -433,13 +439,12 @@ def test_a_stranger_costs_the_others_nothing_where_the_server_has_the_roster(tmp
 
 def test_an_owner_may_ask_for_more_nodes(tmp_path) -> None:
     """One node's own floor is above what there are: it leaves, and the others go on without it."""
-    federation = Federation(tmp_path, 5)
-    rules = federation.folder / "policy.toml"
-    rules.write_text(f"{MAJORITY}\nleast_nodes = 6")
+    federation = Federation(tmp_path, 5, rounds=2)
+    Policy(least_agreement=0.5, least_nodes=6).save(federation.folder)
     _, (record,) = federation.run()
     assert record.answered == 0
     assert record.refused == {"secure-aggregation-unsound": 5}
-    rules.write_text(f"{MAJORITY}\nleast_nodes = 5")
+    Policy(least_agreement=0.5, least_nodes=5).save(federation.folder)
     _, (record,) = federation.run()
     assert record.answered == 5
 
@@ -454,7 +459,7 @@ def test_a_server_that_lists_less_than_half_of_the_roster_gets_nothing(tmp_path)
 
 def test_the_devices_own_floor_on_agreement_holds_unsaid(tmp_path) -> None:
     federation = Federation(tmp_path, 4)
-    (federation.folder / "policy.toml").unlink()
+    Policy().save(federation.folder)
     _, (record,) = federation.run()
     assert record.refused == {"sum-below-floor": 4}
 
