@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import server.strategy
+from client.cohort_trainer import CohortTrainer
 from client.ledger import Ledger
-from client.opacus_trainer import OpacusTrainer
 from client.secure_round import SecureNode
 from client.state import DeviceState
 from experiments.config import RunConfig
@@ -322,13 +322,13 @@ def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, un
 def test_the_comparison_catches_draws_that_are_not_keyed(tmp_path, monkeypatch):
     """Broken: noise of a device depends on how often its trainer was asked."""
     calls = [0]
-    real = OpacusTrainer.train
+    real = CohortTrainer.train
 
-    def counted(trainer: OpacusTrainer, cohort: Any, parameters: Any) -> Any:
+    def counted(trainer: CohortTrainer, cohort: Any, parameters: Any) -> Any:
         calls[0] += 1
         return real(trainer, type(cohort)(**{**vars(cohort), "question": calls[0]}), parameters)
 
-    monkeypatch.setattr(OpacusTrainer, "train", counted)
+    monkeypatch.setattr(CohortTrainer, "train", counted)
     whole = simulate(config("interaction"), tmp_path / "whole")
     calls[0] = 0
     folder = run_until(  # in round 2: the second node has trained, and its answer is lost

@@ -35,6 +35,7 @@ DESIGN: dict[str, Any] = {
         "least_devices": None,
         "tolerated_nodes": None,
         "masks_skipped": False,
+        "evaluated": False,
     },
     "metrics": {
         "full": {"hr@10": 0.3, "ndcg@10": 0.2, "mrr": 0.1, "coverage@10": 0.9},
@@ -123,6 +124,7 @@ OPTIONAL = {
     ("promise", "least_devices"),
     ("promise", "tolerated_nodes"),
     ("promise", "masks_skipped"),
+    ("promise", "evaluated"),
 }
 
 
