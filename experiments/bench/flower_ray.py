@@ -146,13 +146,12 @@ def make_client_app(clients: Clients) -> ClientApp:
         events = Events.load(clients.folder).span(device, device + 1)
         settings = clients.settings
         model = PlainFactorisation(clients.items, settings.dim, settings.negative_weight)
-        model.load_state_dict(message.content[ARRAYS].to_torch_state_dict())
+        model.load_state_dict(message.content.array_records[ARRAYS].to_torch_state_dict())
         train_privately(model, events, settings)
-        content = {
-            ARRAYS: ArrayRecord(model.state_dict()),
-            METRICS: MetricRecord({"num-examples": len(events)}),
-        }
-        return Message(content=RecordDict(content), reply_to=message)
+        reply = RecordDict()
+        reply[ARRAYS] = ArrayRecord(model.state_dict())
+        reply[METRICS] = MetricRecord({"num-examples": len(events)})
+        return Message(content=reply, reply_to=message)
 
     return app
 

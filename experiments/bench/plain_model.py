@@ -14,13 +14,13 @@ from models.recommender import Parameters
 
 
 class PlainFactorisation(nn.Module):
-    """score(i) = x · table_i + bias_i."""
+    """score(i) = x · table_i + bias_i. sparse: gradients hold only the rows that were read."""
 
-    def __init__(self, items: int, dim: int, negative_weight: float) -> None:
+    def __init__(self, items: int, dim: int, negative_weight: float, *, sparse: bool = False) -> None:
         super().__init__()
         self.shopper = nn.Embedding(1, dim)
-        self.table = nn.Embedding(items, dim)
-        self.bias = nn.Embedding(items, 1)
+        self.table = nn.Embedding(items, dim, sparse=sparse)
+        self.bias = nn.Embedding(items, 1, sparse=sparse)
         self.negative_weight = negative_weight
 
     def forward(self, candidates: Tensor) -> Tensor:

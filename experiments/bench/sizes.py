@@ -1,4 +1,4 @@
-"""How much `terry bench` measures. The defaults are a MovieLens-1M-like shop and a few minutes on two cores."""
+"""How much `terry bench` measures. The defaults are a shop like MovieLens-1M and a few minutes."""
 
 from typing import Any, Self
 
@@ -29,7 +29,7 @@ class Sizes(BaseModel):
 
     devices: int = Field(6040, ge=1, le=10_000_000, description="devices of the comparison")
     events: int = Field(147, ge=1, le=100_000, description="interactions on each")
-    items: int = Field(3706, ge=2, le=1_000_000, description="items in the catalogue, one row of the table each")
+    items: int = Field(3706, ge=2, le=1_000_000, description="items in the catalogue")
     dim: int = Field(32, ge=1, le=4096, description="length of a vector")
     batch: int = Field(64, ge=1, description="interactions expected in a step")
     negatives: int = Field(4, ge=1, le=1000, description="drawn for an interaction, from the whole catalogue")

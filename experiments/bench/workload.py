@@ -7,6 +7,7 @@ drawn depends on the sizes alone.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import inf
 from typing import Any
 
@@ -63,32 +64,21 @@ class Workload:
     def split(self, processes: int) -> list["Workload"]:
         """Into as many parts as there are processes, alike to one device; fewer where devices are."""
         edges = [round(self.devices * number / processes) for number in range(processes + 1)]
-        return [
-            self.part(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True) if stop > start
-        ]
+        return [self.part(start, stop) for start, stop in pairwise(edges) if stop > start]
 
 
 def make_workload(
     sizes: Sizes, *, devices: int, unit: str, noise_multiplier: float, model: str = "mf"
 ) -> Workload:
     """Of one unit: `interaction` (local trust), `shopper` (central trust) or `none`."""
-    settings = RoundSettings(
-        round=1,
-        rounds=1,
-        model=model,  # type: ignore[arg-type]
+    settings = round_settings(
+        **promise(unit, sizes.epsilon, noise_multiplier),
+        model=model,
         dim=sizes.dim,
-        own_rows=True,
-        item_bias=True,
-        participation=1.0,
+        devices=devices,
         sampling_rate=sizes.sampling_rate,
         steps_per_round=sizes.steps,
-        learning_rate=LEARNING_RATE,
         negatives=sizes.negatives,
-        negative_weight=4.0,
-        catalogue_weight=0.3,
-        regularisation=5.0,
-        devices=devices,
-        **promise(unit, sizes.epsilon, noise_multiplier),
     )
     recommender = recommender_for(settings, plain_catalogue(sizes.items))
     recommender.initialise(1)
@@ -101,6 +91,26 @@ def make_workload(
         question=1,
     )
     return Workload(settings, sizes.items, cohort, parameters)
+
+
+def round_settings(**said: Any) -> RoundSettings:
+    """The first round's: what is said, over what is usual here."""
+    usual = {
+        "round": 1,
+        "rounds": 1,
+        "dim": 1,
+        "own_rows": True,
+        "item_bias": True,
+        "participation": 1.0,
+        "sampling_rate": 1.0,
+        "steps_per_round": 1,
+        "learning_rate": LEARNING_RATE,
+        "negatives": 1,
+        "negative_weight": 4.0,
+        "catalogue_weight": 0.3,
+        "regularisation": 5.0,
+    }
+    return RoundSettings(**{**usual, **said})
 
 
 def promise(unit: str, epsilon: float, noise_multiplier: float) -> dict[str, Any]:
