@@ -89,7 +89,9 @@ def simulation(clients: Clients) -> Iterator[Round]:
         initial = ArrayRecord(model.state_dict())
         answers.put(None)
         while asked.get():
-            strategy = FedAvg(fraction_evaluate=0.0, train_metrics_aggr_fn=count)
+            strategy = FedAvg(
+                fraction_evaluate=0.0, min_available_nodes=clients.number, train_metrics_aggr_fn=count
+            )
             result = strategy.start(grid=grid, initial_arrays=initial, num_rounds=1)
             answered = result.train_metrics_clientapp[1][CLIENTS]
             if answered != clients.number:

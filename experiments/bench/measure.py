@@ -33,7 +33,7 @@ from models.factorisation import Factorisation
 NOT_ASKED = "not asked for"
 FACTORS = (0.25, 0.5, 1, 2, 4)  # of a sweep, around the comparison's own size
 LEAST_SWEPT = 1_000
-REPEATED = 300_000  # devices of a sweep's repeats, together
+SWEEP_REPEATS = 3  # at most
 
 
 def measure(sizes: Sizes, watch: Watch) -> Bench:
@@ -166,35 +166,38 @@ def add_timings(
 
 def sweep_all(sizes: Sizes, noise: float, watch: Watch) -> dict[str, list[Point]]:
     """The cohort's cost against devices, and against events, items and dim around the comparison's."""
-    points: dict[str, list[Point]] = {"devices": [], "events": [], "items": [], "dim": []}
-    for devices in device_counts(sizes.devices_most):
-        watch(f"{devices:,} devices")
-        points["devices"].append(swept(sizes, noise, devices, devices))
-    for field in ("events", "items", "dim") if sizes.sweep_devices else ():
-        for size in dict.fromkeys(max(1, round(factor * getattr(sizes, field))) for factor in FACTORS):
-            changed = {field: max(size, 2) if field == "items" else size}
+    of_devices = {most: (sizes, most) for most in device_counts(sizes.devices_most)}
+    points = {"devices": sweep(of_devices, noise, watch)}
+    for field in ("events", "items", "dim"):
+        changed = {}
+        for factor in FACTORS if sizes.sweep_devices else ():
+            size = max(2, round(factor * getattr(sizes, field)))
+            update = {field: size}
             if field == "events":  # at the same sampling rate
-                changed["batch"] = max(1, round(size * sizes.sampling_rate))
-            watch(f"{field} {size:,}")
-            points[field].append(swept(sizes.model_copy(update=changed), noise, size, sizes.sweep_devices))
+                update["batch"] = max(1, round(size * sizes.sampling_rate))
+            changed[size] = (sizes.model_copy(update=update), sizes.sweep_devices)
+        points[field] = sweep(changed, noise, watch)
     return points
+
+
+def sweep(of: dict[int, tuple[Sizes, int]], noise: float, watch: Watch) -> list[Point]:
+    """Points by size, each of some sizes and so many devices, measured in turns."""
+    contenders = {
+        size: cohort(
+            f"{devices:,} devices, {sizes.events:,} events, {sizes.items:,} items, dim {sizes.dim}",
+            make_workload(sizes, devices=devices, unit="interaction", noise_multiplier=noise),
+        )
+        for size, (sizes, devices) in of.items()
+    }
+    repeats = min([SWEEP_REPEATS, *(sizes.repeats for sizes, _ in of.values())])
+    seconds = interleaved(list(contenders.values()), repeats, watch)
+    return [
+        Point(size=size, timing=Timing.of(each.name, each.devices, seconds[each.name]))
+        for size, each in contenders.items()
+    ]
 
 
 def device_counts(most: int) -> list[int]:
     """1,000, 10,000 … up to the most, which is the last."""
     counts = [LEAST_SWEPT * 10**power for power in range(8)]
     return [count for count in counts if count < most] + ([most] if most else [])
-
-
-def swept(sizes: Sizes, noise: float, size: int, devices: int) -> Point:
-    """One point; fewer repeats where there are many devices. What it runs is compiled by now."""
-    contender = cohort(
-        COHORT, make_workload(sizes, devices=devices, unit="interaction", noise_multiplier=noise)
-    )
-    repeats = max(1, min(sizes.repeats, REPEATED // devices))
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        contender.round()
-        seconds.append(time.perf_counter() - started)
-    return Point(size=size, timing=Timing.of(f"{devices:,} devices", devices, seconds))

@@ -55,7 +55,7 @@ class PflResearch(Workers):
 @contextmanager
 def simulation(workload: Workload) -> Iterator[Round]:
     """pfl in one process; a round gives nothing back, for pfl has added the sums up."""
-    warnings.filterwarnings("ignore", category=FutureWarning)  # pfl's names of torch's
+    warnings.filterwarnings("ignore")  # of torch, that pfl uses names and calls of its past
     from pfl.aggregate.simulate import SimulatedBackend
     from pfl.algorithm.base import NNAlgorithmParams
     from pfl.algorithm.federated_averaging import FederatedAveraging

@@ -139,7 +139,7 @@ RATIOS = {
     "non_private": Ratio(COHORT, "non_private", 1.5, 1.1, False, "private over not private"),
     FLOOR: Ratio(COHORT, FLOOR, 6, 2, False, "the cohort over the floor"),
     "reference": Ratio("reference", COHORT, None, None, True, "OpacusTrainer over the cohort"),
-    "growth": Ratio("", "", 1.2, None, False, "a device, of most over of 10,000"),
+    "growth": Ratio("", "", 1.2, None, False, "cost a device, most over 10,000"),
 }
 
 
