@@ -50,7 +50,7 @@ def measure(sizes: Sizes, watch: Watch) -> Bench:
     compare_neural(sizes, noise, timings, skipped, watch)
     watch("measuring the floor")
     speed, work = measure_speed(), count_work(workload)
-    timings[FLOOR] = Timing.of("the floor", sizes.devices, [work.seconds(speed, cores())])
+    timings[FLOOR] = Timing.of("floor", sizes.devices, [work.seconds(speed, cores())])
     linear = {}
     if sizes.linear_devices:
         watch("the linear model")
@@ -88,8 +88,8 @@ def compare_interactions(
     """DP-SGD: the cohort, the same without noise, and Opacus device by device in three ways."""
     open_round = make_workload(sizes, devices=sizes.devices, unit="none", noise_multiplier=0.0)
     contenders: dict[str, Contender] = {
-        "the cohort, by interaction": cohort(COHORT, workload),
-        "the cohort, not private": cohort("non_private", open_round),
+        "cohort, by interaction": cohort(COHORT, workload),
+        "cohort, not private": cohort("non_private", open_round),
     }
     for name, number, what, prepare in (
         ("opacus", sizes.opacus_devices, "Opacus by device", plain_opacus),
@@ -113,7 +113,7 @@ def compare_shoppers(
 ) -> None:
     """A shopper-level round under central trust: the cohort, and pfl-research."""
     workload = make_workload(sizes, devices=sizes.devices, unit="shopper", noise_multiplier=noise)
-    contenders: dict[str, Contender] = {"the cohort, by shopper": cohort("cohort_shopper", workload)}
+    contenders: dict[str, Contender] = {"cohort, by shopper": cohort("cohort_shopper", workload)}
     reason = pfl_research.missing() if sizes.pfl_users else NOT_ASKED
     if reason:
         skipped["pfl"] = reason

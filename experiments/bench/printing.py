@@ -1,9 +1,10 @@
 """What `terry bench` prints: what each contender took, the ratios beside what is asked, and the rest."""
 
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from experiments.bench.report import RATIOS, Bench, Ratio, Timing
+from experiments.bench.report import RATIOS, Bench, Ratio
 
 
 def print_bench(console: Console, bench: Bench) -> None:
@@ -18,35 +19,40 @@ def timings_table(bench: Bench) -> Table:
     """A line a contender."""
     sizes, machine = bench.sizes, bench.machine
     table = Table(
-        "a round of",
+        Column("a round of", no_wrap=True),
         Column("devices", justify="right"),
-        Column("seconds [least – most]", justify="right"),
+        Column("seconds", justify="right"),
+        Column("least–most", justify="right", no_wrap=True),
         Column("ms a device", justify="right"),
-        Column(f"s, {sizes.devices:,}", justify="right"),
+        box=box.SIMPLE,
         title=f"{sizes.items:,} items × {sizes.dim}, {sizes.events} events a device, batches of "
         f"{sizes.batch}, {sizes.negatives} negatives, {sizes.steps} steps, ε = {sizes.epsilon:g}\n"
         f"{machine.cores} cores ({machine.processor}), {sizes.repeats} repeats, medians",
-        caption=f"Last: seconds for {sizes.devices:,} devices, scaled where fewer were measured.",
+        caption="Each on all cores. Those on fewer devices are scaled: ratios are of ms a device.",
     )
     for timing in bench.timings.values():
-        table.add_row(*timing_cells(timing, sizes.devices))
+        table.add_row(
+            timing.what,
+            f"{timing.devices:,}",
+            f"{timing.median:.3f}",
+            f"{timing.least:.3f}–{timing.most:.3f}",
+            f"{1e3 * timing.median_a_device:.4g}",
+        )
     return table
 
 
-def timing_cells(timing: Timing, devices: int) -> list[str]:
-    """One line of the table."""
-    return [
-        timing.what,
-        f"{timing.devices:,}",
-        f"{timing.median:.3f} [{timing.least:.3f} – {timing.most:.3f}]",
-        f"{1e3 * timing.median_a_device:.4g}",
-        f"{devices * timing.median_a_device:.4g}",
-    ]
-
-
 def ratios_table(bench: Bench) -> Table:
-    """A line a ratio, and why one is missing."""
-    table = Table("ratio", "of", Column("measured", justify="right"), "must", "aim", "")
+    """A line a ratio."""
+    table = Table(
+        "ratio",
+        "",
+        Column("measured", justify="right"),
+        "must",
+        "aim",
+        "",
+        box=box.SIMPLE,
+        padding=(0, 0, 0, 1),
+    )
     for name, ratio in RATIOS.items():
         value = bench.ratios[name]
         measured = "–" if value is None else f"{value:,.3g}×" if value < 100 else f"{value:,.0f}×"

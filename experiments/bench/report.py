@@ -132,14 +132,14 @@ FLOOR = "floor"
 COHORT = "cohort"
 
 RATIOS = {
-    "opacus": Ratio("opacus", COHORT, 120, 500, True, "Opacus over the cohort"),
-    "flower_ray_opacus": Ratio("flower_ray_opacus", COHORT, 250, 1200, True, "Flower over the cohort"),
-    "pfl": Ratio("pfl", "cohort_shopper", 8, 30, True, "pfl over the cohort"),
-    "neural_cf": Ratio("neural_cf_by_device", "neural_cf", 10, 50, True, "by device over together"),
-    "non_private": Ratio(COHORT, "non_private", 1.5, 1.1, False, "private over not private"),
-    FLOOR: Ratio(COHORT, FLOOR, 6, 2, False, "the cohort over the floor"),
-    "reference": Ratio("reference", COHORT, None, None, True, "OpacusTrainer over the cohort"),
-    "growth": Ratio("", "", 1.2, None, False, "cost a device, most over 10,000"),
+    "opacus": Ratio("opacus", COHORT, 120, 500, True, "Opacus / cohort"),
+    "flower_ray_opacus": Ratio("flower_ray_opacus", COHORT, 250, 1200, True, "Flower / cohort"),
+    "pfl": Ratio("pfl", "cohort_shopper", 8, 30, True, "pfl / cohort"),
+    "neural_cf": Ratio("neural_cf_by_device", "neural_cf", 10, 50, True, "by device / together"),
+    "non_private": Ratio(COHORT, "non_private", 1.5, 1.1, False, "private / not"),
+    FLOOR: Ratio(COHORT, FLOOR, 6, 2, False, "cohort / floor"),
+    "reference": Ratio("reference", COHORT, None, None, True, "OpacusTrainer / cohort"),
+    "growth": Ratio("", "", 1.2, None, False, "most / 10,000"),
 }
 
 

@@ -24,7 +24,7 @@ class Workers:
     """prepare(share) is entered in a process for each share, and gives what does one round of it.
 
     What a round returns comes back here, as a server would have it. Each process has one thread for torch.
-    environment: of process k, set before prepare's module is imported.
+    environment: of process k, set before prepare is called.
     """
 
     def __init__(
