@@ -6,7 +6,8 @@ The model, the batches expected and the noise are those of the other contenders:
 workload's rate for the workload's steps, and losses are summed. There is no evaluation.
 
 A round is `FedAvg.start` for one round, over clients that have answered before: what a long run pays for each
-round, without what it pays once for starting Ray. All of it is in a process of its own, on loopback.
+round, without what it pays once for starting Ray. All of it is in a process of its own, on loopback; between
+its rounds, with 200 clients, it takes some 4% of a core.
 """
 
 import logging
