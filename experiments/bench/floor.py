@@ -15,17 +15,18 @@ Random numbers: a uniform for each event's coin and each negative; under a promi
 normal for each coordinate of the shopper's vector and of the A rows and biases, and at the end one for each
 coordinate of the sum. R and A are counted on the first devices, from the very draws that their streams give.
 
-Speed: y ← y + a·x in a compiled loop on numbers in the first-level cache (two operations an element), the
-best of several tries, and draws in bulk from client/compiled_streams.py. The floor is that much time on all
-cores together. It leaves out whatever finds, moves or remembers anything, so nothing can reach it.
+As a contender it does so many and nothing else, on all cores, and is measured in turn with the cohort:
+y ← y + a·x in a compiled loop on numbers in the first-level cache (two operations an element), and draws in
+bulk from client/compiled_streams.py. It leaves out whatever finds, moves or remembers anything, so nothing
+can reach it.
 """
 
-import time
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
+import numba
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from client.compiled_streams import (
     LANES,
@@ -41,18 +42,7 @@ from experiments.bench.workload import Workload
 from models.randomness import Purpose
 
 COUNTED = 64  # devices whose rows are counted
-TRIES = 7
 IN_CACHE = 2048  # numbers of each of two arrays: 16 KiB together
-PASSES = 20_000
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Of one core: operations a second, and seconds for one draw."""
-
-    operations: float
-    uniform: float
-    normal: float
 
 
 @dataclass(frozen=True)
@@ -63,11 +53,41 @@ class Work:
     uniforms: float
     normals: float
 
-    def seconds(self, speed: Speed, cores: int) -> float:
-        """On so many cores, with nothing else to do."""
-        arithmetic = self.operations / speed.operations
-        draws = self.uniforms * speed.uniform + self.normals * speed.normal
-        return (arithmetic + draws) / cores
+    def passes(self, threads: int) -> tuple[int, int, int]:
+        """Of each kind on each thread: IN_CACHE additions, UNIFORMS and NORMALS at a time."""
+        return (
+            math.ceil(self.operations / (2 * IN_CACHE * threads)),
+            math.ceil(self.uniforms / (UNIFORMS * threads)),
+            math.ceil(self.normals / (NORMALS * threads)),
+        )
+
+
+class Floor:
+    """A contender: the work of a cohort's round, without the round."""
+
+    def __init__(self, name: str, devices: int, work: Work) -> None:
+        self.name = name
+        self.devices = devices
+        self.work = work
+
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    def round(self) -> None:
+        """On as many threads as the cohort has."""
+        threads = numba.get_num_threads()
+        work_alone(
+            key_words(bytes(32)),
+            self.work.passes(threads),
+            np.ones((threads, 2, IN_CACHE), np.float32),
+            np.empty((threads, WORDS, LANES), np.uint32),
+            np.empty((threads, UNIFORMS)),
+            np.empty((threads, 3, NORMALS // 2), np.float32),
+            np.empty((threads, NORMALS), np.float32),
+        )
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
 
 
 def count_work(workload: Workload) -> Work:
@@ -98,30 +118,6 @@ def count_work(workload: Workload) -> Work:
     return Work(scale * operations, scale * uniforms, scale * normals + of_the_sum)
 
 
-def measure_speed() -> Speed:
-    """On one core, now."""
-    left, right = np.ones(IN_CACHE, np.float32), np.ones(IN_CACHE, np.float32)
-    words, uniforms = np.empty((WORDS, LANES), np.uint32), np.empty(UNIFORMS)
-    scratch, normals = np.empty((3, NORMALS // 2), np.float32), np.empty(NORMALS, np.float32)
-    key = key_words(bytes(32))
-    return Speed(
-        operations=2 * IN_CACHE * PASSES / least(lambda: add_up(left, right, np.float32(1e-9), PASSES)),
-        uniform=least(lambda: uniforms_in_bulk(key, words, uniforms, PASSES)) / (PASSES * UNIFORMS),
-        normal=least(lambda: normals_in_bulk(key, words, scratch, normals, PASSES)) / (PASSES * NORMALS),
-    )
-
-
-def least(action: Callable[[], None]) -> float:
-    """Seconds of the fastest of TRIES, after one that compiles."""
-    action()
-    seconds = []
-    for _ in range(TRIES):
-        started = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
-
-
 @njit(cache=True, fastmath={"contract"})
 def add_up(left, right, factor, passes):
     """left ← left + factor · right, again and again."""
@@ -144,3 +140,12 @@ def normals_in_bulk(key, words, scratch, normals, passes):
     for number in range(passes):
         fill_words(key, 0, 0, 0, 7, number * LANES, words)
         fill_normals(words, scratch, normals)
+
+
+@njit(cache=True, parallel=True)
+def work_alone(key, passes, numbers, words, uniforms, scratch, normals):
+    """All three on each thread, which has room of its own: the first axis of each array."""
+    for thread in prange(len(numbers)):
+        add_up(numbers[thread, 0], numbers[thread, 1], np.float32(1e-9), passes[0])
+        uniforms_in_bulk(key, words[thread], uniforms[thread], passes[1])
+        normals_in_bulk(key, words[thread], scratch[thread], normals[thread], passes[2])

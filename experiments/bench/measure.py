@@ -7,14 +7,14 @@ from client.cohort_trainer import CohortTrainer
 from client.trainer import trainer_for
 from experiments.bench import flower_ray, pfl_research
 from experiments.bench.contender import Contender, Watch, interleaved
-from experiments.bench.floor import count_work, measure_speed
+from experiments.bench.floor import Floor, Work, count_work
 from experiments.bench.linear import linear_rounds
 from experiments.bench.opacus_by_device import plain_opacus, reference
 from experiments.bench.report import (
     COHORT,
     FLOOR,
     Bench,
-    Floor,
+    FloorWork,
     Machine,
     Memory,
     Point,
@@ -44,13 +44,11 @@ def measure(sizes: Sizes, watch: Watch) -> Bench:
     timings: dict[str, Timing] = {}
     skipped: dict[str, str] = {}
     workload = make_workload(sizes, devices=sizes.devices, unit="interaction", noise_multiplier=noise)
-    compare_interactions(sizes, workload, timings, skipped, watch)
+    work = count_work(workload)
+    compare_interactions(sizes, workload, work, timings, skipped, watch)
     compared = peak_memory()
     compare_shoppers(sizes, noise, timings, skipped, watch)
     compare_neural(sizes, noise, timings, skipped, watch)
-    watch("measuring the floor")
-    speed, work = measure_speed(), count_work(workload)
-    timings[FLOOR] = Timing.of("floor", sizes.devices, [work.seconds(speed, cores())])
     linear = {}
     if sizes.linear_devices:
         watch("the linear model")
@@ -63,14 +61,7 @@ def measure(sizes: Sizes, watch: Watch) -> Bench:
         timings=timings,
         skipped=skipped,
         ratios=ratios(timings, sweeps["devices"]),
-        floor=Floor(
-            operations=work.operations,
-            uniforms=work.uniforms,
-            normals=work.normals,
-            operations_a_second=speed.operations,
-            seconds_a_uniform=speed.uniform,
-            seconds_a_normal=speed.normal,
-        ),
+        floor=FloorWork(operations=work.operations, uniforms=work.uniforms, normals=work.normals),
         linear=linear,
         sweeps=sweeps,
         peak_memory_bytes=Memory(
@@ -83,13 +74,19 @@ def measure(sizes: Sizes, watch: Watch) -> Bench:
 
 
 def compare_interactions(
-    sizes: Sizes, workload: Workload, timings: dict[str, Timing], skipped: dict[str, str], watch: Watch
+    sizes: Sizes,
+    workload: Workload,
+    work: Work,
+    timings: dict[str, Timing],
+    skipped: dict[str, str],
+    watch: Watch,
 ) -> None:
-    """DP-SGD: the cohort, the same without noise, and Opacus device by device in three ways."""
+    """DP-SGD: the cohort, the same without noise, the floor, and Opacus device by device in three ways."""
     open_round = make_workload(sizes, devices=sizes.devices, unit="none", noise_multiplier=0.0)
     contenders: dict[str, Contender] = {
         "cohort, by interaction": cohort(COHORT, workload),
         "cohort, not private": cohort("non_private", open_round),
+        "floor": Floor(FLOOR, sizes.devices, work),
     }
     for name, number, what, prepare in (
         ("opacus", sizes.opacus_devices, "Opacus by device", plain_opacus),

@@ -53,15 +53,12 @@ class Point(_Part):
     timing: Timing
 
 
-class Floor(_Part):
-    """Of one round of the cohort: what experiments/bench/floor.py counts, and this machine's speed."""
+class FloorWork(_Part):
+    """Of one round of the cohort: what experiments/bench/floor.py counts."""
 
     operations: float
     uniforms: float
     normals: float
-    operations_a_second: float
-    seconds_a_uniform: float
-    seconds_a_normal: float
 
 
 class Machine(_Part):
@@ -104,7 +101,7 @@ class Bench(_Part):
     timings: dict[str, Timing]
     skipped: dict[str, str]
     ratios: dict[str, float | None]
-    floor: Floor
+    floor: FloorWork
     linear: dict[str, float]
     sweeps: dict[str, list[Point]]
     peak_memory_bytes: Memory

@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
 import experiments.bench.command
+from client.compiled_streams import LANES, NORMALS, UNIFORMS, WORDS, key_words
 from experiments.bench.command import read_requirements, unmet
 from experiments.bench.contender import interleaved
-from experiments.bench.floor import Speed, Work, count_work
+from experiments.bench.floor import IN_CACHE, Work, count_work, work_alone
 from experiments.bench.flower_ray import train_privately
 from experiments.bench.measure import device_counts
 from experiments.bench.opacus_by_device import plain_opacus, reference
@@ -153,8 +154,22 @@ def test_without_privacy_the_floor_has_no_normals():
     assert count_work(make_workload(sizes, devices=10, unit="none", noise_multiplier=0.0)).normals == 0
 
 
-def test_the_floor_is_shared_by_the_cores():
-    assert Work(1000, 30, 7).seconds(Speed(operations=100, uniform=0.1, normal=1.0), cores=2) == 10.0
+def test_the_floor_is_shared_by_the_threads():
+    work = Work(operations=2 * IN_CACHE * 10, uniforms=UNIFORMS * 7, normals=NORMALS * 4 + 1)
+    assert work.passes(2) == (5, 4, 3)
+
+
+def test_the_floor_is_worked_off():
+    """Every part by every thread; the additions as often as there are passes."""
+    numbers = np.ones((2, 2, IN_CACHE), np.float32)
+    words = np.zeros((2, WORDS, LANES), np.uint32)
+    uniforms, normals = np.zeros((2, UNIFORMS)), np.zeros((2, NORMALS), np.float32)
+    scratch = np.empty((2, 3, NORMALS // 2), np.float32)
+    numbers[:, 1] = 1e9
+    work_alone(key_words(bytes(32)), (3, 1, 1), numbers, words, uniforms, scratch, normals)
+    assert_allclose(numbers[:, 0], 4.0, rtol=1e-6)
+    assert (uniforms > 0).all()
+    assert (normals != 0).all()
 
 
 # Ratios
