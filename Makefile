@@ -14,10 +14,10 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run flower test test-slow test-all lint format clean
+.PHONY: help install install-bench run flower bench bench-small test test-slow test-all lint format clean
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 install: $(INSTALLED) ## make .venv and install the project with the versions in constraints.txt
 
@@ -27,12 +27,22 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,dev]" -c constraints.txt
 	touch $@
 
+install-bench: install ## add pfl-research, which terry bench compares with (pfl's own pin keeps pip from it)
+	$(BIN)/python -m pip install --quiet -e ".[bench]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps "pfl>=0.6,<0.7"
+
 run: install ## simulate a federation of 20,000 towel shoppers under a promise of ε = 8
 	$(BIN)/terry simulate $(RUN_FLAGS) $(if $(OUT),--out "$(OUT)")
 
 flower: install ## the same two apps by `flwr run`, on Ray; stops all that it starts
 	$(BIN)/terry data split towels $(FLOWER)/farm --devices $(FLOWER_DEVICES)
 	$(BIN)/python -m experiments.flower_run $(FLOWER)/farm $(FLOWER)
+
+bench: install ## measure a round beside Opacus, Flower with Ray and pfl-research: some minutes
+	$(BIN)/terry bench $(if $(OUT),--out "$(OUT)")
+
+bench-small: install ## the same on few devices; fails where Opacus takes less than 50 times as long
+	$(BIN)/terry bench --quick --require opacus=50 $(if $(OUT),--out "$(OUT)")
 
 test: install ## run the quick tests
 	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow and not federation"

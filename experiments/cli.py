@@ -5,6 +5,7 @@ import sys
 import click
 import typer
 
+import experiments.commands.bench as bench
 import experiments.commands.data as data
 import experiments.commands.privacy as privacy
 import experiments.commands.recommend as recommend
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(privacy.app, name="privacy")
 app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
+app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 
 

@@ -13,16 +13,20 @@ from models.errors import UserError
 from server.strategy import RoundObserver
 
 
+def loopback_only() -> None:
+    """Ray listens on 127.0.0.1 alone, and reports no usage to its makers. Before Ray is imported."""
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
 def run(
     farm: Path, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver, trainer: str = "cohort"
 ) -> None:
     """All rounds, on as many processes as there are cores or nodes, whichever is less."""
     if find_spec("ray") is None:
         raise UserError('--engine ray needs Flower\'s simulation extra: pip install "terrycloth[ray]"')
-    # Loopback only, and no report of usage to Ray's makers.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    loopback_only()
     from flwr.simulation import run_simulation
 
     with warnings.catch_warnings():

@@ -1,0 +1,74 @@
+"""What `terry bench` does between its flags and its exit code."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.bench.contender import Watch
+from experiments.bench.measure import measure
+from experiments.bench.printing import bound, print_bench
+from experiments.bench.report import RATIOS, Bench
+from experiments.bench.sizes import Sizes
+from experiments.run_folder import created
+from experiments.terminal import make_console
+from models.errors import UserError
+
+FILE = "bench.json"
+NEEDED_BYTES = 2**20
+
+
+def read_requirements(said: list[str]) -> dict[str, float]:
+    """Ratios by name. Raises UserError."""
+    requirements = {}
+    for text in said:
+        name, _, value = text.partition("=")
+        if name not in RATIOS:
+            raise UserError(
+                f"--require {text}: there is no ratio {name!r}: choose one of {', '.join(RATIOS)}"
+            )
+        try:
+            requirements[name] = float(value)
+        except ValueError:
+            raise UserError(f"--require {text}: say it as {name}=NUMBER") from None
+    return requirements
+
+
+def unmet(bench: Bench, requirements: dict[str, float]) -> list[str]:
+    """A line for each requirement that the measurement does not meet."""
+    missed = []
+    for name, required in requirements.items():
+        value, ratio = bench.ratios[name], RATIOS[name]
+        asked = f"{name} is to be {bound(ratio, required)}"
+        if value is None:
+            reason = bench.skipped.get(ratio.slow, bench.skipped.get(ratio.fast, "too few devices"))
+            missed.append(f"{asked}, and was not measured: {reason}")
+        elif not ratio.met(value, required):
+            missed.append(f"{asked}, and measured {value:.4g}×")
+    return missed
+
+
+def run(sizes: Sizes, folder: Path) -> Bench:
+    """Measure, print, and write bench.json and a figure into a new folder. Raises UserError."""
+    from experiments.bench.figure import draw_bench
+
+    console = make_console()
+    with created(folder, NEEDED_BYTES):
+        with watching(console) as watch:
+            bench = measure(sizes, watch)
+        (folder / FILE).write_text(bench.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
+        draw_bench(folder, bench)
+    print_bench(console, bench)
+    console.print(f"bench folder: {folder}", soft_wrap=True)
+    return bench
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[Watch]:
+    """A line that changes with what is being done, on a terminal; elsewhere nothing."""
+    if not console.is_terminal:
+        yield lambda what: None
+        return
+    with console.status("starting") as status:
+        yield lambda what: status.update(what)

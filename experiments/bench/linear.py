@@ -1,0 +1,38 @@
+"""The linear model's two rounds, for towel-like devices: many, with few purchases of a small catalogue."""
+
+import time
+
+import numpy as np
+import torch
+
+from client.gram_trainer import GramTrainer
+from client.trainer import Cohort
+from experiments.bench.workload import draw_events, plain_catalogue, promise, round_settings
+from models.build import recommender_for
+from models.linear_autoencoder import LinearAutoencoder
+from models.randomness import seeded_key
+from models.settings import LINEAR_RELEASES
+
+EVENTS, ITEMS = 12, 300
+
+
+def linear_rounds(devices: int) -> dict[str, float]:
+    """Seconds of each round, by what it releases. At shopper level, without the server's part."""
+    settings = round_settings(
+        **promise("shopper", epsilon=8.0, noise_multiplier=1.0),
+        model="linear",
+        rounds=len(LINEAR_RELEASES),
+        head=ITEMS,
+        devices=devices,
+    )
+    model = recommender_for(settings, plain_catalogue(ITEMS))
+    assert isinstance(model, LinearAutoencoder)
+    events = draw_events(devices, EVENTS, ITEMS)
+    cohort = Cohort(np.arange(devices), events, torch.zeros(devices, 0), seeded_key(1), question=1)
+    parameters, seconds = model.shared_parameters(), {}
+    for number, released in enumerate(LINEAR_RELEASES, start=1):
+        started = time.perf_counter()
+        update, _ = GramTrainer(model, settings.at(number)).train(cohort, parameters)
+        seconds[released] = time.perf_counter() - started
+        parameters = {**parameters, **update}
+    return seconds

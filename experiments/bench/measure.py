@@ -1,0 +1,200 @@
+"""The whole of `terry bench`, in order: the comparisons, the linear model, the sweeps."""
+
+import resource
+import time
+
+from client.cohort_trainer import CohortTrainer
+from client.trainer import trainer_for
+from experiments.bench import flower_ray, pfl_research
+from experiments.bench.contender import Contender, Watch, interleaved
+from experiments.bench.floor import Floor, Work, count_work
+from experiments.bench.linear import linear_rounds
+from experiments.bench.opacus_by_device import plain_opacus, reference
+from experiments.bench.report import (
+    COHORT,
+    FLOOR,
+    Bench,
+    FloorWork,
+    Machine,
+    Memory,
+    Point,
+    Timing,
+    installed,
+    peak_memory,
+    ratios,
+)
+from experiments.bench.sizes import Sizes
+from experiments.bench.together import InProcess
+from experiments.bench.workers import Prepare, Workers, cores
+from experiments.bench.workload import DELTA, Workload, make_workload
+from models.accounting import noise_for
+from models.factorisation import Factorisation
+
+NOT_ASKED = "not asked for"
+FACTORS = (0.25, 0.5, 1, 2, 4)  # of a sweep, around the comparison's own size
+LEAST_SWEPT = 1_000
+SWEEP_REPEATS = 3  # at most
+
+
+def measure(sizes: Sizes, watch: Watch) -> Bench:
+    """All that the sizes ask for. watch is told what is being done."""
+    started, machine = time.monotonic(), Machine.here()
+    watch("looking for the noise")
+    noise = noise_for(sizes.epsilon, DELTA, sizes.sampling_rate, sizes.steps)
+    timings: dict[str, Timing] = {}
+    skipped: dict[str, str] = {}
+    workload = make_workload(sizes, devices=sizes.devices, unit="interaction", noise_multiplier=noise)
+    work = count_work(workload)
+    compare_interactions(sizes, workload, work, timings, skipped, watch)
+    compared = peak_memory()
+    compare_shoppers(sizes, noise, timings, skipped, watch)
+    compare_neural(sizes, noise, timings, skipped, watch)
+    linear = {}
+    if sizes.linear_devices:
+        watch("the linear model")
+        linear = linear_rounds(sizes.linear_devices)
+    sweeps = sweep_all(sizes, noise, watch)
+    return Bench(
+        schema=1,
+        sizes=sizes,
+        noise_multiplier=noise,
+        timings=timings,
+        skipped=skipped,
+        ratios=ratios(timings, sweeps["devices"]),
+        floor=FloorWork(operations=work.operations, uniforms=work.uniforms, normals=work.normals),
+        linear=linear,
+        sweeps=sweeps,
+        peak_memory_bytes=Memory(
+            comparison=compared, all=peak_memory(), child=peak_memory(resource.RUSAGE_CHILDREN)
+        ),
+        machine=machine,
+        versions=installed(),
+        seconds=time.monotonic() - started,
+    )
+
+
+def compare_interactions(
+    sizes: Sizes,
+    workload: Workload,
+    work: Work,
+    timings: dict[str, Timing],
+    skipped: dict[str, str],
+    watch: Watch,
+) -> None:
+    """DP-SGD: the cohort, the same without noise, the floor, and Opacus device by device in three ways."""
+    open_round = make_workload(sizes, devices=sizes.devices, unit="none", noise_multiplier=0.0)
+    contenders: dict[str, Contender] = {
+        "cohort, by interaction": cohort(COHORT, workload),
+        "cohort, not private": cohort("non_private", open_round),
+        "floor": Floor(FLOOR, sizes.devices, work),
+    }
+    for name, number, what, prepare in (
+        ("opacus", sizes.opacus_devices, "Opacus by device", plain_opacus),
+        ("reference", sizes.reference_devices, "OpacusTrainer by device", reference),
+    ):
+        if number:
+            contenders[what] = by_device(name, workload.part(0, number), prepare)
+        else:
+            skipped[name] = NOT_ASKED
+    reason = flower_ray.missing() if sizes.flower_clients else NOT_ASKED
+    if reason:
+        skipped["flower_ray_opacus"] = reason
+    else:
+        clients = workload.part(0, sizes.flower_clients)
+        contenders["Flower + Ray + Opacus"] = flower_ray.FlowerOnRay("flower_ray_opacus", clients)
+    add_timings(contenders, sizes.repeats, timings, watch)
+
+
+def compare_shoppers(
+    sizes: Sizes, noise: float, timings: dict[str, Timing], skipped: dict[str, str], watch: Watch
+) -> None:
+    """A shopper-level round under central trust: the cohort, and pfl-research."""
+    workload = make_workload(sizes, devices=sizes.devices, unit="shopper", noise_multiplier=noise)
+    contenders: dict[str, Contender] = {"cohort, by shopper": cohort("cohort_shopper", workload)}
+    reason = pfl_research.missing() if sizes.pfl_users else NOT_ASKED
+    if reason:
+        skipped["pfl"] = reason
+    else:
+        contenders["pfl-research"] = pfl_research.PflResearch("pfl", workload.part(0, sizes.pfl_users))
+    add_timings(contenders, sizes.repeats, timings, watch)
+
+
+def compare_neural(
+    sizes: Sizes, noise: float, timings: dict[str, Timing], skipped: dict[str, str], watch: Watch
+) -> None:
+    """Neural CF at interaction level, all devices together and device by device."""
+    if not sizes.neural_devices:
+        skipped["neural_cf"] = NOT_ASKED
+        return
+    workload = make_workload(
+        sizes, devices=sizes.neural_devices, unit="interaction", noise_multiplier=noise, model="neural-cf"
+    )
+    together = trainer_for(workload.model(), workload.settings, True)
+    if type(together) is type(trainer_for(workload.model(), workload.settings, False)):
+        skipped["neural_cf"] = "neural CF has no trainer yet for all devices together"
+        return
+    contenders: dict[str, Contender] = {
+        "neural CF together": InProcess("neural_cf", together, workload),
+        "neural CF by device": by_device("neural_cf_by_device", workload, reference),
+    }
+    add_timings(contenders, sizes.repeats, timings, watch)
+
+
+def cohort(name: str, workload: Workload) -> InProcess:
+    """The compiled trainer, on all devices."""
+    model = workload.model()
+    assert isinstance(model, Factorisation)
+    return InProcess(name, CohortTrainer(model, workload.settings), workload)
+
+
+def by_device(name: str, workload: Workload, prepare: Prepare) -> Workers:
+    """One device after the other, in as many processes as cores."""
+    return Workers(name, workload.devices, prepare, workload.split(cores()))
+
+
+def add_timings(
+    contenders: dict[str, Contender], repeats: int, timings: dict[str, Timing], watch: Watch
+) -> None:
+    """Measure contenders, by what they are, in turns."""
+    seconds = interleaved(list(contenders.values()), repeats, watch)
+    for what, contender in contenders.items():
+        timings[contender.name] = Timing.of(what, contender.devices, seconds[contender.name])
+
+
+def sweep_all(sizes: Sizes, noise: float, watch: Watch) -> dict[str, list[Point]]:
+    """The cohort's cost against devices, and against events, items and dim around the comparison's."""
+    of_devices = {most: (sizes, most) for most in device_counts(sizes.devices_most)}
+    points = {"devices": sweep(of_devices, noise, watch)}
+    for field in ("events", "items", "dim"):
+        changed = {}
+        for factor in FACTORS if sizes.sweep_devices else ():
+            size = max(2, round(factor * getattr(sizes, field)))
+            update = {field: size}
+            if field == "events":  # at the same sampling rate
+                update["batch"] = max(1, round(size * sizes.sampling_rate))
+            changed[size] = (sizes.model_copy(update=update), sizes.sweep_devices)
+        points[field] = sweep(changed, noise, watch)
+    return points
+
+
+def sweep(of: dict[int, tuple[Sizes, int]], noise: float, watch: Watch) -> list[Point]:
+    """Points by size, each of some sizes and so many devices, measured in turns."""
+    contenders = {
+        size: cohort(
+            f"{devices:,} devices, {sizes.events:,} events, {sizes.items:,} items, dim {sizes.dim}",
+            make_workload(sizes, devices=devices, unit="interaction", noise_multiplier=noise),
+        )
+        for size, (sizes, devices) in of.items()
+    }
+    repeats = min([SWEEP_REPEATS, *(sizes.repeats for sizes, _ in of.values())])
+    seconds = interleaved(list(contenders.values()), repeats, watch)
+    return [
+        Point(size=size, timing=Timing.of(each.name, each.devices, seconds[each.name]))
+        for size, each in contenders.items()
+    ]
+
+
+def device_counts(most: int) -> list[int]:
+    """1,000, 10,000 … up to the most, which is the last."""
+    counts = [LEAST_SWEPT * 10**power for power in range(8)]
+    return [count for count in counts if count < most] + ([most] if most else [])

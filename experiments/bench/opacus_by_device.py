@@ -1,0 +1,73 @@
+"""Contenders that train one device after the other with Opacus, a share of the devices in each process.
+
+`plain_opacus` is Opacus at its best: one wrapped model for all devices of a process, Opacus's own sampler,
+clip and noise, by torch's own generator. `reference` is this project's `OpacusTrainer`, which adds keyed
+noise on a grid and a check that gradients are finite, and is slower for it.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from opacus import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from opacus.utils.uniform_sampler import UniformWithReplacementSampler
+
+from client.trainer import trainer_for
+from experiments.bench.plain_model import interactions, plain_model, with_negatives
+from experiments.bench.workers import Round
+from experiments.bench.workload import Workload
+from models.recommender import Parameters
+
+
+@contextmanager
+def plain_opacus(workload: Workload) -> Iterator[Round]:
+    """A round gives the sum of the devices' updates."""
+    # The first layer reads indices, which have no gradient: torch warns of it at every step.
+    warnings.filterwarnings("ignore", "Full backward hook is firing")
+    settings, parameters = workload.settings, workload.parameters
+    model = plain_model(workload)
+    module = GradSampleModule(model, loss_reduction="sum")
+    optimizer = DPOptimizer(
+        torch.optim.SGD(module.parameters(), lr=settings.learning_rate),
+        noise_multiplier=settings.noise_multiplier,
+        max_grad_norm=settings.clip,
+        expected_batch_size=None,
+        loss_reduction="sum",
+    )
+
+    def train(place: int) -> None:
+        model.load(parameters, workload.cohort.vectors[place])
+        items, weights = interactions(workload, place)
+        sampler = UniformWithReplacementSampler(
+            num_samples=len(items), sample_rate=settings.sampling_rate, steps=settings.steps_per_round
+        )
+        for batch in sampler:
+            optimizer.zero_grad()
+            candidates = with_negatives(items[batch], settings.negatives, workload.num_items)
+            model.summed_loss(module(candidates), weights[batch]).backward()
+            optimizer.step()
+
+    def round() -> Parameters:
+        table, bias = torch.zeros_like(model.table.weight), torch.zeros_like(model.bias.weight)
+        for place in range(workload.devices):
+            train(place)
+            with torch.no_grad():
+                table += model.table.weight - parameters["table.weight"]
+                bias += model.bias.weight - parameters["bias.weight"]
+        return {"table.weight": table, "bias.weight": bias}
+
+    yield round
+
+
+@contextmanager
+def reference(workload: Workload) -> Iterator[Round]:
+    """A round gives the sum of the devices' updates."""
+    trainer = trainer_for(workload.model(), workload.settings)
+
+    def round() -> Parameters:
+        update, _ = trainer.train(workload.cohort, workload.parameters)
+        return update
+
+    yield round

@@ -1,0 +1,60 @@
+"""Matrix factorisation as anybody writes it in torch: what the other tools train.
+
+The same scores and loss as `models.factorisation` on a catalogue without attributes (a test holds it to
+that), without what attributes cost there. One shopper's model: vector [1, dim], table [items, dim], bias.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from experiments.bench.workload import Workload
+from models.recommender import Parameters
+
+
+class PlainFactorisation(nn.Module):
+    """score(i) = x · table_i + bias_i. sparse: gradients hold only the rows that were read."""
+
+    def __init__(self, items: int, dim: int, negative_weight: float, *, sparse: bool = False) -> None:
+        super().__init__()
+        self.shopper = nn.Embedding(1, dim)
+        self.table = nn.Embedding(items, dim, sparse=sparse)
+        self.bias = nn.Embedding(items, 1, sparse=sparse)
+        self.negative_weight = negative_weight
+
+    def forward(self, candidates: Tensor) -> Tensor:
+        """Scores [batch, 1 + negatives] of items, int64 of that shape."""
+        vector = self.shopper(torch.zeros(len(candidates), dtype=torch.int64))  # [batch, dim]
+        rows = self.table(candidates)  # [batch, 1 + negatives, dim]
+        return cast(Tensor, torch.einsum("bd,bcd->bc", vector, rows) + self.bias(candidates).squeeze(-1))
+
+    def summed_loss(self, scores: Tensor, weights: Tensor) -> Tensor:
+        """Weighted squared error of the first candidate against 1, mean squared score of the others."""
+        bought = weights * (scores[:, 0] - 1.0).square()
+        return (bought + self.negative_weight * scores[:, 1:].square().mean(dim=1)).sum()
+
+    def load(self, parameters: Parameters, vector: Tensor) -> None:
+        """The server's parameters and the shopper's own vector [dim]."""
+        with torch.no_grad():
+            self.table.weight.copy_(parameters["table.weight"])
+            self.bias.weight.copy_(parameters["bias.weight"])
+            self.shopper.weight.copy_(vector)
+
+
+def plain_model(workload: Workload) -> PlainFactorisation:
+    """Of the workload's shape."""
+    settings = workload.settings
+    return PlainFactorisation(workload.num_items, settings.dim, settings.negative_weight)
+
+
+def with_negatives(items: Tensor, negatives: int, num_items: int) -> Tensor:
+    """Candidates [batch, 1 + negatives]: items [batch], and draws from the whole catalogue by torch."""
+    drawn = torch.randint(num_items, (len(items), negatives))
+    return torch.cat([items.unsqueeze(1), drawn], dim=1)
+
+
+def interactions(workload: Workload, place: int) -> tuple[Tensor, Tensor]:
+    """What one device holds: items int64 and the weights of their losses float32, [events] each."""
+    events = workload.cohort.events.span(place, place + 1)
+    return torch.from_numpy(events.items).long(), torch.log2(1.0 + torch.from_numpy(events.weights))

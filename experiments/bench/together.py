@@ -1,0 +1,30 @@
+"""A contender in this process: a trainer of terrycloth, on all devices of a workload at once."""
+
+from client.trainer import Trainer
+from experiments.bench.workload import Workload
+from models.randomness import Purpose, Stream, add_noise
+
+
+class InProcess:
+    """A trainer in this process. Under central trust a round ends with the server's noise on the sum."""
+
+    def __init__(self, name: str, trainer: Trainer, workload: Workload) -> None:
+        self.name = name
+        self.devices = workload.devices
+        self.trainer = trainer
+        self.workload = workload
+
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    def round(self) -> None:
+        """Train, and noise the sum where the server does."""
+        workload, settings = self.workload, self.workload.settings
+        update, _ = self.trainer.train(workload.cohort, workload.parameters)
+        if settings.trust == "central":
+            stream = Stream(workload.cohort.key, round=1, purpose=Purpose.CENTRAL_NOISE)
+            for part in update.values():
+                add_noise(part, settings.noise_on_sum, stream)
+
+    def stop(self) -> None:
+        """There is nothing to stop."""

@@ -1,0 +1,69 @@
+"""terry bench: a round here beside the same round by other tools, on this machine, in one run."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.bench.sizes import Sizes, read_sizes
+
+EXAMPLE = "Example: terry bench --quick --require opacus=50"
+
+
+def size(name: str) -> Any:
+    """A flag whose help and default are those of the size it sets."""
+    field = Sizes.model_fields[name]
+    return typer.Option(help=f"{field.description} [{field.default:,}]", show_default=False)
+
+
+def bench(
+    devices: Annotated[int | None, size("devices")] = None,
+    events: Annotated[int | None, size("events")] = None,
+    items: Annotated[int | None, size("items")] = None,
+    dim: Annotated[int | None, size("dim")] = None,
+    batch: Annotated[int | None, size("batch")] = None,
+    negatives: Annotated[int | None, size("negatives")] = None,
+    steps: Annotated[int | None, size("steps")] = None,
+    epsilon: Annotated[float | None, size("epsilon")] = None,
+    repeats: Annotated[int | None, size("repeats")] = None,
+    opacus_devices: Annotated[int | None, size("opacus_devices")] = None,
+    reference_devices: Annotated[int | None, size("reference_devices")] = None,
+    flower_clients: Annotated[int | None, size("flower_clients")] = None,
+    pfl_users: Annotated[int | None, size("pfl_users")] = None,
+    neural_devices: Annotated[int | None, size("neural_devices")] = None,
+    sweep_devices: Annotated[int | None, size("sweep_devices")] = None,
+    devices_most: Annotated[int | None, size("devices_most")] = None,
+    linear_devices: Annotated[int | None, size("linear_devices")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="fewer devices, no Flower, no pfl-research")] = False,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=RATIO: exit 1 unless that ratio is as good; may be repeated", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the new folder; runs/<time>-bench if not said", show_default=False)
+    ] = None,
+) -> None:
+    """Measure a private round here beside Opacus, Flower with Ray, and pfl-research.
+
+    All train the same model on the same synthetic data for the same steps under the same ε, each on all
+    cores; those that would take hours train fewer devices and are scaled, and the table says so. It prints
+    ratios, and writes bench.json and a figure.
+    """
+    said = {
+        name: value
+        for name, value in locals().items()
+        if name not in ("quick", "require", "out") and value is not None
+    }
+    sizes = read_sizes(said, quick=quick)
+    from experiments.bench.command import read_requirements, run, unmet
+
+    requirements = read_requirements(require or [])
+    folder = out or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-bench"
+    missed = unmet(run(sizes, folder), requirements)
+    for line in missed:
+        typer.echo(f"terry: {line}", err=True)
+    if missed:
+        raise typer.Exit(1)
