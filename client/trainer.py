@@ -74,6 +74,10 @@ def bounded_trainer(model: Recommender, settings: RoundSettings, together: bool 
             model,
             Serving(settings.catalogue_weight, settings.negative_weight, settings.regularisation, half_life),
         )
+    if together and not isinstance(model, Factorisation | LinearAutoencoder):
+        from client.batched_trainer import BatchedTrainer
+
+        return BatchedTrainer(model, settings)
     if settings.unit == "interaction":
         if together and isinstance(model, Factorisation):
             from client.cohort_trainer import CohortTrainer
