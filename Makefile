@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 # The main job. Its folder is OUT, or runs/<time>-<data>-<model>.
-RUN_FLAGS := --data towels --devices 2000 --unit interaction --epsilon 8
+RUN_FLAGS := --data towels --devices 20000 --unit interaction --epsilon 8
 FLOWER := runs/flower-$(shell date +%Y%m%d-%H%M%S)
 FLOWER_DEVICES := 300
 
@@ -27,7 +27,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,dev]" -c constraints.txt
 	touch $@
 
-run: install ## simulate a federation of 2,000 towel shoppers under a promise of ε = 8
+run: install ## simulate a federation of 20,000 towel shoppers under a promise of ε = 8
 	$(BIN)/terry simulate $(RUN_FLAGS) $(if $(OUT),--out "$(OUT)")
 
 flower: install ## the same two apps by `flwr run`, on Ray; stops all that it starts

@@ -2,8 +2,9 @@
 
 `app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the farm comes from whoever
 owns the device: `--node-config 'farm="/FOLDER"'`, or the environment variable TERRYCLOTH_FARM. So does the
-file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else policy.toml in that folder; and `trainer`,
-or TERRYCLOTH_TRAINER: `cohort`, or `opacus` for the reference.
+file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else policy.toml in that folder; without one
+the devices refuse every question. And so does `trainer`, or TERRYCLOTH_TRAINER: `cohort`, or `opacus` for the
+reference.
 """
 
 import logging

@@ -27,7 +27,7 @@ import torch
 from client.evaluation import NONE
 from client.events import Events
 from client.ledger import Integers, Ledger, Mask
-from client.policy import POLICY_FILE, Policy, PolicyUnreadable, policy_of
+from client.policy import Policy, PolicyUnreadable, policy_of
 from client.state import CorruptState, DeviceState, locked
 from client.trainer import Cohort, trainer_for
 from models.build import recommender_for
@@ -46,6 +46,11 @@ CORRUPT = (
     "every question is refused, for %s in the farm's folder is lost, damaged or of other devices: restore it"
     " from a backup that is not older than the last answer; if there is none, what was spent is not known, so"
     " retire the devices by removing the farm's whole folder (never delete only the ledger)"
+)
+NO_POLICY = (
+    "every question is refused, for the devices' policy cannot be used: %s; say what they allow in"
+    " policy.toml in the farm's folder, a line a rule, such as most_epsilon = 8.0, or in another"
+    " file, named to the node as its policy"
 )
 
 
@@ -112,14 +117,14 @@ class Farm:
         folder: Path,
         catalogue: Catalogue,
         events: Events,
+        policy: Policy,
         seed: int | None = None,
         held_out: npt.NDArray[np.int64] | None = None,
-        policy: str = "",
     ) -> None:
         """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private.
 
-        held_out: int64 [devices], an item that each device keeps back to measure by, NONE where it has none.
-        policy: text of a policy.toml, for what a simulation asks and a device's owner would not allow unsaid.
+        policy: what the devices allow. held_out: int64 [devices], an item that each device keeps back to
+        measure by, NONE where it has none.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -127,8 +132,7 @@ class Farm:
         events.save(folder / "events")
         if held_out is not None:
             np.save(folder / HELD_OUT_FILE, held_out)
-        if policy:
-            (folder / POLICY_FILE).write_text(policy)
+        policy.save(folder)
         if seed is not None:
             (folder / "seed").write_text(str(seed))
 
@@ -162,7 +166,7 @@ class Farm:
         try:
             policy = policy_of(self.folder, self.policy_path)
         except PolicyUnreadable as reason:
-            logger.error("every question is refused, for the devices' policy cannot be used: %s", reason)
+            logger.error(NO_POLICY, reason)
             raise Declined(Refusal.POLICY) from None
         if objection := policy.objection(settings):
             raise Declined(objection)
@@ -222,15 +226,20 @@ class Farm:
         today = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
         # A clock that goes back gives no fresh day.
         day_start = state.ledger.steps if today > state.day else state.day_start
-        took_part, ledger, refused = afford(state.ledger, day_start, willing, settings, policy)
+        rounds = state.rounds.copy() if settings.run == state.run else np.zeros_like(state.rounds)
+        promised = rounds[:, settings.kind] < settings.most_of_kind
+        took_part, booked, refused = afford(state.ledger, day_start, promised, willing, settings, policy)
+        rounds[:, settings.kind] += booked
         return DeviceState(
             vectors=state.vectors,
             took_part=took_part,
-            ledger=ledger,
+            ledger=state.ledger.after(booked, *settings.mechanism),
             day_start=day_start,
+            rounds=rounds,
             asked=asked,
             question=question,
             promise=promise_of(settings),
+            run=settings.run,
             refused=refused,
             day=max(today, state.day),
         )
@@ -291,12 +300,18 @@ def promise_of(settings: RoundSettings) -> str:
 
 
 def afford(
-    ledger: Ledger, day_start: Integers, willing: Mask, settings: RoundSettings, policy: Policy
-) -> tuple[Mask, Ledger, dict[Refusal, int]]:
-    """Which of the willing devices [devices] stay within their budgets, and the ledger with them booked.
+    ledger: Ledger,
+    day_start: Integers,
+    promised: Mask,
+    willing: Mask,
+    settings: RoundSettings,
+    policy: Policy,
+) -> tuple[Mask, Mask, dict[Refusal, int]]:
+    """Which of the willing devices [devices] take part, and which are to be booked for this round.
 
-    And how many refuse, by the budget they would pass: the run's or the device's own, or the device's own of
-    a day, which began at the steps day_start.
+    And how many refuse, by what they would pass: the run's or their own ε, the number of rounds promised, or
+    their own ε of a day, which began at the steps day_start. promised: which devices are still within that
+    number. ε alone would let what is set aside for one kind of round be spent on another.
     """
     # A round that amplifies by its coins has cost a device something whichever way its own coin fell.
     exposed = np.ones_like(willing) if settings.trust == "central" else willing
@@ -311,11 +326,12 @@ def afford(
         today = spent_today <= policy.most_epsilon_a_day
     counts = {
         Refusal.BUDGET: int((willing & ~in_all).sum()),
-        Refusal.DAILY_BUDGET: int((willing & in_all & ~today).sum()),
+        Refusal.REPEATED: int((willing & in_all & ~promised).sum()),
+        Refusal.DAILY_BUDGET: int((willing & in_all & promised & ~today).sum()),
     }
     refused = {reason: devices for reason, devices in counts.items() if devices}
-    affordable = in_all & today
-    return willing & affordable, ledger.after(exposed & affordable, *settings.mechanism), refused
+    allowed = in_all & promised & today
+    return willing & allowed, exposed & allowed, refused
 
 
 def usable(events: Events, num_items: int) -> Events:

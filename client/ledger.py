@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from models.accounting import epsilon_composed
 
@@ -68,7 +69,8 @@ class Ledger:
 
         only_renyi: of `epsilon_composed`, for what is known of shares of noise.
         """
-        histories, row_of = np.unique(self.steps, axis=0, return_inverse=True)
+        row_of, first = _groups(self.steps)
+        histories = self.steps[first]
         spent = [
             epsilon_composed(
                 tuple(
@@ -80,4 +82,15 @@ class Ledger:
             ).epsilon
             for history in histories
         ]
-        return np.array(spent, dtype=np.float64)[row_of.reshape(-1)]
+        return np.array(spent, dtype=np.float64)[row_of]
+
+
+def _groups(rows: Integers) -> tuple[Integers, Integers]:
+    """Which of the different rows each of rows [n, k] is: [n]; and where each first stands: [different]."""
+    group = np.zeros(len(rows), dtype=np.int64)
+    for column in rows.T:
+        codes, values = pd.factorize(column)
+        group, _ = pd.factorize(group * len(values) + codes)
+    last = np.full(int(group.max(initial=-1)) + 1, 0, dtype=np.int64)
+    last[group[::-1]] = np.arange(len(group))[::-1]
+    return group, last

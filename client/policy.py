@@ -1,6 +1,9 @@
-"""What a device allows, whoever asks: its owner's rules, in a TOML file that is read at every question."""
+"""What a device allows, whoever asks: its owner's rules, in a TOML file that is read at every question.
 
-import os
+Without such a file a device allows nothing.
+"""
+
+import json
 import tomllib
 from math import inf
 from pathlib import Path
@@ -13,9 +16,15 @@ from models.update import Refusal
 
 POLICY_FILE = "policy.toml"
 
+HEADING = """\
+# What these devices allow, whoever asks them. It is read at every question: change it whenever you like.
+# Without this file they refuse everything. A key that is left out sets no limit, but for most_delta and the
+# three that begin with "least_" and are of distributed trust.
+"""
+
 
 class PolicyUnreadable(Exception):
-    """A policy that cannot be used, and why, in one line without a path or a value."""
+    """A policy that is not there or cannot be used, and why, in one line without a path or a value."""
 
 
 class Policy(BaseModel):
@@ -53,7 +62,11 @@ class Policy(BaseModel):
         description="distributed: part of the nodes that must agree on a sum",
     )
     least_nodes: int = Field(3, ge=3, description="distributed: nodes that a session begins with")
-    least_devices: int = Field(1, ge=1, description="distributed: devices whose noise a sum must hold")
+    least_devices: int = Field(
+        1,
+        ge=1,
+        description="distributed: devices whose noise a sum must hold, beside nodes that may collude",
+    )
     unmasked: bool = Field(
         False,
         description="a sum under distributed trust may leave without secure aggregation's masks: simulation",
@@ -66,6 +79,8 @@ class Policy(BaseModel):
             raise PolicyUnreadable("its path is not absolute")
         try:
             return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise PolicyUnreadable("there is no such file") from None
         except OSError as error:
             raise PolicyUnreadable(f"the file cannot be read ({type(error).__name__})") from None
         except ValidationError as error:
@@ -73,6 +88,34 @@ class Policy(BaseModel):
             raise PolicyUnreadable("; ".join(wrong)) from None
         except (ValueError, RecursionError) as error:
             raise PolicyUnreadable(f"the file is not TOML in UTF-8 ({type(error).__name__})") from None
+
+    @classmethod
+    def allowing(cls, settings: RoundSettings) -> "Policy":
+        """All that a run with these settings asks in its rounds, and nothing beyond it."""
+        rounds = {1, settings.rounds, settings.last_round}  # those between have the noise of the first
+        return cls.model_validate(
+            {
+                "least_noise_multiplier": min(settings.at(round).noise for round in rounds),
+                "most_epsilon": settings.epsilon,
+                "most_delta": settings.delta,
+                "units": [settings.unit],
+                "trusts": [] if settings.trust == "none" else [settings.trust],
+                "most_rounds": settings.rounds,
+                "models": [settings.model],
+                "least_agreement": settings.agreement,
+                "least_devices": settings.least_devices,
+                "unmasked": settings.trust == "distributed" and not settings.masks,
+            }
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write policy.toml into a farm's folder, for its owner to read and to change."""
+        lines = [HEADING]
+        for name, field in Policy.model_fields.items():
+            value = getattr(self, name)
+            said = "# not limited" if value in (None, inf) else f"{name} = {json.dumps(value)}"
+            lines.append(f"# {name}: {field.description}\n{said}\n")
+        (folder / POLICY_FILE).write_text("\n".join(lines), encoding="utf-8")
 
     def objection(self, settings: RoundSettings) -> Refusal | None:
         """Why a question is refused for its settings alone; None: they are allowed. Budgets come later."""
@@ -91,15 +134,6 @@ class Policy(BaseModel):
         return next((reason for reason, holds in objections.items() if holds), None)
 
 
-UNRESTRICTED = Policy.model_validate({"most_delta": 1.0})
-
-
 def policy_of(folder: Path, named: Path | None) -> Policy:
-    """The policy of a farm: in the file its owner named, or else in its folder. Raises PolicyUnreadable.
-
-    Without either, all that the settings allow is allowed. A file that is named has to be there.
-    """
-    own = folder / POLICY_FILE
-    if named is None and not os.path.lexists(own):  # a link to nowhere is a policy that cannot be read
-        return UNRESTRICTED
-    return Policy.load(own if named is None else named)
+    """The policy of a farm: in the file its owner named, or else in its folder. Raises PolicyUnreadable."""
+    return Policy.load(folder / POLICY_FILE if named is None else named)

@@ -145,7 +145,7 @@ class Participant:
         return View(session.task, session.adverts, self.floors.agreement)
 
     def _check_devices(self, view: View, names: list[str]) -> None:
-        if view.devices(names) < self.floors.least_devices:
+        if view.honest_devices(names) < self.floors.least_devices:
             raise ProtocolError("too few devices")
 
     def _lists(self, session: Session, view: View) -> bytes:

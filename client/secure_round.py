@@ -45,6 +45,7 @@ from models.secure_aggregation.messages import (
     Task,
 )
 from models.secure_aggregation.roster import Roster
+from models.secure_aggregation.thresholds import least_listed
 from models.settings import RoundSettings
 from models.update import (
     REPLY_RECORD,
@@ -176,8 +177,13 @@ class SecureNode:
         identity, roster = Identity.load(self.identity_path), Roster.load(self.roster_path)
         if identity.name not in roster:
             raise UserError(f"the roster {self.roster_path} does not list this node's own identity: add it")
-        # Of fewer than half the roster, a server that chooses whom it lists could have most collude with it.
-        least_nodes = max(policy.least_nodes, len(roster.names) // 2 + 1)
+        held, listed = len(self.farm.devices), roster.devices[identity.name]
+        if held > listed:  # every other node would refuse its advert
+            message = (
+                f"the roster {self.roster_path} allows this node devices={listed}, and its farm has {held}"
+            )
+            raise UserError(f"{message}: correct the roster on every node")
+        least_nodes = max(policy.least_nodes, least_listed(len(roster.devices)))
         return Participant(identity, roster, floors_of(settings, least_nodes))
 
     def save(self, session: Session, settings: RoundSettings) -> None:
@@ -204,12 +210,15 @@ def understood(unpack: Callable[[RecordDict], Unpacked], content: RecordDict) ->
 
 
 def lay_out_identities(folder: Path, partitions: int) -> None:
-    """A new identity for each node of a farm, and the roster of all: what an owner of devices does."""
+    """A new identity for each node of a farm, and the roster of all: what an owner of devices does.
+
+    partitions: nodes; each has a device at least.
+    """
     lines = []
     for partition in range(partitions):
-        identity = Identity.new()
-        identity.save(Farm(folder, partition, partitions).own_path("identity"))
-        lines.append(identity.public.decode())
+        farm, identity = Farm(folder, partition, partitions), Identity.new()
+        identity.save(farm.own_path("identity"))
+        lines.append(f"{identity.public.decode()} devices={len(farm.devices)}")
     (folder / ROSTER_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

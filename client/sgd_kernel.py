@@ -42,7 +42,7 @@ NEGATIVES = int(Purpose.NEGATIVES)
 LAZY_NOISE = int(Purpose.LAZY_NOISE)
 
 UNIFORMS_OF_BLOCK = WORDS // 2
-READY = 4096  # normals drawn ahead, at most
+READY = 1024  # normals drawn ahead, at most
 OPACUS_MARGIN = f32(1e-6)  # that Opacus adds to a norm before it divides by it
 
 

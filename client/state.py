@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,10 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from client.ledger import Ledger
+from models.durable import replace
 from models.recommender import Parameters
+from models.settings import KINDS_OF_ROUND
 from models.update import Refusal
 
-FACTS = ("asked", "question", "refused", "replied", "promise", "day")
+FACTS = ("asked", "question", "refused", "replied", "promise", "run", "day")
 
 
 class CorruptState(Exception):
@@ -35,20 +36,23 @@ class DeviceState:
     who is in the last question's answer; refused: how many would not be, by the budget they would pass.
     question: digest of the last question; asked: how many different ones there were. replied: whether its
     answer is ready; update: that answer, from which it is given again. promise: the unit and trust that
-    ledger and vectors are kept under. day: the latest UTC date (ISO) on which a new question came; day_start:
-    the ledger's steps when it began, int64 [devices, mechanisms known then]. No key is kept: what drew the
-    noise is forgotten.
+    ledger and vectors are kept under. run: the last one that asked; rounds: of each kind, in how many of that
+    run's a device was booked, int64 [devices, KINDS_OF_ROUND]. day: the latest UTC date (ISO) on which a new
+    question came; day_start: the ledger's steps when it began, int64 [devices, mechanisms known then]. No key
+    is kept: what drew the noise is forgotten.
     """
 
     vectors: Tensor
     took_part: npt.NDArray[np.bool_]
     ledger: Ledger
     day_start: npt.NDArray[np.int64]
+    rounds: npt.NDArray[np.int64]
     asked: int = 0
     question: str = ""
     refused: dict[Refusal, int] = field(default_factory=dict)
     replied: bool = False
     promise: str = ""
+    run: str = ""
     day: str = ""
     update: Parameters = field(default_factory=dict)
 
@@ -56,7 +60,13 @@ class DeviceState:
     def new(cls, devices: int, dim: int) -> "DeviceState":
         """Vectors at zero, which depends on no data."""
         ledger = Ledger.empty(devices)
-        return cls(torch.zeros(devices, dim), np.zeros(devices, dtype=np.bool_), ledger, ledger.steps)
+        return cls(
+            vectors=torch.zeros(devices, dim),
+            took_part=np.zeros(devices, dtype=np.bool_),
+            ledger=ledger,
+            day_start=ledger.steps,
+            rounds=np.zeros((devices, KINDS_OF_ROUND), dtype=np.int64),
+        )
 
     def save(self, path: Path) -> None:
         """Replace the file in one step, on disk before this returns: a crash leaves the old or the new."""
@@ -66,6 +76,7 @@ class DeviceState:
             "mechanisms": torch.from_numpy(self.ledger.mechanisms).contiguous(),
             "steps": torch.from_numpy(self.ledger.steps).contiguous(),
             "day_start": torch.from_numpy(self.day_start.copy()),  # no two tensors of a file share memory
+            "rounds": torch.from_numpy(self.rounds),
             **{f"update/{name}": tensor for name, tensor in self.update.items()},
         }
         facts = json.dumps({name: getattr(self, name) for name in FACTS})
@@ -98,6 +109,7 @@ class DeviceState:
             took_part=tensors["took_part"].numpy(),
             ledger=Ledger(tensors["mechanisms"].numpy(), tensors["steps"].numpy()),
             day_start=tensors["day_start"].numpy(),
+            rounds=tensors["rounds"].numpy(),
             update={
                 name.removeprefix("update/"): tensor
                 for name, tensor in tensors.items()
@@ -119,19 +131,14 @@ class DeviceState:
             and self.day_start.dtype == np.int64
             and self.day_start.shape == (devices, known)
             and bool(((self.day_start >= 0) & (self.day_start <= self.ledger.steps[:, :known])).all())
+            and self.rounds.dtype == np.int64
+            and self.rounds.shape == (devices, KINDS_OF_ROUND)
+            and bool((self.rounds >= 0).all())
             and isinstance(self.replied, bool)
-            and all(isinstance(fact, str) for fact in (self.question, self.promise))
+            and all(isinstance(fact, str) for fact in (self.question, self.promise, self.run))
             and (self.day == "" or date.fromisoformat(self.day).isoformat() == self.day)
             and all(type(count) is int and count >= 0 for count in (self.asked, *self.refused.values()))
         )
-
-
-def replace(partial: Path, path: Path) -> None:
-    """Put a file in another's place in one step, on disk when this returns, for its owner's eyes only."""
-    partial.chmod(0o600)
-    synchronise(partial)
-    partial.replace(path)
-    synchronise(path.parent)  # or a power cut could bring the old name back, and with it an old ledger
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -140,15 +147,6 @@ def write_private(path: Path, content: bytes) -> None:
     partial.touch(mode=0o600)
     partial.write_bytes(content)
     replace(partial, path)
-
-
-def synchronise(path: Path) -> None:
-    """Wait until a file or folder is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -19,8 +19,9 @@ CENTRAL_LEARNING_RATE = 0.05
 
 def popularity(train: Events, num_items: int) -> Scorer:
     """Every shopper gets the items that most shoppers have: no model, and no privacy either."""
-    pairs = np.unique(train.devices * num_items + train.items)
-    counts = torch.from_numpy(np.bincount(pairs % num_items, minlength=num_items)).float()
+    pairs = np.sort(train.devices * num_items + train.items)  # np.unique's hash table is slower by far
+    different = np.diff(pairs, prepend=-1) != 0
+    counts = torch.from_numpy(np.bincount(pairs[different] % num_items, minlength=num_items)).float()
     return lambda events: counts.expand(events.num_devices, -1)
 
 

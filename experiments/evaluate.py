@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,7 +21,7 @@ def evaluate(scorer: Scorer, split: Split, num_items: int, *, sample: int = 0) -
     Items in a shopper's training events are not ranked. sample: test at most so many shoppers, a fixed random
     choice; 0: all. With nobody to test, every metric is NaN.
     """
-    tested = tested_devices(split, sample)
+    tested = split.tested(sample)
     full, sampled = [torch.empty(0)], [torch.empty(0)]
     shown = torch.zeros(num_items, dtype=torch.bool)
     block = max(1, BLOCK_SCORES // num_items)
@@ -31,7 +30,7 @@ def evaluate(scorer: Scorer, split: Split, num_items: int, *, sample: int = 0) -
         events = split.train.take(devices)
         held_out = torch.from_numpy(split.held_out[devices])
         scores = scorer(events)
-        sampled.append(sampled_rank(scores, held_out, torch.from_numpy(split.negatives[devices])))
+        sampled.append(sampled_rank(scores, held_out, torch.from_numpy(split.negatives_of(devices))))
         scores = scores.clone()
         scores[torch.from_numpy(events.devices), torch.from_numpy(events.items.astype(np.int64))] = -torch.inf
         full.append(held_out_rank(scores, held_out))
@@ -46,14 +45,6 @@ def evaluate(scorer: Scorer, split: Split, num_items: int, *, sample: int = 0) -
         },
         "sampled99": {"hr@10": hit_rate(sampled_ranks, 10), "ndcg@10": ndcg(sampled_ranks, 10)},
     }
-
-
-def tested_devices(split: Split, sample: int) -> npt.NDArray[np.int64]:
-    """Those with an item held out; where they pass `sample` (0: no limit), a fixed choice of them."""
-    tested = np.flatnonzero(split.held_out != NONE)
-    if 0 < sample < len(tested):
-        tested = np.sort(np.random.default_rng(0).permutation(tested)[:sample])
-    return tested
 
 
 def sampled_rank(scores: Tensor, held_out: Tensor, negatives: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
+from client.policy import Policy
 from client.serving import Serving
 from experiments.config import RunConfig
 from models.accounting import epsilon_composed, noise_for, rounds_for
@@ -14,6 +15,7 @@ from models.errors import UserError
 from models.head import head_size
 from models.promise import Promise
 from models.recommender import Recommender
+from models.secure_aggregation.thresholds import least_listed, tolerated_of
 from models.settings import (
     LINEAR_RELEASES,
     MOST_ITEMS,
@@ -21,6 +23,7 @@ from models.settings import (
     RoundSettings,
     rounds_covered,
 )
+from models.update import expected_update
 from server.settings import ServerSettings
 
 LEAST_NODES = 3  # between two, each would know the other's part of the sum
@@ -57,10 +60,6 @@ class ResolvedConfig(RunConfig):
     def settings(self) -> RoundSettings:
         """What devices are asked, but for the ε that they may spend: that is found from the rest."""
         private = self.unit != "none"
-        expected = self.participation * self.devices
-        # Fewer coins than this fall in a round only with a chance below 1e-4 (four standard deviations).
-        come = expected - 4.0 * math.sqrt(expected * (1.0 - self.participation))
-        least = max(1, math.floor((1.0 - self.tolerated_dropout) * come))
         common = RoundSettings.model_fields.keys() & ResolvedConfig.model_fields.keys()
         values = {name: getattr(self, name) for name in common}
         return RoundSettings.model_validate(
@@ -70,11 +69,35 @@ class ResolvedConfig(RunConfig):
                 "trust": self.trust if private else "none",
                 "epsilon": math.inf,
                 "delta": (self.delta or 0.0) if private else 0.0,
-                "least_devices": least if self.trust == "distributed" else 1,
+                "least_devices": max(1, self.sure_devices) if private and self.trust == "distributed" else 1,
                 "evaluate": self.evaluate == "released",
                 "evaluation_noise": self.evaluation_noise if private and self.evaluate == "released" else 0.0,
             }
         )
+
+    @property
+    def sure_devices(self) -> int:
+        """Devices whose shares of the noise are in a sum, whichever are lost and whichever nodes collude.
+
+        Those that come, less the part that may drop out, less all behind the tolerated number of nodes.
+        Without masks no node hides anything from the server, so none is taken to collude.
+        """
+        come = self.coins(self.devices)[0]
+        staying = math.ceil((1.0 - self.tolerated_dropout) * self.nodes)
+        colluding = tolerated_of(staying, self.nodes, self.agreement)[1] if self.masks else 0
+        behind_one = self.coins(math.ceil(self.devices / self.nodes))[1]
+        return math.floor((1.0 - self.tolerated_dropout) * come - colluding * behind_one)
+
+    @property
+    def tolerated_nodes(self) -> int:
+        """Nodes that may collude, whomever the server lists: half of the roster may be missing."""
+        return tolerated_of(least_listed(self.nodes), self.nodes, self.agreement)[0]
+
+    def coins(self, devices: int) -> tuple[float, float]:
+        """Fewest and most of so many devices whose coins fall in a round, but for a chance below 1e-4."""
+        expected = self.participation * devices
+        reach = 4.0 * math.sqrt(expected * (1.0 - self.participation))  # four standard deviations
+        return expected - reach, min(expected + reach, devices)
 
     def recommender(self, catalogue: Catalogue) -> Recommender:
         """The run's model over a catalogue."""
@@ -102,37 +125,19 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     δ is by default a tenth of one in `devices`, and 1e-5 at most. Raises UserError, also for a δ of one in
     `devices` or more: publishing one shopper's data whole would keep such a promise.
     """
-    if config.unit != "none" and config.trust == "distributed" and devices < LEAST_NODES:
-        raise UserError(
-            f"--trust distributed hides a device among at least {LEAST_NODES}: there are {devices}, so raise "
-            "--devices, or say --trust local"
-        )
+    refuse_weak_promise(config, devices)
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
     values = config.model_dump()
     filled = {**defaults(config.unit, config.model), "devices": devices}
     if config.unit == "none":
-        if config.epsilon is not None or config.noise_multiplier or config.clip not in (None, math.inf):
-            raise UserError(
-                "--unit none makes no promise: leave out --epsilon, --noise-multiplier and --clip"
-            )
         filled |= {"clip": math.inf, "noise_multiplier": 0.0}
     else:
-        if config.trust not in TRUSTS[config.unit]:
-            kept = " or ".join(TRUSTS[config.unit])
-            raise UserError(f"--unit {config.unit} is not kept under --trust {config.trust}: say {kept}")
-        if math.inf in (config.epsilon, config.clip, config.noise_multiplier):
-            raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
         for name in ("noise_multiplier", "clip"):
             value = getattr(config, name)
             if value is not None and value != 0 and not 1e-6 <= value <= 1e6:
                 flag = "--" + name.replace("_", "-")
                 raise UserError(f"{flag} {value:g} is not accepted by a device: say 1e-6 to 1e6")
-        if config.delta is not None and config.delta >= 1 / devices:
-            raise UserError(
-                f"--delta {config.delta:g} would allow one shopper's data to be published whole: with "
-                f"{devices} devices say less than 1/{devices}"
-            )
         both = config.noise_multiplier is not None and config.epsilon is not None
         if both and (config.rounds is not None or config.model == "linear"):
             raise UserError(
@@ -141,7 +146,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
             )
         if config.model == "linear" and config.unit == "interaction":
             raise UserError("--model linear is not trained by interactions: say --unit shopper")
-        filled["delta"] = min(1e-5, 0.1 / devices)
+        filled["delta"] = default_delta(devices)
     filled["masks"] = config.trust == "distributed" and config.nodes >= LEAST_NODES
     if config.masks and config.nodes < LEAST_NODES:
         raise UserError(
@@ -161,10 +166,76 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     epsilon, noise = values.pop("epsilon"), values.pop("noise_multiplier")
     resolved = ResolvedConfig.model_validate({**values, "noise_multiplier": noise or 0.0})
     if config.unit != "none":
+        refuse_sums_without_noise(resolved)
         resolved = with_noise(resolved, config, epsilon)
     if config.model == "linear" and config.head is None:
         resolved = with_head(resolved, items)
     return resolved
+
+
+def refuse_sums_without_noise(resolved: ResolvedConfig) -> None:
+    """Raise UserError where those that drop out and those that collude may be all there are."""
+    if resolved.trust == "distributed" and resolved.masks and resolved.sure_devices < 1:
+        raise UserError(
+            f"of {resolved.devices} devices behind --nodes {resolved.nodes} none is sure to be left when "
+            f"some nodes collude and tolerated_dropout = {resolved.tolerated_dropout:g} of the devices is "
+            "lost: lower it, or raise --devices or --participation"
+        )
+
+
+def refuse_weak_promise(config: RunConfig, devices: int) -> None:
+    """Raise UserError where so many devices cannot keep what is said, or where it would promise nothing."""
+    if config.unit == "none":
+        if config.epsilon is not None or config.noise_multiplier or config.clip not in (None, math.inf):
+            raise UserError(
+                "--unit none makes no promise: leave out --epsilon, --noise-multiplier and --clip"
+            )
+        return
+    if config.trust not in TRUSTS[config.unit]:
+        kept = " or ".join(TRUSTS[config.unit])
+        raise UserError(f"--unit {config.unit} is not kept under --trust {config.trust}: say {kept}")
+    if config.trust == "distributed" and devices < LEAST_NODES:
+        raise UserError(
+            f"--trust distributed hides a device among at least {LEAST_NODES}: there are {devices}, so raise "
+            "--devices, or say --trust local"
+        )
+    if math.inf in (config.epsilon, config.clip, config.noise_multiplier):
+        raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
+    if config.delta is not None and config.delta >= 1 / devices:
+        raise UserError(
+            f"--delta {config.delta:g} would allow one shopper's data to be published whole: with "
+            f"{devices} devices say less than 1/{devices}"
+        )
+
+
+def default_delta(devices: int) -> float:
+    """A tenth of one in so many devices, and 1e-5 at most."""
+    return min(1e-5, 0.1 / devices)
+
+
+def owner_policy(config: RunConfig, devices: int) -> Policy:
+    """What the owner of devices allows who wants the promise that `config` names, or a stronger one.
+
+    By any model, and in as many rounds as ε lasts. Raises UserError as `resolve` does.
+    """
+    refuse_weak_promise(config, devices)
+    if config.unit == "none":
+        return Policy.model_validate({"units": ["none"], "trusts": []})
+    return Policy.model_validate(
+        {
+            "units": [config.unit],
+            "trusts": [config.trust],
+            "most_epsilon": config.epsilon or defaults(config.unit, config.model)["epsilon"],
+            "most_delta": config.delta or default_delta(devices),
+        }
+    )
+
+
+def refuse_wide_sums(config: ResolvedConfig, catalogue: Catalogue) -> None:
+    """Raise UserError where no integers hold the sums of a run of distributed trust."""
+    settings, shared = config.settings, config.recommender(catalogue).shared_parameters()
+    for round in {1, settings.rounds, settings.last_round}:
+        expected_update(settings.at(round), shared)
 
 
 def with_noise(resolved: ResolvedConfig, config: RunConfig, epsilon: float) -> ResolvedConfig:
@@ -245,6 +316,7 @@ def make_promise(config: ResolvedConfig) -> Promise:
         history = settings.history(settings.last_round)
         epsilon, accountant = epsilon_composed(history, settings.delta, only_renyi=settings.only_renyi)
     bounded = math.isfinite(epsilon)
+    distributed = private and config.trust == "distributed"
     return Promise(
         unit=config.unit,
         trust=config.trust if private else None,
@@ -259,9 +331,17 @@ def make_promise(config: ResolvedConfig) -> Promise:
         accountant=accountant if bounded else None,
         seeded=config.seed is not None,
         rounds_of_a_device=settings.covered,
-        least_devices=settings.least_devices if config.trust == "distributed" else None,
-        masks_skipped=config.trust == "distributed" and not config.masks,
+        least_devices=settings.least_devices if distributed else None,
+        tolerated_nodes=config.tolerated_nodes if distributed and config.masks else None,
+        masks_skipped=distributed and not config.masks,
+        evaluated=private and settings.evaluate,
     )
+
+
+def asked_settings(config: ResolvedConfig, promise: Promise) -> RoundSettings:
+    """What devices are asked in the first round, the ε included that all rounds together may spend."""
+    epsilon = math.inf if promise.epsilon is None else promise.epsilon
+    return config.settings.model_copy(update={"epsilon": epsilon})
 
 
 def run_config(
@@ -275,12 +355,11 @@ def run_config(
 ) -> dict[str, Any]:
     """What Flower carries to the ServerApp: flat, with the field names of `server/settings.py`."""
     fields = ServerSettings.model_fields.keys() & ResolvedConfig.model_fields.keys()
-    asked = config.settings.model_dump(exclude={"protocol", "run", "round"})
+    asked = asked_settings(config, promise).model_dump(exclude={"protocol", "run", "round"})
     return (
         asked
         | {name: getattr(config, name) for name in fields}
         | {
-            "epsilon": math.inf if promise.epsilon is None else promise.epsilon,
             "initial_seed": config.seed or 0,
             **({} if config.seed is None else {"noise_seed": config.seed}),
             "catalogue": str(catalogue),

@@ -1,13 +1,12 @@
 """The folder of a run: enough to read it, to repeat it and to go on with it.
 
 config.toml          every setting, resolved, and the versions it ran on
-rounds.csv           a line a round
+rounds.csv           a line a round; under central trust the server's own, for who answered is told exactly
 result.json          the result and its promise; result.schema.json describes it
 model.safetensors    the shared parameters        ┐ what a device needs to serve
 catalogue.parquet    the public catalogue         ┘
 figures/             PNG and SVG
-checkpoint.safetensors   the server's, to resume from
-run-name             tells devices one run's questions from another's; a seeded run has none
+checkpoint.safetensors   the server's, to resume from; it names the run, which devices tell from any other
 devices/             stands for the devices' own disks: private, except in a simulation
 """
 
@@ -40,8 +39,8 @@ COLUMNS = [
     "bytes_up",
     "bytes_down",
     "asked",
-    "answered",
-    "refused",
+    "answered",  # exactly how many devices: outside ε, and under central trust the server's own
+    "refused",  # and these, by reason
     "invalid",
     "seconds",
 ]

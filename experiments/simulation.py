@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from client.farm import Farm
+from client.policy import Policy
 from client.secure_round import ROSTER_FILE, lay_out_identities
 from client.serving import Serving
 from experiments.baselines import model_scorer, popularity, train_centrally
@@ -15,8 +16,16 @@ from experiments.config import RunConfig
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.engines import engine
-from experiments.evaluate import Metrics, evaluate, tested_devices
-from experiments.planning import ResolvedConfig, defaults, make_promise, resolve, run_config
+from experiments.evaluate import Metrics, evaluate
+from experiments.planning import (
+    ResolvedConfig,
+    asked_settings,
+    defaults,
+    make_promise,
+    refuse_wide_sums,
+    resolve,
+    run_config,
+)
 from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from experiments.result import Metrics as RunMetrics
 from experiments.run_folder import RunFolder, choose_path, created
@@ -27,6 +36,7 @@ from models.promise import Promise
 from models.recommender import Parameters
 from server.checkpoint import RoundRecord
 from server.secure_exchange import NODE_FAILED
+from server.strategy import STOPPED
 
 
 @dataclass(frozen=True)
@@ -66,13 +76,14 @@ def data_options(config: RunConfig) -> DataOptions:
 def make_plan(config: RunConfig) -> Plan:
     """Read the data, split them, find the noise. Raises UserError; writes nothing."""
     dataset = load(config.data, data_options(config))
-    split = leave_one_out(dataset, config.data_seed)
+    split = leave_one_out(dataset, config.data_seed, config.evaluate_sample)
     if not dataset.times_known:  # an order that means nothing is not learned from, unless someone asks for it
         flat = {
             name: 0.0 for name in ("kernel_half_life", "recency_half_life") if getattr(config, name) is None
         }
         config = config.model_copy(update=flat)
     resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
+    refuse_wide_sums(resolved, dataset.catalogue)
     return Plan(resolved, dataset, split, make_promise(resolved))
 
 
@@ -86,23 +97,15 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
             folder.devices,
             plan.dataset.catalogue,
             plan.split.train,
+            Policy.allowing(asked_settings(plan.config, plan.promise)),
             seed=plan.config.seed,
             held_out=plan.split.held_out,
-            policy=simulated_policy(plan.config),
         )
         if plan.config.trust == "distributed" and plan.config.masks:
             lay_out_identities(folder.devices, plan.config.nodes)
         plan.dataset.catalogue.save(folder.catalogue)
         run(plan, folder, reporter or Reporter(), resume=False)
     return folder
-
-
-def simulated_policy(config: ResolvedConfig) -> str:
-    """What devices have to allow, beyond what they do unsaid, for this run of distributed trust."""
-    if config.trust != "distributed":
-        return ""
-    masked = str(not config.masks).lower()
-    return f"unmasked = {masked}\nleast_agreement = {config.agreement}\nmost_delta = 1.0\n"
 
 
 def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
@@ -146,7 +149,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
     reasons = {**rounds.record.refused, **rounds.record.invalid}
     never = all(int(row["answered"]) == 0 for row in rounds.rows)
-    if rounds.record.answered == 0 and (reasons or never):
+    if never or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
         raise UserError(f"no device took part in the last round: {reasons or 'no coin fell for it'}")
 
     reporter.doing("measuring")
@@ -162,7 +165,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
             devices=plan.dataset.events.num_devices,
             items=items,
             events=len(plan.split.train),
-            tested=len(tested_devices(plan.split, config.evaluate_sample)),
+            tested=len(plan.split.tested(config.evaluate_sample)),
         ),
         model=config.model,
         engine=config.engine,

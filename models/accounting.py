@@ -158,12 +158,23 @@ def by_analytic_gaussian(history: History, delta: float) -> Spent:
 def by_opacus_rdp(history: History, delta: float) -> Spent:
     """An upper bound, quick and loose."""
     from opacus.accountants import RDPAccountant
+    from opacus.accountants.analysis.rdp import get_privacy_spent
 
-    accountant = RDPAccountant()
-    accountant.history = list(history)
-    orders = None if sampled(history) else UNSAMPLED_ORDERS
+    amplified = sampled(history)
+    orders = RDPAccountant.DEFAULT_ALPHAS if amplified else UNSAMPLED_ORDERS
     with quiet():
-        return upper_bound(accountant.get_epsilon(delta, alphas=orders), "opacus-rdp")
+        curve = sum(steps * opacus_curve(noise, rate, amplified) for noise, rate, steps in history)
+        return upper_bound(get_privacy_spent(orders=orders, rdp=curve, delta=delta)[0], "opacus-rdp")
+
+
+@lru_cache(maxsize=256)
+def opacus_curve(noise_multiplier: float, sampling_rate: float, amplified: bool) -> Doubles:
+    """The Rényi divergence of one step at each order. Steps add up, and a long run asks again and again."""
+    from opacus.accountants import RDPAccountant
+    from opacus.accountants.analysis.rdp import compute_rdp
+
+    orders = RDPAccountant.DEFAULT_ALPHAS if amplified else UNSAMPLED_ORDERS
+    return np.asarray(compute_rdp(q=sampling_rate, noise_multiplier=noise_multiplier, steps=1, orders=orders))
 
 
 def by_dp_accounting_rdp(history: History, delta: float) -> Spent:

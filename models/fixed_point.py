@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.discrete_gaussian import LEAST_DEVIATION
+from models.discrete_gaussian import LEAST_DEVIATION, concentrated_bound
+from models.errors import UserError
 from models.recommender import Parameters
 from models.settings import RoundSettings
 
 NOISE_REACH = 10.0  # no draw of `discrete_normals` lies further out, in deviations
+ROUNDED_APART = 1e-12  # two ways to compute one bound
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def fixed_point(settings: RoundSettings, coordinates: int) -> FixedPoint:
 
     Fine enough that rounding adds at most 1/64 to the sensitivity, and that one device's share of the noise
     is no less than LEAST_DEVIATION steps. Wide enough that the sum of all devices, each at its clip and with
-    the largest noise that can be drawn, stays within half the range: a sum never wraps around.
+    the largest noise that can be drawn, stays within half the range: a sum never wraps around. Raises
+    UserError where no width is, and ValueError where the shares would add up to less than is booked.
     """
     noise, least = settings.noise, math.sqrt(settings.least_devices)
     finest = max(64.0 * math.sqrt(coordinates), 2.0 * LEAST_DEVIATION * least / noise if noise else 0.0)
@@ -57,5 +60,11 @@ def fixed_point(settings: RoundSettings, coordinates: int) -> FixedPoint:
     share = noise * sensitivity / least
     largest = settings.devices * (steps + 1.0 + NOISE_REACH * share)
     if largest >= 2.0**62:
-        raise ValueError("no width holds the sum of so many devices and so much noise")
+        raise UserError(
+            "no integer of 64 bits holds the sum of so many devices with so much noise: take fewer devices, "
+            "or a noise multiplier that is nearer to 1"
+        )
+    bound = concentrated_bound(share, settings.least_devices, sensitivity, coordinates) if noise else 0.0
+    if bound * noise > 1.0 + ROUNDED_APART:
+        raise ValueError("shares of noise on so coarse a grid do not add up to a Gaussian's Rényi curve")
     return FixedPoint(settings.sensitivity / steps, sensitivity, share, 32 if largest < 2.0**31 else 64)

@@ -32,8 +32,10 @@ class Promise(BaseModel):
     accountant: str | None
     seeded: bool
     rounds_of_a_device: int | None = None  # None: as many as there are
-    least_devices: int | None = None
+    least_devices: int | None = None  # whose noise is in a sum, not counting what tolerated_nodes know
+    tolerated_nodes: int | None = None  # that may collude with the server; None: no masks, or no such trust
     masks_skipped: bool = False
+    evaluated: bool = False  # hits that devices count are released too
 
     @property
     def label(self) -> str:
@@ -61,14 +63,22 @@ class Promise(BaseModel):
         }[self.trust or "local"]
         factor = math.exp(min(self.epsilon, 700.0))
         when = "in the one round" if self.rounds == 1 else f"over all {self.rounds} rounds"
+        if self.evaluated:
+            when += ", and in the counts of hits that devices release after,"
         said = f"{who} {when} can hardly tell whether {what} is in the data: "
         said += (
             f"adding or removing it changes the odds of anything they see by at most a factor {factor:.3g} "
         )
         said += f"(ε = {rounded_up(self.epsilon)}), except with probability δ = {rounded_up(self.delta)}."
         if self.least_devices is not None:
-            said += f" Each sum holds the noise of at least {self.least_devices:,} devices; should some of "
-            said += "them tell the server theirs, so much less is left."
+            said += f" Each sum holds the noise of at least {self.least_devices:,} devices"
+            if self.tolerated_nodes:
+                said += (
+                    f", not counting what up to {self.tolerated_nodes:,} of the nodes may tell the server; "
+                )
+                said += "should more of them do so, less is left."
+            else:
+                said += "; should some of them tell the server theirs, so much less is left."
         if self.rounds_of_a_device is not None and self.rounds_of_a_device < self.rounds:
             said += f" A device takes part in {self.rounds_of_a_device} of them at most, and then refuses."
         if self.masks_skipped:

@@ -20,6 +20,9 @@ MOST_ITEMS = 5_000
 # What the linear model's rounds release, in turn.
 LINEAR_RELEASES = ("popularity", "gram")
 
+# Of the rounds of a run: those that train, the second release of the linear model, and the one that measures.
+KINDS_OF_ROUND = 3
+
 LEAST_CLIP, MOST_CLIP = 1e-6, 1e6  # that a device accepts, beside no clip at all
 
 # Who may be trusted to keep each unit's promise. Interactions are protected on the device or not at all.
@@ -108,7 +111,10 @@ class RoundSettings(BaseModel):
 
     devices: int = Field(ge=1, description="N: devices in the federation, public; q·N is the denominator")
     least_devices: int = Field(
-        1, ge=1, description="distributed: fewest devices whose shares of the noise are in a released sum"
+        1,
+        ge=1,
+        description="distributed: fewest devices whose shares of the noise are in a released sum, but for "
+        "those of nodes that may collude",
     )
     agreement: float = Field(
         2 / 3, ge=0.5, lt=1, description="distributed: more than this part of the nodes confirm one same sum"
@@ -135,11 +141,11 @@ class RoundSettings(BaseModel):
     steps_per_round: int = Field(ge=1, le=65_535)  # a stream's name has 16 bits for the step
     learning_rate: float = Field(gt=0, le=1e6, description="of the device's own SGD steps")
     negatives: int = Field(ge=1, description="drawn for an interaction, from the whole catalogue")
-    negative_weight: float = Field(ge=0, description="weight of an interaction's negatives, together")
+    negative_weight: float = Field(ge=0, le=1e6, description="weight of an interaction's negatives, together")
     catalogue_weight: float = Field(
-        ge=0, description="least squares: pull of every item towards a score of 0"
+        ge=0, le=1e6, description="least squares: pull of every item towards a score of 0"
     )
-    regularisation: float = Field(gt=0, description="squared penalty on the shopper's vector")
+    regularisation: float = Field(gt=0, le=1e6, description="squared penalty on the shopper's vector")
     recency_half_life: float = Field(
         0.0, ge=0, description="evaluate: later events after which one counts half when serving; 0: all alike"
     )
@@ -218,10 +224,22 @@ class RoundSettings(BaseModel):
 
     @property
     def covered(self) -> int:
-        """How many training rounds one device may take part in: of the linear model's, which differ, all."""
-        if self.model == "linear":
+        """How many training rounds one device may take part in: of those that differ or cost nothing, all."""
+        if self.model == "linear" or self.unit == "none":
             return self.rounds
         return rounds_of_a_device(self.rounds, self.trust, self.participation)
+
+    @property
+    def kind(self) -> int:
+        """Which of KINDS_OF_ROUND this round is of: rounds of one kind release alike, and cost alike."""
+        if self.evaluates:
+            return KINDS_OF_ROUND - 1
+        return self.round - 1 if self.model == "linear" else 0
+
+    @property
+    def most_of_kind(self) -> int:
+        """How many rounds of this one's kind one device may take part in."""
+        return 1 if self.evaluates or self.model == "linear" else self.covered
 
     @property
     def adapts_clip(self) -> bool:

@@ -36,6 +36,7 @@ class Refusal(StrEnum):
 
     SETTINGS = "settings-unknown"
     BUDGET = "budget-passed"
+    REPEATED = "more-rounds-than-promised"
     MODEL = "model-mismatch"
     PARTITION = "farm-divided-differently"
     PROMISE = "kept-under-another-promise"
@@ -44,7 +45,7 @@ class Refusal(StrEnum):
     UNSOUND = "secure-aggregation-unsound"
 
     # By the device's own policy.
-    POLICY = "policy-unreadable"
+    POLICY = "no-usable-policy"
     MODEL_NAME = "model-not-allowed"
     UNIT = "unit-not-allowed"
     TRUST = "trust-not-allowed"

@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 
 from models.build import recommender_for
 from models.catalogue import Catalogue
+from server.checkpoint import run_of_checkpoint
 from server.settings import ServerSettings, from_run_config
 from server.strategy import FederatedSum, RoundObserver
 
 MODEL_FILE = "model.safetensors"
-RUN_FILE = "run-name"
 
 
 def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any] | None = None) -> ServerApp:
@@ -39,20 +39,16 @@ def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any
 
 
 def run_name(server: ServerSettings) -> str:
-    """A name that no other run has, kept beside the checkpoint so that a resumed run has it again.
+    """A name that no other run has; of a run that goes on, the one in its checkpoint.
 
     Under central trust the server's noise is new each time, so a question that another run asked before must
-    not count as the same: devices would repeat their answer without booking it.
+    not count as the same: devices would repeat their answer without booking it. Nor one that was asked before
+    a checkpoint was lost, for its sum may have been released.
     """
     if server.noise_seed is not None:
         return f"seed-{server.noise_seed}"
-    kept = None if server.folder is None else server.folder / RUN_FILE
-    if kept is not None and server.resume and kept.exists():
-        return kept.read_text(encoding="utf-8")
-    name = secrets.token_hex(16)
-    if kept is not None:
-        kept.write_text(name, encoding="utf-8")
-    return name
+    known = run_of_checkpoint(server.folder) if server.resume and server.folder is not None else None
+    return known or secrets.token_hex(16)
 
 
 app = make_app()

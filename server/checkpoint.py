@@ -1,7 +1,6 @@
 """The server's state after a round, on disk: parameters, the optimiser's moments, and the rounds so far."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from models.durable import replace
 from models.errors import UserError
 from models.settings import RoundSettings
 
@@ -37,12 +37,14 @@ class RoundRecord:
 class Progress:
     """The rounds done; the parameters and the optimiser beside it hold their result.
 
-    clip: where it is adapted, the next round's. accountant: what was released so far.
+    clip: where it is adapted, the next round's. accountant: what was released so far. opened: the last round
+    in which a session of secure aggregation was begun.
     """
 
     records: list[RoundRecord] = field(default_factory=list)
     clip: float | None = None
     accountant: dict[str, Any] | None = None
+    opened: int = 0
 
     @property
     def rounds_done(self) -> int:
@@ -67,9 +69,16 @@ def save_checkpoint(
         "settings": settings.model_dump_json(),
     }
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=metadata)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(folder / FILE)
+    replace(partial, folder / FILE)
+
+
+def run_of_checkpoint(folder: Path) -> str | None:
+    """The name of the run that a folder's checkpoint is of; None where there is no checkpoint."""
+    if not (folder / FILE).exists():
+        return None
+    with safe_open(folder / FILE, framework="pt") as file:
+        name: str = json.loads(file.metadata()["settings"])["run"]
+    return name
 
 
 def load_checkpoint(

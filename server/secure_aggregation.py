@@ -68,6 +68,12 @@ class SecureRound:
 
     Each raises RoundFailed if too few nodes are left. The floors are those that nodes are expected to have;
     the server gains nothing by lower ones. dropped: how many answers could not be used, by reason.
+
+    at_fault: by node, the check that its own answer failed, and no honest node's would have: another size, a
+    signature that is not of what was sent. The word of one node against another is no ground, since one that
+    colludes could accuse any. So nobody is at fault for shares that do not open for their holder, who cannot
+    show it; that do not fit together, whether by their dealer or by who gave them back; for a name that two
+    nodes use, one of which may have stolen it; for a vector that spoils the sum, which nobody sees alone.
     """
 
     def __init__(self, task: Task, floors: Floors, roster: Roster | None = None) -> None:
@@ -76,6 +82,7 @@ class SecureRound:
         self.roster = roster
         self.step = Step.ADVERTS
         self.dropped: Counter[str] = Counter()
+        self.at_fault: dict[int, str] = {}
         self.names: dict[int, str] = {}  # nodes that answered every stage so far
         self.shared_names: list[str] = []  # U2
         self.masked_names: list[str] = []  # U3
@@ -99,7 +106,7 @@ class SecureRound:
                 self.dropped["a name twice"] += twice
             self.view = View(self.task, adverts.values(), self.floors.agreement)
             self.names = {node: advert.name for node, advert in adverts.items()}
-            self._enough(self.floors.least_nodes)
+            self._enough_noise(self._enough(self.floors.least_nodes))
             message = AdvertList.of(adverts.values())
             return dict.fromkeys(self.names, message)
 
@@ -117,6 +124,7 @@ class SecureRound:
             sealed = self._checked(answers, check)
             self._keep(sealed)
             self.shared_names = self._enough(self.view.plan.agreement)
+            self._enough_noise(self.shared_names)
             by_sender = {self.names[node]: ciphertexts for node, ciphertexts in sealed.items()}
             messages = {}
             for node, name in self.names.items():
@@ -140,6 +148,7 @@ class SecureRound:
             masked = self._checked(answers, check)
             self._keep(masked)
             self.masked_names = self._enough(self.view.plan.agreement)
+            self._enough_noise(self.masked_names)
             if not self.view.linked(self.masked_names):
                 raise RoundFailed("too many neighbours dropped")
             vectors = iter([vector for _, vector in masked.values()])
@@ -216,6 +225,7 @@ class SecureRound:
                 checked[node] = check(node, answer)
             except ProtocolError as error:
                 self.dropped[str(error)] += 1
+                self.at_fault[node] = str(error)
         return checked
 
     def _keep(self, nodes: Iterable[int]) -> None:
@@ -227,9 +237,12 @@ class SecureRound:
         names = sorted(self.names.values())
         if len(names) < least:
             raise RoundFailed("too few nodes")
-        if self.view.devices(names) < self.floors.least_devices:
-            raise RoundFailed("too few devices")
         return names
+
+    def _enough_noise(self, names: list[str]) -> None:
+        """Nodes would refuse these, and what they have spent would be lost."""
+        if self.view.honest_devices(names) < self.floors.least_devices:
+            raise RoundFailed("too few devices")
 
     def _signature(self, node: int, signature: bytes, statement: bytes) -> bytes:
         if not self.view.signed(self.names[node], signature, statement):

@@ -58,7 +58,11 @@ SESSION_BYTES = 32
 
 
 class SecureExchange:
-    """A round's session. After it `invalid` counts the replies that were not used, and `refused` devices."""
+    """A round's session. After it `invalid` counts the replies that were not used, and `refused` devices.
+
+    at_fault: by node, why its own message could not be used, where no honest node's would look so. It is as
+    sound as the link's word on who sent a message: have SuperNodes authenticate.
+    """
 
     def __init__(
         self,
@@ -87,6 +91,11 @@ class SecureExchange:
         self.invalid: Counter[str] = Counter()
         self.bytes_down: Counter[int] = Counter()  # by node, over all stages
         self.bytes_up: Counter[int] = Counter()
+
+    @property
+    def at_fault(self) -> dict[int, str]:
+        """The session's own, and nodes whose messages could not even be read."""
+        return self.session.at_fault
 
     def open(self) -> list[Message]:
         """Stages 1 to 4; the messages of the fifth, or none where too few nodes are left."""
@@ -148,6 +157,7 @@ class SecureExchange:
                 answers[message.metadata.src_node_id] = read(message.content)
             except (InvalidReply, ProtocolError) as reason:
                 self.invalid[str(reason)] += 1
+                self.at_fault[message.metadata.src_node_id] = str(reason)
         return answers
 
     def read_advert(self, content: RecordDict) -> Record:

@@ -31,7 +31,9 @@ class ServerSettings(BaseModel):
     )
 
     roster: Path | None = Field(
-        None, description="public keys of the nodes that secure aggregation may list; any node's without it"
+        None,
+        description="public keys of the nodes that secure aggregation may list, and how many devices each "
+        "has; without it any node and any number",
     )
     nodes: int = Field(1, ge=1, description="Flower nodes to wait for before the first round")
     least_nodes: int = Field(1, ge=1, description="nodes to wait for before a later round: some may be lost")

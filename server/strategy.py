@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,13 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from torch import nn
 
+from models.errors import UserError
 from models.fixed_point import fixed_point
 from models.randomness import new_key, seeded_key
 from models.recommender import Parameters
+from models.secure_aggregation.exchange import floors_of
 from models.secure_aggregation.roster import Roster
+from models.secure_aggregation.thresholds import honest, plan_for
 from models.settings import RoundSettings
 from models.update import (
     BELOW_CLIP,
@@ -47,6 +50,9 @@ from server.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 TOO_FEW_SHARES = "too few devices for the noise"
+LEFT_OUT = "left out for an earlier answer"
+MOST_FAILED = 3  # rounds of secure aggregation in a row without a sum, each of which costs the devices
+STOPPED = "stopped within the round"
 
 RoundObserver = Callable[[RoundRecord, Parameters], None]
 
@@ -84,18 +90,48 @@ class FederatedSum(FedAvg):
         if self.accountant is not None and self.progress.accountant is not None:
             self.accountant.load_state_dict(self.progress.accountant)
         self.roster = None if server.roster is None else Roster.load(server.roster)
+        if self.roster is not None and settings.trust == "distributed" and settings.masks:
+            check_reach(settings, self.roster)
         self.secure: SecureExchange | None = None  # this round's, under distributed trust
+        self.left_out: set[int] = set()  # nodes that secure aggregation found at fault since this start
+        self.failed = 0  # rounds in a row in which it gave no sum
         self.started = time.monotonic()
 
     def run(self, grid: Grid) -> Parameters:
         """All rounds that are still to do; returns the final shared parameters."""
+        if not self.progress.records:
+            self.keep()  # the run's name, before any device books for it
         remaining = self.settings.last_round - self.progress.rounds_done
         if self.progress.records and self.on_round is not None:
             # The run may have stopped between a checkpoint and its report.
             self.on_round(self.progress.records[-1], self.shared())
+        if self.progress.opened > self.progress.rounds_done:
+            self.lose_round()
+            remaining -= 1
         if remaining > 0:
             self.start(grid, to_arrays(self.shared()), num_rounds=remaining, timeout=self.server.timeout)
         return self.shared()
+
+    def lose_round(self) -> None:
+        """Book the round in which the run was stopped, and leave it.
+
+        Its devices booked it when its session began, and their masked sums may have left them. A second
+        session is a new question to them, which they would book as well, and then refuse the last round.
+        """
+        stopped = Counter({STOPPED: self.server.nodes})
+        self.finish(self.book(self.round_settings(), [], Counter(), stopped))
+
+    def finish(self, record: RoundRecord) -> None:
+        """Keep a round that is done, and report it."""
+        self.progress.records.append(record)
+        self.keep()
+        if self.on_round is not None:
+            self.on_round(record, self.shared())
+
+    def keep(self) -> None:
+        """Put where the run is on disk, if it has a folder."""
+        if self.server.folder is not None:
+            save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
 
     def shared(self) -> Parameters:
         """The current shared parameters."""
@@ -119,9 +155,11 @@ class FederatedSum(FedAvg):
         messages = super().configure_train(asked.round, arrays, asked.to_record(), grid)
         self.secure = None
         if asked.trust == "distributed" and asked.masks:
-            nodes = [message.metadata.dst_node_id for message in messages]
+            nodes = {message.metadata.dst_node_id for message in messages} - self.left_out
             request = Request(self.shared(), asked)
             self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster)
+            self.progress.opened = asked.round
+            self.keep()  # before any device is asked
             messages = self.secure.open()
         return messages
 
@@ -135,6 +173,10 @@ class FederatedSum(FedAvg):
         else:
             answers = self.secure.close(replies)
             refused, invalid = self.secure.refused, self.secure.invalid
+            if self.left_out:
+                invalid[LEFT_OUT] = len(self.left_out)
+            self.leave_out(self.secure.at_fault)
+            self.failed = 0 if answers else self.failed + 1
         updates = [answer.update for answer in answers if answer.answered]
         # Central trust hides who took part, so a round in which nobody did must look like any other.
         if not updates and settings.trust == "central":
@@ -147,12 +189,20 @@ class FederatedSum(FedAvg):
             else:
                 self.step(released, settings)
         record = replace(self.book(settings, answers, refused, invalid), evaluation=evaluation)
-        self.progress.records.append(record)
-        if self.server.folder is not None:
-            save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
-        if self.on_round is not None:
-            self.on_round(record, self.shared())
+        self.finish(record)
+        if self.failed == MOST_FAILED:
+            reasons = record.refused | record.invalid
+            raise UserError(
+                f"secure aggregation gave no sum {MOST_FAILED} rounds in a row, the last for {reasons}: see "
+                "what the nodes' logs say, mend it, and resume the run"
+            )
         return to_arrays(self.shared()), None
+
+    def leave_out(self, at_fault: Mapping[int, str]) -> None:
+        """Ask these nodes no more: each would fail the rounds to come for the others."""
+        for node, reason in at_fault.items():
+            logger.warning("node %d is left out of the rounds to come: %s", node, reason)
+        self.left_out |= at_fault.keys()
 
     def released(self, settings: RoundSettings, total: Parameters) -> Parameters:
         """The sum as numbers, noised first where the server is trusted to do it."""
@@ -230,6 +280,17 @@ class FederatedSum(FedAvg):
     def busiest(self, way: str) -> int:
         """Bytes over all stages of secure aggregation, of the node that had most; 0 without it."""
         return 0 if self.secure is None else max(getattr(self.secure, way).values(), default=0)
+
+
+def check_reach(settings: RoundSettings, roster: Roster) -> None:
+    """Raise UserError where nodes would refuse every sum, even with all of the roster in it."""
+    nodes, least = len(roster.devices), floors_of(settings).least_devices
+    tolerated = plan_for(nodes, settings.agreement).tolerated
+    if (left := honest(roster.devices.values(), tolerated)) < least:
+        raise UserError(
+            f"least_devices = {least} is out of reach: should {tolerated} of the roster's {nodes} nodes "
+            f"collude, {left} devices are left: lower it, or spread the devices over more nodes"
+        )
 
 
 def message_bytes(parameters: Parameters) -> int:

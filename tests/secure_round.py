@@ -55,7 +55,7 @@ class Rehearsal:
         self.task = new_task(width, length)
         self.floors = floors or Floors(least_devices=2)
         self.identities = [identity(number) for number in range(nodes)]
-        self.roster = Roster.of(i.public for i in self.identities)
+        self.roster = Roster({i.name: number + 1 for number, i in enumerate(self.identities)})
         self.nodes = [Participant(i, self.roster, self.floors) for i in self.identities]
         self.names = [i.name for i in self.identities]
         self.server = SecureRound(self.task, self.floors, self.roster)

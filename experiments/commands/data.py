@@ -9,13 +9,18 @@ from experiments.commands.flags import (
     CataloguePath,
     Category,
     DataPath,
+    Delta,
     Devices,
+    Epsilon,
     ItemColumn,
     ShopperColumn,
     Strict,
     TimeColumn,
+    Trust,
+    Unit,
     WeightColumn,
 )
+from experiments.config import RunConfig, read_config
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -82,29 +87,43 @@ def split(
     time_column: TimeColumn = None,
     weight_column: WeightColumn = None,
     strict: Strict = False,
+    unit: Unit = "interaction",
+    trust: Trust = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
     identities: Annotated[
         int, typer.Option(help="make keys for so many nodes, which distributed trust needs", min=0)
     ] = 0,
 ) -> None:
-    """Lay a data set out as devices (training events only), for `flwr run` and SuperNodes."""
-    options: dict[str, Any] = {
-        key: value for key, value in locals().items() if key not in ("name", "out", "identities")
-    }
+    """Lay a data set out as devices (training events only), for `flwr run` and SuperNodes.
+
+    The flags of a promise say what the devices allow: no weaker promise than that. It is written, and may be
+    changed, in OUT/policy.toml; if not said, interaction level, local trust and ε = 8.
+    """
+    said: dict[str, Any] = {key: value for key, value in locals().items() if key in RunConfig.model_fields}
+    config = read_config(None, said | {"data": name}, [])
     from client.farm import Farm
     from client.secure_round import lay_out_identities
     from experiments.datasets import load
-    from experiments.datasets.dataset import DataOptions
+    from experiments.planning import owner_policy
     from experiments.run_folder import created
+    from experiments.simulation import data_options
     from experiments.split import leave_one_out
     from models.errors import UserError
 
     if out.exists():
         raise UserError(f"{out} exists: choose another folder, or remove it")
-    dataset = load(name, DataOptions(**options))
+    dataset = load(name, data_options(config))
+    policy = owner_policy(config, dataset.events.num_devices)
     split = leave_one_out(dataset)
     train = split.train
+    if identities > train.num_devices:
+        raise UserError(
+            f"--identities {identities} is more than the {train.num_devices} devices: a node has one at least"
+        )
     with created(out, needed_bytes=32 * len(train)):
-        Farm.create(out, dataset.catalogue, train, held_out=split.held_out)
+        Farm.create(out, dataset.catalogue, train, policy, held_out=split.held_out)
         if identities:
             lay_out_identities(out, identities)
     print(f"{out}: {train.num_devices:,} devices, {len(train):,} training events")
+    print(f"{out / 'policy.toml'}: what they allow")

@@ -31,14 +31,17 @@ An addition to figure 4: a masked vector comes with a signature of the U2 it was
 confirms U3 only if all of it masked under the U2 that it was shown itself. Without it a server could show one
 node a short U2, have it mask with few neighbours, and let the others confirm the full one.
 
+How much noise. Who colludes knows its own vector, noise and all, and can take it off the sum. So a node
+counts the devices in a sum without the c nodes that have most (`honest` in thresholds.py): whoever collude,
+they can take out no more.
+
 Left to the caller. A session is saved before its answer leaves. A vector goes into one session only: the sums
 of two with different nodes differ by the vectors of the nodes between them. A vector counts each device once,
 and needs room: the sum must stay within the width.
 
-Assumed. The server may lie, drop, replay, and show each node something else. The roster is honest: it belongs
-to the devices' owner and lists no invented nodes. At most c nodes collude with the server (`tolerated` in
-thresholds.py). On the complete graph no more than that. On the sparse graph a share of nodes collude that
-thresholds.py states, and the server does not choose whom it lists so as to steer the hash that places them;
-whom it later declares dropped it may choose. A participant can always spoil a sum, by a wrong vector: that
-costs the round, and nobody's privacy.
+Assumed. The server may lie, drop, replay, and show each node something else; it chooses whom it lists and
+whom it later declares dropped. The roster is honest: it belongs to the devices' owner, lists no invented
+nodes, and says how many devices each node may stand for. Of the nodes listed at most c collude with the
+server (`tolerated` in thresholds.py). A participant can always spoil a sum, by a wrong vector: that costs the
+round, and nobody's privacy.
 """

@@ -14,7 +14,7 @@ Part = bytes | int | str | list[str]
 
 PROTOCOL = "terrycloth secure aggregation 1"
 WIDTHS = (32, 64)
-MOST_DEVICES = 2**40
+MOST_DEVICES = 2**40  # behind one node
 
 
 class ProtocolError(ValueError):
@@ -71,7 +71,8 @@ class Message:
 class Advert(Message):
     """Stage 1, up. identity: public key in OpenSSH form. The two X25519 keys are 32 bytes, and fresh.
 
-    commitment: digest of the seed of the node's own mask. devices: how many the node's vector stands for.
+    commitment: digest of the seed of the node's own mask. devices: how many the node's vector stands for, no
+    more than the roster allows.
     """
 
     identity: bytes

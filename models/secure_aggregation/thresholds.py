@@ -8,12 +8,21 @@ agree, t = ⌊n/3⌋ + 1 shares.
 Sparse graph (Bell et al. 2020, sections 3 and 4): a Harary graph, each node beside the `half` nearest on
 either side of a random ring. Bell et al. ask that colluding and dropped nodes, placed at random, leave it
 connected and with enough shares. Here the check is stronger, since a lying server chooses who is dropped:
-choose `half` and m so that any `half` places in a row hold, but for a chance of 2⁻⁴⁰, fewer than m nodes that
-collude, and, but for 2⁻²⁰, at least m that stay. A node refuses a U3 with fewer than m in some row. Then each
-row holds an honest node of U3, so that these are linked all around the ring, and no part of the sum comes out
-alone. Of 2·half neighbours fewer than 2m − 1 collude and at least 2m stay: t = 2m − 1 shares.
+choose `half` and m so that any `half` places in a row hold, but for a chance of 2⁻¹²⁸, fewer than m nodes
+that collude, and, but for 2⁻²⁰, at least m that stay. A node refuses a U3 with fewer than m in some row. Then
+each row holds an honest node of U3, so that these are linked all around the ring, and no part of the sum
+comes out alone. Of 2·half neighbours fewer than 2m − 1 collude and at least 2m stay: t = 2m − 1 shares.
+
+Why 2⁻¹²⁸, where Bell et al. are content with 2⁻⁴⁰. The ring is drawn by a hash of the adverts, all of which a
+server has in hand before it shows any. It may grind: try other keys and commitments for the nodes that
+collude with it, or other choices of whom it lists, until they lie close. A try costs a hash a node and wins
+with a chance of 2⁻¹²⁸ at most, so 2ᵏ tries win with 2^(k−128) at most: it takes 2⁸⁸ to be back at 2⁻⁴⁰.
+Nothing in an advert rules grinding out. Its commitment is to the seed of the node's own mask, which is opened
+at the last stage, and of some nodes never; the ring is needed at the second. One more exchange, of
+commitments to shares of the ring's randomness before these are shown, would leave one try a session.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import floor
@@ -22,7 +31,7 @@ import numpy as np
 from scipy.stats import hypergeom
 
 COMPLETE_UP_TO = 128
-SECURITY_BITS = 40  # of the sparse graph: chance that those who collude lie too close
+SECURITY_BITS = 128  # of the sparse graph: chance that those who collude lie too close, at each try
 CORRECTNESS_BITS = 20  # of the sparse graph: chance that a round fails though no more dropped than stated
 COLLUDING = 0.1  # share of the nodes that may collude, on the sparse graph
 DROPPED = 1 / 3  # share of the nodes that may drop out, on the sparse graph
@@ -32,8 +41,8 @@ DROPPED = 1 / 3  # share of the nodes that may drop out, on the sparse graph
 class Floors:
     """What a node asks of a round before it answers; its owner's choice, never the server's.
 
-    least_nodes: adverts. least_devices: devices in the sum. agreement: share of the adverts in [0.5, 1) that
-    must sign the same lists; 0.5 is a majority, and holds if no node colludes.
+    least_nodes: adverts. least_devices: `honest` devices in the sum. agreement: share of the adverts in
+    [0.5, 1) that must sign the same lists; 0.5 is a majority, and holds if no node colludes.
     """
 
     least_devices: int
@@ -84,6 +93,33 @@ def plan_for(nodes: int, fraction: float) -> Plan:
         if 2 * half < nodes - 1:
             return Plan(nodes, agreement, 2 * in_a_row - 1, half, in_a_row)
     return Plan(nodes, agreement, nodes // 3 + 1)
+
+
+def honest(devices: Iterable[int], tolerated: int) -> int:
+    """Devices that are left when those nodes collude that have most, as many as are tolerated.
+
+    Who colludes knows its own shares of the noise, and can take them off a sum. devices: of each node.
+    """
+    return sum(sorted(devices, reverse=True)[tolerated:])
+
+
+def least_listed(roster: int) -> int:
+    """Nodes that a session begins with at least: more than half of those on the roster, and three.
+
+    Of fewer, a server that chooses whom it lists could have most collude with it.
+    """
+    return max(3, roster // 2 + 1)
+
+
+def tolerated_of(fewest: int, nodes: int, fraction: float) -> tuple[int, int]:
+    """The fewest and the most nodes that may collude, over all rounds of `fewest` to `nodes` adverts.
+
+    On one graph n adverts tolerate no more than n + 2 do, so the two at either end of it are enough.
+    """
+    last = COMPLETE_UP_TO
+    ends = (fewest, fewest + 1, last - 1, last, last + 1, last + 2, nodes - 1, nodes)
+    each = [plan_for(end, fraction).tolerated for end in ends if fewest <= end <= nodes]
+    return min(each), max(each)
 
 
 @lru_cache(maxsize=64)

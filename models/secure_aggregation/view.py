@@ -18,21 +18,23 @@ from models.secure_aggregation.messages import (
     statement,
 )
 from models.secure_aggregation.roster import Roster, signed_by
-from models.secure_aggregation.thresholds import Plan, plan_for
+from models.secure_aggregation.thresholds import Plan, honest, plan_for
 
 
 def check_advert(advert: Advert, task: Task, roster: Roster | None) -> None:
     """Raise ProtocolError unless an identity of the roster signed this advert for this task.
 
-    None: any identity, for a server that was given no roster; nodes have one. Two adverts may hold the same
-    X25519 key: names are part of every key derived, so a copied one opens nothing.
+    None: any identity and any number of devices, for a server that was given no roster; nodes have one. Two
+    adverts may hold the same X25519 key: names are part of every key derived, so a copied one opens nothing.
     """
     if roster is not None and advert.name not in roster:
         raise ProtocolError("identity not in the roster")
-    if not 0 < advert.devices < MOST_DEVICES or len(advert.commitment) != KEY_BYTES:
+    if not 0 < advert.devices <= MOST_DEVICES or len(advert.commitment) != KEY_BYTES:
         raise ProtocolError("advert out of range")
     if not signed_by(advert.identity, advert.signature, advert.statement(task)):
         raise ProtocolError("advert not signed for this task")
+    if roster is not None and advert.devices > roster.devices[advert.name]:
+        raise ProtocolError("more devices than the roster allows")
     if not usable(advert.share_key) or not usable(advert.mask_key):
         raise ProtocolError("unusable public key")
 
@@ -51,15 +53,18 @@ class View:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the task and of every advert with its signature."""
+        """SHA-256 of the task and of every advert, but for the signatures.
+
+        Of one advert anybody can make a second valid ECDSA signature, and its signer any number.
+        """
         hashed = hashlib.sha256(statement("view", *self.task.parts(), len(self.names)))
         for advert in self.adverts.values():
-            hashed.update(statement("advert", *advert.to_dict().values()))  # type: ignore[arg-type]
+            hashed.update(advert.statement(self.task))
         return hashed.digest()
 
     @cached_property
     def ring(self) -> list[str]:
-        """Names in an order that the digest decides."""
+        """Names in an order that the digest decides (thresholds.py says what it takes to steer it)."""
         return sorted(self.names, key=lambda name: hashlib.sha256(self.digest + name.encode()).digest())
 
     @cached_property
@@ -86,6 +91,10 @@ class View:
     def devices(self, names: Iterable[str]) -> int:
         """How many devices these nodes stand for."""
         return sum(self.adverts[name].devices for name in names)
+
+    def honest_devices(self, names: Iterable[str]) -> int:
+        """How many of these nodes' devices are left when as many of them collude as are tolerated."""
+        return honest((self.adverts[name].devices for name in names), self.plan.tolerated)
 
     def linked(self, masked: Iterable[str]) -> bool:
         """Whether U3 has enough members in every row of the ring (thresholds.py says why)."""

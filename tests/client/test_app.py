@@ -27,6 +27,7 @@ from models.update import (
     to_arrays,
     unpack_reply,
 )
+from tests.policies import ANYTHING
 
 SECRET = "shopper 4711 bought item 31337"
 
@@ -42,7 +43,7 @@ def identity(monkeypatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path, shop, held):
-    Farm.create(tmp_path / "farm", shop, held([1, 4, 4], [], [6]))
+    Farm.create(tmp_path / "farm", shop, held([1, 4, 4], [], [6]), ANYTHING)
     return tmp_path / "farm"
 
 
@@ -93,7 +94,7 @@ def test_nothing_is_kept_in_flowers_own_state(asked, folder):
 @pytest.fixture
 def other(tmp_path, shop, held):
     """Somebody else's farm, of five devices."""
-    Farm.create(tmp_path / "other", shop, held([1], [2], [3], [4], [5]))
+    Farm.create(tmp_path / "other", shop, held([1], [2], [3], [4], [5]), ANYTHING)
     return tmp_path / "other"
 
 
@@ -178,7 +179,7 @@ def test_a_policy_that_is_named_in_vain_is_no_freedom(named, place, asked, folde
     if place == "environment":
         monkeypatch.setenv(VARIABLE.format("POLICY"), named)
     reply = send(asked, folder, context_with({"policy": named} if place == "node config" else {}))
-    assert facts(reply)["refused.policy-unreadable"] == 3
+    assert facts(reply)["refused.no-usable-policy"] == 3
 
 
 def test_a_run_config_names_no_policy(asked, folder, tmp_path):

@@ -26,6 +26,7 @@ from models.randomness import KEY_BYTES, seeded_key
 from models.recommender import Parameters
 from models.settings import RoundSettings
 from models.update import Refusal, Reply, Request, pack_reply
+from tests.policies import ANYTHING
 
 BASKETS = [[1, 4, 4], [], [6, 0, 2, 3], [7], [5, 5, 1], []]
 NEW, BOOKED, ANSWERED = 1, 2, 3  # what the first question to a folder saves, in turn
@@ -38,7 +39,7 @@ def layout(tmp_path, shop: Catalogue, held) -> Callable[..., Path]:
 
     def create(baskets: list[list[int]] = BASKETS, seed: int | None = 7) -> Path:
         folder = tmp_path / f"farm-{next(made)}"
-        Farm.create(folder, shop, held(*baskets), seed)
+        Farm.create(folder, shop, held(*baskets), ANYTHING, seed)
         return folder
 
     return create
@@ -51,7 +52,7 @@ def question(build, copied) -> Callable[..., Request]:
     def request(settings: RoundSettings, moved: float = 0.0) -> Request:
         parameters = copied(build(settings))
         first = next(iter(parameters.values()))
-        first[0, 0] += moved
+        first.view(-1)[0] += moved
         return Request(parameters, settings)
 
     return request
@@ -684,7 +685,7 @@ def test_a_folder_that_is_there_is_closed_to_others(mode, tmp_path, shop, held):
     folder = tmp_path / "farm"
     folder.mkdir()
     folder.chmod(mode)
-    Farm.create(folder, shop, held([1]))
+    Farm.create(folder, shop, held([1]), ANYTHING)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
@@ -697,6 +698,68 @@ def test_a_seeded_farm_repeats_itself_and_numbers_its_draws_by_question(ask, lay
     assert [sent(one) for one in answers[0]] == [sent(other) for other in answers[1]]
     assert all(unrelated(answers[0][a], answers[0][b]) for a, b in ((0, 1), (1, 2), (0, 2)))
     assert unrelated(answers[0][0], Farm(layout(seed=8)).answer(question(ask())))
+
+
+# Rounds are counted too: ε that is set aside for one kind of round is not there for another
+
+
+def spent(folder: Path) -> list[list[int]]:
+    return state_of(folder).rounds.tolist()
+
+
+MEASURED = {"unit": "shopper", "rounds": 2, "evaluate": True, "evaluation_noise": 1.0, "run": "one"}
+
+
+def test_what_measuring_is_to_cost_cannot_be_trained_with(ask, layout, question):
+    """All three rounds cost alike, and ε = 50 lets many more by: but two train, and one measures."""
+    folder, settings = layout(), ask(**MEASURED)
+    replies = [
+        Farm(folder).answer(question(settings.at(round), 0.1 * n)) for n, round in enumerate((1, 2, 1))
+    ]
+    assert [reply.answered for reply in replies] == [6, 6, 0]
+    assert replies[-1].refused == {Refusal.REPEATED: 6}
+    assert steps(folder) == [2] * 6
+    assert Farm(folder).answer(question(settings.at(3))).answered == 6
+    assert Farm(folder).answer(question(settings.at(3), 0.1)).refused == {Refusal.REPEATED: 6}
+    assert spent(folder) == [[2, 0, 1]] * 6
+
+
+def test_each_release_of_the_linear_model_is_made_once(ask, layout, question):
+    folder = layout()
+    settings = ask(unit="shopper", model="linear", rounds=2, head=3, popularity_share=0.5)
+    for round, moved, answered in ((1, 0.0, 6), (1, 0.1, 0), (2, 0.0, 6), (2, 0.1, 0), (1, 0.2, 0)):
+        assert Farm(folder).answer(question(settings.at(round), moved)).answered == answered
+    assert spent(folder) == [[1, 1, 0]] * 6
+
+
+@pytest.mark.parametrize("trust", ["local", "central"])
+def test_each_device_counts_the_rounds_it_paid_for(trust, ask, layout, question):
+    """Under local trust those that its coin chose, at most 5 of 7; under central trust all 7."""
+    folder = layout()
+    settings = ask(unit="shopper", trust=trust, participation=0.35, rounds=7)
+    answered = 0
+    for number in range(30):
+        reply = Farm(folder).answer(question(settings, 0.01 * number))
+        answered += reply.answered
+        assert number < 7 or trust == "local" or reply.answered == 0
+    assert spent(folder) == [[settings.covered, 0, 0]] * 6
+    assert settings.covered == (7 if trust == "central" else 5)
+    assert answered == 30 if trust == "local" else answered < 30
+
+
+def test_a_question_that_is_repeated_counts_once_and_another_run_counts_anew_within_epsilon(
+    ask, layout, question
+):
+    """Three steps at σ = 1 cost 8.4, four 9.9."""
+    folder, settings = layout(), ask(unit="shopper", rounds=2, epsilon=9.0, run="one")
+    for _ in range(3):
+        assert Farm(folder).answer(question(settings)).answered == 6
+    assert spent(folder) == [[1, 0, 0]] * 6
+    assert Farm(folder).answer(question(settings, 0.1)).answered == 6
+    other = settings.model_copy(update={"run": "two"})
+    assert Farm(folder).answer(question(other)).answered == 6
+    assert spent(folder) == [[1, 0, 0]] * 6
+    assert Farm(folder).answer(question(other, 0.1)).refused == {Refusal.BUDGET: 6}
 
 
 # What a server or a change on the device must not be able to undo

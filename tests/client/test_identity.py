@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from client.identity import Identity
 from models.errors import UserError
+from models.secure_aggregation.messages import MOST_DEVICES
 from models.secure_aggregation.roster import Roster, signed_by
 
 
@@ -61,12 +62,58 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_a_public_key_line_makes_a_roster(tmp_path: Path) -> None:
     first, second = Identity.new(), Identity(ec.generate_private_key(ec.SECP384R1()))
     path = tmp_path / "roster"
-    path.write_bytes(
-        b"# our devices\n\n" + first.public + b" a comment\n  " + second.public + b"\n" + first.public
-    )
+    path.write_bytes(b"# our devices\n\n" + first.public + b" a comment\n  " + second.public + b"\n")
     roster = Roster.load(path)
-    assert roster.names == {first.name, second.name}
+    assert roster.devices == {first.name: 1, second.name: 1}
     assert Identity.new().name not in roster
+
+
+@pytest.mark.parametrize(
+    ("comment", "devices"),
+    [
+        (b"", 1),
+        (b" devices=12", 12),
+        (b" till-3 devices=12 at the door", 12),
+        (b" my-devices=7", 1),
+        (b" devices=%d" % MOST_DEVICES, MOST_DEVICES),
+    ],
+)
+def test_a_rosters_line_says_how_many_devices_an_identity_stands_for(
+    comment: bytes, devices: int, tmp_path: Path
+) -> None:
+    identity = Identity.new()
+    (tmp_path / "roster").write_bytes(identity.public + comment)
+    assert Roster.load(tmp_path / "roster").devices == {identity.name: devices}
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        b"devices=0",
+        b"devices=-1",
+        b"devices=",
+        b"devices=many",
+        b"devices=1.5",
+        b"devices=1_0",
+        b"devices=%d" % (MOST_DEVICES + 1),
+        b"devices=" + 5000 * b"9",
+        b"devices=2 devices=3",
+    ],
+    ids=lambda comment: comment[:24].decode(),
+)
+def test_a_number_of_devices_that_is_none_is_refused(comment: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "roster"
+    path.write_bytes(Identity.new().public + b"\n" + Identity.new().public + b" " + comment)
+    with pytest.raises(UserError, match=r"line 2 .* number of devices"):
+        Roster.load(path)
+
+
+def test_a_key_is_listed_once(tmp_path: Path) -> None:
+    """Of two lines with two numbers, neither would be what the owner meant."""
+    path = tmp_path / "roster"
+    path.write_bytes(b"%s devices=2\n%s devices=3" % (2 * (Identity.new().public,)))
+    with pytest.raises(UserError, match=r"line 2 .* lists a key again"):
+        Roster.load(path)
 
 
 def test_a_roster_with_another_line_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The device's own rules: read at every question, before its events and its state, and never passed."""
 
 import math
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from pydantic import ValidationError
 import client.farm
 from client.farm import Farm
 from client.ledger import Ledger
-from client.policy import UNRESTRICTED, Policy, PolicyUnreadable, policy_of
+from client.policy import Policy, PolicyUnreadable, policy_of
 from client.state import DeviceState
 from models.accounting import epsilon_composed
 from models.settings import RoundSettings
 from models.update import Refusal, Reply, Request
+from tests.policies import ANYTHING
 
 DELTA = 1e-5
 NOON = 1_774_785_600  # 29 March 2026, 12:00 UTC
@@ -53,7 +55,7 @@ def written(tmp_path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def folder(tmp_path, shop, held) -> Path:
-    Farm.create(tmp_path / "farm", shop, held([1, 4, 4], [], [6]), seed=7)
+    Farm.create(tmp_path / "farm", shop, held([1, 4, 4], [], [6]), ANYTHING, seed=7)
     return tmp_path / "farm"
 
 
@@ -103,8 +105,7 @@ def test_every_key_may_be_left_out(written, ask, plain):
     assert (allowed.most_epsilon, allowed.most_epsilon_a_day) == (math.inf, math.inf)
     for settings in (ask(), plain(unit="none", trust="none"), ask(unit="shopper", trust="central")):
         assert allowed.objection(settings) is None
-        assert UNRESTRICTED.objection(settings) is None
-    assert UNRESTRICTED.objection(ask(delta=0.9)) is None
+    assert ANYTHING.objection(ask(delta=0.9)) is None
     assert allowed.objection(ask(delta=0.9)) is Refusal.DELTA
 
 
@@ -180,13 +181,12 @@ def test_a_file_that_cannot_be_read(kind, tmp_path, monkeypatch):
         path = Path("policy.toml")
     with pytest.raises(PolicyUnreadable):
         policy_of(tmp_path / "elsewhere", named=path)
-    if kind not in ("absent", "relative"):
+    if kind != "relative":
         with pytest.raises(PolicyUnreadable):
             policy_of(tmp_path, named=None)
 
 
 def test_where_a_policy_is_looked_for(tmp_path, written):
-    assert policy_of(tmp_path, None) is UNRESTRICTED
     (tmp_path / "policy.toml").write_text("most_epsilon = 1")
     assert policy_of(tmp_path, None).most_epsilon == 1.0
     assert policy_of(tmp_path, written("most_epsilon = 2")).most_epsilon == 2.0  # the named one comes first
@@ -226,7 +226,7 @@ def test_each_rule(keys, allowed, refused, reason, ask):
     rule = policy(**keys)
     assert rule.objection(ask(**refused)) == reason
     if "least_agreement" not in keys:  # of which there is a floor unsaid
-        assert UNRESTRICTED.objection(ask(**refused)) is None
+        assert ANYTHING.objection(ask(**refused)) is None
     if allowed is not None:
         assert rule.objection(ask(**allowed)) is None
 
@@ -257,7 +257,7 @@ def test_a_refusal_comes_before_events_state_and_catalogue_are_touched(text, fol
     asked = question(ask())
     assert Farm(folder).answer(asked) == Reply(1, {}, 0, {RULE_AND_REASON[text]: 3})
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    (folder / "policy.toml").unlink()
+    ANYTHING.save(folder)
     with pytest.raises(Exception, match=r"(?i)parquet"):  # what shows that they would have been touched
         Farm(folder).answer(asked)
 
@@ -295,8 +295,73 @@ def test_a_named_policy_that_is_not_there_is_no_freedom(folder, tmp_path, ask, q
     farm = Farm(folder, policy=tmp_path / "nowhere.toml")
     assert farm.answer(question(ask())).refused == {Refusal.POLICY: 3}
     (line,) = [record.getMessage() for record in caplog.records if record.name == "client.farm"]
-    assert "FileNotFoundError" in line
+    assert "there is no such file" in line
     assert str(tmp_path) not in line
+
+
+def test_without_a_policy_nothing_is_answered_and_the_owner_reads_what_to_do(
+    folder, ask, plain, question, caplog
+):
+    (folder / "policy.toml").unlink()
+    for settings in (ask(), ask(unit="shopper"), plain(unit="none", trust="none")):
+        assert Farm(folder).answer(question(settings)) == Reply(1, {}, 0, {Refusal.POLICY: 3})
+    assert not list(folder.glob("state-*"))
+    line = caplog.records[-1].getMessage()
+    assert "there is no such file" in line
+    assert "policy.toml in the farm's folder" in line
+    assert "such as most_epsilon = 8.0" in line
+    assert "\n" not in line
+
+
+# The file that is written for an owner
+
+
+@pytest.mark.parametrize("keys", [{}, tomllib.loads(ALL_KEYS), {"units": [], "trusts": []}])
+def test_what_is_written_reads_back_with_every_key_explained(keys, tmp_path):
+    policy(**keys).save(tmp_path)
+    assert policy_of(tmp_path, None) == policy(**keys)
+    lines = (tmp_path / "policy.toml").read_text().splitlines()
+    for name, field in Policy.model_fields.items():
+        below = lines[lines.index(f"# {name}: {field.description}") + 1]
+        assert below == "# not limited" or below.startswith(f"{name} = ")
+
+
+ALLOWED = [
+    {},
+    {"evaluate": True, "evaluation_noise": 0.4},
+    {"unit": "shopper", "trust": "central", "participation": 0.5, "delta": 1e-7},
+    {"unit": "shopper", "model": "linear", "rounds": 2, "head": 3, "noise_multiplier": 0.3},
+    {"unit": "shopper", "trust": "distributed", "least_devices": 7, "agreement": 0.5, "masks": False},
+    {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf},
+]
+
+
+@pytest.mark.parametrize("changes", ALLOWED, ids=str)
+def test_a_run_is_allowed_all_its_rounds_and_no_weaker_run_is(changes, ask, tmp_path):
+    settings = ask(**changes)
+    Policy.allowing(settings).save(tmp_path)
+    allowed = policy_of(tmp_path, None)
+    rounds = range(1, settings.last_round + 1)
+    assert [allowed.objection(settings.at(round)) for round in rounds] == [None] * len(rounds)
+    assert allowed.most_epsilon == settings.epsilon
+    weaker = {
+        "delta": settings.delta + 1e-9,
+        "rounds": settings.rounds + 1,
+        "model": "attributes",
+        "unit": "shopper" if settings.unit != "shopper" else "interaction",
+    }
+    if settings.noise_multiplier:
+        weaker["noise_multiplier"] = 0.9 * min(settings.noise_multiplier, settings.at(rounds[-1]).noise)
+    if settings.evaluate:
+        weaker["evaluation_noise"] = 0.9 * settings.evaluation_noise
+    if settings.trust == "distributed":
+        weaker |= {"agreement": 0.499, "least_devices": 6}
+    elif settings.trust != "none":
+        weaker |= {"trust": "distributed"}
+    for name, value in weaker.items():
+        other = settings.model_copy(update={name: value})
+        assert {allowed.objection(other.at(round)) for round in rounds} != {None}, name
+    assert allowed.unmasked is (settings.trust == "distributed")  # of which one is not masked
 
 
 # Budgets
@@ -364,9 +429,8 @@ def test_budgets_are_told_apart_and_each_device_has_its_own():
     )  # fmt: skip
     rule = policy(most_epsilon=two, most_epsilon_a_day=A_STEP)
     everyone = np.array([True, True, True, True])
-    took_part, booked, refused = client.farm.afford(ledger, day_start, everyone, settings, rule)
-    assert took_part.tolist() == [False, False, True, False]
-    assert booked.steps.tolist() == [[2], [1], [1], [3]]
+    took_part, booked, refused = client.farm.afford(ledger, day_start, everyone, everyone, settings, rule)
+    assert took_part.tolist() == booked.tolist() == [False, False, True, False]
     assert refused == {Refusal.BUDGET: 2, Refusal.DAILY_BUDGET: 1}  # who would pass both is counted once
 
 

@@ -87,7 +87,7 @@ def test_ones_own_advert_must_be_there_unchanged(rehearsal: Rehearsal) -> None:
 
 def test_an_identity_that_the_roster_lacks_is_refused(rehearsal: Rehearsal) -> None:
     sybil = Identity.new()
-    stranger = Participant(sybil, Roster.of([sybil.public]), rehearsal.floors)
+    stranger = Participant(sybil, Roster({sybil.name: 1000}), rehearsal.floors)
     _, advert = stranger.advertise(rehearsal.task, devices=1000)
     message = changed(rehearsal.until("share"), lambda adverts: [*adverts, advert])
     refused(rehearsal, "share", message, "identity not in the roster")
@@ -103,6 +103,14 @@ def test_an_advert_of_another_task_is_refused(rehearsal: Rehearsal, change: dict
     _, stale = rehearsal.nodes[3].advertise(replace(rehearsal.task, **change), devices=4)
     message = changed(messages, lambda adverts: [stale if a.name == stale.name else a for a in adverts])
     refused(rehearsal, "share", message, "advert not signed for this task")
+
+
+def test_more_devices_than_the_roster_allows_are_refused(rehearsal: Rehearsal) -> None:
+    """Else one node that colludes could claim all that least_devices asks for, and hold no noise."""
+    messages = rehearsal.until("share")
+    _, boast = rehearsal.nodes[3].advertise(rehearsal.task, devices=5)  # the roster says 4
+    message = changed(messages, lambda adverts: [boast if a.name == boast.name else a for a in adverts])
+    refused(rehearsal, "share", message, "more devices than the roster allows")
 
 
 def test_an_advert_given_twice_is_refused(rehearsal: Rehearsal) -> None:
@@ -126,12 +134,12 @@ def test_lists_of_different_lengths_are_refused(rehearsal: Rehearsal) -> None:
 
 
 def test_a_node_has_its_own_floors(rehearsal: Rehearsal) -> None:
-    messages = rehearsal.until("share")  # 1 + 2 + … + 6 = 21 devices
-    rehearsal.nodes[0].floors = Floors(least_devices=22)
+    messages = rehearsal.until("share")  # 1 + 2 + 3 + 4 devices, and 5 and 6 of nodes that may collude
+    rehearsal.nodes[0].floors = Floors(least_devices=11)
     refused(rehearsal, "share", messages[0], "too few devices")
-    rehearsal.nodes[1].floors = Floors(least_devices=21, least_nodes=7)
+    rehearsal.nodes[1].floors = Floors(least_devices=10, least_nodes=7)
     refused(rehearsal, "share", messages[1], "too few nodes", number=1)
-    rehearsal.nodes[2].floors = Floors(least_devices=21, least_nodes=6)
+    rehearsal.nodes[2].floors = Floors(least_devices=10, least_nodes=6)
     rehearsal.ask("share", 2, messages[2])
 
 
@@ -190,9 +198,11 @@ def test_the_list_of_who_shared_must_be_right(rehearsal: Rehearsal) -> None:
 
 def test_no_vector_is_trained_for_too_few_devices() -> None:
     rehearsal = Rehearsal(NODES)
-    messages = rehearsal.until("mask", gone={"share": {5}})  # 15 of 21 devices shared
-    rehearsal.nodes[0].floors = Floors(least_devices=16)
+    messages = rehearsal.until("mask", gone={"share": {5}})  # 1 + 2 + 3, and 4 and 5 that may collude
+    rehearsal.nodes[0].floors = Floors(least_devices=7)
     refused(rehearsal, "mask", messages[0], "too few devices")
+    rehearsal.nodes[1].floors = Floors(least_devices=6)
+    rehearsal.ask("mask", 1, messages[1])
 
 
 def test_the_session_is_past_the_stage_before_training_starts(rehearsal: Rehearsal) -> None:
@@ -265,11 +275,14 @@ def test_a_node_that_was_shown_fewer_neighbours_is_noticed(rehearsal: Rehearsal)
     )
 
 
-def test_the_sum_must_stand_for_enough_devices() -> None:
+def test_the_sum_must_hold_enough_noise_even_if_those_with_most_of_it_collude() -> None:
+    """Two of five may tell the server their shares of the noise: those with 4 and 5 devices, at worst."""
     rehearsal = Rehearsal(NODES)
     messages = rehearsal.until("confirm", gone={"mask": {5}})
-    rehearsal.nodes[0].floors = Floors(least_devices=16)
+    rehearsal.nodes[0].floors = Floors(least_devices=7)
     refused(rehearsal, "confirm", messages[0], "too few devices")
+    rehearsal.nodes[1].floors = Floors(least_devices=6)
+    rehearsal.ask("confirm", 1, messages[1])
 
 
 def test_on_the_sparse_graph_no_gap_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +411,7 @@ def test_no_secret_is_printed(rehearsal: Rehearsal) -> None:
 
 def test_a_node_needs_a_place_in_its_own_roster() -> None:
     with pytest.raises(ValueError, match="own identity"):
-        Participant(Identity.new(), Roster.of([Identity.new().public]), Floors(least_devices=2))
+        Participant(Identity.new(), Roster({Identity.new().name: 1}), Floors(least_devices=2))
 
 
 def test_a_masked_vector_tells_nothing_of_the_vector() -> None:

@@ -30,11 +30,13 @@ def state() -> DeviceState:
         took_part=took_part,
         ledger=yesterday.after(took_part, 1.3, 0.25, 4).after(~took_part, 2.0, 1.0, 1),
         day_start=yesterday.steps,
+        rounds=np.array([[2, 0, 0], [0, 0, 1]]),
         asked=3,
         question="ab" * 32,
         refused={Refusal.BUDGET: 1, Refusal.DAILY_BUDGET: 2},
         replied=True,
         promise="interaction, local",
+        run="a run",
         day="2026-03-29",
         update={"table.weight": torch.tensor([[0.5, -0.0]]), "bias.weight": torch.tensor([[1e-30]])},
     )
@@ -130,7 +132,7 @@ def test_a_file_holds_what_is_named_and_no_key(state, tmp_path):
     with safe_open(tmp_path / "state.safetensors", framework="pt") as file:
         names, facts = set(file.keys()), file.metadata()
     updates = {f"update/{name}" for name in state.update}
-    assert names == {"vectors", "took_part", "mechanisms", "steps", "day_start", *updates}
+    assert names == {"vectors", "took_part", "mechanisms", "steps", "day_start", "rounds", *updates}
     assert set(facts) == {"facts"}
     assert json.loads(facts["facts"]) == {
         "asked": 3,
@@ -138,6 +140,7 @@ def test_a_file_holds_what_is_named_and_no_key(state, tmp_path):
         "refused": {"budget-passed": 1, "daily-budget-passed": 2},
         "replied": True,
         "promise": "interaction, local",
+        "run": "a run",
         "day": "2026-03-29",
     }
 
@@ -186,7 +189,7 @@ STEPS = torch.tensor([[8, 0], [0, 1]])
 @pytest.mark.parametrize(
     "tensors",
     [
-        *({name: None} for name in ("vectors", "took_part", "mechanisms", "steps", "day_start")),
+        *({name: None} for name in ("vectors", "took_part", "mechanisms", "steps", "day_start", "rounds")),
         {"steps": STEPS - 2},
         {"steps": STEPS[:1]},
         {"steps": STEPS[:, :1]},
@@ -206,6 +209,10 @@ STEPS = torch.tensor([[8, 0], [0, 1]])
         {"day_start": 0 * STEPS[:1]},
         {"day_start": torch.zeros(2, 3, dtype=torch.int64)},
         {"day_start": STEPS.double()},
+        {"rounds": torch.zeros(2, 2, dtype=torch.int64)},
+        {"rounds": torch.zeros(1, 3, dtype=torch.int64)},
+        {"rounds": torch.zeros(2, 3)},
+        {"rounds": torch.full((2, 3), -1)},
         {"took_part": torch.tensor([True])},
         {"took_part": torch.tensor([1, 0])},
         {"vectors": torch.zeros(3, 2)},
@@ -234,6 +241,7 @@ def test_tensors_that_are_no_states_are_corrupt(tensors, state, tmp_path):
         {"question": 7},
         {"question": None},
         {"promise": 7},
+        {"run": 7},
         {"replied": 1},
         {"refused": 1},
         {"refused": {"bad-mood": 1}},

@@ -38,6 +38,7 @@ from server.settings import ServerSettings
 from server.strategy import FederatedSum
 from tests.client.conftest import DIM, ITEMS
 from tests.client.test_opacus_trainer import ClipForgetsTheVector, NoNoiseOnTheVector, NoNoiseOnUntouched
+from tests.policies import ANYTHING
 
 ALARM = 1e-7  # chance of a false alarm, over all that one check looks at
 RUNS = 100
@@ -62,7 +63,7 @@ class Bench:
     def farm(self, *baskets: list[int], seed: int | None = 7, policy: str | None = None) -> Path:
         """The folder of a new farm."""
         folder = self.folder / f"farm-{next(self.numbers)}"
-        Farm.create(folder, self.shop, self.held(*baskets), seed)
+        Farm.create(folder, self.shop, self.held(*baskets), ANYTHING, seed)
         if policy is not None:
             (folder / "policy.toml").write_text(policy)
         return folder

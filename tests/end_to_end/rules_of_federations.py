@@ -27,7 +27,7 @@ import models.update
 import server.strategy
 from client.farm import Farm
 from client.ledger import Ledger
-from client.policy import UNRESTRICTED, Policy
+from client.policy import Policy
 from client.secure_session import Session, Stage
 from client.shopper_level import ClippedLeastSquaresTrainer
 from client.state import DeviceState
@@ -49,6 +49,7 @@ from server.settings import ServerSettings
 from server.strategy import FederatedSum
 from tests.end_to_end.rules_of_devices import ALARM, Bench, flat, refusal_of, sent_by, state_of
 from tests.end_to_end.test_secure_round import Federation
+from tests.policies import ANYTHING
 from tests.secure_round import Rehearsal
 from tests.server.test_strategy import START, Nodes, hostile, reply, strategy
 
@@ -185,8 +186,9 @@ def participation_amplifies_where_it_is_hidden(bench: Bench) -> None:
     willing, none = np.array([True, False]), np.zeros((2, 0), dtype=np.int64)
     for trust in ("local", "distributed", "central"):
         asked = bench.ask(unit="shopper", trust=trust, participation=0.1, noise_multiplier=2.0, rounds=9)
-        _, ledger, _ = client.farm.afford(Ledger.empty(2), none, willing, asked, UNRESTRICTED)
-        came, stayed = ledger.epsilon(DELTA, only_renyi=asked.only_renyi)
+        everyone, new = np.ones_like(willing), Ledger.empty(2)
+        _, booked, _ = client.farm.afford(new, none, everyone, willing, asked, ANYTHING)
+        came, stayed = new.after(booked, *asked.mechanism).epsilon(DELTA, only_renyi=asked.only_renyi)
         booked = RunAccountant(asked).book(asked)
         history = models.accounting.epsilon_composed(asked.history(9), DELTA, only_renyi=asked.only_renyi)
         if trust == "central":
@@ -211,9 +213,9 @@ def amplified_everywhere(patch: Patch) -> None:
 def those_who_stayed_pay_nothing(patch: Patch) -> None:
     real = client.farm.afford
 
-    def afford(ledger: Ledger, *rest: Any) -> Any:
-        took_part, _, refused = real(ledger, *rest)
-        return took_part, ledger.after(took_part, *rest[2].mechanism), refused
+    def afford(*rest: Any) -> Any:
+        took_part, _, refused = real(*rest)
+        return took_part, took_part, refused
 
     patch.setattr(client.farm, "afford", afford)
 
@@ -269,10 +271,10 @@ def server_books_no_evaluation(patch: Patch) -> None:
 def device_books_no_evaluation(patch: Patch) -> None:
     real = client.farm.afford
 
-    def afford(ledger: Ledger, day: Any, willing: Any, settings: RoundSettings, policy: Any) -> Any:
-        if settings.evaluates:
-            return willing, ledger, {}
-        return real(ledger, day, willing, settings, policy)
+    def afford(*rest: Any) -> Any:
+        took_part, booked, refused = real(*rest)
+        settings: RoundSettings = rest[4]
+        return took_part, booked & (not settings.evaluates), refused
 
     patch.setattr(client.farm, "afford", afford)
 
@@ -404,14 +406,14 @@ def no_objection(patch: Patch) -> None:
 def affording(change: Callable[[RoundSettings, Policy], tuple[RoundSettings, Policy]]) -> Any:
     def variant(patch: Patch) -> None:
         real = client.farm.afford
-        patch.setattr(client.farm, "afford", lambda *rest: real(*rest[:3], *change(*rest[3:])))
+        patch.setattr(client.farm, "afford", lambda *rest: real(*rest[:4], *change(*rest[4:])))
 
     return variant
 
 
 POLICIES = {
     "less noise than the floor is taken": no_objection,
-    "the server's budget is believed": affording(lambda asked, _: (asked, UNRESTRICTED)),
+    "the server's budget is believed": affording(lambda asked, _: (asked, ANYTHING)),
     "one round more than the run's budget": affording(
         lambda asked, policy: (asked.model_copy(update={"epsilon": 1e9}), policy)
     ),
@@ -532,7 +534,7 @@ def sessions_share_no_noise(bench: Bench) -> None:
     """
     folder = bench.folder / f"federation-{next(bench.numbers)}"
     folder.mkdir()
-    nodes = Federation(folder, 4, noise_multiplier=2.0)
+    nodes = Federation(folder, 4, noise_multiplier=2.0, rounds=2)
     (nodes.folder / "seed").write_text("3")
     first, second = (flat(nodes.run()[0]) for _ in range(2))
     grid = fixed_point(nodes.settings, len(first))
@@ -622,10 +624,12 @@ def sum_is_kept(patch: Patch) -> None:
         return sums[0]
 
     def save_checkpoint(folder: Any, settings: Any, parameters: Any, optimizer: Any, progress: Any) -> None:
-        kept = {name: torch.nn.Parameter(tensor.float()) for name, tensor in sums[0].items()}
-        save(
-            folder, settings, parameters | {f"last-{name}": kept[name] for name in kept}, optimizer, progress
-        )
+        kept = {
+            f"last-{name}": torch.nn.Parameter(tensor.float())
+            for total in sums
+            for name, tensor in total.items()
+        }
+        save(folder, settings, parameters | kept, optimizer, progress)
 
     patch.setattr(server.strategy, "sum_updates", sum_updates)
     patch.setattr(server.strategy, "save_checkpoint", save_checkpoint)

@@ -106,12 +106,14 @@ class Meddler(Reporter):
 def test_a_policy_and_a_ledger_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Round 2 under a policy that is no TOML, round 3 with the ledger of ten devices cut short."""
     ledgers: list[bytes] = []
+    policies: list[bytes] = []
 
     def break_policy(devices: Path) -> None:
+        policies.append((devices / "policy.toml").read_bytes())
         (devices / "policy.toml").write_text("most_epsilon = = 4\n")
 
     def break_ledger(devices: Path) -> None:
-        (devices / "policy.toml").unlink()
+        (devices / "policy.toml").write_bytes(policies[0])
         ledger = devices / "state-1-of-3.safetensors"
         ledgers.append(ledger.read_bytes())
         ledger.write_bytes(ledgers[0][:-9])
@@ -123,7 +125,7 @@ def test_a_policy_and_a_ledger_that_cannot_be_read(tmp_path: Path, caplog: pytes
     with caplog.at_level(logging.ERROR, logger="client.farm"):
         folder = simulate(QUICK.model_copy(update={"rounds": 4}), tmp_path / "run", meddler)
     rows = folder.read_rounds()
-    assert [row["refused"] for row in rows] == ["", "policy-unreadable:30", "ledger-corrupt:10", ""]
+    assert [row["refused"] for row in rows] == ["", "no-usable-policy:30", "ledger-corrupt:10", ""]
     assert [row["answered"] for row in rows] == ["30", "0", "20", "30"]
     said = [record.getMessage() for record in caplog.records if record.name == "client.farm"]
     assert [

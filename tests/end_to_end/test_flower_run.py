@@ -12,14 +12,17 @@ import torch
 from safetensors.torch import load_file
 
 from client.farm import Farm
+from experiments.config import RunConfig
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions
 from experiments.engines import engine
 from experiments.flower_run import APP, descendants
+from experiments.planning import owner_policy
 from experiments.split import leave_one_out
 from models.settings import RoundSettings
 from server.app import MODEL_FILE
 from server.settings import ServerSettings, from_run_config
+from tests.policies import ANYTHING
 
 DEVICES, NODES, ROUNDS = 40, 2, 2
 
@@ -34,7 +37,7 @@ def app_config() -> dict[str, Any]:
 def lay_out(folder: Path) -> Path:
     """Forty devices with a seed, so that two farms draw the same."""
     dataset = load("towels", DataOptions(devices=DEVICES))
-    Farm.create(folder, dataset.catalogue, leave_one_out(dataset).train, seed=7)
+    Farm.create(folder, dataset.catalogue, leave_one_out(dataset).train, ANYTHING, seed=7)
     return folder
 
 
@@ -47,6 +50,13 @@ def test_the_app_config_is_valid_once_a_catalogue_is_named() -> None:
     server, settings = from_run_config({**app_config(), "catalogue": "/public/catalogue.parquet"})
     assert (settings.devices, server.folder) == (300, None)
     assert (settings.unit, settings.trust, settings.rounds) == ("interaction", "local", 5)
+
+
+def test_devices_laid_out_without_a_word_allow_what_the_app_asks_without_one() -> None:
+    _, settings = from_run_config({**app_config(), "catalogue": "/public/catalogue.parquet"})
+    allowed = owner_policy(RunConfig(unit="interaction"), settings.devices)
+    assert allowed.objection(settings) is None
+    assert settings.epsilon <= allowed.most_epsilon
 
 
 @pytest.mark.slow

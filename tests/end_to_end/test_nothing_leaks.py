@@ -39,6 +39,7 @@ from models.update import (
     to_arrays,
     unpack_reply,
 )
+from tests.policies import ANYTHING
 
 DEVICES, NODES, ROUNDS, SEED, LEAKY_SEED = 40, 4, 3, 5, 0
 PUBLIC_FACTS = {"protocol", "round", "answered"} | {f"refused.{reason}" for reason in Refusal}
@@ -366,7 +367,7 @@ def test_a_reply_looks_the_same_whatever_devices_hold(recording, tmp_path):
     }
     looks = set()
     for name, events in holdings.items():
-        Farm.create(tmp_path / name, catalogue, events)
+        Farm.create(tmp_path / name, catalogue, events, ANYTHING)
         reply = ask_once(tmp_path / name, recording.requests[0].content)
         parts = get_all_nested_objects(reply.content).values()
         looks.add(
@@ -456,7 +457,7 @@ CAUGHT_BY_BOTH: list[tuple[Leak, str]] = [
 def leaky_reply(leak: Leak, recording: Recording, tmp_path: Path, monkeypatch) -> tuple[RecordDict, Search]:
     """A reply of an app that leaks, and a search for what its devices hold."""
     events, farm = recording.events.span(0, 10), tmp_path / "farm"
-    Farm.create(farm, Catalogue.load(recording.folder.catalogue), events, seed=LEAKY_SEED)
+    Farm.create(farm, Catalogue.load(recording.folder.catalogue), events, ANYTHING, seed=LEAKY_SEED)
     real = client.app.pack_reply
 
     def pack(reply: Any) -> RecordDict:

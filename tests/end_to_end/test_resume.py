@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ import pytest
 import torch
 
 import server.strategy
+from client.cohort_trainer import CohortTrainer
 from client.ledger import Ledger
-from client.opacus_trainer import OpacusTrainer
+from client.secure_round import SecureNode
 from client.state import DeviceState
 from experiments.config import RunConfig
 from experiments.datasets.towel_ceiling import ceilings
 from experiments.run_folder import RunFolder
 from experiments.simulation import Reporter, RoundLog, resume, simulate
+from models.errors import UserError
+from server.checkpoint import FILE
+from server.secure_exchange import SecureExchange
 from server.strategy import FederatedSum
 
 ROUNDS = 4
@@ -148,7 +153,7 @@ SECOND_NODE_BOOKS, SECOND_NODE_ANSWERS = 9, 10
 PLACES = {  # all in round 2
     "reported": (RoundLog, "observe", True, 2),  # in the observer, the round in rounds.csv
     "not reported": (RoundLog, "observe", False, 2),  # checkpoint written, rounds.csv a line short
-    "before the checkpoint": (server.strategy, "save_checkpoint", False, 2),  # the server has stepped
+    "before the checkpoint": (server.strategy, "save_checkpoint", False, 3),  # the server has stepped
     "before the sum": (FederatedSum, "check", False, 2),  # clients trained, nothing added
     "between two nodes": (DeviceState, "save", False, SECOND_NODE_BOOKS),
     "between booking and training": (DeviceState, "save", True, SECOND_NODE_BOOKS),
@@ -207,6 +212,64 @@ def test_a_crash_costs_no_device_anything(kind, unbroken, tmp_path):
         assert ((after - before) <= (2 + (kind == "adapted")) * steps_a_round).all()
 
 
+MASKED = RunConfig(
+    devices=12, rounds=3, unit="shopper", trust="distributed", noise_multiplier=1.0, nodes=3, central=False
+)
+WITHIN_A_SESSION = {  # the round that is lost
+    "a node, in its third stage, in round 1": (SecureNode, "mask", 2, 1),
+    "a node, in its third stage, in round 2": (SecureNode, "mask", 5, 2),
+    "the server, before the last stage": (SecureExchange, "close", 2, 2),
+    "the server, with the sum": (server.strategy, "sum_updates", 2, 2),
+    "the server, in the last round": (SecureExchange, "close", 3, 3),
+}
+
+
+@pytest.mark.parametrize("place", WITHIN_A_SESSION)
+def test_a_round_whose_session_was_broken_off_is_paid_once_and_not_asked_again(place, tmp_path):
+    """To the devices a second session is another question: they would book it, and refuse the last round."""
+    owner, name, call, lost = WITHIN_A_SESSION[place]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(owner, name, on_call(call, getattr(owner, name)))
+        patched.setattr(shutil, "rmtree", lambda *rest, **named: None)  # a killed process tidies nothing up
+        with pytest.raises(Killed):
+            simulate(MASKED, tmp_path / "run")
+    folder = resume(tmp_path / "run")
+    told = [(row["answered"], row["refused"], row["invalid"]) for row in rounds(folder)]
+    whole = ("12", "", "")
+    assert told == [*[whole] * (lost - 1), ("0", "", "stopped-within-the-round:3"), *[whole] * (3 - lost)]
+    assert [state.ledger.steps.tolist() for state in states(folder)] == [[[3]] * 4] * 3
+    assert float(rounds(folder)[-1]["epsilon"]) == result(folder)["promise"]["epsilon"]
+
+
+TRUSTED = RunConfig(
+    devices=12, rounds=1, unit="shopper", trust="central", noise_multiplier=1.0, central=False
+)
+
+
+def test_a_trusted_server_that_had_released_nothing_asks_the_same_again(tmp_path):
+    """The devices repeat their sum, which is noised for the first time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FederatedSum, "released", on_call(1, FederatedSum.released))
+        patched.setattr(shutil, "rmtree", lambda *rest, **named: None)  # a killed process tidies nothing up
+        with pytest.raises(Killed):
+            simulate(TRUSTED, tmp_path / "run")
+    folder = resume(tmp_path / "run")
+    assert [row["answered"] for row in rounds(folder)] == ["12"]
+    assert states(folder)[0].ledger.steps.tolist() == [[1]] * 12
+
+
+def test_a_trusted_server_that_lost_its_checkpoint_gets_no_second_sum_for_one_booking(tmp_path):
+    """Another noise on the same sum would be another release."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(RoundLog, "observe", on_call(1, RoundLog.observe, after=True))
+        with pytest.raises(Killed):
+            simulate(TRUSTED, tmp_path / "run")
+    (tmp_path / "run" / FILE).unlink()
+    with pytest.raises(UserError, match="budget-passed"):
+        resume(tmp_path / "run")
+    assert states(RunFolder(tmp_path / "run"))[0].ledger.steps.tolist() == [[1]] * 12
+
+
 def test_epsilon_goes_on_where_it_stopped(tmp_path):
     folder = run_until(
         lambda patched: patched.setattr(RoundLog, "observe", on_call(2, RoundLog.observe, after=True)),
@@ -259,13 +322,13 @@ def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, un
 def test_the_comparison_catches_draws_that_are_not_keyed(tmp_path, monkeypatch):
     """Broken: noise of a device depends on how often its trainer was asked."""
     calls = [0]
-    real = OpacusTrainer.train
+    real = CohortTrainer.train
 
-    def counted(trainer: OpacusTrainer, cohort: Any, parameters: Any) -> Any:
+    def counted(trainer: CohortTrainer, cohort: Any, parameters: Any) -> Any:
         calls[0] += 1
         return real(trainer, type(cohort)(**{**vars(cohort), "question": calls[0]}), parameters)
 
-    monkeypatch.setattr(OpacusTrainer, "train", counted)
+    monkeypatch.setattr(CohortTrainer, "train", counted)
     whole = simulate(config("interaction"), tmp_path / "whole")
     calls[0] = 0
     folder = run_until(  # in round 2: the second node has trained, and its answer is lost

@@ -118,7 +118,7 @@ def test_the_sum_of_a_hundred_is_exact() -> None:
 
 @pytest.mark.slow
 def test_a_sparse_round_of_full_size() -> None:
-    # 40 of 133 neighbours on either side; a twentieth drops out at each of two stages.
+    # 42 of 133 neighbours on either side; a twentieth drops out at each of two stages.
     rehearsal = Rehearsal(133)
     check(rehearsal, {"mask": set(range(6)), "unmask": set(range(6, 12))})
     assert 0 < 2 * rehearsal.server.view.plan.half < 100

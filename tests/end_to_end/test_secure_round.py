@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from flwr.app import ConfigRecord, Message
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -16,6 +16,7 @@ import client.app
 from client.events import Events
 from client.farm import Farm
 from client.identity import Identity
+from client.policy import Policy
 from client.secure_round import lay_out_identities
 from client.state import DeviceState
 from client.trainer import Cohort, trainer_for
@@ -24,6 +25,7 @@ from experiments.datasets.dataset import DataOptions
 from experiments.engines.in_process import InProcessGrid
 from models.build import build_model
 from models.catalogue import Catalogue
+from models.errors import UserError
 from models.fixed_point import fixed_point
 from models.recommender import Parameters, Recommender
 from models.secure_aggregation.exchange import (
@@ -37,11 +39,12 @@ from models.secure_aggregation.exchange import (
     UNMASK,
 )
 from models.settings import RoundSettings
+from models.update import to_arrays
 from server.settings import ServerSettings
-from server.strategy import FederatedSum
+from server.strategy import LEFT_OUT, FederatedSum, RoundObserver
 from tests.models.test_settings import VALID
 
-MAJORITY = "least_agreement = 0.5"  # none may collude, and nearly half may be lost
+MAJORITY = Policy(least_agreement=0.5)  # none may collude, and nearly half may be lost
 PLAIN_SUM = {"server_optimizer": "sgd", "server_learning_rate": 1.0, "server_momentum": 0.0}
 
 
@@ -60,7 +63,7 @@ class Federation:
         self.folder, self.nodes = folder / "farm", nodes
         self.events: Events = dataset.events
         self.catalogue: Catalogue = dataset.catalogue
-        Farm.create(self.folder, self.catalogue, self.events, policy=MAJORITY)
+        Farm.create(self.folder, self.catalogue, self.events, MAJORITY)
         lay_out_identities(self.folder, nodes)
         values = {
             "round": 1, "rounds": 1, "model": "attributes", "unit": "shopper", "trust": "distributed",
@@ -72,13 +75,21 @@ class Federation:
         self.model.initialise(0)
         self.start = {name: tensor.clone() for name, tensor in self.model.shared_parameters().items()}
 
-    def run(self, gone: Mapping[int, Iterable[int]] | None = None, grid: type | None = None, **server: Any):
-        """One round in which node k is lost from the stage on whose key lists it."""
+    def run(
+        self,
+        gone: Mapping[int, Iterable[int]] | None = None,
+        grid: type | None = None,
+        on_round: RoundObserver | None = None,
+        rounds: int = 1,
+        **server: Any,
+    ):
+        """The first rounds, in which node k is lost from the stage on whose key lists it."""
         app = client.app.make_app(self.folder)
         grid_ = (grid or LosingGrid)(app, self.nodes, gone or {})
         told = ServerSettings.model_validate({"catalogue": "c", "nodes": self.nodes, **PLAIN_SUM, **server})
-        strategy = FederatedSum(self.start, self.settings, told)
-        final = strategy.run(grid_)
+        strategy = FederatedSum(self.start, self.settings, told, on_round)
+        strategy.start(grid_, to_arrays(self.start), num_rounds=rounds, timeout=told.timeout)
+        final = strategy.shared()
         return {name: final[name] - self.start[name] for name in final}, strategy.progress.records
 
     def states(self) -> list[DeviceState]:
@@ -178,7 +189,7 @@ def test_where_too_many_are_lost_nothing_is_released_and_the_round_goes_by(stage
 
 def test_each_session_trains_and_books_anew_and_keeps_no_answer(tmp_path) -> None:
     """The same question in two sessions: two sums over different nodes must not share their noise."""
-    federation = Federation(tmp_path, 4, noise_multiplier=2.0)
+    federation = Federation(tmp_path, 4, noise_multiplier=2.0, rounds=2)
     first, _ = federation.run()
     second, _ = federation.run()
     assert all(not torch.equal(first[name], second[name]) for name in first)
@@ -297,12 +308,103 @@ class InProcess(InProcessGrid):
         super().__init__(app, {}, nodes)
 
 
+def spoiling(stage: int, spoil: Any, rounds: Iterable[int] = range(1, 10)) -> type:
+    """A grid on which the last node's answers to one stage are spoiled, in these rounds."""
+
+    class SpoilingGrid(LosingGrid):
+        def send_and_receive(self, messages, *, timeout=None):
+            messages = list(messages)
+            replies = list(super().send_and_receive(messages, timeout=timeout))
+            for reply in replies:
+                exchange = reply.content.get(EXCHANGE_RECORD, {})
+                last = reply.metadata.src_node_id == len(self._contexts)
+                if last and exchange.get("stage") == stage and exchange["round"] in rounds:
+                    spoil(reply.content)
+            return replies
+
+    return SpoilingGrid
+
+
+def forged(content: RecordDict) -> None:
+    content[MESSAGE_RECORD]["signature"] = b"forged"
+
+
+def unreadable(content: RecordDict) -> None:
+    del content[MESSAGE_RECORD]
+
+
+def garbled(content: RecordDict) -> None:
+    content[MESSAGE_RECORD]["ciphertexts"] = [bytes(len(c)) for c in content[MESSAGE_RECORD]["ciphertexts"]]
+
+
+@pytest.mark.parametrize(
+    ("stage", "spoil", "reason", "answered"),
+    [
+        (ADVERTISE, forged, "advert not signed for this task", 4),
+        (ADVERTISE, unreadable, "unknown record", 4),
+        (MASK, forged, "lists not signed", 4),
+        (CONFIRM, forged, "lists not signed", 5),
+    ],
+)
+def test_a_node_whose_answer_fails_its_check_is_asked_no_more(
+    stage, spoil, reason, answered, tmp_path, caplog
+) -> None:
+    federation = Federation(tmp_path, 5, rounds=3)
+    _, records = federation.run(grid=spoiling(stage, spoil, rounds=[1]), rounds=3)
+    assert [record.answered for record in records] == [answered, 4, 4]
+    assert [record.invalid for record in records] == [{reason: 1}, {LEFT_OUT: 1}, {LEFT_OUT: 1}]
+    assert f"node 5 is left out of the rounds to come: {reason}" in caplog.text
+    booked = [int(state.ledger.steps.sum()) for state in federation.states()]
+    assert sorted(booked) == [1, 3, 3, 3, 3]
+
+
+def test_three_rounds_in_a_row_without_a_sum_end_the_run(tmp_path) -> None:
+    """Shares that do not open are nobody's for sure: all stay, and pay for each round."""
+    federation = Federation(tmp_path, 5, rounds=9)
+    seen: list[dict[str, int]] = []
+    with pytest.raises(UserError, match=r"no sum 3 rounds in a row, .*'secure-aggregation-unsound': 4"):
+        federation.run(
+            grid=spoiling(SHARE, garbled), on_round=lambda record, _: seen.append(record.invalid), rounds=9
+        )
+    assert seen == 3 * [{"secure aggregation: too few nodes": 1}]
+
+
+def test_a_round_with_a_sum_starts_the_count_anew(tmp_path) -> None:
+    federation = Federation(tmp_path, 5, rounds=7)
+    _, records = federation.run(grid=spoiling(SHARE, garbled, rounds=[1, 2, 4, 5, 7]), rounds=7)
+    assert [record.answered for record in records] == [0, 0, 5, 0, 0, 5, 0]
+
+
 @pytest.mark.parametrize("lost", ["identity-2-of-4", "roster"])
 def test_without_an_identity_or_a_roster_no_part_is_taken(lost, tmp_path) -> None:
     federation = Federation(tmp_path, 4)
     (federation.folder / lost).unlink()
     _, (record,) = federation.run()
     assert record.refused == {"secure-aggregation-unsound": 1 if lost != "roster" else 4}
+
+
+def test_a_node_with_more_devices_than_its_roster_says_takes_no_part(tmp_path, caplog) -> None:
+    """All others would refuse the session for its advert: it says so in its own log, and books nothing."""
+    federation = Federation(tmp_path, 4)
+    farm = federation.folder
+    larger = tmp_path / "larger"
+    Farm.create(larger, federation.catalogue, load("towels", DataOptions(devices=2)).events, policy=MAJORITY)
+    (larger / "identity-0-of-1").write_bytes((farm / "identity-3-of-4").read_bytes())
+    (larger / "roster").write_bytes((farm / "roster").read_bytes())
+
+    class Grown(LosingGrid):
+        def __init__(self, app, nodes: int, gone: Mapping[int, Iterable[int]]) -> None:
+            super().__init__(client.app.make_app(), nodes, gone)
+            for context in self._contexts.values():
+                context.node_config["farm"] = str(farm)
+            own = {"farm": str(larger), "partition-id": 0, "num-partitions": 1}
+            self._contexts[nodes].node_config.update(own)
+
+    _, (record,) = federation.run(grid=Grown)
+    assert record.answered == 3
+    assert record.refused == {"secure-aggregation-unsound": 2}
+    assert "allows this node devices=1, and its farm has 2" in caplog.text
+    assert not (larger / "state-0-of-1.safetensors").exists()
 
 
 def test_a_stranger_is_left_out(tmp_path) -> None:
@@ -337,13 +439,12 @@ def test_a_stranger_costs_the_others_nothing_where_the_server_has_the_roster(tmp
 
 def test_an_owner_may_ask_for_more_nodes(tmp_path) -> None:
     """One node's own floor is above what there are: it leaves, and the others go on without it."""
-    federation = Federation(tmp_path, 5)
-    rules = federation.folder / "policy.toml"
-    rules.write_text(f"{MAJORITY}\nleast_nodes = 6")
+    federation = Federation(tmp_path, 5, rounds=2)
+    Policy(least_agreement=0.5, least_nodes=6).save(federation.folder)
     _, (record,) = federation.run()
     assert record.answered == 0
     assert record.refused == {"secure-aggregation-unsound": 5}
-    rules.write_text(f"{MAJORITY}\nleast_nodes = 5")
+    Policy(least_agreement=0.5, least_nodes=5).save(federation.folder)
     _, (record,) = federation.run()
     assert record.answered == 5
 
@@ -358,7 +459,7 @@ def test_a_server_that_lists_less_than_half_of_the_roster_gets_nothing(tmp_path)
 
 def test_the_devices_own_floor_on_agreement_holds_unsaid(tmp_path) -> None:
     federation = Federation(tmp_path, 4)
-    (federation.folder / "policy.toml").unlink()
+    Policy().save(federation.folder)
     _, (record,) = federation.run()
     assert record.refused == {"sum-below-floor": 4}
 

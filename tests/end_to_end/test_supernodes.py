@@ -16,6 +16,7 @@ import tomli_w
 from safetensors.torch import load_file
 
 from client.farm import Farm
+from client.policy import Policy
 from client.secure_round import lay_out_identities
 from client.secure_session import Stage
 from experiments.datasets import load
@@ -77,7 +78,7 @@ def test_the_sum_of_four_supernodes_one_of_which_is_killed(tmp_path: Path) -> No
     """Killed when its shares are out: the others masked with it, and have to open its key."""
     farm, out, home = tmp_path / "farm", tmp_path / "out", tmp_path / "link"
     dataset = load("towels", DataOptions(devices=DEVICES))
-    Farm.create(farm, dataset.catalogue, dataset.events, policy="least_agreement = 0.5")
+    Farm.create(farm, dataset.catalogue, dataset.events, Policy(least_agreement=0.5))
     lay_out_identities(farm, NODES)
     out.mkdir()
     home.mkdir()

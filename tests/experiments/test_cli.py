@@ -17,9 +17,13 @@ import typer
 
 import experiments.run_folder
 import experiments.simulation
+import models.fixed_point
 from client.farm import Farm
+from client.identity import Identity
+from client.policy import Policy, policy_of
 from experiments.cli import app, main
 from experiments.run_folder import RunFolder
+from models.secure_aggregation.roster import Roster
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDERS = "shopper,item,date\n" + "".join(
@@ -140,6 +144,7 @@ BAD = {
     ),
     "clip zero": ([*PRIVATE, "--clip", "0"], "--clip 0"),
     "clip infinite": ([*PRIVATE, "--clip", "inf"], "finite"),
+    "a weight without bounds": (["simulate", "--set", "catalogue_weight=2e6"], "--catalogue-weight 2000000"),
     "noise below zero": ([*PRIVATE, "--noise-multiplier=-1"], "--noise-multiplier -1"),
     "more devices than the data hold": ([*OWN, "--devices", "7"], "--devices 7.*6"),
     "more to inspect": (["data", "inspect", *OWN[2:], "--devices", "7"], "--devices 7.*6"),
@@ -186,6 +191,10 @@ BAD = {
     "a folder that is there": (["simulate", "--devices", "30", "--out", "there"], "there exists"),
     "a folder under a file": (["simulate", "--devices", "30", "--out", "orders.csv/run"], "orders.csv"),
     "a farm that is there": (["data", "split", "towels", "there", "--devices", "30"], "there exists"),
+    "identities without devices": (
+        ["data", "split", "towels", "new", "--devices", "3", "--identities", "4"],
+        "--identities 4 is more than the 3 devices",
+    ),
     "resume without out": (["simulate", "--resume"], "--out"),
     "resume and a flag": (["simulate", "--resume", "--out", "there", "--dim", "4"], "nothing else"),
     "resume and a config": (["simulate", "--resume", "--out", "there", "--config", "x"], "nothing else"),
@@ -267,6 +276,13 @@ def full_disk(folder: Path, *arguments: Any, **more: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "half").write_bytes(b"x")
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_sums_that_no_integer_holds(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes over a million devices, or noise that reaches further than any."""
+    monkeypatch.setattr(models.fixed_point, "NOISE_REACH", 1e18)
+    small = ["--devices", "30", "--noise-multiplier", "1", "--rounds", "1"]
+    assert "take fewer devices" in refused(terry, *DISTRIBUTED, *small)
 
 
 def test_no_space_while_the_devices_are_laid_out(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,8 +411,57 @@ def test_data_list_names_every_source(terry: Terry) -> None:
 def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
     ended = terry("data", "split", "csv", "farm", *OWN[3:])
     assert ended.code == 0
-    assert ended.out == "farm: 6 devices, 12 training events\n"
+    assert ended.out == "farm: 6 devices, 12 training events\nfarm/policy.toml: what they allow\n"
     assert len(Farm(tmp_path / "farm").devices) == 6
+
+
+def test_identities_laid_out_with_the_devices_behind_each(terry: Terry, tmp_path: Path) -> None:
+    assert terry("data", "split", "csv", "farm", *OWN[3:], "--identities", "4").code == 0
+    roster = Roster.load(tmp_path / "farm" / "roster")
+    behind = {}
+    for node in range(4):
+        farm = Farm(tmp_path / "farm", node, 4)
+        behind[Identity.load(farm.own_path("identity")).name] = len(farm.devices)
+    assert roster.devices == behind
+    assert sorted(behind.values()) == [1, 1, 2, 2]
+
+
+SPLIT = ["data", "split", "csv", "farm", *OWN[3:]]
+DELTA = 1e-5  # a tenth of one in six devices would be more
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        ([], {"units": ["interaction"], "trusts": ["local"], "most_epsilon": 8.0, "most_delta": DELTA}),
+        (
+            ["--unit", "shopper", "--trust", "distributed", "--epsilon", "2", "--delta", "1e-7"],
+            {"units": ["shopper"], "trusts": ["distributed"], "most_epsilon": 2.0, "most_delta": 1e-7},
+        ),
+        (["--unit", "none"], {"units": ["none"], "trusts": []}),
+    ],
+)
+def test_devices_that_are_laid_out_allow_the_promise_that_was_named(
+    flags: list[str], allowed: dict[str, Any], terry: Terry, tmp_path: Path
+) -> None:
+    assert terry(*SPLIT, *flags).code == 0
+    assert policy_of(tmp_path / "farm", None) == Policy.model_validate(allowed)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--trust", "central"], "--trust central: say local"),
+        (["--epsilon", "inf"], "finite numbers"),
+        (["--delta", "0.2"], "published whole"),
+        (["--unit", "none", "--epsilon", "2"], "leave out --epsilon"),
+    ],
+)
+def test_a_promise_that_devices_cannot_keep_is_not_laid_out(
+    flags: list[str], said: str, terry: Terry, tmp_path: Path
+) -> None:
+    assert said in refused(terry, *SPLIT, *flags)
+    assert not (tmp_path / "farm").exists()
 
 
 def test_a_farm_that_cannot_be_made(terry: Terry) -> None:

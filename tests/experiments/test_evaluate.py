@@ -24,7 +24,7 @@ def split_of(
     for row, drawn in zip(padded, negatives or [[]] * len(histories), strict=True):
         row[: len(drawn)] = drawn
     train = Events.from_columns(devices, items, np.arange(len(items)), np.ones(len(items)), len(histories))
-    return Split(train, np.array(held_out, dtype=np.int64), padded, later=0)
+    return Split(train, np.array(held_out, dtype=np.int64), padded, np.arange(len(padded)), later=0)
 
 
 def by_first_item(table: Tensor) -> Scorer:

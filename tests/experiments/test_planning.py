@@ -222,6 +222,42 @@ def test_no_noise_is_no_promise() -> None:
     assert (nothing.unit, nothing.trust, nothing.delta, nothing.clip) == ("none", None, None, None)
 
 
+def shared(devices: int = 300, **settings: Any) -> ResolvedConfig:
+    said = {"unit": "shopper", "trust": "distributed", "noise_multiplier": 1.0, "rounds": 1} | settings
+    return plan(devices=devices, **said)
+
+
+@pytest.mark.parametrize(
+    ("settings", "least", "tolerated"),
+    [
+        ({"nodes": 3}, 170, 1),  # 300, less a tenth, less the 100 behind one node
+        ({"nodes": 10}, 180, 2),  # less the 30 behind each of three; of six nodes that are listed, two
+        ({"nodes": 10, "tolerated_dropout": 0.0}, 210, 2),
+        ({"nodes": 10, "agreement": 0.5}, 240, 0),  # of ten one, of nine none
+        ({"nodes": 7}, 184, 1),  # 43 behind each of two, at most
+        ({"nodes": 3, "participation": 0.5}, 33, 1),  # 150 − 34.6 come, less a tenth; 50 + 20 behind one
+        ({"nodes": 200}, 230, 12),  # the sparse graph: a tenth of the nodes, and of 129 fewer still
+        ({"nodes": 3, "masks": False}, 270, None),
+        ({"nodes": 1}, 270, None),
+    ],
+    ids=str,
+)
+def test_the_noise_in_a_sum_is_that_of_devices_that_neither_drop_out_nor_collude(
+    settings: dict[str, Any], least: int, tolerated: int | None
+) -> None:
+    config = shared(**settings)
+    promise = make_promise(config)
+    assert config.settings.least_devices == least
+    assert (promise.least_devices, promise.tolerated_nodes) == (least, tolerated)
+
+
+def test_where_no_noise_is_sure_to_be_left_the_user_is_told() -> None:
+    with pytest.raises(UserError, match=r"of 300 devices behind --nodes 3 none is sure .* = 0\.7 of the dev"):
+        shared(nodes=3, tolerated_dropout=0.7)
+    assert shared(nodes=3, tolerated_dropout=0.7, masks=False).settings.least_devices == 90
+    assert plan(nodes=3, trust="distributed", tolerated_dropout=0.7).settings.least_devices == 1
+
+
 @pytest.mark.parametrize(
     "settings",
     [

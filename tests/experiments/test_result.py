@@ -33,7 +33,9 @@ DESIGN: dict[str, Any] = {
         "seeded": True,
         "rounds_of_a_device": 30,
         "least_devices": None,
+        "tolerated_nodes": None,
         "masks_skipped": False,
+        "evaluated": False,
     },
     "metrics": {
         "full": {"hr@10": 0.3, "ndcg@10": 0.2, "mrr": 0.1, "coverage@10": 0.9},
@@ -120,7 +122,9 @@ OPTIONAL = {
     ("promise", "relation"),
     ("promise", "rounds_of_a_device"),
     ("promise", "least_devices"),
+    ("promise", "tolerated_nodes"),
     ("promise", "masks_skipped"),
+    ("promise", "evaluated"),
 }
 
 

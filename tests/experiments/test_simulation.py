@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 import experiments.simulation
 from client.events import Events
+from client.policy import policy_of
 from experiments.cli import main
 from experiments.config import RunConfig, read_config
 from experiments.datasets import load
@@ -48,6 +50,7 @@ DEVICES = {
     "devices/catalogue.parquet",
     "devices/held-out.npy",
     "devices/farm.lock",
+    "devices/policy.toml",
     "devices/seed",
     "devices/state-0-of-1.lock",
     "devices/state-0-of-1.safetensors",
@@ -87,9 +90,32 @@ def test_the_folder_holds_exactly_what_it_says(finished: RunFolder) -> None:
     assert files(finished) == FILES | DEVICES
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"unit": "interaction", "epsilon": 4.0},
+        {"unit": "shopper", "trust": "distributed", "noise_multiplier": 2.0, "evaluate": "released"},
+    ],
+    ids=str,
+)
+def test_devices_allow_what_their_run_asks_and_nothing_beyond(
+    changes: dict[str, Any], tmp_path: Path, quick_ceiling: None
+) -> None:
+    folder = simulate(PLAIN.model_copy(update=changes), tmp_path / "run")
+    assert {row["refused"] for row in folder.read_rounds()} == {""}
+    plan = make_plan(PLAIN.model_copy(update=changes))
+    settings = plan.config.settings
+    allowed = policy_of(folder.devices, None)
+    assert allowed.most_epsilon == (math.inf if plan.promise.epsilon is None else plan.promise.epsilon)
+    assert allowed.objection(settings) is None
+    for other in ({"rounds": 3}, {"model": "mf"}, {"unit": "shopper", "trust": "local"}, {"delta": 0.01}):
+        assert allowed.objection(settings.model_copy(update=other)) is not None
+
+
 def test_a_run_without_a_seed_keeps_none(tmp_path: Path, quick_ceiling: None) -> None:
     folder = simulate(PLAIN, tmp_path / "run")
-    assert files(folder) == FILES | DEVICES - {"devices/seed"} | {"run-name"}
+    assert files(folder) == FILES | DEVICES - {"devices/seed"}
     assert not folder.read_result().promise.seeded
 
 
@@ -195,14 +221,13 @@ def test_another_seed_and_no_seed_give_another_model(
             assert not torch.equal(one["table.weight"], other["table.weight"])
 
 
-def test_nodes_share_the_devices_out_and_change_nothing(
-    finished: RunFolder, tmp_path: Path, quick_ceiling: None
-) -> None:
-    """Noise is drawn for a device, whichever node it is on; sums differ by their order of adding alone."""
-    config = TINY.model_copy(update={"nodes": 3, "central": False})
-    folder = simulate(config, tmp_path / "three")
+def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path, quick_ceiling: None) -> None:
+    """The reference draws a device's noise whichever node it is on; sums differ by their order alone."""
+    config = TINY.model_copy(update={"trainer": "opacus", "central": False})
+    whole = simulate(config, tmp_path / "one")
+    folder = simulate(config.model_copy(update={"nodes": 3}), tmp_path / "three")
     assert len(list(folder.devices.glob("state-*-of-3.safetensors"))) == 3
-    for name, tensor in load_file(finished.model).items():
+    for name, tensor in load_file(whole.model).items():
         torch.testing.assert_close(load_file(folder.model)[name], tensor, rtol=1e-4, atol=1e-5)
 
 

@@ -8,7 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import models.fixed_point
 from models.discrete_gaussian import LEAST_DEVIATION, concentrated_bound
+from models.errors import UserError
 from models.fixed_point import NOISE_REACH, fixed_point
 from models.settings import RoundSettings
 from tests.models.test_settings import VALID
@@ -71,6 +73,16 @@ def test_the_width_is_what_keeps_it_from_wrapping() -> None:
     assert int(largest.to(torch.int32)) != int(largest)
 
 
+def test_a_grid_on_which_shares_do_not_add_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a share may be a quarter of a step, its sums are further from a Gaussian than is booked."""
+    coarse = settings(least_devices=100, noise_multiplier=0.003)
+    assert fixed_point(coarse, 1).share >= LEAST_DEVIATION
+    monkeypatch.setattr(models.fixed_point, "LEAST_DEVIATION", 0.01)
+    assert fixed_point(settings(least_devices=1), 1).share > LEAST_DEVIATION  # fine enough all the same
+    with pytest.raises(ValueError, match="do not add up"):
+        fixed_point(coarse, 1)
+
+
 def test_sums_of_wrapped_steps_are_sums() -> None:
     grid = fixed_point(settings(), 3)
     parts = [grid.wrapped(grid.encode({name: sign * t for name, t in UPDATE.items()})) for sign in (3, -1)]
@@ -79,5 +91,5 @@ def test_sums_of_wrapped_steps_are_sums() -> None:
 
 
 def test_what_fits_no_width_is_refused() -> None:
-    with pytest.raises(ValueError, match="no width"):
+    with pytest.raises(UserError, match="fewer devices"):
         fixed_point(settings(devices=10**9, least_devices=1, noise_multiplier=1e6), 10**7)

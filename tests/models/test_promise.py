@@ -70,6 +70,23 @@ def test_sentence_names_the_unit_and_whom_it_is_against(unit: str, trust: str, w
     assert who in sentence
 
 
+@pytest.mark.parametrize("rounds", [1, 30])
+def test_sentence_counts_what_is_measured_among_what_is_seen(rounds: int) -> None:
+    sentence = promise(rounds=rounds, evaluated=True).sentence()
+    assert "and in the counts of hits that devices release after, can hardly tell" in sentence
+    assert "counts of hits" not in promise(rounds=rounds).sentence()
+
+
+def test_sentence_says_how_many_nodes_may_collude() -> None:
+    shares = {"unit": "shopper", "trust": "distributed", "least_devices": 1170}
+    sentence = promise(**shares, tolerated_nodes=2).sentence()
+    assert "the noise of at least 1,170 devices, not counting what up to 2 of the nodes may tell" in sentence
+    assert "should more of them do so" in sentence
+    for tolerated in (0, None):
+        sentence = promise(**shares, tolerated_nodes=tolerated).sentence()
+        assert "the noise of at least 1,170 devices; should some of them tell" in sentence
+
+
 @pytest.mark.parametrize("changes", [NONE, {"epsilon": None}, {"delta": None}, {**NONE, "seeded": True}])
 def test_no_promise_claims_nothing(changes: dict[str, Any]) -> None:
     sentence = promise(**changes).sentence()

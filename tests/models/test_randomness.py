@@ -122,6 +122,7 @@ def test_purposes_are_numbered_for_ever() -> None:
         "NOISE": 4,
         "DEVICE_NOISE": 5,
         "CENTRAL_NOISE": 6,
+        "LAZY_NOISE": 7,
     }
 
 

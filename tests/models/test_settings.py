@@ -154,6 +154,10 @@ def test_a_missing_key_is_refused(name: str) -> None:
         ("clip", 0.99e-6),  # Opacus adds 1e-6 to a norm before it divides
         ("clip", -math.inf),
         ("learning_rate", 1.01e6),
+        ("catalogue_weight", 1.01e6),
+        ("negative_weight", 1.01e6),
+        ("regularisation", 1.01e6),
+        ("regularisation", math.nan),
         ("epsilon", -math.inf),
         ("noise_multiplier", math.inf),
         ("learning_rate", math.inf),
@@ -280,6 +284,13 @@ def test_both_rounds_are_amplified_and_a_device_may_be_in_both() -> None:
     local = record_settings({**LINEAR, "participation": 0.05, "trust": "local"})
     assert local.covered == 2, "the rounds cost different amounts, so that no part of them stands for others"
     assert [rate for _, rate, _ in local.history(2)] == [1.0, 1.0]
+
+
+def test_rounds_that_cost_nothing_are_not_capped() -> None:
+    settings = record_settings({"rounds": 20, "participation": 0.3})
+    assert settings.covered < 20
+    free = {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf}
+    assert record_settings({"rounds": 20, "participation": 0.3, **free}).covered == 20
 
 
 def test_the_measuring_round_comes_after_and_is_booked_with_its_own_noise() -> None:

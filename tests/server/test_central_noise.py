@@ -7,6 +7,7 @@ from scipy.stats import chi2
 from models.settings import RoundSettings
 from server.aggregate import add_central_noise
 from server.app import run_name
+from server.checkpoint import FILE
 from server.settings import ServerSettings
 from server.strategy import FederatedSum
 
@@ -87,12 +88,15 @@ def test_epsilon_is_amplified_by_participation_under_central_trust_alone():
     assert spent["central"] < 0.6 * spent["local"]
 
 
-def test_a_run_has_a_name_of_its_own_and_keeps_it_when_resumed(tmp_path):
+def test_a_run_has_a_name_of_its_own_and_keeps_it_with_its_checkpoint(tmp_path, monkeypatch):
     def server(**changes) -> ServerSettings:
         return ServerSettings(catalogue="none", **changes)
 
-    first = run_name(server(folder=tmp_path))
-    assert run_name(server(folder=tmp_path, resume=True)) == first
-    assert run_name(server(folder=tmp_path)) != first
     assert run_name(server()) != run_name(server())
     assert run_name(server(noise_seed=3)) == run_name(server(noise_seed=3))
+    monkeypatch.setattr(FederatedSum, "start", lambda *rest, **named: None)  # stopped in the first round
+    strategy(settings(run="a-name"), folder=tmp_path).run(None)
+    assert run_name(server(folder=tmp_path, resume=True)) == "a-name"
+    assert run_name(server(folder=tmp_path)) != "a-name"
+    (tmp_path / FILE).unlink()
+    assert run_name(server(folder=tmp_path, resume=True)) not in ("", "a-name")

@@ -1,6 +1,8 @@
 """A run that goes on from its checkpoint ends as the unbroken one, to the bit."""
 
 import math
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,27 @@ def test_one_file_and_no_leftovers(tmp_path: Path) -> None:
             tmp_path, SETTINGS, parameters, optimizer, Progress([record(r + 1) for r in range(count)])
         )
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_it_is_on_disk_before_it_gets_its_name_and_its_name_is_before_this_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def note_fsync(file: int) -> None:
+        done.append("folder on disk" if stat.S_ISDIR(os.fstat(file).st_mode) else "file on disk")
+        fsync(file)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        done.append("renamed")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    parameters, optimizer = start({})
+    save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress())
+    assert done == ["file on disk", "renamed", "folder on disk"]
 
 
 def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ def is_sum_without(rehearsal: Rehearsal, total: Any, *left_out: int) -> None:
     np.testing.assert_array_equal(total.vector, rehearsal.plain(numbers), strict=True)
 
 
+def is_at_fault(rehearsal: Rehearsal, reason: str) -> None:
+    """Node 3, and nobody else, for an answer that it alone can have sent."""
+    assert rehearsal.server.dropped == {reason: 1}
+    assert rehearsal.server.at_fault == {3: reason}
+
+
 @pytest.fixture
 def rehearsal() -> Rehearsal:
     return Rehearsal(NODES)
@@ -56,13 +62,23 @@ def rehearsal() -> Rehearsal:
 def test_a_bad_advert(rehearsal: Rehearsal, change: dict[str, Any], reason: str) -> None:
     total = spoiled(rehearsal, "advertise", lambda answers: answers[3].update(change))
     is_sum_without(rehearsal, total, 3)
-    assert rehearsal.server.dropped == {reason: 1}
+    is_at_fault(rehearsal, reason)
+
+
+def test_an_advert_of_more_devices_than_the_roster_allows(rehearsal: Rehearsal) -> None:
+    def boast(answers: dict[int, Any]) -> None:
+        _, advert = rehearsal.nodes[3].advertise(rehearsal.task, devices=5)  # the roster says 4
+        answers[3] = advert.to_dict()
+
+    is_sum_without(rehearsal, spoiled(rehearsal, "advertise", boast), 3)
+    is_at_fault(rehearsal, "more devices than the roster allows")
 
 
 def test_one_identity_at_two_nodes_is_neither(rehearsal: Rehearsal) -> None:
     total = spoiled(rehearsal, "advertise", lambda answers: answers.update({STRANGER: answers[3]}))
     is_sum_without(rehearsal, total, 3)
     assert rehearsal.server.dropped == {"a name twice": 2}
+    assert not rehearsal.server.at_fault, "either may have stolen the other's identity"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +95,7 @@ def test_one_identity_at_two_nodes_is_neither(rehearsal: Rehearsal) -> None:
 def test_bad_ciphertexts(rehearsal: Rehearsal, spoil: Any, reason: str) -> None:
     total = spoiled(rehearsal, "share", lambda answers: spoil(answers[3]))
     is_sum_without(rehearsal, total, 3)
-    assert rehearsal.server.dropped == {reason: 1}
+    is_at_fault(rehearsal, reason)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +112,7 @@ def test_a_bad_vector(rehearsal: Rehearsal, vector: Any, reason: str) -> None:
         answers[3] = (answers[3][0], vector)
 
     is_sum_without(rehearsal, spoiled(rehearsal, "mask", spoil), 3)
-    assert rehearsal.server.dropped == {reason: 1}
+    is_at_fault(rehearsal, reason)
 
 
 def test_a_vector_masked_under_another_list(rehearsal: Rehearsal) -> None:
@@ -104,13 +120,13 @@ def test_a_vector_masked_under_another_list(rehearsal: Rehearsal) -> None:
         answers[3] = ({"signature": answers[4][0]["signature"]}, answers[3][1])
 
     is_sum_without(rehearsal, spoiled(rehearsal, "mask", spoil), 3)
-    assert rehearsal.server.dropped == {"lists not signed": 1}
+    is_at_fault(rehearsal, "lists not signed")
 
 
 def test_a_forged_confirmation_is_not_passed_on(rehearsal: Rehearsal) -> None:
     total = spoiled(rehearsal, "confirm", lambda answers: answers[3].update(signature=b"forged"))
     is_sum_without(rehearsal, total)  # its vector is in the sum already
-    assert rehearsal.server.dropped == {"lists not signed": 1}
+    is_at_fault(rehearsal, "lists not signed")
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])
@@ -118,6 +134,7 @@ def test_a_node_that_is_not_part_of_the_round(rehearsal: Rehearsal, stage: str) 
     total = spoiled(rehearsal, stage, lambda answers: answers.update({STRANGER: answers[3]}))
     is_sum_without(rehearsal, total)
     assert rehearsal.server.dropped == {"not part of the round": 1}
+    assert not rehearsal.server.at_fault
 
 
 def test_who_missed_a_stage_is_not_heard_at_the_next(rehearsal: Rehearsal) -> None:
@@ -132,14 +149,14 @@ def test_who_missed_a_stage_is_not_heard_at_the_next(rehearsal: Rehearsal) -> No
 def test_shares_of_a_wrong_size(rehearsal: Rehearsal, size: int) -> None:
     total = spoiled(rehearsal, "unmask", lambda a: a[3]["shares"].__setitem__(0, bytes(size)))
     is_sum_without(rehearsal, total)
-    assert rehearsal.server.dropped == {"shares of another number or size": 1}
+    is_at_fault(rehearsal, "shares of another number or size")
 
 
 @pytest.mark.parametrize("change", [lambda shares: shares.pop(), lambda shares: shares.append(bytes(32))])
 def test_shares_of_a_wrong_number(rehearsal: Rehearsal, change: Any) -> None:
     total = spoiled(rehearsal, "unmask", lambda answers: change(answers[3]["shares"]))
     is_sum_without(rehearsal, total)
-    assert rehearsal.server.dropped == {"shares of another number or size": 1}
+    is_at_fault(rehearsal, "shares of another number or size")
 
 
 @pytest.mark.parametrize("liars", [{0}, {3}, {7}, {1, 6}])
@@ -151,6 +168,7 @@ def test_wrong_shares_are_found_out(rehearsal: Rehearsal, liars: set[int]) -> No
     is_sum_without(rehearsal, spoiled(rehearsal, "unmask", spoil))
     # Only those whose shares were tried are known to lie.
     assert rehearsal.server.dropped["share that does not fit"] <= len(liars)
+    assert not rehearsal.server.at_fault, "they may have been dealt wrong shares"
 
 
 def test_wrong_shares_of_a_dropped_nodes_key_are_found_out(rehearsal: Rehearsal) -> None:
@@ -186,12 +204,21 @@ def test_a_round_without_answers_fails(rehearsal: Rehearsal) -> None:
         rehearsal.server.adverts({})
 
 
-def test_the_server_stops_where_nodes_would_refuse() -> None:
-    rehearsal = Rehearsal(NODES, floors=Floors(least_devices=36))
-    rehearsal.until("mask")  # 1 + 2 + … + 8 = 36
-    rehearsal = Rehearsal(NODES, floors=Floors(least_devices=37))
+@pytest.mark.parametrize("stage", STAGES[:3])
+def test_the_server_stops_where_nodes_would_refuse(stage: str) -> None:
+    """Before the next stage, and so before any mask comes off."""
+    gone = {stage: {0, 4}}  # 2 + 3 + 4 + 6 devices are left, and 7 and 8 of nodes that may collude
+    Rehearsal(NODES, floors=Floors(least_devices=15)).play(gone)
+    rehearsal = Rehearsal(NODES, floors=Floors(least_devices=16))
+    following = STAGES[STAGES.index(stage) + 1]
     with pytest.raises(RoundFailed, match="too few devices"):
-        rehearsal.until("mask")
+        rehearsal.until(following, gone)
+
+
+def test_who_does_not_confirm_takes_no_noise_away() -> None:
+    """Its vector is in the sum: of the lists only signatures are missing."""
+    rehearsal = Rehearsal(NODES, floors=Floors(least_devices=21))  # 1 + 2 + … + 6
+    is_sum_without(rehearsal, rehearsal.play({"confirm": {0}, "unmask": {1}}))
 
 
 def test_without_a_roster_the_server_believes_any_identity(rehearsal: Rehearsal) -> None:

@@ -23,6 +23,7 @@ from server.checkpoint import RoundRecord
 from server.settings import ServerSettings
 from server.strategy import NODE_FAILED, TOO_FEW_SHARES, FederatedSum
 from tests.models.test_settings import NO_PROMISE, VALID
+from tests.secure_round import identity
 
 START = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[0.5]])}
 PLAIN = {"server_optimizer": "sgd", "server_learning_rate": 1.0, "server_momentum": 0.0}
@@ -340,6 +341,20 @@ def test_a_sum_without_enough_shares_of_the_noise_is_not_used() -> None:
         records, reasons = run.progress.records, {} if moved else {TOO_FEW_SHARES: 2}
         assert [record.answered for record in records] == [4 if moved else 0] * 3
         assert [record.invalid for record in records] == [reasons] * 3
+
+
+@pytest.mark.parametrize(("least", "reached"), [(5, True), (6, False)])
+def test_a_sum_that_no_node_would_accept_is_not_asked_for(least: int, reached: bool, tmp_path: Path) -> None:
+    """Of a roster of 1, 4 and 5 devices the node with five may collude."""
+    lines = [b"%s devices=%d" % (identity(k).public, count) for k, count in enumerate((1, 4, 5))]
+    (tmp_path / "roster").write_bytes(b"\n".join(lines))
+    settings = {**SHARES, "masks": True, "least_devices": least}
+    if reached:
+        strategy(settings=settings, roster=tmp_path / "roster")
+    else:
+        with pytest.raises(UserError, match=r"least_devices = 6 is out of reach: should 1 of .* 5 devices"):
+            strategy(settings=settings, roster=tmp_path / "roster")
+    strategy(settings={**settings, "masks": False}, roster=tmp_path / "roster")
 
 
 def below(request: Request, part: float) -> RecordDict:

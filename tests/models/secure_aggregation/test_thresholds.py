@@ -7,7 +7,16 @@ from math import comb, floor
 import pytest
 
 from models.secure_aggregation import thresholds
-from models.secure_aggregation.thresholds import COMPLETE_UP_TO, Floors, Plan, plan_for, sparse
+from models.secure_aggregation.thresholds import (
+    COMPLETE_UP_TO,
+    Floors,
+    Plan,
+    honest,
+    least_listed,
+    plan_for,
+    sparse,
+    tolerated_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +42,26 @@ def test_what_is_tolerated_can_neither_have_two_lists_signed_nor_open_a_secret(f
         assert plan.agreement <= nodes
 
 
+@pytest.mark.parametrize(("tolerated", "left"), [(0, 20), (1, 11), (2, 4), (4, 0), (9, 0)])
+def test_who_collude_take_out_the_most_that_so_many_can(tolerated: int, left: int) -> None:
+    devices = [1, 9, 3, 7]
+    assert honest(devices, tolerated) == left
+    coalitions = combinations(devices, min(tolerated, 4))
+    assert left == min(sum(devices) - sum(coalition) for coalition in coalitions)
+
+
+def test_a_session_begins_with_three_nodes_and_more_than_half_of_the_roster() -> None:
+    assert [least_listed(roster) for roster in (3, 4, 5, 6, 7, 100)] == [3, 3, 3, 4, 4, 51]
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.6, 0.66, 2 / 3, 0.75, 0.99])
+def test_the_fewest_and_the_most_that_are_tolerated(fraction: float) -> None:
+    for nodes in (3, 4, 9, 40, 128, 129, 150):
+        for fewest in {3, nodes // 2 + 1, nodes - 1, nodes} - {2}:
+            each = [plan_for(n, fraction).tolerated for n in range(fewest, nodes + 1)]
+            assert tolerated_of(fewest, nodes, fraction) == (min(each), max(each))
+
+
 def tails(nodes: int, colluding: float, dropped: float, half: int, least: int) -> tuple[Fraction, Fraction]:
     """Chances over n rows: that `least` or more of a row collude, that fewer than `least` of it stay."""
 
@@ -49,7 +78,7 @@ def tails(nodes: int, colluding: float, dropped: float, half: int, least: int) -
     [(129, 0.1, 1 / 3), (200, 0.1, 0.2), (500, 0.05, 0.2), (1000, 0.1, 1 / 3)],
 )
 def test_the_sparse_graph_is_the_smallest_that_holds(nodes: int, colluding: float, dropped: float) -> None:
-    security, correctness = Fraction(1, 2**40), Fraction(1, 2**20)
+    security, correctness = Fraction(1, 2**128), Fraction(1, 2**20)
 
     def holds(half: int, least: int) -> bool:
         too_many, too_few = tails(nodes, colluding, dropped, half, least)

@@ -28,6 +28,9 @@ def test_on_the_complete_graph_all_others_are_neighbours() -> None:
     assert [view.holder_number(NAMES[0], name) for name in NAMES] == list(range(16))
     assert view.linked([])
     assert view.devices(view.names) == 136
+    assert view.plan.tolerated == 5
+    assert view.honest_devices(view.names) == 66, "1 + 2 + … + 11"
+    assert view.honest_devices(view.names[:5]) == 0
 
 
 def test_the_order_in_which_adverts_arrive_does_not_matter_and_all_else_does() -> None:
@@ -39,10 +42,18 @@ def test_the_order_in_which_adverts_arrive_does_not_matter_and_all_else_does() -
         {"share_key": b"x"},
         {"mask_key": b"x"},
         {"commitment": b"x"},
-        {"signature": b"x"},
     ):
         others.add(View(TASK, [replace(ADVERTS[0], **change), *ADVERTS[1:]], 2 / 3).digest)
-    assert len(others | {digest}) == 8
+    assert len(others | {digest}) == 7
+
+
+@pytest.mark.usefixtures("sparse")
+def test_another_signature_of_the_same_advert_moves_nobody_on_the_ring() -> None:
+    """Or a server that colludes with nobody could try 2ⁿ rings, by (r, s) and (r, −s)."""
+    view = View(TASK, ADVERTS, 2 / 3)
+    signed_again = View(TASK, [replace(ADVERTS[0], signature=b"x"), *ADVERTS[1:]], 2 / 3)
+    assert (signed_again.ring, signed_again.digest) == (view.ring, view.digest)
+    assert View(TASK, [replace(ADVERTS[0], commitment=b"x"), *ADVERTS[1:]], 2 / 3).ring != view.ring
 
 
 def test_a_name_twice_is_refused() -> None:
