@@ -130,9 +130,9 @@ def test_chunks_do_not_show_in_the_noise(shop, ask, monkeypatch):
         ask, steps_per_round=3, sampling_rate=0.5, learning_rate=0.001, noise_multiplier=1.0, epsilon=50.0
     )
     model, parameters = model_and_parameters(settings, shop)
-    trainer, cohort = BatchedTrainer(model, settings), cohort_of(ragged())
+    trainer, cohort = BatchedTrainer(model, settings), cohort_of(ragged(counts=(0, 1, 2, 40, 7)))
     whole, vectors = trainer.train(cohort, parameters)
-    monkeypatch.setattr(client.batched_trainer, "CHUNK_BYTES", 2**12)
+    monkeypatch.setattr(client.batched_trainer, "CHUNK_BYTES", 1)
     parts, again = trainer.train(cohort, parameters)
     assert_close(parts | {"x": again}, whole | {"x": vectors}, 1e-3)  # the sum's noise is on a grid
 
