@@ -8,9 +8,12 @@ import torch
 
 import client.batched_trainer
 import client.opacus_trainer
+from client.batch_draws import draw_noise
 from client.batched_trainer import BatchedTrainer
+from client.compiled_streams import key_words
 from client.opacus_trainer import OpacusTrainer
 from client.trainer import bounded_trainer
+from models.randomness import seeded_key
 from tests.client.cohorts import (
     DIM,
     REFERENCES,
@@ -145,6 +148,14 @@ def test_memory_is_for_a_chunk_of_devices(shop, ask):
     sizes = [len(places) for places in trainer.chunks(counts)]
     assert sum(sizes) == len(counts)
     assert max(sizes) * 100 * 32 * 64 * 4 <= client.batched_trainer.CHUNK_BYTES  # a hidden layer for each
+
+
+def test_every_coordinate_of_every_device_and_step_has_a_draw_of_its_own():
+    """Longer than a block of the streams."""
+    key, devices = key_words(seeded_key(1)), np.array([5, 6])
+    drawn = [draw_noise(key, question, step, devices, 700) for question in (1, 2) for step in (0, 1)]
+    assert len(np.unique(np.concatenate(drawn))) == 4 * 2 * 700
+    assert np.array_equal(draw_noise(key, 1, 0, devices[1:], 10), drawn[0][1:, :10])
 
 
 # With noise: the same distribution
