@@ -3,8 +3,8 @@
 `app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the farm comes from whoever
 owns the device: `--node-config 'farm="/FOLDER"'`, or the environment variable TERRYCLOTH_FARM. So does the
 file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else policy.toml in that folder; without one
-the devices refuse every question. And so does `trainer`, or TERRYCLOTH_TRAINER: `cohort`, or `opacus` for the
-reference.
+the devices refuse every question. And so do `trainer`, or TERRYCLOTH_TRAINER: `cohort`, or `opacus` for the
+reference; and `torch_device`, or TERRYCLOTH_TORCH_DEVICE: `cpu` or `cuda`.
 """
 
 import logging
@@ -27,14 +27,16 @@ FARM_VARIABLE = VARIABLE.format("FARM")
 TRAINING_FAILED = 1  # code of an error reply
 
 
-def make_app(folder: Path | None = None, *, trainer: str | None = None) -> ClientApp:
-    """A ClientApp whose devices live in `folder`, or where the context says. trainer: of a `Farm`."""
+def make_app(
+    folder: Path | None = None, *, trainer: str | None = None, torch_device: str | None = None
+) -> ClientApp:
+    """A ClientApp whose devices live in `folder`, or where the context says. `Farm` has the rest."""
     app = ClientApp()
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         try:
-            reply = answer(message.content, open_farm(context, folder, trainer), context)
+            reply = answer(message.content, open_farm(context, folder, trainer, torch_device), context)
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
@@ -54,7 +56,9 @@ def own_frames(error: BaseException) -> str:
     return " > ".join(own)
 
 
-def open_farm(context: Context, folder: Path | None, trainer: str | None = None) -> Farm:
+def open_farm(
+    context: Context, folder: Path | None, trainer: str | None = None, torch_device: str | None = None
+) -> Farm:
     """The farm of this node. Raises ValueError where the device's owner has not said where it is.
 
     Nothing here comes from the run's config: that is the server's to write.
@@ -71,6 +75,7 @@ def open_farm(context: Context, folder: Path | None, trainer: str | None = None)
         int(node.get("num-partitions", 1)),
         policy=owned(context, "policy"),
         trainer=trainer or str(owned(context, "trainer") or "cohort"),
+        torch_device=torch_device or str(owned(context, "torch_device") or "cpu"),
     )
 
 

@@ -13,17 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from client.cohort_sum import noised, step_deviation, unit_of
 from client.compiled_streams import key_words
 from client.sgd_kernel import Bags, Histories, Schedule, train_devices
 from client.trainer import Cohort
 from models.factorisation import Factorisation
-from models.randomness import Purpose, on_grid
 from models.recommender import Parameters
 from models.settings import ROUNDING, RoundSettings
 from models.update import BELOW_CLIP
-
-# Updates are added up in multiples of 2⁻³² of what an interaction may move in one step.
-UNIT = 2.0**-32
 
 EVENTS_OF_A_DEVICE = 16  # that cost as much as a device which holds nothing
 LEAST_EVENTS = 20_000  # of a thread that is worth waking
@@ -48,7 +45,6 @@ class CohortTrainer:
         """What the kernel is told of the settings."""
         settings = self.settings
         by_interaction = settings.unit == "interaction"
-        move = settings.learning_rate * (settings.clip if math.isfinite(settings.clip) else 1.0)
         return Schedule(
             steps=settings.steps_per_round,
             sampling_rate=settings.sampling_rate,
@@ -57,8 +53,8 @@ class CohortTrainer:
             learning_rate=settings.learning_rate,
             example_clip=ROUNDING * settings.clip if by_interaction else math.inf,
             device_clip=math.inf if by_interaction else ROUNDING * settings.clip,
-            deviation=settings.noise * settings.clip if by_interaction and settings.noise > 0 else 0.0,
-            unit=UNIT * (move if by_interaction else min(move, settings.clip)),
+            deviation=step_deviation(settings),
+            unit=unit_of(settings),
         )
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
@@ -98,20 +94,8 @@ class CohortTrainer:
         return update, vectors
 
     def noised(self, cohort: Cohort, units: np.ndarray, drawn: np.ndarray, part: int) -> Tensor:
-        """A sum [n, k] of updates in units, with the noise of all devices and steps that it lacks, float32.
-
-        drawn: int64 [n, 1], for how many steps of a device it is there already.
-        """
-        schedule = self.schedule
-        summed = units * schedule.unit
-        deviation = schedule.learning_rate * schedule.deviation
-        if deviation > 0:
-            lacking = len(cohort.devices) * schedule.steps - drawn
-            noise = cohort.stream(int(cohort.devices[0]), part, Purpose.DEVICE_NOISE).normals(summed.size)
-            summed += deviation * np.sqrt(lacking) * noise.reshape(summed.shape)
-            # No step reads the last step's noise: of every device so much at least is not drawn before.
-            return on_grid(torch.from_numpy(summed), deviation * len(cohort.devices) ** 0.5).float()
-        return torch.from_numpy(summed).float()
+        """`cohort_sum.noised` of a sum in units."""
+        return noised(units * self.schedule.unit, drawn, part, cohort, self.settings)
 
 
 @contextmanager

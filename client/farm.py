@@ -67,7 +67,7 @@ class Farm:
 
     policy: the file of the devices' policy, absolute, where it is not in the folder. trainer: `cohort` trains
     all devices in one computation, unless there is but one; `opacus` one after the other, by the reference.
-    clock: seconds since 1970.
+    torch_device: where neural CF is trained together, as torch names it. clock: seconds since 1970.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Farm:
         *,
         policy: Path | None = None,
         trainer: str = "cohort",
+        torch_device: str = "cpu",
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not 0 <= partition < partitions:
@@ -92,6 +93,7 @@ class Farm:
         self.state_path = self.own_path("state", ".safetensors")
         self.lock_path = self.state_path.with_suffix(".lock")
         self.policy_path = policy
+        self.torch_device = torch_device
         self.together = trainer == "cohort" and len(self.devices) > 1
         self.clock = clock
 
@@ -214,7 +216,7 @@ class Farm:
                 question=state.asked,
                 held_out=np.where(self.held_out < model.num_items, self.held_out, NONE)[chosen],
             )
-            trainer = trainer_for(model, request.settings, self.together)
+            trainer = trainer_for(model, request.settings, self.together, self.torch_device)
             state.update, vectors = trainer.train(cohort, request.parameters)
             state.vectors = state.vectors.index_copy(0, torch.from_numpy(chosen), vectors)
         state.replied = True

@@ -43,14 +43,17 @@ class Trainer(Protocol):
         ...
 
 
-def trainer_for(model: Recommender, settings: RoundSettings, together: bool = False) -> Trainer:
+def trainer_for(
+    model: Recommender, settings: RoundSettings, together: bool = False, torch_device: str = "cpu"
+) -> Trainer:
     """The trainer that keeps the promise asked for: bounded releases, and the device's noise on them.
 
     together: all devices in one computation where there is one; else by the reference, one after the other.
+    torch_device: where `BatchedTrainer` computes.
     """
     from client.noise import LocalNoise, SharedNoise
 
-    trainer = bounded_trainer(model, settings, together)
+    trainer = bounded_trainer(model, settings, together, torch_device)
     if settings.trust == "distributed":
         return SharedNoise(trainer, settings)
     # At interaction level DP-SGD has noised every step.
@@ -59,7 +62,9 @@ def trainer_for(model: Recommender, settings: RoundSettings, together: bool = Fa
     return trainer
 
 
-def bounded_trainer(model: Recommender, settings: RoundSettings, together: bool = False) -> Trainer:
+def bounded_trainer(
+    model: Recommender, settings: RoundSettings, together: bool = False, torch_device: str = "cpu"
+) -> Trainer:
     """The trainer whose sum changes by the settings' sensitivity at most when one unit comes or goes.
 
     Without a promise, a factorisation is trained by least squares, exactly, the linear model by its sums, and
@@ -74,6 +79,10 @@ def bounded_trainer(model: Recommender, settings: RoundSettings, together: bool 
             model,
             Serving(settings.catalogue_weight, settings.negative_weight, settings.regularisation, half_life),
         )
+    if together and not isinstance(model, Factorisation | LinearAutoencoder):
+        from client.batched_trainer import BatchedTrainer
+
+        return BatchedTrainer(model, settings, torch_device)
     if settings.unit == "interaction":
         if together and isinstance(model, Factorisation):
             from client.cohort_trainer import CohortTrainer

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import UserError
 
+FLAGS = {"torch_device": "--device"}  # that are not named as their setting is
+
 
 class RunConfig(BaseModel):
     """The settings of one simulated federation.
@@ -117,6 +119,9 @@ class RunConfig(BaseModel):
     trainer: Literal["cohort", "opacus"] = Field(
         "cohort", description="all devices of a node together, or device by device by the reference (slow)"
     )
+    torch_device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="where neural-cf is trained: cpu, or cuda for a GPU"
+    )
     nodes: int = Field(1, ge=1, description="Flower nodes; each holds an equal share of the devices")
     seed: int | None = Field(
         None,
@@ -168,6 +173,6 @@ def explain(error: ValidationError) -> str:
     name = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] == "extra_forbidden":
         return f"there is no setting {name!r}: see terry simulate --help"
-    flag = "--" + name.replace("_", "-")
+    flag = FLAGS.get(name, "--" + name.replace("_", "-"))
     said = " ".join(str(first["input"]).split())
     return f"{flag} {said}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -5,6 +5,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from client.policy import Policy
 from client.serving import Serving
 from experiments.config import RunConfig
@@ -126,6 +128,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     `devices` or more: publishing one shopper's data whole would keep such a promise.
     """
     refuse_weak_promise(config, devices)
+    refuse_torch_device(config)
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
     values = config.model_dump()
@@ -181,6 +184,16 @@ def refuse_sums_without_noise(resolved: ResolvedConfig) -> None:
             f"some nodes collude and tolerated_dropout = {resolved.tolerated_dropout:g} of the devices is "
             "lost: lower it, or raise --devices or --participation"
         )
+
+
+def refuse_torch_device(config: RunConfig) -> None:
+    """UserError for a GPU where there is none, or where nothing would be trained on it."""
+    if config.torch_device == "cpu":
+        return
+    if config.model != "neural-cf" or config.trainer != "cohort":
+        raise UserError("--device cuda is for --model neural-cf and --trainer cohort: leave it out")
+    if not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no GPU on this machine; leave it out")
 
 
 def refuse_weak_promise(config: RunConfig, devices: int) -> None:

@@ -144,7 +144,9 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         resume=resume,
         roster=roster.resolve() if (roster := folder.devices / ROSTER_FILE).exists() else None,
     )
-    engine(config.engine)(folder.devices, settings, config.nodes, rounds.observe, config.trainer)
+    engine(config.engine)(
+        folder.devices, settings, config.nodes, rounds.observe, config.trainer, config.torch_device
+    )
     if len(rounds.rows) < config.settings.last_round or rounds.record is None:
         raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
     reasons = {**rounds.record.refused, **rounds.record.invalid}

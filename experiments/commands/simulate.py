@@ -26,7 +26,7 @@ from experiments.commands.flags import (
     WeightColumn,
     setting,
 )
-from experiments.config import RunConfig, read_config
+from experiments.config import FLAGS, RunConfig, read_config
 
 EXAMPLE = "Example: terry simulate --data towels --devices 300 --unit interaction --epsilon 8 --out runs/try"
 
@@ -57,6 +57,7 @@ def simulate(
     engine: Annotated[str | None, setting("engine", "Run")] = None,
     nodes: Annotated[int | None, setting("nodes", "Run")] = None,
     trainer: Annotated[str | None, setting("trainer", "Run")] = None,
+    torch_device: Annotated[str | None, setting("torch_device", "Run", FLAGS["torch_device"])] = None,
     seed: Annotated[int | None, setting("seed", "Run")] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder; runs/<time>-<data>-<model> if not said",
                                              rich_help_panel="Run", show_default=False)] = None,

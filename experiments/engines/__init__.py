@@ -13,11 +13,11 @@ from server.strategy import RoundObserver
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-Engine = Callable[[Path, Mapping[str, Any], int, RoundObserver, str], None]
+Engine = Callable[[Path, Mapping[str, Any], int, RoundObserver, str, str], None]
 
 
 def engine(name: str) -> Engine:
-    """run(farm folder, run config, nodes, observer, trainer): returns when all rounds are done."""
+    """run(farm folder, run config, nodes, observer, trainer, torch device): returns when all is done."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     if name == "in-process":
         from experiments.engines import in_process

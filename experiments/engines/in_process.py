@@ -78,11 +78,18 @@ class InProcessGrid(Grid):
 
 
 def run(
-    farm: Path, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver, trainer: str = "cohort"
+    farm: Path,
+    run_config: Mapping[str, Any],
+    nodes: int,
+    on_round: RoundObserver,
+    trainer: str = "cohort",
+    torch_device: str = "cpu",
 ) -> None:
     """All rounds, in this process."""
     # What a SuperLink would tell this process: Flower's messages read their sender from it.
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
-    grid = InProcessGrid(client.app.make_app(farm.resolve(), trainer=trainer), run_config, nodes)
+    grid = InProcessGrid(
+        client.app.make_app(farm.resolve(), trainer=trainer, torch_device=torch_device), run_config, nodes
+    )
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=dict(run_config))
     server.app.make_app(on_round)(grid, context)

@@ -21,7 +21,12 @@ def loopback_only() -> None:
 
 
 def run(
-    farm: Path, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver, trainer: str = "cohort"
+    farm: Path,
+    run_config: Mapping[str, Any],
+    nodes: int,
+    on_round: RoundObserver,
+    trainer: str = "cohort",
+    torch_device: str = "cpu",
 ) -> None:
     """All rounds, on as many processes as there are cores or nodes, whichever is less."""
     if find_spec("ray") is None:
@@ -33,7 +38,7 @@ def run(
         warnings.simplefilter("ignore", DeprecationWarning)
         run_simulation(
             server_app=server.app.make_app(on_round, run_config),
-            client_app=client.app.make_app(farm.resolve(), trainer=trainer),
+            client_app=client.app.make_app(farm.resolve(), trainer=trainer, torch_device=torch_device),
             num_supernodes=nodes,
             backend_config={
                 "client_resources": {"num_cpus": 1, "num_gpus": 0.0},

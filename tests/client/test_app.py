@@ -17,6 +17,8 @@ from client.farm import Farm
 from client.opacus_trainer import OpacusTrainer
 from client.trainer import Cohort
 from models.randomness import KEY_BYTES
+from models.recommender import Recommender
+from models.settings import RoundSettings
 from models.update import (
     PARAMETERS_RECORD,
     REPLY_RECORD,
@@ -47,18 +49,19 @@ def folder(tmp_path, shop, held):
     return tmp_path / "farm"
 
 
-@pytest.fixture
-def asked(ask, build) -> RecordDict:
+def question_of(settings: RoundSettings, model: Recommender) -> RecordDict:
     """A question as the server's Flower strategy puts it."""
-    settings = ask()
     content = RecordDict(
-        {
-            PARAMETERS_RECORD: to_arrays(build(settings).shared_parameters()),
-            SETTINGS_RECORD: settings.to_record(),
-        }
+        {PARAMETERS_RECORD: to_arrays(model.shared_parameters()), SETTINGS_RECORD: settings.to_record()}
     )
     content[SETTINGS_RECORD]["server-round"] = 1
     return content
+
+
+@pytest.fixture
+def asked(ask, build) -> RecordDict:
+    settings = ask()
+    return question_of(settings, build(settings))
 
 
 def context_with(node_config: dict | None = None, run_config: dict | None = None) -> Context:
@@ -276,6 +279,18 @@ def test_a_ledger_of_other_devices_is_refused(asked, folder, held):
 
 
 # Keys
+
+
+@pytest.mark.parametrize("place", ["node config", "environment"])
+def test_the_owner_says_where_neural_cf_is_trained(ask, build, folder, monkeypatch, place):
+    """And a device that is not there is an error like any other."""
+    if place == "environment":
+        monkeypatch.setenv(VARIABLE.format("TORCH_DEVICE"), "hpu")
+    context = context_with({"torch_device": "hpu"} if place == "node config" else {})
+    settings = ask(model="neural-cf")
+    content = question_of(settings, build(settings))
+    reply = make_app(folder)(Message(content, 1, "train"), context)
+    assert "batched_trainer" in reply.error.reason
 
 
 def test_a_key_leaves_in_no_reply_no_log_and_no_error(asked, folder, monkeypatch, caplog, capfd):

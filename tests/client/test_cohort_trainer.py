@@ -1,74 +1,37 @@
-"""The cohort's trainer is held to the reference, device by device.
-
-Statistical checks have fixed keys and a false-alarm rate below 1e-6 each.
-"""
+"""The cohort's trainer is held to the reference, device by device."""
 
 import math
 
 import numba
-import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from scipy.stats import chi2, norm
 
 import client.cohort_trainer
 from client.cohort_trainer import CohortTrainer
-from client.events import Events
 from client.opacus_trainer import OpacusTrainer
-from client.sgd_trainer import SgdTrainer
 from client.shopper_level import ClippedSgdTrainer
-from client.trainer import Cohort
-from models.build import recommender_for
-from models.randomness import seeded_key
-from models.settings import RoundSettings
+from tests.client.cohorts import (
+    DIM,
+    REFERENCES,
+    NoiseTwice,
+    NoNoiseWhereRead,
+    ReadNoiseIsNotReleased,
+    alike,
+    assert_close,
+    cohort_of,
+    has_all_noise,
+    model_and_parameters,
+    ragged,
+    runs,
+)
 
-ITEMS = 8
-DIM = 3
 MODELS = {
     "mf": {"model": "mf"},
     "mf-no-bias": {"model": "mf", "item_bias": False},
     "attributes": {"model": "attributes", "own_rows": False},
     "attributes-and-own-rows": {"model": "attributes", "own_rows": True},
 }
-REFERENCES = {"interaction": OpacusTrainer, "shopper": ClippedSgdTrainer, "none": SgdTrainer}
-
-
-def ragged(items: int = ITEMS, counts: tuple[int, ...] = (0, 1, 2, 1000, 7, 0, 300)) -> Events:
-    """Devices that hold nothing, one event, or many of few items, with weights from a thousandth to 40."""
-    generator = np.random.default_rng(3)
-    total = sum(counts)
-    return Events.from_columns(
-        np.repeat(np.arange(len(counts)), counts),
-        generator.integers(items, size=total),
-        np.arange(total),
-        np.exp(generator.uniform(-7, 3.7, size=total)),
-        len(counts),
-    )
-
-
-def cohort_of(events: Events, vectors: torch.Tensor | None = None, key: int = 7, first: int = 5) -> Cohort:
-    devices = np.arange(first, first + events.num_devices)
-    start = torch.zeros(events.num_devices, DIM) if vectors is None else vectors
-    return Cohort(devices, events, start, seeded_key(key), question=3)
-
-
-def model_and_parameters(settings: RoundSettings, shop, seed: int = 1):
-    model = recommender_for(settings, shop)
-    model.initialise(seed)
-    generator = torch.Generator().manual_seed(seed)
-    parameters = {
-        name: tensor + 0.2 * torch.randn(tensor.shape, generator=generator)
-        for name, tensor in model.shared_parameters().items()
-    }
-    return model, parameters
-
-
-def assert_close(ours, theirs, relative: float = 1e-5) -> None:
-    assert list(ours) == list(theirs)
-    for name, expected in theirs.items():
-        assert (ours[name].shape, ours[name].dtype) == (expected.shape, expected.dtype)
-        assert float((ours[name] - expected).norm()) <= relative * float(expected.norm()), name
 
 
 # Without noise: the same numbers
@@ -185,31 +148,6 @@ def test_threads_do_not_show(shop, ask, monkeypatch):
 
 # With noise: the same distribution
 
-ALARM = 1e-6  # chance of a false alarm, over all that one check looks at
-
-
-def runs(trainer, parameters, events: Events, vectors, count: int) -> torch.Tensor:
-    """Update and vectors of `count` rounds with draws of their own: [count, coordinates], float64."""
-    rows = []
-    for question in range(1, count + 1):
-        cohort = Cohort(np.arange(events.num_devices), events, vectors, seeded_key(11), question)
-        update, after = trainer.train(cohort, parameters)
-        rows.append(torch.cat([*(part.reshape(-1) for part in update.values()), after.reshape(-1)]))
-    return torch.stack(rows).double()
-
-
-def alike(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """Whether means and covariances of two samples of vectors are equal, but for a chance of ALARM."""
-
-    def moments(sample):
-        centred = sample - sample.mean(dim=0)
-        return torch.cat([sample, (centred.unsqueeze(2) * centred.unsqueeze(1)).flatten(1)], dim=1)
-
-    a, b = moments(ours), moments(theirs)
-    spread = (a.var(dim=0) / len(a) + b.var(dim=0) / len(b)).sqrt().clamp(min=1e-12)
-    z = ((a.mean(dim=0) - b.mean(dim=0)) / spread).abs()
-    return float(z.max()) <= norm.isf(ALARM / 2 / len(z))
-
 
 def noisy_case(shop, ask):
     """A step's gradient leans on the noise of the steps before: of rows, of biases and of the vector."""
@@ -233,66 +171,24 @@ def test_sums_and_vectors_are_distributed_as_the_references(shop, ask, reference
     assert alike(ours, reference_runs)
 
 
-class ReadNoiseIsNotReleased(CohortTrainer):
-    """Broken: what was read goes into the sum without its noise, which is drawn anew."""
-
-    def train(self, cohort, parameters):
-        _, vectors = super().train(cohort, parameters)
-        other, _ = super().train(
-            Cohort(cohort.devices, cohort.events, cohort.vectors, seeded_key(12), cohort.question), parameters
-        )
-        return other, vectors
-
-
 def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, reference_runs):
     settings, model, parameters, events, vectors = noisy_case(shop, ask)
-    broken = ReadNoiseIsNotReleased(model, settings)
+
+    class Broken(ReadNoiseIsNotReleased, CohortTrainer):
+        pass
+
+    broken = Broken(model, settings)
     assert not alike(runs(broken, parameters, events, vectors, 600), reference_runs)
-
-
-def has_all_noise(trainer_class, shop, ask, model_settings) -> bool:
-    """Whether each coordinate has variance n·T·(ησC)², touched or not, and no two go together."""
-    settings = ask(
-        **model_settings,
-        noise_multiplier=1e4,
-        clip=1e-4,
-        steps_per_round=3,
-        sampling_rate=0.5,
-        learning_rate=0.1,
-    )
-    model, parameters = model_and_parameters(settings, shop)
-    events = ragged(counts=(0, 1, 40, 3))
-    drawn = runs(trainer_class(model, settings), parameters, events, torch.zeros(4, DIM), 4000)
-    shared = drawn.shape[1] - 4 * DIM
-    each = 3 * (0.1 * 1.0) ** 2  # of a device
-    variances = torch.cat([torch.full((shared,), 4 * each), torch.full((4 * DIM,), each)])
-    squares = (drawn.square() / variances).sum(dim=0).numpy()
-    low, high = chi2.ppf([ALARM / 2 / len(squares), 1 - ALARM / 2 / len(squares)], len(drawn))
-    correlation = np.corrcoef(drawn.numpy().T)
-    np.fill_diagonal(correlation, 0.0)
-    apart = abs(correlation).max() < norm.isf(ALARM / correlation.size) / len(drawn) ** 0.5
-    return bool((low < squares).all() and (squares < high).all() and apart)
 
 
 @pytest.mark.parametrize("model_settings", MODELS.values(), ids=MODELS)
 def test_every_coordinate_has_the_noise_of_every_device_and_step(shop, ask, model_settings):
-    assert has_all_noise(CohortTrainer, shop, ask, model_settings)
-
-
-class NoiseTwice(CohortTrainer):
-    """Broken: the noise of rows that were read is added once more."""
-
-    def noised(self, cohort, units, drawn, part):
-        return super().noised(cohort, units, np.zeros_like(drawn), part)
-
-
-class NoNoiseWhereRead(CohortTrainer):
-    """Broken: a row that was ever read gets no noise for the steps after."""
-
-    def noised(self, cohort, units, drawn, part):
-        return super().noised(cohort, units, np.where(drawn > 0, 12, 0), part)
+    assert has_all_noise(CohortTrainer, shop, ask, **model_settings)
 
 
 @pytest.mark.parametrize("broken", [NoiseTwice, NoNoiseWhereRead])
 def test_the_check_of_noise_catches(broken, shop, ask):
-    assert not has_all_noise(broken, shop, ask, MODELS["mf"])
+    class Broken(broken, CohortTrainer):
+        pass
+
+    assert not has_all_noise(Broken, shop, ask, **MODELS["mf"])

@@ -105,6 +105,8 @@ BAD = {
     "data set to inspect": (["data", "inspect", "shoes"], "'shoes'.*towels"),
     "data set to split": (["data", "split", "shoes", "farm"], "'shoes'.*towels"),
     "model": (["simulate", "--model", "svd"], "--model svd"),
+    "device": (["simulate", "--device", "tpu"], "--device tpu.*'cuda'"),
+    "device of another model": (["simulate", "--device", "cuda"], "--device cuda is for --model neural-cf"),
     "engine": (["simulate", "--engine", "spark"], "--engine spark"),
     "unit": (["simulate", "--unit", "planet"], "--unit planet"),
     "trust": ([*PRIVATE, "--trust", "central"], "--trust central"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import experiments.planning
 from client.serving import Serving
@@ -171,6 +172,20 @@ def test_epsilon_noise_and_rounds_together_are_refused() -> None:
         private(epsilon=1.0, noise_multiplier=1.0, rounds=3)
     with pytest.raises(UserError, match="--model linear has two rounds"):
         private(model="linear", epsilon=1.0, noise_multiplier=1.0)
+
+
+def test_a_gpu_is_refused_where_there_is_none_or_nothing_is_trained_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {"model": "neural-cf", "torch_device": "cuda"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cuda: torch finds no GPU"):
+        private(**asked)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert private(**asked).torch_device == "cuda"
+    for other in ({"model": "attributes"}, {"trainer": "opacus"}):
+        with pytest.raises(UserError, match="--device cuda is for --model neural-cf and --trainer cohort"):
+            private(**asked | other)
 
 
 def test_where_no_round_fits_the_user_is_told() -> None:

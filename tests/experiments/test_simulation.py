@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 import experiments.simulation
+from client.batched_trainer import BatchedTrainer
 from client.events import Events
 from client.policy import policy_of
 from experiments.cli import main
@@ -33,6 +34,8 @@ from models.build import build_model
 from models.catalogue import Catalogue
 from models.errors import UserError
 from models.promise import rounded_up
+from models.recommender import Recommender
+from models.settings import RoundSettings
 from tests.experiments.conftest import TINY
 
 FILES = {
@@ -229,6 +232,23 @@ def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path, quick_ce
     assert len(list(folder.devices.glob("state-*-of-3.safetensors"))) == 3
     for name, tensor in load_file(whole.model).items():
         torch.testing.assert_close(load_file(folder.model)[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_the_device_of_a_run_is_its_trainers(
+    tmp_path: Path, quick_ceiling: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class OnThisMachine(BatchedTrainer):
+        def __init__(self, model: Recommender, settings: RoundSettings, torch_device: str) -> None:
+            seen.append(torch_device)
+            super().__init__(model, settings)
+
+    monkeypatch.setattr("client.batched_trainer.BatchedTrainer", OnThisMachine)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    changes = {"model": "neural-cf", "torch_device": "cuda", "central": False, "rounds": 1}
+    simulate(TINY.model_copy(update=changes), tmp_path / "run")
+    assert seen == ["cuda"]
 
 
 def test_a_finished_run_is_left_as_it_is(copied: RunFolder) -> None:
