@@ -21,8 +21,13 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
         progress.started(len(cells), len(left), workers)
         reasons = run_jobs(folder, left, workers, progress.done) if left else {}
 
+    from experiments.frontier.figures import draw_all
+    from experiments.frontier.page import write_page
+    from experiments.frontier.points import federations
     from experiments.frontier.table import make_rows, write_table
 
     rows = make_rows(folder, cells, reasons)
     write_table(folder, rows)
+    found = federations(rows)
+    write_page(folder, rows, found, draw_all(folder.figures, found))
     return sorted({row["reason"] for row in rows if row["status"] == "failed"})
