@@ -35,7 +35,7 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
     return Drawn(
         name,
         f"Accuracy against ε on {federation.title}. Bands: the least and the greatest of the seeds. ∞: the "
-        "same model, federated, without a promise.",
+        "same model, federated, without a promise, with the settings that it then has.",
         describe_frontier(federation),
     )
 

@@ -22,7 +22,7 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
     for column, label in enumerate(labels):
         for row, metric in enumerate(("hr@10", "ndcg@10")):
             axes = panels[row, column]
-            for epsilon, (colour, marker) in zip(epsilons, ladder(len(epsilons)), strict=True):
+            for epsilon, (colour, marker) in zip(epsilons, ladder(epsilons), strict=True):
                 growing(axes, sizes, label, epsilon, metric, colour, marker)
             popular = [(one.devices, one.level("popularity", metric) or math.nan) for one in sizes]
             axes.plot(*zip(*popular, strict=True), color=GREY, linestyle="--", label="popularity")

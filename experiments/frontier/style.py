@@ -1,12 +1,11 @@
 """What the figures of a frontier share: size, colours (for the colour-blind too), markers and names."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
-from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from experiments.figures import BLUE, GREEN, ORANGE
@@ -15,6 +14,8 @@ from experiments.frontier.points import Line
 PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 STYLES = [(BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (YELLOW, "v"), (SKY, "P")]
 MARKERS = "os^DvPX*<>"
+BLACK = "#000000"
+SHADES = ["#00224e", "#163770", "#404c6c", "#5e626e", "#777777", "#948e77", "#b4a76f"]  # of cividis
 WIDTH = 7.0  # inches, a paper's two columns
 NAMES = {
     "hr@10": "HR@10, whole catalogue",
@@ -38,11 +39,12 @@ def styles(lines: list[Line]) -> list[tuple[str, str]]:
     return [STYLES[index % len(STYLES)] for index in range(len(lines))]
 
 
-def ladder(steps: int) -> list[tuple[str, str]]:
-    """Colours from dark to light, even to the colour-blind, and markers, for ε from small to none."""
-    colours = pyplot.get_cmap("cividis")
-    shades = [to_hex(colours(0.85 * step / max(1, steps - 1))) for step in range(steps)]
-    return [(shade, MARKERS[step % len(MARKERS)]) for step, shade in enumerate(shades)]
+def ladder(epsilons: list[float]) -> list[tuple[str, str]]:
+    """A colour and a marker an ε, the colours from dark to light; black where there is no promise."""
+    finite = sum(math.isfinite(epsilon) for epsilon in epsilons)
+    steps = [round(step * (len(SHADES) - 1) / max(1, finite - 1)) for step in range(finite)]
+    colours = [SHADES[step] for step in steps] + [BLACK] * (len(epsilons) - finite)
+    return [(colour, MARKERS[index % len(MARKERS)]) for index, colour in enumerate(colours)]
 
 
 def finish(panels: npt.NDArray[Any]) -> None:
