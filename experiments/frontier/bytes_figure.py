@@ -34,7 +34,9 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
                 axes.set_xlabel("bytes a device sends, all rounds")
     finish(panels)
     legend(figure, panels[0, 0])
-    figure.suptitle(sizes[0].data, fontsize="large")
+    figure.suptitle(
+        f"{sizes[0].data}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
+    )
     name = f"bytes-{slug(sizes[0].data)}"
     save(figure, folder, name)
     return Drawn(

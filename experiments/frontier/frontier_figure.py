@@ -29,13 +29,13 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
                 epsilon_axis(axes, place)
     finish(panels)
     legend(figure, panels[0, 0])
-    figure.suptitle(federation.title, fontsize="large")
+    figure.suptitle(f"{federation.title}; {federation.deltas}", fontsize="large")
     name = f"frontier-{slug(federation.data)}-{federation.devices}"
     save(figure, folder, name)
     return Drawn(
         name,
-        f"Accuracy against ε on {federation.title}. Bands: the least and the greatest of the seeds. ∞: the "
-        "same model, federated, without a promise, with the settings that it then has.",
+        f"Accuracy against ε on {federation.title}; {federation.deltas}. Bands: the least and the greatest "
+        "of the seeds. ∞: the same model, federated, without a promise, with the settings that it then has.",
         describe_frontier(federation),
     )
 

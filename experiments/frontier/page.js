@@ -21,7 +21,3 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// On paper nothing can be opened, so what is closed is opened for it, but the long commands.
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("figure details, dl details")) details.open = true;
-});

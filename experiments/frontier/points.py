@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.frontier.table import Row
-
-BASELINES = ("popularity", "central", "ceiling")
-METRICS = ("hr@10", "ndcg@10", "sampled_hr@10", "sampled_ndcg@10")
+from models.promise import rounded_up
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,12 @@ class Federation:
     def title(self) -> str:
         """Data and sizes."""
         return f"{self.data}: {self.devices:,} devices, {self.points[0].of('items'):,} items"
+
+    @property
+    def deltas(self) -> str:
+        """δ of the promises, none of which is shown without it."""
+        deltas = {delta for point in self.points if (delta := point.of("delta")) is not None}
+        return "δ = " + ", ".join(rounded_up(delta) for delta in sorted(deltas)) if deltas else "no promise"
 
     @property
     def lines(self) -> list[Line]:

@@ -39,7 +39,9 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
                 axes.set_xlabel("devices (logarithmic)")
     finish(panels)
     legend(figure, panels[0, 0], columns=len(epsilons) + 1)
-    figure.suptitle(sizes[0].data, fontsize="large")
+    figure.suptitle(
+        f"{sizes[0].data}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
+    )
     name = f"devices-{slug(sizes[0].data)}"
     save(figure, folder, name)
     return Drawn(
