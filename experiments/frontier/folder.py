@@ -10,6 +10,7 @@ index.html           the page                                         ┘
 """
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ from experiments.frontier.grid import SCHEMA, Table, expand, read_grid
 from experiments.result import Baselines
 from experiments.run_folder import RunFolder
 from models.errors import UserError
+
+BEGUN = {".lock", "grid.toml.partial"}  # what a kill may leave before the grid is written
+RESULTS = 2**32  # after the last digest
 
 
 class FrontierFolder:
@@ -40,18 +44,20 @@ class FrontierFolder:
             kept = {cell.name for cell in expand(read_grid(self.grid))}
             if not kept <= {cell.name for cell in expand(tables)}:
                 raise UserError(f"{self.path} holds cells that this grid has not: choose another --out")
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or {*os.listdir(self.path)} - BEGUN):
             raise UserError(f"{self.path} holds something else than a frontier: choose another --out")
-        try:
-            for folder in (self.path / "runs", self.path / "references"):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be made ({error.strerror}): choose another --out") from None
         plain = [
             {name: str(value) if isinstance(value, Path) else value for name, value in table.items()}
             for table in tables
         ]
-        self.replace(self.grid, tomli_w.dumps({"schema": SCHEMA, "grid": plain}).encode())
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.held():
+                self.replace(self.grid, tomli_w.dumps({"schema": SCHEMA, "grid": plain}).encode())
+            for folder in ("runs", "references"):
+                (self.path / folder).mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be made ({error.strerror}): choose another --out") from None
 
     def run(self, job: Job) -> RunFolder:
         """The run folder of a cell."""
@@ -74,10 +80,13 @@ class FrontierFolder:
         return path.exists()
 
     @contextmanager
-    def held(self, job: Job) -> Iterator[None]:
-        """Keep every other process from this job: a byte of one file is locked, for as long as we live."""
+    def held(self, job: Job | None = None) -> Iterator[None]:
+        """Keep every other process from this job, or from the table and the page, for as long as we live.
+
+        Each has a byte of one file to lock; the system unlocks it however a process ends.
+        """
         with (self.path / ".lock").open("ab") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX, 1, int(job.digest, 16))
+            fcntl.lockf(file, fcntl.LOCK_EX, 1, RESULTS if job is None else int(job.digest, 16))
             yield
 
     @staticmethod

@@ -27,7 +27,8 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
     from experiments.frontier.table import make_rows, write_table
 
     rows = make_rows(folder, cells, reasons)
-    write_table(folder, rows)
     found = federations(rows)
-    write_page(folder, rows, found, draw_all(folder.figures, found))
+    with folder.held():
+        write_table(folder, rows)
+        write_page(folder, rows, found, draw_all(folder.figures, found))
     return sorted({row["reason"] for row in rows if row["status"] == "failed"})

@@ -53,6 +53,13 @@ def test_what_is_no_frontier_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.txt"]
 
 
+def test_a_kill_before_the_grid_was_written_is_nothing(tmp_path: Path) -> None:
+    for name in (".lock", "grid.toml.partial"):
+        (tmp_path / name).touch()
+    FrontierFolder(tmp_path).open(TABLES)
+    assert (tmp_path / "grid.toml").exists()
+
+
 def test_a_full_disk_leaves_what_was_there(folder: FrontierFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, content: bytes) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
