@@ -10,7 +10,6 @@ index.html           the page                                         ┘
 """
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from experiments.result import Baselines
 from experiments.run_folder import RunFolder
 from models.errors import UserError
 
-BEGUN = {".lock", "grid.toml.partial"}  # what a kill may leave before the grid is written
+BEGUN = {".lock", "grid.toml.partial"}
 RESULTS = 2**32  # after the last digest
 
 
@@ -44,7 +43,7 @@ class FrontierFolder:
             kept = {cell.name for cell in expand(read_grid(self.grid))}
             if not kept <= {cell.name for cell in expand(tables)}:
                 raise UserError(f"{self.path} holds cells that this grid has not: choose another --out")
-        elif self.path.exists() and (not self.path.is_dir() or {*os.listdir(self.path)} - BEGUN):
+        elif self.path.exists() and not self.begun:
             raise UserError(f"{self.path} holds something else than a frontier: choose another --out")
         plain = [
             {name: str(value) if isinstance(value, Path) else value for name, value in table.items()}
@@ -58,6 +57,11 @@ class FrontierFolder:
                 (self.path / folder).mkdir(exist_ok=True)
         except OSError as error:
             raise UserError(f"{self.path} cannot be made ({error.strerror}): choose another --out") from None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder is empty, but for what a kill may leave before the grid is written."""
+        return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= BEGUN
 
     def run(self, job: Job) -> RunFolder:
         """The run folder of a cell."""

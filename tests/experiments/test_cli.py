@@ -381,7 +381,7 @@ def commands() -> list[list[str]]:
 
 
 def test_there_are_the_commands_of_the_readme() -> None:
-    wanted = ["simulate", "recommend", "data list", "data inspect", "data split", "privacy plan"]
+    wanted = ["simulate", "recommend", "data list", "data inspect", "data split", "privacy plan", "frontier"]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 
 
