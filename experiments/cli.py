@@ -7,6 +7,7 @@ import typer
 
 import experiments.commands.bench as bench
 import experiments.commands.data as data
+import experiments.commands.frontier as frontier
 import experiments.commands.privacy as privacy
 import experiments.commands.recommend as recommend
 import experiments.commands.simulate as simulate
@@ -27,6 +28,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(privacy.app, name="privacy")
 app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
+app.command("frontier", epilog=frontier.EXAMPLE)(frontier.frontier)
 app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 
 
@@ -35,7 +37,10 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         if code == STOPPED:  # typer's answer to an interrupt
-            print("terry: stopped; go on with terry simulate --resume --out FOLDER", file=sys.stderr)
+            print(
+                "terry: stopped; go on with terry simulate --resume --out FOLDER, or the same terry frontier",
+                file=sys.stderr,
+            )
         sys.exit(code)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())

@@ -310,7 +310,7 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
         train_centrally(model, plan.split.train, serving, weight_decay=decay, kernel_half_life=half_life)
         central = evaluate(model_scorer(model, serving), plan.split, items, sample=sample)
     ceiling: dict[str, dict[str, float]] = {}
-    if plan.dataset.ceiling is not None:
+    if plan.config.ceiling and plan.dataset.ceiling is not None:
         reporter.doing("finding the ceiling")
         ceiling = plan.dataset.ceiling(plan.split.train, plan.split.held_out)
     return Baselines.model_validate(

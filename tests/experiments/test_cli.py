@@ -203,6 +203,18 @@ BAD = {
     "resume and --set": (["simulate", "--resume", "--out", "there", "--set", "dim=4"], "nothing else"),
     "resume of no run": (["simulate", "--resume", "--out", "there"], "not a run folder"),
     "resume of nothing": (["simulate", "--resume", "--out", "nowhere"], "not a run folder"),
+    # frontiers
+    "frontier of no grid": (["frontier", "there.toml"], "there.toml does not exist"),
+    "frontier of an unknown setting": (["frontier", "--set", "epsilonn=8"], "'epsilonn'"),
+    "frontier, set without =": (["frontier", "--set", "dim 4"], "key=value"),
+    "frontier with ε zero": (["frontier", "--epsilon", "0,1"], "--epsilon 0"),
+    "frontier with ε no number": (["frontier", "--epsilon", "1,much"], "--epsilon much"),
+    "frontier of no seeds": (["frontier", "--seeds", "0"], "seeds = 0"),
+    "frontier of no jobs": (["frontier", "--jobs", "0"], "--jobs"),
+    "frontier of a broken grid": (["frontier", "broken.toml"], "broken.toml"),
+    "frontier of a grid that is none": (["frontier", "unknown.toml"], "'epsilonn'|nothing to run"),
+    "frontier into a folder that is there": (["frontier", "--out", "there"], "there holds something else"),
+    "frontier under a file": (["frontier", "--out", "orders.csv/new"], "orders.csv"),
     "recommend from no run": (["recommend", "--run", "there", "--device", "0"], "there .*run"),
 }
 
@@ -371,7 +383,8 @@ def commands() -> list[list[str]]:
 
 
 def test_there_are_the_commands_of_the_readme() -> None:
-    wanted = ["bench", "simulate", "recommend", "data list", "data inspect", "data split", "privacy plan"]
+    wanted = ["bench", "frontier", "simulate", "recommend"]
+    wanted += ["data list", "data inspect", "data split", "privacy plan"]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 
 

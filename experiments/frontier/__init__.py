@@ -1,0 +1,1 @@
+"""What each promise costs in accuracy: a grid of runs, one table of results and one page."""

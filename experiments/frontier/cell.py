@@ -1,0 +1,149 @@
+"""One cell of a grid: the settings of one seeded run, its name, and the command that repeats it."""
+
+import hashlib
+import inspect
+import json
+import math
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from experiments.config import RunConfig, explain
+from models.errors import UserError
+
+DATA_SETTINGS = (
+    "data", "path", "catalogue", "category", "shopper_column", "item_column", "time_column", "weight_column",
+    "strict", "devices", "data_seed", "evaluate_sample",
+)  # fmt: skip
+MODEL_SETTINGS = ("model", "dim", "own_rows", "item_bias", "kernel_half_life", "recency_half_life")
+PROMISE_SETTINGS = (
+    "unit", "trust", "epsilon", "delta", "noise_multiplier", "clip", "clip_quantile", "clip_learning_rate",
+    "tolerated_dropout", "agreement", "masks",
+)  # fmt: skip
+COMPARISONS = ("central", "ceiling")  # made once for many cells, so never within one
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work for one process, with a name that no other settings have: a cell's run, or a reference."""
+
+    config: RunConfig
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that follow from the settings alone."""
+        said = self.config.model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def name(self) -> str:
+        """A file name: what people look for, then the digest."""
+        return "-".join([*(re.sub(r"[^\w.]+", "_", part) for part in self.parts()), self.digest])
+
+    def parts(self) -> list[str]:
+        """The words of the name."""
+        config = self.config
+        where = [config.path.name] if config.path is not None else []
+        return [config.data, *where, "all" if config.devices is None else str(config.devices)]
+
+
+@dataclass(frozen=True)
+class Reference(Job):
+    """What many cells are compared with: popularity, and the central model or the ceiling."""
+
+    def parts(self) -> list[str]:
+        """The data, and what is found of them."""
+        return [*super().parts(), f"central-{self.config.model}" if self.config.central else "ceiling"]
+
+
+@dataclass(frozen=True)
+class Cell(Job):
+    """One run. central, ceiling: whether its grid wants these compared with it."""
+
+    central: bool = True
+    ceiling: bool = True
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "Cell":
+        """Check settings; ε = inf means no promise. Raises UserError."""
+        settings = dict(settings)
+        wanted = {name: settings.pop(name, True) for name in COMPARISONS}
+        if settings.get("epsilon") in (math.inf, "inf"):
+            settings = {name: value for name, value in settings.items() if name not in PROMISE_SETTINGS}
+        try:
+            asked = RunConfig.model_validate(settings | wanted)
+        except ValidationError as error:
+            raise UserError(explain(error)) from None
+        return cls(
+            asked.model_copy(update=dict.fromkeys(COMPARISONS, False)),
+            central=asked.central,
+            ceiling=asked.ceiling,
+        )
+
+    def parts(self) -> list[str]:
+        """Data, devices, model, promise, seed."""
+        config = self.config
+        words = [*super().parts(), config.model, config.unit]
+        if config.unit != "none":
+            words.append(config.trust)
+        if config.epsilon is not None:
+            words.append(f"eps{config.epsilon:g}")
+        return [*words, f"seed{config.seed}"]
+
+    @property
+    def data_label(self) -> str:
+        """The data set, and which files or part of it."""
+        config = self.config
+        parts = [config.data, config.path.name if config.path else None, config.category]
+        return " ".join(part for part in parts if part)
+
+    @property
+    def references(self) -> list[Reference]:
+        """What is compared with this cell and with those like it."""
+        said = self.config.model_dump()
+        data = {name: said[name] for name in DATA_SETTINGS}
+        model = {name: said[name] for name in MODEL_SETTINGS}
+        both = [Reference(RunConfig.model_validate({**data, "central": False, "ceiling": self.ceiling}))]
+        if self.central:
+            both.append(Reference(RunConfig.model_validate({**data, **model, "ceiling": False})))
+        return both
+
+    @property
+    def command(self) -> str:
+        """What repeats this run, and compares it, outside the grid."""
+        from experiments.commands.simulate import simulate
+
+        said = self.config.model_dump(mode="json", exclude_defaults=True, exclude=set(COMPARISONS))
+        if self.config.unit != "none":
+            said |= {"unit": self.config.unit, "trust": self.config.trust}
+        flags = inspect.signature(simulate).parameters
+        words = ["terry", "simulate"]
+        for name in ("data", "devices", "model", "unit", "trust", "epsilon", *said):
+            value = said.pop(name, None)
+            if value is None:
+                continue
+            if name in flags and not isinstance(value, bool):
+                words += ["--" + name.replace("_", "-"), f"{value:g}" if name == "epsilon" else str(value)]
+            else:
+                words += ["--set", f"{name}={json.dumps(value)}"]
+        return shlex.join(words)
+
+
+def variants(cells: list[Cell]) -> dict[str, str]:
+    """By a cell's name, those of its settings that differ over the grid and have no column of their own."""
+    columns = {*DATA_SETTINGS, *PROMISE_SETTINGS, *COMPARISONS, "model", "seed"} - {"clip", "data_seed"}
+    said = {
+        cell.name: cell.config.model_dump(mode="json", exclude_defaults=True, exclude=columns)
+        for cell in cells
+    }
+    names = sorted({name for settings in said.values() for name in settings})
+    differing = [
+        name for name in names if len({json.dumps(settings.get(name)) for settings in said.values()}) > 1
+    ]
+    return {
+        cell: ", ".join(f"{name} = {settings[name]}" for name in differing if name in settings)
+        for cell, settings in said.items()
+    }

@@ -1,0 +1,21 @@
+"""Every figure of a frontier that its results have points enough for."""
+
+from pathlib import Path
+
+from experiments.frontier.bytes_figure import draw_bytes
+from experiments.frontier.frontier_figure import draw_frontier
+from experiments.frontier.points import Federation
+from experiments.frontier.sizes_figure import draw_sizes
+from experiments.frontier.style import Drawn
+
+
+def draw_all(folder: Path, found: list[Federation]) -> list[Drawn]:
+    """PNG and SVG of each, at a paper's size."""
+    folder.mkdir(exist_ok=True)
+    drawn = [draw_frontier(folder, federation) for federation in found]
+    for data in dict.fromkeys(federation.data for federation in found):
+        sizes = [federation for federation in found if federation.data == data]
+        if len(sizes) > 1:
+            drawn.append(draw_sizes(folder, sizes))
+        drawn.append(draw_bytes(folder, sizes))
+    return drawn

@@ -1,0 +1,34 @@
+"""The whole of `terry frontier`: run a grid's cells, then write the table, the figures and the page."""
+
+from experiments.frontier.cell import Job
+from experiments.frontier.folder import FrontierFolder
+from experiments.frontier.grid import Table, expand
+from experiments.frontier.progress import Silent
+from experiments.frontier.work import run_jobs
+
+
+def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, progress: Silent) -> list[str]:
+    """Do what is not finished, and write everything anew. Returns why cells failed, each reason once.
+
+    Raises UserError, before anything is written where the grid or the folder is at fault.
+    """
+    cells = expand(tables)
+    folder.open(tables)
+    references = {reference.name: reference for cell in cells for reference in cell.references}
+    jobs: list[Job] = [*references.values(), *cells]
+    left = [job for job in jobs if not folder.finished(job)]
+    with progress:
+        progress.started(len(cells), len(left), workers)
+        reasons = run_jobs(folder, left, workers, progress.done) if left else {}
+
+    from experiments.frontier.figures import draw_all
+    from experiments.frontier.page import write_page
+    from experiments.frontier.points import federations
+    from experiments.frontier.table import make_rows, write_table
+
+    rows = make_rows(folder, cells, reasons)
+    found = federations(rows)
+    with folder.held():
+        write_table(folder, rows)
+        write_page(folder, rows, found, draw_all(folder.figures, found))
+    return sorted({row["reason"] for row in rows if row["status"] == "failed"})

@@ -1,0 +1,94 @@
+"""Accuracy against ε: a line a model and promise, a band over its seeds, and level lines beside them."""
+
+import math
+from pathlib import Path
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullFormatter
+
+from experiments.figures import GREY, save
+from experiments.frontier.alternatives import describe_frontier
+from experiments.frontier.points import Federation, Line
+from experiments.frontier.style import NAMES, WIDTH, Drawn, finish, legend, slug, styles
+
+
+def draw_frontier(folder: Path, federation: Federation) -> Drawn:
+    """Accuracy against ε: HR@10 above NDCG@10, the whole catalogue before the sampled protocol."""
+    figure = pyplot.figure(figsize=(WIDTH, 6.0), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True)
+    place = places([point.epsilon for line in federation.lines for point in line.points])
+    for column, prefix in enumerate(("", "sampled_")):
+        for row, name in enumerate(("hr@10", "ndcg@10")):
+            metric, axes = prefix + name, panels[row, column]
+            levels(axes, federation, metric)
+            for line, (colour, marker) in zip(federation.lines, styles(federation.lines), strict=True):
+                band(axes, line, metric, place, colour, marker)
+            axes.set_title(NAMES[metric], fontsize="medium")
+            if row == 1:
+                epsilon_axis(axes, place)
+    finish(panels)
+    legend(figure, panels[0, 0])
+    figure.suptitle(f"{federation.title}; {federation.deltas}", fontsize="large")
+    name = f"frontier-{slug(federation.data)}-{federation.devices}"
+    save(figure, folder, name)
+    return Drawn(
+        name,
+        f"Accuracy against ε on {federation.title}; {federation.deltas}. Bands: the least and the greatest "
+        "of the seeds. ∞: the same model, federated, without a promise, with the settings that it then has.",
+        describe_frontier(federation),
+    )
+
+
+def levels(axes: Axes, federation: Federation, metric: str) -> None:
+    """Level lines for what the results are held against."""
+    popular = federation.level("popularity", metric)
+    if popular is not None:
+        axes.axhline(popular, color=GREY, linestyle="--", linewidth=1.2, label="popularity")
+    models = dict.fromkeys(line.model for line in federation.lines)
+    for line, (colour, _) in zip(federation.lines, styles(federation.lines), strict=True):
+        central = federation.level("central", metric, line.model)
+        if line.model in models and central is not None:
+            del models[line.model]
+            axes.axhline(
+                central, color=colour, linestyle="-.", linewidth=1.2, alpha=0.8,
+                label=f"central {line.model}, not private",
+            )  # fmt: skip
+    if not metric.startswith("sampled_") and (ceiling := federation.level("ceiling", metric)) is not None:
+        axes.axhline(ceiling, color=GREY, linestyle=":", linewidth=1.6, label="ceiling given the history")
+
+
+def band(axes: Axes, line: Line, metric: str, place: dict[float, float], colour: str, marker: str) -> None:
+    """The means, and between the least and the greatest of the seeds a band; dotted on to no promise."""
+    known = [
+        (place[point.epsilon], spread)
+        for point in line.points
+        if (spread := point.spread(metric)) is not None
+    ]
+    xs, spreads = [x for x, _ in known], [spread for _, spread in known]
+    means = [spread.mean for spread in spreads]
+    private = sum(math.isfinite(point.epsilon) for point in line.points)
+    axes.fill_between(
+        xs, [spread.low for spread in spreads], [spread.high for spread in spreads],
+        color=colour, alpha=0.2, linewidth=0,
+    )  # fmt: skip
+    axes.plot(xs[:private], means[:private], color=colour, linewidth=1.6)
+    axes.plot(xs[max(private - 1, 0) :], means[max(private - 1, 0) :], color=colour, linestyle=":")
+    axes.plot(xs, means, color=colour, marker=marker, markersize=5, linestyle="none", label=line.label)
+
+
+def places(epsilons: list[float]) -> dict[float, float]:
+    """Where each ε is on the axis: its logarithm, and ∞ one step and a half further to the right."""
+    finite = sorted({epsilon for epsilon in epsilons if math.isfinite(epsilon)})
+    logarithms = {epsilon: math.log2(epsilon) for epsilon in finite}
+    last = logarithms[finite[-1]] if finite else 0.0
+    step = (last - logarithms[finite[0]]) / (len(finite) - 1) if len(finite) > 1 else 1.0
+    return {**logarithms, math.inf: last + 1.5 * step}
+
+
+def epsilon_axis(axes: Axes, place: dict[float, float]) -> None:
+    """The ε that were run, ∞ at the right end."""
+    axes.xaxis.set_major_locator(FixedLocator(list(place.values())))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xticklabels(["∞" if math.isinf(epsilon) else f"{epsilon:g}" for epsilon in place])
+    axes.set_xlabel("ε (logarithmic; ∞: no promise)")

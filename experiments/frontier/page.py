@@ -1,0 +1,103 @@
+"""The page of a frontier: one file that needs no network, made from page.html, page.css and page.js."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from experiments.frontier.answers import answers
+from experiments.frontier.folder import FrontierFolder
+from experiments.frontier.points import Federation, Point, Spread
+from experiments.frontier.style import Drawn
+from experiments.frontier.svg import inline_svg
+from experiments.frontier.table import COLUMNS, Row
+from experiments.result import Versions
+from models.promise import rounded_up
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure with its SVG as the page holds it."""
+
+    drawn: Drawn
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one cell of the page's table shows, and what it is sorted by."""
+
+    text: str
+    value: str | float
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the page's table: a point, what is shown of it, and what repeats it."""
+
+    point: Point
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """In the order of HEADERS."""
+        of, epsilon = self.point.of, self.point.epsilon
+        delta = of("delta")
+        return [
+            Cell(of("data"), of("data"), number=False),
+            Cell(f"{of('devices'):,}", of("devices")),
+            Cell(model := ", ".join(filter(None, (of("model"), of("variant")))), model, number=False),
+            Cell(of("unit"), of("unit"), number=False),
+            Cell(of("trust") or "–", of("trust") or "", number=False),
+            Cell("∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon),
+            Cell("–" if delta is None else rounded_up(delta), delta or 0.0),
+            *(measured(self.point.spread(name)) for name in ("hr@10", "ndcg@10", "mrr")),
+            *(measured(self.point.spread(name)) for name in ("sampled_hr@10", "sampled_ndcg@10")),
+            Cell(f"{of('bytes_up_per_device'):,}", of("bytes_up_per_device")),
+            Cell(str(of("rounds")), of("rounds")),
+            Cell(f"{self.point.mean('seconds'):.1f}", self.point.mean("seconds") or 0.0),
+            Cell(str(len(self.point.rows)), len(self.point.rows)),
+        ]
+
+
+HEADERS = (
+    "data", "devices", "model", "unit", "trust", "ε", "δ", "HR@10", "NDCG@10", "MRR", "HR@10 of 100",
+    "NDCG@10 of 100", "bytes a device", "rounds", "seconds", "seeds",
+)  # fmt: skip
+
+
+def measured(spread: Spread | None) -> Cell:
+    """A mean, and how far the seeds are from each other."""
+    if spread is None:
+        return Cell("–", -1.0)
+    apart = f" ({spread.low:.3f}–{spread.high:.3f})" if spread.low != spread.high else ""
+    return Cell(f"{spread.mean:.3f}{apart}", spread.mean)
+
+
+def write_page(folder: FrontierFolder, rows: list[Row], found: list[Federation], drawn: list[Drawn]) -> None:
+    """index.html, in one step. Everything on it is escaped but the figures' own SVG."""
+    environment = Environment(
+        loader=PackageLoader("experiments.frontier", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    figures = [
+        Figure(one, Markup(inline_svg((folder.figures / f"{one.name}.svg").read_text("utf-8"), one.name)))
+        for one in drawn
+    ]
+    context: dict[str, Any] = {
+        "title": "What privacy costs: " + ", ".join(dict.fromkeys(row["data"] for row in rows)),
+        "answers": answers(rows, found),
+        "figures": figures,
+        "headers": HEADERS,
+        "lines": [Line(point) for federation in found for point in federation.points],
+        "failed": [row for row in rows if row["status"] == "failed"],
+        "columns": COLUMNS,
+        "versions": Versions.installed().model_dump(),
+    }
+    folder.replace(folder.page, environment.get_template("page.html").render(context).encode())

@@ -1,0 +1,144 @@
+"""Points of a frontier, the mean of its seeds with their spread, and the lines that join them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.frontier.table import Row
+from models.promise import rounded_up
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Over the seeds: mean, least and greatest."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """The finished cells that differ in nothing but the seed; at least one."""
+
+    rows: tuple[Row, ...]
+
+    def of(self, column: str) -> Any:
+        """A column in which the seeds agree."""
+        return self.rows[0][column]
+
+    @property
+    def epsilon(self) -> float:
+        """ε asked for; infinite: no promise."""
+        return math.inf if self.of("unit") == "none" else self.of("epsilon") or self.of("epsilon_spent")
+
+    def spread(self, column: str) -> Spread | None:
+        """Of a measured column; None where it was not measured."""
+        values = [row[column] for row in self.rows if row[column] is not None]
+        if not values:
+            return None
+        return Spread(math.fsum(values) / len(values), min(values), max(values))
+
+    def mean(self, column: str) -> float | None:
+        """Of the seeds."""
+        spread = self.spread(column)
+        return None if spread is None else spread.mean
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model under one promise on one federation: points by rising ε, the last without a promise."""
+
+    label: str
+    model: str
+    points: tuple[Point, ...]
+
+    @property
+    def private(self) -> list[Point]:
+        """The points that have a promise."""
+        return [point for point in self.points if math.isfinite(point.epsilon)]
+
+    @property
+    def free(self) -> Point | None:
+        """The point without a promise."""
+        return next((point for point in self.points if not math.isfinite(point.epsilon)), None)
+
+
+@dataclass(frozen=True)
+class Federation:
+    """All that was measured on one data set at one size."""
+
+    data: str
+    devices: int
+    points: tuple[Point, ...]
+
+    @property
+    def title(self) -> str:
+        """Data and sizes."""
+        return f"{self.data}: {self.devices:,} devices, {self.points[0].of('items'):,} items"
+
+    @property
+    def deltas(self) -> str:
+        """δ of the promises, none of which is shown without it."""
+        deltas = {delta for point in self.points if (delta := point.of("delta")) is not None}
+        return "δ = " + ", ".join(rounded_up(delta) for delta in sorted(deltas)) if deltas else "no promise"
+
+    @property
+    def lines(self) -> list[Line]:
+        """A line a model and promise; a model that was only run without one has a line of one point."""
+        groups: dict[tuple[Any, ...], list[Point]] = {}
+        free: dict[tuple[Any, ...], Point] = {}
+        for point in self.points:
+            model = (point.of("model"), point.of("variant"))
+            if math.isfinite(point.epsilon):
+                groups.setdefault((*model, point.of("unit"), point.of("trust")), []).append(point)
+            else:
+                free[model] = point
+        for model, point in free.items():
+            # Settings that only matter under a promise are no part of what is run without one.
+            matching = [
+                points
+                for key, points in groups.items()
+                if key[:2] == model or (key[0] == model[0] and not model[1])
+            ]
+            for points in matching:
+                points.append(point)
+            if not matching:
+                groups[(*model, "none", None)] = [point]
+        return [
+            Line(line_label(*key), key[0], tuple(sorted(points, key=lambda point: point.epsilon)))
+            for key, points in groups.items()
+        ]
+
+    def level(self, baseline: str, metric: str, model: str | None = None) -> float | None:
+        """What a baseline reaches; the central one is of a model."""
+        for point in self.points:
+            if model in (None, point.of("model")) and point.of(f"{baseline}_{metric}") is not None:
+                level: float = point.of(f"{baseline}_{metric}")
+                return level
+        return None
+
+
+def line_label(model: str, variant: str, unit: str, trust: str | None) -> str:
+    """What a legend says."""
+    promise = "no promise" if unit == "none" else f"{unit} level, {trust} trust"
+    return ", ".join(part for part in (model, variant, promise) if part)
+
+
+def federations(rows: list[Row]) -> list[Federation]:
+    """The finished rows by data set and size, in the grid's order and by size."""
+    agree = ("data", "devices", "model", "variant", "unit", "trust", "epsilon", "epsilon_spent", "delta")
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        if row["status"] == "done":
+            groups.setdefault(tuple(row[column] for column in agree), []).append(row)
+    found: dict[tuple[str, int], list[Point]] = {}
+    for (data, devices, *_), group in groups.items():
+        found.setdefault((data, devices), []).append(Point(tuple(group)))
+    order = list(dict.fromkeys(data for data, _ in found))
+    return [
+        Federation(data, devices, tuple(points))
+        for (data, devices), points in sorted(
+            found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
+        )
+    ]

@@ -1,0 +1,81 @@
+"""Accuracy against the number of devices: how fast the cost of a promise falls as a federation grows."""
+
+import math
+from pathlib import Path
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from experiments.figures import GREY, save
+from experiments.frontier.alternatives import describe_sizes
+from experiments.frontier.points import Federation
+from experiments.frontier.style import NAMES, WIDTH, Drawn, finish, ladder, legend, slug
+
+
+def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
+    """A column a model and promise, HR@10 above NDCG@10, a line an ε."""
+    labels = list(dict.fromkeys(line.label for federation in sizes for line in federation.lines))
+    epsilons = sorted({point.epsilon for federation in sizes for point in federation.points})
+    figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(labels)), 5.4), layout="constrained")
+    panels = figure.subplots(2, len(labels), sharex=True, sharey="row", squeeze=False)
+    for column, label in enumerate(labels):
+        for row, metric in enumerate(("hr@10", "ndcg@10")):
+            axes = panels[row, column]
+            for epsilon, (colour, marker) in zip(epsilons, ladder(epsilons), strict=True):
+                growing(axes, sizes, label, epsilon, metric, colour, marker)
+            popular = [(one.devices, one.level("popularity", metric) or math.nan) for one in sizes]
+            axes.plot(*zip(*popular, strict=True), color=GREY, linestyle="--", label="popularity")
+            axes.set_xscale("log")
+            axes.margins(x=0.15)
+            axes.xaxis.set_major_locator(FixedLocator([one.devices for one in sizes]))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xticklabels([f"{one.devices:,}" for one in sizes])
+            if column == 0:
+                axes.set_ylabel(NAMES[metric])
+            if row == 0:
+                axes.set_title(label.replace(", ", "\n", 1), fontsize="medium")
+            else:
+                axes.set_xlabel("devices (logarithmic)")
+    finish(panels)
+    legend(figure, panels[0, 0], columns=len(epsilons) + 1)
+    figure.suptitle(
+        f"{sizes[0].data}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
+    )
+    name = f"devices-{slug(sizes[0].data)}"
+    save(figure, folder, name)
+    return Drawn(
+        name,
+        f"Accuracy against the number of devices on {sizes[0].data}, whole catalogue. Bars: the least and "
+        "the greatest of the seeds.",
+        describe_sizes(sizes),
+    )
+
+
+def growing(
+    axes: Axes,
+    sizes: list[Federation],
+    label: str,
+    epsilon: float,
+    metric: str,
+    colour: str,
+    marker: str,
+) -> None:
+    """One model and promise at one ε, over the sizes at which it was run."""
+    known = [
+        (federation.devices, spread)
+        for federation in sizes
+        for line in federation.lines
+        for point in line.points
+        if line.label == label and point.epsilon == epsilon and (spread := point.spread(metric)) is not None
+    ]
+    axes.errorbar(
+        [devices for devices, _ in known],
+        [spread.mean for _, spread in known],
+        yerr=[
+            [spread.mean - spread.low for _, spread in known],
+            [spread.high - spread.mean for _, spread in known],
+        ],
+        color=colour, marker=marker, markersize=5, capsize=2, linewidth=1.4,
+        label="no promise" if math.isinf(epsilon) else f"ε = {epsilon:g}",
+    )  # fmt: skip

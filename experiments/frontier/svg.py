@@ -1,0 +1,27 @@
+"""A figure's SVG as a part of a page: its ids made its own, its colours taken from the page's style."""
+
+import re
+
+from experiments.frontier.style import SHADES
+
+VARIABLES = {
+    "#000000": "ink",
+    "#ffffff": "paper",
+    "#555555": "grey",
+    "#b0b0b0": "faint",
+    "#cccccc": "faint",
+    "#0072b2": "blue",
+    "#d55e00": "orange",
+    "#009e73": "green",
+    **{shade: f"shade-{step}" for step, shade in enumerate(SHADES)},
+}
+
+
+def inline_svg(text: str, name: str) -> str:
+    """From <svg on, with a role and a label that points at NAME-title and NAME-text beside it."""
+    svg = text[text.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    for colour, variable in VARIABLES.items():
+        svg = re.sub(colour, f"var(--{variable})", svg, flags=re.IGNORECASE)
+    return svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption {name}-text"', 1)

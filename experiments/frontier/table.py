@@ -1,0 +1,148 @@
+"""The results as one tidy table: a row a cell, with the columns that COLUMNS describes.
+
+The same grid on the same machine with the same --jobs gives the same table, but for `seconds`.
+"""
+
+import io
+import math
+from typing import Any
+
+import pandas as pd
+
+from experiments.frontier.cell import Cell, Reference, variants
+from experiments.frontier.folder import FrontierFolder
+from experiments.frontier.work import Reasons
+from experiments.result import Accuracy, FullRanking, Result, SampledRanking
+from models.errors import UserError
+
+Row = dict[str, Any]
+
+COLUMNS = {
+    "data": "data set, and which files or part of it",
+    "devices": "shoppers, one a device",
+    "items": "items in the catalogue",
+    "events": "training events; held-out ones are not among them",
+    "tested": "shoppers with a held-out item that was ranked",
+    "model": "linear, attributes, mf or neural-cf",
+    "variant": "further settings that differ over the grid",
+    "unit": "what the promise protects: interaction, shopper, or none",
+    "trust": "who adds the noise: local, distributed or central; empty without a promise",
+    "epsilon": "ε asked for; inf: no promise",
+    "epsilon_spent": "ε over all rounds by the accountant; empty without a promise",
+    "delta": "δ of the promise",
+    "seed": "of the noise and of the model's start; the shoppers are the same for every seed",
+    "hr@10": "hit rate at 10, whole catalogue",
+    "ndcg@10": "NDCG at 10, whole catalogue",
+    "mrr": "mean reciprocal rank, whole catalogue",
+    "sampled_hr@10": "hit rate at 10 against 99 sampled negatives, which flatters",
+    "sampled_ndcg@10": "NDCG at 10 against 99 sampled negatives, which flatters",
+    "popularity_hr@10": "the same four, of the items that most shoppers have",
+    "popularity_ndcg@10": "",
+    "popularity_sampled_hr@10": "",
+    "popularity_sampled_ndcg@10": "",
+    "central_hr@10": "the same four, of the same model trained on all events in one place, without privacy",
+    "central_ndcg@10": "",
+    "central_sampled_hr@10": "",
+    "central_sampled_ndcg@10": "",
+    "ceiling_hr@10": "the best use of a shopper's history, whole catalogue; known for synthetic data only",
+    "ceiling_ndcg@10": "",
+    "bytes_up_per_device": "sent by one device over all rounds",
+    "rounds": "rounds of training",
+    "seconds": "of this run on this machine; not the same twice",
+    "status": "done or failed",
+    "reason": "why it failed",
+    "promise": "the promise in a sentence",
+    "command": "what repeats this run",
+    "run": "the run's folder, under runs/",
+}
+
+
+def make_rows(folder: FrontierFolder, cells: list[Cell], reasons: Reasons) -> list[Row]:
+    """A row a cell, in the grid's order; what could not be found is None."""
+    differing = variants(cells)
+    return [
+        dict.fromkeys(COLUMNS) | {"variant": differing[cell.name]} | row_of(folder, cell, reasons)
+        for cell in cells
+    ]
+
+
+def row_of(folder: FrontierFolder, cell: Cell, reasons: Reasons) -> Row:
+    """What is known of one cell."""
+    config = cell.config
+    row: Row = {
+        "data": cell.data_label,
+        "devices": config.devices,
+        "model": config.model,
+        "unit": config.unit,
+        "trust": None if config.unit == "none" else config.trust,
+        "epsilon": math.inf if config.unit == "none" else config.epsilon,
+        "seed": config.seed,
+        "command": cell.command,
+        "run": cell.name,
+    }
+    if cell.name in reasons:
+        return row | {"status": "failed", "reason": reasons[cell.name]}
+    try:
+        result = folder.run(cell).read_result()
+    except UserError as error:
+        return row | {"status": "failed", "reason": str(error)}
+    return row | columns_of(result) | compared(folder, cell.references) | {"status": "done"}
+
+
+def columns_of(result: Result) -> Row:
+    """The columns that a run itself fills."""
+    promise, data, cost = result.promise, result.data, result.cost
+    return {
+        "devices": data.devices,
+        "items": data.items,
+        "events": data.events,
+        "tested": data.tested,
+        "epsilon_spent": promise.epsilon,
+        "delta": promise.delta,
+        "mrr": result.metrics.full.mrr,
+        "bytes_up_per_device": cost.bytes_up_per_device,
+        "rounds": promise.rounds,
+        "seconds": round(cost.seconds_total, 2),
+        "promise": promise.sentence(),
+        **accuracy("", result.metrics),
+    }
+
+
+def accuracy(prefix: str, measured: Accuracy) -> Row:
+    """HR@10 and NDCG@10 under both protocols."""
+    return {
+        **ranking(prefix, measured.full),
+        **ranking(f"{prefix}sampled_", measured.sampled99),
+    }
+
+
+def ranking(prefix: str, measured: FullRanking | SampledRanking) -> Row:
+    """HR@10 and NDCG@10 under one protocol."""
+    return {f"{prefix}hr@10": measured.hr_at_10, f"{prefix}ndcg@10": measured.ndcg_at_10}
+
+
+def compared(folder: FrontierFolder, references: list[Reference]) -> Row:
+    """The columns of what a cell is compared with."""
+    row: Row = {}
+    for found in map(folder.read_reference, references):
+        if found is None:
+            continue
+        row |= accuracy("popularity_", found.popularity)
+        if found.central is not None:
+            row |= accuracy("central_", found.central)
+        if "history" in found.ceiling:
+            row |= ranking("ceiling_", found.ceiling["history"])
+    return row
+
+
+def write_table(folder: FrontierFolder, rows: list[Row]) -> None:
+    """frontier.csv and frontier.parquet, each in one step. Raises UserError where there is no space."""
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    whole = ["devices", "items", "events", "tested", "seed", "bytes_up_per_device", "rounds"]
+    text = ["data", "model", "variant", "unit", "trust", "status", "reason", "promise", "command", "run"]
+    types = dict.fromkeys(whole, "Int64") | dict.fromkeys(text, "string")
+    table = table.astype(dict.fromkeys(COLUMNS, "float64") | types)
+    folder.replace(folder.csv, table.to_csv(index=False, lineterminator="\n").encode())
+    parquet = io.BytesIO()
+    table.to_parquet(parquet, index=False)
+    folder.replace(folder.parquet, parquet.getvalue())

@@ -1,0 +1,71 @@
+"""The folder of a frontier: what it goes on with, what it refuses, and that nothing in it is lost."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.frontier.folder import FrontierFolder
+from experiments.frontier.grid import expand, read_grid
+from models.errors import UserError
+
+TABLES = [{"devices": [30], "epsilon": [1.0, 4.0], "unit": "shopper", "trust": "central"}]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FrontierFolder:
+    folder = FrontierFolder(tmp_path / "new" / "frontier")
+    folder.open(TABLES)
+    return folder
+
+
+def test_its_grid_can_be_run_again(folder: FrontierFolder) -> None:
+    assert expand(read_grid(folder.grid)) == expand(TABLES)
+
+
+def test_a_grid_may_grow(folder: FrontierFolder) -> None:
+    folder.open([TABLES[0] | {"devices": [30, 60]}])
+    assert len(expand(read_grid(folder.grid))) == 2 * len(expand(TABLES))
+
+
+def test_cells_are_not_dropped(folder: FrontierFolder) -> None:
+    before = folder.grid.read_bytes()
+    with pytest.raises(UserError, match="holds cells that this grid has not: choose another --out"):
+        folder.open([TABLES[0] | {"epsilon": [4.0, 8.0]}])
+    assert folder.grid.read_bytes() == before
+
+
+def test_another_schema_is_left_alone(folder: FrontierFolder) -> None:
+    text = folder.grid.read_text().replace("schema = 1", "schema = 0")
+    folder.grid.write_text(text)
+    with pytest.raises(UserError, match="schema 0, and this version reads 1"):
+        folder.open(TABLES)
+    assert folder.grid.read_text() == text
+
+
+def test_what_is_no_frontier_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "theirs.txt").write_text("not ours")
+    for path in (tmp_path, tmp_path / "theirs.txt"):
+        with pytest.raises(UserError, match="something else"):
+            FrontierFolder(path).open(TABLES)
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.txt"]
+
+
+def test_a_kill_before_the_grid_was_written_is_nothing(tmp_path: Path) -> None:
+    for name in (".lock", "grid.toml.partial"):
+        (tmp_path / name).touch()
+    FrontierFolder(tmp_path).open(TABLES)
+    assert (tmp_path / "grid.toml").exists()
+
+
+def test_a_full_disk_leaves_what_was_there(folder: FrontierFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder.replace(folder.csv, b"before")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left"):
+        folder.replace(folder.csv, b"after")
+    assert folder.csv.read_bytes() == b"before"

@@ -1,0 +1,123 @@
+"""A grid's cells: what is crossed, what is one cell, and the names and commands that follow from settings."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.config import RunConfig
+from experiments.frontier.cell import Cell, variants
+from experiments.frontier.grid import DEFAULT_GRID, expand, read_grid, table_of_flags
+from models.errors import UserError
+
+TABLE = {"devices": [30, 60], "model": "linear", "unit": "shopper", "trust": "central", "epsilon": [1, 4]}
+
+
+def test_lists_are_crossed_in_order() -> None:
+    cells = expand([TABLE | {"seeds": 2}])
+    said = [(cell.config.devices, cell.config.epsilon, cell.config.seed) for cell in cells]
+    assert said == [(n, epsilon, seed) for n in (30, 60) for epsilon in (1.0, 4.0) for seed in (0, 1)]
+
+
+def test_three_seeds_where_none_are_said() -> None:
+    assert [cell.config.seed for cell in expand([{"devices": 30}])] == [0, 1, 2]
+
+
+def test_no_promise_is_one_cell_whatever_promise_it_stands_beside() -> None:
+    table = {"unit": "shopper", "trust": ["central", "distributed"], "epsilon": [math.inf], "clip": [1, 2]}
+    (cell,) = expand([table | {"seeds": 1}])
+    assert cell.config == RunConfig(seed=0, central=False, ceiling=False)
+
+
+def test_a_cell_of_two_tables_is_run_once() -> None:
+    assert len(expand([TABLE, TABLE | {"epsilon": [4, 8]}])) == 2 * 3 * 3
+
+
+def test_a_name_follows_from_the_cell_alone() -> None:
+    few, many = expand([TABLE | {"epsilon": 4}]), expand([TABLE])
+    assert {cell.name for cell in few} < {cell.name for cell in many}
+    assert re.fullmatch(r"towels-30-linear-shopper-central-eps4-seed0-[0-9a-f]{8}", few[0].name)
+    assert len({cell.name for cell in expand([TABLE | {"dim": [2, 4]}])}) == 2 * 2 * 2 * 3
+
+
+def test_a_name_is_a_file_name() -> None:
+    cell = Cell.of({"data": "movielens", "path": "../some where/ml 100k", "seed": 0})
+    assert re.fullmatch(r"[\w.-]+", cell.name)
+    assert cell.data_label == "movielens ml 100k"
+
+
+def test_a_command_says_what_differs_from_the_defaults() -> None:
+    cell = Cell.of(TABLE | {"devices": 30, "epsilon": 4, "seed": 1, "server_momentum": 0.0, "strict": True})
+    assert cell.command == (
+        "terry simulate --devices 30 --model linear --unit shopper --trust central --epsilon 4 "
+        "--set strict=true --set server_momentum=0.0 --seed 1"
+    )
+
+
+def test_comparisons_are_found_once_for_all_promises_and_seeds() -> None:
+    cells = expand([TABLE])
+    names = [reference.name for cell in cells for reference in cell.references]
+    assert len(names) == 2 * len(cells)
+    assert sorted(re.sub("-[0-9a-f]{8}$", "", name) for name in set(names)) == [
+        "towels-30-ceiling", "towels-30-central_linear", "towels-60-ceiling", "towels-60-central_linear",
+    ]  # fmt: skip
+
+
+def test_comparisons_can_be_left_out() -> None:
+    cells = expand([TABLE | {"central": False, "ceiling": False}])
+    assert {len(cell.references) for cell in cells} == {1}
+    assert not any(reference.config.ceiling for cell in cells for reference in cell.references)
+
+
+def test_settings_without_a_column_tell_cells_apart() -> None:
+    cells = expand([TABLE | {"dim": [2, 4], "kernel_half_life": 3.0}])
+    assert set(variants(cells).values()) == {"dim = 2", "dim = 4"}
+    assert set(variants(expand([TABLE])).values()) == {""}
+
+
+def test_flags_are_a_table() -> None:
+    flags = table_of_flags({"epsilon": "0.5,1,inf", "model": "linear,mf", "seeds": "2", "unit": None})
+    assert flags == {"epsilon": [0.5, 1, math.inf], "model": ["linear", "mf"], "seeds": [2]}
+
+
+@pytest.mark.parametrize("path", sorted(DEFAULT_GRID.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_grids_that_are_kept_can_be_read(path: Path) -> None:
+    assert expand(read_grid(path))
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"epsilonn": 8}, "grid 2: there is no setting 'epsilonn'"),
+        ({"epsilon": [1, 0], "unit": "shopper"}, "--epsilon 0"),
+        ({"epsilon": -1}, "--epsilon -1"),
+        ({"epsilon": []}, r"epsilon = \[\] leaves no cell"),
+        ({"model": "svd"}, "--model svd"),
+        ({"seeds": 0}, "seeds = 0"),
+        ({"seeds": True}, "seeds = True"),
+        ({"seeds": 2, "seed": 1}, "say one of them"),
+    ],
+)
+def test_a_wrong_table_is_one_line(table: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says) as refused:
+        expand([{"devices": 30}, table])
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "nothing to run"),
+        ("schema = 1\n", "nothing to run"),
+        ("schema = 0\n[[grid]]\n", "schema 0"),
+        ("epsilon = 1\n[[grid]]\n", "'epsilon' outside"),
+        ("[grid]\n", r"write \[\[grid\]\]"),
+        ("grid = = 1", "cannot be read as TOML"),
+    ],
+)
+def test_a_wrong_file_is_one_line(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text(text)
+    with pytest.raises(UserError, match=says):
+        read_grid(tmp_path / "grid.toml")

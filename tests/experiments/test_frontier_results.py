@@ -1,0 +1,263 @@
+"""From cells to the table, the points, the figures and the page; on thirty devices, in this process."""
+
+import csv
+import math
+import shlex
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import experiments.figures
+from experiments.datasets.towel_ceiling import ceilings
+from experiments.frontier.answers import answers, is_above
+from experiments.frontier.cell import Cell, Job
+from experiments.frontier.figures import draw_all
+from experiments.frontier.folder import FrontierFolder
+from experiments.frontier.frontier_figure import places
+from experiments.frontier.grid import Table, expand
+from experiments.frontier.page import write_page
+from experiments.frontier.points import Point, federations
+from experiments.frontier.table import COLUMNS, Row, make_rows, write_table
+from experiments.frontier.work import Reasons, work
+from experiments.run_folder import RunFolder
+
+COMMON: Table = {"devices": [30, 60], "unit": "shopper", "trust": "central", "seeds": 2}
+TABLES: list[Table] = [
+    COMMON | {"model": "linear", "epsilon": [1, 8, math.inf]},
+    COMMON | {"model": "attributes", "epsilon": 4.0, "delta": [1e-5, 0.5], "rounds": 2, "central": False},
+]
+IMPOSSIBLE = "would allow one shopper's data to be published whole"
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list[Row], Reasons]:
+    """A frontier with cells that failed. Not to be written to."""
+    folder = FrontierFolder(tmp_path_factory.mktemp("frontier") / "<b>out")
+    cells = expand(TABLES)
+    folder.open(TABLES)
+    jobs: dict[str, Job] = {job.name: job for cell in cells for job in [*cell.references, cell]}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ceilings, "__defaults__", (200,))
+        patched.setattr(experiments.figures, "draw_run", lambda *arguments: None)
+        reasons = {job.name: reason for job in jobs.values() if (reason := work(folder.path, job))}
+    rows = make_rows(folder, cells, reasons)
+    found = federations(rows)
+    write_table(folder, rows)
+    write_page(folder, rows, found, draw_all(folder.figures, found))
+    return folder, rows, reasons
+
+
+@pytest.fixture
+def rows(done: tuple[FrontierFolder, list[Row], Reasons]) -> list[Row]:
+    return done[1]
+
+
+@pytest.fixture
+def folder(done: tuple[FrontierFolder, list[Row], Reasons]) -> FrontierFolder:
+    return done[0]
+
+
+def test_every_cell_has_a_row_with_every_column(rows: list[Row]) -> None:
+    assert len(rows) == len(expand(TABLES)) == 20
+    assert all(list(row) == list(COLUMNS) for row in rows)
+
+
+def test_an_impossible_promise_fails_with_its_reason_and_the_rest_goes_on(rows: list[Row]) -> None:
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert len(failed) == 4
+    assert all(IMPOSSIBLE in row["reason"] and row["hr@10"] is None for row in failed)
+    assert all(row["hr@10"] is not None for row in rows if row["status"] == "done")
+
+
+def test_cells_are_compared_with_what_was_found_once(rows: list[Row]) -> None:
+    for devices in (30, 60):
+        mine = [row for row in rows if row["devices"] == devices and row["status"] == "done"]
+        assert len({row["popularity_hr@10"] for row in mine}) == 1
+        assert len({row["ceiling_hr@10"] for row in mine}) == 1
+        assert {row["central_hr@10"] is None for row in mine if row["model"] == "attributes"} == {True}
+        assert {row["central_hr@10"] is None for row in mine if row["model"] == "linear"} == {False}
+
+
+def test_both_files_hold_the_table(folder: FrontierFolder, rows: list[Row]) -> None:
+    written, read = pd.read_csv(folder.csv), pd.read_parquet(folder.parquet)
+    assert list(written.columns) == list(read.columns) == list(COLUMNS)
+    for name in ("hr@10", "sampled_ndcg@10", "central_hr@10", "epsilon"):
+        pd.testing.assert_series_equal(written[name], read[name], check_exact=True)
+    with folder.csv.open(newline="", encoding="utf-8") as file:
+        assert [float(line["epsilon"]) for line in csv.DictReader(file)] == [row["epsilon"] for row in rows]
+
+
+def test_a_cells_command_repeats_it(
+    rows: list[Row], quick_ceiling: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments.cli import main
+
+    row = next(row for row in rows if row["model"] == "attributes" and row["status"] == "done")
+    out = tmp_path / "again"
+    monkeypatch.setattr("sys.argv", [*shlex.split(row["command"]), "--out", str(out), "--quiet"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert RunFolder(out).read_result().metrics.full.hr_at_10 == row["hr@10"]
+
+
+def test_what_is_finished_is_not_done_again(folder: FrontierFolder) -> None:
+    job = expand(TABLES)[0]
+    before = folder.run(job).result.stat().st_mtime_ns
+    assert work(folder.path, job) is None
+    assert folder.run(job).result.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "kept", [[], ["config.toml"], ["config.toml", "rounds.csv", "checkpoint.safetensors"]]
+)
+def test_a_cell_that_was_broken_off_ends_as_it_would_have(
+    kept: list[str], folder: FrontierFolder, rows: list[Row], tmp_path: Path
+) -> None:
+    """Before its folder was whole it starts anew; after its first round it goes on."""
+    number, cell = next(
+        (i, cell) for i, cell in enumerate(expand(TABLES)) if cell.config.model == "attributes"
+    )
+    other = FrontierFolder(tmp_path / "other")
+    other.open(TABLES)
+    shutil.copytree(folder.run(cell).path, other.run(cell).path)
+    other.run(cell).result.unlink()
+    for path in other.run(cell).path.iterdir():
+        if "rounds.csv" not in kept and path.is_file() and path.name not in kept:
+            path.unlink()
+    assert work(other.path, cell) is None
+    again = make_rows(other, [cell], {})[0]
+    for column in ("hr@10", "ndcg@10", "mrr", "sampled_hr@10", "epsilon_spent", "bytes_up_per_device"):
+        assert again[column] == rows[number][column]
+
+
+def test_a_result_of_another_schema_is_reported_and_left(folder: FrontierFolder, tmp_path: Path) -> None:
+    cell = expand(TABLES)[0]
+    other = FrontierFolder(tmp_path / "other")
+    other.open(TABLES)
+    shutil.copytree(folder.run(cell).path, other.run(cell).path)
+    result = other.run(cell).result
+    result.write_text(result.read_text().replace('"schema": 1', '"schema": 0'))
+    assert work(other.path, cell) is None
+    row = make_rows(other, [cell], {})[0]
+    assert (row["status"], row["hr@10"]) == ("failed", None)
+    assert '"schema": 0' in result.read_text()
+
+
+def test_seeds_are_one_point_and_no_promise_ends_every_line(rows: list[Row]) -> None:
+    small, large = federations(rows)
+    assert (small.devices, large.devices) == (30, 60)
+    linear, attributes = small.lines
+    assert [point.epsilon for point in linear.points] == [1.0, 8.0, math.inf]
+    assert [point.epsilon for point in attributes.points] == [4.0]
+    assert {len(point.rows) for line in small.lines for point in line.points} == {2}
+    assert linear.label == "linear, shopper level, central trust"
+    assert (attributes.free, linear.free is not None) == (None, True)
+
+
+def test_a_spread_is_the_least_the_mean_and_the_greatest() -> None:
+    point = Point(tuple({"hr@10": value, "unit": "none"} for value in (0.25, 0.5, None, 0.75)))
+    spread = point.spread("hr@10")
+    assert spread is not None
+    assert (spread.low, spread.mean, spread.high) == (0.25, 0.5, 0.75)
+    assert Point(({"hr@10": None},)).mean("hr@10") is None
+
+
+def test_no_promise_is_at_the_right_end() -> None:
+    assert places([1.0, 4.0, math.inf, 2.0]) == {1.0: 0.0, 2.0: 1.0, 4.0: 2.0, math.inf: 3.5}
+    assert places([math.inf]) == {math.inf: 1.5}
+
+
+def test_above_popularity_is_by_two_standard_errors(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
+    for own, clearly in ((0.13, False), (0.2, True), (0.05, False)):
+        (federation,) = federations([row | {"hr@10": own, "popularity_hr@10": 0.12, "tested": 1000}])
+        assert is_above(federation, federation.points[0]) is clearly
+
+
+def test_the_answers_follow_from_the_results(rows: list[Row]) -> None:
+    said = {answer.question: " ".join(answer.sentences) for answer in answers(rows, federations(rows))}
+    assert len(said) == 4
+    assert "16 of 20 runs finished; the others are listed with the reason (4)" in " ".join(said.values())
+    assert "not private" in said["Are you open about it?"]
+    (only,) = answers([row | {"status": "failed"} for row in rows], [])
+    assert "0 of 20 runs finished" in " ".join(only.sentences)
+
+
+class Structure(HTMLParser):
+    """Counts of elements, every id, every address, and the text of headings."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.opened: list[tuple[str, dict[str, Any]]] = []
+        self.feed(text)
+        self.ids = [attributes["id"] for _, attributes in self.opened if "id" in attributes]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.opened.append((tag, dict(attrs)))
+
+    def of(self, tag: str) -> list[dict[str, Any]]:
+        return [attributes for name, attributes in self.opened if name == tag]
+
+
+@pytest.fixture
+def page(folder: FrontierFolder) -> Structure:
+    return Structure(folder.page.read_text(encoding="utf-8"))
+
+
+def test_the_page_needs_no_network(page: Structure) -> None:
+    loaded = [value for _, said in page.opened for name in ("src", "href") if (value := said.get(name))]
+    assert loaded
+    assert all(value.startswith(("#", "figures/", "frontier.", "data:")) for value in loaded)
+
+
+def test_the_page_is_read_by_keyboard_and_by_screen_reader(page: Structure) -> None:
+    assert len(page.ids) == len(set(page.ids))
+    pointed = [name for _, said in page.opened for name in said.get("aria-labelledby", "").split()]
+    assert set(pointed) <= set(page.ids)
+    figures = [svg for svg in page.of("svg") if svg.get("role") == "img"]
+    assert len(figures) == len(page.of("figure")) == 4
+    assert all(region["tabindex"] == "0" for region in page.of("div") if "scroll" in region["class"])
+    assert len(page.of("caption")) == len(page.of("table")) == 2
+    headings = [th for th in page.of("th") if "aria-sort" in th]
+    assert len(headings) == len(page.of("button")) == 16
+    assert page.of("html")[0]["lang"] == "en"
+
+
+def test_every_point_is_on_the_page_with_its_promise(
+    page: Structure, folder: FrontierFolder, rows: list[Row]
+) -> None:
+    text = folder.page.read_text(encoding="utf-8")
+    points = sum(len(federation.points) for federation in federations(rows))
+    assert text.count("<summary>promise</summary>") == points == 8
+    assert text.count("can hardly tell whether") == 6
+    assert text.count("<code>terry simulate") == len(rows)
+
+
+def test_the_figures_are_there_for_a_paper(folder: FrontierFolder) -> None:
+    names = {path.name for path in folder.figures.iterdir()}
+    stems = {"frontier-towels-30", "frontier-towels-60", "devices-towels", "bytes-towels"}
+    assert names == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
+
+
+def test_what_others_wrote_is_escaped(rows: list[Row], folder: FrontierFolder, tmp_path: Path) -> None:
+    evil = [row | {"data": "<script>alert(1)</script>", "reason": "<img src=x>"} for row in rows]
+    other = FrontierFolder(tmp_path)
+    found = federations(evil)
+    write_page(other, evil, found, draw_all(other.figures, found))
+    text = other.page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "<img" not in text
+
+
+def test_a_grid_in_which_everything_failed_has_a_page(folder: FrontierFolder, tmp_path: Path) -> None:
+    cells = [Cell.of({"devices": 30, "unit": "shopper", "trust": "central", "delta": 0.5, "seed": 0})]
+    failed = make_rows(folder, cells, {cells[0].name: "a reason"})
+    write_table(other := FrontierFolder(tmp_path), failed)
+    write_page(other, failed, [], draw_all(other.figures, []))
+    assert "a reason" in other.page.read_text(encoding="utf-8")
+    assert len(pd.read_parquet(other.parquet)) == 1
