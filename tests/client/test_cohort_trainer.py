@@ -3,14 +3,20 @@
 import math
 
 import numba
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 
 import client.cohort_trainer
 from client.cohort_trainer import CohortTrainer
+from client.events import Events
 from client.opacus_trainer import OpacusTrainer
 from client.shopper_level import ClippedSgdTrainer
+from client.trainer import Cohort
+from models.catalogue import Catalogue
+from models.randomness import seeded_key
 from tests.client.cohorts import (
     DIM,
     REFERENCES,
@@ -105,6 +111,15 @@ def test_at_shopper_level_the_clip_counts_who_is_below(shop, ask):
     assert_close(ours, theirs)
 
 
+def test_a_vector_that_has_diverged_spoils_no_sum(shop, ask):
+    """Its interactions add nothing; 0 times infinity would be no number."""
+    settings = ask(noise_multiplier=0.0, epsilon=math.inf, steps_per_round=2)
+    model, parameters = model_and_parameters(settings, shop)
+    cohort = cohort_of(ragged(counts=(5,)), torch.full((1, DIM), math.inf))
+    update, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    assert all(bool((part == 0).all()) for part in update.values())
+
+
 # The same draws, whoever trains beside
 
 
@@ -192,3 +207,51 @@ def test_the_check_of_noise_catches(broken, shop, ask):
         pass
 
     assert not has_all_noise(Broken, shop, ask, **MODELS["mf"])
+
+
+@pytest.fixture(scope="module")
+def department_store() -> Catalogue:
+    names = [str(item) for item in range(400)]
+    return Catalogue(pd.DataFrame({"item": names, "title": names}))
+
+
+@pytest.mark.parametrize("dim", [1, 24, 300])
+def test_no_noise_comes_twice(department_store, ask, dim):
+    """Of rows, biases and the vector, step after step, though a step reads more than is drawn at a time."""
+    # One interaction, clipped to next to nothing, whose negatives are most of the catalogue.
+    promise = {"noise_multiplier": 1e6, "clip": 1e-6, "learning_rate": 1.0, "steps_per_round": 3}
+    settings = ask(dim=dim, negatives=2000, **promise)
+    model, parameters = model_and_parameters(settings, department_store)
+    events = Events(np.array([0, 1]), np.array([7]), np.array([0]), np.ones(1, np.float32))
+    cohort = Cohort(np.array([3]), events, torch.zeros(1, dim), seeded_key(7), question=3)
+    trainer = Undrawn(model, settings)
+    _, vectors = trainer.train(cohort, parameters)
+    table, bias = (part.reshape(len(part), -1) for part in trainer.drawn)
+    drawn = np.concatenate([table.reshape(-1), bias.reshape(-1), vectors.double().numpy().reshape(-1)])
+    assert len(np.unique(np.abs(drawn).round(7))) > 0.97 * len(drawn)  # some are that close by chance
+    rows = np.concatenate([table, vectors.double().numpy()])
+    if dim > 1:
+        alike = np.corrcoef(rows) if dim > 100 else np.corrcoef(rows.T)
+        np.fill_diagonal(alike, 0.0)
+        assert abs(alike).max() < 6.5 / min(rows.shape[0] if dim <= 100 else dim, 400) ** 0.5
+
+
+class Undrawn(CohortTrainer):
+    """Tells what the devices themselves drew, before the rest is added."""
+
+    def noised(self, cohort, units, drawn, part):
+        self.drawn = [*getattr(self, "drawn", []), units * self.schedule.unit]
+        return super().noised(cohort, units, drawn, part)
+
+
+@pytest.mark.parametrize("devices", [1, 4, 5])
+def test_a_sum_is_on_a_public_grid(shop, ask, devices):
+    """The power of two below a 1024th of the noise that is in every coordinate, whatever was drawn before."""
+    settings = ask(noise_multiplier=0.7, clip=0.9, learning_rate=0.3, steps_per_round=2, sampling_rate=0.8)
+    model, parameters = model_and_parameters(settings, shop)
+    update, _ = CohortTrainer(model, settings).train(cohort_of(ragged(counts=(3,) * devices)), parameters)
+    step = 2.0 ** (math.floor(math.log2(0.3 * 0.7 * 0.9 * devices**0.5)) - 10)
+    for part in update.values():
+        multiples = part.double() / step
+        assert torch.equal(multiples.round(), multiples)
+    assert any((part.double() / step % 2 == 1).any() for part in update.values())  # and on no coarser one
