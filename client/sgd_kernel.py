@@ -8,7 +8,8 @@ interaction's gradient is found without spelling it out,
 
 (rows, the shopper's own vector, biases). A device holds D_r, what its steps have added to row r, for the
 rows that it reads and no others. D is kept apart from the public θ: rounded into θ + D, a step could change
-by more than the clip where a server sends an enormous θ.
+by more than the clip where a server sends an enormous θ. Norms, clipped sums and D are in double precision,
+and the vector's step is rounded with its noise in it: no rounding stands between the clip and the noise.
 
 Noise of a row is drawn when a later step of the device reads it, then all that is due at once: a sum of
 independent Gaussians is a Gaussian. What no step ever reads is not drawn here but counted, for whoever
@@ -43,7 +44,7 @@ LAZY_NOISE = int(Purpose.LAZY_NOISE)
 
 UNIFORMS_OF_BLOCK = WORDS // 2
 READY = 1024  # normals drawn ahead, at most
-OPACUS_MARGIN = f32(1e-6)  # that Opacus adds to a norm before it divides by it
+OPACUS_MARGIN = 1e-6  # that Opacus adds to a norm before it divides by it
 
 
 class Bags(NamedTuple):
@@ -89,8 +90,8 @@ class Schedule(NamedTuple):
 class Touched(NamedTuple):
     """Of the rows of the table, or of the biases: what one device does to them. [n] each."""
 
-    change: Array  # D: float32 [rows, dim], or [items]
-    move: Array  # clipped gradient of a step, as a number: float32
+    change: Array  # D: float64 [rows, dim], or [items]
+    move: Array  # clipped gradient of a step, as a number: float64
     drawn: Array  # steps whose noise is in D; −1 where nothing was read yet: int64
     read: Array  # last step that read it: int64
     of_device: Array  # what was ever read: int32
@@ -105,8 +106,9 @@ class Example(NamedTuple):
     current: Array  # θ + D as the step reads it: float32 [rows, dim]
     projection: Array  # x · current: float32 [rows]
     rows: Array  # rows of the interaction: int32 [rows]
+    biases: Array  # its different items: int32 [items]
     vector: Array  # gradient in x: float32 [dim]
-    vector_move: Array  # clipped, added up over the batch: float32 [dim]
+    vector_move: Array  # clipped, added up over the batch: float64 [dim]
     seen: Array  # number of the interaction: int64 [1]
 
 
@@ -126,8 +128,8 @@ class Draws(NamedTuple):
 def touched(size, shape):
     """Nothing, yet."""
     return Touched(
-        np.empty(shape, np.float32),
-        np.zeros(size, np.float32),
+        np.empty(shape, np.float64),
+        np.zeros(size, np.float64),
         np.full(size, -1, np.int64),
         np.full(size, -1, np.int64),
         np.empty(size, np.int32),
@@ -143,6 +145,15 @@ def dot(left, right):
     total = f32(0.0)
     for place in range(len(left)):
         total += left[place] * right[place]
+    return total
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def squared(numbers):
+    """Sum of squares in double precision, where those of single-precision numbers stay above 0."""
+    total = 0.0
+    for place in range(len(numbers)):
+        total += np.float64(numbers[place]) * np.float64(numbers[place])
     return total
 
 
@@ -237,20 +248,20 @@ def read_rows(table, vector, key, device, question, step, noise, num_rows, devic
             of_device[device_rows] = row
             device_rows += 1
             for each in range(dim):
-                change[row, each] = f32(0.0)
+                change[row, each] = 0.0
         due = step - drawn[row]
         if due > 0 and noise > 0:
             if cursor[0] - used < dim:
                 most = min((num_rows - place) * dim, max(READY, dim))
                 draw_normals(key, device, question, step, most, used, draws)
                 used = 0
-            scale = noise * np.sqrt(f32(due))
+            scale = noise * np.sqrt(due)
             for each in range(dim):
                 change[row, each] += scale * normals[used + each]
             used += dim
             drawn[row] = step
         for each in range(dim):
-            current[row, each] = table[row, each] + change[row, each]
+            current[row, each] = f32(table[row, each] + change[row, each])
         projection[row] = dot(vector, current[row])
     return device_rows, used
 
@@ -266,13 +277,13 @@ def read_biases(key, device, question, step, noise, num_biases, device_biases, u
             drawn[item] = 0
             of_device[device_biases] = item
             device_biases += 1
-            change[item] = f32(0.0)
+            change[item] = 0.0
         due = step - drawn[item]
         if due > 0 and noise > 0:
             if used == cursor[0]:
                 draw_normals(key, device, question, step, min(num_biases - place, READY), used, draws)
                 used = 0
-            change[item] += noise * np.sqrt(f32(due)) * normals[used]
+            change[item] += noise * np.sqrt(due) * normals[used]
             used += 1
             drawn[item] = step
     return device_biases, used
@@ -289,21 +300,22 @@ def add_gradients(bags, schedule, vector, weights, size, candidates, batch, rows
         biases.example,
         biases.marked,
     )
-    current, projection, rows_of_example = example.current, example.projection, example.rows
+    current, projection = example.current, example.projection
+    rows_of_example, biases_of_example = example.rows, example.biases
     example_vector, vector_move, seen = example.vector, example.vector_move, example.seen
     columns, dim = candidates.shape[1], len(vector)
     negative_gradient = f32(2.0 * schedule.negative_weight / schedule.negatives)
-    clip = f32(schedule.example_clip)
+    clip = schedule.example_clip
     clips = np.isfinite(clip)
-    vector_square = dot(vector, vector)
+    vector_square = squared(vector)
     for number in range(size):
         seen[0] += 1
         mark = seen[0]
-        num_rows = 0
-        row_square = bias_square = f32(0.0)
+        num_rows = num_biases = 0
+        row_square = bias_square = 0.0
         for column in range(columns):
             item = candidates[number, column]
-            score = bias[item] + bias_change[item] if has_bias else f32(0.0)
+            score = f32(bias[item] + bias_change[item]) if has_bias else f32(0.0)
             for place in range(offsets[item], offsets[item + 1]):
                 score += projection[bag_rows[place]]
             if column == 0:
@@ -323,32 +335,33 @@ def add_gradients(bags, schedule, vector, weights, size, candidates, batch, rows
             if has_bias:
                 if bias_marked[item] != mark:
                     bias_marked[item] = mark
-                    example_bias[item] = f32(0.0)
-                # (b + g)² − b²
-                bias_square += gradient * (f32(2.0) * example_bias[item] + gradient)
-                example_bias[item] += gradient
+                    example_bias[item] = gradient
+                    biases_of_example[num_biases] = item
+                    num_biases += 1
+                else:
+                    example_bias[item] += gradient
         for each in range(dim):
             example_vector[each] = f32(0.0)
         for place in range(num_rows):
             row = rows_of_example[place]
             gradient = example_row[row]
-            row_square += gradient * gradient
+            row_square += np.float64(gradient) * np.float64(gradient)
             for each in range(dim):
                 example_vector[each] += gradient * current[row, each]
-        factor = f32(1.0)
+        for place in range(num_biases):
+            bias_square += np.float64(example_bias[biases_of_example[place]]) ** 2
+        factor = 1.0
         if clips:
-            square = vector_square * row_square + dot(example_vector, example_vector) + bias_square
+            square = vector_square * row_square + squared(example_vector) + bias_square
             if not np.isfinite(square):
                 continue  # it adds nothing: 0 times it would be no number
-            factor = min(f32(1.0), clip / (np.sqrt(square) + OPACUS_MARGIN))
+            factor = min(1.0, clip / (np.sqrt(square) + OPACUS_MARGIN))
         for place in range(num_rows):
             row = rows_of_example[place]
             row_move[row] += factor * example_row[row]
-        if has_bias:
-            for column in range(columns):
-                item = candidates[number, column]
-                bias_move[item] += factor * example_bias[item]
-                example_bias[item] = f32(0.0)
+        for place in range(num_biases):
+            item = biases_of_example[place]
+            bias_move[item] += factor * example_bias[item]
         for each in range(dim):
             vector_move[each] += factor * example_vector[each]
 
@@ -357,8 +370,8 @@ def add_gradients(bags, schedule, vector, weights, size, candidates, batch, rows
 def train_device(bags, schedule, key, question, device, items, weights, vector, rows, biases, example, draws):
     """All steps of one device, from its `vector` [dim] on: how many rows and biases it has read."""
     catalogue = len(bags.offsets) - 1
-    learning_rate = f32(schedule.learning_rate)
-    noise = f32(schedule.learning_rate * schedule.deviation)
+    learning_rate = schedule.learning_rate
+    noise = schedule.learning_rate * schedule.deviation
     dim = len(vector)
     row_change, row_move, rows_of_step = rows.change, rows.move, rows.of_step
     bias_change, bias_move, biases_of_step = biases.change, biases.move, biases.of_step
@@ -391,27 +404,27 @@ def train_device(bags, schedule, key, question, device, items, weights, vector, 
         device_biases, used = read_biases(
             key, device, question, step, noise, num_biases, device_biases, used, biases, draws
         )
-        vector_move[:] = f32(0.0)
+        vector_move[:] = 0.0
         add_gradients(bags, schedule, vector, weights, size, candidates, batch, rows, biases, example)
         for place in range(num_rows):
             row = rows_of_step[place]
             move = learning_rate * row_move[row]
-            row_move[row] = f32(0.0)
+            row_move[row] = 0.0
             if move != 0:  # 0 times a vector that has diverged would be no number
                 for each in range(dim):
                     row_change[row, each] -= move * vector[each]
         for place in range(num_biases):
             item = biases_of_step[place]
             bias_change[item] -= learning_rate * bias_move[item]
-            bias_move[item] = f32(0.0)
-        for each in range(dim):
-            vector[each] -= learning_rate * vector_move[each]
+            bias_move[item] = 0.0
         if noise > 0:
             if draws.cursor[0] - used < dim:
                 draw_normals(key, device, question, step, dim, used, draws)
                 used = 0
             for each in range(dim):
-                vector[each] += noise * normals[used + each]
+                vector_move[each] -= schedule.deviation * normals[used + each]
+        for each in range(dim):
+            vector[each] = f32(vector[each] - learning_rate * vector_move[each])
     return device_rows, device_biases
 
 
@@ -424,9 +437,9 @@ def squared_norm(device_rows, device_biases, rows, biases):
     for place in range(device_rows):
         row = rows_of_device[place]
         for each in range(row_change.shape[1]):
-            total += np.float64(row_change[row, each]) ** 2
+            total += row_change[row, each] ** 2
     for place in range(device_biases):
-        total += np.float64(bias_change[biases_of_device[place]]) ** 2
+        total += bias_change[biases_of_device[place]] ** 2
     return total
 
 
@@ -441,14 +454,14 @@ def add_update(device_rows, device_biases, scale, rows, biases, table, bias, row
         row = of_device[place]
         if scale > 0:
             for each in range(table.shape[1]):
-                table[row, each] += np.rint(np.float64(change[row, each]) * scale)
+                table[row, each] += np.rint(change[row, each] * scale)
         rows_drawn[row] += drawn[row]
         drawn[row] = read[row] = -1
     bias_change, of_device, drawn, read = biases.change, biases.of_device, biases.drawn, biases.read
     for place in range(device_biases):
         item = of_device[place]
         if scale > 0:
-            bias[item] += np.rint(np.float64(bias_change[item]) * scale)
+            bias[item] += np.rint(bias_change[item] * scale)
         biases_drawn[item] += drawn[item]
         drawn[item] = read[item] = -1
 
@@ -475,8 +488,9 @@ def train_devices(bags, schedule, key, question, histories, vectors, edges, long
             np.empty((num_rows, dim), np.float32),
             np.empty(num_rows, np.float32),
             np.empty(num_rows, np.int32),
+            np.empty(num_biases, np.int32),
             np.empty(dim, np.float32),
-            np.empty(dim, np.float32),
+            np.empty(dim, np.float64),
             np.zeros(1, np.int64),
         )
         draws = Draws(

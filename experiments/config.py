@@ -98,8 +98,8 @@ class RunConfig(BaseModel):
         None, gt=0, le=1, description="chance that an interaction is in a step"
     )
     steps_per_round: int | None = Field(None, ge=1, description="a device's steps a round")
-    learning_rate: float | None = Field(None, gt=0, le=1e6, description="of a device's own steps")
-    negatives: int = Field(4, ge=1, description="items drawn against each interaction")
+    learning_rate: float | None = Field(None, ge=1e-9, le=1e6, description="of a device's own steps")
+    negatives: int = Field(4, ge=1, le=10_000, description="items drawn against each interaction")
     negative_weight: float | None = Field(None, ge=0, le=1e6, description="weight of those items, together")
     catalogue_weight: float | None = Field(
         None, ge=0, le=1e6, description="pull of the whole catalogue towards 0"

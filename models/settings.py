@@ -139,8 +139,9 @@ class RoundSettings(BaseModel):
     participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")
     sampling_rate: float = Field(gt=0, le=1, description="each interaction is in a step by its own coin")
     steps_per_round: int = Field(ge=1, le=65_535)  # a stream's name has 16 bits for the step
-    learning_rate: float = Field(gt=0, le=1e6, description="of the device's own SGD steps")
-    negatives: int = Field(ge=1, description="drawn for an interaction, from the whole catalogue")
+    # Bounded below, too: noise that is scaled by it must not vanish in floating point.
+    learning_rate: float = Field(ge=1e-9, le=1e6, description="of the device's own SGD steps")
+    negatives: int = Field(ge=1, le=10_000, description="drawn for an interaction, from the whole catalogue")
     negative_weight: float = Field(ge=0, le=1e6, description="weight of an interaction's negatives, together")
     catalogue_weight: float = Field(
         ge=0, le=1e6, description="least squares: pull of every item towards a score of 0"

@@ -15,6 +15,7 @@ from client.events import Events
 from client.opacus_trainer import OpacusTrainer
 from client.shopper_level import ClippedSgdTrainer
 from client.trainer import Cohort
+from models.build import recommender_for
 from models.catalogue import Catalogue
 from models.randomness import seeded_key
 from tests.client.cohorts import (
@@ -100,6 +101,60 @@ def test_an_enormous_table_does_not_round_a_step_beyond_the_clip(shop, ask):
     parameters["table.weight"][:] = 1e8
     update, _ = CohortTrainer(model, settings).train(cohort_of(ragged(counts=(1,))), parameters)
     assert float(torch.cat([part.reshape(-1) for part in update.values()]).norm()) <= 1.0
+
+
+@pytest.mark.parametrize("weight", [16.589293490077566, 1e6])
+def test_terms_that_cancel_do_not_hide_a_gradient_from_the_clip(department_store, ask, weight):
+    """The one item is its own negative: its bias gets 2·w·(b − 1) + 2·n·b, which a server can make small."""
+    names = ["0"]
+    shop = Catalogue(pd.DataFrame({"item": names, "title": names}))
+    settings = ask(
+        noise_multiplier=0.0,
+        epsilon=math.inf,
+        clip=1e-6,
+        learning_rate=1.0,
+        negatives=18,
+        negative_weight=weight,
+    )
+    model = recommender_for(settings, shop)
+    parameters = {name: torch.zeros_like(part) for name, part in model.shared_parameters().items()}
+    event = Events(np.array([0, 1]), np.array([0]), np.array([0]), np.ones(1, np.float32))
+    for bias in (0.056826990097761154, 1 / (1 + weight), np.nextafter(np.float32(1 / (1 + weight)), 1)):
+        parameters["bias.weight"][:] = float(bias)
+        cohort = Cohort(np.array([3]), event, torch.zeros(1, DIM), seeded_key(7), question=3)
+        update, _ = CohortTrainer(model, settings).train(cohort, parameters)
+        assert float(update["bias.weight"].abs().max()) <= 1e-6
+
+
+def test_a_norm_does_not_vanish_in_single_precision(shop, ask):
+    """A gradient of 10⁻²⁶ times a vector of 10¹⁸ is 10⁻⁸ and more; its square's first factor would be 0."""
+    settings = ask(
+        item_bias=False,
+        noise_multiplier=0.0,
+        epsilon=math.inf,
+        clip=1e-6,
+        learning_rate=1.0,
+        negative_weight=1e-24,
+    )
+    model, parameters = model_and_parameters(settings, shop)
+    event = Events(np.array([0, 1]), np.array([3]), np.array([0]), np.full(1, 1e-9, np.float32))
+    cohort = Cohort(np.array([3]), event, torch.full((1, DIM), 3e18), seeded_key(7), question=3)
+    update, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    assert 0 < float(update["table.weight"].double().norm()) <= 1e-6
+
+
+def test_a_step_of_the_vector_is_rounded_with_its_noise(shop, ask):
+    """In single precision the neighbours of 10⁸ are 8 apart: a step alone must not choose among them."""
+    settings = ask(dim=1, item_bias=False, noise_multiplier=1.0, clip=1.0, learning_rate=1.0)
+    model, parameters = model_and_parameters(settings, shop)
+    parameters["table.weight"][:] = 3e8
+    after = set()
+    for question in range(1, 60):
+        events = Events(np.array([0, 5]), np.arange(5), np.arange(5), np.full(5, 2.4e-7, np.float32))
+        cohort = Cohort(np.array([3]), events, torch.full((1, 1), 1e8), seeded_key(7), question)
+        _, vectors = CohortTrainer(model, settings).train(cohort, parameters)
+        after.add(float(vectors[0, 0]))
+    assert len(after) > 1
 
 
 def test_at_shopper_level_the_clip_counts_who_is_below(shop, ask):
