@@ -80,7 +80,7 @@ def fill_device(key, question, place, histories, rate, reads, slot_of, draws):
         histories.weights[start:stop],
     )
     rows, slots, first = reads.rows[place], reads.slots[place], reads.first[place]
-    device, num_slots = histories.devices[place], 0
+    num_slots = 0
     for step in range(slots.shape[0]):
         size = draw_batch(key, device, question, step, rate, len(items), draws)
         draw_candidates(key, device, question, step, size, items, len(slot_of), draws)

@@ -24,7 +24,7 @@ from torch.func import functional_call, grad, vmap
 from client.batch_draws import Reads, draw_noise, draw_reads
 from client.cohort_sum import noised, step_deviation, unit_of
 from client.compiled_streams import key_words
-from client.sgd_kernel import OPACUS_MARGIN, Histories
+from client.sgd_kernel import OPACUS_MARGIN, histories_of
 from client.shopper_level import clip_factor, indicators
 from client.trainer import Cohort
 from models.recommender import SHOPPER, Parameters, Recommender, interaction_loss
@@ -136,17 +136,11 @@ class BatchedTrainer:
 
     def draw(self, cohort: Cohort, places: npt.NDArray[np.int64]) -> Reads:
         """All that the steps of some devices read."""
-        settings, events = self.settings, cohort.events.take(places)
-        histories = Histories(
-            cohort.devices[places],
-            events.offsets,
-            np.ascontiguousarray(events.items, dtype=np.int32),
-            np.log2(1.0 + events.weights).astype(np.float32),
-        )
+        settings = self.settings
         return draw_reads(
             key_words(cohort.key),
             cohort.question,
-            histories,
+            histories_of(cohort.devices[places], cohort.events.take(places)),
             settings.steps_per_round,
             settings.sampling_rate,
             settings.negatives,

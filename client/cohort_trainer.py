@@ -15,7 +15,7 @@ from torch import Tensor
 
 from client.cohort_sum import noised, step_deviation, unit_of
 from client.compiled_streams import key_words
-from client.sgd_kernel import Bags, Histories, Schedule, train_devices
+from client.sgd_kernel import Bags, Schedule, histories_of, train_devices
 from client.trainer import Cohort
 from models.factorisation import Factorisation
 from models.recommender import Parameters
@@ -67,12 +67,7 @@ class CohortTrainer:
             self.bag_offsets,
             self.bag_rows,
         )
-        histories = Histories(
-            np.asarray(cohort.devices, dtype=np.int64),
-            np.asarray(events.offsets, dtype=np.int64),
-            np.ascontiguousarray(events.items, dtype=np.int32),
-            np.log2(1.0 + events.weights).astype(np.float32),
-        )
+        histories = histories_of(cohort.devices, events)
         vectors = cohort.vectors.clone()
         with threads_for(histories.offsets) as edges:
             table, bias, rows_drawn, biases_drawn, clipped = train_devices(

@@ -32,6 +32,7 @@ from client.compiled_streams import (
     fill_uniforms,
     fill_words,
 )
+from client.events import Events
 from models.randomness import Purpose
 
 Array = npt.NDArray[Any]
@@ -66,6 +67,16 @@ class Histories(NamedTuple):
     offsets: Array
     items: Array
     weights: Array
+
+
+def histories_of(devices: Array, events: Events) -> Histories:
+    """Interactions of devices int64 [n] as compiled loops read them: one of weight w counts log₂(1 + w)."""
+    return Histories(
+        np.asarray(devices, dtype=np.int64),
+        np.asarray(events.offsets, dtype=np.int64),
+        np.ascontiguousarray(events.items, dtype=np.int32),
+        np.log2(1.0 + events.weights).astype(np.float32),
+    )
 
 
 class Schedule(NamedTuple):

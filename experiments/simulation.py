@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from client.app import make_app
 from client.farm import Farm
 from client.policy import Policy
 from client.secure_round import ROSTER_FILE, lay_out_identities
@@ -144,9 +145,8 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         resume=resume,
         roster=roster.resolve() if (roster := folder.devices / ROSTER_FILE).exists() else None,
     )
-    engine(config.engine)(
-        folder.devices, settings, config.nodes, rounds.observe, config.trainer, config.torch_device
-    )
+    app = make_app(folder.devices.resolve(), trainer=config.trainer, torch_device=config.torch_device)
+    engine(config.engine)(app, settings, config.nodes, rounds.observe)
     if len(rounds.rows) < config.settings.last_round or rounds.record is None:
         raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
     reasons = {**rounds.record.refused, **rounds.record.invalid}

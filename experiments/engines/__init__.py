@@ -3,8 +3,9 @@
 import logging
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
+
+from flwr.clientapp import ClientApp
 
 from models.errors import UserError
 from server.strategy import RoundObserver
@@ -13,11 +14,11 @@ from server.strategy import RoundObserver
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-Engine = Callable[[Path, Mapping[str, Any], int, RoundObserver, str, str], None]
+Engine = Callable[[ClientApp, Mapping[str, Any], int, RoundObserver], None]
 
 
 def engine(name: str) -> Engine:
-    """run(farm folder, run config, nodes, observer, trainer, torch device): returns when all is done."""
+    """run(client app, run config, nodes, observer): returns when all rounds are done."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     if name == "in-process":
         from experiments.engines import in_process

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
@@ -11,7 +10,6 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-import client.app
 import server.app
 from server.strategy import RoundObserver
 
@@ -77,19 +75,10 @@ class InProcessGrid(Grid):
         return self.pull_messages(self.push_messages(messages))
 
 
-def run(
-    farm: Path,
-    run_config: Mapping[str, Any],
-    nodes: int,
-    on_round: RoundObserver,
-    trainer: str = "cohort",
-    torch_device: str = "cpu",
-) -> None:
+def run(app: ClientApp, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver) -> None:
     """All rounds, in this process."""
     # What a SuperLink would tell this process: Flower's messages read their sender from it.
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
-    grid = InProcessGrid(
-        client.app.make_app(farm.resolve(), trainer=trainer, torch_device=torch_device), run_config, nodes
-    )
+    grid = InProcessGrid(app, run_config, nodes)
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=dict(run_config))
     server.app.make_app(on_round)(grid, context)

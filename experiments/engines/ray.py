@@ -4,10 +4,10 @@ import os
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-import client.app
+from flwr.clientapp import ClientApp
+
 import server.app
 from models.errors import UserError
 from server.strategy import RoundObserver
@@ -20,14 +20,7 @@ def loopback_only() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
-def run(
-    farm: Path,
-    run_config: Mapping[str, Any],
-    nodes: int,
-    on_round: RoundObserver,
-    trainer: str = "cohort",
-    torch_device: str = "cpu",
-) -> None:
+def run(app: ClientApp, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver) -> None:
     """All rounds, on as many processes as there are cores or nodes, whichever is less."""
     if find_spec("ray") is None:
         raise UserError('--engine ray needs Flower\'s simulation extra: pip install "terrycloth[ray]"')
@@ -38,7 +31,7 @@ def run(
         warnings.simplefilter("ignore", DeprecationWarning)
         run_simulation(
             server_app=server.app.make_app(on_round, run_config),
-            client_app=client.app.make_app(farm.resolve(), trainer=trainer, torch_device=torch_device),
+            client_app=app,
             num_supernodes=nodes,
             backend_config={
                 "client_resources": {"num_cpus": 1, "num_gpus": 0.0},

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from client.app import make_app
 from client.farm import Farm
 from experiments.config import RunConfig
 from experiments.datasets import load
@@ -79,7 +80,7 @@ def test_flwr_run_makes_the_in_process_model_and_leaves_no_process(tmp_path: Pat
     settings = {name.replace("-", "_"): value for name, value in app_config().items() if value != ""}
     settings |= {"devices": DEVICES, "nodes": NODES, "rounds": ROUNDS, "folder": str(there)}
     settings |= {"catalogue": str(farm / "catalogue.parquet")}
-    engine("in-process")(lay_out(here), settings, NODES, lambda record, parameters: None, "cohort")
+    engine("in-process")(make_app(lay_out(here).resolve()), settings, NODES, lambda record, parameters: None)
     expected, got = load_file(there / MODEL_FILE), load_file(out / MODEL_FILE)
     assert got.keys() == expected.keys()
     for name, tensor in expected.items():
