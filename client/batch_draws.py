@@ -5,17 +5,16 @@ the same draws as `SgdTrainer` makes from the same streams. The items that a dev
 slots: a device needs a copy of those rows of a table, and of no others.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
 
-from client.cohort_trainer import threads_for
+from client.compiled import Array, compiled
 from client.compiled_streams import LANES, NORMALS, UNIFORMS, WORDS, fill_normals, fill_words
-from client.sgd_kernel import LAZY_NOISE, Histories, draw_batch, draw_candidates
-
-Array = npt.NDArray[Any]
+from client.sgd_draws import LAZY_NOISE, draw_batch, draw_candidates
+from client.sgd_kernel import Histories
+from client.threads import threads_for
 
 
 class Reads(NamedTuple):
@@ -70,7 +69,7 @@ def draw_reads(
     )
 
 
-@njit(cache=True)
+@compiled()
 def fill_device(key, question, place, histories, rate, reads, slot_of, draws):
     """What is of one device in `reads`, which are zeros. slot_of: zeros, int32 [catalogue], left so."""
     start, stop = histories.offsets[place], histories.offsets[place + 1]
@@ -103,7 +102,7 @@ def fill_device(key, question, place, histories, rate, reads, slot_of, draws):
         slot_of[rows[slot] - 1] = 0
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def fill_reads(key, question, histories, rate, catalogue, reads, edges):
     """`fill_device` for devices edges[k] … edges[k + 1] − 1 on thread k."""
     _, _, longest, columns = reads.slots.shape
@@ -128,13 +127,12 @@ def draw_noise(key: Array, question: int, step: int, devices: Array, count: int)
     return noise[:, :count]
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def fill_noise(key, question, step, devices, noise, edges):
     """Fill `noise`, whose rows are a multiple of NORMALS long, as `fill_reads` does."""
     for thread in prange(len(edges) - 1):
         words = np.empty((WORDS, LANES), np.uint32)
-        scratch = np.empty((3, NORMALS // 2), np.float32)
         for place in range(edges[thread], edges[thread + 1]):
             for start in range(0, noise.shape[1], NORMALS):
                 fill_words(key, devices[place], question, step, LAZY_NOISE, start // NORMALS * LANES, words)
-                fill_normals(words, scratch, noise[place, start : start + NORMALS])
+                fill_normals(words, noise[place, start : start + NORMALS])

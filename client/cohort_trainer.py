@@ -5,10 +5,7 @@ they have the same distribution: client/sgd_kernel.py says which noise is drawn 
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,14 +13,12 @@ from torch import Tensor
 from client.cohort_sum import noised, step_deviation, unit_of
 from client.compiled_streams import key_words
 from client.sgd_kernel import Bags, Schedule, histories_of, train_devices
+from client.threads import threads_for
 from client.trainer import Cohort
 from models.factorisation import Factorisation
 from models.recommender import Parameters
 from models.settings import ROUNDING, RoundSettings
 from models.update import BELOW_CLIP
-
-EVENTS_OF_A_DEVICE = 16  # that cost as much as a device which holds nothing
-LEAST_EVENTS = 20_000  # of a thread that is worth waking
 
 
 class CohortTrainer:
@@ -38,7 +33,7 @@ class CohortTrainer:
         incidence = model.incidence.coalesce().indices().numpy()  # in order of items
         counts = np.bincount(incidence[0], minlength=model.num_items)
         self.bag_offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self.bag_rows = incidence[1].astype(np.int32)
+        self.bag_rows = incidence[1].astype(np.uint32)
 
     @property
     def schedule(self) -> Schedule:
@@ -91,21 +86,3 @@ class CohortTrainer:
     def noised(self, cohort: Cohort, units: np.ndarray, drawn: np.ndarray, part: int) -> Tensor:
         """`cohort_sum.noised` of a sum in units."""
         return noised(units * self.schedule.unit, drawn, part, cohort, self.settings)
-
-
-@contextmanager
-def threads_for(offsets: np.ndarray) -> Iterator[np.ndarray]:
-    """Devices [k, k + 1) of each thread, int64 [threads + 1], with as much to do for each.
-
-    offsets: int64 [devices + 1], of their events. Where there is little to do, one thread is soonest done.
-    """
-    work = offsets + EVENTS_OF_A_DEVICE * np.arange(len(offsets))
-    available = numba.get_num_threads()
-    threads = max(1, min(available, int(work[-1]) // LEAST_EVENTS))
-    edges = np.searchsorted(work, work[-1] * np.arange(threads + 1) / threads)
-    edges[0], edges[-1] = 0, len(offsets) - 1
-    numba.set_num_threads(threads)
-    try:
-        yield np.asarray(edges, dtype=np.int64)
-    finally:
-        numba.set_num_threads(available)

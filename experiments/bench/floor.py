@@ -26,8 +26,9 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from client.compiled import compiled
 from client.compiled_streams import (
     LANES,
     NORMALS,
@@ -82,7 +83,6 @@ class Floor:
             np.ones((threads, 2, IN_CACHE), np.float32),
             np.empty((threads, WORDS, LANES), np.uint32),
             np.empty((threads, UNIFORMS)),
-            np.empty((threads, 3, NORMALS // 2), np.float32),
             np.empty((threads, NORMALS), np.float32),
         )
 
@@ -118,7 +118,7 @@ def count_work(workload: Workload) -> Work:
     return Work(scale * operations, scale * uniforms, scale * normals + of_the_sum)
 
 
-@njit(cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def add_up(left, right, factor, passes):
     """left ← left + factor · right, again and again."""
     for _ in range(passes):
@@ -126,7 +126,7 @@ def add_up(left, right, factor, passes):
             left[place] += factor * right[place]
 
 
-@njit(cache=True)
+@compiled()
 def uniforms_in_bulk(key, words, uniforms, passes):
     """As many blocks as passes."""
     for number in range(passes):
@@ -134,18 +134,18 @@ def uniforms_in_bulk(key, words, uniforms, passes):
         fill_uniforms(words, uniforms)
 
 
-@njit(cache=True)
-def normals_in_bulk(key, words, scratch, normals, passes):
+@compiled()
+def normals_in_bulk(key, words, normals, passes):
     """As many blocks as passes."""
     for number in range(passes):
         fill_words(key, 0, 0, 0, 7, number * LANES, words)
-        fill_normals(words, scratch, normals)
+        fill_normals(words, normals)
 
 
-@njit(cache=True, parallel=True)
-def work_alone(key, passes, numbers, words, uniforms, scratch, normals):
+@compiled(parallel=True)
+def work_alone(key, passes, numbers, words, uniforms, normals):
     """All three on each thread, which has room of its own: the first axis of each array."""
     for thread in prange(len(numbers)):
         add_up(numbers[thread, 0], numbers[thread, 1], np.float32(1e-9), passes[0])
         uniforms_in_bulk(key, words[thread], uniforms[thread], passes[1])
-        normals_in_bulk(key, words[thread], scratch[thread], normals[thread], passes[2])
+        normals_in_bulk(key, words[thread], normals[thread], passes[2])
