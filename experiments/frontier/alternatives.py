@@ -2,6 +2,7 @@
 
 import math
 
+from experiments.frontier.courses import Course
 from experiments.frontier.points import Federation, Line, Point
 
 
@@ -43,6 +44,20 @@ def describe_bytes(sizes: list[Federation]) -> str:
             sent = [point.mean("bytes_up_per_device") or 0.0 for point in line.points]
             span = f"{min(sent):,.0f} to {max(sent):,.0f} bytes"
             said.append(f"With {federation.devices:,} devices, {line.label}: {span}.")
+    return " ".join(said)
+
+
+def describe_rounds(data: str, sizes: list[tuple[Federation, list[list[Course]]]]) -> str:
+    """HR@10 after the first and after the last measured round, curve by curve."""
+    said = [f"Accuracy against rounds on {data}. HR@10 over the whole catalogue:"]
+    for federation, of_lines in sizes:
+        for line, found in zip(federation.lines, of_lines, strict=True):
+            said += [
+                f"with {federation.devices:,} devices, {line.label}, {at(course.point)}: "
+                f"{course.means['hr@10'][0]:.3f} after round {course.rounds[0]}, "
+                f"{course.means['hr@10'][-1]:.3f} after round {course.rounds[-1]}."
+                for course in found
+            ]
     return " ".join(said)
 
 

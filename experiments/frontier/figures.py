@@ -1,16 +1,17 @@
 """Every figure of a frontier that its results have points enough for."""
 
-from pathlib import Path
-
 from experiments.frontier.bytes_figure import draw_bytes
+from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.frontier_figure import draw_frontier
 from experiments.frontier.points import Federation
+from experiments.frontier.rounds_figure import draw_rounds
 from experiments.frontier.sizes_figure import draw_sizes
 from experiments.frontier.style import Drawn
 
 
-def draw_all(folder: Path, found: list[Federation]) -> list[Drawn]:
+def draw_all(of: FrontierFolder, found: list[Federation]) -> list[Drawn]:
     """PNG and SVG of each, at a paper's size."""
+    folder = of.figures
     folder.mkdir(exist_ok=True)
     drawn = [draw_frontier(folder, federation) for federation in found]
     for data in dict.fromkeys(federation.data for federation in found):
@@ -18,4 +19,6 @@ def draw_all(folder: Path, found: list[Federation]) -> list[Drawn]:
         if len(sizes) > 1:
             drawn.append(draw_sizes(folder, sizes))
         drawn.append(draw_bytes(folder, sizes))
+        if (rounds := draw_rounds(folder, of.runs, sizes)) is not None:
+            drawn.append(rounds)
     return drawn

@@ -34,6 +34,7 @@ class FrontierFolder:
         self.grid = path / "grid.toml"
         self.csv = path / "frontier.csv"
         self.parquet = path / "frontier.parquet"
+        self.runs = path / "runs"
         self.figures = path / "figures"
         self.page = path / "index.html"
 
@@ -65,7 +66,7 @@ class FrontierFolder:
 
     def run(self, job: Job) -> RunFolder:
         """The run folder of a cell."""
-        return RunFolder(self.path / "runs" / job.name)
+        return RunFolder(self.runs / job.name)
 
     def reference(self, job: Job) -> Path:
         """Where a reference is kept."""

@@ -30,5 +30,5 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
     found = federations(rows)
     with folder.held():
         write_table(folder, rows)
-        write_page(folder, rows, found, draw_all(folder.figures, found))
+        write_page(folder, rows, found, draw_all(folder, found))
     return sorted({row["reason"] for row in rows if row["status"] == "failed"})

@@ -12,7 +12,7 @@ from experiments.figures import BLUE, GREEN, ORANGE
 from experiments.frontier.points import Line
 
 PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
-STYLES = [(BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (YELLOW, "v"), (SKY, "P")]
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 MARKERS = "os^DvPX*<>"
 BLACK = "#000000"
 SHADES = ["#00224e", "#163770", "#404c6c", "#5e626e", "#777777", "#948e77", "#b4a76f"]  # of cividis
@@ -35,8 +35,8 @@ class Drawn:
 
 
 def styles(lines: list[Line]) -> list[tuple[str, str]]:
-    """A colour and a marker a line."""
-    return [STYLES[index % len(STYLES)] for index in range(len(lines))]
+    """A colour and a marker a line; no two have both, up to thirty lines."""
+    return [(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]) for index in range(len(lines))]
 
 
 def ladder(epsilons: list[float]) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """The results as one tidy table: a row a cell, with the columns that COLUMNS describes.
 
-The same grid on the same machine with the same --jobs gives the same table, but for `seconds`.
+The same grid on the same machine gives the same table, with however many --jobs, but for `seconds`.
 """
 
 import io

@@ -1,9 +1,11 @@
-"""The jobs of a grid, in parallel over the cores, each process with its share of threads.
+"""The jobs of a grid, in parallel over the cores, each process with one thread.
+
+So the table does not depend on how many run at once: sums of floating-point numbers do depend on threads.
 
 A job is done when its result is on disk, so the same command again does what is left. A cell that was broken
 off goes on where its run folder allows it, and starts anew where its first round was not done.
 
-Nothing here imports numpy or torch before `start_worker` has said how many threads they may have.
+Nothing here imports numpy or torch before `start_worker` has said that they may have one thread.
 """
 
 import multiprocessing
@@ -35,10 +37,8 @@ def run_jobs(
     """
     reasons: Reasons = {}
     bugs: list[BaseException] = []
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=start_worker, initargs=(threads,)
-    ) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=start_worker) as pool:
         futures = {pool.submit(work, folder.path, job): job for job in jobs}
         try:
             for future in as_completed(futures):
@@ -62,9 +62,9 @@ def run_jobs(
     return reasons
 
 
-def start_worker(threads: int) -> None:
-    """Set a new process up: its threads, and that it ends with its parent, however that ends."""
-    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+def start_worker() -> None:
+    """Set a new process up: one thread, and that it ends with its parent, however that ends."""
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=end_with_parent, daemon=True).start()
 

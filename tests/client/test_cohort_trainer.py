@@ -292,11 +292,31 @@ def test_no_noise_comes_twice(department_store, ask, dim):
 
 
 class Undrawn(CohortTrainer):
-    """Tells what the devices themselves drew, before the rest is added."""
+    """Tells what the devices themselves drew, before the rest is added, and for how many steps."""
 
     def noised(self, cohort, units, drawn, part):
         self.drawn = [*getattr(self, "drawn", []), units * self.schedule.unit]
+        self.steps = [*getattr(self, "steps", []), drawn]
         return super().noised(cohort, units, drawn, part)
+
+
+def test_what_is_read_has_the_noise_of_all_steps_before(department_store, ask):
+    """Whether a step reads it for the first time, or after a step that did not. False alarm below 1e-6."""
+    # One interaction, clipped to next to nothing: in each step a third of the catalogue is not read.
+    promise = {"noise_multiplier": 1e6, "clip": 1e-6, "learning_rate": 1.0, "steps_per_round": 4}
+    settings = ask(dim=DIM, negatives=400, **promise)
+    model, parameters = model_and_parameters(settings, department_store)
+    events = Events(np.array([0, 1]), np.array([7]), np.array([0]), np.ones(1, np.float32))
+    squares = {(part, steps): [] for part in (0, 1) for steps in (1, 2, 3)}
+    for question in range(40):
+        trainer = Undrawn(model, settings)
+        trainer.train(Cohort(np.array([3]), events, torch.zeros(1, DIM), seeded_key(7), question), parameters)
+        for (part, steps), found in squares.items():
+            found.append(trainer.drawn[part][trainer.steps[part].reshape(-1) == steps].reshape(-1) ** 2)
+    for (_, steps), found in squares.items():
+        one = np.concatenate(found) / steps  # noise of one step has deviation 1
+        assert len(one) > 200
+        assert abs(one.mean() - 1) < 5.3 * (2 / len(one)) ** 0.5
 
 
 @pytest.mark.parametrize("devices", [1, 4, 5])

@@ -15,12 +15,14 @@ import experiments.figures
 from experiments.datasets.towel_ceiling import ceilings
 from experiments.frontier.answers import answers, is_above
 from experiments.frontier.cell import Cell, Job
+from experiments.frontier.courses import course_of
 from experiments.frontier.figures import draw_all
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.frontier_figure import places
 from experiments.frontier.grid import Table, expand
 from experiments.frontier.page import write_page
 from experiments.frontier.points import Point, federations
+from experiments.frontier.style import styles
 from experiments.frontier.table import COLUMNS, Row, make_rows, write_table
 from experiments.frontier.work import Reasons, work
 from experiments.run_folder import RunFolder
@@ -47,7 +49,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list
     rows = make_rows(folder, cells, reasons)
     found = federations(rows)
     write_table(folder, rows)
-    write_page(folder, rows, found, draw_all(folder.figures, found))
+    write_page(folder, rows, found, draw_all(folder, found))
     return folder, rows, reasons
 
 
@@ -220,7 +222,7 @@ def test_the_page_is_read_by_keyboard_and_by_screen_reader(page: Structure) -> N
     pointed = [name for _, said in page.opened for name in said.get("aria-labelledby", "").split()]
     assert set(pointed) <= set(page.ids)
     figures = [svg for svg in page.of("svg") if svg.get("role") == "img"]
-    assert len(figures) == len(page.of("figure")) == 4
+    assert len(figures) == len(page.of("figure")) == 5
     assert all(region["tabindex"] == "0" for region in page.of("div") if "scroll" in region["class"])
     assert len(page.of("caption")) == len(page.of("table")) == 2
     headings = [th for th in page.of("th") if "aria-sort" in th]
@@ -240,15 +242,31 @@ def test_every_point_is_on_the_page_with_its_promise(
 
 def test_the_figures_are_there_for_a_paper(folder: FrontierFolder) -> None:
     names = {path.name for path in folder.figures.iterdir()}
-    stems = {"frontier-towels-30", "frontier-towels-60", "devices-towels", "bytes-towels"}
+    stems = {"frontier-towels-30", "frontier-towels-60", "devices-towels", "bytes-towels", "rounds-towels"}
     assert names == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
+
+
+def test_a_course_is_the_mean_of_its_seeds_after_each_measured_round(tmp_path: Path) -> None:
+    """Only rounds that every seed has measured count; .1 and .3 make .2."""
+    lines = {"a": ["1,.1,.01", "2,,", "3,.5,.05"], "b": ["1,.3,.03", "2,.4,.04", "3,.7,.07"]}
+    for run, rounds in lines.items():
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "rounds.csv").write_text("\n".join(["round,hr@10,ndcg@10", *rounds]))
+    course = course_of(tmp_path, Point(tuple({"run": run} for run in lines)))
+    assert course.rounds == (1, 3)
+    assert course.means["hr@10"] == pytest.approx((0.2, 0.6))
+    assert course.means["ndcg@10"] == pytest.approx((0.02, 0.06))
+
+
+def test_no_two_lines_look_alike() -> None:
+    assert len(set(styles([None] * 30))) == 30  # type: ignore[list-item]
 
 
 def test_what_others_wrote_is_escaped(rows: list[Row], folder: FrontierFolder, tmp_path: Path) -> None:
     evil = [row | {"data": "<script>alert(1)</script>", "reason": "<img src=x>"} for row in rows]
     other = FrontierFolder(tmp_path)
     found = federations(evil)
-    write_page(other, evil, found, draw_all(other.figures, found))
+    write_page(other, evil, found, draw_all(other, found))
     text = other.page.read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "<img" not in text
@@ -258,6 +276,6 @@ def test_a_grid_in_which_everything_failed_has_a_page(folder: FrontierFolder, tm
     cells = [Cell.of({"devices": 30, "unit": "shopper", "trust": "central", "delta": 0.5, "seed": 0})]
     failed = make_rows(folder, cells, {cells[0].name: "a reason"})
     write_table(other := FrontierFolder(tmp_path), failed)
-    write_page(other, failed, [], draw_all(other.figures, []))
+    write_page(other, failed, [], draw_all(other, []))
     assert "a reason" in other.page.read_text(encoding="utf-8")
     assert len(pd.read_parquet(other.parquet)) == 1

@@ -1,0 +1,40 @@
+"""How accurate a point was after each round."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.frontier.points import Line, Point
+from experiments.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Course:
+    """A point's accuracy as its rounds went by: the mean of its seeds after each measured round."""
+
+    point: Point
+    rounds: tuple[int, ...]
+    means: dict[str, tuple[float, ...]]  # by metric
+
+
+def course_of(runs: Path, point: Point) -> Course:
+    """From its runs' rounds.csv; empty where the rounds were not measured."""
+    rows = [RunFolder(runs / row["run"]).read_rounds() for row in point.rows]
+    measured = [{int(row["round"]): row for row in run if row.get("hr@10")} for run in rows]
+    rounds = tuple(sorted(set.intersection(*map(set, measured)))) if measured else ()
+    return Course(
+        point,
+        rounds,
+        {
+            metric: tuple(
+                math.fsum(float(run[round][metric]) for run in measured) / len(measured) for round in rounds
+            )
+            for metric in ("hr@10", "ndcg@10")
+        },
+    )
+
+
+def courses(runs: Path, line: Line) -> list[Course]:
+    """Of a line's greatest ε, and of the same without a promise: those measured more than once."""
+    ends = [*line.private[-1:], *([line.free] if line.free else [])]
+    return [course for point in ends if len((course := course_of(runs, point)).rounds) > 1]
