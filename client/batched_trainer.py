@@ -8,7 +8,8 @@ negatives are theirs, draw by draw, and so are the updates without noise.
 Noise at interaction level is that of DP-SGD (Abadi et al. 2016, algorithm 1) in distribution. A device draws
 it for the rows it reads, in every step but the last; what no step reads is drawn once for the cohort's sum.
 A device keeps its change D apart from the public θ: rounded into θ + D, a step could change by more than the
-clip where a server sends an enormous θ.
+clip where a server sends an enormous θ. D is in double precision: what one interaction more changes in the
+roundings of a long sum is then far below what a clip may be passed by.
 """
 
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ class BatchedTrainer:
                 part = start[name]
                 own[name] = part[rows] if name in self.tables else part.expand(len(places), *part.shape)
             change = self.train_chunk(cohort, cohort.devices[places], own, reads)
-            vectors[places] = (own[VECTOR] + change.pop(VECTOR)).squeeze(1).cpu()
+            vectors[places] = (own[VECTOR] + change.pop(VECTOR)).squeeze(1).float().cpu()
             update, indicator = self.released(change)
             below += indicator.cpu()
             for name, units in update.items():
@@ -150,13 +151,13 @@ class BatchedTrainer:
     def train_chunk(
         self, cohort: Cohort, devices: npt.NDArray[np.int64], start: Parameters, reads: Reads
     ) -> Parameters:
-        """All steps: the change D of each parameter of `start`, the vector included: float32 [devices, …]."""
+        """All steps: the change D of each parameter of `start`, the vector included: float64 [devices, …]."""
         settings = self.settings
         descend = self.descend_clipped if settings.unit == "interaction" else self.descend
         deviation = settings.learning_rate * step_deviation(settings)
-        change = {name: torch.zeros(part.shape, device=part.device) for name, part in start.items()}
+        change = {name: torch.zeros_like(part, dtype=torch.float64) for name, part in start.items()}
         for step in range(settings.steps_per_round):
-            current = {name: part + change[name] for name, part in start.items()}
+            current = {name: (part + change[name]).float() for name, part in start.items()}
             for examples in self.examples(reads, step):
                 descend(change, current, examples)
             if deviation > 0:
@@ -224,7 +225,7 @@ class BatchedTrainer:
         norms = torch.stack(by_part).norm(dim=0)  # [devices, examples]
         factor = (ROUNDING * self.settings.clip / (norms + float(OPACUS_MARGIN))).clamp(max=1.0)
         finite = torch.isfinite(norms)
-        factor = torch.where(finite & examples.present, factor, 0.0)
+        factor = torch.where(finite & examples.present, factor, 0.0).double()
         if not finite.all():  # 0 times what is not finite would be no number
             gradients = {
                 name: torch.where(finite.unsqueeze(2), part, 0.0) for name, part in gradients.items()
@@ -234,7 +235,7 @@ class BatchedTrainer:
                 moves = (factor.unsqueeze(2) * part).view(flat.numel(), -1)
                 change[name].flatten(0, 1).index_add_(0, flat, moves, alpha=-self.settings.learning_rate)
             else:
-                summed = torch.bmm(factor.unsqueeze(1), part)  # [devices, 1, numbers]
+                summed = torch.bmm(factor.unsqueeze(1), part.double())  # [devices, 1, numbers]
                 change[name].sub_(summed.view_as(change[name]), alpha=self.settings.learning_rate)
 
     def losses(self, parameters: Parameters, slots: Tensor, weights: Tensor) -> Tensor:
@@ -249,7 +250,7 @@ class BatchedTrainer:
         devices' indicators [1].
         """
         unit = unit_of(self.settings)
-        units = {name: part.double().div_(unit) for name, part in change.items()}
+        units = {name: part / unit for name, part in change.items()}
         if self.settings.unit != "shopper":
             return {name: part.round_() for name, part in units.items()}, torch.zeros(1)
         norms = [torch.linalg.vector_norm(part.flatten(1), dim=1) for part in units.values()]
