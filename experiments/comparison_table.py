@@ -8,7 +8,7 @@ from rich.table import Column, Table
 
 from experiments.bootstrap import LEVEL, RESAMPLES, Difference
 from experiments.comparison import Compared, as_json, compare_runs
-from experiments.terminal import make_console, number
+from experiments.terminal import leak_warning, make_console, number
 from models.errors import UserError
 from models.promise import rounded_up
 
@@ -83,6 +83,7 @@ def interval(difference: Difference) -> str:
 def reading(compared: list[Compared]) -> list[str]:
     """What the tables say, in words that follow from them."""
     lines = [f"{each.path}: {each.result.promise.sentence()}" for each in compared]
+    lines += [f"{each.path}: {line}" for each in compared for line in leak_warning(each.result)]
     first, shoppers = compared[0], compared[0].result.data.tested
     for each in compared[1:]:
         assert each.differences is not None

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from experiments.config import explain
+from experiments.config import MEASURED_ONLY, explain
 from experiments.planning import ResolvedConfig
 from experiments.run_folder import RunFolder
 from models.catalogue import Catalogue
@@ -27,6 +27,11 @@ def load_trained(folder: RunFolder) -> Trained:
     """Raises UserError where the folder is not that of a finished run, or lacks a file."""
     settings = folder.read_config()
     folder.read_result()
+    if settings.model in MEASURED_ONLY:
+        raise UserError(
+            f"{folder.path} keeps no model: {settings.model} has numbers of its own on every device, and is "
+            "run to be measured"
+        )
     for path in (folder.catalogue, folder.model):
         if not path.exists():
             raise UserError(f"{folder.path} lacks {path.name}: run it again")

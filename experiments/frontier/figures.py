@@ -4,18 +4,21 @@ from pathlib import Path
 
 from experiments.frontier.bytes_figure import draw_bytes
 from experiments.frontier.frontier_figure import draw_frontier
-from experiments.frontier.points import Federation
+from experiments.frontier.leak_figure import draw_leak
+from experiments.frontier.points import Federation, under
 from experiments.frontier.sizes_figure import draw_sizes
 from experiments.frontier.style import Drawn
 
 
 def draw_all(folder: Path, found: list[Federation]) -> list[Drawn]:
-    """PNG and SVG of each, at a paper's size."""
+    """PNG and SVG of each, at a paper's size. What a leaky protocol gives is in a figure of its own."""
     folder.mkdir(exist_ok=True)
+    leaks = [draw_leak(folder, one) for one in found if under("leaky", [one])]
+    found = under("clean", found)
     drawn = [draw_frontier(folder, federation) for federation in found]
     for data in dict.fromkeys(federation.data for federation in found):
         sizes = [federation for federation in found if federation.data == data]
         if len(sizes) > 1:
             drawn.append(draw_sizes(folder, sizes))
         drawn.append(draw_bytes(folder, sizes))
-    return drawn
+    return [*leaks, *drawn]
