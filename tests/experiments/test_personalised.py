@@ -14,6 +14,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
 import experiments.personalised.training as training
 from client.events import Events
+from experiments import comparison_table
+from experiments.comparison import compare_runs
 from experiments.config import RunConfig
 from experiments.evaluate import rank_held_out
 from experiments.personalised.counter import Counter
@@ -25,6 +27,7 @@ from experiments.run_folder import RunFolder
 from experiments.simulation import RoundLog, make_plan, resume, simulate
 from experiments.split import NONE, Split, leave_one_out
 from experiments.terminal import reading
+from experiments.trained import load_trained
 from models.errors import UserError
 
 ITEMS = 6
@@ -268,6 +271,8 @@ def test_a_run_has_a_folder_and_says_what_it_is(model: Any, tmp_path: Path) -> N
     assert len(folder.read_rounds()) == 3
     assert result.metrics.full.hr_at_10 is not None
     assert not folder.devices.exists()
+    with pytest.raises(UserError, match="keeps no model"):
+        load_trained(folder)
     assert result.cost.bytes_up_per_device == (0 if model == "counter" else 3 * 4 * 300 * 32)
 
 
@@ -341,6 +346,8 @@ def test_nothing_leaks_into_a_model_that_draws_no_negatives(tmp_path: Path) -> N
     )
     assert clean.metrics == leaky.metrics
     assert "nothing leaks into linear" in " ".join(reading(leaky))
+    said = comparison_table.reading(compare_runs([tmp_path / "clean", tmp_path / "leaky"]))
+    assert sum("nothing leaks into linear" in line for line in said) == 1
 
 
 # --- Real data --------------------------------------------------------------------------------------------
