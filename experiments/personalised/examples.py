@@ -51,10 +51,15 @@ class Examples:
         return Examples(slots, self.labels, self.counts), rows
 
     def batches(self, size: int, generator: np.random.Generator) -> Iterator["Batch"]:
-        """An epoch in an order of its own, `size` examples of each device at a time."""
-        keys = generator.random(self.items.shape, dtype=np.float32)
-        keys[np.arange(self.items.shape[1]) >= self.counts[:, None]] = 2.0  # padding comes last
-        order = np.argsort(keys, axis=1)
+        """An epoch in an order of its own, `size` examples of each device at a time.
+
+        Within a batch the order means nothing: where all fit in one, none is drawn.
+        """
+        order = np.broadcast_to(np.arange(self.items.shape[1]), self.items.shape)
+        if self.items.shape[1] > size:
+            keys = generator.random(self.items.shape, dtype=np.float32)
+            keys[order >= self.counts[:, None]] = 2.0  # padding comes last
+            order = np.argsort(keys, axis=1)
         for start in range(0, self.items.shape[1], size):
             places = order[:, start : start + size]
             held = np.clip(self.counts - start, 0, places.shape[1])  # of each device, in this batch
