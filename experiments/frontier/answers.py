@@ -88,7 +88,8 @@ def how_openly(rows: list[Row]) -> Answer:
     if any(row["protocol"] == "leaky" for row in rows):
         said.append(
             "Rows under the leaky protocol repeat a fault of published code, on purpose: what is held out is "
-            "never drawn as a negative. What they reach above their clean rows is that leak."
+            "never drawn as a negative. What they reach above their clean rows, with the same settings, is "
+            "that leak; published methods have their authors' settings, which were chosen under it."
         )
     return Answer("Are you open about it?", said)
 

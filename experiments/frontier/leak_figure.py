@@ -60,11 +60,14 @@ def dumbbells(axes: Axes, found: dict[str, Pair], metric: str) -> None:
         if before is not None and after is not None:
             axes.plot([before, after], [place, place], color=ORANGE, linewidth=1.6, zorder=1)
         if before is not None:
-            axes.plot(before, place, color=BLUE, marker="o", markersize=6, linestyle="none", label="clean")
+            axes.plot(
+                before, place, color=BLUE, marker="o", markersize=6, linestyle="none", clip_on=False,
+                label="clean",
+            )  # fmt: skip
         if after is not None:
             axes.plot(
                 after, place, color=ORANGE, marker="D", markersize=6, markerfacecolor="none",
-                linestyle="none", label="leaky protocol",
+                linestyle="none", clip_on=False, label="leaky protocol",
             )  # fmt: skip
 
 
