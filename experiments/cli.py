@@ -6,6 +6,7 @@ import click
 import typer
 
 import experiments.commands.bench as bench
+import experiments.commands.compare as compare
 import experiments.commands.data as data
 import experiments.commands.frontier as frontier
 import experiments.commands.privacy as privacy
@@ -29,6 +30,7 @@ app.add_typer(privacy.app, name="privacy")
 app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("frontier", epilog=frontier.EXAMPLE)(frontier.frontier)
+app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
 app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 
 

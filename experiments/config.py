@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from models.errors import UserError
 
 FLAGS = {"torch_device": "--device"}  # that are not named as their setting is
+MEASURED_ONLY = ("pfedrec", "fedrap", "counter")  # models that the simulator trains, and no device
 
 
 class RunConfig(BaseModel):
@@ -35,8 +36,10 @@ class RunConfig(BaseModel):
     devices: int | None = Field(None, ge=1, description="shoppers, one a device; all that the data hold")
     data_seed: int = Field(0, ge=0, description="which shoppers are drawn, and the towel shop's own seed")
 
-    model: Literal["mf", "attributes", "neural-cf", "linear"] = Field(
-        "attributes", description="mf, attributes, neural-cf, or linear (two rounds)"
+    model: Literal["mf", "attributes", "neural-cf", "linear", "pfedrec", "fedrap", "counter"] = Field(
+        "attributes",
+        description="mf, attributes, neural-cf, or linear (two rounds); only measured: pfedrec, fedrap, or "
+        "counter (no model)",
     )
     dim: int | None = Field(
         None, ge=1, le=4096, description="length of a vector; linear: most eigenvectors kept"
@@ -128,6 +131,11 @@ class RunConfig(BaseModel):
         ge=0,
         lt=2**63,
         description="makes the run repeatable, and its promise void for whoever knows it",
+    )
+    protocol: Literal["clean", "leaky"] = Field(
+        "clean",
+        description="clean, or leaky: with --unit none, the fault that published code shares, to measure it "
+        "(what is held out is never a negative)",
     )
     evaluate_every: int | None = Field(
         None, ge=0, description="rounds between measurements; 0: only at the end"

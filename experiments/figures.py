@@ -93,7 +93,7 @@ def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> Non
     axes.set(
         ylabel="HR@10, whole catalogue",
         title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
-        f"{result.promise.label}",
+        f"{result.label}",
     )
     axes.set_ylim(bottom=0)
     axes.title.set_fontsize("medium")

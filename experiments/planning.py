@@ -9,7 +9,7 @@ import torch
 
 from client.policy import Policy
 from client.serving import Serving
-from experiments.config import RunConfig
+from experiments.config import MEASURED_ONLY, RunConfig
 from models.accounting import epsilon_composed, noise_for, rounds_for
 from models.build import recommender_for
 from models.catalogue import Catalogue
@@ -62,7 +62,8 @@ class ResolvedConfig(RunConfig):
     def settings(self) -> RoundSettings:
         """What devices are asked, but for the ε that they may spend: that is found from the rest."""
         private = self.unit != "none"
-        common = RoundSettings.model_fields.keys() & ResolvedConfig.model_fields.keys()
+        # What is called protocol there is the version of the messages; of ours no device hears.
+        common = RoundSettings.model_fields.keys() & ResolvedConfig.model_fields.keys() - {"protocol"}
         values = {name: getattr(self, name) for name in common}
         return RoundSettings.model_validate(
             values
@@ -76,6 +77,11 @@ class ResolvedConfig(RunConfig):
                 "evaluation_noise": self.evaluation_noise if private and self.evaluate == "released" else 0.0,
             }
         )
+
+    @property
+    def last_round(self) -> int:
+        """Number of the last round, the measuring one included."""
+        return self.rounds + (self.evaluate == "released")
 
     @property
     def sure_devices(self) -> int:
@@ -129,6 +135,9 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     """
     refuse_weak_promise(config, devices)
     refuse_torch_device(config)
+    refuse_leak(config)
+    if config.model in MEASURED_ONLY:
+        refuse_devices(config)
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
     values = config.model_dump()
@@ -161,6 +170,8 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     least, most = int(config.model == "linear"), min(items, MOST_ITEMS)
     if config.head is not None and not least <= config.head <= most:
         raise UserError(f"head = {config.head} is not from {least} to {most} items: leave it out")
+    if config.model in MEASURED_ONLY:
+        values["central"] = False  # they are no model that one place could train
     # The noise is found before the head that it allows.
     filled["head"] = most if config.model == "linear" else 0
     filled["evaluate_every"] = measured_every(config.rounds or filled["rounds"])
@@ -194,6 +205,34 @@ def refuse_torch_device(config: RunConfig) -> None:
         raise UserError("--device cuda is for --model neural-cf and --trainer cohort: leave it out")
     if not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no GPU on this machine; leave it out")
+
+
+def refuse_leak(config: RunConfig) -> None:
+    """UserError for the leaky protocol where a promise is made, or where devices draw the negatives."""
+    if config.protocol == "clean":
+        return
+    if config.unit != "none":
+        raise UserError(
+            "--protocol leaky is a fault made on purpose: whoever draws the negatives knows the held-out "
+            "item, so no promise can be kept; say --unit none"
+        )
+    if config.model == "neural-cf":
+        raise UserError(
+            "--model neural-cf draws its negatives on the device, which cannot know the held-out item: "
+            f"--protocol leaky is for {', '.join(MEASURED_ONLY)}, and for models that draw none"
+        )
+
+
+def refuse_devices(config: RunConfig) -> None:
+    """UserError for settings of a federation, where the simulator trains by itself."""
+    if config.unit != "none":
+        raise UserError(f"--model {config.model} is measured without a promise: say --unit none")
+    for name in ("engine", "trainer", "nodes", "participation", "evaluate"):
+        if getattr(config, name) != RunConfig.model_fields[name].default:
+            raise UserError(
+                f"--model {config.model} is trained by the simulator, all devices in every round: leave out "
+                f"--{name}"
+            )
 
 
 def refuse_weak_promise(config: RunConfig, devices: int) -> None:
@@ -321,22 +360,21 @@ def make_promise(config: ResolvedConfig) -> Promise:
     who takes part, so `participation` amplifies nothing; under central trust it does, against those who see
     only the model.
     """
+    if config.unit == "none":
+        return no_promise(config)
     settings = config.settings
     _, rate, steps = settings.mechanism
-    private = config.unit != "none"
-    epsilon, accountant = math.inf, "none"
-    if private:
-        history = settings.history(settings.last_round)
-        epsilon, accountant = epsilon_composed(history, settings.delta, only_renyi=settings.only_renyi)
+    history = settings.history(settings.last_round)
+    epsilon, accountant = epsilon_composed(history, settings.delta, only_renyi=settings.only_renyi)
     bounded = math.isfinite(epsilon)
-    distributed = private and config.trust == "distributed"
+    distributed = config.trust == "distributed"
     return Promise(
         unit=config.unit,
-        trust=config.trust if private else None,
+        trust=config.trust,
         epsilon=epsilon if bounded else None,
-        delta=config.delta if private else None,
+        delta=config.delta,
         noise_multiplier=config.noise_multiplier,
-        clip=config.clip if private else None,
+        clip=config.clip,
         participation=config.participation,
         rounds=config.rounds,
         steps_per_round=steps,
@@ -347,7 +385,26 @@ def make_promise(config: ResolvedConfig) -> Promise:
         least_devices=settings.least_devices if distributed else None,
         tolerated_nodes=config.tolerated_nodes if distributed and config.masks else None,
         masks_skipped=distributed and not config.masks,
-        evaluated=private and settings.evaluate,
+        evaluated=settings.evaluate,
+    )
+
+
+def no_promise(config: ResolvedConfig) -> Promise:
+    """What is said where nothing is promised."""
+    return Promise(
+        unit="none",
+        trust=None,
+        epsilon=None,
+        delta=None,
+        noise_multiplier=0.0,
+        clip=None,
+        participation=config.participation,
+        rounds=config.rounds,
+        steps_per_round=config.steps_per_round,
+        sampling_rate=config.sampling_rate,
+        accountant=None,
+        seeded=config.seed is not None,
+        rounds_of_a_device=config.rounds,
     )
 
 

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 
 from client.events import Events
 from client.serving import serving_vectors
-from experiments.config import explain
-from experiments.planning import ResolvedConfig
 from experiments.run_folder import RunFolder
-from models.catalogue import ITEM, TITLE, Catalogue
+from experiments.trained import load_trained
+from models.catalogue import ITEM, TITLE
 from models.errors import UserError
 from models.factorisation import Factorisation
 from models.linear_autoencoder import LinearAutoencoder
@@ -39,23 +36,16 @@ class Recommendation:
 def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
     """The `top` best items that the device does not hold yet. Raises UserError."""
     folder = RunFolder(run)
-    settings = folder.read_config()
-    folder.read_result()
+    trained = load_trained(folder)
+    model, catalogue = trained.model, trained.catalogue
     try:
-        config = ResolvedConfig.model_validate(settings.model_dump())
         events = Events.load(folder.devices / "events")
-        catalogue = Catalogue.load(folder.catalogue)
-        parameters = load_file(folder.model)
-    except ValidationError as error:
-        raise UserError(f"{folder.config}: {explain(error)}") from None
     except FileNotFoundError as error:
-        raise UserError(f"{run} lacks {Path(error.filename or folder.model).name}: run it again") from None
+        raise UserError(f"{run} lacks {Path(error.filename).name}: run it again") from None
     if not 0 <= device < events.num_devices:
         raise UserError(f"there is no device {device} in {run}: they are 0 to {events.num_devices - 1}")
-    model = config.recommender(catalogue)
-    model.load_shared(parameters)
     own = events.span(device, device + 1)
-    vector = serving_vectors(model, own, config.serving)
+    vector = serving_vectors(model, own, trained.config.serving)
     with torch.no_grad():
         scores = model.score_catalogue(vector)[0]
         scores[torch.from_numpy(own.items.astype(np.int64))] = -torch.inf

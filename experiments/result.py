@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.promise import Promise
 
 SCHEMA: Literal[1] = 1
+LEAKY = "leaky protocol: what is held out is never a negative"
 
 
 class _Part(BaseModel):
@@ -91,14 +92,23 @@ class Versions(_Part):
 
 
 class Result(_Part):
-    """The whole of result.json. A key may be added; none is renamed or dropped without raising `schema`."""
+    """The whole of result.json. A key may be added; none is renamed or dropped without raising `schema`.
+
+    protocol: `leaky` where training negatives were never the held-out item, a fault made to be measured.
+    """
 
     schema_version: Literal[1] = Field(alias="schema")
     data: DataFacts
     model: str
     engine: str
+    protocol: Literal["clean", "leaky"] = "clean"
     promise: Promise
     metrics: Metrics
     baselines: Baselines
     cost: Cost
     versions: Versions
+
+    @property
+    def label(self) -> str:
+        """What no figure of this result may be shown without."""
+        return self.promise.label + ("; " + LEAKY if self.protocol == "leaky" else "")

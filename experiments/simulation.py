@@ -4,8 +4,11 @@ import math
 import resource
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+
+from torch import Tensor
 
 from client.app import make_app
 from client.farm import Farm
@@ -13,11 +16,11 @@ from client.policy import Policy
 from client.secure_round import ROSTER_FILE, lay_out_identities
 from client.serving import Serving
 from experiments.baselines import model_scorer, popularity, train_centrally
-from experiments.config import RunConfig
+from experiments.config import MEASURED_ONLY, RunConfig
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.engines import engine
-from experiments.evaluate import Metrics, evaluate
+from experiments.evaluate import Devices, DeviceScorer, Metrics, by_events, evaluate, rank_held_out
 from experiments.planning import (
     ResolvedConfig,
     asked_settings,
@@ -34,7 +37,7 @@ from experiments.split import Split, leave_one_out
 from models.build import build_model
 from models.errors import UserError
 from models.promise import Promise
-from models.recommender import Parameters
+from models.recommender import Parameters, Recommender
 from server.checkpoint import RoundRecord
 from server.secure_exchange import NODE_FAILED
 from server.strategy import STOPPED
@@ -84,7 +87,8 @@ def make_plan(config: RunConfig) -> Plan:
         }
         config = config.model_copy(update=flat)
     resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
-    refuse_wide_sums(resolved, dataset.catalogue)
+    if resolved.model not in MEASURED_ONLY:
+        refuse_wide_sums(resolved, dataset.catalogue)
     return Plan(resolved, dataset, split, make_promise(resolved))
 
 
@@ -94,26 +98,35 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
     plan = make_plan(config)
     with created(path, needed_bytes(plan)) as folder:
         folder.write_config(plan.config)
-        Farm.create(
-            folder.devices,
-            plan.dataset.catalogue,
-            plan.split.train,
-            Policy.allowing(asked_settings(plan.config, plan.promise)),
-            seed=plan.config.seed,
-            held_out=plan.split.held_out,
-        )
-        if plan.config.trust == "distributed" and plan.config.masks:
-            lay_out_identities(folder.devices, plan.config.nodes)
+        if plan.config.model not in MEASURED_ONLY:
+            lay_out_devices(plan, folder)
         plan.dataset.catalogue.save(folder.catalogue)
         run(plan, folder, reporter or Reporter(), resume=False)
     return folder
 
 
+def lay_out_devices(plan: Plan, folder: RunFolder) -> None:
+    """The devices' own disks."""
+    Farm.create(
+        folder.devices,
+        plan.dataset.catalogue,
+        plan.split.train,
+        Policy.allowing(asked_settings(plan.config, plan.promise)),
+        seed=plan.config.seed,
+        held_out=plan.split.held_out,
+    )
+    if plan.config.trust == "distributed" and plan.config.masks:
+        lay_out_identities(folder.devices, plan.config.nodes)
+
+
 def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
-    """Go on with a run that was stopped, with the settings in its folder; a finished one is left as it is."""
+    """Go on with a run that was stopped, with the settings in its folder; a finished one is left as it is.
+
+    A model that is only measured keeps no checkpoint: its rounds start anew.
+    """
     folder = RunFolder(out)
     config = folder.read_config()
-    if not folder.devices.exists():
+    if config.model not in MEASURED_ONLY and not folder.devices.exists():
         raise UserError(f"{out} has no devices folder, so its devices cannot go on: start a new run")
     plan = make_plan(config)
     if not folder.result.exists():
@@ -137,17 +150,13 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     config = plan.config
     reporter.planned(plan)
     rounds = RoundLog(plan, folder, reporter, resume)
-    settings = run_config(
-        config,
-        plan.promise,
-        catalogue=folder.catalogue.resolve(),
-        folder=folder.path.resolve(),
-        resume=resume,
-        roster=roster.resolve() if (roster := folder.devices / ROSTER_FILE).exists() else None,
-    )
-    app = make_app(folder.devices.resolve(), trainer=config.trainer, torch_device=config.torch_device)
-    engine(config.engine)(app, settings, config.nodes, rounds.observe)
-    if len(rounds.rows) < config.settings.last_round or rounds.record is None:
+    if config.model in MEASURED_ONLY:
+        from experiments.personalised.training import train_personalised
+
+        train_personalised(config, plan.split, len(plan.dataset.catalogue), rounds.add)
+    else:
+        train_federation(plan, folder, rounds, resume)
+    if len(rounds.rows) < config.last_round or rounds.record is None:
         raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
     reasons = {**rounds.record.refused, **rounds.record.invalid}
     never = all(int(row["answered"]) == 0 for row in rounds.rows)
@@ -156,7 +165,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
 
     reporter.doing("measuring")
     items = len(plan.dataset.catalogue)
-    metrics = rounds.measured or rounds.measure()
+    metrics = rounds.measured or rounds.measure(rounds.score)
     # Where no device came to the round that measures, the simulator's own measurement stands in.
     measured_by = "simulator" if rounds.record.evaluation is None else "released"
     baselines = compare(plan, reporter)
@@ -171,6 +180,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         ),
         model=config.model,
         engine=config.engine,
+        protocol=config.protocol,
         promise=plan.promise,
         metrics=RunMetrics.model_validate(
             {**_no_nan(metrics), "measured_by": measured_by, "hr_deviation": rounds.hr_deviation}
@@ -193,6 +203,21 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     folder.write_result(result)
 
 
+def train_federation(plan: Plan, folder: RunFolder, rounds: "RoundLog", resume: bool) -> None:
+    """All rounds on Flower, or those that are left."""
+    config = plan.config
+    settings = run_config(
+        config,
+        plan.promise,
+        catalogue=folder.catalogue.resolve(),
+        folder=folder.path.resolve(),
+        resume=resume,
+        roster=roster.resolve() if (roster := folder.devices / ROSTER_FILE).exists() else None,
+    )
+    app = make_app(folder.devices.resolve(), trainer=config.trainer, torch_device=config.torch_device)
+    engine(config.engine)(app, settings, config.nodes, rounds.observe)
+
+
 class RoundLog:
     """rounds.csv as it grows: the server's record of each round, the simulator's measurement beside it."""
 
@@ -201,8 +226,6 @@ class RoundLog:
         self.folder = folder
         self.reporter = reporter
         self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
-        self.model = plan.config.recommender(plan.dataset.catalogue)
-        self.parameters: Parameters = {}
         self.record: RoundRecord | None = None
         self.measured: Metrics | None = None  # of the latest round, where it was measured
 
@@ -212,15 +235,18 @@ class RoundLog:
         if self.record is None or self.record.evaluation is None:
             return None
         settings = self.plan.config.settings
-        measuring = settings.at(settings.last_round)
+        measuring = settings.at(self.plan.config.last_round)
         return measuring.noise_on_sum / max(self.record.evaluation["tested"], 1.0)
 
-    def measure(self) -> Metrics:
-        """The accuracy of the latest parameters."""
-        self.model.load_shared(self.parameters)
-        scorer = model_scorer(self.model, self.plan.config.serving)
+    @cached_property
+    def model(self) -> Recommender:
+        """What the shared parameters are of."""
+        return self.plan.config.recommender(self.plan.dataset.catalogue)
+
+    def measure(self, score: DeviceScorer) -> Metrics:
+        """How accurate scores are."""
         items, sample = len(self.plan.dataset.catalogue), self.plan.config.evaluate_sample
-        return evaluate(scorer, self.plan.split, items, sample=sample)
+        return rank_held_out(score, self.plan.split, items, sample=sample).metrics()
 
     def mean(self, column: str) -> int:
         """Of the training rounds, rounded up."""
@@ -230,7 +256,16 @@ class RoundLog:
 
     def observe(self, record: RoundRecord, parameters: Parameters) -> None:
         """Called by the server after each round."""
-        self.record, self.parameters = record, parameters
+
+        def score(devices: Devices) -> Tensor:
+            self.model.load_shared(parameters)
+            return by_events(model_scorer(self.model, self.plan.config.serving), self.plan.split)(devices)
+
+        self.add(record, score)
+
+    def add(self, record: RoundRecord, score: DeviceScorer) -> None:
+        """Write a round's line. score: by what was learned in it."""
+        self.record, self.score = record, score
         if record.invalid.get(NODE_FAILED, 0) == self.plan.config.nodes:
             raise RuntimeError(f"every node failed in round {record.round}; the log says where")
         row = self.row(record)
@@ -239,7 +274,7 @@ class RoundLog:
         if self.measured is not None:
             row |= {name: value for name, value in flat(self.measured).items() if value == value}
         elif every and (record.round % every == 0 or record.round == self.plan.config.rounds):
-            self.measured = self.measure()
+            self.measured = self.measure(score)
             row |= flat(self.measured)
         self.rows[record.round - 1 :] = [row]
         self.folder.write_rounds(self.rows)

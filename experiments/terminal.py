@@ -7,6 +7,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from experiments.config import MEASURED_ONLY
 from experiments.result import Accuracy, Result
 from experiments.run_folder import RunFolder
 from experiments.simulation import Plan, Reporter
@@ -140,7 +141,7 @@ def result_table(result: Result) -> Table:
     table = Table(
         Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10", "bytes\nsent",
         title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
-        f"{result.promise.label}",
+        f"{result.label}",
         caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100”: 99 sampled negatives, which\n"
         f"flatters. {MEASURED_BY[result.metrics.measured_by]} Bytes: by one device, over all rounds.",
     )  # fmt: skip
@@ -164,7 +165,7 @@ def result_table(result: Result) -> Table:
 
 def reading(result: Result) -> list[str]:
     """What the figures say, in words that follow from them."""
-    lines = [result.promise.sentence()]
+    lines = [result.promise.sentence(), *leak_warning(result)]
     own, popular = result.metrics.full.hr_at_10, result.baselines.popularity.full.hr_at_10
     if own is None or popular is None:
         return [*lines, "Nobody could be tested: no shopper has two different items."]
@@ -183,6 +184,18 @@ def reading(result: Result) -> list[str]:
             f"{result.data.devices:,} are few. With more of them, the same ε costs less."
         )
     return lines
+
+
+def leak_warning(result: Result) -> list[str]:
+    """What the leaky protocol means for these figures; nothing under the clean one."""
+    if result.protocol == "clean":
+        return []
+    if result.model not in MEASURED_ONLY:
+        return [f"Leaky protocol: nothing leaks into {result.model}, which draws no negatives here."]
+    return [
+        "Leaky protocol: what is held out was never drawn as a negative in training, which gives it away. "
+        "The figures are of the protocol, and not of recommendations."
+    ]
 
 
 def verdict(difference: float, error: float) -> str:

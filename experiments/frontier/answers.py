@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from experiments.frontier.points import Federation, Line, Point
+from experiments.frontier.points import Federation, Line, Point, under
 from experiments.frontier.table import Row
 
 HEADLINE = "hr@10"
@@ -18,7 +18,8 @@ class Answer:
 
 
 def answers(rows: list[Row], found: list[Federation]) -> list[Answer]:
-    """All four; without one finished cell, only the last."""
+    """All four; without one finished cell, only the last. They tell of the clean protocol."""
+    found = under("clean", found)
     said = [which_data(found), what_for(found), how_securely(found)] if found else []
     return [*said, how_openly(rows)]
 
@@ -84,6 +85,12 @@ def how_openly(rows: list[Row]) -> Answer:
     ]
     if any("without secure aggregation" in (row["promise"] or "") for row in rows):
         said.append("Under distributed trust the sums were simulated without secure aggregation.")
+    if any(row["protocol"] == "leaky" for row in rows):
+        said.append(
+            "Rows under the leaky protocol repeat a fault of published code, on purpose: what is held out is "
+            "never drawn as a negative. What they reach above their clean rows, with the same settings, is "
+            "that leak; published methods have their authors' settings, which were chosen under it."
+        )
     return Answer("Are you open about it?", said)
 
 

@@ -87,6 +87,8 @@ class Cell(Job):
         """Data, devices, model, promise, seed."""
         config = self.config
         words = [*super().parts(), config.model, config.unit]
+        if config.protocol != "clean":
+            words.append(config.protocol)
         if config.unit != "none":
             words.append(config.trust)
         if config.epsilon is not None:
@@ -134,7 +136,8 @@ class Cell(Job):
 
 def variants(cells: list[Cell]) -> dict[str, str]:
     """By a cell's name, those of its settings that differ over the grid and have no column of their own."""
-    columns = {*DATA_SETTINGS, *PROMISE_SETTINGS, *COMPARISONS, "model", "seed"} - {"clip", "data_seed"}
+    columns = {*DATA_SETTINGS, *PROMISE_SETTINGS, *COMPARISONS, "model", "seed", "protocol"}
+    columns -= {"clip", "data_seed"}
     said = {
         cell.name: cell.config.model_dump(mode="json", exclude_defaults=True, exclude=columns)
         for cell in cells

@@ -3,16 +3,19 @@
 from experiments.frontier.bytes_figure import draw_bytes
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.frontier_figure import draw_frontier
-from experiments.frontier.points import Federation
+from experiments.frontier.leak_figure import draw_leak
+from experiments.frontier.points import Federation, under
 from experiments.frontier.rounds_figure import draw_rounds
 from experiments.frontier.sizes_figure import draw_sizes
 from experiments.frontier.style import Drawn
 
 
 def draw_all(of: FrontierFolder, found: list[Federation]) -> list[Drawn]:
-    """PNG and SVG of each, at a paper's size."""
+    """PNG and SVG of each, at a paper's size. What a leaky protocol gives is in a figure of its own."""
     folder = of.figures
     folder.mkdir(exist_ok=True)
+    leaks = [draw_leak(folder, one) for one in found if under("leaky", [one])]
+    found = under("clean", found)
     drawn = [draw_frontier(folder, federation) for federation in found]
     for data in dict.fromkeys(federation.data for federation in found):
         sizes = [federation for federation in found if federation.data == data]
@@ -21,4 +24,4 @@ def draw_all(of: FrontierFolder, found: list[Federation]) -> list[Drawn]:
         drawn.append(draw_bytes(folder, sizes))
         if (rounds := draw_rounds(folder, of.runs, sizes)) is not None:
             drawn.append(rounds)
-    return drawn
+    return [*leaks, *drawn]

@@ -51,12 +51,14 @@ def read_grid(path: Path) -> list[Table]:
     return tables
 
 
-def table_of_flags(said: dict[str, str | None]) -> Table:
-    """Flags as a table: `1,2,inf` is a list of values."""
+def table_of_flags(said: dict[str, str | Path | None]) -> Table:
+    """Flags as a table: `1,2,inf` is a list of values, and a path is one."""
     return {
-        name: [literal(part.strip()) if part.strip() != "inf" else float("inf") for part in text.split(",")]
-        for name, text in said.items()
-        if text is not None
+        name: value
+        if isinstance(value, Path)
+        else [literal(part.strip()) if part.strip() != "inf" else float("inf") for part in value.split(",")]
+        for name, value in said.items()
+        if value is not None
     }
 
 

@@ -46,10 +46,11 @@ class Line:
         """In the order of HEADERS."""
         of, epsilon = self.point.of, self.point.epsilon
         delta = of("delta")
+        leaky = "leaky protocol" if of("protocol") == "leaky" else None
         return [
             Cell(of("data"), of("data"), number=False),
             Cell(f"{of('devices'):,}", of("devices")),
-            Cell(model := ", ".join(filter(None, (of("model"), of("variant")))), model, number=False),
+            Cell(model := ", ".join(filter(None, (of("model"), of("variant"), leaky))), model, number=False),
             Cell(of("unit"), of("unit"), number=False),
             Cell(of("trust") or "–", of("trust") or "", number=False),
             Cell("∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon),

@@ -127,7 +127,10 @@ def line_label(model: str, variant: str, unit: str, trust: str | None) -> str:
 
 def federations(rows: list[Row]) -> list[Federation]:
     """The finished rows by data set and size, in the grid's order and by size."""
-    agree = ("data", "devices", "model", "variant", "unit", "trust", "epsilon", "epsilon_spent", "delta")
+    agree = (
+        "data", "devices", "model", "variant", "protocol", "unit", "trust", "epsilon", "epsilon_spent",
+        "delta",
+    )  # fmt: skip
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         if row["status"] == "done":
@@ -142,3 +145,12 @@ def federations(rows: list[Row]) -> list[Federation]:
             found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
         )
     ]
+
+
+def under(protocol: str, found: list[Federation]) -> list[Federation]:
+    """The points under one protocol; a federation that has none is left out."""
+    kept = [
+        Federation(one.data, one.devices, tuple(p for p in one.points if p.of("protocol") == protocol))
+        for one in found
+    ]
+    return [one for one in kept if one.points]

@@ -23,8 +23,9 @@ COLUMNS = {
     "items": "items in the catalogue",
     "events": "training events; held-out ones are not among them",
     "tested": "shoppers with a held-out item that was ranked",
-    "model": "linear, attributes, mf or neural-cf",
+    "model": "linear, attributes, mf or neural-cf; or what is only measured: pfedrec, fedrap, counter",
     "variant": "further settings that differ over the grid",
+    "protocol": "clean; or leaky: what is held out is never a negative in training, a fault to be measured",
     "unit": "what the promise protects: interaction, shopper, or none",
     "trust": "who adds the noise: local, distributed or central; empty without a promise",
     "epsilon": "ε asked for; inf: no promise",
@@ -73,6 +74,7 @@ def row_of(folder: FrontierFolder, cell: Cell, reasons: Reasons) -> Row:
         "data": cell.data_label,
         "devices": config.devices,
         "model": config.model,
+        "protocol": config.protocol,
         "unit": config.unit,
         "trust": None if config.unit == "none" else config.trust,
         "epsilon": math.inf if config.unit == "none" else config.epsilon,
@@ -139,7 +141,19 @@ def write_table(folder: FrontierFolder, rows: list[Row]) -> None:
     """frontier.csv and frontier.parquet, each in one step. Raises UserError where there is no space."""
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = ["devices", "items", "events", "tested", "seed", "bytes_up_per_device", "rounds"]
-    text = ["data", "model", "variant", "unit", "trust", "status", "reason", "promise", "command", "run"]
+    text = [
+        "data",
+        "model",
+        "variant",
+        "protocol",
+        "unit",
+        "trust",
+        "status",
+        "reason",
+        "promise",
+        "command",
+        "run",
+    ]
     types = dict.fromkeys(whole, "Int64") | dict.fromkeys(text, "string")
     table = table.astype(dict.fromkeys(COLUMNS, "float64") | types)
     folder.replace(folder.csv, table.to_csv(index=False, lineterminator="\n").encode())

@@ -109,12 +109,17 @@ BAD = {
     "device of another model": (["simulate", "--device", "cuda"], "--device cuda is for --model neural-cf"),
     "engine": (["simulate", "--engine", "spark"], "--engine spark"),
     "unit": (["simulate", "--unit", "planet"], "--unit planet"),
+    "protocol": (["simulate", "--protocol", "loose"], "--protocol loose"),
+    "leaky and private": ([*PRIVATE, "--protocol", "leaky"], "say --unit none"),
+    "a method no device runs": (["simulate", "--model", "fedrap", "--nodes", "3"], "leave out --nodes"),
     "trust": ([*PRIVATE, "--trust", "central"], "--trust central"),
     "subcommand": (["simulte"], "simulte"),
     "subcommand of data": (["data", "lst"], "lst"),
     "flag": (["simulate", "--epsilonn", "8"], "--epsilonn"),
     "argument left out": (["data", "inspect"], "NAME"),
     "option left out": (["recommend", "--run", "there"], "--device"),
+    "one run to compare": (["compare", "there"], "name two run folders"),
+    "no run to compare": (["compare", "there", "none"], "there is not a run folder"),
     # files
     "orders not there": ([*CSV, "--path", "no.csv", "--catalogue", "catalogue.csv"], "no.csv does not exist"),
     "catalogue not there": ([*CSV, "--path", "orders.csv", "--catalogue", "no.csv"], "no.csv"),
@@ -383,7 +388,7 @@ def commands() -> list[list[str]]:
 
 
 def test_there_are_the_commands_of_the_readme() -> None:
-    wanted = ["bench", "frontier", "simulate", "recommend"]
+    wanted = ["bench", "compare", "frontier", "simulate", "recommend"]
     wanted += ["data list", "data inspect", "data split", "privacy plan"]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 

@@ -78,8 +78,12 @@ def test_settings_without_a_column_tell_cells_apart() -> None:
 
 
 def test_flags_are_a_table() -> None:
-    flags = table_of_flags({"epsilon": "0.5,1,inf", "model": "linear,mf", "seeds": "2", "unit": None})
-    assert flags == {"epsilon": [0.5, 1, math.inf], "model": ["linear", "mf"], "seeds": [2]}
+    said: dict[str, Any] = {"epsilon": "0.5,1,inf", "model": "linear,mf", "seeds": "2", "unit": None}
+    flags = table_of_flags(said | {"path": Path("ml,100k")})
+    assert flags == {
+        "epsilon": [0.5, 1, math.inf], "model": ["linear", "mf"], "seeds": [2], "path": Path("ml,100k"),
+    }  # fmt: skip
+    assert expand([flags])[0].config.path == Path("ml,100k")
 
 
 @pytest.mark.parametrize("path", sorted(DEFAULT_GRID.parent.glob("*.toml")), ids=lambda path: path.stem)

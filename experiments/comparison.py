@@ -1,0 +1,181 @@
+"""Finished runs side by side, paired by shopper: every run ranks the same held-out items again.
+
+A run folder's results hold no shopper's rank, which is private, so the ranks are found anew from the model
+and the data; what they come to must be what the run reported.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from experiments.baselines import model_scorer
+from experiments.bootstrap import LEVEL, RESAMPLES, Difference, paired_bootstrap
+from experiments.datasets import load
+from experiments.datasets.dataset import Dataset
+from experiments.evaluate import Ranks, by_events, rank_held_out
+from experiments.frontier.cell import DATA_SETTINGS
+from experiments.planning import ResolvedConfig
+from experiments.result import Accuracy, Metrics, Result
+from experiments.run_folder import RunFolder
+from experiments.simulation import data_options
+from experiments.split import Split, leave_one_out
+from experiments.trained import Trained, load_trained
+from models.catalogue import Catalogue
+from models.errors import UserError
+from models.metrics import gains
+
+SAME = 1e-9  # between figures that were found twice in the same way
+
+Numbers = npt.NDArray[np.float64]
+Differences = dict[str, dict[str, Difference]]  # by protocol and metric
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run. differences: to the first run; None of the first itself."""
+
+    path: Path
+    result: Result
+    differences: Differences | None
+
+
+def compare_runs(paths: list[Path]) -> list[Compared]:
+    """All runs, each beside the first. Raises UserError where they cannot be paired."""
+    if len(paths) < 2:
+        raise UserError("one run has nothing beside it: name two run folders or more")
+    folders = [RunFolder(path) for path in paths]
+    runs = [load_trained(folder) for folder in folders]
+    results = [folder.read_result() for folder in folders]
+    for path, run in zip(paths[1:], runs[1:], strict=True):
+        refuse_other_data(paths[0], runs[0], path, run)
+    dataset = data_again(paths[0], runs[0])
+    config = runs[0].config
+    split = leave_one_out(dataset, config.data_seed, config.evaluate_sample)
+    if not len(split.tested(config.evaluate_sample)):
+        raise UserError(f"{paths[0]}: no shopper has two different items, so nobody can be tested")
+    ranks = [
+        ranks_again(path, run, result, split) for path, run, result in zip(paths, runs, results, strict=True)
+    ]
+    others = [differences(ranks[0], other) for other in ranks[1:]]
+    return [Compared(*each) for each in zip(paths, results, [None, *others], strict=True)]
+
+
+def refuse_other_data(first: Path, one: Trained, path: Path, other: Trained) -> None:
+    """Raise UserError, naming what differs, unless both runs tested the same shoppers on the same items."""
+    for name in DATA_SETTINGS:
+        here, there = (setting(run.config, name) for run in (one, other))
+        if here != there and name != "strict":
+            raise UserError(f"{path} is of other data than {first}: {name} is {there} there and {here} here")
+    if not same_items(one.catalogue, other.catalogue):
+        raise UserError(f"{path} is of other data than {first}: the catalogue differs")
+
+
+def setting(config: ResolvedConfig, name: str) -> Any:
+    """A setting, a path as where it leads."""
+    value = getattr(config, name)
+    return value.resolve() if isinstance(value, Path) else value
+
+
+def same_items(one: Catalogue, other: Catalogue) -> bool:
+    """Whether two catalogues have the same items and attributes, in the same order."""
+    return list(one.table) == list(other.table) and all(
+        list(one.table[name]) == list(other.table[name]) for name in one.table
+    )
+
+
+def data_again(path: Path, run: Trained) -> Dataset:
+    """The data of a run. Raises UserError where they are gone, or have other items by now."""
+    try:
+        dataset = load(run.config.data, data_options(run.config))
+    except UserError as error:
+        raise UserError(f"the data of {path} cannot be read again: {error}") from None
+    if not same_items(dataset.catalogue, run.catalogue):
+        raise UserError(f"the data of {path} have changed: their catalogue is not the one in its folder")
+    return dataset
+
+
+def ranks_again(path: Path, run: Trained, result: Result, split: Split) -> Ranks:
+    """Every tested shopper's ranks. Raises UserError where they do not come to what the run reported."""
+    if result.metrics.measured_by != "simulator":
+        raise UserError(
+            f"{path} reports hits that its devices counted, with noise: there is nothing to pair; compare "
+            "runs that the simulator measured"
+        )
+    scorer = by_events(model_scorer(run.model, run.config.serving), split)
+    ranks = rank_held_out(scorer, split, len(run.catalogue), sample=run.config.evaluate_sample)
+    again = Metrics.model_validate(ranks.metrics())
+    for name, (found, told) in figures(again, result.metrics).items():
+        if told is None or abs(found - told) > SAME:
+            raise UserError(
+                f"{path} reports {name} = {told} and its model gives {found} on the data as they are now: "
+                "the data, the folder or the libraries have changed, so run it again"
+            )
+    return ranks
+
+
+def figures(found: Accuracy, told: Accuracy) -> dict[str, tuple[float, float | None]]:
+    """Every figure, by its name: found again, and told."""
+    pairs: dict[str, tuple[float, float | None]] = {}
+    for protocol in ("full", "sampled99"):
+        ours, theirs = (getattr(each, protocol).model_dump(by_alias=True) for each in (found, told))
+        pairs |= {f"{protocol} {name}": (ours[name], theirs[name]) for name in ours}
+    return pairs
+
+
+def differences(first: Ranks, other: Ranks) -> Differences:
+    """HR@10 and NDCG@10 of the other less those of the first, shopper by shopper."""
+    if not np.array_equal(first.devices, other.devices):
+        raise AssertionError("ranks of other shoppers")
+    return {
+        protocol: {
+            metric: paired_bootstrap(theirs - ours)
+            for metric, ours, theirs in (
+                ("hr@10", hits(before), hits(after)),
+                ("ndcg@10", gains(before, 10).numpy(), gains(after, 10).numpy()),
+            )
+        }
+        for protocol, before, after in (
+            ("full", first.full, other.full),
+            ("sampled99", first.sampled, other.sampled),
+        )
+    }
+
+
+def hits(ranks: Tensor) -> Numbers:
+    """1.0 where the rank is among the first ten: [shoppers]."""
+    return (ranks <= 10).double().numpy()
+
+
+def as_json(compared: list[Compared]) -> dict[str, Any]:
+    """The whole table, and no value of one shopper."""
+    return {
+        "schema": 1,
+        "resamples": RESAMPLES,
+        "level": LEVEL,
+        "tested": compared[0].result.data.tested,
+        "runs": [
+            {
+                "run": str(each.path),
+                "model": each.result.model,
+                "protocol": each.result.protocol,
+                "promise": each.result.promise.model_dump(),
+                "sentence": each.result.promise.sentence(),
+                "metrics": {
+                    protocol: getattr(each.result.metrics, protocol).model_dump(by_alias=True)
+                    for protocol in ("full", "sampled99")
+                },
+                "difference": each.differences
+                and {
+                    protocol: {name: vars(difference) for name, difference in by_metric.items()}
+                    for protocol, by_metric in each.differences.items()
+                },
+                "bytes_up_per_device": each.result.cost.bytes_up_per_device,
+                "seconds": each.result.cost.seconds_total,
+            }
+            for each in compared
+        ],
+    }

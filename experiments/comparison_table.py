@@ -1,0 +1,95 @@
+"""What `terry compare` prints and writes."""
+
+import json
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Column, Table
+
+from experiments.bootstrap import LEVEL, RESAMPLES, Difference
+from experiments.comparison import Compared, as_json, compare_runs
+from experiments.terminal import leak_warning, make_console, number
+from models.errors import UserError
+from models.promise import rounded_up
+
+
+def print_comparison(runs: list[Path], json_file: Path | None) -> None:
+    """Two tables, then each run's promise and what the difference means. Raises UserError."""
+    if json_file is not None and json_file.exists():
+        raise UserError(f"{json_file} exists: choose another --json, or remove it")
+    compared = compare_runs(runs)
+    if json_file is not None:
+        write_json(json_file, compared)
+    console = make_console()
+    console.print(Group(runs_table(compared), differences_table(compared)))
+    for line in reading(compared):
+        console.print(line)
+
+
+def write_json(path: Path, compared: list[Compared]) -> None:
+    """In one step. Raises UserError where it cannot be written."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(as_json(compared), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written ({error.strerror}): choose another --json") from None
+
+
+def runs_table(compared: list[Compared]) -> Table:
+    """Each run with its ε, its figures and its cost."""
+    data = compared[0].result.data
+    table = Table(
+        "run", "model", "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10", "bytes\nsent", "seconds",
+        title=f"{data.name}: {data.devices:,} devices, {data.items:,} items, {data.tested:,} tested",
+        caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100”: 99 sampled negatives, which\n"
+        "flatters. Measured by the simulator, not released. Bytes: by one device, over all rounds.",
+    )  # fmt: skip
+    for each in compared:
+        full, sampled, cost = each.result.metrics.full, each.result.metrics.sampled99, each.result.cost
+        epsilon = each.result.promise.epsilon
+        table.add_row(
+            str(each.path), each.result.model, "∞" if epsilon is None else rounded_up(epsilon),
+            number(full.hr_at_10), number(full.ndcg_at_10),
+            number(sampled.hr_at_10), number(sampled.ndcg_at_10),
+            f"{cost.bytes_up_per_device:,}", f"{cost.seconds_total:.1f}",
+        )  # fmt: skip
+    return table
+
+
+def differences_table(compared: list[Compared]) -> Table:
+    """Each run's difference to the first, with its interval."""
+    table = Table(
+        Column("less " + str(compared[0].path)), "HR@10", "NDCG@10", "of 100: HR@10", "of 100: NDCG@10",
+        caption=f"In brackets: {LEVEL:.0%} of {RESAMPLES:,} paired bootstrap resamples of the shoppers.",
+    )  # fmt: skip
+    for each in compared[1:]:
+        assert each.differences is not None
+        cells = [
+            interval(difference)
+            for protocol in ("full", "sampled99")
+            for difference in each.differences[protocol].values()
+        ]
+        table.add_row(str(each.path), *cells)
+    return table
+
+
+def interval(difference: Difference) -> str:
+    """The difference and its interval."""
+    return f"{difference.mean:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+
+
+def reading(compared: list[Compared]) -> list[str]:
+    """What the tables say, in words that follow from them."""
+    lines = [f"{each.path}: {each.result.promise.sentence()}" for each in compared]
+    lines += [f"{each.path}: {line}" for each in compared for line in leak_warning(each.result)]
+    first, shoppers = compared[0], compared[0].result.data.tested
+    for each in compared[1:]:
+        assert each.differences is not None
+        theirs, ours = (one.result.metrics.full.hr_at_10 for one in (each, first))
+        lines.append(
+            f"HR@10 over the whole catalogue of {each.path} is {theirs:.3f} against {first.path}'s "
+            f"{ours:.3f}, on the same {shoppers:,} shoppers: {each.differences['full']['hr@10'].verdict}."
+        )
+    return lines

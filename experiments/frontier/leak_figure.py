@@ -1,0 +1,81 @@
+"""What a model reaches under the clean protocol and under the leaky one: the distance is the leak."""
+
+from pathlib import Path
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from experiments.figures import BLUE, GREY, ORANGE, save
+from experiments.frontier.points import Federation, Point
+from experiments.frontier.style import NAMES, WIDTH, Drawn, legend, slug
+
+Pair = tuple[Point | None, Point]  # clean where it was run, and leaky
+
+
+def draw_leak(folder: Path, federation: Federation) -> Drawn:
+    """HR@10 above NDCG@10, the whole catalogue before the sampled protocol; a line a model."""
+    found = pairs(federation)
+    figure = pyplot.figure(figsize=(WIDTH, 2.4 + 0.5 * len(found)), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, sharey=True)
+    for column, prefix in enumerate(("", "sampled_")):
+        for row, name in enumerate(("hr@10", "ndcg@10")):
+            axes, metric = panels[row, column], prefix + name
+            dumbbells(axes, found, metric)
+            popular = federation.level("popularity", metric)
+            if popular is not None:
+                axes.axvline(popular, color=GREY, linestyle="--", linewidth=1.2, label="popularity")
+            axes.set_title(NAMES[metric], fontsize="medium")
+            axes.grid(alpha=0.3)
+    panels[0, 0].set_xlim(0, 1)
+    panels[0, 0].set_yticks(range(len(found)), labels=list(found))
+    panels[0, 0].invert_yaxis()
+    legend(figure, panels[0, 0], columns=3)
+    figure.suptitle(f"{federation.title}; not private", fontsize="large")
+    name = f"leak-{slug(federation.data)}-{federation.devices}"
+    save(figure, folder, name)
+    return Drawn(
+        name,
+        f"What is the leak of a protocol, on {federation.title}. Filled: the clean protocol. Hollow: the "
+        "leaky one of published code, in which what is held out is never drawn as a negative. Means of the "
+        "seeds.",
+        describe_leak(federation, found),
+    )
+
+
+def pairs(federation: Federation) -> dict[str, Pair]:
+    """Each model that was run under the leaky protocol, by its name, beside itself under the clean one."""
+    by_protocol: dict[str, dict[str, Point]] = {"clean": {}, "leaky": {}}
+    for point in federation.points:
+        if point.of("unit") == "none":
+            name = ", ".join(part for part in (point.of("model"), point.of("variant")) if part)
+            by_protocol[point.of("protocol")][name] = point
+    clean = by_protocol["clean"]
+    return {name: (clean.get(name), leaky) for name, leaky in by_protocol["leaky"].items()}
+
+
+def dumbbells(axes: Axes, found: dict[str, Pair], metric: str) -> None:
+    """A line from each model's clean figure to its leaky one."""
+    for place, (clean, leaky) in enumerate(found.values()):
+        before, after = (None if point is None else point.mean(metric) for point in (clean, leaky))
+        if before is not None and after is not None:
+            axes.plot([before, after], [place, place], color=ORANGE, linewidth=1.6, zorder=1)
+        if before is not None:
+            axes.plot(
+                before, place, color=BLUE, marker="o", markersize=6, linestyle="none", clip_on=False,
+                label="clean",
+            )  # fmt: skip
+        if after is not None:
+            axes.plot(
+                after, place, color=ORANGE, marker="D", markersize=6, markerfacecolor="none",
+                linestyle="none", clip_on=False, label="leaky protocol",
+            )  # fmt: skip
+
+
+def describe_leak(federation: Federation, found: dict[str, Pair]) -> str:
+    """HR@10 against 99 negatives, which is what is published, model by model."""
+    said = [f"The leaky protocol beside the clean one on {federation.title}. HR@10 of 100:"]
+    for name, (clean, leaky) in found.items():
+        before, after = (None if point is None else point.mean("sampled_hr@10") for point in (clean, leaky))
+        reached = ["not measured" if value is None else f"{value:.3f}" for value in (before, after)]
+        said.append(f"{name}: clean {reached[0]}, leaky {reached[1]}.")
+    return " ".join(said)

