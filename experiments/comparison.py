@@ -28,7 +28,7 @@ from models.catalogue import Catalogue
 from models.errors import UserError
 from models.metrics import gains
 
-SAME = 1e-9  # between figures that were found twice in the same way
+SAME = 1e-3  # between figures found twice: threads add up in another order, which may swap two scores
 
 Numbers = npt.NDArray[np.float64]
 Differences = dict[str, dict[str, Difference]]  # by protocol and metric

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Column, Table
+from rich.table import Table
 
 from experiments.bootstrap import LEVEL, RESAMPLES, Difference
 from experiments.comparison import Compared, as_json, compare_runs
@@ -46,11 +46,11 @@ def runs_table(compared: list[Compared]) -> Table:
         caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100”: 99 sampled negatives, which\n"
         "flatters. Measured by the simulator, not released. Bytes: by one device, over all rounds.",
     )  # fmt: skip
-    for each in compared:
+    for run, each in enumerate(compared, start=1):
         full, sampled, cost = each.result.metrics.full, each.result.metrics.sampled99, each.result.cost
         epsilon = each.result.promise.epsilon
         table.add_row(
-            str(each.path), each.result.model, "∞" if epsilon is None else rounded_up(epsilon),
+            str(run), each.result.model, "∞" if epsilon is None else rounded_up(epsilon),
             number(full.hr_at_10), number(full.ndcg_at_10),
             number(sampled.hr_at_10), number(sampled.ndcg_at_10),
             f"{cost.bytes_up_per_device:,}", f"{cost.seconds_total:.1f}",
@@ -61,17 +61,17 @@ def runs_table(compared: list[Compared]) -> Table:
 def differences_table(compared: list[Compared]) -> Table:
     """Each run's difference to the first, with its interval."""
     table = Table(
-        Column("less " + str(compared[0].path)), "HR@10", "NDCG@10", "of 100: HR@10", "of 100: NDCG@10",
+        "run, less run 1", "HR@10", "NDCG@10", "of 100: HR@10", "of 100: NDCG@10",
         caption=f"In brackets: {LEVEL:.0%} of {RESAMPLES:,} paired bootstrap resamples of the shoppers.",
     )  # fmt: skip
-    for each in compared[1:]:
+    for run, each in enumerate(compared[1:], start=2):
         assert each.differences is not None
         cells = [
             interval(difference)
             for protocol in ("full", "sampled99")
             for difference in each.differences[protocol].values()
         ]
-        table.add_row(str(each.path), *cells)
+        table.add_row(str(run), *cells)
     return table
 
 
@@ -82,14 +82,15 @@ def interval(difference: Difference) -> str:
 
 def reading(compared: list[Compared]) -> list[str]:
     """What the tables say, in words that follow from them."""
-    lines = [f"{each.path}: {each.result.promise.sentence()}" for each in compared]
-    lines += [f"{each.path}: {line}" for each in compared for line in leak_warning(each.result)]
+    numbered = list(enumerate(compared, start=1))
+    lines = [f"Run {run}, {each.path}: {each.result.promise.sentence()}" for run, each in numbered]
+    lines += [f"Run {run}: {line}" for run, each in numbered for line in leak_warning(each.result)]
     first, shoppers = compared[0], compared[0].result.data.tested
-    for each in compared[1:]:
+    for run, each in numbered[1:]:
         assert each.differences is not None
         theirs, ours = (one.result.metrics.full.hr_at_10 for one in (each, first))
         lines.append(
-            f"HR@10 over the whole catalogue of {each.path} is {theirs:.3f} against {first.path}'s "
-            f"{ours:.3f}, on the same {shoppers:,} shoppers: {each.differences['full']['hr@10'].verdict}."
+            f"HR@10 over the whole catalogue of run {run} is {theirs:.3f} against run 1's {ours:.3f}, on the "
+            f"same {shoppers:,} shoppers: {each.differences['full']['hr@10'].verdict}."
         )
     return lines
