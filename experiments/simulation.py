@@ -77,7 +77,11 @@ def data_options(config: RunConfig) -> DataOptions:
 def make_plan(config: RunConfig) -> Plan:
     """Read the data, split them, find the noise. Raises UserError; writes nothing."""
     dataset = load(config.data, data_options(config))
-    split = leave_one_out(dataset, config.data_seed, config.evaluate_sample)
+    return plan_for(config, dataset, leave_one_out(dataset, config.data_seed, config.evaluate_sample))
+
+
+def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
+    """The plan of a run over data that are read and split. Raises UserError."""
     if not dataset.times_known:  # an order that means nothing is not learned from, unless someone asks for it
         flat = {
             name: 0.0 for name in ("kernel_half_life", "recency_half_life") if getattr(config, name) is None
@@ -93,20 +97,25 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
     path = choose_path(out, config.data, config.model)
     plan = make_plan(config)
     with created(path, needed_bytes(plan)) as folder:
-        folder.write_config(plan.config)
-        Farm.create(
-            folder.devices,
-            plan.dataset.catalogue,
-            plan.split.train,
-            Policy.allowing(asked_settings(plan.config, plan.promise)),
-            seed=plan.config.seed,
-            held_out=plan.split.held_out,
-        )
-        if plan.config.trust == "distributed" and plan.config.masks:
-            lay_out_identities(folder.devices, plan.config.nodes)
-        plan.dataset.catalogue.save(folder.catalogue)
+        lay_out(plan, folder)
         run(plan, folder, reporter or Reporter(), resume=False)
     return folder
+
+
+def lay_out(plan: Plan, folder: RunFolder) -> None:
+    """What is there before the first round: the settings, the devices, the catalogue."""
+    folder.write_config(plan.config)
+    Farm.create(
+        folder.devices,
+        plan.dataset.catalogue,
+        plan.split.train,
+        Policy.allowing(asked_settings(plan.config, plan.promise)),
+        seed=plan.config.seed,
+        held_out=plan.split.held_out,
+    )
+    if plan.config.trust == "distributed" and plan.config.masks:
+        lay_out_identities(folder.devices, plan.config.nodes)
+    plan.dataset.catalogue.save(folder.catalogue)
 
 
 def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
@@ -136,24 +145,8 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     started = time.monotonic()
     config = plan.config
     reporter.planned(plan)
-    rounds = RoundLog(plan, folder, reporter, resume)
-    settings = run_config(
-        config,
-        plan.promise,
-        catalogue=folder.catalogue.resolve(),
-        folder=folder.path.resolve(),
-        resume=resume,
-        roster=roster.resolve() if (roster := folder.devices / ROSTER_FILE).exists() else None,
-    )
-    app = make_app(folder.devices.resolve(), trainer=config.trainer, torch_device=config.torch_device)
-    engine(config.engine)(app, settings, config.nodes, rounds.observe)
-    if len(rounds.rows) < config.settings.last_round or rounds.record is None:
-        raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
-    reasons = {**rounds.record.refused, **rounds.record.invalid}
-    never = all(int(row["answered"]) == 0 for row in rounds.rows)
-    if never or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
-        raise UserError(f"no device took part in the last round: {reasons or 'no coin fell for it'}")
-
+    rounds = federate(plan, folder, reporter, resume=resume)
+    assert rounds.record is not None
     reporter.doing("measuring")
     items = len(plan.dataset.catalogue)
     metrics = rounds.measured or rounds.measure()
@@ -191,6 +184,29 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
 
     draw_run(folder, rounds.rows, result)
     folder.write_result(result)
+
+
+def federate(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> "RoundLog":
+    """All rounds over the devices in the folder. Raises UserError where none took part."""
+    config = plan.config
+    rounds = RoundLog(plan, folder, reporter, resume)
+    settings = run_config(
+        config,
+        plan.promise,
+        catalogue=folder.catalogue.resolve(),
+        folder=folder.path.resolve(),
+        resume=resume,
+        roster=roster.resolve() if (roster := folder.devices / ROSTER_FILE).exists() else None,
+    )
+    app = make_app(folder.devices.resolve(), trainer=config.trainer, torch_device=config.torch_device)
+    engine(config.engine)(app, settings, config.nodes, rounds.observe)
+    if len(rounds.rows) < config.settings.last_round or rounds.record is None:
+        raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
+    reasons = {**rounds.record.refused, **rounds.record.invalid}
+    never = all(int(row["answered"]) == 0 for row in rounds.rows)
+    if never or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
+        raise UserError(f"no device took part in the last round: {reasons or 'no coin fell for it'}")
+    return rounds
 
 
 class RoundLog:
