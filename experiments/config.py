@@ -35,9 +35,11 @@ class RunConfig(BaseModel):
     devices: int | None = Field(None, ge=1, description="shoppers, one a device; all that the data hold")
     data_seed: int = Field(0, ge=0, description="which shoppers are drawn, and the towel shop's own seed")
 
-    model: Literal["mf", "attributes", "neural-cf", "linear"] = Field(
-        "attributes", description="mf, attributes, neural-cf, or linear (two rounds)"
+    model: Literal["auto", "mf", "attributes", "neural-cf", "linear"] = Field(
+        "attributes",
+        description="mf, attributes, neural-cf, linear (two rounds), or auto: by the promise and public facts",
     )
+    model_reason: str | None = Field(None, description="why auto took the model; a run says it")
     dim: int | None = Field(
         None, ge=1, le=4096, description="length of a vector; linear: most eigenvectors kept"
     )
@@ -147,7 +149,8 @@ def read_config(path: Path | None, overrides: dict[str, Any], assignments: list[
             raise UserError(f"{path} does not exist: check --config") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise UserError(f"{path} cannot be read as TOML: {error}") from None
-        values.pop("versions", None)  # a run folder's own config.toml says what it ran on
+        for said_by_a_run in ("versions", "model_reason"):  # a run folder's own config.toml holds them
+            values.pop(said_by_a_run, None)
     values |= {name: value for name, value in overrides.items() if value is not None}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")

@@ -22,6 +22,7 @@ from models.settings import (
     LINEAR_RELEASES,
     MOST_ITEMS,
     TRUSTS,
+    ModelName,
     RoundSettings,
     rounds_covered,
 )
@@ -36,6 +37,7 @@ DEFAULTS = Path(__file__).with_name("defaults.toml")
 class ResolvedConfig(RunConfig):
     """A configuration with nothing left open: what config.toml holds."""
 
+    model: ModelName
     devices: int
     dim: int
     head: int
@@ -127,6 +129,8 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     δ is by default a tenth of one in `devices`, and 1e-5 at most. Raises UserError, also for a δ of one in
     `devices` or more: publishing one shopper's data whole would keep such a promise.
     """
+    if config.model == "auto":
+        raise UserError("--model auto is chosen where there is a catalogue: name a model here")
     refuse_weak_promise(config, devices)
     refuse_torch_device(config)
     if config.nodes > devices:

@@ -96,6 +96,7 @@ class Result(_Part):
     schema_version: Literal[1] = Field(alias="schema")
     data: DataFacts
     model: str
+    model_reason: str | None = None  # where --model auto took it
     engine: str
     promise: Promise
     metrics: Metrics

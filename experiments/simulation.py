@@ -13,6 +13,7 @@ from client.policy import Policy
 from client.secure_round import ROSTER_FILE, lay_out_identities
 from client.serving import Serving
 from experiments.baselines import model_scorer, popularity, train_centrally
+from experiments.choice import PublicFacts, with_model
 from experiments.config import RunConfig
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
@@ -82,6 +83,8 @@ def make_plan(config: RunConfig) -> Plan:
 
 def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
     """The plan of a run over data that are read and split. Raises UserError."""
+    if config.model == "auto":
+        config = with_model(config, PublicFacts.of(dataset.events.num_devices, dataset.catalogue))
     if not dataset.times_known:  # an order that means nothing is not learned from, unless someone asks for it
         flat = {
             name: 0.0 for name in ("kernel_half_life", "recency_half_life") if getattr(config, name) is None
@@ -163,6 +166,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
             tested=len(plan.split.tested(config.evaluate_sample)),
         ),
         model=config.model,
+        model_reason=config.model_reason,
         engine=config.engine,
         promise=plan.promise,
         metrics=RunMetrics.model_validate(

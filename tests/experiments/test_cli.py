@@ -215,6 +215,8 @@ BAD = {
     "frontier of a grid that is none": (["frontier", "unknown.toml"], "'epsilonn'|nothing to run"),
     "frontier into a folder that is there": (["frontier", "--out", "there"], "there holds something else"),
     "frontier under a file": (["frontier", "--out", "orders.csv/new"], "orders.csv"),
+    "frontier of no model": (["frontier", "--model", "auto"], "--model auto is for one run"),
+    "plan of no model": ([*PLAN, "--model", "auto"], "--model auto is chosen where there is a catalogue"),
     # searches
     "search by no metric": (["tune", "--metric", "recall"], "--metric recall is not known: say ndcg@10"),
     "search of no trials": (["tune", "--trials", "0"], "--trials"),
