@@ -48,7 +48,7 @@ def with_model(config: RunConfig, facts: PublicFacts) -> RunConfig:
     """The configuration with the model chosen, and the line that says which and why."""
     model, reason = choose(facts, config.unit)
     line = (
-        f"--model auto took {model}: {reason}. It looked at {facts.devices:,} devices, {facts.items:,} items, "
-        f"whether they have attributes ({'yes' if facts.attributes else 'no'}), and the promise."
+        f"--model auto took {model}: {reason}. It looked at {facts.devices:,} devices, {facts.items:,} "
+        f"items, whether they have attributes ({'yes' if facts.attributes else 'no'}), and the promise."
     )
     return config.model_copy(update={"model": model, "model_reason": line})

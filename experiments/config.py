@@ -37,7 +37,7 @@ class RunConfig(BaseModel):
 
     model: Literal["auto", "mf", "attributes", "neural-cf", "linear"] = Field(
         "attributes",
-        description="mf, attributes, neural-cf, linear (two rounds), or auto: by the promise and public facts",
+        description="mf, attributes, neural-cf, linear (two rounds), or auto: what suits the promise",
     )
     model_reason: str | None = Field(None, description="why auto took the model; a run says it")
     dim: int | None = Field(
