@@ -15,7 +15,7 @@ FLAGS = {"torch_device": "--device"}  # that are not named as their setting is
 class RunConfig(BaseModel):
     """The settings of one simulated federation.
 
-    `planning.resolve` fills a field that is None from defaults.toml, by model and unit, so that the run
+    `planning.resolve` fills a field that is None from defaults/, by unit, model and data set, so that the run
     folder's config.toml holds every value that was used.
     """
 

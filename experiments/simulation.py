@@ -312,7 +312,7 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
     central = None
     if plan.config.central:
         reporter.doing("training the same model centrally")
-        objective = defaults("none", plan.config.model)
+        objective = defaults("none", plan.config.model, plan.config.data)
         serving = Serving(
             catalogue_weight=objective["catalogue_weight"],
             negative_weight=objective["negative_weight"],
