@@ -12,6 +12,7 @@ import experiments.commands.frontier as frontier
 import experiments.commands.privacy as privacy
 import experiments.commands.recommend as recommend
 import experiments.commands.simulate as simulate
+import experiments.commands.tune as tune
 from models.errors import UserError
 
 STOPPED = 130
@@ -31,6 +32,7 @@ app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("frontier", epilog=frontier.EXAMPLE)(frontier.frontier)
 app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
+app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
 app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 
 
@@ -40,7 +42,8 @@ def main() -> None:
         code = app(standalone_mode=False)
         if code == STOPPED:  # typer's answer to an interrupt
             print(
-                "terry: stopped; go on with terry simulate --resume --out FOLDER, or the same terry frontier",
+                "terry: stopped; go on with terry simulate --resume --out FOLDER, or the same terry frontier "
+                "or terry tune",
                 file=sys.stderr,
             )
         sys.exit(code)

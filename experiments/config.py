@@ -3,20 +3,21 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import UserError
 
 FLAGS = {"torch_device": "--device"}  # that are not named as their setting is
-MEASURED_ONLY = ("pfedrec", "fedrap", "counter")  # models that the simulator trains, and no device
+MeasuredOnly = Literal["pfedrec", "fedrap", "counter"]  # models that the simulator trains, and no device
+MEASURED_ONLY = get_args(MeasuredOnly)
 
 
 class RunConfig(BaseModel):
     """The settings of one simulated federation.
 
-    `planning.resolve` fills a field that is None from defaults.toml, by model and unit, so that the run
+    `planning.resolve` fills a field that is None from defaults/, by unit, model and data set, so that the run
     folder's config.toml holds every value that was used.
     """
 
@@ -36,11 +37,12 @@ class RunConfig(BaseModel):
     devices: int | None = Field(None, ge=1, description="shoppers, one a device; all that the data hold")
     data_seed: int = Field(0, ge=0, description="which shoppers are drawn, and the towel shop's own seed")
 
-    model: Literal["mf", "attributes", "neural-cf", "linear", "pfedrec", "fedrap", "counter"] = Field(
+    model: Literal["auto", "mf", "attributes", "neural-cf", "linear", "pfedrec", "fedrap", "counter"] = Field(
         "attributes",
-        description="mf, attributes, neural-cf, or linear (two rounds); only measured: pfedrec, fedrap, or "
-        "counter (no model)",
+        description="mf, attributes, neural-cf, linear (two rounds), or auto: what suits the promise; only "
+        "measured: pfedrec, fedrap, or counter (no model)",
     )
+    model_reason: str | None = Field(None, description="why auto took the model; a run says it")
     dim: int | None = Field(
         None, ge=1, le=4096, description="length of a vector; linear: most eigenvectors kept"
     )
@@ -155,7 +157,8 @@ def read_config(path: Path | None, overrides: dict[str, Any], assignments: list[
             raise UserError(f"{path} does not exist: check --config") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise UserError(f"{path} cannot be read as TOML: {error}") from None
-        values.pop("versions", None)  # a run folder's own config.toml says what it ran on
+        for said_by_a_run in ("versions", "model_reason"):  # a run folder's own config.toml holds them
+            values.pop(said_by_a_run, None)
     values |= {name: value for name, value in overrides.items() if value is not None}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")

@@ -9,7 +9,8 @@ import torch
 
 from client.policy import Policy
 from client.serving import Serving
-from experiments.config import MEASURED_ONLY, RunConfig
+from experiments.config import MEASURED_ONLY, MeasuredOnly, RunConfig
+from experiments.steps import device_step, server_step
 from models.accounting import epsilon_composed, noise_for, rounds_for
 from models.build import recommender_for
 from models.catalogue import Catalogue
@@ -22,6 +23,7 @@ from models.settings import (
     LINEAR_RELEASES,
     MOST_ITEMS,
     TRUSTS,
+    ModelName,
     RoundSettings,
     rounds_covered,
 )
@@ -30,12 +32,13 @@ from server.settings import ServerSettings
 
 LEAST_NODES = 3  # between two, each would know the other's part of the sum
 
-DEFAULTS = Path(__file__).with_name("defaults.toml")
+DEFAULTS = Path(__file__).with_name("defaults")
 
 
 class ResolvedConfig(RunConfig):
     """A configuration with nothing left open: what config.toml holds."""
 
+    model: ModelName | MeasuredOnly
     devices: int
     dim: int
     head: int
@@ -119,10 +122,14 @@ class ResolvedConfig(RunConfig):
         )
 
 
-def defaults(unit: str, model: str) -> dict[str, Any]:
-    """defaults.toml for one unit and model."""
-    tables = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))
-    return {**tables["all"], **tables[unit], **tables.get(f"{unit}-{model}", {})}
+def defaults(unit: str, model: str, data: str) -> dict[str, Any]:
+    """defaults/all.toml for one unit and model, and over it what was tuned for a data set, where it was."""
+    found: dict[str, Any] = {}
+    for path in (DEFAULTS / "all.toml", DEFAULTS / f"{data}.toml"):
+        tables = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for name in ("all", unit, f"{unit}-{model}"):
+            found |= tables.get(name, {})
+    return found
 
 
 def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> ResolvedConfig:
@@ -133,6 +140,8 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     δ is by default a tenth of one in `devices`, and 1e-5 at most. Raises UserError, also for a δ of one in
     `devices` or more: publishing one shopper's data whole would keep such a promise.
     """
+    if config.model == "auto":
+        raise UserError("--model auto is chosen where there is a catalogue: name a model here")
     refuse_weak_promise(config, devices)
     refuse_torch_device(config)
     refuse_leak(config)
@@ -141,7 +150,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
     values = config.model_dump()
-    filled = {**defaults(config.unit, config.model), "devices": devices}
+    filled = {**defaults(config.unit, config.model, config.data), "devices": devices}
     if config.unit == "none":
         filled |= {"clip": math.inf, "noise_multiplier": 0.0}
     else:
@@ -182,6 +191,8 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     if config.unit != "none":
         refuse_sums_without_noise(resolved)
         resolved = with_noise(resolved, config, epsilon)
+    if config.unit == "interaction" and config.model in ("mf", "attributes"):
+        resolved = with_steps(resolved, config)
     if config.model == "linear" and config.head is None:
         resolved = with_head(resolved, items)
     return resolved
@@ -277,7 +288,7 @@ def owner_policy(config: RunConfig, devices: int) -> Policy:
         {
             "units": [config.unit],
             "trusts": [config.trust],
-            "most_epsilon": config.epsilon or defaults(config.unit, config.model)["epsilon"],
+            "most_epsilon": config.epsilon or defaults(config.unit, config.model, config.data)["epsilon"],
             "most_delta": config.delta or default_delta(devices),
         }
     )
@@ -322,6 +333,21 @@ def with_noise(resolved: ResolvedConfig, config: RunConfig, epsilon: float) -> R
         every = measured_every(rounds) if config.evaluate_every is None else config.evaluate_every
         return resolved.model_copy(update={"rounds": rounds, "evaluate_every": every})
     return resolved
+
+
+def with_steps(resolved: ResolvedConfig, config: RunConfig) -> ResolvedConfig:
+    """The learning rates that the noise allows, where `config` leaves them open."""
+    noise, steps = resolved.noise_multiplier, resolved.rounds * resolved.steps_per_round
+    found: dict[str, float] = {}
+    rate = resolved.learning_rate
+    if config.learning_rate is None:
+        rate = found["learning_rate"] = device_step(noise, resolved.clip, steps, rate)
+    if config.server_learning_rate is None and resolved.server_optimizer == "sgd":
+        vector_noise = rate * noise * resolved.clip * math.sqrt(steps)
+        expected = resolved.participation * resolved.devices
+        longest = resolved.server_learning_rate
+        found["server_learning_rate"] = server_step(vector_noise, expected, longest)
+    return resolved.model_copy(update=found)
 
 
 def with_head(resolved: ResolvedConfig, items: int) -> ResolvedConfig:

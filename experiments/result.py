@@ -100,6 +100,7 @@ class Result(_Part):
     schema_version: Literal[1] = Field(alias="schema")
     data: DataFacts
     model: str
+    model_reason: str | None = None  # where --model auto took it
     engine: str
     protocol: Literal["clean", "leaky"] = "clean"
     promise: Promise

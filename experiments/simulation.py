@@ -16,6 +16,7 @@ from client.policy import Policy
 from client.secure_round import ROSTER_FILE, lay_out_identities
 from client.serving import Serving
 from experiments.baselines import model_scorer, popularity, train_centrally
+from experiments.choice import PublicFacts, with_model
 from experiments.config import MEASURED_ONLY, RunConfig
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
@@ -80,7 +81,13 @@ def data_options(config: RunConfig) -> DataOptions:
 def make_plan(config: RunConfig) -> Plan:
     """Read the data, split them, find the noise. Raises UserError; writes nothing."""
     dataset = load(config.data, data_options(config))
-    split = leave_one_out(dataset, config.data_seed, config.evaluate_sample)
+    return plan_for(config, dataset, leave_one_out(dataset, config.data_seed, config.evaluate_sample))
+
+
+def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
+    """The plan of a run over data that are read and split. Raises UserError."""
+    if config.model == "auto":
+        config = with_model(config, PublicFacts.of(dataset.events.num_devices, dataset.catalogue))
     if not dataset.times_known:  # an order that means nothing is not learned from, unless someone asks for it
         flat = {
             name: 0.0 for name in ("kernel_half_life", "recency_half_life") if getattr(config, name) is None
@@ -97,12 +104,17 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
     path = choose_path(out, config.data, config.model)
     plan = make_plan(config)
     with created(path, needed_bytes(plan)) as folder:
-        folder.write_config(plan.config)
-        if plan.config.model not in MEASURED_ONLY:
-            lay_out_devices(plan, folder)
-        plan.dataset.catalogue.save(folder.catalogue)
+        lay_out(plan, folder)
         run(plan, folder, reporter or Reporter(), resume=False)
     return folder
+
+
+def lay_out(plan: Plan, folder: RunFolder) -> None:
+    """What is there before the first round: the settings, the devices, the catalogue."""
+    folder.write_config(plan.config)
+    if plan.config.model not in MEASURED_ONLY:
+        lay_out_devices(plan, folder)
+    plan.dataset.catalogue.save(folder.catalogue)
 
 
 def lay_out_devices(plan: Plan, folder: RunFolder) -> None:
@@ -149,20 +161,8 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     started = time.monotonic()
     config = plan.config
     reporter.planned(plan)
-    rounds = RoundLog(plan, folder, reporter, resume)
-    if config.model in MEASURED_ONLY:
-        from experiments.personalised.training import train_personalised
-
-        train_personalised(config, plan.split, len(plan.dataset.catalogue), rounds.add)
-    else:
-        train_federation(plan, folder, rounds, resume)
-    if len(rounds.rows) < config.last_round or rounds.record is None:
-        raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
-    reasons = {**rounds.record.refused, **rounds.record.invalid}
-    never = all(int(row["answered"]) == 0 for row in rounds.rows)
-    if never or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
-        raise UserError(f"no device took part in the last round: {reasons or 'no coin fell for it'}")
-
+    rounds = federate(plan, folder, reporter, resume=resume)
+    assert rounds.record is not None
     reporter.doing("measuring")
     items = len(plan.dataset.catalogue)
     metrics = rounds.measured or rounds.measure(rounds.score)
@@ -179,6 +179,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
             tested=len(plan.split.tested(config.evaluate_sample)),
         ),
         model=config.model,
+        model_reason=config.model_reason,
         engine=config.engine,
         protocol=config.protocol,
         promise=plan.promise,
@@ -203,7 +204,26 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     folder.write_result(result)
 
 
-def train_federation(plan: Plan, folder: RunFolder, rounds: "RoundLog", resume: bool) -> None:
+def federate(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> "RoundLog":
+    """All rounds over the devices in the folder. Raises UserError where none took part."""
+    config = plan.config
+    rounds = RoundLog(plan, folder, reporter, resume)
+    if config.model in MEASURED_ONLY:
+        from experiments.personalised.training import train_personalised
+
+        train_personalised(config, plan.split, len(plan.dataset.catalogue), rounds.add)
+    else:
+        train_on_flower(plan, folder, rounds, resume)
+    if len(rounds.rows) < config.last_round or rounds.record is None:
+        raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
+    reasons = {**rounds.record.refused, **rounds.record.invalid}
+    never = all(int(row["answered"]) == 0 for row in rounds.rows)
+    if never or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
+        raise UserError(f"no device took part in the last round: {reasons or 'no coin fell for it'}")
+    return rounds
+
+
+def train_on_flower(plan: Plan, folder: RunFolder, rounds: "RoundLog", resume: bool) -> None:
     """All rounds on Flower, or those that are left."""
     config = plan.config
     settings = run_config(
@@ -327,7 +347,7 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
     central = None
     if plan.config.central:
         reporter.doing("training the same model centrally")
-        objective = defaults("none", plan.config.model)
+        objective = defaults("none", plan.config.model, plan.config.data)
         serving = Serving(
             catalogue_weight=objective["catalogue_weight"],
             negative_weight=objective["negative_weight"],

@@ -64,9 +64,23 @@ def leave_one_out(dataset: Dataset, seed: int = 0, most: int = 0) -> Split:
             np.arange(events.num_devices),
             later=0,
         )
+    return hold_out_last(events, len(dataset.catalogue), seed, most)
+
+
+def validation_split(split: Split, num_items: int, seed: int = 0, most: int = 0) -> Split:
+    """Hold out one item a shopper once more, of what trains in `split`, to choose settings by.
+
+    The rule is that of the test. Nothing of the test is in what comes back: the held-out purchases are no
+    events of `split.train`, and negatives may be any item not in these. seed, most: of `leave_one_out`.
+    """
+    return hold_out_last(split.train, num_items, seed, most)
+
+
+def hold_out_last(events: Events, num_items: int, seed: int, most: int) -> Split:
+    """The rule of `leave_one_out` on any events."""
     devices = events.devices
     # Events are in time order, so the first row of each (device, item) is its first purchase.
-    pairs = devices * len(dataset.catalogue) + events.items
+    pairs = devices * num_items + events.items
     _, first_rows = np.unique(pairs, return_index=True)
     last_first = np.full(events.num_devices, NONE, dtype=np.int64)
     np.maximum.at(last_first, devices[first_rows], first_rows)
@@ -77,7 +91,7 @@ def leave_one_out(dataset: Dataset, seed: int = 0, most: int = 0) -> Split:
     sample = np.arange(events.num_devices)
     if 0 < most < events.num_devices:
         sample = tested_devices(held_out, most)
-    negatives = sample_negatives(events.take(sample), len(dataset.catalogue), seed)
+    negatives = sample_negatives(events.take(sample), num_items, seed)
     return Split(events.keep(~future), held_out, negatives, sample, int(future.sum() - tested.sum()))
 
 

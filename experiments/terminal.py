@@ -51,6 +51,8 @@ class TerminalReporter(Reporter):
         for note in report.notes:
             self.console.print(f"  {note}", style="dim")
         self.console.print(plan.promise.sentence())
+        if plan.config.model_reason is not None:
+            self.console.print(plan.config.model_reason)
         self.task = self.progress.add_task("training", total=plan.config.rounds)
 
     def round_done(self, row: dict[str, Any]) -> None:
@@ -166,6 +168,8 @@ def result_table(result: Result) -> Table:
 def reading(result: Result) -> list[str]:
     """What the figures say, in words that follow from them."""
     lines = [result.promise.sentence(), *leak_warning(result)]
+    if result.model_reason is not None:
+        lines.append(result.model_reason)
     own, popular = result.metrics.full.hr_at_10, result.baselines.popularity.full.hr_at_10
     if own is None or popular is None:
         return [*lines, "Nobody could be tested: no shopper has two different items."]

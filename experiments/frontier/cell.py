@@ -77,6 +77,8 @@ class Cell(Job):
             asked = RunConfig.model_validate(settings | wanted)
         except ValidationError as error:
             raise UserError(explain(error)) from None
+        if asked.model == "auto":
+            raise UserError("--model auto is for one run: a grid compares models, so name them")
         return cls(
             asked.model_copy(update=dict.fromkeys(COMPARISONS, False)),
             central=asked.central,

@@ -220,6 +220,13 @@ BAD = {
     "frontier of a grid that is none": (["frontier", "unknown.toml"], "'epsilonn'|nothing to run"),
     "frontier into a folder that is there": (["frontier", "--out", "there"], "there holds something else"),
     "frontier under a file": (["frontier", "--out", "orders.csv/new"], "orders.csv"),
+    "frontier of no model": (["frontier", "--model", "auto"], "--model auto is for one run"),
+    "plan of no model": ([*PLAN, "--model", "auto"], "--model auto is chosen where there is a catalogue"),
+    # searches
+    "search by no metric": (["tune", "--metric", "recall"], "--metric recall is not known: say ndcg@10"),
+    "search of no trials": (["tune", "--trials", "0"], "--trials"),
+    "search into a folder that is there": (["tune", "--devices", "30", "--out", "there"], "something else"),
+    "search under a file": (["tune", "--devices", "30", "--out", "orders.csv/new"], "orders.csv"),
     "recommend from no run": (["recommend", "--run", "there", "--device", "0"], "there .*run"),
 }
 
@@ -388,7 +395,7 @@ def commands() -> list[list[str]]:
 
 
 def test_there_are_the_commands_of_the_readme() -> None:
-    wanted = ["bench", "compare", "frontier", "simulate", "recommend"]
+    wanted = ["bench", "compare", "frontier", "simulate", "recommend", "tune"]
     wanted += ["data list", "data inspect", "data split", "privacy plan"]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 

@@ -74,12 +74,22 @@ recency_half_life = 5.0
 """
 
 
+TUNED = """
+[none]
+regularisation = 3.0
+
+[none-linear]
+kernel_half_life = 7.0
+"""
+
+
 @pytest.fixture(autouse=True)
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Defaults of the test's own, so that tuning them breaks nothing here."""
-    path = tmp_path / "defaults.toml"
-    path.write_text(TABLES, encoding="utf-8")
-    monkeypatch.setattr(experiments.planning, "DEFAULTS", path)
+    (tmp_path / "all.toml").write_text(TABLES, encoding="utf-8")
+    (tmp_path / "towels.toml").write_text("", encoding="utf-8")
+    (tmp_path / "movielens.toml").write_text(TUNED, encoding="utf-8")
+    monkeypatch.setattr(experiments.planning, "DEFAULTS", tmp_path)
 
 
 def plan(devices: int = 200, **settings: Any) -> ResolvedConfig:
@@ -91,10 +101,21 @@ def private(**settings: Any) -> ResolvedConfig:
 
 
 def test_defaults_by_unit_and_then_by_model() -> None:
-    assert (defaults("none", "mf")["rounds"], defaults("none", "mf")["negative_weight"]) == (60, 1.0)
-    own = defaults("none", "neural-cf")
+    plain = defaults("none", "mf", "csv")
+    assert (plain["rounds"], plain["negative_weight"]) == (60, 1.0)
+    own = defaults("none", "neural-cf", "csv")
     assert (own["rounds"], own["negative_weight"], own["dim"]) == (30, 4.0, 16)
-    assert defaults("interaction", "neural-cf")["dim"] == 8
+    assert defaults("interaction", "neural-cf", "csv")["dim"] == 8
+
+
+def test_what_was_tuned_for_a_data_set_wins_there_and_nowhere_else() -> None:
+    tuned, plain = defaults("none", "linear", "movielens"), defaults("none", "linear", "csv")
+    assert {name for name in plain if tuned[name] != plain[name]} == {"regularisation", "kernel_half_life"}
+    assert (tuned["regularisation"], tuned["kernel_half_life"]) == (3.0, 7.0)
+    assert defaults("none", "mf", "movielens")["kernel_half_life"] == 30.0
+    assert defaults("none", "linear", "towels") == plain
+    assert plan(data="movielens", model="linear").kernel_half_life == 7.0
+    assert plan(data="csv", model="linear").kernel_half_life == 30.0
 
 
 def test_what_is_said_is_kept_and_the_rest_is_filled() -> None:
@@ -364,7 +385,7 @@ def test_devices_may_spend_no_more_than_the_promise() -> None:
 
 
 def test_the_shipped_defaults_resolve_for_every_unit_and_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = Path(experiments.planning.__file__).with_name("defaults.toml")
+    shipped = Path(experiments.planning.__file__).with_name("defaults")
     monkeypatch.setattr(experiments.planning, "DEFAULTS", shipped)
     for model in ("mf", "attributes", "neural-cf"):
         assert plan(model=model).noise_multiplier == 0.0

@@ -1,6 +1,7 @@
 """Leave one out by hand, and against a plain loop over every shopper's rows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 import experiments.split
 from client.events import Events
 from experiments.datasets.dataset import Dataset, HeldOut, ImportReport
-from experiments.split import NONE, SAMPLED_NEGATIVES, leave_one_out
+from experiments.split import NONE, SAMPLED_NEGATIVES, leave_one_out, validation_split
 from models.catalogue import Catalogue
 
 Row = tuple[int, int, int]  # device, item, time
@@ -209,3 +210,39 @@ def test_training_never_sees_the_held_out_item_or_what_came_after(rows: list[Row
         assert np.array_equal(kept.items, own.items[:first])
         drawn = split.negatives[device]
         assert not set(drawn[drawn != NONE].tolist()) & set(own.items.tolist())
+
+
+# --- Validation: the same rule once more, on what trains ---------------------------------------------------
+
+
+def test_validation_holds_out_the_last_training_item_by_the_same_rule() -> None:
+    """Item 7 is the test. Of 3, 5, 3, 6, 5 the last new one is 6, and the 5 after it is the future."""
+    history = [(3, 10), (5, 20), (3, 30), (6, 40), (5, 50), (7, 60), (3, 70)]
+    test = leave_one_out(dataset([(0, item, time) for item, time in history], 1, 10))
+    split = validation_split(test, 10, seed=0)
+    assert (test.held_out.tolist(), split.held_out.tolist(), split.later) == ([7], [6], 1)
+    assert (split.train.weights - 1).tolist() == [0, 1, 2]
+
+
+def test_a_shopper_with_two_items_trains_on_one_and_is_not_validated() -> None:
+    split = validation_split(leave_one_out(dataset([(0, 3, 10), (0, 5, 20)], 1, 10)), 10, seed=0)
+    assert split.held_out.tolist() == [NONE]
+    assert split.train.items.tolist() == [3]
+
+
+@given(rows_strategy)
+def test_validation_knows_nothing_of_the_test_purchase(rows: list[Row]) -> None:
+    """Another test, published with the same training events: the same split, negatives included."""
+    data = dataset(rows, 4, 5)
+    split = validation_split(leave_one_out(data), 5, seed=3)
+    before = leave_one_out(data).train
+    again = validation_split(leave_one_out(replace(data, events=before, held_out=PUBLISHED)), 5, seed=3)
+    assert np.array_equal(split.train.items, again.train.items)
+    assert np.array_equal(split.held_out, again.held_out)
+    assert np.array_equal(split.negatives, again.negatives)
+    assert all(
+        target == NONE or target in before.span(d, d + 1).items for d, target in enumerate(split.held_out)
+    )
+
+
+PUBLISHED = HeldOut(np.array([0, 1, 2, 3], dtype=np.int32), np.full((4, 99), 1, dtype=np.int32))

@@ -1,0 +1,106 @@
+"""terry tune: find settings on a validation split, and say what the search costs."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.commands.flags import (
+    CataloguePath,
+    Category,
+    DataPath,
+    Delta,
+    Devices,
+    Epsilon,
+    ItemColumn,
+    Model,
+    Participation,
+    ShopperColumn,
+    Strict,
+    TimeColumn,
+    Trust,
+    Unit,
+    WeightColumn,
+    setting,
+)
+from experiments.config import RunConfig, read_config
+
+EXAMPLE = (
+    "Example: terry tune --data towels --devices 2000 --model linear --unit shopper --trust central "
+    "--epsilon 4 --trials 50 --out runs/tune"
+)
+
+
+def tune(
+    data: Annotated[str | None, setting("data", "Data")] = None,
+    path: DataPath = None,
+    catalogue: CataloguePath = None,
+    category: Category = None,
+    devices: Devices = None,
+    shopper_column: ShopperColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    strict: Strict = False,
+    model: Model = None,
+    unit: Unit = None,
+    trust: Trust = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    participation: Participation = None,
+    metric: Annotated[str, typer.Option(help="ndcg@10, hr@10 (whole catalogue), sampled_ndcg@10 or "
+                                        "sampled_hr@10 (99 negatives)",
+                                        rich_help_panel="Search")] = "ndcg@10",
+    trials: Annotated[int, typer.Option(help="settings to try; the first are the defaults", min=1,
+                                        rich_help_panel="Search")] = 50,
+    seeds: Annotated[int, typer.Option(help="runs of each, for the noise differs", min=1,
+                                       rich_help_panel="Search")] = 3,
+    out: Annotated[Path | None, typer.Option(help="the folder to make or to go on with; "
+                                             "runs/tune-<data>-<model>", rich_help_panel="Run",
+                                             show_default=False)] = None,
+    config: Annotated[Path | None, typer.Option(help="a TOML file of settings, which are not searched; flags "
+                                                "win over it", rich_help_panel="Run",
+                                                show_default=False)] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value; it is not "
+                                                     "searched", rich_help_panel="Run",
+                                                     show_default=False)] = None,
+    jobs: Annotated[int | None, typer.Option(help="runs at once; as many as there are cores", min=1,
+                                             rich_help_panel="Run", show_default=False)] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="print the path of the best settings, nothing else",
+                                        rich_help_panel="Run")] = False,
+) -> None:  # fmt: skip
+    """Search settings for a promise, each trial a run under that promise, measured on a validation split.
+
+    The last purchase that trains is held out once more; the test purchase is not looked at. What is said is
+    not searched. The same command goes on where it was stopped. It ends with settings for terry simulate
+    --config, and with what the search itself costs, which is not in ε.
+    """
+    said: dict[str, Any] = {
+        name: value
+        for name, value in locals().items()
+        if name in RunConfig.model_fields and value is not None and value is not False
+    }
+    settings = read_config(config, said, assign or [])
+    from models.errors import UserError
+
+    try:
+        from experiments.tune.tune import processes
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise UserError('terry tune needs Optuna: pip install "terrycloth[tune]"') from None
+    from experiments.tune import tune as whole
+    from experiments.tune.folder import SearchFolder
+    from experiments.tune.progress import Silent, TerminalProgress
+
+    folder = SearchFolder(out or Path("runs") / f"tune-{settings.data}-{settings.model}")
+    with processes(folder, settings, min(jobs or os.cpu_count() or 1, seeds)) as runner:
+        lines = whole.tune(
+            folder, settings, metric=metric, trials=trials, seeds=seeds, runner=runner,
+            progress=Silent() if quiet else TerminalProgress(metric),
+        )  # fmt: skip
+    if not quiet:
+        for line in lines:
+            typer.echo(line)
+    typer.echo(folder.best)

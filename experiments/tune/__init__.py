@@ -1,0 +1,1 @@
+"""terry tune: settings searched on a validation split, with every trial recorded."""

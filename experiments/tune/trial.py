@@ -1,0 +1,80 @@
+"""One run of a search: a federation like any other, over the validation split, measured at its end."""
+
+import shutil
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from experiments.config import RunConfig, explain
+from models.errors import UserError
+
+METRICS = ("ndcg@10", "hr@10", "sampled_ndcg@10", "sampled_hr@10")  # the columns of `simulation.flat`
+
+
+class Run(NamedTuple):
+    """What one process is asked: settings of trial number `trial`, and a seed."""
+
+    trial: int
+    seed: int
+    settings: dict[str, Any]
+
+    def config(self, said: RunConfig) -> RunConfig:
+        """The settings of the run; measured once, at its end. Raises UserError."""
+        only = {"seed": self.seed, "evaluate_every": 0, "central": False, "ceiling": False}
+        try:
+            return RunConfig.model_validate({**said.model_dump(), **self.settings, **only})
+        except ValidationError as error:
+            raise UserError(explain(error)) from None
+
+
+class Outcome(NamedTuple):
+    """metrics: by METRICS, empty where the run failed, for the reason given."""
+
+    metrics: dict[str, float]
+    seconds: float
+    reason: str = ""
+
+
+def measure(said: RunConfig, run: Run, scratch: Path) -> Outcome:
+    """Train and measure one run in a folder of its own, which is gone after. In any process."""
+    from experiments.run_folder import created
+    from experiments.simulation import Reporter, federate, flat, lay_out, needed_bytes
+
+    started = time.monotonic()
+    shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+    try:
+        plan = validation_plan(run.config(said))
+        with created(scratch, needed_bytes(plan)) as folder:
+            lay_out(plan, folder)
+            rounds = federate(plan, folder, Reporter(), resume=False)
+            metrics = flat(rounds.measured or rounds.measure(rounds.score))
+    except UserError as error:
+        return Outcome({}, time.monotonic() - started, str(error))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Outcome({name: metrics[name] for name in METRICS}, time.monotonic() - started)
+
+
+def validation_plan(config: RunConfig) -> Any:
+    """The plan of a run over the validation split. Raises UserError."""
+    from experiments.simulation import data_options, plan_for
+
+    dataset, split = validation_data(config.data, data_options(config), config.evaluate_sample)
+    return plan_for(config, dataset, split)
+
+
+@lru_cache(maxsize=1)
+def validation_data(name: str, options: Any, most: int) -> Any:
+    """The data set as it is before its test purchases, and the validation split: read once a process."""
+    from dataclasses import replace
+
+    from experiments.datasets import load
+    from experiments.split import leave_one_out, validation_split
+
+    dataset = load(name, options)
+    test = leave_one_out(dataset, options.data_seed, most)
+    seen = replace(dataset, events=test.train, held_out=None, ceiling=None)
+    return seen, validation_split(test, len(dataset.catalogue), options.data_seed, most)

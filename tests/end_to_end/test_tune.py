@@ -1,0 +1,182 @@
+"""`terry tune` from the command line to its folder: what it looks at, leaves, and says it costs."""
+
+import csv
+import re
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import experiments.datasets
+import experiments.tune.tune
+from experiments.cli import main
+from experiments.config import RunConfig, read_config
+from experiments.datasets.dataset import DataOptions, HeldOut
+from experiments.planning import resolve
+from experiments.split import leave_one_out
+from experiments.tune.cost import SearchCost, cost_of, statement
+from experiments.tune.folder import SearchFolder
+from experiments.tune.search import Runner
+from experiments.tune.trial import Outcome, Run, measure, validation_data
+from models.accounting import epsilon_spent
+from models.promise import Promise
+
+SAID = RunConfig(devices=60, model="linear", unit="shopper", trust="central", epsilon=4.0)
+FLAGS = ["tune", "--devices", "60", "--model", "linear", "--unit", "shopper", "--trust", "central",
+         "--epsilon", "4", "--seeds", "1", "--quiet"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A new process takes seconds to start; here the runs follow each other."""
+
+    @contextmanager
+    def runner(folder: SearchFolder, said: RunConfig, jobs: int, threads: int) -> Iterator[Runner]:
+        def run(runs: list[Run]) -> Iterator[tuple[Run, Outcome]]:
+            for each in runs:
+                yield each, measure(said, each, folder.scratch(each))
+
+        yield run
+
+    monkeypatch.setattr(experiments.tune.tune, "processes", runner)
+    validation_data.cache_clear()
+    yield
+    validation_data.cache_clear()
+
+
+def terry(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.argv", ["terry", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_a_search_from_flags_to_settings_that_simulate_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "found"
+    assert terry(*FLAGS, "--trials", "3", "--out", str(out), monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out == f"{out / 'best.toml'}\n"
+    assert {path.name for path in out.iterdir()} == {".lock", "search.toml", "trials.csv", "best.toml"}
+    with (out / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 + 3 * 3, "three trials of one seed, and all three by three fresh ones"
+    best = tomllib.loads((out / "best.toml").read_text())
+    assert {name: str(best[name]) for name in ("popularity_share", "head")} in [
+        {name: row[name] for name in ("popularity_share", "head")} for row in rows
+    ]
+    config = read_config(out / "best.toml", {}, [])
+    assert (config.model, config.devices, config.epsilon, config.seed) == ("linear", 60, 4.0, None)
+
+
+def test_the_same_command_again_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [*FLAGS, "--trials", "2", "--out", str(tmp_path / "found")]
+    assert terry(*arguments, monkeypatch=monkeypatch) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "found").iterdir()}
+    monkeypatch.setitem(globals(), "measure", None)
+    assert terry(*arguments, monkeypatch=monkeypatch) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "found").iterdir()} == before
+
+
+@pytest.mark.parametrize("unit", ["none", "shopper"])
+def test_no_trial_depends_on_a_test_purchase(
+    unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metrics are the same to the last digit, whatever was bought last, or if it is published apart."""
+    source = experiments.datasets.load("towels", DataOptions(devices=60))
+    train = leave_one_out(source).train
+    everybody = np.arange(60, dtype=np.int32) % 7
+    published = HeldOut(everybody, np.full((60, 99), 1, dtype=np.int32))
+    said = SAID if unit == "shopper" else RunConfig(devices=60, model="linear")
+    found = []
+    for data in (source, replace(source, events=train, held_out=published, ceiling=None)):
+        monkeypatch.setattr(experiments.datasets, "load", lambda name, options, data=data: data)
+        validation_data.cache_clear()
+        seen, _ = validation_data("towels", DataOptions(devices=60), 0)
+        assert len(seen.events) == len(train)
+        assert seen.held_out is None
+        outcome = measure(said, Run(0, 1, {}), tmp_path / "scratch")
+        assert outcome.reason == ""
+        assert not (tmp_path / "scratch").exists()
+        found.append(outcome.metrics)
+    assert found[0] == found[1]
+
+
+# --- What it costs ----------------------------------------------------------------------------------------
+
+
+def test_runs_of_one_noise_compose_to_one_gaussian() -> None:
+    """Twelve runs of noise z are one release of z/√12, whatever their settings are besides."""
+    runs = [
+        Run(trial, seed, {"popularity_share": 0.2 + trial / 10}) for trial in range(4) for seed in range(3)
+    ]
+    noise = resolve(SAID, 60, 300).noise_multiplier
+    cost = cost_of(SAID, runs, 60, 300)
+    assert cost.models == 12
+    assert cost.epsilon == pytest.approx(epsilon_spent(noise / 12**0.5, 1.0, 1, 1e-5).epsilon, rel=1e-6)
+    assert cost.epsilon is not None
+    assert cost.epsilon > 15.0
+
+
+def test_a_run_that_was_refused_costs_nothing() -> None:
+    runs = [Run(0, 0, {}), Run(1, 0, {"head": 5000})]
+    assert cost_of(SAID, runs, 60, 300) == cost_of(SAID, runs[:1], 60, 300)
+
+
+def promise(**changes: Any) -> Promise:
+    values = {"unit": "shopper", "trust": "central", "epsilon": 4.0, "delta": 1e-5, "noise_multiplier": 1.0,
+              "clip": 1.0, "participation": 1.0, "rounds": 2, "steps_per_round": 1, "sampling_rate": 1.0,
+              "accountant": "none", "seeded": True}  # fmt: skip
+    return Promise.model_validate(values | changes)
+
+
+@pytest.mark.parametrize(
+    ("cost", "data", "expected"),
+    [
+        (SearchCost(12, 15.678), "movielens", "not inside the promise: ε = 4 covers one run.*15.7"),
+        (SearchCost(12, None), "movielens", "No promise is made"),
+        (SearchCost(12, 15.678), "towels", "synthetic.*costs no privacy"),
+    ],
+    ids=str,
+)
+def test_what_is_said_of_the_cost(cost: SearchCost, data: str, expected: str) -> None:
+    said = statement(cost, data, promise() if cost.epsilon else promise(unit="none", epsilon=None))
+    assert re.search(expected, said)
+
+
+# --- What is refused --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--metric", "recall"], "--metric recall is not known: say ndcg@10"),
+        (["--trials", "0"], "--trials"),
+        (["--seeds", "0"], "--seeds"),
+        (["--set", "seed=3"], "every run of a search has a seed of its own: leave out seed"),
+        (["--set", "evaluate=released"], "the simulator measures a search: leave out evaluate"),
+        (["--delta", "0.5"], "--delta 0.5 would allow"),
+        (["--unit", "interaction", "--trust", "local"], "--model linear is not trained by interactions"),
+        (["--set", "head=100000"], "head = 100000"),
+        (
+            ["--set", "head=9", *(f"--set={name}=5" for name in ("kernel_half_life", "recency_half_life")),
+             "--set", "popularity_share=0.5"],
+            "nothing to search",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_bad_input_is_one_line_and_leaves_nothing(
+    arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert terry(*FLAGS, "--out", str(tmp_path / "new"), *arguments, monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert reason in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

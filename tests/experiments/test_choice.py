@@ -1,0 +1,116 @@
+"""`--model auto`: it reads public facts and nothing else, and a run says what it took."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import experiments.simulation
+from client.events import Events
+from experiments.choice import SMALL_CATALOGUE, PublicFacts, choose
+from experiments.config import RunConfig, read_config
+from experiments.datasets.dataset import Dataset, ImportReport
+from experiments.planning import resolve
+from experiments.run_folder import RunFolder
+from experiments.simulation import make_plan, resume, simulate
+from experiments.terminal import reading
+from models.catalogue import Catalogue
+from models.errors import UserError
+
+FEW = PublicFacts(200, 6, True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "unit", "model"),
+    [
+        (FEW, "none", "attributes"),
+        (FEW, "shopper", "attributes"),
+        (FEW, "interaction", "attributes"),
+        (FEW._replace(attributes=False), "none", "linear"),
+        (FEW._replace(attributes=False), "shopper", "linear"),
+        (FEW._replace(attributes=False), "interaction", "mf"),
+        (FEW._replace(items=SMALL_CATALOGUE + 1), "none", "linear"),
+        (FEW._replace(items=SMALL_CATALOGUE + 1), "shopper", "linear"),
+        (FEW._replace(items=SMALL_CATALOGUE + 1), "interaction", "attributes"),
+    ],
+    ids=str,
+)
+def test_the_model_by_unit_and_catalogue(facts: PublicFacts, unit: str, model: str) -> None:
+    assert choose(facts, unit)[0] == model
+
+
+def shop(catalogue: Catalogue, seed: int, devices: int = 12, *, attributes: bool = True) -> Dataset:
+    """A catalogue and random purchases; other seeds differ in everything that is private."""
+    generator = np.random.default_rng(seed)
+    size = int(generator.integers(30, 90))
+    events = Events.from_columns(
+        devices=generator.integers(devices, size=size),
+        items=generator.integers(len(catalogue), size=size),
+        times=generator.integers(1000, size=size),
+        weights=generator.integers(1, 5, size=size).astype(float),
+        num_devices=devices,
+    )
+    table = catalogue.table if attributes else catalogue.table[["item", "title"]]
+    groups = pd.DataFrame({"group": generator.choice(["a", "b"], devices)})
+    return Dataset("hand", Catalogue(table), events, ImportReport("hand"), groups=groups)
+
+
+PROMISES: list[dict[str, Any]] = [
+    {},
+    {"unit": "interaction", "epsilon": 4.0},
+    {"unit": "shopper", "trust": "central", "epsilon": 1.0},
+    {"unit": "shopper", "trust": "local", "epsilon": 8.0},
+]
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=str)
+@pytest.mark.parametrize("attributes", [True, False])
+def test_other_events_change_nothing_of_what_is_chosen(
+    catalogue: Catalogue, promise: dict[str, Any], attributes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Model, reason and every setting are the same for any events of as many devices."""
+    plans = []
+    for seed in range(4):
+        data = shop(catalogue, seed, attributes=attributes)
+        monkeypatch.setattr(experiments.simulation, "load", lambda name, options, data=data: data)
+        plans.append(make_plan(RunConfig.model_validate({"model": "auto", **promise})))
+    assert len({len(plan.dataset.events) for plan in plans}) > 1
+    assert all(plan.config == plans[0].config for plan in plans)
+    assert all(plan.promise == plans[0].promise for plan in plans)
+
+
+def test_a_run_records_what_was_taken_and_why(tmp_path: Path, quick_ceiling: None) -> None:
+    asked = RunConfig(
+        model="auto", devices=20, unit="interaction", noise_multiplier=1.0, rounds=1, central=False
+    )
+    folder = simulate(asked, tmp_path / "run")
+    kept, result = folder.read_config(), folder.read_result()
+    assert kept.model == result.model == "attributes"
+    line = kept.model_reason
+    assert line is not None
+    assert line.startswith("--model auto took attributes: ")
+    assert "20 devices, 300 items" in line
+    assert "\n" not in line
+    assert line in reading(result)
+    assert resume(folder.path).read_result() == result
+    again = read_config(folder.config, {"model": "mf"}, [])
+    assert (again.model, again.model_reason) == ("mf", None), "not the reason of another model"
+
+
+def test_a_model_that_is_named_needs_no_reason(finished: RunFolder) -> None:
+    assert finished.read_config().model_reason is None
+    assert finished.read_result().model_reason is None
+
+
+def test_without_a_catalogue_there_is_nothing_to_choose_by() -> None:
+    with pytest.raises(UserError, match="--model auto is chosen where there is a catalogue: name a model"):
+        resolve(RunConfig(model="auto"), 100)
+
+
+def test_facts_are_of_the_catalogue_and_the_number_of_devices(catalogue: Catalogue) -> None:
+    bare = replace(catalogue, table=catalogue.table[["item", "title"]])
+    assert PublicFacts.of(7, catalogue) == (7, 6, True)
+    assert PublicFacts.of(7, bare) == (7, 6, False)

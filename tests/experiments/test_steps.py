@@ -1,0 +1,75 @@
+"""Steps under noise: worked out by hand, and the same noise at the end whatever the number of rounds."""
+
+import math
+
+import pytest
+
+from experiments.config import RunConfig
+from experiments.planning import ResolvedConfig, resolve
+from experiments.steps import TABLE_NOISE, VECTOR_NOISE, device_step, server_step
+
+
+def test_a_device_moves_its_vector_by_so_much_noise() -> None:
+    """σ = 2, C = 3, T = 4: noise of 12 a unit of learning rate."""
+    assert device_step(2.0, 3.0, 4, longest=1.0) == pytest.approx(VECTOR_NOISE / 12.0)
+    assert device_step(2.0, 3.0, 4, longest=0.001) == 0.001
+    assert device_step(0.0, 3.0, 4, longest=0.5) == 0.5
+
+
+def test_the_server_lets_so_much_noise_into_the_table() -> None:
+    """0.15 on each of 400 devices is 0.0075 on their mean."""
+    assert server_step(0.15, 400.0, longest=1e3) == pytest.approx(TABLE_NOISE / 0.0075)
+    assert server_step(0.15, 400.0, longest=2.0) == 2.0
+    assert server_step(0.0, 400.0, longest=2.0) == 2.0
+
+
+def noises(config: ResolvedConfig) -> tuple[float, float]:
+    """Of a device's vector, and of the table, at the end of the run."""
+    steps = config.rounds * config.steps_per_round
+    vector = config.learning_rate * config.noise_multiplier * config.clip * math.sqrt(steps)
+    return vector, config.server_learning_rate * vector / math.sqrt(config.participation * config.devices)
+
+
+def run(devices: int = 300, **said: float | str) -> ResolvedConfig:
+    return resolve(RunConfig.model_validate({"unit": "interaction", "epsilon": 2.0, **said}), devices)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"rounds": 40},
+        {"clip": 1.0},
+        {"steps_per_round": 3, "sampling_rate": 0.5},
+        {"participation": 0.5},
+        {"epsilon": 0.5},
+    ],
+    ids=str,
+)
+def test_more_rounds_or_less_epsilon_bring_no_more_noise(said: dict[str, float]) -> None:
+    assert noises(run(**said)) == pytest.approx((VECTOR_NOISE, TABLE_NOISE))
+
+
+def test_more_devices_allow_a_longer_step_and_defaults_bound_it() -> None:
+    few, more, many = (run(devices) for devices in (300, 1200, 10**6))
+    assert more.server_learning_rate == pytest.approx(2.0 * few.server_learning_rate)
+    assert many.server_learning_rate > more.server_learning_rate
+    assert run(10**9).server_learning_rate == many.server_learning_rate
+
+
+def test_what_is_said_is_kept() -> None:
+    config = run(learning_rate=0.5, server_learning_rate=7.0)
+    assert (config.learning_rate, config.server_learning_rate) == (0.5, 7.0)
+    assert noises(run(learning_rate=0.5))[1] == pytest.approx(TABLE_NOISE), "whatever the device's step"
+    again = resolve(RunConfig.model_validate(run().model_dump()), 300)
+    assert again == run(), "a resumed run goes on with the same"
+
+
+@pytest.mark.parametrize("said", [{"unit": "shopper", "trust": "central"}, {"model": "neural-cf"}], ids=str)
+def test_elsewhere_steps_are_what_defaults_say(said: dict[str, str]) -> None:
+    assert run(**said).learning_rate == run(**said | {"epsilon": 8.0}).learning_rate
+    assert run(**said).server_learning_rate == run(**said | {"epsilon": 8.0}).server_learning_rate
+
+
+def test_adam_is_left_alone() -> None:
+    assert run(server_optimizer="adam").server_learning_rate == run(10**6).server_learning_rate
