@@ -17,6 +17,7 @@ DESIGN: dict[str, Any] = {
     "data": {"name": "towels", "devices": 2000, "items": 300, "events": 24000, "tested": 1980},
     "model": "attributes",
     "engine": "in-process",
+    "protocol": "clean",
     "promise": {
         "unit": "interaction",
         "trust": "local",
@@ -119,6 +120,7 @@ OPTIONAL = {
     ("baselines", "ceiling"),
     ("metrics", "measured_by"),
     ("metrics", "hr_deviation"),
+    ("protocol",),  # a result of before there were two
     ("promise", "relation"),
     ("promise", "rounds_of_a_device"),
     ("promise", "least_devices"),
