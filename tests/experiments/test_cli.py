@@ -266,9 +266,9 @@ def test_an_unfinished_run_recommends_nothing(copied: RunFolder, terry: Terry) -
 @pytest.mark.parametrize(
     ("was", "now", "says"),
     [
-        ("dim = 8\n", "dim = 0\n", "--dim 0"),
-        ("dim = 8\n", "dim = \n", "not a run folder"),
-        ("dim = 8\n", "dim = 8\ndims = 8\n", "'dims'"),
+        ("dim = 32\n", "dim = 0\n", "--dim 0"),
+        ("dim = 32\n", "dim = \n", "not a run folder"),
+        ("dim = 32\n", "dim = 32\ndims = 8\n", "'dims'"),
         ('unit = "interaction"', 'unit = "planet"', "--unit planet"),
     ],
 )

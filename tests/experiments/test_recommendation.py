@@ -131,7 +131,7 @@ def test_a_reason_is_said_as_a_person_would(reason: str, said: str) -> None:
 @pytest.mark.parametrize("what", ["a setting", "the model", "the devices"])
 def test_a_run_folder_that_lacks_something_is_the_users_to_mend(what: str, copied: RunFolder) -> None:
     if what == "a setting":
-        copied.config.write_text(copied.config.read_text().replace("dim = 8\n", ""))
+        copied.config.write_text(copied.config.read_text().replace("dim = 32\n", ""))
     elif what == "the model":
         copied.model.unlink()
     else:
