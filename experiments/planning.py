@@ -191,8 +191,8 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     if config.unit != "none":
         refuse_sums_without_noise(resolved)
         resolved = with_noise(resolved, config, epsilon)
-    if config.unit == "interaction" and config.model in ("mf", "attributes"):
-        resolved = with_steps(resolved, config)
+        if config.model in ("mf", "attributes"):
+            resolved = with_steps(resolved, config)
     if config.model == "linear" and config.head is None:
         resolved = with_head(resolved, items)
     return resolved
@@ -337,17 +337,21 @@ def with_noise(resolved: ResolvedConfig, config: RunConfig, epsilon: float) -> R
 
 def with_steps(resolved: ResolvedConfig, config: RunConfig) -> ResolvedConfig:
     """The learning rates that the noise allows, where `config` leaves them open."""
-    noise, steps = resolved.noise_multiplier, resolved.rounds * resolved.steps_per_round
-    found: dict[str, float] = {}
-    rate = resolved.learning_rate
-    if config.learning_rate is None:
-        rate = found["learning_rate"] = device_step(noise, resolved.clip, steps, rate)
-    if config.server_learning_rate is None and resolved.server_optimizer == "sgd":
-        vector_noise = rate * noise * resolved.clip * math.sqrt(steps)
+    noise, clip, steps = resolved.noise_multiplier, resolved.clip, resolved.steps_per_round
+    if resolved.unit == "interaction":
+        rate = resolved.learning_rate
+        if config.learning_rate is None:
+            rate = device_step(noise, clip, resolved.rounds * steps, rate)
+            resolved = resolved.model_copy(update={"learning_rate": rate})
         expected = resolved.participation * resolved.devices
-        longest = resolved.server_learning_rate
-        found["server_learning_rate"] = server_step(vector_noise, expected, longest)
-    return resolved.model_copy(update=found)
+        deviation = rate * noise * clip * math.sqrt(steps / expected)
+    else:
+        deviation = resolved.settings.deviation_of(noise)
+    if config.server_learning_rate is not None or resolved.server_optimizer != "sgd":
+        return resolved
+    longest = resolved.server_learning_rate
+    step = server_step(resolved.unit, deviation, resolved.rounds, longest)
+    return resolved.model_copy(update={"server_learning_rate": step})
 
 
 def with_head(resolved: ResolvedConfig, items: int) -> ResolvedConfig:

@@ -17,10 +17,11 @@ def test_a_device_moves_its_vector_by_so_much_noise() -> None:
 
 
 def test_the_server_lets_so_much_noise_into_the_table() -> None:
-    """0.15 on each of 400 devices is 0.0075 on their mean."""
-    assert server_step(0.15, 400.0, longest=1e3) == pytest.approx(TABLE_NOISE / 0.0075)
-    assert server_step(0.15, 400.0, longest=2.0) == 2.0
-    assert server_step(0.0, 400.0, longest=2.0) == 2.0
+    """0.05 in a round's mean is 0.1 after four rounds."""
+    for unit, most in TABLE_NOISE.items():
+        assert server_step(unit, 0.05, 4, longest=1e3) == pytest.approx(most / 0.1)
+        assert server_step(unit, 0.05, 4, longest=0.2) == 0.2
+        assert server_step(unit, 0.0, 4, longest=2.0) == 2.0
 
 
 def noises(config: ResolvedConfig) -> tuple[float, float]:
@@ -47,7 +48,7 @@ def run(devices: int = 300, **said: float | str) -> ResolvedConfig:
     ids=str,
 )
 def test_more_rounds_or_less_epsilon_bring_no_more_noise(said: dict[str, float]) -> None:
-    assert noises(run(**said)) == pytest.approx((VECTOR_NOISE, TABLE_NOISE))
+    assert noises(run(**said)) == pytest.approx((VECTOR_NOISE, TABLE_NOISE["interaction"]))
 
 
 def test_more_devices_allow_a_longer_step_and_defaults_bound_it() -> None:
@@ -60,13 +61,34 @@ def test_more_devices_allow_a_longer_step_and_defaults_bound_it() -> None:
 def test_what_is_said_is_kept() -> None:
     config = run(learning_rate=0.5, server_learning_rate=7.0)
     assert (config.learning_rate, config.server_learning_rate) == (0.5, 7.0)
-    assert noises(run(learning_rate=0.5))[1] == pytest.approx(TABLE_NOISE), "whatever the device's step"
+    assert noises(run(learning_rate=0.5))[1] == pytest.approx(TABLE_NOISE["interaction"]), (
+        "whatever the device's step"
+    )
     again = resolve(RunConfig.model_validate(run().model_dump()), 300)
     assert again == run(), "a resumed run goes on with the same"
 
 
-@pytest.mark.parametrize("said", [{"unit": "shopper", "trust": "central"}, {"model": "neural-cf"}], ids=str)
-def test_elsewhere_steps_are_what_defaults_say(said: dict[str, str]) -> None:
+@pytest.mark.parametrize(("trust", "noises_in_sum"), [("central", 1.0), ("local", 300.0)])
+@pytest.mark.parametrize("rounds", [20, 80])
+def test_at_shopper_level_the_server_does_the_same(trust: str, noises_in_sum: float, rounds: int) -> None:
+    """Central trust has one noise in a sum, local trust one of each device. Devices take no steps."""
+    config = run(unit="shopper", trust=trust, rounds=rounds, clip=0.5)
+    deviation = config.noise_multiplier * 0.5 * math.sqrt(noises_in_sum) / 300
+    expected = TABLE_NOISE["shopper"]
+    assert config.server_learning_rate * deviation * math.sqrt(rounds) == pytest.approx(expected)
+    assert config.learning_rate == run(unit="shopper", trust=trust, epsilon=8.0).learning_rate
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"model": "neural-cf"},
+        {"model": "neural-cf", "unit": "shopper", "trust": "central"},
+        {"model": "linear", "unit": "shopper", "trust": "central"},
+    ],
+    ids=str,
+)
+def test_other_models_take_the_steps_that_defaults_say(said: dict[str, str]) -> None:
     assert run(**said).learning_rate == run(**said | {"epsilon": 8.0}).learning_rate
     assert run(**said).server_learning_rate == run(**said | {"epsilon": 8.0}).server_learning_rate
 
