@@ -357,7 +357,8 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
         model = build_model(
             plan.config.model,
             plan.dataset.catalogue,
-            dim=objective["dim"] if plan.config.model == "linear" else plan.config.dim,
+            # Those of a run without a promise: noise asks for other ones.
+            dim=plan.config.dim if plan.config.unit == "none" else objective["dim"],
             own_rows=plan.config.own_rows,
             item_bias=plan.config.item_bias,
         )

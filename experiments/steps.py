@@ -1,9 +1,9 @@
 """How long steps are under noise, where nobody says: as long as the noise lets them be.
 
 At interaction level a device's T noised steps over the run move its vector by noise of deviation
-lr · σ · C · √T. For one ε, σ grows with √T, so under steps of a fixed length that noise grows with T, and
-drowns the vector after a few rounds. With lr = VECTOR_NOISE / (σ C √T) it is the same at any number of rounds,
-and at any ε.
+lr · σ · C · √T. For one ε, σ grows with √T, so under steps of a fixed length that noise grows with T,
+and drowns the vector after a few rounds. With lr = VECTOR_NOISE / (σ C √T) it is the same at any number
+of rounds, and at any ε.
 
 The server's steps are held likewise, at both levels: over R rounds they move the shared table by noise of
 η · s · √R, where s is the deviation in one round's mean, and η is what keeps that at TABLE_NOISE.
