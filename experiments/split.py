@@ -64,9 +64,25 @@ def leave_one_out(dataset: Dataset, seed: int = 0, most: int = 0) -> Split:
             np.arange(events.num_devices),
             later=0,
         )
+    return hold_out_last(events, len(dataset.catalogue), seed, most)
+
+
+def validation_split(split: Split, num_items: int, seed: int = 0) -> Split:
+    """One more item held out of each shopper's training events, by the rule of `leave_one_out`.
+
+    What is chosen by it has seen nothing of the test: its events hold no held-out item, and a test item is to
+    it one that a shopper never had. As many shoppers have negatives as in `split`.
+    """
+    events = split.train
+    most = len(split.sample) if len(split.sample) < events.num_devices else 0
+    return hold_out_last(events, num_items, seed, most)
+
+
+def hold_out_last(events: Events, num_items: int, seed: int, most: int) -> Split:
+    """The rule of `leave_one_out`, for events in time order."""
     devices = events.devices
     # Events are in time order, so the first row of each (device, item) is its first purchase.
-    pairs = devices * len(dataset.catalogue) + events.items
+    pairs = devices * num_items + events.items
     _, first_rows = np.unique(pairs, return_index=True)
     last_first = np.full(events.num_devices, NONE, dtype=np.int64)
     np.maximum.at(last_first, devices[first_rows], first_rows)
@@ -77,7 +93,7 @@ def leave_one_out(dataset: Dataset, seed: int = 0, most: int = 0) -> Split:
     sample = np.arange(events.num_devices)
     if 0 < most < events.num_devices:
         sample = tested_devices(held_out, most)
-    negatives = sample_negatives(events.take(sample), len(dataset.catalogue), seed)
+    negatives = sample_negatives(events.take(sample), num_items, seed)
     return Split(events.keep(~future), held_out, negatives, sample, int(future.sum() - tested.sum()))
 
 
