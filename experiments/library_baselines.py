@@ -1,11 +1,12 @@
 """EASE and iALS by libraries: what pooling everybody's purchases reaches, with no privacy at all.
 
-EASE  the item-item weights B = I − P diag(P)⁻¹, P = (XᵀX + λI)⁻¹, of Steck 2019, equation 8, on the 0/1 matrix
-      X of who has what; by irspack. (LensKit has it too, but asks for pandas 2, and this project has 3.)
+EASE  the item-item weights B = I − P diag(P)⁻¹, P = (XᵀX + λI)⁻¹, of Steck 2019, equation 8, on the 0/1
+      matrix X of who has what; by irspack. (LensKit has it too, but asks for pandas 2; this project has 3.)
 iALS  Hu, Koren & Volinsky 2008, with their confidences c = 1 + α log₂(1 + quantity); by implicit
 
-Their settings are chosen from the grids below by NDCG@10 over the whole catalogue on one more purchase of each
-shopper, held out of the training events (`split.validation_split`), and then fitted to all training events.
+Their settings are chosen from the grids below by NDCG@10 over the whole catalogue on one more purchase of
+each shopper, held out of the training events (`split.validation_split`). With them all training events are
+fitted.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,8 +52,8 @@ def too_many_items(num_items: int) -> str | None:
     if num_items <= MOST_EASE_ITEMS:
         return None
     return (
-        f"EASE keeps dense arrays of items² numbers: {num_items:,} items are more than {MOST_EASE_ITEMS:,}, so "
-        "it is left out; a part of the catalogue would fit"
+        f"EASE keeps dense arrays of items² numbers, and {num_items:,} items are more than "
+        f"{MOST_EASE_ITEMS:,}, so it is left out; a part of the catalogue would fit"
     )
 
 
@@ -125,10 +126,11 @@ def tuned_baselines(split: Split, num_items: int, *, sample: int = 0) -> dict[st
     longer = [first | {"iterations": iterations} for iterations in IALS_ITERATIONS]
     second, better = best_of(longer, fit_ials, validation, num_items, sample)
     chosen["ials"] = second if better > reached else first
-    return {
-        name: (evaluate(FITS[name](split.train, num_items, settings), split, num_items, sample=sample), settings)
-        for name, settings in chosen.items()
-    }
+    found = {}
+    for name, settings in chosen.items():
+        scorer = FITS[name](split.train, num_items, settings)
+        found[name] = (evaluate(scorer, split, num_items, sample=sample), settings)
+    return found
 
 
 def best_of(

@@ -1,8 +1,8 @@
-"""Popularity under a run's own promise: one release on which all of ε is spent, the least a model has to reach.
+"""Popularity under a run's own promise: one release on which all of ε is spent, the least to reach.
 
-At shopper level it is the first release of the linear model, Σ x/|x|, with the clip and the noise of that model,
-whoever adds it. At interaction level a device releases its own 0/1 row with noise of its own on every item: one
-interaction more or less changes that row by 1 at most.
+At shopper level it is the first release of the linear model, Σ x/|x|, with the clip and the noise of that
+model, whoever adds it. At interaction level a device releases its own 0/1 row with noise of its own on every
+item: one interaction more or less changes that row by 1 at most.
 """
 
 import logging
@@ -35,8 +35,8 @@ def private_popularity(
 ) -> tuple[Scorer, Promise]:
     """Every shopper gets the most popular items as one noised release tells them, and what that promises.
 
-    promise: the run's, of finite ε. Its unit, trust and δ are kept, and its ε is all for this release. A run's
-    seed makes it repeatable, with noise of its own.
+    promise: the run's, of finite ε. Its unit, trust and δ are kept, and its ε is all for this release. A
+    run's seed makes it repeatable, with noise of its own.
     """
     asked = one_release(config, promise)
     noised = release(asked.settings, train, num_items, config.seed)

@@ -17,15 +17,18 @@ from models.accounting import epsilon_composed
 ITEMS = 4000
 DEVICES = 50
 ALARM = 1e-7  # of a false alarm, in each test of a deviation
-PROMISES = [("shopper", "central"), ("shopper", "local"), ("shopper", "distributed"), ("interaction", "local")]
+PROMISES = [
+    ("shopper", "central"),
+    ("shopper", "local"),
+    ("shopper", "distributed"),
+    ("interaction", "local"),
+]
 
 
 def one_item(num: int) -> Events:
     """Every device has item 0, twice."""
     devices = np.repeat(np.arange(num), 2)
-    return Events.from_columns(
-        devices, np.zeros(2 * num), np.tile(np.arange(2), num), np.ones(2 * num), num
-    )
+    return Events.from_columns(devices, np.zeros(2 * num), np.tile(np.arange(2), num), np.ones(2 * num), num)
 
 
 def planned(unit: str, trust: str, **changes):
@@ -36,8 +39,8 @@ def planned(unit: str, trust: str, **changes):
 
 @pytest.mark.parametrize(("unit", "trust"), PROMISES)
 def test_the_noise_is_that_of_one_release_at_the_promise(unit: str, trust: str) -> None:
-    """Items that nobody has hold noise alone. Its deviation is z, and √N times that where every device adds it
-    all, and √(N / least) times where shares do; by a chi-squared interval.
+    """Items that nobody has hold noise alone. Its deviation is z, and √N times that where every device adds
+    it all, and √(N / least) times where shares do; by a chi-squared interval.
     """
     config, promise = planned(unit, trust, tolerated_dropout=0.2)
     asked = one_release(config, promise)
@@ -46,13 +49,13 @@ def test_the_noise_is_that_of_one_release_at_the_promise(unit: str, trust: str) 
     assert trust != "distributed" or asked.settings.least_devices == 40
     squares = float(noise.square().sum()) / (asked.noise_multiplier**2 * times)
     low, high = chi2.interval(1 - ALARM, len(noise))
-    slack = 1.05 if trust == "distributed" else 1.001  # a grid's rounding, and what noise of a sum covers besides
+    slack = 1.05 if trust == "distributed" else 1.001  # a grid's rounding is covered by a little more noise
     assert low / slack < squares < high * slack
 
 
 @pytest.mark.parametrize(("unit", "trust"), PROMISES)
 def test_what_is_booked_is_what_is_released(unit: str, trust: str) -> None:
-    """One Gaussian of the noise that is added, and as much of ε as the run has, but for what a search leaves."""
+    """One Gaussian of the noise that is added, and the run's ε but for what a search leaves."""
     config, promise = planned(unit, trust, rounds=7)
     _, own = private_popularity(config, promise, one_item(DEVICES), ITEMS)
     renyi = trust == "distributed"
