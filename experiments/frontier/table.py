@@ -161,10 +161,11 @@ def tuned(name: str, measured: Tuned | None) -> Row:
 def not_compared(folder: FrontierFolder, cells: list[Cell], reasons: Reasons) -> list[str]:
     """Why something is not there that cells could be compared with, each reason once."""
     said: dict[str, None] = {}
+    of_cells = {reasons[cell.name] for cell in cells if cell.name in reasons}
     for reference in {reference.name: reference for cell in cells for reference in cell.references}.values():
         found = folder.read_reference(reference)
         said |= dict.fromkeys(found.left_out if found is not None else [])
-        if reference.name in reasons:
+        if reference.name in reasons and reasons[reference.name] not in of_cells:
             said[reasons[reference.name]] = None
     if not any(cell.baselines for cell in cells) and (reason := missing()) is not None:
         said[reason] = None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import experiments.split
 from client.events import Events
 from experiments.datasets.dataset import Dataset, HeldOut, ImportReport
-from experiments.split import NONE, SAMPLED_NEGATIVES, leave_one_out
+from experiments.split import NONE, SAMPLED_NEGATIVES, leave_one_out, validation_split
 from models.catalogue import Catalogue
 
 Row = tuple[int, int, int]  # device, item, time
@@ -209,3 +209,43 @@ def test_training_never_sees_the_held_out_item_or_what_came_after(rows: list[Row
         assert np.array_equal(kept.items, own.items[:first])
         drawn = split.negatives[device]
         assert not set(drawn[drawn != NONE].tolist()) & set(own.items.tolist())
+
+
+def test_validation_holds_out_the_last_training_item_by_the_same_rule() -> None:
+    """Shopper 0: 3 5 7 → 7 tests, 5 validates. Shopper 1 has two items: one tests, none is left to validate.
+
+    Shopper 2: 3 5 3 7 → 7 tests; of 3 5 3 the last new one is 5, and the 3 after it is dropped.
+    """
+    histories = {0: [3, 5, 7], 1: [3, 4], 2: [3, 5, 3, 7]}
+    rows = [(d, item, time) for d, items in histories.items() for time, item in enumerate(items)]
+    split = leave_one_out(dataset(rows, 3, 10))
+    validation = validation_split(split, 10, seed=1)
+    assert split.held_out.tolist() == [7, 4, 7]
+    assert validation.held_out.tolist() == [5, NONE, 5]
+    assert [validation.train.items[validation.train.devices == d].tolist() for d in range(3)] == [
+        [3],
+        [3],
+        [3],
+    ]
+    assert validation.later == 1
+
+
+def test_validation_never_sees_the_held_out_item() -> None:
+    """Whatever it is: the test's items are neither trained on nor held out, and are ranked like any other."""
+    rows = [(d, (d + k) % 4, k) for d in range(30) for k in range(3)]
+    one = leave_one_out(dataset([*rows, *((d, 7, 9) for d in range(30))], 30, 200), seed=5)
+    other = leave_one_out(dataset([*rows, *((d, 8, 9) for d in range(30))], 30, 200), seed=5)
+    assert {*one.held_out.tolist()} == {7}
+    first, second = validation_split(one, 200), validation_split(other, 200)
+    assert not {7, 8} & ({*first.train.items.tolist()} | {*first.held_out.tolist()})
+    for name in ("held_out", "negatives", "sample"):
+        assert np.array_equal(getattr(first, name), getattr(second, name))
+    assert {7, 8} <= {*first.negatives.ravel().tolist()}
+
+
+def test_validation_draws_negatives_for_as_many_as_the_test() -> None:
+    rows = [(d, k, k) for d in range(40) for k in range(4)]
+    split = leave_one_out(dataset(rows, 40, 300), most=10)
+    validation = validation_split(split, 300)
+    assert validation.negatives.shape == split.negatives.shape == (10, SAMPLED_NEGATIVES)
+    assert np.array_equal(validation.sample, validation.tested(10))
