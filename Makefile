@@ -24,7 +24,7 @@ install: $(INSTALLED) ## make .venv and install the project with the versions in
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,tune,dev]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,tune,baselines,dev]" -c constraints.txt
 	touch $@
 
 install-bench: install ## add pfl-research, which terry bench compares with (pfl's own pin keeps pip from it)

@@ -144,6 +144,7 @@ class RunConfig(BaseModel):
     )
     evaluate_sample: int = Field(20_000, ge=0, description="shoppers tested at most; 0: all")
     central: bool = Field(True, description="train the same model centrally too, to compare")
+    baselines: bool = Field(False, description="tune and fit EASE and iALS too, to compare")
     ceiling: bool = Field(True, description="find the best that anyone could do, where the data can tell")
 
 

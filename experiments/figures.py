@@ -82,7 +82,18 @@ def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> Non
         markersize=4,
         label=f"federated {result.model}",
     )
-    levels = {"popularity": (result.baselines.popularity.full.hr_at_10, ORANGE, "--")}
+    levels: dict[str, tuple[float | None, str, Any]] = {
+        "popularity": (result.baselines.popularity.full.hr_at_10, ORANGE, "--")
+    }
+    if result.baselines.private_popularity is not None:
+        private = result.baselines.private_popularity.full.hr_at_10
+        levels["popularity, same promise"] = (private, GREY, (0, (1, 1, 5, 1)))
+    for label, tuned, style in (
+        ("EASE, no privacy", result.baselines.ease, (0, (5, 1))),
+        ("iALS, no privacy", result.baselines.ials, (0, (8, 2, 2, 2))),
+    ):
+        if tuned is not None:
+            levels[label] = (tuned.full.hr_at_10, GREY, style)
     if result.baselines.central is not None:
         levels["central, no privacy"] = (result.baselines.central.full.hr_at_10, GREEN, "-.")
     if "history" in result.baselines.ceiling:

@@ -58,11 +58,32 @@ class Metrics(Accuracy):
     hr_deviation: float | None = None  # of hr@10, by the noise in the devices' counts
 
 
+class Private(Accuracy):
+    """A baseline that makes a promise of its own."""
+
+    promise: Promise
+
+
+class Tuned(Accuracy):
+    """A baseline whose settings were chosen on a validation purchase, never on the test's."""
+
+    settings: dict[str, float]
+
+
 class Baselines(_Part):
-    """On the same split. `ceiling`: what is reachable, where the data's generator is known."""
+    """On the same split. `ceiling`: what is reachable, where the data's generator is known.
+
+    private_popularity: under the run's promise. flower: Flower's own strategy under it; only in a frontier.
+    left_out: why one is not here that was asked for.
+    """
 
     popularity: Accuracy
+    private_popularity: Private | None = None
+    flower: Private | None = None
     central: Accuracy | None = None
+    ease: Tuned | None = None
+    ials: Tuned | None = None
+    left_out: list[str] = Field(default_factory=list)
     ceiling: dict[str, SampledRanking] = Field(default_factory=dict)
 
 

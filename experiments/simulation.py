@@ -22,6 +22,7 @@ from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.engines import engine
 from experiments.evaluate import Devices, DeviceScorer, Metrics, by_events, evaluate, rank_held_out
+from experiments.library_baselines import missing, too_many_items, tuned_baselines
 from experiments.planning import (
     ResolvedConfig,
     asked_settings,
@@ -31,6 +32,7 @@ from experiments.planning import (
     resolve,
     run_config,
 )
+from experiments.private_popularity import private_popularity
 from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from experiments.result import Metrics as RunMetrics
 from experiments.run_folder import RunFolder, choose_path, created
@@ -80,6 +82,8 @@ def data_options(config: RunConfig) -> DataOptions:
 
 def make_plan(config: RunConfig) -> Plan:
     """Read the data, split them, find the noise. Raises UserError; writes nothing."""
+    if config.baselines and (reason := missing()) is not None:
+        raise UserError(reason)
     dataset = load(config.data, data_options(config))
     return plan_for(config, dataset, leave_one_out(dataset, config.data_seed, config.evaluate_sample))
 
@@ -341,9 +345,16 @@ def counted_metrics(evaluation: dict[str, float]) -> Metrics:
 
 
 def compare(plan: Plan, reporter: Reporter) -> Baselines:
-    """Popularity, the same model trained centrally without privacy, and the ceiling where one is known."""
+    """Popularity, also under the run's promise; the same model trained centrally without privacy; EASE and
+    iALS where they are asked for; and the ceiling where one is known.
+    """
     items, sample = len(plan.dataset.catalogue), plan.config.evaluate_sample
     popular = evaluate(popularity(plan.split.train, items), plan.split, items, sample=sample)
+    private = None
+    if plan.promise.epsilon is not None:
+        reporter.doing("finding popularity under the same promise")
+        scorer, promise = private_popularity(plan.config, plan.promise, plan.split.train, items)
+        private = {**_no_nan(evaluate(scorer, plan.split, items, sample=sample)), "promise": promise}
     central = None
     if plan.config.central:
         reporter.doing("training the same model centrally")
@@ -365,6 +376,12 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
         decay, half_life = objective["server_weight_decay"], plan.config.kernel_half_life
         train_centrally(model, plan.split.train, serving, weight_decay=decay, kernel_half_life=half_life)
         central = evaluate(model_scorer(model, serving), plan.split, items, sample=sample)
+    tuned: dict[str, Any] = {}
+    if plan.config.baselines:
+        reporter.doing("tuning EASE and iALS")
+        found = tuned_baselines(plan.split, items, sample=sample)
+        tuned = {name: {**_no_nan(metrics), "settings": chosen} for name, (metrics, chosen) in found.items()}
+        tuned["left_out"] = [reason] if (reason := too_many_items(items)) is not None else []
     ceiling: dict[str, dict[str, float]] = {}
     if plan.config.ceiling and plan.dataset.ceiling is not None:
         reporter.doing("finding the ceiling")
@@ -372,10 +389,28 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
     return Baselines.model_validate(
         {
             "popularity": _no_nan(popular),
+            "private_popularity": private,
+            **tuned,
             "central": None if central is None else _no_nan(central),
             "ceiling": ceiling,
         }
     )
+
+
+def compare_flower(plan: Plan) -> Baselines:
+    """Popularity, and the run's model by Flower's own strategy under the run's promise. Raises UserError."""
+    from experiments.flower_dp import train_by_flower
+
+    items, sample = len(plan.dataset.catalogue), plan.config.evaluate_sample
+    model, promise = train_by_flower(plan.config, plan.promise, plan.dataset.catalogue, plan.split.train)
+    reached = {
+        "popularity": popularity(plan.split.train, items),
+        "flower": model_scorer(model, plan.config.serving),
+    }
+    measured = {
+        name: _no_nan(evaluate(scorer, plan.split, items, sample=sample)) for name, scorer in reached.items()
+    }
+    return Baselines.model_validate(measured | {"flower": {**measured["flower"], "promise": promise}})
 
 
 def _no_nan(metrics: Metrics) -> Metrics:

@@ -67,17 +67,19 @@ def leave_one_out(dataset: Dataset, seed: int = 0, most: int = 0) -> Split:
     return hold_out_last(events, len(dataset.catalogue), seed, most)
 
 
-def validation_split(split: Split, num_items: int, seed: int = 0, most: int = 0) -> Split:
-    """Hold out one item a shopper once more, of what trains in `split`, to choose settings by.
+def validation_split(split: Split, num_items: int, seed: int = 0) -> Split:
+    """One more item held out of each shopper's training events, by the rule of `leave_one_out`.
 
-    The rule is that of the test. Nothing of the test is in what comes back: the held-out purchases are no
-    events of `split.train`, and negatives may be any item not in these. seed, most: of `leave_one_out`.
+    What is chosen by it has seen nothing of the test: its events hold no held-out item, and a test item is to
+    it one that a shopper never had. As many shoppers have negatives as in `split`.
     """
-    return hold_out_last(split.train, num_items, seed, most)
+    events = split.train
+    most = len(split.sample) if len(split.sample) < events.num_devices else 0
+    return hold_out_last(events, num_items, seed, most)
 
 
 def hold_out_last(events: Events, num_items: int, seed: int, most: int) -> Split:
-    """The rule of `leave_one_out` on any events."""
+    """The rule of `leave_one_out`, for events in time order."""
     devices = events.devices
     # Events are in time order, so the first row of each (device, item) is its first purchase.
     pairs = devices * num_items + events.items

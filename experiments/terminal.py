@@ -139,7 +139,7 @@ def print_result(folder: RunFolder) -> None:
 
 
 def result_table(result: Result) -> Table:
-    """The run beside popularity, the same model trained centrally, and the ceilings."""
+    """The run beside popularity, the other baselines that were found, and the ceilings."""
     table = Table(
         Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10", "bytes\nsent",
         title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
@@ -157,9 +157,17 @@ def result_table(result: Result) -> Table:
 
     sent = f"{result.cost.bytes_up_per_device:,}"
     row(f"federated {result.model}", result.promise.epsilon, result.metrics, sent, "bold")
-    if result.baselines.central is not None:
-        row(f"central {result.model}", None, result.baselines.central, "all events")
-    row("popularity", None, result.baselines.popularity, "all events")
+    beside = result.baselines
+    for name, central in (
+        (f"central {result.model}", beside.central),
+        ("EASE", beside.ease),
+        ("iALS", beside.ials),
+    ):
+        if central is not None:
+            row(name, None, central, "all events")
+    row("popularity", None, beside.popularity, "all events")
+    if (private := beside.private_popularity) is not None:
+        row("private popularity", private.promise.epsilon, private, "")
     for name, ceiling in result.baselines.ceiling.items():
         table.add_row(f"ceiling: {name}", "", number(ceiling.hr_at_10), number(ceiling.ndcg_at_10))
     return table
@@ -173,14 +181,20 @@ def reading(result: Result) -> list[str]:
     own, popular = result.metrics.full.hr_at_10, result.baselines.popularity.full.hr_at_10
     if own is None or popular is None:
         return [*lines, "Nobody could be tested: no shopper has two different items."]
-    # Of two independent shares, pooled; the same shoppers are in both, so the true error is smaller.
-    pooled = (own + popular) / 2
     counted = result.metrics.hr_deviation or 0.0  # the noise in released counts
-    error = (2 * pooled * (1 - pooled) / result.data.tested + counted**2) ** 0.5
+    error = standard_error(own, popular, result.data.tested, counted)
     lines.append(
         f"HR@10 over the whole catalogue is {own:.3f} against popularity's {popular:.3f}, on "
         f"{result.data.tested:,} shoppers: {verdict(own - popular, error)}."
     )
+    private = result.baselines.private_popularity
+    if private is not None and (noised := private.full.hr_at_10) is not None:
+        error = standard_error(own, noised, result.data.tested, counted)
+        lines.append(
+            f"Popularity released once under a promise as strong ({private.promise.label}) reaches "
+            f"{noised:.3f}: {verdict(own - noised, error)}."
+        )
+    lines += result.baselines.left_out
     if result.promise.trust == "local" and result.promise.epsilon is not None and own < popular:
         lines.append(
             "With local trust every device adds all of its own noise. What devices have in common adds up "
@@ -200,6 +214,15 @@ def leak_warning(result: Result) -> list[str]:
         "Leaky protocol: what is held out was never drawn as a negative in training, which gives it away. "
         "The figures are of the protocol, and not of recommendations."
     ]
+
+
+def standard_error(own: float, other: float, tested: int, counted: float) -> float:
+    """Of the difference of two independent shares, pooled; with the noise of what devices counted.
+
+    The same shoppers are in both, so the true error is smaller.
+    """
+    pooled = (own + other) / 2
+    return float((2 * pooled * (1 - pooled) / tested + counted**2) ** 0.5)
 
 
 def verdict(difference: float, error: float) -> str:

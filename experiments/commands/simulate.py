@@ -59,6 +59,7 @@ def simulate(
     trainer: Annotated[str | None, setting("trainer", "Run")] = None,
     torch_device: Annotated[str | None, setting("torch_device", "Run", FLAGS["torch_device"])] = None,
     protocol: Annotated[str | None, setting("protocol", "Run")] = None,
+    baselines: Annotated[bool, setting("baselines", "Run", "--baselines")] = False,
     seed: Annotated[int | None, setting("seed", "Run")] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder; runs/<time>-<data>-<model> if not said",
                                              rich_help_panel="Run", show_default=False)] = None,

@@ -75,10 +75,14 @@ class InProcessGrid(Grid):
         return self.pull_messages(self.push_messages(messages))
 
 
+def be_the_server() -> None:
+    """What a SuperLink would tell this process: Flower's messages read their sender from it."""
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
+
+
 def run(app: ClientApp, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver) -> None:
     """All rounds, in this process."""
-    # What a SuperLink would tell this process: Flower's messages read their sender from it.
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
+    be_the_server()
     grid = InProcessGrid(app, run_config, nodes)
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=dict(run_config))
     server.app.make_app(on_round)(grid, context)

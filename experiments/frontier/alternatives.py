@@ -3,15 +3,18 @@
 import math
 
 from experiments.frontier.courses import Course
-from experiments.frontier.points import Federation, Line, Point
+from experiments.frontier.points import NAMES, Federation, Line, Point
 
 
 def describe_frontier(federation: Federation) -> str:
     """HR@10 over the whole catalogue, line by line, and the levels."""
     said = [f"Accuracy against ε on {federation.title}. HR@10 over the whole catalogue:"]
     said += [f"{line.label}: {along(line)}." for line in federation.lines]
+    for baseline in ("private_popularity", "flower"):
+        for curve in federation.curves(baseline):
+            said.append(f"{curve.label}: {along(curve, f'{baseline}_hr@10')}.")
     levels = {
-        "popularity": federation.level("popularity", "hr@10"),
+        **{NAMES[name]: federation.level(name, "hr@10") for name in ("popularity", "ease", "ials")},
         **{
             f"central {model}": federation.level("central", "hr@10", model)
             for model in dict.fromkeys(line.model for line in federation.lines)
@@ -61,14 +64,14 @@ def describe_rounds(data: str, sizes: list[tuple[Federation, list[list[Course]]]
     return " ".join(said)
 
 
-def along(line: Line) -> str:
-    """HR@10 from ε to ε."""
-    return ", ".join(f"{mean_of(point)} {at(point)}" for point in line.points)
+def along(line: Line, column: str = "hr@10") -> str:
+    """HR@10 from ε to ε, of a baseline where its column is named."""
+    return ", ".join(f"{mean_of(point, column)} {at(point)}" for point in line.points)
 
 
-def mean_of(point: Point) -> str:
-    """HR@10 of a point, or that there is none."""
-    mean = point.mean("hr@10")
+def mean_of(point: Point, column: str) -> str:
+    """A column of a point, or that there is none."""
+    mean = point.mean(column)
     return "not measured" if mean is None else f"{mean:.3f}"
 
 

@@ -48,6 +48,8 @@ def what_for(found: list[Federation]) -> Answer:
             for name, level in (
                 ("of the most popular items alone", federation.level("popularity", HEADLINE)),
                 ("of the best model trained centrally", best_central(federation)),
+                ("of EASE, trained centrally", federation.level("ease", HEADLINE)),
+                ("of iALS, trained centrally", federation.level("ials", HEADLINE)),
                 ("of the best anyone could do from the history", federation.level("ceiling", HEADLINE)),
             )
             if level is not None
@@ -107,14 +109,32 @@ def cost_of(federation: Federation, line: Line) -> str | None:
         f"{line.label.capitalize()}, with {federation.devices:,} devices of {federation.data}: "
         f"a hit rate of {' and of '.join(parts)}"
     )
-    above = [point.epsilon for point in private if is_above(federation, point)]
     if federation.level("popularity", HEADLINE) is None:
-        return f"{said}."
+        return f"{said}{beside_private(private)}."
+    above = [point.epsilon for point in private if is_above(federation, point)]
     if not above:
-        return f"{said}; at no ε that was run is it clearly above popularity."
-    if len(above) == len(private):
-        return f"{said}; clearly above popularity at every ε that was run."
-    return f"{said}; clearly above popularity at ε = {', '.join(f'{epsilon:g}' for epsilon in above)} only."
+        said += "; at no ε that was run is it clearly above popularity"
+    elif len(above) == len(private):
+        said += "; clearly above popularity at every ε that was run"
+    else:
+        said += f"; clearly above popularity at ε = {', '.join(f'{epsilon:g}' for epsilon in above)} only"
+    return f"{said}{beside_private(private)}."
+
+
+def beside_private(points: list[Point]) -> str:
+    """Whether a line is ever below popularity that is released under the same promise, seeds averaged."""
+    both = [
+        (point.epsilon, own, noised)
+        for point in points
+        if (own := point.mean(HEADLINE)) is not None
+        and (noised := point.mean(f"private_popularity_{HEADLINE}")) is not None
+    ]
+    if not both:
+        return ""
+    below = [f"{noised:.3f} at ε = {epsilon:g}" for epsilon, own, noised in both if own < noised]
+    if not below:
+        return ", and never below private popularity, which is released under the same promise"
+    return f", and below private popularity, which reaches under the same promise {' and '.join(below)}"
 
 
 def left(federation: Federation, line: Line, point: Point) -> str:

@@ -23,7 +23,7 @@ PROMISE_SETTINGS = (
     "unit", "trust", "epsilon", "delta", "noise_multiplier", "clip", "clip_quantile", "clip_learning_rate",
     "tolerated_dropout", "agreement", "masks",
 )  # fmt: skip
-COMPARISONS = ("central", "ceiling")  # made once for many cells, so never within one
+COMPARISONS = ("central", "ceiling", "baselines")  # made once for many cells, so never within one
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,12 @@ class Job:
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that follow from the settings alone."""
-        said = self.config.model_dump(mode="json", exclude_defaults=True)
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps(self.said, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The settings that differ from the defaults."""
+        return self.config.model_dump(mode="json", exclude_defaults=True)
 
     @property
     def name(self) -> str:
@@ -52,25 +56,50 @@ class Job:
 
 @dataclass(frozen=True)
 class Reference(Job):
-    """What many cells are compared with: popularity, and the central model or the ceiling."""
+    """What many cells are compared with: popularity, and the central model, EASE and iALS, or the ceiling.
+
+    flower: instead, what one cell is compared with: its model by Flower's own strategy, under its promise.
+    """
+
+    flower: bool = False
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Never those of a cell."""
+        return super().said | ({"flower": True} if self.flower else {})
 
     def parts(self) -> list[str]:
         """The data, and what is found of them."""
-        return [*super().parts(), f"central-{self.config.model}" if self.config.central else "ceiling"]
+        config = self.config
+        if self.flower:
+            promise = f"delta{config.delta:g}" if config.epsilon is None else f"eps{config.epsilon:g}"
+            return [*super().parts(), f"flower-{config.model}-{promise}-seed{config.seed}"]
+        if config.central:
+            return [*super().parts(), f"central-{config.model}"]
+        return [*super().parts(), "baselines" if config.baselines else "ceiling"]
 
 
 @dataclass(frozen=True)
 class Cell(Job):
-    """One run. central, ceiling: whether its grid wants these compared with it."""
+    """One run. central, ceiling, baselines, flower: whether its grid wants these compared with it."""
 
     central: bool = True
     ceiling: bool = True
+    baselines: bool = False
+    flower: bool = False
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> "Cell":
-        """Check settings; ε = inf means no promise. Raises UserError."""
+        """Check settings; ε = inf means no promise. Raises UserError.
+
+        EASE and iALS are wanted where their libraries are, Flower's strategy only where the grid says so.
+        """
         settings = dict(settings)
-        wanted = {name: settings.pop(name, True) for name in COMPARISONS}
+        flower = settings.pop("flower", False)
+        if not isinstance(flower, bool):
+            raise UserError(f"flower = {flower} is neither true nor false")
+        wanted = {name: settings.pop(name, True) for name in COMPARISONS if name != "baselines"}
+        wanted["baselines"] = settings.pop("baselines") if "baselines" in settings else libraries_are_here()
         if settings.get("epsilon") in (math.inf, "inf"):
             settings = {name: value for name, value in settings.items() if name not in PROMISE_SETTINGS}
         try:
@@ -79,10 +108,16 @@ class Cell(Job):
             raise UserError(explain(error)) from None
         if asked.model == "auto":
             raise UserError("--model auto is for one run: a grid compares models, so name them")
+        if flower and asked.unit != "none":
+            from experiments.flower_dp import refuse
+
+            refuse(asked)
         return cls(
             asked.model_copy(update=dict.fromkeys(COMPARISONS, False)),
             central=asked.central,
             ceiling=asked.ceiling,
+            baselines=asked.baselines,
+            flower=flower and asked.unit != "none",
         )
 
     def parts(self) -> list[str]:
@@ -110,10 +145,15 @@ class Cell(Job):
         said = self.config.model_dump()
         data = {name: said[name] for name in DATA_SETTINGS}
         model = {name: said[name] for name in MODEL_SETTINGS}
-        both = [Reference(RunConfig.model_validate({**data, "central": False, "ceiling": self.ceiling}))]
+        found = [Reference(RunConfig.model_validate({**data, "central": False, "ceiling": self.ceiling}))]
         if self.central:
-            both.append(Reference(RunConfig.model_validate({**data, **model, "ceiling": False})))
-        return both
+            found.append(Reference(RunConfig.model_validate({**data, **model, "ceiling": False})))
+        if self.baselines:
+            alone = {"central": False, "ceiling": False, "baselines": True}
+            found.append(Reference(RunConfig.model_validate({**data, **alone})))
+        if self.flower:
+            found.append(Reference(self.config, flower=True))
+        return found
 
     @property
     def command(self) -> str:
@@ -134,6 +174,13 @@ class Cell(Job):
             else:
                 words += ["--set", f"{name}={json.dumps(value)}"]
         return shlex.join(words)
+
+
+def libraries_are_here() -> bool:
+    """Whether EASE and iALS can be fitted."""
+    from experiments.library_baselines import missing
+
+    return missing() is None
 
 
 def variants(cells: list[Cell]) -> dict[str, str]:

@@ -24,11 +24,11 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
     from experiments.frontier.figures import draw_all
     from experiments.frontier.page import write_page
     from experiments.frontier.points import federations
-    from experiments.frontier.table import make_rows, write_table
+    from experiments.frontier.table import make_rows, not_compared, write_table
 
     rows = make_rows(folder, cells, reasons)
     found = federations(rows)
     with folder.held():
         write_table(folder, rows)
-        write_page(folder, rows, found, draw_all(folder, found))
+        write_page(folder, rows, found, draw_all(folder, found), not_compared(folder, cells, reasons))
     return sorted({row["reason"] for row in rows if row["status"] == "failed"})

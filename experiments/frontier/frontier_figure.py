@@ -9,8 +9,20 @@ from matplotlib.ticker import FixedLocator, NullFormatter
 
 from experiments.figures import GREY, save
 from experiments.frontier.alternatives import describe_frontier
+from experiments.frontier.points import NAMES as BASELINES
 from experiments.frontier.points import Federation, Line
-from experiments.frontier.style import NAMES, WIDTH, Drawn, finish, legend, slug, styles
+from experiments.frontier.style import (
+    BLACK,
+    LEVELS,
+    NAMES,
+    PRIVATE,
+    WIDTH,
+    Drawn,
+    finish,
+    legend,
+    slug,
+    styles,
+)
 
 
 def draw_frontier(folder: Path, federation: Federation) -> Drawn:
@@ -22,6 +34,9 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
         for row, name in enumerate(("hr@10", "ndcg@10")):
             metric, axes = prefix + name, panels[row, column]
             levels(axes, federation, metric)
+            for baseline in PRIVATE:
+                for curve in federation.curves(baseline):
+                    private_curve(axes, curve, baseline, metric, place)
             for line, (colour, marker) in zip(federation.lines, styles(federation.lines), strict=True):
                 band(axes, line, metric, place, colour, marker)
             axes.set_title(NAMES[metric], fontsize="medium")
@@ -35,7 +50,8 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
     return Drawn(
         name,
         f"Accuracy against ε on {federation.title}; {federation.deltas}. Bands: the least and the greatest "
-        "of the seeds. ∞: the same model, federated, without a promise, with the settings that it then has.",
+        "of the seeds. ∞: the same model, federated, without a promise, with the settings that it then has. "
+        "Black and grey: baselines; a private one keeps the promise that it stands at.",
         describe_frontier(federation),
     )
 
@@ -45,6 +61,11 @@ def levels(axes: Axes, federation: Federation, metric: str) -> None:
     popular = federation.level("popularity", metric)
     if popular is not None:
         axes.axhline(popular, color=GREY, linestyle="--", linewidth=1.2, label="popularity")
+    for baseline, (style, side) in LEVELS.items():
+        if (level := federation.level(baseline, metric)) is not None:
+            label = f"{BASELINES[baseline]}, not private"
+            axes.axhline(level, color=BLACK, linestyle=style, linewidth=1.0, label=label)
+            written(axes, BASELINES[baseline], side, level)
     models = dict.fromkeys(line.model for line in federation.lines)
     for line, (colour, _) in zip(federation.lines, styles(federation.lines), strict=True):
         central = federation.level("central", metric, line.model)
@@ -56,6 +77,30 @@ def levels(axes: Axes, federation: Federation, metric: str) -> None:
             )  # fmt: skip
     if not metric.startswith("sampled_") and (ceiling := federation.level("ceiling", metric)) is not None:
         axes.axhline(ceiling, color=GREY, linestyle=":", linewidth=1.6, label="ceiling given the history")
+
+
+def written(axes: Axes, text: str, side: str, level: float) -> None:
+    """A name at its level line, at the left or the right end."""
+    axes.annotate(
+        text, (0.01 if side == "left" else 0.99, level), xycoords=("axes fraction", "data"), ha=side,
+        xytext=(0, 2), textcoords="offset points", fontsize="x-small",
+    )  # fmt: skip
+
+
+def private_curve(axes: Axes, curve: Line, baseline: str, metric: str, place: dict[float, float]) -> None:
+    """A baseline that keeps each point's promise: the means of the seeds, with its name at the last."""
+    column = f"{baseline}_{metric}"
+    means = [(point.epsilon, point.mean(column)) for point in curve.points]
+    known = [(place[epsilon], mean) for epsilon, mean in means if mean is not None]
+    marker, style = PRIVATE[baseline]
+    axes.plot(
+        *zip(*known, strict=True), color=GREY, marker=marker, markersize=5, linestyle=style, linewidth=1.0,
+        label=curve.label,
+    )  # fmt: skip
+    short = "private pop." if baseline == "private_popularity" else "Flower DP"
+    axes.annotate(
+        short, known[-1], textcoords="offset points", xytext=(5, -3), fontsize="x-small", color=GREY
+    )  # fmt: skip
 
 
 def band(axes: Axes, line: Line, metric: str, place: dict[float, float], colour: str, marker: str) -> None:

@@ -9,8 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.frontier.answers import answers
+from experiments.frontier.baseline_table import HEADERS as BASELINE_HEADERS
+from experiments.frontier.baseline_table import baseline_lines
 from experiments.frontier.folder import FrontierFolder
-from experiments.frontier.points import Federation, Point, Spread
+from experiments.frontier.page_cell import Cell, measured
+from experiments.frontier.points import Federation, Point
 from experiments.frontier.style import Drawn
 from experiments.frontier.svg import inline_svg
 from experiments.frontier.table import COLUMNS, Row
@@ -24,15 +27,6 @@ class Figure:
 
     drawn: Drawn
     svg: Markup
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What one cell of the page's table shows, and what it is sorted by."""
-
-    text: str
-    value: str | float
-    number: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,16 +64,17 @@ HEADERS = (
 )  # fmt: skip
 
 
-def measured(spread: Spread | None) -> Cell:
-    """A mean, and how far the seeds are from each other."""
-    if spread is None:
-        return Cell("–", -1.0)
-    apart = f" ({spread.low:.3f}–{spread.high:.3f})" if spread.low != spread.high else ""
-    return Cell(f"{spread.mean:.3f}{apart}", spread.mean)
+def write_page(
+    folder: FrontierFolder,
+    rows: list[Row],
+    found: list[Federation],
+    drawn: list[Drawn],
+    not_compared: list[str] | None = None,
+) -> None:
+    """index.html, in one step. Everything on it is escaped but the figures' own SVG.
 
-
-def write_page(folder: FrontierFolder, rows: list[Row], found: list[Federation], drawn: list[Drawn]) -> None:
-    """index.html, in one step. Everything on it is escaped but the figures' own SVG."""
+    not_compared: why some baselines are not on it.
+    """
     environment = Environment(
         loader=PackageLoader("experiments.frontier", "."),
         autoescape=True,
@@ -97,6 +92,9 @@ def write_page(folder: FrontierFolder, rows: list[Row], found: list[Federation],
         "figures": figures,
         "headers": HEADERS,
         "lines": [Line(point) for federation in found for point in federation.points],
+        "baseline_headers": BASELINE_HEADERS,
+        "baselines": [line for federation in found for line in baseline_lines(federation)],
+        "not_compared": not_compared or [],
         "failed": [row for row in rows if row["status"] == "failed"],
         "columns": COLUMNS,
         "versions": Versions.installed().model_dump(),

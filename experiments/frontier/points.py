@@ -7,6 +7,14 @@ from typing import Any
 from experiments.frontier.table import Row
 from models.promise import rounded_up
 
+NAMES = {
+    "popularity": "popularity",
+    "ease": "EASE",
+    "ials": "iALS",
+    "private_popularity": "private popularity",
+    "flower": "Flower's DP strategy",
+}
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -107,6 +115,27 @@ class Federation:
                 groups[(*model, "none", None)] = [point]
         return [
             Line(line_label(*key), key[0], tuple(sorted(points, key=lambda point: point.epsilon)))
+            for key, points in groups.items()
+        ]
+
+    def curves(self, baseline: str) -> list[Line]:
+        """Of a baseline that keeps the promises of the points: a line a promise, by rising ε.
+
+        `private_popularity` is the same beside every model, `flower` is of a model.
+        """
+        groups: dict[tuple[Any, ...], dict[float, Point]] = {}
+        for point in self.points:
+            if math.isinf(point.epsilon) or point.mean(f"{baseline}_hr@10") is None:
+                continue
+            model = (point.of("model"), point.of("variant")) if baseline == "flower" else ("", "")
+            key = (*model, point.of("unit"), point.of("trust"), point.of("delta"))
+            groups.setdefault(key, {}).setdefault(point.epsilon, point)
+        return [
+            Line(
+                ", ".join(filter(None, (NAMES[baseline], line_label(*key[:4])))),
+                key[0],
+                tuple(points[epsilon] for epsilon in sorted(points)),
+            )
             for key, points in groups.items()
         ]
 

@@ -12,7 +12,8 @@ import pandas as pd
 from experiments.frontier.cell import Cell, Reference, variants
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.work import Reasons
-from experiments.result import Accuracy, FullRanking, Result, SampledRanking
+from experiments.library_baselines import missing
+from experiments.result import Accuracy, FullRanking, Private, Result, SampledRanking, Tuned
 from models.errors import UserError
 
 Row = dict[str, Any]
@@ -45,6 +46,22 @@ COLUMNS = {
     "central_ndcg@10": "",
     "central_sampled_hr@10": "",
     "central_sampled_ndcg@10": "",
+    "ease_hr@10": "the same four, of EASE, tuned on a validation purchase, on all events in one place",
+    "ease_ndcg@10": "",
+    "ease_sampled_hr@10": "",
+    "ease_sampled_ndcg@10": "",
+    "ials_hr@10": "the same four, of iALS: tuned and trained as EASE is",
+    "ials_ndcg@10": "",
+    "ials_sampled_hr@10": "",
+    "ials_sampled_ndcg@10": "",
+    "private_popularity_hr@10": "the same four, of popularity released once under the row's own promise",
+    "private_popularity_ndcg@10": "",
+    "private_popularity_sampled_hr@10": "",
+    "private_popularity_sampled_ndcg@10": "",
+    "flower_hr@10": "the same four, of the same model by Flower's own strategy under the row's own promise",
+    "flower_ndcg@10": "",
+    "flower_sampled_hr@10": "",
+    "flower_sampled_ndcg@10": "",
     "ceiling_hr@10": "the best use of a shopper's history, whole catalogue; known for synthetic data only",
     "ceiling_ndcg@10": "",
     "bytes_up_per_device": "sent by one device over all rounds",
@@ -53,6 +70,10 @@ COLUMNS = {
     "status": "done or failed",
     "reason": "why it failed",
     "promise": "the promise in a sentence",
+    "ease_settings": "what was chosen on the validation purchase",
+    "ials_settings": "",
+    "private_popularity_promise": "what that baseline promises",
+    "flower_promise": "",
     "command": "what repeats this run",
     "run": "the run's folder, under runs/",
 }
@@ -107,6 +128,7 @@ def columns_of(result: Result) -> Row:
         "seconds": round(cost.seconds_total, 2),
         "promise": promise.sentence(),
         **accuracy("", result.metrics),
+        **promised("private_popularity", result.baselines.private_popularity),
     }
 
 
@@ -123,13 +145,43 @@ def ranking(prefix: str, measured: FullRanking | SampledRanking) -> Row:
     return {f"{prefix}hr@10": measured.hr_at_10, f"{prefix}ndcg@10": measured.ndcg_at_10}
 
 
+def promised(name: str, measured: Private | None) -> Row:
+    """The columns of a baseline that makes a promise."""
+    if measured is None:
+        return {}
+    return {**accuracy(f"{name}_", measured), f"{name}_promise": measured.promise.sentence()}
+
+
+def tuned(name: str, measured: Tuned | None) -> Row:
+    """The columns of a baseline that was tuned."""
+    if measured is None:
+        return {}
+    chosen = ", ".join(f"{setting} = {value:g}" for setting, value in measured.settings.items())
+    return {**accuracy(f"{name}_", measured), f"{name}_settings": chosen}
+
+
+def not_compared(folder: FrontierFolder, cells: list[Cell], reasons: Reasons) -> list[str]:
+    """Why something is not there that cells could be compared with, each reason once."""
+    said: dict[str, None] = {}
+    of_cells = {reasons[cell.name] for cell in cells if cell.name in reasons}
+    for reference in {reference.name: reference for cell in cells for reference in cell.references}.values():
+        found = folder.read_reference(reference)
+        said |= dict.fromkeys(found.left_out if found is not None else [])
+        if reference.name in reasons and reasons[reference.name] not in of_cells:
+            said[reasons[reference.name]] = None
+    if not any(cell.baselines for cell in cells) and (reason := missing()) is not None:
+        said[reason] = None
+    return [*said]
+
+
 def compared(folder: FrontierFolder, references: list[Reference]) -> Row:
     """The columns of what a cell is compared with."""
     row: Row = {}
     for found in map(folder.read_reference, references):
         if found is None:
             continue
-        row |= accuracy("popularity_", found.popularity)
+        row |= accuracy("popularity_", found.popularity) | promised("flower", found.flower)
+        row |= tuned("ease", found.ease) | tuned("ials", found.ials)
         if found.central is not None:
             row |= accuracy("central_", found.central)
         if "history" in found.ceiling:
@@ -154,6 +206,7 @@ def write_table(folder: FrontierFolder, rows: list[Row]) -> None:
         "command",
         "run",
     ]
+    text += [name for name in COLUMNS if name.endswith(("_settings", "_promise"))]
     types = dict.fromkeys(whole, "Int64") | dict.fromkeys(text, "string")
     table = table.astype(dict.fromkeys(COLUMNS, "float64") | types)
     folder.replace(folder.csv, table.to_csv(index=False, lineterminator="\n").encode())

@@ -94,10 +94,11 @@ def work(path: Path, job: Job) -> str | None:
 
 
 def find_reference(folder: FrontierFolder, job: Reference) -> None:
-    """Popularity, and the central model or the ceiling. Raises UserError."""
-    from experiments.simulation import Reporter, compare, make_plan
+    """Popularity, and what else is asked of this reference. Raises UserError."""
+    from experiments.simulation import Reporter, compare, compare_flower, make_plan
 
-    baselines = compare(make_plan(job.config), Reporter())
+    plan = make_plan(job.config)
+    baselines = compare_flower(plan) if job.flower else compare(plan, Reporter())
     folder.replace(folder.reference(job), baselines.model_dump_json(by_alias=True, indent=2).encode())
 
 

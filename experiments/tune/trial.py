@@ -77,4 +77,4 @@ def validation_data(name: str, options: Any, most: int) -> Any:
     dataset = load(name, options)
     test = leave_one_out(dataset, options.data_seed, most)
     seen = replace(dataset, events=test.train, held_out=None, ceiling=None)
-    return seen, validation_split(test, len(dataset.catalogue), options.data_seed, most)
+    return seen, validation_split(test, len(dataset.catalogue), options.data_seed)

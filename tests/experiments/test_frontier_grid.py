@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import experiments.library_baselines
 from experiments.config import RunConfig
 from experiments.frontier.cell import Cell, variants
 from experiments.frontier.grid import DEFAULT_GRID, expand, read_grid, table_of_flags
@@ -57,18 +58,53 @@ def test_a_command_says_what_differs_from_the_defaults() -> None:
 
 
 def test_comparisons_are_found_once_for_all_promises_and_seeds() -> None:
-    cells = expand([TABLE])
+    cells = expand([TABLE | {"baselines": True}])
     names = [reference.name for cell in cells for reference in cell.references]
-    assert len(names) == 2 * len(cells)
+    assert len(names) == 3 * len(cells)
     assert sorted(re.sub("-[0-9a-f]{8}$", "", name) for name in set(names)) == [
-        "towels-30-ceiling", "towels-30-central_linear", "towels-60-ceiling", "towels-60-central_linear",
+        "towels-30-baselines", "towels-30-ceiling", "towels-30-central_linear",
+        "towels-60-baselines", "towels-60-ceiling", "towels-60-central_linear",
     ]  # fmt: skip
 
 
 def test_comparisons_can_be_left_out() -> None:
-    cells = expand([TABLE | {"central": False, "ceiling": False}])
+    cells = expand([TABLE | {"central": False, "ceiling": False, "baselines": False}])
     assert {len(cell.references) for cell in cells} == {1}
     assert not any(reference.config.ceiling for cell in cells for reference in cell.references)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_libraries_are_asked_where_they_are(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments.library_baselines, "missing", lambda: None if installed else "a reason")
+    assert {cell.baselines for cell in expand([TABLE])} == {installed}
+    assert {cell.baselines for cell in expand([TABLE | {"baselines": not installed}])} == {not installed}
+
+
+FLOWER = TABLE | {"model": "attributes", "epsilon": [1, math.inf], "flower": True, "baselines": False}
+
+
+def test_flowers_strategy_is_beside_each_promise_and_seed() -> None:
+    cells = expand([FLOWER])
+    jobs = [reference for cell in cells for reference in cell.references if reference.flower]
+    assert len(jobs) == 2 * 3
+    assert len({job.digest for job in [*jobs, *cells]}) == len(jobs) + len(cells)  # each has its own lock
+    assert re.fullmatch(r"towels-30-flower_attributes_eps1_seed0-[0-9a-f]{8}", jobs[0].name)
+    assert not any(reference.flower for cell in expand([TABLE]) for reference in cell.references)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": "linear"}, "plain SGD: say --model mf or attributes"),
+        ({"trust": "local"}, "for --unit shopper and --trust central"),
+        ({"devices": 2001}, "2,001 devices are more than the 2,000"),
+        ({"flower": "yes"}, "flower = yes is neither true nor false"),
+        ({"baselines": "perhaps"}, "--baselines perhaps"),
+    ],
+)
+def test_flowers_strategy_is_refused_where_it_does_not_fit(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        expand([FLOWER | changes])
 
 
 def test_settings_without_a_column_tell_cells_apart() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import shlex
 import shutil
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 import experiments.figures
+import experiments.library_baselines
 from experiments.datasets.towel_ceiling import ceilings
 from experiments.frontier.answers import answers, is_above
 from experiments.frontier.cell import Cell, Job
@@ -23,15 +25,20 @@ from experiments.frontier.grid import Table, expand
 from experiments.frontier.page import write_page
 from experiments.frontier.points import Point, federations
 from experiments.frontier.style import styles
-from experiments.frontier.table import COLUMNS, Row, make_rows, write_table
+from experiments.frontier.table import COLUMNS, Row, make_rows, not_compared, write_table
 from experiments.frontier.work import Reasons, work
+from experiments.library_baselines import missing
 from experiments.run_folder import RunFolder
 
 COMMON: Table = {"devices": [30, 60], "unit": "shopper", "trust": "central", "seeds": 2}
 TABLES: list[Table] = [
     COMMON | {"model": "linear", "epsilon": [1, 8, math.inf]},
-    COMMON | {"model": "attributes", "epsilon": 4.0, "delta": [1e-5, 0.5], "rounds": 2, "central": False},
+    COMMON
+    | {"model": "attributes", "epsilon": 4.0, "delta": [1e-5, 0.5], "rounds": 2, "central": False}
+    | {"flower": True},
 ]
+LIBRARIES = missing() is None
+PRIVATE, FLOWER = "private_popularity_hr@10", "flower_hr@10"
 IMPOSSIBLE = "would allow one shopper's data to be published whole"
 
 
@@ -45,11 +52,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ceilings, "__defaults__", (200,))
         patched.setattr(experiments.figures, "draw_run", lambda *arguments: None)
+        for grid in ("EASE_GRID", "IALS_GRID"):
+            patched.setattr(
+                experiments.library_baselines, grid, getattr(experiments.library_baselines, grid)[:2]
+            )
         reasons = {job.name: reason for job in jobs.values() if (reason := work(folder.path, job))}
     rows = make_rows(folder, cells, reasons)
     found = federations(rows)
     write_table(folder, rows)
-    write_page(folder, rows, found, draw_all(folder, found))
+    write_page(folder, rows, found, draw_all(folder, found), not_compared(folder, cells, reasons))
     return folder, rows, reasons
 
 
@@ -82,6 +93,72 @@ def test_cells_are_compared_with_what_was_found_once(rows: list[Row]) -> None:
         assert len({row["ceiling_hr@10"] for row in mine}) == 1
         assert {row["central_hr@10"] is None for row in mine if row["model"] == "attributes"} == {True}
         assert {row["central_hr@10"] is None for row in mine if row["model"] == "linear"} == {False}
+
+
+def test_private_baselines_keep_the_promise_of_their_row(rows: list[Row]) -> None:
+    done = [row for row in rows if row["status"] == "done"]
+    for row in done:
+        private = row["unit"] == "shopper"
+        assert (row[PRIVATE] is not None) is private
+        assert (row[FLOWER] is not None) is (row["model"] == "attributes")
+        for name in ("private_popularity", "flower") if private else ():
+            if (promise := row[f"{name}_promise"]) is not None:
+                assert "in any one" not in promise
+                assert "everything one shopper did" in promise
+                factor = re.search(r"at most a factor ([\d.e+]+)", promise)
+                assert factor is not None
+                assert float(factor[1]) <= math.exp(row["epsilon"]) * 1.01
+                assert ("all 2 rounds" in promise) is (name == "flower")
+    noisy = {row["private_popularity_sampled_ndcg@10"] for row in done if row["epsilon"] == 1.0}
+    assert len(noisy) > 2  # a release a seed
+
+
+@pytest.mark.skipif(not LIBRARIES, reason="EASE and iALS are not installed")
+def test_ease_and_ials_are_found_once_for_each_size(rows: list[Row]) -> None:
+    for devices in (30, 60):
+        mine = [row for row in rows if row["devices"] == devices and row["status"] == "done"]
+        for name in ("ease", "ials"):
+            assert len({row[f"{name}_hr@10"] for row in mine}) == 1
+            assert mine[0][f"{name}_hr@10"] is not None
+        assert mine[0]["ease_settings"] in ("lambda = 10", "lambda = 30")
+        assert mine[0]["ials_settings"].startswith("factors = 8, regularisation = 10, alpha = ")
+
+
+def test_the_curves_of_private_baselines(rows: list[Row]) -> None:
+    small, _ = federations(rows)
+    (popular,), (flower,) = small.curves("private_popularity"), small.curves("flower")
+    assert popular.label == "private popularity, shopper level, central trust"
+    assert [point.epsilon for point in popular.points] == [1.0, 4.0, 8.0]
+    assert flower.label == "Flower's DP strategy, attributes, rounds = 2, shopper level, central trust"
+    assert [point.epsilon for point in flower.points] == [4.0]
+
+
+def test_below_private_popularity_is_said(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
+    for own, says in (
+        (0.13, "never below private popularity"),
+        (0.11, "under the same promise 0.120 at ε = 1"),
+    ):
+        found = federations([row | {"hr@10": own, PRIVATE: 0.12, "epsilon": 1.0}])
+        assert says in " ".join(answers([row], found)[2].sentences)
+
+
+def test_the_page_says_what_is_not_compared(folder: FrontierFolder, rows: list[Row], tmp_path: Path) -> None:
+    cells = expand([COMMON | {"model": "linear", "epsilon": 1}])
+    reasons = {cells[0].references[-1].name: "a reason & how to mend it"}
+    said = not_compared(FrontierFolder(tmp_path), cells, reasons)
+    assert said == ["a reason & how to mend it"]
+    write_page(other := FrontierFolder(tmp_path), rows, [], draw_all(other, []), said)
+    assert "Not compared: a reason &amp; how to mend it." in other.page.read_text(encoding="utf-8")
+
+
+def test_without_the_libraries_the_page_says_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.library_baselines.find_spec", lambda name: None)
+    cells = expand([COMMON | {"model": "linear", "epsilon": 1}])
+    (said,) = not_compared(FrontierFolder(tmp_path), cells, {})
+    assert 'pip install "terrycloth[baselines]"' in said
 
 
 def test_both_files_hold_the_table(folder: FrontierFolder, rows: list[Row]) -> None:
@@ -224,9 +301,9 @@ def test_the_page_is_read_by_keyboard_and_by_screen_reader(page: Structure) -> N
     figures = [svg for svg in page.of("svg") if svg.get("role") == "img"]
     assert len(figures) == len(page.of("figure")) == 5
     assert all(region["tabindex"] == "0" for region in page.of("div") if "scroll" in region["class"])
-    assert len(page.of("caption")) == len(page.of("table")) == 2
+    assert len(page.of("caption")) == len(page.of("table")) == 3
     headings = [th for th in page.of("th") if "aria-sort" in th]
-    assert len(headings) == len(page.of("button")) == 16
+    assert len(headings) == len(page.of("button")) == 16 + 12
     assert page.of("html")[0]["lang"] == "en"
 
 
@@ -236,7 +313,10 @@ def test_every_point_is_on_the_page_with_its_promise(
     text = folder.page.read_text(encoding="utf-8")
     points = sum(len(federation.points) for federation in federations(rows))
     assert text.count("<summary>promise</summary>") == points == 8
-    assert text.count("can hardly tell whether") == 6
+    # Of each size: a promise at each of three points, of private popularity there, and of Flower's strategy.
+    assert text.count("can hardly tell whether") == 2 * (3 + 3 + 1)
+    levels = 2 * LIBRARIES + 2  # popularity, and the central linear model
+    assert text.count("<summary>what it is</summary>") == 2 * (levels + 3 + 1)
     assert text.count("<code>terry simulate") == len(rows)
 
 

@@ -49,7 +49,12 @@ DESIGN: dict[str, Any] = {
             "full": {"hr@10": 0.1, "ndcg@10": 0.05, "mrr": 0.04, "coverage@10": 0.1},
             "sampled99": {"hr@10": 0.4, "ndcg@10": 0.2},
         },
+        "private_popularity": None,
+        "flower": None,
         "central": None,
+        "ease": None,
+        "ials": None,
+        "left_out": [],
         "ceiling": {"oracle": {"hr@10": 0.8, "ndcg@10": 0.6}},
     },
     "cost": {
@@ -116,7 +121,12 @@ def test_metrics_of_nobody_are_null(tmp_path: Path) -> None:
 
 
 OPTIONAL = {
+    ("baselines", "private_popularity"),
+    ("baselines", "flower"),
     ("baselines", "central"),
+    ("baselines", "ease"),
+    ("baselines", "ials"),
+    ("baselines", "left_out"),
     ("baselines", "ceiling"),
     ("metrics", "measured_by"),
     ("metrics", "hr_deviation"),

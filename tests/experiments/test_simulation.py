@@ -25,6 +25,7 @@ from experiments.config import RunConfig, read_config
 from experiments.datasets import load
 from experiments.datasets.dataset import Dataset
 from experiments.engines.in_process import InProcessGrid
+from experiments.library_baselines import missing
 from experiments.result import Result
 from experiments.run_folder import COLUMNS, RunFolder
 from experiments.simulation import Plan, Reporter, data_options, make_plan, needed_bytes, resume, simulate
@@ -413,3 +414,39 @@ def test_without_times_no_order_is_learned_from_unless_it_is_said(monkeypatch: p
     assert config.serving.recency_half_life is None
     config = make_plan(RunConfig.model_validate({**said, "kernel_half_life": 9.0})).config
     assert (config.kernel_half_life, config.recency_half_life) == (9.0, 0.0)
+
+
+def test_popularity_under_the_same_promise_is_beside_every_promise(finished: RunFolder) -> None:
+    result = finished.read_result()
+    private = result.baselines.private_popularity
+    assert private is not None
+    assert private.full.hr_at_10 is not None
+    assert (private.promise.unit, private.promise.trust) == ("interaction", "local")
+    assert (private.promise.delta, private.promise.rounds) == (result.promise.delta, 1)
+    assert private.promise.epsilon is not None
+    assert result.promise.epsilon is not None
+    assert 0.998 * result.promise.epsilon < private.promise.epsilon <= result.promise.epsilon
+
+
+def test_without_a_promise_there_is_no_private_popularity(quick_ceiling: None, tmp_path: Path) -> None:
+    config = RunConfig(devices=30, rounds=1, seed=0, central=False)
+    baselines = simulate(config, tmp_path / "run").read_result().baselines
+    assert (baselines.private_popularity, baselines.ease, baselines.ials) == (None, None, None)
+
+
+@pytest.mark.skipif(missing() is not None, reason="EASE and iALS are not installed")
+def test_ease_and_ials_are_there_where_they_are_asked_for(
+    quick_ceiling: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.library_baselines.EASE_GRID", [{"lambda": 30.0}])
+    monkeypatch.setattr(
+        "experiments.library_baselines.IALS_GRID",
+        [{"factors": 4, "regularisation": 10.0, "alpha": 1.0, "iterations": 5}],
+    )
+    config = RunConfig(devices=30, rounds=1, seed=0, central=False, baselines=True)
+    baselines = simulate(config, tmp_path / "run").read_result().baselines
+    assert baselines.ease is not None
+    assert baselines.ease.settings == {"lambda": 30.0}
+    assert baselines.ials is not None
+    assert baselines.ials.settings["iterations"] in (5, 20, 40)
+    assert baselines.ials.full.hr_at_10 is not None

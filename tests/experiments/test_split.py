@@ -246,3 +246,11 @@ def test_validation_knows_nothing_of_the_test_purchase(rows: list[Row]) -> None:
 
 
 PUBLISHED = HeldOut(np.array([0, 1, 2, 3], dtype=np.int32), np.full((4, 99), 1, dtype=np.int32))
+
+
+def test_validation_draws_negatives_for_as_many_as_the_test() -> None:
+    rows = [(d, k, k) for d in range(40) for k in range(4)]
+    split = leave_one_out(dataset(rows, 40, 300), most=10)
+    validation = validation_split(split, 300)
+    assert validation.negatives.shape == split.negatives.shape == (10, SAMPLED_NEGATIVES)
+    assert np.array_equal(validation.sample, validation.tested(10))

@@ -152,6 +152,29 @@ def test_the_table_without_a_promise_and_without_anyone_tested() -> None:
     assert "not private" in drawn(table)
 
 
+def test_private_popularity_and_the_libraries_are_beside_the_run() -> None:
+    whole = result(0.12, 0.1, tested=100_000)
+    accuracy = whole.baselines.popularity.model_dump(by_alias=True)
+    private = {**accuracy, "full": {**accuracy["full"], "hr@10": 0.09}, "promise": whole.promise}
+    tuned = {**accuracy, "settings": {"lambda": 300.0}}
+    baselines = type(whole.baselines).model_validate(
+        {
+            **whole.baselines.model_dump(by_alias=True),
+            "private_popularity": private,
+            "ease": tuned,
+            "ials": tuned,
+        }
+        | {"left_out": ["a reason"]}
+    )
+    beside = whole.model_copy(update={"baselines": baselines})
+    table = drawn(result_table(beside))
+    for name in ("EASE", "iALS", "private popularity"):
+        assert name in table
+    said = reading(beside)
+    assert f"({whole.promise.label}) reaches 0.090: +0.030, above it" in said[2]
+    assert said[3] == "a reason"
+
+
 def test_a_table_fits_eighty_columns() -> None:
     assert max(map(len, drawn(result_table(result(0.3, 0.1)), width=80).splitlines())) <= 80
     names = drawn(result_table(result(0.3, 0.1)), width=80)
