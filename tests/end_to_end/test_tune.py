@@ -36,7 +36,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A new process takes seconds to start; here the runs follow each other."""
 
     @contextmanager
-    def runner(folder: SearchFolder, said: RunConfig, jobs: int, threads: int) -> Iterator[Runner]:
+    def runner(folder: SearchFolder, said: RunConfig, jobs: int) -> Iterator[Runner]:
         def run(runs: list[Run]) -> Iterator[tuple[Run, Outcome]]:
             for each in runs:
                 yield each, measure(said, each, folder.scratch(each))

@@ -1,6 +1,8 @@
 """The search, over a made-up objective: what it proposes, records, goes on with, and believes."""
 
-import multiprocessing
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,18 +163,17 @@ def test_another_search_is_left_alone(tmp_path: Path, changed: dict[str, Any], d
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
     """A lock of one process is no bar to itself, so the other is another process."""
-    spawned = multiprocessing.get_context("spawn").Pool(1)
-    with SearchFolder(tmp_path / "s").open(DESCRIPTION), spawned as pool:
-        reason = pool.apply(reason_to_refuse, (tmp_path / "s",))
-    assert "another terry tune is at work" in reason
-
-
-def reason_to_refuse(path: Path) -> str:
-    try:
-        with SearchFolder(path).open(DESCRIPTION):
-            return ""
-    except UserError as error:
-        return str(error)
+    program = (
+        "import json, sys; from pathlib import Path; from experiments.tune.folder import SearchFolder\n"
+        "with SearchFolder(Path(sys.argv[1])).open(json.loads(sys.argv[2])): pass"
+    )
+    with SearchFolder(tmp_path / "s").open(DESCRIPTION):
+        other = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "s"), json.dumps(DESCRIPTION)],
+            capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    assert other.stderr.splitlines()[-1].startswith("models.errors.UserError: ")
+    assert "another terry tune is at work" in other.stderr
 
 
 def test_what_is_no_search_is_left_alone(tmp_path: Path) -> None:
