@@ -17,6 +17,7 @@ DESIGN: dict[str, Any] = {
     "data": {"name": "towels", "devices": 2000, "items": 300, "events": 24000, "tested": 1980},
     "model": "attributes",
     "engine": "in-process",
+    "model_reason": None,
     "protocol": "clean",
     "promise": {
         "unit": "interaction",
@@ -130,6 +131,7 @@ OPTIONAL = {
     ("baselines", "ceiling"),
     ("metrics", "measured_by"),
     ("metrics", "hr_deviation"),
+    ("model_reason",),
     ("protocol",),  # a result of before there were two
     ("promise", "relation"),
     ("promise", "rounds_of_a_device"),

@@ -16,6 +16,7 @@ from flwr.app import Error, Message
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+import experiments.planning
 import experiments.simulation
 from client.batched_trainer import BatchedTrainer
 from client.events import Events
@@ -399,7 +400,11 @@ def test_a_plan_writes_nothing_and_asks_for_enough_space(
 # --- What a data set without times is served and learned by ----------------------------------------------
 
 
-def test_without_times_no_order_is_learned_from_unless_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_times_no_order_is_learned_from_unless_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copy(experiments.planning.DEFAULTS / "all.toml", tmp_path)  # and not what was tuned for towels
+    monkeypatch.setattr(experiments.planning, "DEFAULTS", tmp_path)
     said = {"devices": 20, "model": "linear"}
     config = make_plan(RunConfig.model_validate(said)).config
     assert (config.kernel_half_life, config.recency_half_life) == (30.0, 5.0)

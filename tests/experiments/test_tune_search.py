@@ -61,7 +61,9 @@ def table(folder: SearchFolder) -> str:
 
 def test_the_first_trial_is_the_defaults(tmp_path: Path) -> None:
     _, folder, _ = searched(tmp_path / "s", near_half, 1)
-    assert folder.settings[0] == {name: getattr(DEFAULT, name) for name in SPACE}
+    said = {name: getattr(DEFAULT, name) for name in SPACE}
+    assert said["kernel_half_life"] == said["recency_half_life"] == 0.0, "none: what a long one comes to"
+    assert folder.settings[0] == said | {"kernel_half_life": ALIKE, "recency_half_life": ALIKE}
 
 
 def test_it_finds_what_is_better_and_says_by_how_much(tmp_path: Path) -> None:
