@@ -34,12 +34,14 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
         for row, name in enumerate(("hr@10", "ndcg@10")):
             metric, axes = prefix + name, panels[row, column]
             levels(axes, federation, metric)
-            for baseline in PRIVATE:
-                for curve in federation.curves(baseline):
-                    private_curve(axes, curve, baseline, metric, place)
+            for baseline, (short, markers) in PRIVATE.items():
+                for curve, marker in zip(federation.curves(baseline), markers, strict=False):
+                    name = f"{short}, {curve.points[0].of('unit')}"
+                    private_curve(axes, curve, name, marker, f"{baseline}_{metric}", place)
             for line, (colour, marker) in zip(federation.lines, styles(federation.lines), strict=True):
                 band(axes, line, metric, place, colour, marker)
             axes.set_title(NAMES[metric], fontsize="medium")
+            axes.margins(y=0.08)  # for the names at the lines
             if row == 1:
                 epsilon_axis(axes, place)
     finish(panels)
@@ -87,19 +89,18 @@ def written(axes: Axes, text: str, side: str, level: float) -> None:
     )  # fmt: skip
 
 
-def private_curve(axes: Axes, curve: Line, baseline: str, metric: str, place: dict[float, float]) -> None:
-    """A baseline that keeps each point's promise: the means of the seeds, with its name at the last."""
-    column = f"{baseline}_{metric}"
-    means = [(point.epsilon, point.mean(column)) for point in curve.points]
+def private_curve(
+    axes: Axes, curve: Line, name: str, marker: str, metric: str, place: dict[float, float]
+) -> None:
+    """A baseline that keeps each point's promise: the means of the seeds, with its name at the first."""
+    means = [(point.epsilon, point.mean(metric)) for point in curve.points]
     known = [(place[epsilon], mean) for epsilon, mean in means if mean is not None]
-    marker, style = PRIVATE[baseline]
     axes.plot(
-        *zip(*known, strict=True), color=GREY, marker=marker, markersize=5, linestyle=style, linewidth=1.0,
-        label=curve.label,
+        *zip(*known, strict=True), color=GREY, marker=marker, markersize=5, linestyle=(0, (1, 1)),
+        linewidth=1.0, label=curve.label,
     )  # fmt: skip
-    short = "private pop." if baseline == "private_popularity" else "Flower DP"
     axes.annotate(
-        short, known[-1], textcoords="offset points", xytext=(5, -3), fontsize="x-small", color=GREY
+        name, known[0], textcoords="offset points", xytext=(-4, -10), fontsize="x-small", color=GREY
     )  # fmt: skip
 
 

@@ -15,9 +15,9 @@ PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 MARKERS = "os^DvPX*<>"
 BLACK = "#000000"
-# Baselines have no colour: a dash and the end at which the name is written, a marker and a dash.
+# Baselines have no colour. A dash, and at which end the name is; or a name, and a marker a promise.
 LEVELS = {"ease": ((0, (6, 1)), "left"), "ials": ((0, (7, 2, 1, 2, 1, 2)), "right")}
-PRIVATE = {"private_popularity": ("x", (0, (1, 1))), "flower": ("*", (0, (4, 2)))}
+PRIVATE = {"private_popularity": ("private pop.", "x+12"), "flower": ("Flower's DP", "*348")}
 SHADES = ["#00224e", "#163770", "#404c6c", "#5e626e", "#777777", "#948e77", "#b4a76f"]  # of cividis
 WIDTH = 7.0  # inches, a paper's two columns
 NAMES = {

@@ -132,7 +132,7 @@ PROBE = """<script>
 addEventListener("load", () => {
   const button = [...document.querySelectorAll("th button")].find(one => one.textContent === "HR@10");
   const order = () => button.closest("th").getAttribute("aria-sort");
-  const rows = () => [...document.querySelectorAll("table.sortable tbody tr")];
+  const rows = () => [...button.closest("table").tBodies[0].rows];
   const column = () => rows().map(row => row.cells[7].dataset.value);
   const said = {
     width: innerWidth, scrolls: document.documentElement.scrollWidth,

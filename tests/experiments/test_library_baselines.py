@@ -146,6 +146,7 @@ def test_the_best_of_a_grid_is_by_ndcg_over_the_whole_catalogue() -> None:
     split = Split(train, np.array([2]), np.full((1, 99), -1), np.arange(1), later=0)
 
     def fit(events, num_items, settings):
+        assert events is train
         scores = torch.zeros(1, 12)
         scores[0, 2] = 1.0 if settings["lambda"] == 2.0 else -1.0
         return lambda held: scores
