@@ -109,7 +109,9 @@ class RunConfig(BaseModel):
     catalogue_weight: float | None = Field(
         None, ge=0, le=1e6, description="pull of the whole catalogue towards 0"
     )
-    regularisation: float | None = Field(None, gt=0, le=1e6, description="penalty on a shopper's vector")
+    regularisation: float | None = Field(
+        None, gt=0, le=1e6, description="penalty on a shopper's vector; linear: ridge, in mean eigenvalues"
+    )
     recency_half_life: float | None = Field(
         None, ge=0, description="when serving, later events after which one counts half; 0: all the same"
     )

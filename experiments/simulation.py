@@ -372,6 +372,7 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
             dim=plan.config.dim if plan.config.unit == "none" else objective["dim"],
             own_rows=plan.config.own_rows,
             item_bias=plan.config.item_bias,
+            regularisation=objective["regularisation"],
         )
         decay, half_life = objective["server_weight_decay"], plan.config.kernel_half_life
         train_centrally(model, plan.split.train, serving, weight_decay=decay, kernel_half_life=half_life)

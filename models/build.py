@@ -17,12 +17,13 @@ def build_model(
     own_rows: bool,
     item_bias: bool,
     head: int = MOST_ITEMS,
+    regularisation: float = 1.0,
     noise_deviation: float = 0.0,
 ) -> Recommender:
     """`mf`, `attributes` (own rows too where asked), `neural-cf` or `linear`; ValueError for another name.
 
-    For `linear`, head: how many items its matrix is over, all where there are fewer. noise_deviation: of the
-    noise in the matrix, which it reads its own signal against.
+    For `linear`, head: how many items its matrix is over, all where there are fewer. regularisation: its
+    ridge. noise_deviation: of the noise in the matrix, which it reads its own signal against.
     """
     if model == "mf":
         bag = build_bag(catalogue, attributes=False, own_rows=True)
@@ -33,7 +34,14 @@ def build_model(
     if model == "linear":
         bag = build_bag(catalogue, attributes=True, own_rows=False)
         names = list(catalogue.table[TITLE])
-        return LinearAutoencoder(names, dim, head=head, attributes=bag, noise_deviation=noise_deviation)
+        return LinearAutoencoder(
+            names,
+            dim,
+            head=head,
+            attributes=bag,
+            regularisation=regularisation,
+            noise_deviation=noise_deviation,
+        )
     if model == "neural-cf":
         return NeuralCF(len(catalogue), dim)
     raise ValueError(f"there is no model {model!r}")
@@ -48,5 +56,6 @@ def recommender_for(settings: RoundSettings, catalogue: Catalogue) -> Recommende
         own_rows=settings.own_rows,
         item_bias=settings.item_bias,
         head=settings.head,
+        regularisation=settings.regularisation,
         noise_deviation=settings.at(settings.rounds).released_deviation,
     )

@@ -146,7 +146,11 @@ class RoundSettings(BaseModel):
     catalogue_weight: float = Field(
         ge=0, le=1e6, description="least squares: pull of every item towards a score of 0"
     )
-    regularisation: float = Field(gt=0, le=1e6, description="squared penalty on the shopper's vector")
+    regularisation: float = Field(
+        gt=0,
+        le=1e6,
+        description="squared penalty on the shopper's vector; linear: ridge, in mean eigenvalues",
+    )
     recency_half_life: float = Field(
         0.0, ge=0, description="evaluate: later events after which one counts half when serving; 0: all alike"
     )

@@ -12,8 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-RIDGE = 12.0  # in mean eigenvalues; found on a validation purchase of MovieLens 100K
-
 
 class Spectrum(NamedTuple):
     """vectors [items, kept]; weights [kept]: how much each counts. noise: the edge's part in edge + ridge."""
@@ -23,17 +21,17 @@ class Spectrum(NamedTuple):
     noise: float
 
 
-def shrunk(matrix: Tensor, deviation: float, most: int) -> Spectrum:
+def shrunk(matrix: Tensor, deviation: float, most: int, regularisation: float) -> Spectrum:
     """The eigenvectors above the noise's edge, `most` of them, with the weight c²·θ/(θ + λ).
 
-    c²: the squared overlap. λ is RIDGE mean eigenvalues of the released matrix [items, items]: without noise
-    the weights w/(w + λ) are those of a ridge regression.
+    c²: the squared overlap. λ is `regularisation` mean eigenvalues of the released matrix
+    [items, items]: without noise the weights w/(w + λ) are those of a ridge regression.
     """
     items, scale = len(matrix), float(matrix.abs().max())
     # To size 1 first: whatever finite numbers it holds, nothing overflows, and the weights stay the same.
     matrix, deviation = matrix / (scale or 1.0), deviation / (scale or 1.0)
     edge = deviation * (2.0 * items) ** 0.5
-    ridge = RIDGE * max(float(matrix.trace()), 0.0) / items
+    ridge = regularisation * max(float(matrix.trace()), 0.0) / items
     noise = edge / (edge + ridge) if edge > 0 else 0.0
     if scale == 0.0:
         return Spectrum(torch.zeros(items, 0), torch.zeros(0), noise)

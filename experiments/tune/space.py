@@ -47,12 +47,14 @@ SPACES: dict[tuple[str, str], Space] = {
         "popularity_share": FloatDistribution(0.05, 0.7),
         "kernel_half_life": scale(1.0, ALIKE),
         "recency_half_life": scale(1.0, ALIKE),
+        "regularisation": scale(0.3, 100.0),
         "head": IntDistribution(20, MOST_ITEMS, log=True),  # the items that the noise leaves room for
     },
     ("linear", "none"): {
         "dim": IntDistribution(16, 4096, log=True),  # eigenvectors kept; they are shrunk anyhow
         "kernel_half_life": scale(1.0, ALIKE),
         "recency_half_life": scale(1.0, ALIKE),
+        "regularisation": scale(0.3, 100.0),
     },
     ("factorisation", "shopper"): NOISED | FIT,
     # A device's own step moves its vector too, through noise that grows with the rounds.

@@ -164,8 +164,8 @@ def test_what_is_said_of_the_cost(cost: SearchCost, data: str, expected: str) ->
         (["--unit", "interaction", "--trust", "local"], "--model linear is not trained by interactions"),
         (["--set", "head=100000"], "head = 100000"),
         (
-            ["--set", "head=9", *(f"--set={name}=5" for name in ("kernel_half_life", "recency_half_life")),
-             "--set", "popularity_share=0.5"],
+            ["--set", "head=9", "--set", "kernel_half_life=5", "--set", "recency_half_life=5",
+             "--set", "regularisation=5", "--set", "popularity_share=0.5"],
             "nothing to search",
         ),
     ],

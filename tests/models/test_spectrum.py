@@ -4,9 +4,14 @@ import pytest
 import torch
 
 from models.linear_autoencoder import unpacked
-from models.spectrum import RIDGE, shrunk
+from models.spectrum import Spectrum, shrunk
 
 SIZE = 60
+RIDGE = 12.0  # in mean eigenvalues
+
+
+def spectrum(matrix: torch.Tensor, deviation: float, most: int) -> Spectrum:
+    return shrunk(matrix, deviation, most, RIDGE)
 
 
 def two_tastes() -> torch.Tensor:
@@ -27,13 +32,13 @@ def test_what_stands_above_the_edge_is_kept(deviation):
     kept = []
     for seed in range(20):
         matrix = two_tastes() + noise(SIZE, deviation, seed)
-        kept.append(shrunk(matrix, 1.1 * deviation, most=32).vectors.shape[1])  # finite size: 10% over
+        kept.append(spectrum(matrix, 1.1 * deviation, most=32).vectors.shape[1])  # finite size: 10% over
     assert kept == [2 if deviation == 0.005 else 0] * 20
 
 
 def test_without_noise_the_weights_are_those_of_a_ridge_regression():
     values = torch.tensor([4.0, 2.0, 1.0, 1.0])
-    vectors, weights, part = shrunk(torch.diag(values), 0.0, most=3)
+    vectors, weights, part = spectrum(torch.diag(values), 0.0, most=3)
     ridge = RIDGE * 2.0
     assert sorted(weights.tolist(), reverse=True) == pytest.approx(
         [4 / (4 + ridge), 2 / (2 + ridge), 1 / (1 + ridge)]
@@ -44,10 +49,10 @@ def test_without_noise_the_weights_are_those_of_a_ridge_regression():
 
 def test_the_edge_by_hand():
     """M = 2, s = 1/2: e = 1. w = 5/4 is θ = 1 with c² = 3/4; λ = 12 · (5/4) / 2 = 7.5; w < e is dropped."""
-    _, weights, part = shrunk(torch.tensor([[1.25, 0.0], [0.0, 0.0]]), 0.5, most=2)
+    _, weights, part = spectrum(torch.tensor([[1.25, 0.0], [0.0, 0.0]]), 0.5, most=2)
     assert weights.tolist() == pytest.approx([0.75 * 1.0 / (1.0 + 7.5)])
     assert part == pytest.approx(1.0 / (1.0 + 7.5))
-    assert shrunk(torch.tensor([[0.99, 0.0], [0.0, 0.0]]), 0.5, most=2).weights.tolist() == []
+    assert spectrum(torch.tensor([[0.99, 0.0], [0.0, 0.0]]), 0.5, most=2).weights.tolist() == []
 
 
 def test_value_and_overlap_are_brought_back():
@@ -55,7 +60,7 @@ def test_value_and_overlap_are_brought_back():
     size, theta, deviation = 400, 2.0, 0.05  # the edge is at 1.41
     direction = torch.full((size,), size**-0.5)
     matrix = theta * torch.outer(direction, direction) + noise(size, deviation, 1)
-    vectors, weights, _ = shrunk(matrix, deviation, most=1)
+    vectors, weights, _ = spectrum(matrix, deviation, most=1)
     edge = deviation * (2.0 * size) ** 0.5
     overlap = 1.0 - (edge / (2.0 * theta)) ** 2
     assert float(vectors[:, 0] @ direction) ** 2 == pytest.approx(overlap, abs=0.03)
@@ -67,7 +72,7 @@ def test_value_and_overlap_are_brought_back():
 def test_whatever_finite_numbers_are_sent_nothing_overflows(scale):
     matrix = torch.tensor([[1.0, 0.5], [0.5, -1.0]]) * scale
     for deviation in (0.0, 1e-6, 1e6):
-        vectors, weights, part = shrunk(matrix, deviation, most=2)
+        vectors, weights, part = spectrum(matrix, deviation, most=2)
         assert torch.isfinite(vectors).all()
         assert ((weights >= 0) & (weights <= 1)).all()
         assert 0.0 <= part <= 1.0
@@ -77,11 +82,14 @@ def test_whatever_finite_numbers_are_sent_nothing_overflows(scale):
 def test_the_unit_of_the_matrix_does_not_matter(scale):
     matrix = torch.diag(torch.tensor([20.0, 10.0, 30.0, 3.0]))
     for deviation in (0.0, 2.0):
-        scaled, plain = shrunk(matrix * scale, deviation * scale, most=4), shrunk(matrix, deviation, most=4)
+        scaled, plain = (
+            spectrum(matrix * scale, deviation * scale, most=4),
+            spectrum(matrix, deviation, most=4),
+        )
         assert scaled.weights.tolist() == pytest.approx(plain.weights.tolist(), rel=1e-4)
         assert scaled.noise == pytest.approx(plain.noise, rel=1e-4)
 
 
 def test_at_most_so_many_are_kept_the_largest():
     matrix = torch.diag(torch.arange(SIZE, dtype=torch.float32))
-    assert sorted(shrunk(matrix, 0.0, most=3).vectors.abs().argmax(dim=0).tolist()) == [57, 58, 59]
+    assert sorted(spectrum(matrix, 0.0, most=3).vectors.abs().argmax(dim=0).tolist()) == [57, 58, 59]
