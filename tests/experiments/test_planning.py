@@ -430,7 +430,7 @@ def test_measuring_comes_out_of_the_same_epsilon() -> None:
 
 
 def test_the_head_is_what_the_noise_allows() -> None:
-    assert linear(epsilon=8.0).head == 1041
+    assert linear(epsilon=8.0).head == 708
     assert linear(epsilon=1.0).head < linear(epsilon=2.0).head
     assert linear(unit="none", trust="local", delta=None).head == 1682
     assert linear(unit="none", trust="local", delta=None, items=10**6).head == 5000
@@ -462,7 +462,7 @@ def test_devices_are_told_of_both_releases() -> None:
     promise = make_promise(config)
     carried = run_config(config, promise, catalogue=Path("c"), folder=Path("f"), resume=False)
     _, settings = from_run_config(carried)
-    assert (settings.head, settings.popularity_share, settings.kernel_half_life) == (1041, 0.25, 30.0)
+    assert (settings.head, settings.popularity_share, settings.kernel_half_life) == (708, 0.25, 30.0)
     assert settings.recency_half_life == 5.0
     assert settings.epsilon == promise.epsilon
     assert config.serving.recency_half_life == 5.0

@@ -14,13 +14,13 @@ ANY = st.floats(width=32, allow_nan=True, allow_infinity=True)
 @pytest.mark.parametrize(
     ("items", "devices", "noise", "size"),
     [
-        (1682, 943, 0.5430750061475776, 1041),  # 25 · √(943 / 0.543) = 1041.7
+        (1682, 943, 0.5430750061475776, 708),  # 17 · √(943 / 0.543) = 708.4
         (1682, 943, 1e9, LEAST_HEAD),
         (40, 943, 1e9, 40),
         (1682, 943, 0.0, 1682),
         (10**6, 943, 0.0, MOST_ITEMS),
         (10**6, 10**9, 0.5, MOST_ITEMS),
-        (10**6, 6400, 4.0, 1000),
+        (10**6, 6400, 4.0, 680),
     ],
 )
 def test_the_rule_by_hand(items, devices, noise, size):
