@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 RUN_FLAGS := --data towels --devices 20000 --unit interaction --epsilon 8
 FLOWER := runs/flower-$(shell date +%Y%m%d-%H%M%S)
 FLOWER_DEVICES := 300
+FIGURES := runs/figures
+LINEAR := experiments/grids/linear.toml
+DATA := ../shared/data
 
 # Nobody hears of a run.
 export FLWR_TELEMETRY_ENABLED := 0
@@ -14,7 +17,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-bench run flower bench bench-small test test-slow test-all lint format clean
+.PHONY: help install install-bench run flower figures bench bench-small test test-slow test-all lint format clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -37,6 +40,23 @@ run: install ## simulate a federation of 20,000 towel shoppers under a promise o
 flower: install ## the same two apps by `flwr run`, on Ray; stops all that it starts
 	$(BIN)/terry data split towels $(FLOWER)/farm --devices $(FLOWER_DEVICES)
 	$(BIN)/python -m experiments.flower_run $(FLOWER)/farm $(FLOWER)
+
+figures: install ## README's pictures and tables of accuracy again; DATA: folder of ml-100k, ml-1m, online-retail
+	$(BIN)/terry frontier --out $(FIGURES)/towels
+	$(BIN)/terry frontier experiments/grids/readme.toml --out $(FIGURES)/readme
+	$(BIN)/terry frontier $(LINEAR) --data complete-journey --out $(FIGURES)/complete-journey
+	test ! -e $(DATA)/online-retail || $(BIN)/terry frontier $(LINEAR) --data online-retail \
+		--path $(DATA)/online-retail/online-retail.parquet --out $(FIGURES)/online-retail
+	test ! -e $(DATA)/ml-1m || $(BIN)/terry frontier $(LINEAR) --data movielens --path $(DATA)/ml-1m \
+		--delta 1e-5 --out $(FIGURES)/movielens-1m
+	test ! -e $(DATA)/ml-100k || $(BIN)/terry frontier $(LINEAR) --data movielens --path $(DATA)/ml-100k \
+		--delta 1e-4 --out $(FIGURES)/movielens
+	test ! -e $(DATA)/ml-100k || $(BIN)/terry frontier experiments/grids/leak.toml --path $(DATA)/ml-100k \
+		--out $(FIGURES)/leak
+	test -e $(FIGURES)/run || $(BIN)/terry simulate $(RUN_FLAGS) --seed 1 --out $(FIGURES)/run
+	cp $(FIGURES)/run/figures/accuracy.png docs/accuracy.png
+	cp $(FIGURES)/towels/figures/frontier-towels-20000.png docs/frontier.png
+	$(BIN)/python -m experiments.readme README.md $(FIGURES)
 
 bench: install ## measure a round beside Opacus, Flower with Ray and pfl-research: some minutes
 	$(BIN)/terry bench $(if $(OUT),--out "$(OUT)")
