@@ -32,7 +32,13 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
     found = federations(rows)
     with folder.held():
         write_table(folder, rows)
-        write_page(folder, rows, found, draw_all(folder, found), not_compared(folder, cells, reasons))
+        try:
+            drawn = draw_all(folder, found)
+        except OSError as error:
+            raise UserError(
+                f"{folder.figures} cannot be written ({error.strerror}): mend that and run again"
+            ) from None
+        write_page(folder, rows, found, drawn, not_compared(folder, cells, reasons))
     if bugs:
         raise bugs[0]
     failed = sorted({row["reason"] for row in rows if row["status"] == "failed"})

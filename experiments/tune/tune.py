@@ -98,7 +98,7 @@ def told(found: Found, metric: str, search: Search, plan: Plan, cost: str) -> li
         )
     lines.append(
         f"Measured by the simulator on a purchase held out for validation, over {len(search.fresh)} seeds "
-        "that chose no trial; the test purchase was not looked at."
+        "that chose among the last few trials alone; the test purchase was not looked at."
     )
     if found.importance:
         parts = ", ".join(f"{name} {part:.0%}" for name, part in found.importance.items())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import experiments.frontier.figures
 import experiments.frontier.frontier
 from experiments.frontier.cell import Job
 from experiments.frontier.folder import FrontierFolder
@@ -61,6 +62,18 @@ def test_a_grid_of_which_nothing_can_be_run_is_an_error(tmp_path: Path) -> None:
         run_frontier(folder, [{"data": "towel", "model": "mf", "seeds": 1}], 1, Silent())
     assert folder.page.exists()
     assert folder.csv.exists()
+
+
+def test_a_disk_that_is_full_once_the_figures_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(experiments.frontier.figures, "draw_all", full)
+    with pytest.raises(UserError, match=r"figures cannot be written \(No space left on device\)"):
+        run_frontier(FrontierFolder(tmp_path / "new"), [{"data": "towel", "seeds": 1}], 1, Silent())
+    assert (tmp_path / "new" / "frontier.csv").exists()
 
 
 def test_a_bug_in_one_cell_is_raised_after_all_is_written(
