@@ -1,6 +1,7 @@
 """What `terry compare` prints and writes."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Group
@@ -33,7 +34,8 @@ def write_json(path: Path, compared: list[Compared]) -> None:
         partial.write_text(json.dumps(as_json(compared), indent=2, ensure_ascii=False) + "\n", "utf-8")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise UserError(f"{path} cannot be written ({error.strerror}): choose another --json") from None
 
 
@@ -93,4 +95,6 @@ def reading(compared: list[Compared]) -> list[str]:
             f"HR@10 over the whole catalogue of run {run} is {theirs:.3f} against run 1's {ours:.3f}, on the "
             f"same {shoppers:,} shoppers: {each.differences['full']['hr@10'].verdict}."
         )
+    if any(each.result.promise.epsilon is not None for each in compared):
+        lines.append("The intervals tell of other shoppers, not of the noise that another run would draw.")
     return lines

@@ -26,7 +26,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from experiments.config import RunConfig, explain
-from experiments.result import Result, Versions
+from experiments.result import SCHEMA, Result, Versions
 from models.errors import UserError
 
 COLUMNS = [
@@ -44,6 +44,10 @@ COLUMNS = [
     "invalid",
     "seconds",
 ]
+
+
+class NoSpace(UserError):
+    """The disk is full, which says nothing of the settings of a run."""
 
 
 class RunFolder:
@@ -103,8 +107,13 @@ class RunFolder:
         """The result of a finished run. Raises UserError where there is none."""
         try:
             return Result.model_validate_json(self.result.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except OSError:
             raise UserError(f"{self.path} holds no finished run: see terry simulate --resume") from None
+        except ValueError:
+            raise UserError(
+                f"{self.result} is damaged, or of another schema than {SCHEMA}: take {self.path} away, and "
+                "run it again"
+            ) from None
 
     @staticmethod
     def _replace(path: Path, text: str) -> None:
@@ -127,7 +136,7 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(parent).free
     if free < needed_bytes:
-        raise UserError(
+        raise NoSpace(
             f"{parent} has {free / 2**20:.0f} MiB free, and the run folder needs some "
             f"{needed_bytes / 2**20:.0f} MiB: free some space, or choose another --out"
         )
@@ -142,17 +151,36 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
     try:
         yield folder
     except BaseException as error:
-        # Not every library passes the system's error on, so look at the disk itself too.
-        full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(parent).free < 2**20
+        full = is_full(error, parent)
         started = folder.rounds.exists()
         if not started:
             shutil.rmtree(path, ignore_errors=True)
             for above in made[1:]:
                 _remove_if_empty(above)
         if full and isinstance(error, Exception):
-            then = f"--resume --out {path}" if started else "choose another --out"
-            raise UserError(f"no space is left for {path}: free some, then {then}") from None
+            raise no_space(path, f"--resume --out {path}" if started else "choose another --out") from None
         raise
+
+
+@contextmanager
+def continued(folder: RunFolder) -> Iterator[None]:
+    """While a run goes on in its folder. Raises UserError where the disk is full; what is done stays."""
+    try:
+        yield
+    except Exception as error:
+        if is_full(error, folder.path):
+            raise no_space(folder.path, f"--resume --out {folder.path}") from None
+        raise
+
+
+def is_full(error: BaseException, path: Path) -> bool:
+    """Whether an error comes of a full disk: not every library passes the system's on, so look at it too."""
+    return getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path).free < 2**20
+
+
+def no_space(path: Path, then: str) -> NoSpace:
+    """What to do about it."""
+    return NoSpace(f"no space is left for {path}: free some, then {then}")
 
 
 def _remove_if_empty(folder: Path) -> None:

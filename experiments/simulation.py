@@ -35,7 +35,7 @@ from experiments.planning import (
 from experiments.private_popularity import private_popularity
 from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from experiments.result import Metrics as RunMetrics
-from experiments.run_folder import RunFolder, choose_path, created
+from experiments.run_folder import RunFolder, choose_path, continued, created
 from experiments.split import Split, leave_one_out
 from models.build import build_model
 from models.errors import UserError
@@ -146,7 +146,8 @@ def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
         raise UserError(f"{out} has no devices folder, so its devices cannot go on: start a new run")
     plan = make_plan(config)
     if not folder.result.exists():
-        run(plan, folder, reporter or Reporter(), resume=True)
+        with continued(folder):
+            run(plan, folder, reporter or Reporter(), resume=True)
     return folder
 
 

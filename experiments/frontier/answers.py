@@ -34,7 +34,7 @@ def which_data(found: list[Federation]) -> Answer:
             "A device keeps its own shopper's purchases (which item, when, how often), and they never leave "
             "it; the catalogue and its attributes are public. They are used to learn what to recommend next.",
             f"{span(sizes)} devices took part. Each sent updates of the shared model and nothing else: "
-            f"{span(sent)} bytes over all rounds, as many whatever its shopper did.",
+            f"{span(sent)} bytes where it took part in every round, as many whatever its shopper did.",
         ],
     )
 
@@ -60,13 +60,16 @@ def what_for(found: list[Federation]) -> Answer:
 
 
 def how_securely(found: list[Federation]) -> Answer:
-    """What each promise leaves of that, on the largest federation of each data set."""
+    """What each promise leaves of that, on the largest federation of each data set that has one."""
     said = ["How much a promise costs depends on whom it trusts and on how many take part."]
-    largest = {federation.data: federation for federation in found}  # sizes rise
+    promised = [federation for federation in found if any(line.private for line in federation.lines)]
+    if not promised:
+        said.append("No promise was run here, so what one costs is not known.")
+    largest = {federation.data: federation for federation in promised}  # sizes rise
     for federation in largest.values():
         said += [sentence for line in federation.lines if (sentence := cost_of(federation, line))]
     for data in largest:
-        sizes = [federation for federation in found if federation.data == data]
+        sizes = [federation for federation in promised if federation.data == data]
         if len(sizes) > 1:
             said += growth(sizes[0], sizes[-1])
     return Answer("Is it held and processed securely, and what does that cost?", said)
@@ -75,6 +78,7 @@ def how_securely(found: list[Federation]) -> Answer:
 def how_openly(rows: list[Row]) -> Answer:
     """What is shown, what failed, and what these numbers do not promise."""
     failed = sum(row["status"] == "failed" for row in rows)
+    counted = sum("counts of hits" in (row["promise"] or "") for row in rows)
     said = [
         "Every point below has its promise in words and the command that repeats it, and all results are in "
         "one table.",
@@ -83,7 +87,8 @@ def how_openly(rows: list[Row]) -> Answer:
         "These runs are seeded, so that anyone gets the same numbers again. Whoever knows a seed can "
         "subtract the noise, so they are experiments, not private: a real run draws its noise from the "
         "operating system, and keeps the promise.",
-        "Accuracy is measured by the simulator, and is not released.",
+        "Accuracy is measured by the simulator, and is not released"
+        + ("." if not counted else f", but for {counted:,} runs whose devices counted hits, with noise."),
     ]
     if any("without secure aggregation" in (row["promise"] or "") for row in rows):
         said.append("Under distributed trust the sums were simulated without secure aggregation.")
@@ -106,7 +111,7 @@ def cost_of(federation: Federation, line: Line) -> str | None:
         for point in private[:1] + private[1:][-1:]
     ]
     said = (
-        f"{line.label.capitalize()}, with {federation.devices:,} devices of {federation.data}: "
+        f"{line.label[0].upper()}{line.label[1:]}, with {federation.devices:,} devices of {federation.data}: "
         f"a hit rate of {' and of '.join(parts)}"
     )
     if federation.level("popularity", HEADLINE) is None:

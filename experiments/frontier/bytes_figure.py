@@ -9,18 +9,19 @@ from matplotlib.axes import Axes
 from experiments.figures import GREY, save
 from experiments.frontier.alternatives import describe_bytes
 from experiments.frontier.points import Federation, Line
-from experiments.frontier.style import NAMES, WIDTH, Drawn, finish, legend, slug, styles
+from experiments.frontier.style import NAMES, WIDTH, Drawn, finish, labels_of, legend, slug, styles
 
 
 def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
     """A column a size, HR@10 above NDCG@10; hollow: without a promise."""
     figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(sizes)), 5.4), layout="constrained")
     panels = figure.subplots(2, len(sizes), sharex=True, sharey="row", squeeze=False)
+    looks = styles(labels_of(sizes))
     for column, federation in enumerate(sizes):
         for row, metric in enumerate(("hr@10", "ndcg@10")):
             axes = panels[row, column]
-            for line, (colour, marker) in zip(federation.lines, styles(federation.lines), strict=True):
-                trail(axes, line, metric, colour, marker)
+            for line in federation.lines:
+                trail(axes, line, metric, *looks[line.label])
             popular = federation.level("popularity", metric)
             if popular is not None:
                 axes.axhline(popular, color=GREY, linestyle="--", label="popularity")
@@ -33,7 +34,7 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
             else:
                 axes.set_xlabel("bytes a device sends, all rounds")
     finish(panels)
-    legend(figure, panels[0, 0])
+    legend(figure, panels)
     figure.suptitle(
         f"{sizes[0].data}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
     )

@@ -6,12 +6,13 @@ import json
 import math
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from experiments.config import RunConfig, explain
+from experiments.config import FLAGS, RunConfig, explain
 from models.errors import UserError
 
 DATA_SETTINGS = (
@@ -23,6 +24,7 @@ PROMISE_SETTINGS = (
     "unit", "trust", "epsilon", "delta", "noise_multiplier", "clip", "clip_quantile", "clip_learning_rate",
     "tolerated_dropout", "agreement", "masks",
 )  # fmt: skip
+COLUMNS_OF = ("data", "path", "category", "devices", "model", "protocol", "unit", "trust", "epsilon", "delta")
 COMPARISONS = ("central", "ceiling", "baselines")  # made once for many cells, so never within one
 
 
@@ -144,7 +146,9 @@ class Cell(Job):
         """What is compared with this cell and with those like it."""
         said = self.config.model_dump()
         data = {name: said[name] for name in DATA_SETTINGS}
-        model = {name: said[name] for name in MODEL_SETTINGS}
+        # Noise asks for a dim of its own, so a promise's is none of the central model's.
+        taken = [name for name in MODEL_SETTINGS if name != "dim" or self.config.unit == "none"]
+        model = {name: said[name] for name in taken}
         found = [Reference(RunConfig.model_validate({**data, "central": False, "ceiling": self.ceiling}))]
         if self.central:
             found.append(Reference(RunConfig.model_validate({**data, **model, "ceiling": False})))
@@ -170,7 +174,8 @@ class Cell(Job):
             if value is None:
                 continue
             if name in flags and not isinstance(value, bool):
-                words += ["--" + name.replace("_", "-"), f"{value:g}" if name == "epsilon" else str(value)]
+                flag = FLAGS.get(name, "--" + name.replace("_", "-"))
+                words += [flag, str(value).removesuffix(".0") if name == "epsilon" else str(value)]
             else:
                 words += ["--set", f"{name}={json.dumps(value)}"]
         return shlex.join(words)
@@ -184,18 +189,31 @@ def libraries_are_here() -> bool:
 
 
 def variants(cells: list[Cell]) -> dict[str, str]:
-    """By a cell's name, those of its settings that differ over the grid and have no column of their own."""
-    columns = {*DATA_SETTINGS, *PROMISE_SETTINGS, *COMPARISONS, "model", "seed", "protocol"}
-    columns -= {"clip", "data_seed"}
+    """By a cell's name, those of its settings that differ over the grid and have no column of their own.
+
+    Settings of the data or the promise are named only where cells would be alike in all columns without them.
+    """
+    quiet = {*DATA_SETTINGS, *PROMISE_SETTINGS} - {"clip", "data_seed"}
+    hidden = {*COLUMNS_OF, *COMPARISONS, "seed", "noise_multiplier"}  # ε tells noise multipliers apart
     said = {
-        cell.name: cell.config.model_dump(mode="json", exclude_defaults=True, exclude=columns)
+        cell.name: cell.config.model_dump(mode="json", exclude_defaults=True, exclude=hidden)
         for cell in cells
     }
     names = sorted({name for settings in said.values() for name in settings})
-    differing = [
-        name for name in names if len({json.dumps(settings.get(name)) for settings in said.values()}) > 1
-    ]
+    differing = {name for name in names if name not in quiet and differs(name, said.values())}
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        columns = json.dumps(cell.config.model_dump(mode="json", include=set(COLUMNS_OF)))
+        alike.setdefault(columns, []).append(said[cell.name])
+    differing |= {
+        name for name in quiet & set(names) if any(differs(name, group) for group in alike.values())
+    }
     return {
-        cell: ", ".join(f"{name} = {settings[name]}" for name in differing if name in settings)
+        cell: ", ".join(f"{name} = {settings[name]}" for name in names if name in differing & settings.keys())
         for cell, settings in said.items()
     }
+
+
+def differs(name: str, said: Iterable[dict[str, Any]]) -> bool:
+    """Whether a setting has more than one value; left out is one."""
+    return len({json.dumps(settings.get(name)) for settings in said}) > 1

@@ -41,7 +41,12 @@ class FrontierFolder:
     def open(self, tables: list[Table]) -> None:
         """Make the folder, or go on with it where it holds this grid or a part of it. Raises UserError."""
         if self.grid.exists():
-            kept = {cell.name for cell in expand(read_grid(self.grid))}
+            try:
+                kept = {cell.name for cell in expand(read_grid(self.grid))}
+            except UserError as error:
+                raise UserError(
+                    f"{self.path} is of another version ({error}): choose another --out"
+                ) from None
             if not kept <= {cell.name for cell in expand(tables)}:
                 raise UserError(f"{self.path} holds cells that this grid has not: choose another --out")
         elif self.path.exists() and not self.begun:

@@ -4,13 +4,15 @@ from experiments.frontier.cell import Job
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.grid import Table, expand
 from experiments.frontier.progress import Silent
-from experiments.frontier.work import run_jobs
+from experiments.frontier.work import Ended, run_jobs
+from models.errors import UserError
 
 
 def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, progress: Silent) -> list[str]:
     """Do what is not finished, and write everything anew. Returns why cells failed, each reason once.
 
-    Raises UserError, before anything is written where the grid or the folder is at fault.
+    Raises UserError, before anything is written where the grid or the folder is at fault, and after all is
+    where every cell failed.
     """
     cells = expand(tables)
     folder.open(tables)
@@ -19,7 +21,7 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
     left = [job for job in jobs if not folder.finished(job)]
     with progress:
         progress.started(len(cells), len(left), workers)
-        reasons = run_jobs(folder, left, workers, progress.done) if left else {}
+        reasons, bugs = run_jobs(folder, left, workers, progress.done) if left else Ended({}, [])
 
     from experiments.frontier.figures import draw_all
     from experiments.frontier.page import write_page
@@ -30,5 +32,16 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
     found = federations(rows)
     with folder.held():
         write_table(folder, rows)
-        write_page(folder, rows, found, draw_all(folder, found), not_compared(folder, cells, reasons))
-    return sorted({row["reason"] for row in rows if row["status"] == "failed"})
+        try:
+            drawn = draw_all(folder, found)
+        except OSError as error:
+            raise UserError(
+                f"{folder.figures} cannot be written ({error.strerror}): mend that and run again"
+            ) from None
+        write_page(folder, rows, found, drawn, not_compared(folder, cells, reasons))
+    if bugs:
+        raise bugs[0]
+    failed = sorted({row["reason"] for row in rows if row["status"] == "failed"})
+    if not found:
+        raise UserError(f"none of the {len(rows):,} cells could be run: {failed[0]}")
+    return failed

@@ -1,6 +1,7 @@
 """Accuracy against ε: a line a model and promise, a band over its seeds, and level lines beside them."""
 
 import math
+from itertools import cycle
 from pathlib import Path
 
 from matplotlib import pyplot
@@ -18,7 +19,9 @@ from experiments.frontier.style import (
     PRIVATE,
     WIDTH,
     Drawn,
+    Look,
     finish,
+    labels_of,
     legend,
     slug,
     styles,
@@ -29,23 +32,24 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
     """Accuracy against ε: HR@10 above NDCG@10, the whole catalogue before the sampled protocol."""
     figure = pyplot.figure(figsize=(WIDTH, 6.0), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
+    looks = styles(labels_of([federation]))
     place = places([point.epsilon for line in federation.lines for point in line.points])
     for column, prefix in enumerate(("", "sampled_")):
         for row, name in enumerate(("hr@10", "ndcg@10")):
             metric, axes = prefix + name, panels[row, column]
-            levels(axes, federation, metric)
+            levels(axes, federation, metric, looks)
             for baseline, (short, markers) in PRIVATE.items():
-                for curve, marker in zip(federation.curves(baseline), markers, strict=False):
+                for curve, marker in zip(federation.curves(baseline), cycle(markers), strict=False):
                     name = f"{short}, {curve.points[0].of('unit')}"
                     private_curve(axes, curve, name, marker, f"{baseline}_{metric}", place)
-            for line, (colour, marker) in zip(federation.lines, styles(federation.lines), strict=True):
-                band(axes, line, metric, place, colour, marker)
+            for line in federation.lines:
+                band(axes, line, metric, place, *looks[line.label])
             axes.set_title(NAMES[metric], fontsize="medium")
             axes.margins(y=0.08)  # for the names at the lines
             if row == 1:
                 epsilon_axis(axes, place)
     finish(panels)
-    legend(figure, panels[0, 0])
+    legend(figure, panels)
     figure.suptitle(f"{federation.title}; {federation.deltas}", fontsize="large")
     name = f"frontier-{slug(federation.data)}-{federation.devices}"
     save(figure, folder, name)
@@ -58,7 +62,7 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
     )
 
 
-def levels(axes: Axes, federation: Federation, metric: str) -> None:
+def levels(axes: Axes, federation: Federation, metric: str, looks: dict[str, Look]) -> None:
     """Level lines for what the results are held against."""
     popular = federation.level("popularity", metric)
     if popular is not None:
@@ -68,14 +72,12 @@ def levels(axes: Axes, federation: Federation, metric: str) -> None:
             label = f"{BASELINES[baseline]}, not private"
             axes.axhline(level, color=BLACK, linestyle=style, linewidth=1.0, label=label)
             written(axes, BASELINES[baseline], side, level)
-    models = dict.fromkeys(line.model for line in federation.lines)
-    for line, (colour, _) in zip(federation.lines, styles(federation.lines), strict=True):
-        central = federation.level("central", metric, line.model)
-        if line.model in models and central is not None:
-            del models[line.model]
+    first = {line.model: line for line in reversed(federation.lines)}  # of each model, for its colour
+    for model in dict.fromkeys(line.model for line in federation.lines):
+        if (central := federation.level("central", metric, model)) is not None:
             axes.axhline(
-                central, color=colour, linestyle="-.", linewidth=1.2, alpha=0.8,
-                label=f"central {line.model}, not private",
+                central, color=looks[first[model].label][0], linestyle="-.", linewidth=1.2, alpha=0.8,
+                label=f"central {model}, not private",
             )  # fmt: skip
     if not metric.startswith("sampled_") and (ceiling := federation.level("ceiling", metric)) is not None:
         axes.axhline(ceiling, color=GREY, linestyle=":", linewidth=1.6, label="ceiling given the history")

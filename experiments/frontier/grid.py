@@ -85,6 +85,8 @@ def crossed(table: Table) -> list[Cell]:
     for name, values in lists.items():
         if not values:
             raise UserError(f"{name} = [] leaves no cell: give it a value, or leave it out")
+        if None in values:
+            raise UserError(f"{name} = null is no value that a grid can keep: leave it out")
     return [Cell.of(dict(zip(lists, values, strict=True))) for values in product(*lists.values())]
 
 

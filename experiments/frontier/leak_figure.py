@@ -29,7 +29,7 @@ def draw_leak(folder: Path, federation: Federation) -> Drawn:
     panels[0, 0].set_xlim(0, 1)
     panels[0, 0].set_yticks(range(len(found)), labels=list(found))
     panels[0, 0].invert_yaxis()
-    legend(figure, panels[0, 0], columns=3)
+    legend(figure, panels, columns=3)
     figure.suptitle(f"{federation.title}; not private", fontsize="large")
     name = f"leak-{slug(federation.data)}-{federation.devices}"
     save(figure, folder, name)

@@ -37,8 +37,10 @@ class Point:
 
     @property
     def epsilon(self) -> float:
-        """ε asked for; infinite: no promise."""
-        return math.inf if self.of("unit") == "none" else self.of("epsilon") or self.of("epsilon_spent")
+        """ε asked for, or that came of the noise; infinite: no promise, or noise that bounds nothing."""
+        if self.of("unit") == "none":
+            return math.inf
+        return self.of("epsilon") or self.of("epsilon_spent") or math.inf
 
     def spread(self, column: str) -> Spread | None:
         """Of a measured column; None where it was not measured."""
@@ -99,8 +101,9 @@ class Federation:
         for point in self.points:
             model = (point.of("model"), point.of("variant"))
             if math.isfinite(point.epsilon):
-                groups.setdefault((*model, point.of("unit"), point.of("trust")), []).append(point)
-            else:
+                promise = (point.of("unit"), point.of("trust"), self.telling_delta(point))
+                groups.setdefault((*model, *promise), []).append(point)
+            elif point.of("unit") == "none" or model not in free:
                 free[model] = point
         for model, point in free.items():
             # Settings that only matter under a promise are no part of what is run without one.
@@ -112,7 +115,7 @@ class Federation:
             for points in matching:
                 points.append(point)
             if not matching:
-                groups[(*model, "none", None)] = [point]
+                groups[(*model, "none", None, None)] = [point]
         return [
             Line(line_label(*key), key[0], tuple(sorted(points, key=lambda point: point.epsilon)))
             for key, points in groups.items()
@@ -128,16 +131,21 @@ class Federation:
             if math.isinf(point.epsilon) or point.mean(f"{baseline}_hr@10") is None:
                 continue
             model = (point.of("model"), point.of("variant")) if baseline == "flower" else ("", "")
-            key = (*model, point.of("unit"), point.of("trust"), point.of("delta"))
+            key = (*model, point.of("unit"), point.of("trust"), self.telling_delta(point))
             groups.setdefault(key, {}).setdefault(point.epsilon, point)
         return [
             Line(
-                ", ".join(filter(None, (NAMES[baseline], line_label(*key[:4])))),
+                ", ".join(filter(None, (NAMES[baseline], line_label(*key)))),
                 key[0],
                 tuple(points[epsilon] for epsilon in sorted(points)),
             )
             for key, points in groups.items()
         ]
+
+    def telling_delta(self, point: Point) -> float | None:
+        """A point's δ where the promises have several, for each makes a line of its own; else None."""
+        deltas = {point.of("delta") for point in self.points} - {None}
+        return point.of("delta") if len(deltas) > 1 else None
 
     def level(self, baseline: str, metric: str, model: str | None = None) -> float | None:
         """What a baseline reaches; the central one is of a model."""
@@ -148,10 +156,11 @@ class Federation:
         return None
 
 
-def line_label(model: str, variant: str, unit: str, trust: str | None) -> str:
+def line_label(model: str, variant: str, unit: str, trust: str | None, delta: float | None) -> str:
     """What a legend says."""
     promise = "no promise" if unit == "none" else f"{unit} level, {trust} trust"
-    return ", ".join(part for part in (model, variant, promise) if part)
+    telling = None if delta is None else f"δ = {rounded_up(delta)}"
+    return ", ".join(part for part in (model, variant, promise, telling) if part)
 
 
 def federations(rows: list[Row]) -> list[Federation]:

@@ -10,8 +10,8 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from experiments.figures import GREY, save
 from experiments.frontier.alternatives import describe_rounds
 from experiments.frontier.courses import Course, courses
-from experiments.frontier.points import Federation, Line
-from experiments.frontier.style import NAMES, WIDTH, Drawn, finish, legend, slug, styles
+from experiments.frontier.points import Federation, Line, line_label
+from experiments.frontier.style import NAMES, WIDTH, Drawn, Look, finish, labels_of, legend, slug, styles
 
 
 def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | None:
@@ -22,13 +22,13 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
         return None
     figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(sizes)), 6.4), layout="constrained")
     panels = figure.subplots(2, len(sizes), sharex="col", sharey="row", squeeze=False)
+    looks = styles(labels_of(sizes))
     for column, federation in enumerate(sizes):
         for row, metric in enumerate(("hr@10", "ndcg@10")):
             axes = panels[row, column]
-            looks = styles(federation.lines)
-            for line, of_line, look in zip(federation.lines, found[federation.devices], looks, strict=True):
+            for line, of_line in zip(federation.lines, found[federation.devices], strict=True):
                 for course in of_line:
-                    draw_course(axes, line, course, metric, look)
+                    draw_course(axes, line, course, metric, looks[line.label])
             popular = federation.level("popularity", metric)
             if popular is not None:
                 axes.axhline(popular, color=GREY, linestyle="--", label="popularity")
@@ -42,7 +42,7 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
             else:
                 axes.set_xlabel("round (logarithmic)")
     finish(panels)
-    legend(figure, panels[0, 0], columns=1)
+    legend(figure, panels, columns=1)
     figure.suptitle(
         f"{sizes[0].data}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
     )
@@ -56,12 +56,13 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
     )
 
 
-def draw_course(axes: Axes, line: Line, course: Course, metric: str, look: tuple[str, str]) -> None:
+def draw_course(axes: Axes, line: Line, course: Course, metric: str, look: Look) -> None:
     """One curve: dotted and hollow without a promise."""
-    free = math.isinf(course.point.epsilon)
-    said = "no promise" if free else f"ε = {course.point.epsilon:g}"
+    point = course.point
+    free = math.isinf(point.epsilon)
+    said = line_label(point.of("model"), point.of("variant"), "none", None, None) if free else line.label
     axes.plot(
         course.rounds, course.means[metric], color=look[0], marker=look[1], markersize=4, linewidth=1.4,
         linestyle=":" if free else "-", markerfacecolor="none" if free else look[0],
-        label=f"{line.model}, no promise" if free else f"{line.label}, {said}",
+        label=said if free else f"{said}, ε = {point.epsilon:g}",
     )  # fmt: skip

@@ -10,12 +10,12 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from experiments.figures import GREY, save
 from experiments.frontier.alternatives import describe_sizes
 from experiments.frontier.points import Federation
-from experiments.frontier.style import NAMES, WIDTH, Drawn, finish, ladder, legend, slug
+from experiments.frontier.style import NAMES, WIDTH, Drawn, finish, labels_of, ladder, legend, slug
 
 
 def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
     """A column a model and promise, HR@10 above NDCG@10, a line an ε."""
-    labels = list(dict.fromkeys(line.label for federation in sizes for line in federation.lines))
+    labels = labels_of(sizes)
     epsilons = sorted({point.epsilon for federation in sizes for point in federation.points})
     figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(labels)), 5.4), layout="constrained")
     panels = figure.subplots(2, len(labels), sharex=True, sharey="row", squeeze=False)
@@ -38,7 +38,7 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
             else:
                 axes.set_xlabel("devices (logarithmic)")
     finish(panels)
-    legend(figure, panels[0, 0], columns=len(epsilons) + 1)
+    legend(figure, panels, columns=len(epsilons) + 1)
     figure.suptitle(
         f"{sizes[0].data}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
     )

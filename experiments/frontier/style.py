@@ -1,15 +1,18 @@
 """What the figures of a frontier share: size, colours (for the colour-blind too), markers and names."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
-from matplotlib.axes import Axes
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from experiments.figures import BLUE, GREEN, ORANGE
-from experiments.frontier.points import Line
+from experiments.frontier.points import Federation
+
+Look = tuple[str, str]  # a colour and a marker
 
 PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
@@ -37,12 +40,20 @@ class Drawn:
     alternative: str
 
 
-def styles(lines: list[Line]) -> list[tuple[str, str]]:
-    """A colour and a marker a line; no two have both, up to thirty lines."""
-    return [(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]) for index in range(len(lines))]
+def styles(labels: Iterable[str]) -> dict[str, Look]:
+    """A colour and a marker by a line's label; no two have both, up to thirty lines."""
+    return {
+        label: (COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
+        for index, label in enumerate(dict.fromkeys(labels))
+    }
 
 
-def ladder(epsilons: list[float]) -> list[tuple[str, str]]:
+def labels_of(sizes: list[Federation]) -> list[str]:
+    """Of all lines of the panels of a figure, in which a label looks the same everywhere; each once."""
+    return list(dict.fromkeys(line.label for federation in sizes for line in federation.lines))
+
+
+def ladder(epsilons: list[float]) -> list[Look]:
     """A colour and a marker an ε, the colours from dark to light; black where there is no promise."""
     finite = sum(math.isfinite(epsilon) for epsilon in epsilons)
     steps = [round(step * (len(SHADES) - 1) / max(1, finite - 1)) for step in range(finite)]
@@ -57,10 +68,12 @@ def finish(panels: npt.NDArray[Any]) -> None:
         axes.grid(alpha=0.3)
 
 
-def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
-    """One legend for all panels, below them."""
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
+def legend(figure: Figure, panels: npt.NDArray[Any], columns: int = 2) -> None:
+    """One legend for all panels, below them: what is in any of them, once."""
+    unique: dict[str, Artist] = {}
+    for axes in panels.flat:
+        handles, labels = axes.get_legend_handles_labels()
+        unique |= {label: one for label, one in zip(labels, handles, strict=True) if label not in unique}
     figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, fontsize="small")
 
 

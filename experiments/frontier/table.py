@@ -64,7 +64,7 @@ COLUMNS = {
     "flower_sampled_ndcg@10": "",
     "ceiling_hr@10": "the best use of a shopper's history, whole catalogue; known for synthetic data only",
     "ceiling_ndcg@10": "",
-    "bytes_up_per_device": "sent by one device over all rounds",
+    "bytes_up_per_device": "sent by a device that takes part in every round, over all rounds",
     "rounds": "rounds of training",
     "seconds": "of this run on this machine; not the same twice",
     "status": "done or failed",
@@ -166,6 +166,9 @@ def not_compared(folder: FrontierFolder, cells: list[Cell], reasons: Reasons) ->
     of_cells = {reasons[cell.name] for cell in cells if cell.name in reasons}
     for reference in {reference.name: reference for cell in cells for reference in cell.references}.values():
         found = folder.read_reference(reference)
+        if found is None and folder.finished(reference):
+            path = folder.reference(reference)
+            said[f"{path} is damaged, or of another schema: take it away, and run again"] = None
         said |= dict.fromkeys(found.left_out if found is not None else [])
         if reference.name in reasons and reasons[reference.name] not in of_cells:
             said[reasons[reference.name]] = None

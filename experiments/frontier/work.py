@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NamedTuple
 
 from experiments.frontier.cell import Job, Reference
 from experiments.frontier.folder import FrontierFolder
@@ -27,16 +28,21 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 Reasons = dict[str, str]  # by a failed job's name
 
 
+class Ended(NamedTuple):
+    """reasons: of the jobs that failed. bugs: what the user cannot mend, to be raised once all is written."""
+
+    reasons: Reasons
+    bugs: list[BaseException]
+
+
 def run_jobs(
     folder: FrontierFolder, jobs: list[Job], workers: int, done: Callable[[Job, str | None], None]
-) -> Reasons:
+) -> Ended:
     """Run all jobs; `done` hears of each, with the reason where it failed. Raises UserError.
 
-    A job that the user can mend, for instance an impossible promise, fails with its reason and the rest goes
-    on. Any other error is raised once the rest is done.
+    A job that fails, for instance for an impossible promise, has its reason, and the rest goes on.
     """
-    reasons: Reasons = {}
-    bugs: list[BaseException] = []
+    reasons, bugs = ended = Ended({}, [])
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=start_worker) as pool:
         futures = {pool.submit(work, folder.path, job): job for job in jobs}
@@ -57,9 +63,7 @@ def run_jobs(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    if bugs:
-        raise bugs[0]
-    return reasons
+    return ended
 
 
 def start_worker() -> None:

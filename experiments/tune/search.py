@@ -3,7 +3,7 @@
 Settings are proposed by a tree-structured Parzen estimator (Bergstra et al. 2011; Optuna's TPESampler), each
 from what is recorded and the trial's own number alone, so that a search which was stopped goes on as if it
 had not been. Trial 0 is the defaults. A mean over few seeds that came out best of many is too good to be
-true, so the best few and the defaults are run once more with seeds that chose nothing, and these decide.
+true, so the best few and the defaults are run once more with seeds that chose none of them, and these decide.
 
 Nothing is pruned: a run has no value before its last round, and to give up a trial after one seed saves a
 third of its time for a search that the noise of that seed misleads.

@@ -39,8 +39,11 @@ class Outcome(NamedTuple):
 
 
 def measure(said: RunConfig, run: Run, scratch: Path) -> Outcome:
-    """Train and measure one run in a folder of its own, which is gone after. In any process."""
-    from experiments.run_folder import created
+    """Train and measure one run in a folder of its own, which is gone after. In any process.
+
+    Raises UserError where the disk is full.
+    """
+    from experiments.run_folder import NoSpace, created
     from experiments.simulation import Reporter, federate, flat, lay_out, needed_bytes
 
     started = time.monotonic()
@@ -51,6 +54,8 @@ def measure(said: RunConfig, run: Run, scratch: Path) -> Outcome:
             lay_out(plan, folder)
             rounds = federate(plan, folder, Reporter(), resume=False)
             metrics = flat(rounds.measured or rounds.measure(rounds.score))
+    except NoSpace:
+        raise  # once there is some, the run is still to be done
     except UserError as error:
         return Outcome({}, time.monotonic() - started, str(error))
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tomli_w
 
-from experiments.config import RunConfig
+from experiments.config import MEASURED_ONLY, RunConfig
 from experiments.frontier.work import start_worker
 from experiments.simulation import Plan
 from experiments.tune.cost import cost_of, statement
@@ -60,6 +60,10 @@ def refuse(said: RunConfig, metric: str) -> None:
     """Raise UserError for what a search cannot use."""
     if metric not in METRICS:
         raise UserError(f"--metric {metric} is not known: say {', '.join(METRICS[:-1])} or {METRICS[-1]}")
+    if said.model in MEASURED_ONLY:
+        raise UserError(
+            f"--model {said.model} is measured with its authors' settings: name one that devices run"
+        )
     for name, reason in FIXED.items():
         if getattr(said, name) != RunConfig.model_fields[name].default:
             raise UserError(f"{reason}: leave out {name}")
@@ -94,7 +98,7 @@ def told(found: Found, metric: str, search: Search, plan: Plan, cost: str) -> li
         )
     lines.append(
         f"Measured by the simulator on a purchase held out for validation, over {len(search.fresh)} seeds "
-        "that chose no trial; the test purchase was not looked at."
+        "that chose among the last few trials alone; the test purchase was not looked at."
     )
     if found.importance:
         parts = ", ".join(f"{name} {part:.0%}" for name, part in found.importance.items())

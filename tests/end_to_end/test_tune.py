@@ -1,6 +1,8 @@
 """`terry tune` from the command line to its folder: what it looks at, leaves, and says it costs."""
 
 import csv
+import errno
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from experiments.tune.folder import SearchFolder
 from experiments.tune.search import Runner
 from experiments.tune.trial import Outcome, Run, measure, validation_data
 from models.accounting import epsilon_spent
+from models.errors import UserError
 from models.promise import Promise
 
 SAID = RunConfig(devices=60, model="linear", unit="shopper", trust="central", epsilon=4.0)
@@ -149,6 +152,17 @@ def test_what_is_said_of_the_cost(cost: SearchCost, data: str, expected: str) ->
     assert re.search(expected, said)
 
 
+def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the search, and the run is still to be done."""
+
+    def full(*arguments: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("experiments.simulation.federate", full)
+    with pytest.raises(UserError, match="no space is left"):
+        measure(RunConfig(model="linear", devices=30), Run(0, 0, {}), tmp_path / "scratch")
+
+
 # --- What is refused --------------------------------------------------------------------------------------
 
 
@@ -161,6 +175,7 @@ def test_what_is_said_of_the_cost(cost: SearchCost, data: str, expected: str) ->
         (["--set", "seed=3"], "every run of a search has a seed of its own: leave out seed"),
         (["--set", "evaluate=released"], "the simulator measures a search: leave out evaluate"),
         (["--delta", "0.5"], "--delta 0.5 would allow"),
+        (["--model", "counter", "--unit", "none"], "--model counter is measured with its authors' settings"),
         (["--unit", "interaction", "--trust", "local"], "--model linear is not trained by interactions"),
         (["--set", "head=100000"], "head = 100000"),
         (

@@ -171,6 +171,8 @@ def test_what_is_printed_follows_from_the_figures(
     assert second.differences is not None
     assert second.differences["full"]["hr@10"].verdict in said
     assert "10,000 paired bootstrap resamples" in said
+    noised = [each.result.promise.epsilon is not None for each in (first, second)]
+    assert ("not of the noise that another run would draw" in said) is any(noised)
     assert json.loads((tmp_path / "table.json").read_text()) == json.loads(
         json.dumps(as_json([first, second]))
     )
@@ -197,3 +199,5 @@ def test_a_file_that_is_there_is_left(finished: RunFolder, tmp_path: Path) -> No
     assert (tmp_path / "table.json").read_text() == "theirs"
     with pytest.raises(UserError, match="cannot be written"):
         print_comparison([finished.path, finished.path], tmp_path / "none" / "table.json")
+    with pytest.raises(UserError, match="cannot be written"):
+        print_comparison([finished.path, finished.path], tmp_path / "table.json" / "table.json")

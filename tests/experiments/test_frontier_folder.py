@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
+import experiments.frontier.figures
+import experiments.frontier.frontier
+from experiments.frontier.cell import Job
 from experiments.frontier.folder import FrontierFolder
+from experiments.frontier.frontier import run_frontier
 from experiments.frontier.grid import expand, read_grid
+from experiments.frontier.progress import Silent
+from experiments.frontier.work import Ended
 from models.errors import UserError
 
 TABLES = [{"devices": [30], "epsilon": [1.0, 4.0], "unit": "shopper", "trust": "central"}]
@@ -40,9 +46,48 @@ def test_cells_are_not_dropped(folder: FrontierFolder) -> None:
 def test_another_schema_is_left_alone(folder: FrontierFolder) -> None:
     text = folder.grid.read_text().replace("schema = 1", "schema = 0")
     folder.grid.write_text(text)
-    with pytest.raises(UserError, match="schema 0, and this version reads 1"):
+    with pytest.raises(UserError, match=r"schema 0, and this version reads 1.*: choose another --out"):
         folder.open(TABLES)
     assert folder.grid.read_text() == text
+    folder.grid.write_text(text := text.replace("schema = 0", "schema = 1") + "setting_of_old = 3\n")
+    with pytest.raises(UserError, match=r"of another version .*'setting_of_old'.*: choose another --out"):
+        folder.open(TABLES)
+    assert folder.grid.read_text() == text
+
+
+def test_a_grid_of_which_nothing_can_be_run_is_an_error(tmp_path: Path) -> None:
+    """It has its table and its page, for whoever wants the reasons."""
+    folder = FrontierFolder(tmp_path / "new")
+    with pytest.raises(UserError, match="none of the 1 cells could be run: there is no data set 'towel'"):
+        run_frontier(folder, [{"data": "towel", "model": "mf", "seeds": 1}], 1, Silent())
+    assert folder.page.exists()
+    assert folder.csv.exists()
+
+
+def test_a_disk_that_is_full_once_the_figures_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(experiments.frontier.figures, "draw_all", full)
+    with pytest.raises(UserError, match=r"figures cannot be written \(No space left on device\)"):
+        run_frontier(FrontierFolder(tmp_path / "new"), [{"data": "towel", "seeds": 1}], 1, Silent())
+    assert (tmp_path / "new" / "frontier.csv").exists()
+
+
+def test_a_bug_in_one_cell_is_raised_after_all_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(folder: FrontierFolder, jobs: list[Job], *arguments: Any) -> Ended:
+        return Ended({job.name: "a bug: ZeroDivisionError" for job in jobs}, [ZeroDivisionError()])
+
+    monkeypatch.setattr(experiments.frontier.frontier, "run_jobs", broken)
+    folder = FrontierFolder(tmp_path / "new")
+    with pytest.raises(ZeroDivisionError):
+        run_frontier(folder, TABLES, 1, Silent())
+    assert "a bug: ZeroDivisionError" in folder.csv.read_text()
+    assert folder.page.exists()
 
 
 def test_what_is_no_frontier_is_left_alone(tmp_path: Path) -> None:

@@ -113,6 +113,42 @@ def test_settings_without_a_column_tell_cells_apart() -> None:
     assert set(variants(expand([TABLE])).values()) == {""}
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"clip_quantile": [0.0, 0.5], "model": "mf"}, {"", "clip_quantile = 0.5"}),
+        ({"trust": "distributed", "tolerated_dropout": [0.2, 0.3]},
+         {"tolerated_dropout = 0.2", "tolerated_dropout = 0.3"}),
+        ({"evaluate_sample": [10, 20]}, {"evaluate_sample = 10", "evaluate_sample = 20"}),
+        ({"epsilon": None, "noise_multiplier": [1.0, 2.0]}, {""}),  # so has the ε that comes of it
+    ],
+)  # fmt: skip
+def test_no_two_settings_are_taken_for_two_seeds(changes: dict[str, Any], said: set[str]) -> None:
+    table = {name: value for name, value in (TABLE | changes).items() if value is not None}
+    assert set(variants(expand([table])).values()) == said
+
+
+def test_a_setting_of_a_promise_that_has_a_column_is_not_named() -> None:
+    tables = [TABLE | {"trust": "central"}, TABLE | {"trust": "distributed", "masks": False}]
+    assert set(variants(expand(tables)).values()) == {""}
+
+
+def test_a_promises_dim_is_none_of_the_central_models() -> None:
+    def central(table: dict[str, Any]) -> set[int | None]:
+        found = [reference for cell in expand([table]) for reference in cell.references]
+        return {reference.config.dim for reference in found if reference.config.central}
+
+    assert central(TABLE | {"dim": [2, 4]}) == {None}
+    assert central({"devices": 30, "dim": [2, 4]}) == {2, 4}
+
+
+def test_a_command_has_every_digit_and_the_flags_that_there_are() -> None:
+    said = {"model": "neural-cf", "torch_device": "cuda", "unit": "interaction", "epsilon": 1.23456789}
+    cell = Cell.of(said | {"seed": 0})
+    assert "--epsilon 1.23456789 " in cell.command
+    assert "--device cuda" in cell.command
+
+
 def test_flags_are_a_table() -> None:
     said: dict[str, Any] = {"epsilon": "0.5,1,inf", "model": "linear,mf", "seeds": "2", "unit": None}
     flags = table_of_flags(said | {"path": Path("ml,100k")})
@@ -135,6 +171,8 @@ def test_the_grids_that_are_kept_can_be_read(path: Path) -> None:
         ({"epsilon": -1}, "--epsilon -1"),
         ({"epsilon": []}, r"epsilon = \[\] leaves no cell"),
         ({"model": "svd"}, "--model svd"),
+        ({"epsilon": [1, None]}, "epsilon = null is no value"),
+        ({"seed": [None]}, "seed = null is no value"),
         ({"seeds": 0}, "seeds = 0"),
         ({"seeds": True}, "seeds = True"),
         ({"seeds": 2, "seed": 1}, "say one of them"),

@@ -11,10 +11,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 import experiments.figures
 import experiments.library_baselines
 from experiments.datasets.towel_ceiling import ceilings
+from experiments.frontier import bytes_figure
 from experiments.frontier.answers import answers, is_above
 from experiments.frontier.cell import Cell, Job
 from experiments.frontier.courses import course_of
@@ -148,6 +151,12 @@ def test_the_page_says_what_is_not_compared(folder: FrontierFolder, rows: list[R
     reasons = {cells[0].references[-1].name: "a reason & how to mend it"}
     said = not_compared(FrontierFolder(tmp_path), cells, reasons)
     assert said == ["a reason & how to mend it"]
+    other = FrontierFolder(tmp_path / "older")
+    other.open([COMMON])
+    other.reference(cells[0].references[0]).write_text("{}")
+    assert any(
+        "is damaged, or of another schema: take it away" in line for line in not_compared(other, cells, {})
+    )
     write_page(other := FrontierFolder(tmp_path), rows, [], draw_all(other, []), said)
     assert "Not compared: a reason &amp; how to mend it." in other.page.read_text(encoding="utf-8")
 
@@ -224,6 +233,7 @@ def test_a_result_of_another_schema_is_reported_and_left(folder: FrontierFolder,
     assert work(other.path, cell) is None
     row = make_rows(other, [cell], {})[0]
     assert (row["status"], row["hr@10"]) == ("failed", None)
+    assert "of another schema" in row["reason"]
     assert '"schema": 0' in result.read_text()
 
 
@@ -339,7 +349,68 @@ def test_a_course_is_the_mean_of_its_seeds_after_each_measured_round(tmp_path: P
 
 
 def test_no_two_lines_look_alike() -> None:
-    assert len(set(styles([None] * 30))) == 30  # type: ignore[list-item]
+    assert len(set(styles(map(str, range(30))).values())) == 30
+
+
+def test_a_line_looks_the_same_at_every_size_and_all_are_in_the_legend(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The smaller size has one line, the larger one it second: one colour, and both in the legend."""
+    done = [row for row in rows if row["status"] == "done" and row["unit"] == "shopper"]
+    small = [row for row in done if row["devices"] == 30 and row["model"] == "attributes"]
+    large = [row for row in done if row["devices"] == 60]
+    drawn: list[Figure] = []
+    monkeypatch.setattr(bytes_figure, "save", lambda figure, folder, name: drawn.append(figure))
+    sizes = federations([*large, *small])
+    assert [[line.model for line in size.lines] for size in sizes] == [
+        ["attributes"],
+        ["linear", "attributes"],
+    ]
+    bytes_figure.draw_bytes(tmp_path, sizes)
+    panels = [{line.get_label(): line.get_color() for line in axes.lines} for axes in drawn[0].axes[:2]]
+    shared = next(label for label in panels[0] if label.startswith("attributes"))
+    assert panels[0][shared] == panels[1][shared]
+    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert {line.label for size in sizes for line in size.lines} <= set(labels)
+    pyplot.close(drawn[0])
+
+
+def test_each_delta_is_a_line_of_its_own(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["epsilon"] == 1.0 and row["devices"] == 30)
+    (federation,) = federations([row, row | {"delta": 1e-6}])
+    assert [line.label for line in federation.lines] == [
+        f"linear, shopper level, central trust, δ = {delta}" for delta in ("1e-05", "1e-06")
+    ]
+    assert len({curve.label for curve in federation.curves("private_popularity")}) == 2
+
+
+def test_noise_that_bounds_nothing_is_no_promise(rows: list[Row]) -> None:
+    """--noise-multiplier 0: it stands beside what was run without a promise, and not in its place."""
+    bounded = next(row for row in rows if row["epsilon"] == 1.0 and row["devices"] == 30)
+    free = next(row for row in rows if row["unit"] == "none" and row["devices"] == 30)
+    unbounded = bounded | {"epsilon": None, "epsilon_spent": None}
+    for given in ([free, unbounded], [unbounded, free]):
+        (federation,) = federations(given)
+        assert [point.epsilon for point in federation.points] == [math.inf, math.inf]
+        assert [line.free.of("unit") for line in federation.lines if line.free] == ["none"]
+
+
+def test_the_answers_tell_of_promises_where_the_largest_size_has_none(rows: list[Row]) -> None:
+    fewer = [row for row in rows if row["devices"] == 30 or row["unit"] == "none"]
+    sentences = answers(fewer, federations(fewer))[2].sentences
+    assert sum("with 30 devices of towels" in sentence for sentence in sentences) == 2
+    free = [row for row in rows if row["unit"] == "none"]
+    assert "No promise was run here" in answers(free, federations(free))[2].sentences[1]
+
+
+def test_who_counted_the_hits_is_said(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
+    counted = row | {"promise": "… and in the counts of hits that devices release after, …"}
+    for all_rows, says in (
+        ([row], "is not released."),
+        ([row, counted], "is not released, but for 1 runs whose devices counted hits"),
+    ):
+        assert says in " ".join(answers(all_rows, federations(all_rows))[3].sentences)
 
 
 def test_what_others_wrote_is_escaped(rows: list[Row], folder: FrontierFolder, tmp_path: Path) -> None:

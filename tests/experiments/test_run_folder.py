@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 import experiments.run_folder
+from experiments import simulation
 from experiments.config import RunConfig
 from experiments.planning import resolve
-from experiments.run_folder import COLUMNS, RunFolder, choose_path, created
+from experiments.run_folder import COLUMNS, NoSpace, RunFolder, choose_path, created
 from models.errors import UserError
 
 ROW: dict[str, Any] = {
@@ -123,8 +124,8 @@ def test_an_unknown_column_is_an_error(tmp_path: Path) -> None:
 def test_an_unfinished_run_has_no_result(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--resume"):
         RunFolder(tmp_path).read_result()
-    (tmp_path / "result.json").write_text('{"schema": 1}')
-    with pytest.raises(UserError, match="--resume"):
+    (tmp_path / "result.json").write_text('{"schema": 0}')
+    with pytest.raises(UserError, match=r"result.json is damaged, or of another schema than 1: take .* away"):
         RunFolder(tmp_path).read_result()
 
 
@@ -202,9 +203,35 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path) -> 
 
 
 def test_a_full_disk_is_the_users_to_mend(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no space is left"), created(tmp_path / "run", 0):
+    with pytest.raises(NoSpace, match="no space is left"), created(tmp_path / "run", 0):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_full_when_a_run_goes_on_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's own `_replace` raises the system's error, as on a full disk."""
+
+    def full(*arguments: Any, **named: Any) -> None:
+        RunFolder(tmp_path).write_config(RunConfig())
+
+    write_text = Path.write_text
+
+    def no_room(path: Path, *arguments: Any, **named: Any) -> int:
+        if path.suffix == ".partial":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_text(path, *arguments, **named)
+
+    (tmp_path / "devices").mkdir()
+    RunFolder(tmp_path).write_config(RunConfig())
+    before = (tmp_path / "config.toml").read_bytes()
+    monkeypatch.setattr(Path, "write_text", no_room)
+    monkeypatch.setattr(simulation, "make_plan", lambda config: None)
+    monkeypatch.setattr(simulation, "run", full)
+    with pytest.raises(UserError, match=f"no space is left for {tmp_path}: free some, then --resume --out"):
+        simulation.resume(tmp_path)
+    assert (tmp_path / "config.toml").read_bytes() == before
 
 
 @pytest.mark.parametrize(
