@@ -51,6 +51,9 @@ class RunConfig(BaseModel):
     head: int | None = Field(
         None, ge=0, description="linear: items whose likeness is learned; found from the noise"
     )
+    head_scale: float | None = Field(
+        None, gt=0, le=1e4, description="linear: the head has this many items / √noise, where it is not said"
+    )
     popularity_share: float | None = Field(
         None, ge=0.01, le=0.99, description="linear: the first release's part of 1 / noise_multiplier²"
     )

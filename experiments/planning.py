@@ -42,6 +42,7 @@ class ResolvedConfig(RunConfig):
     devices: int
     dim: int
     head: int
+    head_scale: float
     popularity_share: float
     kernel_half_life: float
     recency_half_life: float
@@ -359,7 +360,7 @@ def with_head(resolved: ResolvedConfig, items: int) -> ResolvedConfig:
     settings = resolved.settings
     unprotected = resolved.unit == "none"
     deviation = 0.0 if unprotected else settings.deviation_of(resolved.noise_multiplier) / settings.clip
-    return resolved.model_copy(update={"head": head_size(items, deviation)})
+    return resolved.model_copy(update={"head": head_size(items, deviation, resolved.head_scale)})
 
 
 def measured_every(rounds: int) -> int:

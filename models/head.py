@@ -12,21 +12,21 @@ from torch import Tensor
 from models.settings import MOST_ITEMS
 
 LEAST_HEAD = 50
-HEAD_SCALE = 17.0  # found on validation purchases of MovieLens and Online Retail
 FLOOR = 1e-5  # of the largest: what noise pushed to zero and below keeps a direction
 
 
-def head_size(items: int, deviation: float) -> int:
-    """M', how many items the second release is over: max(50, 17 / √s), within the catalogue and MOST_ITEMS.
+def head_size(items: int, deviation: float, scale: float) -> int:
+    """M', how many items the second release is over: max(50, c / √s), within the catalogue and MOST_ITEMS.
 
-    deviation: s, of a Gaussian that costs what both releases cost, in a device's part of the mean. Where the
-    noise is z on a sum over N devices it is z/N, and M' is 17 √(N/z). An eigenvalue stands out if it passes
-    the noise's edge, s·√(2M'): the more noise, the fewer items. Without noise all that MOST_ITEMS allows.
+    scale: c. deviation: s, of a Gaussian that costs what both releases cost, in a device's part of the mean.
+    Where the noise is z on a sum over N devices it is z/N, and M' is c √(N/z). An eigenvalue stands out if it
+    passes the noise's edge, s·√(2M'): the more noise, the fewer items. Without noise all that MOST_ITEMS
+    allows.
     """
     most = min(items, MOST_ITEMS)
     if deviation <= 0:
         return most
-    return min(most, max(LEAST_HEAD, math.floor(HEAD_SCALE / math.sqrt(deviation))))
+    return min(most, max(LEAST_HEAD, math.floor(scale / math.sqrt(deviation))))
 
 
 def popularity_direction(popularity: Tensor) -> Tensor:

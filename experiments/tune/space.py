@@ -10,7 +10,6 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 
 from experiments.config import RunConfig
 from experiments.planning import ResolvedConfig
-from models.settings import MOST_ITEMS
 
 Space = dict[str, BaseDistribution]
 
@@ -48,7 +47,7 @@ SPACES: dict[tuple[str, str], Space] = {
         "kernel_half_life": scale(1.0, ALIKE),
         "recency_half_life": scale(1.0, ALIKE),
         "regularisation": scale(0.3, 100.0),
-        "head": IntDistribution(20, MOST_ITEMS, log=True),  # the items that the noise leaves room for
+        "head_scale": scale(2.0, 100.0),
     },
     ("linear", "none"): {
         "dim": IntDistribution(16, 4096, log=True),  # eigenvectors kept; they are shrunk anyhow
@@ -78,7 +77,7 @@ SPACES: dict[tuple[str, str], Space] = {
 }
 
 
-def space_of(said: RunConfig, default: ResolvedConfig, items: int, *, times_known: bool) -> Space:
+def space_of(said: RunConfig, default: ResolvedConfig, *, times_known: bool) -> Space:
     """What is left to search where `said` leaves settings open and `default` is what they would be."""
     family = "factorisation" if said.model in ("mf", "attributes") else said.model
     found = {"rounds"} if said.epsilon and said.noise_multiplier else set()
@@ -87,11 +86,9 @@ def space_of(said: RunConfig, default: ResolvedConfig, items: int, *, times_know
         for name, distribution in SPACES[family, said.unit].items()
         if getattr(said, name) is None
         and name not in found
+        and not (name == "head_scale" and said.head is not None)
         and (times_known or not name.endswith("half_life"))
     }
-    if "head" in space:
-        most = min(items, MOST_ITEMS)
-        space["head"] = IntDistribution(min(20, most), most, log=True)
     start = start_of(space, default)
     return {name: widened(distribution, start[name]) for name, distribution in space.items()}
 

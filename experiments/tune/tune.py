@@ -41,7 +41,7 @@ def tune(
     refuse(said, metric)
     plan: Plan = validation_plan(Run(0, 0, {}).config(said))
     said = said.model_copy(update={"model": plan.config.model})  # of --model auto
-    space = space_of(said, plan.config, len(plan.dataset.catalogue), times_known=plan.dataset.times_known)
+    space = space_of(said, plan.config, times_known=plan.dataset.times_known)
     if not space:
         raise UserError("every setting is said, so there is nothing to search: leave some out")
     with folder.open(description(said, metric, seeds, space)), progress:

@@ -70,8 +70,8 @@ def test_a_search_from_flags_to_settings_that_simulate_takes(
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 + 3 * 3, "three trials of one seed, and all three by three fresh ones"
     best = tomllib.loads((out / "best.toml").read_text())
-    assert {name: str(best[name]) for name in ("popularity_share", "head")} in [
-        {name: row[name] for name in ("popularity_share", "head")} for row in rows
+    assert {name: str(best[name]) for name in ("popularity_share", "head_scale")} in [
+        {name: row[name] for name in ("popularity_share", "head_scale")} for row in rows
     ]
     config = read_config(out / "best.toml", {}, [])
     assert (config.model, config.devices, config.epsilon, config.seed) == ("linear", 60, 4.0, None)

@@ -34,6 +34,7 @@ sampling_rate = 1.0
 learning_rate = 1.0
 recency_half_life = 0.0
 popularity_share = 0.25
+head_scale = 17.0
 kernel_half_life = 30.0
 
 [none]

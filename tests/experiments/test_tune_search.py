@@ -19,7 +19,7 @@ from models.errors import UserError
 
 SAID = RunConfig(model="linear", unit="shopper", trust="central", epsilon=2.0, devices=500)
 DEFAULT: ResolvedConfig = resolve(SAID, 500, 200)
-SPACE = space_of(SAID, DEFAULT, 200, times_known=True)
+SPACE = space_of(SAID, DEFAULT, times_known=True)
 DESCRIPTION: dict[str, Any] = {"settings": {"devices": 500}, "space": {name: [0, 1] for name in SPACE}}
 Objective = Callable[[Run], float | None]
 
@@ -149,7 +149,7 @@ def test_few_trials_say_nothing_of_what_mattered(tmp_path: Path) -> None:
     [
         ({"settings": {"devices": 501}}, "devices"),
         ({"settings": {"devices": 500, "dim": 3}}, "dim"),
-        ({"space": DESCRIPTION["space"] | {"head": [0, 2]}}, "space of head"),
+        ({"space": DESCRIPTION["space"] | {"head_scale": [0, 2]}}, "space of head_scale"),
         ({"metric": "hr@10"}, "metric"),
     ],
     ids=str,
@@ -204,21 +204,21 @@ def test_the_defaults_are_in_every_space(family: str, unit: str) -> None:
     said = RunConfig.model_validate({"model": "mf" if family == "factorisation" else family, "unit": unit}
                                     | ({"trust": "central"} if unit == "shopper" else {}))  # fmt: skip
     default = resolve(said, 500, 30)
-    for name, distribution in space_of(said, default, 30, times_known=True).items():
+    for name, distribution in space_of(said, default, times_known=True).items():
         assert distribution._contains(distribution.to_internal_repr(getattr(default, name) or ALIKE)), name
 
 
 def test_what_is_said_is_not_searched() -> None:
     said = SAID.model_copy(update={"head": 100})
-    assert "head" in SPACE
-    assert "head" not in space_of(said, DEFAULT, 200, times_known=True)
+    assert "head_scale" in SPACE
+    assert "head_scale" not in space_of(said, DEFAULT, times_known=True)
 
 
 def test_an_order_that_means_nothing_is_not_searched() -> None:
-    without = space_of(SAID, DEFAULT, 200, times_known=False)
+    without = space_of(SAID, DEFAULT, times_known=False)
     assert SPACE.keys() - without.keys() == {"kernel_half_life", "recency_half_life"}
 
 
 def test_rounds_that_are_found_are_not_searched() -> None:
     said = RunConfig(unit="interaction", epsilon=4.0, noise_multiplier=2.0)
-    assert "rounds" not in space_of(said, resolve(said, 500, 200), 200, times_known=True)
+    assert "rounds" not in space_of(said, resolve(said, 500, 200), times_known=True)

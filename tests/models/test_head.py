@@ -24,7 +24,7 @@ ANY = st.floats(width=32, allow_nan=True, allow_infinity=True)
     ],
 )
 def test_the_rule_by_hand(items, devices, noise, size):
-    assert head_size(items, noise / devices) == size
+    assert head_size(items, noise / devices, 17.0) == size
 
 
 def test_the_head_is_the_most_popular_and_ties_go_by_index():
