@@ -2,8 +2,8 @@
 
 numba looks whether a function's own file has changed, and not those that the function calls are in, which
 are compiled into it. So the folder they are kept in is named by all that is compiled here: a change makes
-another. It is beside this file or, where nobody may write there, in the user's own cache; or in the place that
-NUMBA_CACHE_DIR names. Where none can be written, each process compiles anew.
+another. It is beside this file or, where nobody may write there, in the user's own cache; or in the place
+that NUMBA_CACHE_DIR names. Where none can be written, each process compiles anew.
 """
 
 import hashlib
