@@ -114,7 +114,7 @@ def test_enormous_parameters_do_not_round_a_step_beyond_the_clip(shop, ask, unit
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.55, 0.7])
 def test_a_large_layer_does_not_round_its_norm_below_its_length(shop, ask, value):
-    """131,072 numbers that are all alike, as a server can have them: a norm in single precision is up to 8e-5 short."""
+    """Of 131,072 numbers all alike, as a server can have them: in single precision 8e-5 too short."""
     settings = asked(ask, dim=256, clip=1.0, learning_rate=1.0)
     model, parameters = model_and_parameters(settings, shop)
     for part in parameters.values():
