@@ -11,8 +11,8 @@ import numpy as np
 from numba import prange
 
 from client.compiled import Array, compiled
-from client.compiled_streams import LANES, NORMALS, UNIFORMS, WORDS, fill_normals, fill_words
-from client.sgd_draws import LAZY_NOISE, draw_batch, draw_candidates
+from client.compiled_streams import LANES, NORMALS, WORDS, fill_normals, fill_words
+from client.sgd_draws import LAZY_NOISE, draw_batch, draw_candidates, room_for_draws
 from client.sgd_kernel import Histories
 from client.threads import threads_for
 
@@ -31,15 +31,6 @@ class Reads(NamedTuple):
     first: Array
     weights: Array
     sizes: Array
-
-
-class CoinsAndItems(NamedTuple):
-    """Room for what `draw_batch` and `draw_candidates` draw."""
-
-    batch: Array  # int64 [longest history + 1]: a coin is written before it is known to fall
-    candidates: Array  # int32 [longest history, 1 + negatives]
-    words: Array  # uint32 [WORDS, LANES]
-    uniforms: Array  # float64 [UNIFORMS]
 
 
 def draw_reads(
@@ -108,12 +99,7 @@ def fill_reads(key, question, histories, rate, catalogue, reads, edges):
     _, _, longest, columns = reads.slots.shape
     for thread in prange(len(edges) - 1):
         slot_of = np.zeros(catalogue, np.int32)
-        draws = CoinsAndItems(
-            np.empty(longest + 1, np.int64),
-            np.empty((longest, columns), np.int32),
-            np.empty((WORDS, LANES), np.uint32),
-            np.empty(UNIFORMS, np.float64),
-        )
+        draws = room_for_draws(longest, columns - 1, 0)
         for place in range(edges[thread], edges[thread + 1]):
             fill_device(key, question, place, histories, rate, reads, slot_of, draws)
 

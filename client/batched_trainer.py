@@ -221,11 +221,12 @@ class BatchedTrainer:
         of_example = vmap(grad(loss, argnums=(0, 1)), in_dims=(0, None, 0, 0))
         by_rows, by_rest = vmap(of_example)(rows, rest, examples.first, examples.weights)
         gradients = {name: part.flatten(2) for name, part in (by_rows | by_rest).items()}
-        by_part = [torch.linalg.vector_norm(part, dim=2) for part in gradients.values()]
+        # In single precision a layer of 256 × 512 alike numbers can come out too short for ROUNDING.
+        by_part = [torch.linalg.vector_norm(part, dim=2, dtype=torch.float64) for part in gradients.values()]
         norms = torch.stack(by_part).norm(dim=0)  # [devices, examples]
         factor = (ROUNDING * self.settings.clip / (norms + float(OPACUS_MARGIN))).clamp(max=1.0)
         finite = torch.isfinite(norms)
-        factor = torch.where(finite & examples.present, factor, 0.0).double()
+        factor = torch.where(finite & examples.present, factor, 0.0)
         if not finite.all():  # 0 times what is not finite would be no number
             gradients = {
                 name: torch.where(finite.unsqueeze(2), part, 0.0) for name, part in gradients.items()

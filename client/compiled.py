@@ -2,8 +2,8 @@
 
 numba looks whether a function's own file has changed, and not those that the function calls are in, which
 are compiled into it. So the folder they are kept in is named by all that is compiled here: a change makes
-another. It is beside this file or, where nobody may write there, in the user's own cache; NUMBA_CACHE_DIR
-names another place. With none of them, each process compiles anew.
+another. It is beside this file or, where nobody may write there, in the user's own cache; or in the place
+that NUMBA_CACHE_DIR names. Where none can be written, each process compiles anew.
 """
 
 import hashlib
@@ -16,16 +16,20 @@ import numba
 import numpy.typing as npt
 from numba.core import config
 
+from models.randomness import Purpose
+
 Array = npt.NDArray[Any]
 
 FOLDER = "numba-"
 
 
 def digest_of(folder: Path) -> str:
-    """Of the sources in a folder that hold compiled loops, and of numba itself."""
+    """Of the sources in a folder that hold compiled loops, of the streams' numbers in them, and of numba."""
     sources = (path.read_bytes() for path in sorted(folder.glob("*.py")))
     whole = b"".join(source for source in sources if b"client.compiled" in source)
-    return hashlib.sha256(numba.__version__.encode() + whole).hexdigest()[:16]
+    # A loop kept under an older number could draw from the stream of another purpose.
+    constants = f"{numba.__version__} {[*Purpose]}"
+    return hashlib.sha256(constants.encode() + whole).hexdigest()[:16]
 
 
 def kept_in(places: list[Path], name: str) -> Path | None:
@@ -42,11 +46,11 @@ def kept_in(places: list[Path], name: str) -> Path | None:
 
 def choose_folder() -> bool:
     """Tell numba where to keep what it compiles; gives whether there is a place."""
-    if config.CACHE_DIR:  # type: ignore[attr-defined]
-        return True
     here = Path(__file__).parent
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = kept_in([here / "__pycache__", cache / "terrycloth"], FOLDER + digest_of(here))
+    named = config.CACHE_DIR  # type: ignore[attr-defined]
+    places = [Path(named)] if named else [here / "__pycache__", cache / "terrycloth"]
+    folder = kept_in(places, FOLDER + digest_of(here))
     if folder is not None:
         config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     return folder is not None

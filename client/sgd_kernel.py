@@ -190,7 +190,10 @@ def add_gradients(schedule, vector, weights, size, candidates, batch, has_bias, 
 def train_device(
     bags, schedule, key, question, device, history, weights, vector, rows, items, example, draws
 ):
-    """All steps of one device, from its `vector` [dim] on: how many rows and biases it has read."""
+    """All steps of one device; gives how many rows and biases it has read: its update is in their `change`.
+
+    history: int32 [events], the items; weights: float32 [events]; vector: float32 [dim], moved in place.
+    """
     catalogue, has_bias, dim = len(bags.offsets) - 1, len(bags.bias) > 0, len(vector)
     learning_rate = schedule.learning_rate
     noise = schedule.learning_rate * schedule.deviation

@@ -42,10 +42,10 @@ class Reads(NamedTuple):
 
 @compiled()
 def no_reads(size, shape):
-    """Nothing, yet."""
+    """Nothing read yet, of so many rows or items. shape: of D, [size, dim] or [size]."""
     return Reads(
         np.zeros(size, np.uint32),
-        np.zeros(size + 1, np.uint32),
+        np.zeros(size, np.uint32),
         np.zeros(size, np.uint32),
         np.zeros(size, np.uint32),
         np.zeros(size, np.uint32),
@@ -154,8 +154,9 @@ def begin(flat, first, last, deviation, key, device, question, step, used, draws
 def read_rows(table, vector, key, device, question, step, noise, known, in_step, rows, draws):
     """θ + D of the step's rows, with the noise that is due, and x · (θ + D).
 
-    known: how many rows the device has read before; in_step: how many the step reads, and how many the device
-    by now. Gives how many of the normals that are ready are used up.
+    noise: ησC, the standard deviation of what a step adds to each coordinate. known: how many rows the device
+    has read before; in_step: how many the step reads, and how many the device by now. Gives how many of the
+    normals that are ready are used up.
     """
     change, drawn, current, projection = rows.change, rows.drawn, rows.current, rows.score
     row_of_place, slot_of_place = rows.row_of_place, rows.slot_of_place

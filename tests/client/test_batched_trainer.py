@@ -112,6 +112,22 @@ def test_enormous_parameters_do_not_round_a_step_beyond_the_clip(shop, ask, unit
     assert 0.0 < float(torch.cat([part.reshape(-1) for part in update.values()]).norm()) <= 1.0
 
 
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.55, 0.7])
+def test_a_large_layer_does_not_round_its_norm_below_its_length(shop, ask, value):
+    """Of 131,072 numbers all alike, as a server can have them: in single precision 8e-5 too short."""
+    settings = asked(ask, dim=256, clip=1.0, learning_rate=1.0)
+    model, parameters = model_and_parameters(settings, shop)
+    for part in parameters.values():
+        part[:] = 0.0
+    parameters["items.weight"][:] = 1.0
+    parameters["hidden.bias"][:] = 1.0
+    parameters["out.weight"][:, 256:] = value
+    cohort = cohort_of(ragged(counts=(1,)), torch.ones(1, 256))
+    update, vectors = BatchedTrainer(model, settings).train(cohort, parameters)
+    moved = torch.cat([part.reshape(-1) for part in update.values()] + [(vectors - 1.0).reshape(-1)])
+    assert 0.9999 < float(moved.double().norm()) <= 1.0
+
+
 # The same draws, whoever trains beside
 
 

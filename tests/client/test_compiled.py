@@ -4,12 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from enum import IntEnum
 from pathlib import Path
 
 import pytest
+from numba.core import config
 
 import client
-from client.compiled import FOLDER, digest_of, kept_in
+import client.compiled
+from client.compiled import FOLDER, choose_folder, digest_of, kept_in
 
 CLIENT = Path(client.__file__).parent
 
@@ -22,6 +25,25 @@ def test_a_change_of_what_is_compiled_makes_another_folder(tmp_path):
     assert digest_of(tmp_path) == before
     (tmp_path / "streams.py").write_text("from client.compiled import compiled  # faster\n")
     assert digest_of(tmp_path) != before
+
+
+def test_other_numbers_of_streams_make_another_folder(monkeypatch):
+    """They are constants in what is compiled; their file is not compiled itself."""
+    before = digest_of(CLIENT)
+    monkeypatch.setattr(client.compiled, "Purpose", IntEnum("Purpose", {"LAZY_NOISE": 8}))
+    assert digest_of(CLIENT) != before
+
+
+def test_a_place_of_ones_own_has_a_folder_for_each_change_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    assert choose_folder()
+    assert Path(config.CACHE_DIR) == tmp_path / (FOLDER + digest_of(CLIENT))
+
+
+def test_a_place_of_ones_own_that_cannot_be_written_is_no_place(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "file"))
+    assert not choose_folder()
 
 
 def test_all_that_is_compiled_counts():
