@@ -13,11 +13,14 @@ import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from client.sgd_trainer import SgdTrainer
 from models.randomness import Stream, add_noise
 from models.recommender import Recommender
 from models.settings import ROUNDING, RoundSettings
+
+LEAST_RIGHT = 1.0 - 1e-6  # of a norm in single precision; ROUNDING allows ten times the rest
 
 
 class KeyedDPOptimizer(DPOptimizer):
@@ -30,17 +33,23 @@ class KeyedDPOptimizer(DPOptimizer):
         """Leave out examples whose gradient is not finite, then clip as Opacus does.
 
         Opacus scales an infinite gradient by 0, and 0 · ∞ is NaN, which no noise hides: a server that sends
-        absurd parameters could read from it which rows a device touched.
+        absurd parameters could read from it which rows a device touched. And it takes norms in single
+        precision, in which that of very many alike numbers comes out too short: such examples are shortened
+        to the clip before.
         """
-        finite = torch.stack(
-            [torch.isfinite(sample.flatten(1)).all(dim=1) for sample in self.grad_samples]
-        ).all(dim=0)
-        squares = torch.stack([sample.flatten(1).square().sum(dim=1) for sample in self.grad_samples])
-        finite &= torch.isfinite(squares.sum(dim=0))
-        if not finite.all():
+        samples = [sample.flatten(1) for sample in self.grad_samples]
+        norms = torch.stack([vector_norm(sample, dim=1, dtype=torch.float64) for sample in samples]).norm(
+            dim=0
+        )
+        single = torch.stack([vector_norm(sample, dim=1) for sample in samples]).norm(dim=0)
+        finite = torch.isfinite(single.square())
+        short = finite & (single < norms * LEAST_RIGHT)
+        if not finite.all() or short.any():
+            factor = torch.where(short, (self.max_grad_norm / norms).clamp(max=1.0), 1.0).float()
             for parameter in self.params:
-                mask = finite.view(-1, *[1] * parameter.dim())
-                parameter.grad_sample = torch.where(mask, parameter.grad_sample, 0.0)
+                shape = -1, *[1] * parameter.dim()
+                scaled = parameter.grad_sample * factor.view(shape)
+                parameter.grad_sample = torch.where(finite.view(shape), scaled, 0.0)
         super().clip_and_accumulate()
 
     def add_noise(self) -> None:

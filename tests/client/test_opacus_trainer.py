@@ -452,6 +452,19 @@ def test_an_example_without_a_finite_gradient_is_left_out_whole(place, poison, a
         torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.55, 0.7])
+def test_a_large_layer_does_not_round_a_norm_below_its_length(value, ask, build):
+    """131,072 numbers that are all alike: in single precision their norm is up to 8e-5 too short."""
+    settings = ask(model="neural-cf", dim=256, clip=1.0)
+    optimizer = OpacusTrainer(build(settings), settings).optimizer
+    for parameter in optimizer.params:
+        alike = value if parameter.shape == (256, 512) else 0.0
+        parameter.grad_sample = torch.full((1, *parameter.shape), alike)
+    optimizer.clip_and_accumulate()
+    norms = [parameter.summed_grad.double().norm() for parameter in optimizer.params]
+    assert 0.999 < float(torch.stack(norms).norm()) <= 1.0
+
+
 # Poisson batches and a constant number of steps
 
 
