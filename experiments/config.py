@@ -34,7 +34,9 @@ class RunConfig(BaseModel):
     time_column: str | None = Field(None, description="column that says when")
     weight_column: str | None = Field(None, description="column that says how many")
     strict: bool = Field(False, description="a bad row is an error, not a count")
-    devices: int | None = Field(None, ge=1, description="shoppers, one a device; all that the data hold")
+    devices: int | None = Field(
+        None, ge=1, le=10**9, description="shoppers, one a device; all that the data hold"
+    )
     data_seed: int = Field(0, ge=0, description="which shoppers are drawn, and the towel shop's own seed")
 
     model: Literal["auto", "mf", "attributes", "neural-cf", "linear", "pfedrec", "fedrap", "counter"] = Field(

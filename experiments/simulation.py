@@ -91,7 +91,7 @@ def make_plan(config: RunConfig) -> Plan:
 def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
     """The plan of a run over data that are read and split. Raises UserError."""
     if config.model == "auto":
-        config = with_model(config, PublicFacts.of(dataset.events.num_devices, dataset.catalogue))
+        config = with_model(config, PublicFacts.of(dataset.catalogue))
     if not dataset.times_known:  # an order that means nothing is not learned from, unless someone asks for it
         flat = {
             name: 0.0 for name in ("kernel_half_life", "recency_half_life") if getattr(config, name) is None

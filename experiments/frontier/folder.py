@@ -1,6 +1,6 @@
 """The folder of a frontier: enough to go on with it, and to read it.
 
-grid.toml            the grid and its schema; `terry frontier FOLDER/grid.toml` runs it again
+grid.toml            the grid, and what it was begun with; `terry frontier FOLDER/grid.toml` runs it again
 runs/<cell>/         a run folder a cell, as `terry simulate` writes it
 references/          what cells are compared with, found once: popularity, central model, EASE, iALS, ceiling
 frontier.csv         a row a cell, columns as `table.COLUMNS` says     ┐
@@ -10,14 +10,18 @@ index.html           the page                                         ┘
 """
 
 import fcntl
+import hashlib
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import tomli_w
 
 from experiments.frontier.cell import Job, Reference
 from experiments.frontier.grid import SCHEMA, Table, expand, read_grid
+from experiments.planning import DEFAULTS
 from experiments.result import Baselines
 from experiments.run_folder import RunFolder
 from models.errors import UserError
@@ -47,6 +51,11 @@ class FrontierFolder:
                 raise UserError(
                     f"{self.path} is of another version ({error}): choose another --out"
                 ) from None
+            if (begun := tomllib.loads(self.grid.read_text(encoding="utf-8")).get("begun_with")) != in_use():
+                raise UserError(
+                    f"{self.path} was begun with {begun}, and this is {in_use()}: choose another --out, "
+                    "for one table must not hold both"
+                )
             if not kept <= {cell.name for cell in expand(tables)}:
                 raise UserError(f"{self.path} holds cells that this grid has not: choose another --out")
         elif self.path.exists() and not self.begun:
@@ -58,7 +67,10 @@ class FrontierFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with self.held():
-                self.replace(self.grid, tomli_w.dumps({"schema": SCHEMA, "grid": plain}).encode())
+                self.replace(
+                    self.grid,
+                    tomli_w.dumps({"schema": SCHEMA, "begun_with": in_use(), "grid": plain}).encode(),
+                )
             for folder in ("runs", "references"):
                 (self.path / folder).mkdir(exist_ok=True)
         except OSError as error:
@@ -108,3 +120,11 @@ class FrontierFolder:
             partial.replace(path)
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}): mend that and run again") from None
+
+
+def in_use() -> str:
+    """What a cell's numbers depend on besides its settings: the version, and the defaults."""
+    tables = b"".join(path.read_bytes() for path in sorted(DEFAULTS.glob("*.toml")))
+    return (
+        f"terrycloth {version('terrycloth')}, defaults {hashlib.blake2b(tables, digest_size=4).hexdigest()}"
+    )

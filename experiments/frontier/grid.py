@@ -40,6 +40,7 @@ def read_grid(path: Path) -> list[Table]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path} cannot be read as TOML: {error}") from None
     tables = document.pop("grid", [])
+    document.pop("begun_with", None)
     if (schema := document.pop("schema", SCHEMA)) != SCHEMA:
         raise UserError(f"{path} has schema {schema!r}, and this version reads {SCHEMA}")
     if document:
@@ -52,10 +53,10 @@ def read_grid(path: Path) -> list[Table]:
 
 
 def table_of_flags(said: dict[str, str | Path | None]) -> Table:
-    """Flags as a table: `1,2,inf` is a list of values, and a path is one."""
+    """Flags as a table: `1,2,inf` is a list of values; a path or a category is one."""
     return {
         name: value
-        if isinstance(value, Path)
+        if isinstance(value, Path) or name == "category"
         else [literal(part.strip()) if part.strip() != "inf" else float("inf") for part in value.split(",")]
         for name, value in said.items()
         if value is not None

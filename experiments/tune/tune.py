@@ -40,6 +40,8 @@ def tune(
     """Search, and write best.toml. Returns what is to be told. Raises UserError, at first before all else."""
     refuse(said, metric)
     plan: Plan = validation_plan(Run(0, 0, {}).config(said))
+    if not len(plan.split.tested()):
+        raise UserError("no shopper is left with a purchase to choose by: three different items are needed")
     said = said.model_copy(update={"model": plan.config.model})  # of --model auto
     space = space_of(said, plan.config, times_known=plan.dataset.times_known)
     if not space:

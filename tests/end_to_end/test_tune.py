@@ -152,6 +152,19 @@ def test_what_is_said_of_the_cost(cost: SearchCost, data: str, expected: str) ->
     assert re.search(expected, said)
 
 
+def test_shoppers_who_cannot_be_tested_end_it_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two different items: one is for the test, and the other trains."""
+    orders, items, out = tmp_path / "orders.csv", tmp_path / "items.csv", tmp_path / "found"
+    orders.write_text("shopper,item\nA,1\nA,2\nB,2\nB,1\n", encoding="utf-8")
+    items.write_text("item,colour\n1,sand\n2,moss\n", encoding="utf-8")
+    flags = ["tune", "--data", "csv", "--path", str(orders), "--catalogue", str(items), "--model", "linear"]
+    assert terry(*flags, "--out", str(out), monkeypatch=monkeypatch) == 2
+    assert "three different items are needed" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
 def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends the search, and the run is still to be done."""
 

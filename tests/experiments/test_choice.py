@@ -20,7 +20,7 @@ from experiments.terminal import reading
 from models.catalogue import Catalogue
 from models.errors import UserError
 
-FEW = PublicFacts(200, 6, True)
+FEW = PublicFacts(6, True)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_run_records_what_was_taken_and_why(tmp_path: Path, quick_ceiling: Non
     line = kept.model_reason
     assert line is not None
     assert line.startswith("--model auto took attributes: ")
-    assert "20 devices, 300 items" in line
+    assert "the number of items, 300, " in line
     assert "\n" not in line
     assert line in reading(result)
     assert resume(folder.path).read_result() == result
@@ -110,7 +110,7 @@ def test_without_a_catalogue_there_is_nothing_to_choose_by() -> None:
         resolve(RunConfig(model="auto"), 100)
 
 
-def test_facts_are_of_the_catalogue_and_the_number_of_devices(catalogue: Catalogue) -> None:
+def test_facts_are_of_the_catalogue(catalogue: Catalogue) -> None:
     bare = replace(catalogue, table=catalogue.table[["item", "title"]])
-    assert PublicFacts.of(7, catalogue) == (7, 6, True)
-    assert PublicFacts.of(7, bare) == (7, 6, False)
+    assert PublicFacts.of(catalogue) == (6, True)
+    assert PublicFacts.of(bare) == (6, False)

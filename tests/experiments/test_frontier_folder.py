@@ -10,7 +10,7 @@ import pytest
 import experiments.frontier.figures
 import experiments.frontier.frontier
 from experiments.frontier.cell import Job
-from experiments.frontier.folder import FrontierFolder
+from experiments.frontier.folder import FrontierFolder, in_use
 from experiments.frontier.frontier import run_frontier
 from experiments.frontier.grid import expand, read_grid
 from experiments.frontier.progress import Silent
@@ -53,6 +53,26 @@ def test_another_schema_is_left_alone(folder: FrontierFolder) -> None:
     with pytest.raises(UserError, match=r"of another version .*'setting_of_old'.*: choose another --out"):
         folder.open(TABLES)
     assert folder.grid.read_text() == text
+
+
+def test_other_defaults_are_not_mixed_in(folder: FrontierFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = folder.grid.read_bytes()
+    folder.open(TABLES)
+    monkeypatch.setattr("experiments.frontier.folder.in_use", lambda: "terrycloth 9, defaults abcd")
+    with pytest.raises(
+        UserError, match=r"begun with terrycloth .*, and this is terrycloth 9.*choose another --out"
+    ):
+        folder.open(TABLES)
+    assert folder.grid.read_bytes() == before
+
+
+def test_what_is_in_use_follows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.frontier.folder.DEFAULTS", tmp_path)
+    seen = {in_use()}
+    for text in ("[all]\n", "[all]\ndim = 3\n"):
+        (tmp_path / "all.toml").write_text(text, encoding="utf-8")
+        seen.add(in_use())
+    assert len(seen) == 3
 
 
 def test_a_grid_of_which_nothing_can_be_run_is_an_error(tmp_path: Path) -> None:

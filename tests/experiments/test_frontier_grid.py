@@ -151,6 +151,7 @@ def test_a_command_has_every_digit_and_the_flags_that_there_are() -> None:
 
 def test_flags_are_a_table() -> None:
     said: dict[str, Any] = {"epsilon": "0.5,1,inf", "model": "linear,mf", "seeds": "2", "unit": None}
+    assert table_of_flags({"category": "HAND TOWELS, SMALL"}) == {"category": "HAND TOWELS, SMALL"}
     flags = table_of_flags(said | {"path": Path("ml,100k")})
     assert flags == {
         "epsilon": [0.5, 1, math.inf], "model": ["linear", "mf"], "seeds": [2], "path": Path("ml,100k"),
