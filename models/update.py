@@ -107,8 +107,8 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def from_arrays(arrays: ArrayRecord) -> Parameters:
-    """A Flower record as tensors that own their memory."""
-    return {name: torch.from_numpy(np.array(array.numpy())) for name, array in arrays.items()}
+    """A Flower record as tensors that own their memory, row by row, however a server laid them out."""
+    return {name: torch.from_numpy(np.array(array.numpy(), order="C")) for name, array in arrays.items()}
 
 
 def digest(request: Request) -> bytes:

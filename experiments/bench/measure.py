@@ -108,9 +108,16 @@ def compare_interactions(
 def compare_shoppers(
     sizes: Sizes, noise: float, timings: dict[str, Timing], skipped: dict[str, str], watch: Watch
 ) -> None:
-    """A shopper-level round under central trust: the cohort, and pfl-research."""
+    """A shopper-level round under central trust: SGD by the cohort and by pfl-research, and what runs do.
+
+    At this level a run solves for the vectors instead, and takes one step of the whole catalogue.
+    """
     workload = make_workload(sizes, devices=sizes.devices, unit="shopper", noise_multiplier=noise)
-    contenders: dict[str, Contender] = {"cohort, by shopper": cohort("cohort_shopper", workload)}
+    solved = trainer_for(workload.model(), workload.settings, True)
+    contenders: dict[str, Contender] = {
+        "cohort, by shopper": cohort("cohort_shopper", workload),
+        "least squares, by shopper": InProcess("least_squares_shopper", solved, workload),
+    }
     reason = pfl_research.missing() if sizes.pfl_users else NOT_ASKED
     if reason:
         skipped["pfl"] = reason

@@ -301,7 +301,10 @@ def test_a_run_writes_what_it_measured(terry: Terry, tmp_path: Path):  # noqa: F
     text = (tmp_path / "new" / "bench.json").read_text(encoding="utf-8")
     bench = Bench.model_validate_json(text)
     neural = {"neural_cf", "neural_cf_by_device"}
-    assert bench.timings.keys() == {"cohort", "non_private", "cohort_shopper", "floor"} | neural
+    assert (
+        bench.timings.keys()
+        == {"cohort", "non_private", "cohort_shopper", "least_squares_shopper", "floor"} | neural
+    )
     assert bench.skipped.keys() == {"opacus", "reference", "flower_ray_opacus", "pfl"}
     cohort, floor = bench.timings["cohort"], bench.timings["floor"]
     assert (cohort.devices, len(cohort.seconds)) == (30, 2)

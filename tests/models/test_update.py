@@ -241,6 +241,14 @@ def test_arrays_round_trip_in_single_precision_and_own_their_memory() -> None:
     assert source["a"].tolist() == [1.5, -2.0]
 
 
+def test_arrays_are_laid_out_row_by_row_whatever_a_server_sends() -> None:
+    """A loop compiled for one layout would be compiled again for another."""
+    sent = ArrayRecord({"table": Array(np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)))})
+    table = from_arrays(sent)["table"]
+    assert table.is_contiguous()
+    assert table.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+
+
 def test_a_request_round_trips_and_another_kind_is_refused() -> None:
     settings = RoundSettings.model_validate(VALID)
     asked = RecordDict({"arrays": to_arrays(UPDATE), "config": settings.to_record()})
