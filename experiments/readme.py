@@ -3,7 +3,7 @@
     python -m experiments.readme README.md FOLDER
 
 FOLDER/NAME is the folder of a frontier. Between the comments `<!-- table: KIND NAME … -->` and `<!-- end -->`
-stands the table that KIND makes of those that are there; where none is, what stands there stays.
+stands the table that KIND makes of them all; where one was not run, what stands there stays.
 """
 
 import re
@@ -37,7 +37,7 @@ def promise_of(row: pd.Series) -> str:
     """Unit, trust and ε, in few words."""
     if row["unit"] == "none":
         return "none"
-    masks = " (masks skipped)" if row["trust"] == "distributed" else ""
+    masks = " (masks skipped)" if "without secure aggregation" in str(row["promise"]) else ""
     return f"{row['unit']}, {row['trust']}{masks}, ε = {row['epsilon']:g}"
 
 
@@ -59,15 +59,11 @@ def costs(frontiers: Frontiers) -> list[list[str]]:
     """Two rows a data set, the whole catalogue and 99 negatives: what each ε leaves, beside the baselines."""
     lines = [["data", "popularity", "EASE", "iALS", "no promise", *(f"ε = {one:g}" for one in PRIVATE[::-1])]]
     for name, table in frontiers.items():
-        for prefix, ranking in (("", "whole catalogue"), ("sampled_", "of 100")):
-            open_ = table[table["unit"] == "none"]
-            central = table[table["trust"] == "central"]
+        open_, central = table[table["unit"] == "none"], table[table["trust"] == "central"]
+        for prefix, ranking in (("", f"{TITLES[name]}, whole catalogue"), ("sampled_", "of 100")):
             private = [mean(central[central["epsilon"] == one], prefix) for one in PRIVATE[::-1]]
             baselines = [mean(open_, f"{baseline}_{prefix}") for baseline in ("popularity", "ease", "ials")]
-            title = TITLES[name] if ranking == "whole catalogue" else ""
-            lines.append(
-                [f"{title}, {ranking}".removeprefix(", "), *baselines, mean(open_, prefix), *private]
-            )
+            lines.append([ranking, *baselines, mean(open_, prefix), *private])
     return lines
 
 

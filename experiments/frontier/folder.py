@@ -44,6 +44,7 @@ class FrontierFolder:
 
     def open(self, tables: list[Table]) -> None:
         """Make the folder, or go on with it where it holds this grid or a part of it. Raises UserError."""
+        using = in_use()
         if self.grid.exists():
             try:
                 kept = {cell.name for cell in expand(read_grid(self.grid))}
@@ -51,9 +52,9 @@ class FrontierFolder:
                 raise UserError(
                     f"{self.path} is of another version ({error}): choose another --out"
                 ) from None
-            if (begun := tomllib.loads(self.grid.read_text(encoding="utf-8")).get("begun_with")) != in_use():
+            if (begun := tomllib.loads(self.grid.read_text(encoding="utf-8")).get("begun_with")) != using:
                 raise UserError(
-                    f"{self.path} was begun with {begun}, and this is {in_use()}: choose another --out, "
+                    f"{self.path} was begun with {begun}, and this is {using}: choose another --out, "
                     "for one table must not hold both"
                 )
             if not kept <= {cell.name for cell in expand(tables)}:
@@ -69,7 +70,7 @@ class FrontierFolder:
             with self.held():
                 self.replace(
                     self.grid,
-                    tomli_w.dumps({"schema": SCHEMA, "begun_with": in_use(), "grid": plain}).encode(),
+                    tomli_w.dumps({"schema": SCHEMA, "begun_with": using, "grid": plain}).encode(),
                 )
             for folder in ("runs", "references"):
                 (self.path / folder).mkdir(exist_ok=True)

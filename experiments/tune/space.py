@@ -81,12 +81,13 @@ def space_of(said: RunConfig, default: ResolvedConfig, *, times_known: bool) -> 
     """What is left to search where `said` leaves settings open and `default` is what they would be."""
     family = "factorisation" if said.model in ("mf", "attributes") else said.model
     found = {"rounds"} if said.epsilon and said.noise_multiplier else set()
+    if said.head is not None:
+        found.add("head_scale")
     space = {
         name: distribution
         for name, distribution in SPACES[family, said.unit].items()
         if getattr(said, name) is None
         and name not in found
-        and not (name == "head_scale" and said.head is not None)
         and (times_known or not name.endswith("half_life"))
     }
     start = start_of(space, default)

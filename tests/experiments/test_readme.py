@@ -51,6 +51,18 @@ def test_a_row_is_a_promise_and_the_mean_over_its_seeds(tmp_path: Path) -> None:
     assert "as it was" not in text
 
 
+def test_masks_are_called_skipped_where_they_were(tmp_path: Path) -> None:
+    secure = {"trust": "distributed", "promise": "a sum by secure aggregation"}
+    frontier(
+        tmp_path / "runs" / "towels",
+        row("shopper", "8.0", 0, 0.18, **secure),
+        row("shopper", "1.0", 0, 0.16, **secure | {"promise": "simulated without secure aggregation"}),
+    )
+    text = remade(tmp_path, "promises towels")
+    assert "| shopper, distributed, ε = 8 |" in text
+    assert "| shopper, distributed (masks skipped), ε = 1 |" in text
+
+
 def test_what_each_epsilon_costs(tmp_path: Path) -> None:
     frontier(tmp_path / "runs" / "movielens", row("none", "inf", 0, 0.2), row("shopper", "2.0", 0, 0.15))
     text = remade(tmp_path, "costs movielens")
