@@ -24,7 +24,7 @@ from models.factorisation import Factorisation
 from models.recommender import Parameters
 from models.settings import RoundSettings
 
-BLOCK_BYTES = 2**26  # of what is held for a block of shoppers at a time
+BLOCK_BYTES = 2**21  # of what is held for a block of shoppers at a time: it stays in a cache
 
 
 def confidences(

@@ -10,7 +10,7 @@ import torch
 from client.policy import Policy
 from client.serving import Serving
 from experiments.config import MEASURED_ONLY, MeasuredOnly, RunConfig
-from experiments.steps import device_step, server_step
+from experiments.steps import device_step, server_steps
 from models.accounting import epsilon_composed, noise_for, rounds_for
 from models.build import recommender_for
 from models.catalogue import Catalogue
@@ -337,7 +337,7 @@ def with_noise(resolved: ResolvedConfig, config: RunConfig, epsilon: float) -> R
 
 
 def with_steps(resolved: ResolvedConfig, config: RunConfig) -> ResolvedConfig:
-    """The learning rates that the noise allows, where `config` leaves them open."""
+    """The learning rates and the momentum that the noise allows, where `config` leaves them open."""
     noise, clip, steps = resolved.noise_multiplier, resolved.clip, resolved.steps_per_round
     if resolved.unit == "interaction":
         rate = resolved.learning_rate
@@ -350,9 +350,10 @@ def with_steps(resolved: ResolvedConfig, config: RunConfig) -> ResolvedConfig:
         deviation = resolved.settings.deviation_of(noise)
     if config.server_learning_rate is not None or resolved.server_optimizer != "sgd":
         return resolved
-    longest = resolved.server_learning_rate
-    step = server_step(resolved.unit, deviation, resolved.rounds, longest)
-    return resolved.model_copy(update={"server_learning_rate": step})
+    rate, momentum = server_steps(
+        resolved.unit, deviation, resolved.rounds, resolved.server_learning_rate, config.server_momentum
+    )
+    return resolved.model_copy(update={"server_learning_rate": rate, "server_momentum": momentum})
 
 
 def with_head(resolved: ResolvedConfig, items: int) -> ResolvedConfig:

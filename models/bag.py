@@ -6,6 +6,7 @@ its bag's rows, so one model, one trainer and one explanation serve both.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,7 @@ class Bag:
         return torch.sparse_coo_tensor(indices, ones, shape, check_invariants=True).coalesce()
 
 
+@lru_cache(maxsize=8)  # a node is asked for the same bag in every round
 def build_bag(catalogue: Catalogue, *, attributes: bool, own_rows: bool) -> Bag:
     """The bag of every item of the catalogue; rows are numbered own rows first, then attribute by attribute.
 

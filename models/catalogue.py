@@ -9,7 +9,7 @@ ITEM = "item"
 TITLE = "title"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalogue:
     """Items and their attributes, one row an item; the row number is the item's index everywhere.
 

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.config import RunConfig
 from experiments.planning import ResolvedConfig, resolve
-from experiments.steps import TABLE_NOISE, VECTOR_NOISE, device_step, server_step
+from experiments.steps import TABLE_NOISE, VECTOR_NOISE, device_step, server_steps
 
 
 def test_a_device_moves_its_vector_by_so_much_noise() -> None:
@@ -19,9 +19,19 @@ def test_a_device_moves_its_vector_by_so_much_noise() -> None:
 def test_the_server_lets_so_much_noise_into_the_table() -> None:
     """0.05 in a round's mean is 0.1 after four rounds."""
     for unit, most in TABLE_NOISE.items():
-        assert server_step(unit, 0.05, 4, longest=1e3) == pytest.approx(most / 0.1)
-        assert server_step(unit, 0.05, 4, longest=0.2) == 0.2
-        assert server_step(unit, 0.0, 4, longest=2.0) == 2.0
+        assert server_steps(unit, 0.05, 4, longest=1e3) == (pytest.approx(most / 0.1), 0.0)
+        assert server_steps(unit, 0.05, 4, longest=0.2, momentum=0.0) == (pytest.approx(0.2), 0.0)
+        rate, _ = server_steps(unit, 0.05, 4, longest=1e3, momentum=0.75)
+        assert rate == pytest.approx(0.25 * most / 0.1), "a mean moves the table by four times the step in the end"
+
+
+def test_beyond_the_longest_step_momentum_lets_in_the_rest_of_the_noise() -> None:
+    """Up to 0.8, and at shopper level only. 1.1 is what the noise allows."""
+    rate, momentum = server_steps("shopper", 0.05, 4, longest=0.55)
+    assert (rate, momentum) == (pytest.approx(0.55), pytest.approx(0.5))
+    assert server_steps("shopper", 0.05, 4, longest=0.1) == (pytest.approx(0.1), pytest.approx(0.8))
+    assert server_steps("shopper", 0.0, 4, longest=2.0) == (pytest.approx(2.0), pytest.approx(0.8))
+    assert server_steps("interaction", 0.0, 4, longest=2.0) == (2.0, 0.0)
 
 
 def noises(config: ResolvedConfig) -> tuple[float, float]:
@@ -64,8 +74,12 @@ def test_what_is_said_is_kept() -> None:
     assert noises(run(learning_rate=0.5))[1] == pytest.approx(TABLE_NOISE["interaction"]), (
         "whatever the device's step"
     )
-    again = resolve(RunConfig.model_validate(run().model_dump()), 300)
-    assert again == run(), "a resumed run goes on with the same"
+    momentum = run(10**6, unit="shopper", trust="central", server_momentum=0.5)
+    assert (momentum.server_learning_rate, momentum.server_momentum) == (6.0, 0.5)
+    for settings in ({}, {"unit": "shopper", "trust": "central"}):
+        first = run(10**5, **settings)
+        again = resolve(RunConfig.model_validate(first.model_dump()), 10**5)
+        assert again == first, "a resumed run goes on with the same"
 
 
 @pytest.mark.parametrize(("trust", "noises_in_sum"), [("central", 1.0), ("local", 300.0)])
@@ -76,7 +90,16 @@ def test_at_shopper_level_the_server_does_the_same(trust: str, noises_in_sum: fl
     deviation = config.noise_multiplier * 0.5 * math.sqrt(noises_in_sum) / 300
     expected = TABLE_NOISE["shopper"]
     assert config.server_learning_rate * deviation * math.sqrt(rounds) == pytest.approx(expected)
+    assert config.server_momentum == 0.0, "the step is not the longest"
     assert config.learning_rate == run(unit="shopper", trust=trust, epsilon=8.0).learning_rate
+
+
+def test_many_devices_are_stepped_on_with_momentum_and_as_much_noise() -> None:
+    config = run(20_000, unit="shopper", trust="central", epsilon=1.0)
+    deviation = config.noise_multiplier * config.clip / 20_000
+    whole = config.server_learning_rate / (1.0 - config.server_momentum)
+    assert 0.0 < config.server_momentum < 0.8
+    assert whole * deviation * math.sqrt(config.rounds) == pytest.approx(TABLE_NOISE["shopper"])
 
 
 @pytest.mark.parametrize(
@@ -95,3 +118,5 @@ def test_other_models_take_the_steps_that_defaults_say(said: dict[str, str]) -> 
 
 def test_adam_is_left_alone() -> None:
     assert run(server_optimizer="adam").server_learning_rate == run(10**6).server_learning_rate
+    adam = run(10**6, unit="shopper", trust="central", server_optimizer="adam")
+    assert adam.server_momentum == 0.0, "as the defaults say"
