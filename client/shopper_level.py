@@ -66,39 +66,42 @@ class ClippedLeastSquaresTrainer(LeastSquaresTrainer):
     def released(self, confidence: scipy.sparse.csr_matrix, vectors: Tensor) -> Parameters:
         """The clipped negative gradients, added up in blocks of devices."""
         item_vectors, item_biases = self.model.item_vectors(), self.model.item_biases()
-        incidence = self.model.incidence
-        table = torch.zeros(incidence.shape[1], vectors.shape[1], dtype=torch.float64)
+        rows_of_items = self.model.incidence.t().coalesce()
+        table = torch.zeros(len(rows_of_items), vectors.shape[1], dtype=torch.float64)
         bias = torch.zeros(len(item_biases), dtype=torch.float64)
         below = torch.zeros(1, dtype=torch.float64)
-        for block in blocks(len(vectors), 4 * (sum(incidence.shape))):
-            own = vectors[block]  # [block, dim]
-            scores = own @ item_vectors.T + item_biases  # [block, items]
+        for block in blocks(len(vectors), 4 * sum(rows_of_items.shape)):
+            own = vectors[block].T  # [dim, block]: a device is a column, as the sparse product wants it
+            scores = torch.addmm(item_biases.unsqueeze(1), item_vectors, own)  # [items, block]
             by_item = score_gradient(confidence[block], scores, self.settings.catalogue_weight)
-            by_row = torch.sparse.mm(incidence.t(), by_item.T).T  # [block, rows]
+            by_row = torch.sparse.mm(rows_of_items, by_item)  # [rows, block]
             # In double: of a tiny gradient and a huge vector, one square alone would be 0 in single.
+            own, by_item, by_row = own.double(), by_item.double(), by_row.double()
             squares = squared_norms(by_row) * squared_norms(own)
             if self.model.bias is not None:
                 squares = squares + squared_norms(by_item)
             # One that holds nothing adds nothing, like one that is not there.
             holds = torch.from_numpy(np.diff(confidence[block].indptr) > 0)
             factor = torch.where(holds, clip_factor(squares, self.settings.clip), 0.0)
-            cut = factor.unsqueeze(1)
-            table += torch.nan_to_num(cut * by_row.double()).T @ torch.nan_to_num(own.double())
-            bias += torch.nan_to_num(cut * by_item.double()).sum(dim=0)
+            broken = ~torch.isfinite(squares)
+            if broken.any():  # 0 times what is no number would be none
+                own, by_item, by_row = (torch.where(broken, 0.0, part) for part in (own, by_item, by_row))
+            table += by_row @ (factor * own).T
+            bias += by_item @ factor
             below += indicators(factor, holds, self.settings).double().sum()
         update = self.named(table.float(), bias.float())
         return update | ({BELOW_CLIP: below.float()} if self.settings.adapts_clip else {})
 
 
-def squared_norms(rows: Tensor) -> Tensor:
-    """|row|² in double precision, in which the square of every single-precision number is more than 0."""
-    return rows.double().square().sum(dim=1)
+def squared_norms(columns: Tensor) -> Tensor:
+    """|column|² of each column. In double precision that of every single-precision number is more than 0."""
+    return columns.square().sum(dim=0)
 
 
 def score_gradient(confidence: scipy.sparse.csr_matrix, scores: Tensor, catalogue_weight: float) -> Tensor:
-    """∂L_u/∂s_u = 2 α s_u − 2 c_u (1 − s_u): [devices, items], from scores [devices, items]."""
+    """∂L_u/∂s_u = 2 α s_u − 2 c_u (1 − s_u): [items, devices], from scores [items, devices]."""
     pairs = confidence.tocoo()
-    rows, items = torch.from_numpy(pairs.row.astype(np.int64)), torch.from_numpy(pairs.col.astype(np.int64))
+    devices, items = torch.from_numpy(pairs.row.astype(np.int64)), torch.from_numpy(pairs.col.astype(np.int64))
     gradient = 2.0 * catalogue_weight * scores
-    gradient[rows, items] -= 2.0 * torch.from_numpy(pairs.data) * (1.0 - scores[rows, items])
+    gradient[items, devices] -= 2.0 * torch.from_numpy(pairs.data) * (1.0 - scores[items, devices])
     return gradient

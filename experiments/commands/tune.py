@@ -85,7 +85,7 @@ def tune(
     from models.errors import UserError
 
     try:
-        from experiments.tune.tune import processes
+        from experiments.tune.tune import runner_in_processes
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -95,7 +95,7 @@ def tune(
     from experiments.tune.progress import Silent, TerminalProgress
 
     folder = SearchFolder(out or Path("runs") / f"tune-{settings.data}-{settings.model}")
-    with processes(folder, settings, min(jobs or os.cpu_count() or 1, seeds)) as runner:
+    with runner_in_processes(folder, settings, min(jobs or os.cpu_count() or 1, seeds)) as runner:
         lines = whole.tune(
             folder, settings, metric=metric, trials=trials, seeds=seeds, runner=runner,
             progress=Silent() if quiet else TerminalProgress(metric),

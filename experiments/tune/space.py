@@ -55,7 +55,7 @@ SPACES: dict[tuple[str, str], Space] = {
         "recency_half_life": scale(1.0, ALIKE),
         "regularisation": scale(0.3, 100.0),
     },
-    ("factorisation", "shopper"): NOISED | FIT,
+    ("factorisation", "shopper"): NOISED | {"server_momentum": FloatDistribution(0.0, 0.9)} | FIT,
     # A device's own step moves its vector too, through noise that grows with the rounds.
     ("factorisation", "interaction"): NOISED | FIT | DESCENT,
     ("factorisation", "none"): {
@@ -96,7 +96,12 @@ def space_of(said: RunConfig, default: ResolvedConfig, *, times_known: bool) -> 
 
 def start_of(space: Space, default: ResolvedConfig) -> dict[str, Any]:
     """The first trial: the defaults. A half-life of 0, by which all events are alike, is ALIKE events."""
-    return {name: getattr(default, name) or ALIKE for name in space}
+    return {name: getattr(default, name) or zero_of(name) for name in space}
+
+
+def zero_of(name: str) -> float:
+    """Where a search starts that the defaults start at 0."""
+    return ALIKE if name.endswith("half_life") else 0.0
 
 
 def widened(distribution: BaseDistribution, default: float) -> BaseDistribution:

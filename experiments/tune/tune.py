@@ -1,16 +1,14 @@
 """The whole of `terry tune`: check, search in parallel over the cores, confirm, write the best settings."""
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from typing import Any
 
 import tomli_w
 
 from experiments.config import MEASURED_ONLY, RunConfig
-from experiments.frontier.work import start_worker
+from experiments.processes import processes
 from experiments.simulation import Plan
 from experiments.tune.cost import cost_of, statement
 from experiments.tune.folder import SearchFolder
@@ -127,24 +125,13 @@ def watched(runner: Runner, progress: Silent) -> Runner:
 
 
 @contextmanager
-def processes(folder: SearchFolder, said: RunConfig, jobs: int) -> Iterator[Runner]:
-    """Runs in processes of their own, each with one thread, ended with this one."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=start_worker) as pool:
+def runner_in_processes(folder: SearchFolder, said: RunConfig, jobs: int) -> Iterator[Runner]:
+    """Runs in processes of their own."""
+    with processes(jobs) as pool:
 
         def run(runs: list[Run]) -> Iterator[tuple[Run, Outcome]]:
             futures = {pool.submit(measure, said, run, folder.scratch(run)): run for run in runs}
-            try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-            except BrokenProcessPool:
-                raise UserError(
-                    "a process was ended from outside, perhaps for want of memory: run the same command "
-                    "again, with fewer --jobs"
-                ) from None
+            for future in as_completed(futures):
+                yield futures[future], future.result()
 
-        try:
-            yield run
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        yield run

@@ -46,7 +46,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
         yield run
 
-    monkeypatch.setattr(experiments.tune.tune, "processes", runner)
+    monkeypatch.setattr(experiments.tune.tune, "runner_in_processes", runner)
     validation_data.cache_clear()
     yield
     validation_data.cache_clear()

@@ -22,7 +22,7 @@ def test_the_server_lets_so_much_noise_into_the_table() -> None:
         assert server_steps(unit, 0.05, 4, longest=1e3) == (pytest.approx(most / 0.1), 0.0)
         assert server_steps(unit, 0.05, 4, longest=0.2, momentum=0.0) == (pytest.approx(0.2), 0.0)
         rate, _ = server_steps(unit, 0.05, 4, longest=1e3, momentum=0.75)
-        assert rate == pytest.approx(0.25 * most / 0.1), "a mean moves the table by four times the step in the end"
+        assert rate == pytest.approx(0.25 * most / 0.1), "its noise counts four times"
 
 
 def test_beyond_the_longest_step_momentum_lets_in_the_rest_of_the_noise() -> None:

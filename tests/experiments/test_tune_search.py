@@ -13,7 +13,7 @@ from experiments.config import RunConfig
 from experiments.planning import ResolvedConfig, resolve
 from experiments.tune.folder import SearchFolder
 from experiments.tune.search import CONFIRMED, CONFIRMING_SEEDS, LEAST_TRIALS, Found, Search
-from experiments.tune.space import ALIKE, SPACES, space_of
+from experiments.tune.space import ALIKE, SPACES, space_of, start_of
 from experiments.tune.trial import METRICS, Outcome, Run
 from models.errors import UserError
 
@@ -199,13 +199,16 @@ def test_a_table_that_cannot_be_read_is_kept(tmp_path: Path) -> None:
 # --- The space --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("devices", [500, 100_000], ids=str)
 @pytest.mark.parametrize(("family", "unit"), SPACES, ids=str)
-def test_the_defaults_are_in_every_space(family: str, unit: str) -> None:
+def test_the_defaults_are_in_every_space(family: str, unit: str, devices: int) -> None:
     said = RunConfig.model_validate({"model": "mf" if family == "factorisation" else family, "unit": unit}
                                     | ({"trust": "central"} if unit == "shopper" else {}))  # fmt: skip
-    default = resolve(said, 500, 30)
-    for name, distribution in space_of(said, default, times_known=True).items():
-        assert distribution._contains(distribution.to_internal_repr(getattr(default, name) or ALIKE)), name
+    default = resolve(said, devices, 30)
+    space = space_of(said, default, times_known=True)
+    for name, start in start_of(space, default).items():
+        assert space[name]._contains(space[name].to_internal_repr(start)), name
+        assert start == (getattr(default, name) or (ALIKE if name.endswith("half_life") else 0)), name
 
 
 def test_what_is_said_is_not_searched() -> None:
