@@ -101,7 +101,7 @@ def squared_norms(columns: Tensor) -> Tensor:
 def score_gradient(confidence: scipy.sparse.csr_matrix, scores: Tensor, catalogue_weight: float) -> Tensor:
     """∂L_u/∂s_u = 2 α s_u − 2 c_u (1 − s_u): [items, devices], from scores [items, devices]."""
     pairs = confidence.tocoo()
-    devices, items = torch.from_numpy(pairs.row.astype(np.int64)), torch.from_numpy(pairs.col.astype(np.int64))
+    devices, items = (torch.from_numpy(part.astype(np.int64)) for part in (pairs.row, pairs.col))
     gradient = 2.0 * catalogue_weight * scores
     gradient[items, devices] -= 2.0 * torch.from_numpy(pairs.data) * (1.0 - scores[items, devices])
     return gradient
