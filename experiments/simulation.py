@@ -359,7 +359,11 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
     central = None
     if plan.config.central:
         reporter.doing("training the same model centrally")
-        objective = defaults("none", plan.config.model, plan.config.data)
+        # The settings of a run without a promise: noise asks for other ones.
+        without = plan.config.unit == "none"
+        objective = (
+            plan.config.model_dump() if without else defaults("none", plan.config.model, plan.config.data)
+        )
         serving = Serving(
             catalogue_weight=objective["catalogue_weight"],
             negative_weight=objective["negative_weight"],
@@ -369,8 +373,7 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
         model = build_model(
             plan.config.model,
             plan.dataset.catalogue,
-            # Those of a run without a promise: noise asks for other ones.
-            dim=plan.config.dim if plan.config.unit == "none" else objective["dim"],
+            dim=objective["dim"],
             own_rows=plan.config.own_rows,
             item_bias=plan.config.item_bias,
             regularisation=objective["regularisation"],

@@ -19,7 +19,8 @@ DATA_SETTINGS = (
     "data", "path", "catalogue", "category", "shopper_column", "item_column", "time_column", "weight_column",
     "strict", "devices", "data_seed", "evaluate_sample",
 )  # fmt: skip
-MODEL_SETTINGS = ("model", "dim", "own_rows", "item_bias", "kernel_half_life", "recency_half_life")
+MODEL_SETTINGS = ("model", "own_rows", "item_bias", "kernel_half_life", "recency_half_life")
+FIT_SETTINGS = ("dim", "regularisation", "catalogue_weight", "negative_weight", "server_weight_decay")
 PROMISE_SETTINGS = (
     "unit", "trust", "epsilon", "delta", "noise_multiplier", "clip", "clip_quantile", "clip_learning_rate",
     "tolerated_dropout", "agreement", "masks",
@@ -146,8 +147,8 @@ class Cell(Job):
         """What is compared with this cell and with those like it."""
         said = self.config.model_dump()
         data = {name: said[name] for name in DATA_SETTINGS}
-        # Noise asks for a dim of its own, so a promise's is none of the central model's.
-        taken = [name for name in MODEL_SETTINGS if name != "dim" or self.config.unit == "none"]
+        # Noise asks for a fit of its own, so a promise's is none of the central model's.
+        taken = MODEL_SETTINGS + (FIT_SETTINGS if self.config.unit == "none" else ())
         model = {name: said[name] for name in taken}
         found = [Reference(RunConfig.model_validate({**data, "central": False, "ceiling": self.ceiling}))]
         if self.central:
@@ -191,9 +192,10 @@ def libraries_are_here() -> bool:
 def variants(cells: list[Cell]) -> dict[str, str]:
     """By a cell's name, those of its settings that differ over the grid and have no column of their own.
 
-    Settings of the data or the promise are named only where cells would be alike in all columns without them.
+    Settings of the data, the promise or the measuring are named only where cells would be alike in all
+    columns without them.
     """
-    quiet = {*DATA_SETTINGS, *PROMISE_SETTINGS} - {"clip", "data_seed"}
+    quiet = {*DATA_SETTINGS, *PROMISE_SETTINGS, "evaluate_every"} - {"clip", "data_seed"}
     hidden = {*COLUMNS_OF, *COMPARISONS, "seed", "noise_multiplier"}  # ε tells noise multipliers apart
     said = {
         cell.name: cell.config.model_dump(mode="json", exclude_defaults=True, exclude=hidden)

@@ -84,10 +84,10 @@ def levels(axes: Axes, federation: Federation, metric: str, looks: dict[str, Loo
 
 
 def written(axes: Axes, text: str, side: str, level: float) -> None:
-    """A name at its level line, at the left or the right end."""
+    """A name below its level line, at the left or the right end."""
     axes.annotate(
         text, (0.01 if side == "left" else 0.99, level), xycoords=("axes fraction", "data"), ha=side,
-        xytext=(0, 2), textcoords="offset points", fontsize="x-small",
+        va="top", xytext=(0, -2), textcoords="offset points", fontsize="x-small",
     )  # fmt: skip
 
 

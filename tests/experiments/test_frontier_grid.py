@@ -120,6 +120,7 @@ def test_settings_without_a_column_tell_cells_apart() -> None:
         ({"trust": "distributed", "tolerated_dropout": [0.2, 0.3]},
          {"tolerated_dropout = 0.2", "tolerated_dropout = 0.3"}),
         ({"evaluate_sample": [10, 20]}, {"evaluate_sample = 10", "evaluate_sample = 20"}),
+        ({"evaluate_every": [1, 2]}, {"evaluate_every = 1", "evaluate_every = 2"}),
         ({"epsilon": None, "noise_multiplier": [1.0, 2.0]}, {""}),  # so has the ε that comes of it
     ],
 )  # fmt: skip
@@ -129,17 +130,22 @@ def test_no_two_settings_are_taken_for_two_seeds(changes: dict[str, Any], said: 
 
 
 def test_a_setting_of_a_promise_that_has_a_column_is_not_named() -> None:
-    tables = [TABLE | {"trust": "central"}, TABLE | {"trust": "distributed", "masks": False}]
+    """Nor is how often it was measured, which changes nothing."""
+    tables = [
+        TABLE | {"trust": "central", "evaluate_every": 5},
+        TABLE | {"trust": "distributed", "masks": False, "evaluate_every": 2},
+    ]
     assert set(variants(expand(tables)).values()) == {""}
 
 
-def test_a_promises_dim_is_none_of_the_central_models() -> None:
+@pytest.mark.parametrize("name", ["dim", "regularisation", "catalogue_weight"])
+def test_a_promises_fit_is_none_of_the_central_models(name: str) -> None:
     def central(table: dict[str, Any]) -> set[int | None]:
         found = [reference for cell in expand([table]) for reference in cell.references]
-        return {reference.config.dim for reference in found if reference.config.central}
+        return {getattr(reference.config, name) for reference in found if reference.config.central}
 
-    assert central(TABLE | {"dim": [2, 4]}) == {None}
-    assert central({"devices": 30, "dim": [2, 4]}) == {2, 4}
+    assert central(TABLE | {name: [2, 4]}) == {None}
+    assert central({"devices": 30, name: [2, 4]}) == {2, 4}
 
 
 def test_a_command_has_every_digit_and_the_flags_that_there_are() -> None:

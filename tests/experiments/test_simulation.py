@@ -21,6 +21,7 @@ import experiments.simulation
 from client.batched_trainer import BatchedTrainer
 from client.events import Events
 from client.policy import policy_of
+from client.serving import Serving
 from experiments.cli import main
 from experiments.config import RunConfig, read_config
 from experiments.datasets import load
@@ -35,6 +36,7 @@ from models.accounting import epsilon_spent
 from models.build import build_model
 from models.catalogue import Catalogue
 from models.errors import UserError
+from models.factorisation import Factorisation
 from models.promise import rounded_up
 from models.recommender import Recommender
 from models.settings import RoundSettings
@@ -298,6 +300,29 @@ def test_a_reporter_hears_the_events_in_order(tmp_path: Path, quick_ceiling: Non
     assert ["hr@10" in row for row in diary.rows] == [False, True, True], "every second, and the last"
     assert [row["epsilon"] for row in diary.rows] == [None] * 3
     assert [row["round"] for row in folder.read_rounds()] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("promise", "regularisation"), [({}, 9.0), ({"unit": "shopper", "trust": "central", "epsilon": 8.0}, 5.0)]
+)
+def test_the_central_model_has_what_is_said_unless_it_is_said_for_noise(
+    promise: dict[str, Any],
+    regularisation: float,
+    tmp_path: Path,
+    quick_ceiling: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained: list[tuple[float, int, float]] = []
+
+    def train(
+        model: Factorisation, events: Events, serving: Serving, *, weight_decay: float, **_: Any
+    ) -> None:
+        trained.append((serving.regularisation, model.dim, weight_decay))
+
+    monkeypatch.setattr(experiments.simulation, "train_centrally", train)
+    said = {"central": True, "regularisation": 9.0, "dim": 3, "model": "mf"}
+    simulate(RunConfig.model_validate({**PLAIN.model_dump(), **said, **promise}), tmp_path / "run")
+    assert trained == [(regularisation, 32 if promise else 3, 0.01)]
 
 
 def test_without_the_central_model_it_is_neither_trained_nor_told(
