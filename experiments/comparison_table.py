@@ -1,7 +1,6 @@
 """What `terry compare` prints and writes."""
 
 import json
-from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Group
@@ -9,6 +8,7 @@ from rich.table import Table
 
 from experiments.bootstrap import LEVEL, RESAMPLES, Difference
 from experiments.comparison import Compared, as_json, compare_runs
+from experiments.files import write_whole
 from experiments.terminal import leak_warning, make_console, number
 from models.errors import UserError
 from models.promise import rounded_up
@@ -20,23 +20,12 @@ def print_comparison(runs: list[Path], json_file: Path | None) -> None:
         raise UserError(f"{json_file} exists: choose another --json, or remove it")
     compared = compare_runs(runs)
     if json_file is not None:
-        write_json(json_file, compared)
+        text = json.dumps(as_json(compared), indent=2, ensure_ascii=False) + "\n"
+        write_whole(json_file, text, remedy="choose another --json")
     console = make_console()
     console.print(Group(runs_table(compared), differences_table(compared)))
     for line in reading(compared):
         console.print(line)
-
-
-def write_json(path: Path, compared: list[Compared]) -> None:
-    """In one step. Raises UserError where it cannot be written."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps(as_json(compared), indent=2, ensure_ascii=False) + "\n", "utf-8")
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another --json") from None
 
 
 def runs_table(compared: list[Compared]) -> Table:

@@ -26,6 +26,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from experiments.config import RunConfig, explain
+from experiments.files import write_whole
 from experiments.result import SCHEMA, Result, Versions
 from models.errors import UserError
 
@@ -66,7 +67,7 @@ class RunFolder:
     def write_config(self, config: RunConfig) -> None:
         """Every setting that has a value, and the versions."""
         values = config.model_dump(mode="json", exclude_none=True)
-        self._replace(self.config, tomli_w.dumps({**values, "versions": Versions.installed().model_dump()}))
+        write_whole(self.config, tomli_w.dumps({**values, "versions": Versions.installed().model_dump()}))
 
     def read_config(self) -> RunConfig:
         """The settings of a run that was made before. Raises UserError where the folder holds none."""
@@ -88,7 +89,7 @@ class RunFolder:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        self._replace(self.rounds, text.getvalue())
+        write_whole(self.rounds, text.getvalue())
 
     def read_rounds(self) -> list[dict[str, Any]]:
         """The rounds on disk, as text; none where there is no file."""
@@ -99,9 +100,9 @@ class RunFolder:
 
     def write_result(self, result: Result) -> None:
         """result.json and the schema it follows."""
-        self._replace(self.result, result.model_dump_json(by_alias=True, indent=2) + "\n")
+        write_whole(self.result, result.model_dump_json(by_alias=True, indent=2) + "\n")
         schema = json.dumps(Result.model_json_schema(by_alias=True), indent=2) + "\n"
-        self._replace(self.path / "result.schema.json", schema)
+        write_whole(self.path / "result.schema.json", schema)
 
     def read_result(self) -> Result:
         """The result of a finished run. Raises UserError where there is none."""
@@ -114,12 +115,6 @@ class RunFolder:
                 f"{self.result} is damaged, or of another schema than {SCHEMA}: take {self.path} away, and "
                 "run it again"
             ) from None
-
-    @staticmethod
-    def _replace(path: Path, text: str) -> None:
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
 
 
 def choose_path(out: Path | None, data: str, model: str) -> Path:

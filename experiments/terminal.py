@@ -80,6 +80,19 @@ def make_console() -> Console:
     return console
 
 
+def make_bar(counted: str, console: Console) -> Progress:
+    """A bar over what is counted; none where there is no terminal."""
+    return Progress(
+        TextColumn(counted),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 def import_line(plan: Plan) -> str:
     """Rows read = kept + dropped, by reason."""
     report, held = plan.dataset.report, plan.split

@@ -7,7 +7,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -122,6 +122,11 @@ class Cell(Job):
             baselines=asked.baselines,
             flower=flower and asked.unit != "none",
         )
+
+    def compared_like(self, other: "Cell") -> "Cell":
+        """The same run, compared also with what another wants."""
+        wanted = (*COMPARISONS, "flower")
+        return replace(self, **{name: getattr(self, name) or getattr(other, name) for name in wanted})
 
     def parts(self) -> list[str]:
         """Data, devices, model, promise, seed."""

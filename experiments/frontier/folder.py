@@ -19,6 +19,7 @@ from pathlib import Path
 
 import tomli_w
 
+from experiments.files import write_whole
 from experiments.frontier.cell import Job, Reference
 from experiments.frontier.grid import SCHEMA, Table, expand, read_grid
 from experiments.planning import DEFAULTS
@@ -115,12 +116,7 @@ class FrontierFolder:
     @staticmethod
     def replace(path: Path, content: bytes) -> None:
         """Write a file in one step. Raises UserError, and leaves what was there, where there is no space."""
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}): mend that and run again") from None
+        write_whole(path, content, remedy="mend that and run again")
 
 
 def in_use() -> str:

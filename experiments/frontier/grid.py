@@ -64,12 +64,12 @@ def table_of_flags(said: dict[str, str | Path | None]) -> Table:
 
 
 def expand(tables: list[Table]) -> list[Cell]:
-    """Every cell of the tables, in order, each once. Raises UserError."""
+    """Every cell of the tables, in order, each once, compared with all that is wanted. Raises UserError."""
     cells: dict[str, Cell] = {}
     for number, table in enumerate(tables, start=1):
         try:
             for cell in crossed(table):
-                cells.setdefault(cell.name, cell)
+                cells[cell.name] = cell.compared_like(cells.get(cell.name, cell))
         except UserError as error:
             raise UserError(f"grid {number}: {error}") from None
     return list(cells.values())

@@ -1,12 +1,10 @@
-"""What `terry frontier` shows while it runs: cells done, running and failed, and the time left."""
+"""What `terry frontier` shows while it runs: jobs done, running and failed, and the time left."""
 
 import time
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
 from experiments.frontier.cell import Job, Reference
-from experiments.terminal import make_console
+from experiments.terminal import make_bar, make_console
 
 
 class Silent:
@@ -30,15 +28,7 @@ class TerminalProgress(Silent):
 
     def __init__(self) -> None:
         self.console = make_console()
-        self.bar = Progress(
-            TextColumn("cells"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self.bar = make_bar("jobs", self.console)
         self.ended = self.failed = 0
 
     def __enter__(self) -> Self:

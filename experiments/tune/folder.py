@@ -19,6 +19,7 @@ from typing import Any
 import tomli_w
 
 from experiments.config import literal
+from experiments.files import write_whole
 from experiments.tune.trial import METRICS, Outcome, Run
 from models.errors import UserError
 
@@ -105,12 +106,7 @@ class SearchFolder:
     @staticmethod
     def replace(path: Path, text: str) -> None:
         """Write a file in one step. Raises UserError, and leaves what was there, where there is no space."""
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}): mend that and run again") from None
+        write_whole(path, text, remedy="mend that and run again")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

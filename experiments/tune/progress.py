@@ -3,11 +3,9 @@
 import time
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
 from experiments.frontier.progress import duration
 from experiments.simulation import Plan
-from experiments.terminal import import_line, make_console
+from experiments.terminal import import_line, make_bar, make_console
 from experiments.tune.trial import Outcome, Run
 
 
@@ -36,15 +34,7 @@ class TerminalProgress(Silent):
     def __init__(self, metric: str) -> None:
         self.metric = metric
         self.console = make_console()
-        self.bar = Progress(
-            TextColumn("runs"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self.bar = make_bar("runs", self.console)
         self.ended = 0
 
     def __enter__(self) -> Self:

@@ -138,6 +138,13 @@ def test_a_setting_of_a_promise_that_has_a_column_is_not_named() -> None:
     assert set(variants(expand(tables)).values()) == {""}
 
 
+def test_a_cell_of_two_tables_is_compared_with_what_either_wants() -> None:
+    ceiling, central = TABLE | {"central": False}, TABLE | {"ceiling": False}
+    for tables in ([ceiling, central], [central, ceiling]):
+        assert {(cell.central, cell.ceiling) for cell in expand(tables)} == {(True, True)}
+    assert {cell.central for cell in expand([ceiling])} == {False}
+
+
 @pytest.mark.parametrize("name", ["dim", "regularisation", "catalogue_weight"])
 def test_a_promises_fit_is_none_of_the_central_models(name: str) -> None:
     def central(table: dict[str, Any]) -> set[int | None]:
