@@ -211,22 +211,22 @@ def test_a_full_disk_is_the_users_to_mend(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_when_a_run_goes_on_takes_nothing_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run's own `_replace` raises the system's error, as on a full disk."""
+    """`write_whole` raises the system's error, as on a full disk."""
 
     def full(*arguments: Any, **named: Any) -> None:
         RunFolder(tmp_path).write_config(RunConfig())
 
-    write_text = Path.write_text
+    write_bytes = Path.write_bytes
 
     def no_room(path: Path, *arguments: Any, **named: Any) -> int:
         if path.suffix == ".partial":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write_text(path, *arguments, **named)
+        return write_bytes(path, *arguments, **named)
 
     (tmp_path / "devices").mkdir()
     RunFolder(tmp_path).write_config(RunConfig())
     before = (tmp_path / "config.toml").read_bytes()
-    monkeypatch.setattr(Path, "write_text", no_room)
+    monkeypatch.setattr(Path, "write_bytes", no_room)
     monkeypatch.setattr(simulation, "make_plan", lambda config: None)
     monkeypatch.setattr(simulation, "run", full)
     with pytest.raises(UserError, match=f"no space is left for {tmp_path}: free some, then --resume --out"):
