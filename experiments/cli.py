@@ -1,6 +1,8 @@
 """`terry`: the command line. Verbs import what they need when they run, so that help is quick."""
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import click
 import typer
@@ -34,6 +36,23 @@ app.command("frontier", epilog=frontier.EXAMPLE)(frontier.frontier)
 app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
 app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
 app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
+
+
+def say_version(wanted: bool) -> None:
+    """Print it and stop, whatever else was said."""
+    if wanted:
+        print(f"terrycloth {metadata.version('terrycloth')}")
+        raise typer.Exit
+
+
+@app.callback()
+def terry(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=say_version, is_eager=True, help="Say which version this is."),
+    ] = False,
+) -> None:
+    """What stands before a verb."""
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -426,6 +427,12 @@ def test_help_loads_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     )
     ended = in_a_process(tmp_path, *command, "--help", first=tell)
     assert (ended.returncode, ended.stderr) == (0, "[]\n")
+
+
+def test_the_version_is_the_packages(terry: Terry) -> None:
+    ended = terry("--version")
+    assert ended.code == 0
+    assert ended.out == f"terrycloth {metadata.version('terrycloth')}\n"
 
 
 def test_data_list_names_every_source(terry: Terry) -> None:
