@@ -19,7 +19,7 @@ class SearchCost(NamedTuple):
 
 
 def cost_of(said: RunConfig, runs: list[Run], devices: int, items: int) -> SearchCost:
-    """The history of every run, seeds included, composed at the δ of one.
+    """The history of every run, seeds included, composed at the δ of one; without a promise there is none.
 
     A run whose settings were refused trained nothing.
     """
@@ -29,11 +29,14 @@ def cost_of(said: RunConfig, runs: list[Run], devices: int, items: int) -> Searc
     for run in runs:
         if run.trial not in histories:
             try:
-                settings = resolve(run.config(said), devices, items).settings
+                resolved = resolve(run.config(said), devices, items)
             except UserError:
                 continue
-            histories[run.trial] = settings.history(settings.last_round)
-            delta, renyi = settings.delta, settings.only_renyi
+            histories[run.trial] = ()
+            if said.unit != "none":
+                settings = resolved.settings
+                histories[run.trial] = settings.history(settings.last_round)
+                delta, renyi = settings.delta, settings.only_renyi
         models, history = models + 1, history + histories[run.trial]
     if said.unit == "none":
         return SearchCost(models, None)

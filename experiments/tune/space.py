@@ -40,6 +40,13 @@ NOISED: Space = {
 # A device's own steps.
 DESCENT: Space = {"learning_rate": scale(1e-4, 1.0), "negative_weight": scale(0.25, 16.0)}
 
+# Of methods that are only measured: a device's steps. What else is in them stays as their authors have it.
+PUBLISHED: Space = {
+    "dim": IntDistribution(4, 64, log=True),
+    "rounds": IntDistribution(1, 100, log=True),
+    "learning_rate": scale(1e-3, 1.0),
+}
+
 SPACES: dict[tuple[str, str], Space] = {
     # Two sums: what is to choose is how ε is shared between them, and what each says of a purchase.
     ("linear", "shopper"): {
@@ -74,6 +81,8 @@ SPACES: dict[tuple[str, str], Space] = {
         "server_learning_rate": scale(0.005, 0.5),
     }
     | DESCENT,
+    ("pfedrec", "none"): PUBLISHED,
+    ("fedrap", "none"): PUBLISHED,
 }
 
 

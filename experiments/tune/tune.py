@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from experiments.config import MEASURED_ONLY, RunConfig
+from experiments.config import RunConfig
 from experiments.processes import processes
 from experiments.simulation import Plan
 from experiments.tune.cost import cost_of, statement
@@ -60,10 +60,8 @@ def refuse(said: RunConfig, metric: str) -> None:
     """Raise UserError for what a search cannot use."""
     if metric not in METRICS:
         raise UserError(f"--metric {metric} is not known: say {', '.join(METRICS[:-1])} or {METRICS[-1]}")
-    if said.model in MEASURED_ONLY:
-        raise UserError(
-            f"--model {said.model} is measured with its authors' settings: name one that devices run"
-        )
+    if said.model == "counter":
+        raise UserError("--model counter learns nothing, so there is nothing to search: name another")
     for name, reason in FIXED.items():
         if getattr(said, name) != RunConfig.model_fields[name].default:
             raise UserError(f"{reason}: leave out {name}")

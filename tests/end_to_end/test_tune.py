@@ -131,6 +131,19 @@ def test_a_run_that_was_refused_costs_nothing() -> None:
     assert cost_of(SAID, runs, 60, 300) == cost_of(SAID, runs[:1], 60, 300)
 
 
+def test_a_model_that_no_device_runs_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "found"
+    only = ["--set", "rounds=5", "--set", "dim=4"]
+    flags = ["tune", "--devices", "60", "--model", "pfedrec", "--unit", "none", "--seeds", "1", *only]
+    assert terry(*flags, "--trials", "2", "--out", str(out), monkeypatch=monkeypatch) == 0
+    assert "the search looked at nobody" in capsys.readouterr().out
+    with (out / "trials.csv").open() as file:
+        found = {row["learning_rate"]: row["sampled_ndcg@10"] for row in csv.DictReader(file)}
+    assert len(set(found.values())) == 2, "the setting is used"
+
+
 def promise(**changes: Any) -> Promise:
     values = {"unit": "shopper", "trust": "central", "epsilon": 4.0, "delta": 1e-5, "noise_multiplier": 1.0,
               "clip": 1.0, "participation": 1.0, "rounds": 2, "steps_per_round": 1, "sampling_rate": 1.0,
@@ -188,7 +201,7 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
         (["--set", "seed=3"], "every run of a search has a seed of its own: leave out seed"),
         (["--set", "evaluate=released"], "the simulator measures a search: leave out evaluate"),
         (["--delta", "0.5"], "--delta 0.5 would allow"),
-        (["--model", "counter", "--unit", "none"], "--model counter is measured with its authors' settings"),
+        (["--model", "counter", "--unit", "none"], "--model counter learns nothing"),
         (["--unit", "interaction", "--trust", "local"], "--model linear is not trained by interactions"),
         (["--set", "head=100000"], "head = 100000"),
         (
