@@ -68,13 +68,12 @@ def costs(frontiers: Frontiers) -> list[list[str]]:
 
 
 def protocols(frontiers: Frontiers) -> list[list[str]]:
-    """A row a model, the clean protocol beside the leaky one; against 99 negatives."""
+    """A row a model and its settings, the clean protocol beside the leaky one; against 99 negatives."""
     (table,) = frontiers.values()
     lines = [["", "clean", "leaky"]]
-    for model, rows in table.groupby("model", sort=False):
-        lines.append(
-            [f"`{model}`", *(mean(rows[rows["protocol"] == one], "sampled_") for one in ("clean", "leaky"))]
-        )
+    for (model, variant), rows in table.groupby(["model", "variant"], sort=False, dropna=False):
+        name = f"`{model}`" + (f", {variant}" if isinstance(variant, str) else "")
+        lines.append([name, *(mean(rows[rows["protocol"] == one], "sampled_") for one in ("clean", "leaky"))])
     return lines
 
 

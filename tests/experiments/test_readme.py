@@ -74,9 +74,14 @@ def test_what_each_epsilon_costs(tmp_path: Path) -> None:
 
 def test_both_protocols(tmp_path: Path) -> None:
     frontier(
-        tmp_path / "runs" / "leak", row("none", "inf", 0, 0.2), row("none", "inf", 0, 0.4, protocol="leaky")
+        tmp_path / "runs" / "leak",
+        row("none", "inf", 0, 0.2),
+        row("none", "inf", 0, 0.4, protocol="leaky"),
+        row("none", "inf", 0, 0.3, variant="dim = 8"),
     )
-    assert "| `linear` | .400 / .200 | .800 / .400 |" in remade(tmp_path, "protocols leak")
+    text = remade(tmp_path, "protocols leak")
+    assert "| `linear` | .400 / .200 | .800 / .400 |\n" in text
+    assert "| `linear`, dim = 8 | .600 / .300 |  |\n" in text, "other settings are another row"
 
 
 def test_what_was_not_run_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
