@@ -1,7 +1,10 @@
 """From a run's configuration to what the server and the devices are told, and to the promise."""
 
+import hashlib
+import json
 import math
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,6 +134,13 @@ def defaults(unit: str, model: str, data: str) -> dict[str, Any]:
         for name in ("all", unit, f"{unit}-{model}"):
             found |= tables.get(name, {})
     return found
+
+
+def in_use() -> str:
+    """What a run's numbers depend on besides its settings: the version, and the defaults."""
+    tables = {path.name: tomllib.loads(path.read_text(encoding="utf-8")) for path in DEFAULTS.glob("*.toml")}
+    digest = hashlib.blake2b(json.dumps(tables, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return f"terrycloth {version('terrycloth')}, defaults {digest}"
 
 
 def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> ResolvedConfig:

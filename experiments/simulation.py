@@ -100,7 +100,10 @@ def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
     resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
     if resolved.model not in MEASURED_ONLY:
         refuse_wide_sums(resolved, dataset.catalogue)
-    return Plan(resolved, dataset, split, make_promise(resolved))
+    promise = make_promise(resolved)
+    if resolved.unit != "none" and dataset.catalogue_from_events:
+        promise = promise.model_copy(update={"catalogue_from_events": True})
+    return Plan(resolved, dataset, split, promise)
 
 
 def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = None) -> RunFolder:
@@ -359,7 +362,7 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
     central = None
     if plan.config.central:
         reporter.doing("training the same model centrally")
-        # The settings of a run without a promise: noise asks for other ones.
+        # The settings of a run without a promise, for noise asks for other ones; half-lives are the run's.
         without = plan.config.unit == "none"
         objective = (
             plan.config.model_dump() if without else defaults("none", plan.config.model, plan.config.data)

@@ -36,6 +36,7 @@ class Promise(BaseModel):
     tolerated_nodes: int | None = None  # that may collude with the server; None: no masks, or no such trust
     masks_skipped: bool = False
     evaluated: bool = False  # hits that devices count are released too
+    catalogue_from_events: bool = False  # it lists what shoppers chose, and is public all the same
 
     @property
     def label(self) -> str:
@@ -81,6 +82,11 @@ class Promise(BaseModel):
                 said += "; should some of them tell the server theirs, so much less is left."
         if self.rounds_of_a_device is not None and self.rounds_of_a_device < self.rounds:
             said += f" A device takes part in {self.rounds_of_a_device} of them at most, and then refuses."
+        if self.catalogue_from_events:
+            said += (
+                " The catalogue lists what these shoppers chose, and counts as public: what it gives away is "
+                "not in ε."
+            )
         if self.masks_skipped:
             said += " This is a simulation: the sums were added up in the open, without secure aggregation."
         if self.seeded:

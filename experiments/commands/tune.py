@@ -65,7 +65,8 @@ def tune(
     assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value; it is not "
                                                      "searched", rich_help_panel="Run",
                                                      show_default=False)] = None,
-    jobs: Annotated[int | None, typer.Option(help="runs at once; as many as there are cores", min=1,
+    jobs: Annotated[int | None, typer.Option(help="runs at once; as many as there are cores, but no "
+                                             "more than a trial has seeds", min=1,
                                              rich_help_panel="Run", show_default=False)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="print the path of the best settings, nothing else",
                                         rich_help_panel="Run")] = False,
@@ -93,9 +94,11 @@ def tune(
     from experiments.tune import tune as whole
     from experiments.tune.folder import SearchFolder
     from experiments.tune.progress import Silent, TerminalProgress
+    from experiments.tune.search import RUNS_AT_ONCE
 
     folder = SearchFolder(out or Path("runs") / f"tune-{settings.data}-{settings.model}")
-    with runner_in_processes(folder, settings, min(jobs or os.cpu_count() or 1, seeds)) as runner:
+    most = min(jobs or os.cpu_count() or 1, RUNS_AT_ONCE * seeds)
+    with runner_in_processes(folder, settings, most) as runner:
         lines = whole.tune(
             folder, settings, metric=metric, trials=trials, seeds=seeds, runner=runner,
             progress=Silent() if quiet else TerminalProgress(metric),

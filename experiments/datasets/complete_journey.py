@@ -80,7 +80,8 @@ def load(options: DataOptions) -> Dataset:
         len(households),
     )
     groups = _groups(tables["demographics"], households, report)
-    return Dataset(NAME, _catalogue(products.loc[product_ids]), events, report, groups)
+    catalogue = _catalogue(products.loc[product_ids])
+    return Dataset(NAME, catalogue, events, report, groups, catalogue_from_events=True)
 
 
 def _tables() -> dict[str, pd.DataFrame]:

@@ -69,6 +69,7 @@ class Dataset:
 
     groups: one column a demographic attribute, one row a device, for audits only; nothing trains on it.
     times_known: false where the order of a shopper's events is that of a file, for want of times.
+    catalogue_from_events: whether the items are those that shoppers chose, which no promise covers.
     ceiling: for synthetic data, maps (training events, held-out item a device) to named upper bounds.
     """
 
@@ -79,6 +80,7 @@ class Dataset:
     groups: pd.DataFrame | None = None
     held_out: HeldOut | None = None
     times_known: bool = True
+    catalogue_from_events: bool = False
     ceiling: Callable[[Events, npt.NDArray[Any]], dict[str, dict[str, float]]] | None = None
 
     def take(self, devices: int | None, seed: int) -> "Dataset":
@@ -101,5 +103,6 @@ class Dataset:
             if self.held_out is None
             else HeldOut(self.held_out.items[chosen], self.held_out.negatives[chosen]),
             times_known=self.times_known,
+            catalogue_from_events=self.catalogue_from_events,
             ceiling=self.ceiling,
         )

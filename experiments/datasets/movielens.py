@@ -261,7 +261,7 @@ def _load_tables(layout: Layout, ratings_path: Path) -> Dataset:
         len(people),
     )
     groups = _groups(layout.people, people_path, people, report) if layout.people and people_path else None
-    return Dataset(NAME, catalogue, events, report, groups)
+    return Dataset(NAME, catalogue, events, report, groups, catalogue_from_events=films_path is None)
 
 
 def _sibling(table: Table, ratings_path: Path) -> Path | None:
@@ -367,7 +367,9 @@ def _load_ncf_split(path: Path) -> Dataset:
     rows = np.flatnonzero(train)
     events = Events.from_columns(devices[train], items[train], rows, np.ones(len(rows)), len(held_out.items))
     catalogue = _untitled(np.asarray(movies))
-    return Dataset(NAME, catalogue, events, report, held_out=held_out, times_known=False)
+    return Dataset(
+        NAME, catalogue, events, report, held_out=held_out, times_known=False, catalogue_from_events=True
+    )
 
 
 def _ncf_files(path: Path) -> tuple[Path, Path, Path]:

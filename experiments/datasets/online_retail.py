@@ -193,9 +193,8 @@ def load(options: DataOptions) -> Dataset:
         f"{name} is known of {np.mean(catalogue.table[name].str.len() > 0):.1%} of the items"
         for name in catalogue.attributes
     ]
-    return Dataset(
-        "online-retail", catalogue, events_of(rows, titles.index.get_indexer(pd.Index(rows["item"]))), report
-    )
+    events = events_of(rows, titles.index.get_indexer(pd.Index(rows["item"])))
+    return Dataset("online-retail", catalogue, events, report, catalogue_from_events=True)
 
 
 # --- Reading ----------------------------------------------------------------------------------------------

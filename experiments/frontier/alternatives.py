@@ -30,7 +30,7 @@ def describe_frontier(federation: Federation) -> str:
 
 
 def describe_sizes(sizes: list[Federation]) -> str:
-    """HR@10 at the smallest ε of each line, size by size."""
+    """HR@10 from ε to ε of each line, size by size."""
     said = [f"Accuracy against the number of devices on {sizes[0].data}. HR@10 over the whole catalogue:"]
     for federation in sizes:
         said += [

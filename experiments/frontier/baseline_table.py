@@ -16,7 +16,8 @@ ABOUT = {
     "popularity": "Everyone gets the items that most shoppers have, counted in one place. No promise.",
     "ease": "By irspack, on all events in one place. No promise. Chosen on a validation purchase: {}.",
     "ials": "By implicit, on all events in one place. No promise. Chosen on a validation purchase: {}.",
-    "central": "The same model, trained on all events in one place. No promise.",
+    "central": "The same model, trained on all events in one place; the best, where it has several settings. "
+    "No promise.",
 }
 
 
@@ -32,13 +33,12 @@ def baseline_lines(federation: Federation) -> list[BaselineLine]:
     """Those without a promise first, then the private ones by promise and ε; none that was not found."""
     lines = []
     for name in ("popularity", "ease", "ials"):
-        point = next((point for point in federation.points if point.of(f"{name}_hr@10") is not None), None)
+        point = federation.beside(name)
         if point is not None:
             settings = point.of(f"{name}_settings") if name in ("ease", "ials") else ""
             lines.append(level_line(federation, NAMES[name], name, point, ABOUT[name].format(settings)))
     for model in dict.fromkeys(point.of("model") for point in federation.points):
-        alike = [point for point in federation.points if point.of("model") == model]
-        point = next((point for point in alike if point.of("central_hr@10") is not None), None)
+        point = federation.beside("central", model)
         if point is not None:
             lines.append(level_line(federation, f"central {model}", "central", point, ABOUT["central"]))
     for baseline in ("private_popularity", "flower"):

@@ -184,6 +184,9 @@ class Cell(Job):
                 words += [flag, str(value).removesuffix(".0") if name == "epsilon" else str(value)]
             else:
                 words += ["--set", f"{name}={json.dumps(value)}"]
+        for name in ("central", "ceiling"):
+            words += [] if getattr(self, name) else ["--set", f"{name}=false"]
+        words += ["--baselines"] if self.baselines else []
         return shlex.join(words)
 
 

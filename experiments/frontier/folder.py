@@ -10,11 +10,9 @@ index.html           the page                                         ┘
 """
 
 import fcntl
-import hashlib
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import tomli_w
@@ -22,7 +20,7 @@ import tomli_w
 from experiments.files import write_whole
 from experiments.frontier.cell import Job, Reference
 from experiments.frontier.grid import SCHEMA, Table, expand, read_grid
-from experiments.planning import DEFAULTS
+from experiments.planning import in_use
 from experiments.result import Baselines
 from experiments.run_folder import RunFolder
 from models.errors import UserError
@@ -117,11 +115,3 @@ class FrontierFolder:
     def replace(path: Path, content: bytes) -> None:
         """Write a file in one step. Raises UserError, and leaves what was there, where there is no space."""
         write_whole(path, content, remedy="mend that and run again")
-
-
-def in_use() -> str:
-    """What a cell's numbers depend on besides its settings: the version, and the defaults."""
-    tables = b"".join(path.read_bytes() for path in sorted(DEFAULTS.glob("*.toml")))
-    return (
-        f"terrycloth {version('terrycloth')}, defaults {hashlib.blake2b(tables, digest_size=4).hexdigest()}"
-    )

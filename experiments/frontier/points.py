@@ -147,13 +147,23 @@ class Federation:
         deltas = {point.of("delta") for point in self.points} - {None}
         return point.of("delta") if len(deltas) > 1 else None
 
+    def beside(self, baseline: str, model: str | None = None) -> Point | None:
+        """Where a baseline stands, which is the same beside every point; but the central one is of a model,
+        and where settings of the grid are its own too, this is where it is best.
+        """
+        column = f"{baseline}_hr@10"
+        found = [
+            point
+            for point in self.points
+            if model in (None, point.of("model")) and point.of(column) is not None
+        ]
+        return max(found, key=lambda point: float(point.of(column)), default=None)
+
     def level(self, baseline: str, metric: str, model: str | None = None) -> float | None:
         """What a baseline reaches; the central one is of a model."""
-        for point in self.points:
-            if model in (None, point.of("model")) and point.of(f"{baseline}_{metric}") is not None:
-                level: float = point.of(f"{baseline}_{metric}")
-                return level
-        return None
+        point = self.beside(baseline, model)
+        level: float | None = None if point is None else point.of(f"{baseline}_{metric}")
+        return level
 
 
 def line_label(model: str, variant: str, unit: str, trust: str | None, delta: float | None) -> str:

@@ -3,7 +3,7 @@
 A score is σ(u · (D_i + C_i) + b). Each device keeps u, b and a table D of its own from round to round; C is
 shared: a device steps on its copy, sends it, and the server's next C is the mean of the copies. Beside the
 cross-entropy a device descends −λ ‖D − C‖² + μ ‖C‖₁ (equation 2): the two views shall differ, and C be
-sparse. λ and μ grow with the rounds, as tanh(round / 10).
+sparse. λ and μ grow with the rounds before, as tanh(rounds / 10).
 
 Where the paper gives no number, those are used with which the authors' own log reaches the published level
 on MovieLens 100K (issue 1 of github.com/mtics/FedRAP): ten local epochs of batches of 2,048; a learning rate

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from experiments.evaluate import DeviceScorer
 from experiments.personalised.counter import Counter
-from experiments.personalised.examples import Shoppers
+from experiments.personalised.examples import Integers, Shoppers
 from experiments.personalised.fedrap import FedRAP
 from experiments.personalised.pfedrec import PFedRec
 from experiments.planning import ResolvedConfig
@@ -33,6 +34,13 @@ def train_personalised(
     refuse_large_tables(config, split.train.num_devices, num_items)
     seed = secrets.randbits(63) if config.seed is None else config.seed
     method = build_method(config, Shoppers(split, num_items, config.protocol), seed)
+
+    def scores(devices: Integers) -> Tensor:
+        found = method.scores(devices)
+        if not torch.isfinite(found).all():
+            raise UserError(f"--model {config.model} diverged: lower learning_rate, {config.learning_rate:g}")
+        return found
+
     devices, sent = split.train.num_devices, BYTES * method.shared_numbers
     for round in range(1, config.rounds + 1):
         started = time.monotonic()
@@ -41,7 +49,7 @@ def train_personalised(
             round=round, asked=devices, answered=devices, refused={}, invalid={}, epsilon=None,
             bytes_down=sent, bytes_up=sent, seconds=time.monotonic() - started,
         )  # fmt: skip
-        on_round(record, method.scores)
+        on_round(record, scores)
 
 
 def build_method(config: ResolvedConfig, shoppers: Shoppers, seed: int) -> Method:

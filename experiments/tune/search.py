@@ -18,11 +18,12 @@ import optuna
 
 from experiments.planning import ResolvedConfig
 from experiments.tune.folder import SearchFolder
-from experiments.tune.space import Space, start_of
+from experiments.tune.space import Space, start_of, to_parameters, to_settings
 from experiments.tune.trial import Outcome, Run
 
 CONFIRMED = 3  # trials, besides the defaults
 CONFIRMING_SEEDS = 3  # times as many as a trial has
+RUNS_AT_ONCE = (1 + CONFIRMED) * CONFIRMING_SEEDS  # at most, for each of a trial's seeds
 LEAST_TRIALS = 10  # that say anything of which setting mattered
 
 Runner = Callable[[list[Run]], Iterator[tuple[Run, Outcome]]]
@@ -72,7 +73,7 @@ class Search:
             state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
             self.study.add_trial(
                 optuna.trial.create_trial(
-                    params=settings, distributions=dict(self.space), value=value, state=state
+                    params=to_parameters(settings), distributions=dict(self.space), value=value, state=state
                 )
             )
 
@@ -80,7 +81,7 @@ class Search:
         """Settings that follow from the trials before, in a study of their own."""
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=trial))
         study.add_trials(self.study.trials)
-        return study.ask(dict(self.space)).params
+        return to_settings(study.ask(dict(self.space)).params)
 
     def measure(self, runs: list[Run]) -> None:
         """Those that are not recorded."""

@@ -21,7 +21,7 @@ def scale(low: float, high: float) -> FloatDistribution:
     return FloatDistribution(low, high, log=True)
 
 
-# How a device fits its own vector and serves from it; none of it is released.
+# How a device fits its own vector and serves from it; in what is released it only shapes what is clipped.
 FIT: Space = {
     "regularisation": scale(0.1, 100.0),
     "catalogue_weight": scale(0.01, 3.0),  # above, every score is pulled to 0
@@ -99,18 +99,29 @@ def space_of(said: RunConfig, default: ResolvedConfig, *, times_known: bool) -> 
         and name not in found
         and (times_known or not name.endswith("half_life"))
     }
-    start = start_of(space, default)
+    start = to_parameters(start_of(space, default))
     return {name: widened(distribution, start[name]) for name, distribution in space.items()}
 
 
 def start_of(space: Space, default: ResolvedConfig) -> dict[str, Any]:
-    """The first trial: the defaults. A half-life of 0, by which all events are alike, is ALIKE events."""
-    return {name: getattr(default, name) or zero_of(name) for name in space}
+    """The first trial: the defaults."""
+    return {name: getattr(default, name) for name in space}
 
 
-def zero_of(name: str) -> float:
-    """Where a search starts that the defaults start at 0."""
-    return ALIKE if name.endswith("half_life") else 0.0
+def to_parameters(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are searched. A half-life of 0, by which all events are alike, is ALIKE events."""
+    return {
+        name: ALIKE if name.endswith("half_life") and value == 0.0 else value
+        for name, value in settings.items()
+    }
+
+
+def to_settings(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `to_parameters`."""
+    return {
+        name: 0.0 if name.endswith("half_life") and value >= ALIKE else value
+        for name, value in parameters.items()
+    }
 
 
 def widened(distribution: BaseDistribution, default: float) -> BaseDistribution:

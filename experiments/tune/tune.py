@@ -8,6 +8,7 @@ from typing import Any
 import tomli_w
 
 from experiments.config import RunConfig
+from experiments.planning import in_use
 from experiments.processes import processes
 from experiments.simulation import Plan
 from experiments.tune.cost import cost_of, statement
@@ -71,7 +72,7 @@ def description(said: RunConfig, metric: str, seeds: int, space: Space) -> dict[
     """What makes this search this one: search.toml."""
     ranges = {name: [d.low, d.high] for name, d in space.items()}  # type: ignore[attr-defined]
     settings = said.model_dump(mode="json", exclude_none=True)
-    return {"metric": metric, "seeds": seeds, "settings": settings, "space": ranges}
+    return {"metric": metric, "seeds": seeds, "begun_with": in_use(), "settings": settings, "space": ranges}
 
 
 def cost_lines(folder: SearchFolder, said: RunConfig, plan: Plan) -> str:

@@ -4,7 +4,6 @@ Two nodes with the same view work out the same graph and thresholds, and name it
 """
 
 import hashlib
-from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
@@ -83,10 +82,6 @@ class View:
     def holders(self, name: str) -> list[str]:
         """The neighbours and the node itself, in order of names: holder number k is the k-th."""
         return sorted([*self.neighbours(name), name])
-
-    def holder_number(self, owner: str, holder: str) -> int:
-        """Which share of the owner's secrets this holder has."""
-        return bisect_left(self.holders(owner), holder)
 
     def devices(self, names: Iterable[str]) -> int:
         """How many devices these nodes stand for."""

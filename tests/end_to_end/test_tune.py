@@ -77,6 +77,33 @@ def test_a_search_from_flags_to_settings_that_simulate_takes(
     assert (config.model, config.devices, config.epsilon, config.seed) == ("linear", 60, 4.0, None)
 
 
+def test_other_defaults_are_another_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*FLAGS, "--trials", "1", "--out", str(tmp_path / "found")]
+    assert terry(*arguments, monkeypatch=monkeypatch) == 0
+    before = (tmp_path / "found" / "trials.csv").read_bytes()
+    monkeypatch.setattr(experiments.tune.tune, "in_use", lambda: "terrycloth 9, defaults abcd")
+    assert terry(*arguments, "--trials", "2", monkeypatch=monkeypatch) == 2
+    assert "another search (begun_with differs): choose another --out" in capsys.readouterr().err
+    assert (tmp_path / "found" / "trials.csv").read_bytes() == before
+
+
+def test_runs_at_once_are_as_many_as_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last ones, with fresh seeds, do not wait for each other."""
+    asked, real = [], experiments.tune.tune.runner_in_processes
+
+    def runner(folder: SearchFolder, said: RunConfig, jobs: int) -> Any:
+        asked.append(jobs)
+        return real(folder, said, jobs)
+
+    monkeypatch.setattr(experiments.tune.tune, "runner_in_processes", runner)
+    out = ["--trials", "1", "--out", str(tmp_path / "found")]
+    for jobs in ("5", "500"):
+        assert terry(*FLAGS, *out, "--jobs", jobs, monkeypatch=monkeypatch) == 0
+    assert asked == [5, 12], "four trials are confirmed by three seeds each"
+
+
 def test_the_same_command_again_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [*FLAGS, "--trials", "2", "--out", str(tmp_path / "found")]
     assert terry(*arguments, monkeypatch=monkeypatch) == 0

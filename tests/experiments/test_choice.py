@@ -12,7 +12,7 @@ import experiments.simulation
 from client.events import Events
 from experiments.choice import SMALL_CATALOGUE, PublicFacts, choose
 from experiments.config import RunConfig, read_config
-from experiments.datasets.dataset import Dataset, ImportReport
+from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
 from experiments.planning import resolve
 from experiments.run_folder import RunFolder
 from experiments.simulation import make_plan, resume, simulate
@@ -103,6 +103,28 @@ def test_a_run_records_what_was_taken_and_why(tmp_path: Path, quick_ceiling: Non
 def test_a_model_that_is_named_needs_no_reason(finished: RunFolder) -> None:
     assert finished.read_config().model_reason is None
     assert finished.read_result().model_reason is None
+
+
+def test_without_a_promise_noise_is_no_reason() -> None:
+    for attributes in (True, False):
+        assert "noise" in choose(PublicFacts(5_000, attributes), "shopper")[1]
+        assert "noise" not in choose(PublicFacts(5_000, attributes), "none")[1]
+
+
+@pytest.mark.parametrize(("unit", "said"), [("shopper", True), ("none", False)])
+def test_a_promise_says_where_the_catalogue_lists_what_was_chosen(
+    unit: Any, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust: Any = "central" if unit == "shopper" else "local"
+    config = RunConfig(devices=200, model="linear", unit=unit, trust=trust)
+    assert not make_plan(config).promise.catalogue_from_events
+
+    def load(name: str, options: DataOptions) -> Dataset:
+        return replace(read(name, options), catalogue_from_events=True)
+
+    read = experiments.simulation.load
+    monkeypatch.setattr(experiments.simulation, "load", load)
+    assert make_plan(config).promise.catalogue_from_events is said
 
 
 def test_without_a_catalogue_there_is_nothing_to_choose_by() -> None:

@@ -1,6 +1,8 @@
 """Flower's own strategy: the noise it adds, the ε it books, and what each device sends."""
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from experiments.flower_dp import (
     asked_of,
     changed,
     drawn_from,
+    in_double,
     make_strategy,
     refuse,
     train_by_flower,
@@ -30,6 +33,7 @@ from experiments.flower_dp import (
 from experiments.planning import make_promise, resolve
 from models.catalogue import Catalogue
 from models.errors import UserError
+from models.recommender import Parameters
 from models.update import from_arrays, to_arrays
 
 ALARM = 1e-7
@@ -114,10 +118,51 @@ def test_it_refuses_unequal_weights_and_releases_nothing_where_one_is_missing() 
     assert asked_once(make_strategy(asked), sent, [0.1] * 3, [1] * 3) is None
 
 
+@pytest.mark.parametrize(("pack", "holds"), [(to_arrays, False), (in_double, True)])
+def test_one_device_moves_the_average_by_no_more_than_is_booked(
+    pack: Callable[[Parameters], ArrayRecord], holds: bool
+) -> None:
+    """In single precision it also changes how the sums after it are rounded."""
+    devices, numbers = 200, 2_000
+    config, promise = planned(devices=devices)
+    asked = asked_of(config, promise).model_copy(update={"noise_multiplier": 1e-12})
+    generator = torch.Generator().manual_seed(0)
+    sent = {"table": 100.0 * torch.randn(numbers, generator=generator)}
+    updates = torch.randn(devices, numbers, generator=generator)
+
+    def released(first: torch.Tensor) -> torch.Tensor:
+        be_the_server()
+        strategy, grid = make_strategy(asked), InProcessGrid(ClientApp(), {}, devices)
+        questions = strategy.configure_train(1, pack(sent), ConfigRecord(), grid)
+        replies = []
+        for question, update in zip(questions, [first, *updates[1:]], strict=True):
+            at = from_arrays(question.content.array_records[ARRAYS])
+            trained = pack(changed(at, {"table": update}, asked.clip))
+            content = RecordDict({ARRAYS: trained, METRICS: MetricRecord({EXAMPLES: 1})})
+            replies.append(Message(content, reply_to=question))
+        arrays = strategy.aggregate_train(1, replies)[0]
+        assert arrays is not None
+        return from_arrays(arrays)["table"].double()
+
+    moved = float((released(updates[0]) - released(torch.zeros(numbers))).norm()) * devices / asked.clip
+    assert moved == pytest.approx(1.0, rel=0.1)
+    assert (moved <= 1 + SLACK) is holds
+
+
 def test_every_round_is_booked(catalogue: Catalogue, events: Events) -> None:
     """Device 2 holds nothing, and the run goes on. The strategy books the same, less SLACK."""
     config, promise = planned()
     strategy = make_strategy(asked_of(config, promise))
+    precisions = set()
+
+    def aggregated(round: int, replies: Iterable[Message]) -> Any:
+        replies = list(replies)
+        precisions.update(
+            array.numpy().dtype for reply in replies for array in reply.content[ARRAYS].values()
+        )
+        return aggregate(round, replies)
+
+    aggregate, strategy.aggregate_train = strategy.aggregate_train, aggregated
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("experiments.flower_dp.make_strategy", lambda config: strategy)
         model, own = train_by_flower(config, promise, catalogue, events)
@@ -126,6 +171,7 @@ def test_every_round_is_booked(catalogue: Catalogue, events: Events) -> None:
     assert spent.num_releases == 3
     assert spent.epsilon == pytest.approx(own.epsilon, rel=1e-4)
     assert spent.epsilon <= own.epsilon
+    assert precisions == {np.dtype(np.float64)}
     assert all(torch.isfinite(tensor).all() for tensor in model.shared_parameters().values())
 
 

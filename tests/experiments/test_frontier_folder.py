@@ -10,11 +10,12 @@ import pytest
 import experiments.frontier.figures
 import experiments.frontier.frontier
 from experiments.frontier.cell import Job
-from experiments.frontier.folder import FrontierFolder, in_use
+from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.frontier import run_frontier
 from experiments.frontier.grid import expand, read_grid
 from experiments.frontier.progress import Silent
 from experiments.frontier.work import Ended
+from experiments.planning import in_use
 from models.errors import UserError
 
 TABLES = [{"devices": [30], "epsilon": [1.0, 4.0], "unit": "shopper", "trust": "central"}]
@@ -67,9 +68,9 @@ def test_other_defaults_are_not_mixed_in(folder: FrontierFolder, monkeypatch: py
 
 
 def test_what_is_in_use_follows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.frontier.folder.DEFAULTS", tmp_path)
+    monkeypatch.setattr("experiments.planning.DEFAULTS", tmp_path)
     seen = {in_use()}
-    for text in ("[all]\n", "[all]\ndim = 3\n"):
+    for text in ("[all]\n", "[all]\ndim = 3\n", "# The same.\n[all]\ndim = 3\n"):
         (tmp_path / "all.toml").write_text(text, encoding="utf-8")
         seen.add(in_use())
     assert len(seen) == 3

@@ -50,11 +50,15 @@ def test_a_name_is_a_file_name() -> None:
 
 
 def test_a_command_says_what_differs_from_the_defaults() -> None:
-    cell = Cell.of(TABLE | {"devices": 30, "epsilon": 4, "seed": 1, "server_momentum": 0.0, "strict": True})
-    assert cell.command == (
+    said = {"devices": 30, "epsilon": 4, "seed": 1, "server_momentum": 0.0, "strict": True}
+    command = (
         "terry simulate --devices 30 --model linear --unit shopper --trust central --epsilon 4 "
         "--set strict=true --set server_momentum=0.0 --seed 1"
     )
+    alone = {"baselines": False, "central": False, "ceiling": False}
+    assert Cell.of(TABLE | said | {"baselines": False}).command == command
+    assert Cell.of(TABLE | said | {"baselines": True}).command == f"{command} --baselines"
+    assert Cell.of(TABLE | said | alone).command == f"{command} --set central=false --set ceiling=false"
 
 
 def test_comparisons_are_found_once_for_all_promises_and_seeds() -> None:

@@ -18,7 +18,8 @@ import experiments.figures
 import experiments.library_baselines
 from experiments.datasets.towel_ceiling import ceilings
 from experiments.frontier import bytes_figure
-from experiments.frontier.answers import answers, is_above
+from experiments.frontier.answers import answers, best_central, is_above
+from experiments.frontier.baseline_table import baseline_lines
 from experiments.frontier.cell import Cell, Job
 from experiments.frontier.courses import course_of
 from experiments.frontier.figures import draw_all
@@ -266,6 +267,23 @@ def test_above_popularity_is_by_two_standard_errors(rows: list[Row]) -> None:
     for own, clearly in ((0.13, False), (0.2, True), (0.05, False)):
         (federation,) = federations([row | {"hr@10": own, "popularity_hr@10": 0.12, "tested": 1000}])
         assert is_above(federation, federation.points[0]) is clearly
+
+
+def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["unit"] == "none" and row["status"] == "done")
+    levels = {"dim = 2": (0.1, 0.09), "dim = 4": (0.3, 0.02), "dim = 8": (0.2, 0.05)}
+    several = [
+        row | {"variant": variant, "central_hr@10": hits, "central_ndcg@10": gains}
+        for variant, (hits, gains) in levels.items()
+    ]
+    (federation,) = federations(several)
+    model = row["model"]
+    assert federation.level("central", "hr@10", model) == 0.3
+    assert federation.level("central", "ndcg@10", model) == 0.02, "of the same one"
+    assert federation.level("central", "hr@10", "another") is None
+    (line,) = [line for line in baseline_lines(federation) if line.cells[2].text == f"central {model}"]
+    assert [cell.text for cell in line.cells[7:9]] == ["0.300", "0.020"]
+    assert best_central(federation) == 0.3
 
 
 def test_the_answers_follow_from_the_results(rows: list[Row]) -> None:

@@ -326,6 +326,12 @@ def test_what_cannot_be_run(settings: dict[str, Any], said: str) -> None:
         resolve(RunConfig.model_validate(settings), 100)
 
 
+@pytest.mark.parametrize("model", ["pfedrec", "fedrap"])
+def test_steps_that_diverge_are_one_line(model: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"--model {model} diverged: lower learning_rate, 1e\+06"):
+        simulate(LEAKY.model_copy(update={"model": model, "learning_rate": 1e6}), tmp_path / "new")
+
+
 def test_no_device_and_no_server_hears_of_the_protocol(tmp_path: Path) -> None:
     """What Flower carries, and what devices are asked, is the same under both."""
     told = []

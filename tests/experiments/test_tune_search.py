@@ -13,7 +13,7 @@ from experiments.config import RunConfig
 from experiments.planning import ResolvedConfig, resolve
 from experiments.tune.folder import SearchFolder
 from experiments.tune.search import CONFIRMED, CONFIRMING_SEEDS, LEAST_TRIALS, Found, Search
-from experiments.tune.space import ALIKE, SPACES, space_of, start_of
+from experiments.tune.space import ALIKE, SPACES, space_of, start_of, to_parameters, to_settings
 from experiments.tune.trial import METRICS, Outcome, Run
 from models.errors import UserError
 
@@ -62,8 +62,8 @@ def table(folder: SearchFolder) -> str:
 def test_the_first_trial_is_the_defaults(tmp_path: Path) -> None:
     _, folder, _ = searched(tmp_path / "s", near_half, 1)
     said = {name: getattr(DEFAULT, name) for name in SPACE}
-    assert said["kernel_half_life"] == said["recency_half_life"] == 0.0, "none: what a long one comes to"
-    assert folder.settings[0] == said | {"kernel_half_life": ALIKE, "recency_half_life": ALIKE}
+    assert said["kernel_half_life"] == said["recency_half_life"] == 0.0
+    assert folder.settings[0] == said
 
 
 def test_it_finds_what_is_better_and_says_by_how_much(tmp_path: Path) -> None:
@@ -206,9 +206,20 @@ def test_the_defaults_are_in_every_space(family: str, unit: str, devices: int) -
                                     | ({"trust": "central"} if unit == "shopper" else {}))  # fmt: skip
     default = resolve(said, devices, 30)
     space = space_of(said, default, times_known=True)
-    for name, start in start_of(space, default).items():
-        assert space[name]._contains(space[name].to_internal_repr(start)), name
-        assert start == (getattr(default, name) or (ALIKE if name.endswith("half_life") else 0)), name
+    start = start_of(space, default)
+    assert start == {name: getattr(default, name) for name in space}
+    for name, value in to_parameters(start).items():
+        assert space[name]._contains(space[name].to_internal_repr(value)), name
+    assert to_settings(to_parameters(start)) == start
+
+
+def test_a_half_life_at_the_end_of_its_range_is_none() -> None:
+    assert to_settings({"recency_half_life": ALIKE, "regularisation": ALIKE}) == {
+        "recency_half_life": 0.0, "regularisation": ALIKE,
+    }  # fmt: skip
+    assert to_parameters({"recency_half_life": 0.0, "server_momentum": 0.0}) == {
+        "recency_half_life": ALIKE, "server_momentum": 0.0,
+    }  # fmt: skip
 
 
 def test_what_is_said_is_not_searched() -> None:

@@ -77,6 +77,12 @@ def test_sentence_counts_what_is_measured_among_what_is_seen(rounds: int) -> Non
     assert "counts of hits" not in promise(rounds=rounds).sentence()
 
 
+def test_sentence_says_where_the_catalogue_gives_something_away() -> None:
+    said = "The catalogue lists what these shoppers chose, and counts as public"
+    assert said in promise(catalogue_from_events=True).sentence()
+    assert said not in promise().sentence()
+
+
 def test_sentence_says_how_many_nodes_may_collude() -> None:
     shares = {"unit": "shopper", "trust": "distributed", "least_devices": 1170}
     sentence = promise(**shares, tolerated_nodes=2).sentence()
