@@ -1,5 +1,6 @@
 """`terry`: the command line. Verbs import what they need when they run, so that help is quick."""
 
+import io
 import sys
 from importlib import metadata
 from typing import Annotated
@@ -57,12 +58,15 @@ def terry(
 
 def main() -> None:
     """Exit code 0: done; 2: the user can mend it, one line says how; 1: a bug."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where ε cannot be written, "?" can
     try:
         code = app(standalone_mode=False)
         if code == STOPPED:  # typer's answer to an interrupt
             print(
-                "terry: stopped; go on with terry simulate --resume --out FOLDER, or the same terry frontier "
-                "or terry tune",
+                "terry: stopped; go on with terry simulate --resume --out FOLDER, once a round is done, or "
+                "with the same terry frontier or terry tune",
                 file=sys.stderr,
             )
         sys.exit(code)

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 
 from experiments.bootstrap import LEVEL, RESAMPLES, Difference
 from experiments.comparison import Compared, as_json, compare_runs
+from experiments.console import make_console
 from experiments.files import write_whole
-from experiments.terminal import leak_warning, make_console, number
+from experiments.terminal import leak_warning, number
 from models.errors import UserError
 from models.promise import rounded_up
 
@@ -32,7 +33,8 @@ def runs_table(compared: list[Compared]) -> Table:
     """Each run with its ε, its figures and its cost."""
     data = compared[0].result.data
     table = Table(
-        "run", "model", "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10", "bytes\nsent", "seconds",
+        "run", Column("model", no_wrap=True), "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10",
+        "bytes\nsent", "seconds",
         title=f"{data.name}: {data.devices:,} devices, {data.items:,} items, {data.tested:,} tested",
         caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100”: 99 sampled negatives, which\n"
         "flatters. Measured by the simulator, not released. Bytes: by one device, over all rounds.",

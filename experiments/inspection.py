@@ -1,27 +1,27 @@
 """What `terry data inspect` prints: rows, columns, the shape of the histories, the catalogue's attributes."""
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from client.evaluation import NONE
+from experiments.console import make_console
 from experiments.datasets.dataset import Dataset
 from experiments.split import leave_one_out
 
 
 def print_dataset(dataset: Dataset) -> None:
     """Everything that was kept and everything that was not."""
-    console = Console()
+    console = make_console()
     console.print(rows_table(dataset))
     report = dataset.report
     if report.columns_kept:
-        console.print(f"columns kept: {', '.join(report.columns_kept)}", highlight=False)
+        console.print(f"columns kept: {', '.join(report.columns_kept)}")
     if report.columns_dropped:
-        console.print(f"columns dropped: {', '.join(report.columns_dropped)}", highlight=False)
+        console.print(f"columns dropped: {', '.join(report.columns_dropped)}")
     for column, why in report.columns_never_read.items():
-        console.print(f"column never read: {column} ({why})", highlight=False)
+        console.print(f"column never read: {column} ({why})")
     for note in report.notes:
-        console.print(note, highlight=False)
+        console.print(note)
     console.print(shape_table(dataset))
     console.print(attribute_table(dataset))
 

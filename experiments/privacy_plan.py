@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from experiments.config import RunConfig
+from experiments.console import make_console
 from experiments.planning import LEAST_NODES, ResolvedConfig, make_promise, resolve
 from experiments.run_folder import created
 from models.accounting import Spent, epsilon_by_each, epsilon_composed
@@ -100,9 +100,9 @@ def write_plan(plan: PrivacyPlan, out: Path) -> None:
 
 def print_plan(plan: PrivacyPlan) -> None:
     """The promise in a sentence, what keeps it, and its tables; never a number rounded down."""
-    console = Console(highlight=False)
-    console.print(plan.promise.sentence(), soft_wrap=not console.is_terminal)
-    console.print(mechanism(plan), soft_wrap=not console.is_terminal)
+    console = make_console()
+    console.print(plan.promise.sentence())
+    console.print(mechanism(plan))
     accountants = Table("accountant", "ε", title="ε over all rounds")
     for spent in plan.accountants:
         reported = spent.accountant == plan.promise.accountant

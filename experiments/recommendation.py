@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from client.events import Events
 from client.serving import serving_vectors
+from experiments.console import make_console
 from experiments.run_folder import RunFolder
 from experiments.trained import load_trained
 from models.catalogue import ITEM, TITLE
@@ -90,4 +90,4 @@ def print_recommendations(run: Path, device: int, top: int, *, as_json: bool) ->
         shown = [f"{spoken(name)} {part:+.{digits}f}" for name, part in each.reasons.items()]
         because = ", ".join(shown[:REASONS_SHOWN]) or "the model is a network: its score has no exact parts"
         table.add_row(str(each.rank), each.title, f"{each.score:.2f}", because)
-    Console().print(table)
+    make_console().print(table)

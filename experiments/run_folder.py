@@ -74,9 +74,8 @@ class RunFolder:
         try:
             values = tomllib.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise UserError(
-                f"{self.path} is not a run folder: it has no config.toml that can be read"
-            ) from None
+            lacks = "is not a run folder: it has no config.toml that can be read"
+            raise UserError(f"{self.path} {lacks if self.path.exists() else 'does not exist'}") from None
         values.pop("versions", None)
         try:
             return RunConfig.model_validate(values)
@@ -92,11 +91,24 @@ class RunFolder:
         write_whole(self.rounds, text.getvalue())
 
     def read_rounds(self) -> list[dict[str, Any]]:
-        """The rounds on disk, as text; none where there is no file."""
+        """The rounds on disk, as text; none where there is no file. Raises UserError where it is damaged."""
         if not self.rounds.exists():
             return []
-        with self.rounds.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        try:
+            with self.rounds.open(encoding="utf-8", newline="") as file:
+                reader = csv.DictReader(file)
+                rows = list(reader)
+        except (ValueError, csv.Error):
+            raise self.damaged_rounds() from None
+        cut = any(None in row or None in row.values() for row in rows)
+        numbers = [str(1 + row) for row in range(len(rows))]
+        if cut or reader.fieldnames != COLUMNS or [row["round"] for row in rows] != numbers:
+            raise self.damaged_rounds()
+        return rows
+
+    def damaged_rounds(self) -> UserError:
+        """What to raise where rounds.csv is not what was written."""
+        return UserError(f"{self.rounds} is damaged: take {self.path} away, and run it again")
 
     def write_result(self, result: Result) -> None:
         """result.json and the schema it follows."""

@@ -227,7 +227,8 @@ def federate(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool)
     reasons = {**rounds.record.refused, **rounds.record.invalid}
     never = all(int(row["answered"]) == 0 for row in rounds.rows)
     if never or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
-        raise UserError(f"no device took part in the last round: {reasons or 'no coin fell for it'}")
+        counts = ", ".join(f"{reason} ({count:,})" for reason, count in reasons.items())
+        raise UserError(f"no device took part in the last round: {counts or 'no coin fell for it'}")
     return rounds
 
 
@@ -304,6 +305,8 @@ class RoundLog:
         elif every and (record.round % every == 0 or record.round == self.plan.config.rounds):
             self.measured = self.measure(score)
             row |= flat(self.measured)
+        if record.round > len(self.rows) + 1:
+            raise self.folder.damaged_rounds()
         self.rows[record.round - 1 :] = [row]
         self.folder.write_rounds(self.rows)
         self.reporter.round_done(row)

@@ -2,12 +2,13 @@
 
 from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from experiments.config import MEASURED_ONLY
+from experiments.console import make_console
 from experiments.result import Accuracy, Result
 from experiments.run_folder import RunFolder
 from experiments.simulation import Plan, Reporter
@@ -26,7 +27,7 @@ class TerminalReporter(Reporter):
     def __init__(self) -> None:
         self.console = make_console()
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("rounds"),
@@ -71,26 +72,6 @@ class TerminalReporter(Reporter):
             self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
         else:
             self.console.print(f"{what} …")
-
-
-def make_console() -> Console:
-    """Whole lines where they go to a file or a pipe; wrapped to the width of a terminal."""
-    console = Console(highlight=False)
-    console.soft_wrap = not console.is_terminal
-    return console
-
-
-def make_bar(counted: str, console: Console) -> Progress:
-    """A bar over what is counted; none where there is no terminal."""
-    return Progress(
-        TextColumn(counted),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def import_line(plan: Plan) -> str:

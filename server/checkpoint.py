@@ -1,12 +1,14 @@
 """The server's state after a round, on disk: parameters, the optimiser's moments, and the rounds so far."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -76,9 +78,18 @@ def run_of_checkpoint(folder: Path) -> str | None:
     """The name of the run that a folder's checkpoint is of; None where there is no checkpoint."""
     if not (folder / FILE).exists():
         return None
-    with safe_open(folder / FILE, framework="pt") as file:
+    with reading(folder), safe_open(folder / FILE, framework="pt") as file:
         name: str = json.loads(file.metadata()["settings"])["run"]
     return name
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn what a damaged checkpoint raises into a UserError."""
+    try:
+        yield
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError):
+        raise UserError(f"{folder / FILE} is damaged: take {folder} away, and run it again") from None
 
 
 def load_checkpoint(
@@ -93,12 +104,11 @@ def load_checkpoint(
     """
     if not (folder / FILE).exists():
         return Progress()
-    with safe_open(folder / FILE, framework="pt") as file:
+    with reading(folder), safe_open(folder / FILE, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        metadata = file.metadata()
-    if metadata["settings"] != settings.model_dump_json():
+        kept, progress = file.metadata()["settings"], json.loads(file.metadata()["progress"])
+    if kept != settings.model_dump_json():
         raise UserError(f"{folder} was stopped under other settings: put them back, or start a new run")
-    progress = json.loads(metadata["progress"])
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         kind, key = name.split("/", 1)

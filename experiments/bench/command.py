@@ -11,8 +11,8 @@ from experiments.bench.measure import measure
 from experiments.bench.printing import bound, print_bench
 from experiments.bench.report import RATIOS, Bench
 from experiments.bench.sizes import Sizes
+from experiments.console import make_console
 from experiments.run_folder import created
-from experiments.terminal import make_console
 from models.errors import UserError
 
 FILE = "bench.json"

@@ -32,9 +32,9 @@ app = typer.Typer(
 @app.command("list", epilog="Example: terry data list")
 def list_sources() -> None:
     """Name every data set and say where it comes from."""
-    from rich.console import Console
     from rich.table import Table
 
+    from experiments.console import make_console
     from experiments.datasets import SOURCES
 
     table = Table("name", "what it is", "real", "needs --path")
@@ -45,7 +45,7 @@ def list_sources() -> None:
             "yes" if source.real else "synthetic",
             "yes" if source.needs_path else "",
         )
-    Console().print(table)
+    make_console().print(table)
 
 
 @app.command("inspect", epilog="Example: terry data inspect towels --devices 2000")

@@ -57,7 +57,7 @@ def frontier(
     }
     from experiments.frontier.folder import FrontierFolder
     from experiments.frontier.frontier import run_frontier
-    from experiments.frontier.grid import DEFAULT_GRID, read_grid, table_of_flags
+    from experiments.frontier.grid import DEFAULT_GRID, override, read_grid, table_of_flags
     from experiments.frontier.progress import Silent, TerminalProgress
     from models.errors import UserError
 
@@ -70,7 +70,7 @@ def frontier(
     if grid is None and flags:
         tables = [flags]
     else:
-        tables = [table | flags for table in read_grid(grid or DEFAULT_GRID)]
+        tables = [override(table, flags) for table in read_grid(grid or DEFAULT_GRID)]
     named = "towels" if not said else "flags"
     folder = FrontierFolder(out or Path("runs") / f"frontier-{grid.stem if grid else named}")
     progress = Silent() if quiet else TerminalProgress()

@@ -52,11 +52,16 @@ SOURCES = {
 }
 
 
-def load(name: str, options: DataOptions) -> Dataset:
-    """Read the named data set; every reason it cannot be read is a UserError."""
+def source_of(name: str) -> Source:
+    """The source of that name. Raises UserError."""
     if name not in SOURCES:
         raise UserError(f"there is no data set {name!r}: choose one of {', '.join(SOURCES)}")
-    source = SOURCES[name]
+    return SOURCES[name]
+
+
+def load(name: str, options: DataOptions) -> Dataset:
+    """Read the named data set; every reason it cannot be read is a UserError."""
+    source = source_of(name)
     _check_options(name, source, options)
     dataset: Dataset = import_module(f"experiments.datasets.{source.module}").load(options)
     dataset.report.check()

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from experiments.config import FLAGS, RunConfig, explain
+from experiments.datasets import source_of
 from models.errors import UserError
 
 DATA_SETTINGS = (
@@ -109,6 +110,7 @@ class Cell(Job):
             asked = RunConfig.model_validate(settings | wanted)
         except ValidationError as error:
             raise UserError(explain(error)) from None
+        source_of(asked.data)
         if asked.model == "auto":
             raise UserError("--model auto is for one run: a grid compares models, so name them")
         if flower and asked.unit != "none":

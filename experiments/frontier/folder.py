@@ -49,7 +49,7 @@ class FrontierFolder:
                 kept = {cell.name for cell in expand(read_grid(self.grid))}
             except UserError as error:
                 raise UserError(
-                    f"{self.path} is of another version ({error}): choose another --out"
+                    f"{self.path} is of another version, or damaged ({error}): choose another --out"
                 ) from None
             if (begun := tomllib.loads(self.grid.read_text(encoding="utf-8")).get("begun_with")) != using:
                 raise UserError(

@@ -9,7 +9,8 @@ from models.errors import UserError
 
 
 def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, progress: Silent) -> list[str]:
-    """Do what is not finished, and write everything anew. Returns why cells failed, each reason once.
+    """Do what is not finished, and write everything anew. Returns why cells failed, or are not
+    compared with what their grid wants, each reason once.
 
     Raises UserError, before anything is written where the grid or the folder is at fault, and after all is
     where every cell failed.
@@ -38,10 +39,11 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
             raise UserError(
                 f"{folder.figures} cannot be written ({error.strerror}): mend that and run again"
             ) from None
-        write_page(folder, rows, found, drawn, not_compared(folder, cells, reasons))
+        missing = not_compared(folder, cells, reasons)
+        write_page(folder, rows, found, drawn, missing)
     if bugs:
         raise bugs[0]
     failed = sorted({row["reason"] for row in rows if row["status"] == "failed"})
     if not found:
         raise UserError(f"none of the {len(rows):,} cells could be run: {failed[0]}")
-    return failed
+    return failed + missing

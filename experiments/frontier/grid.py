@@ -37,7 +37,9 @@ def read_grid(path: Path) -> list[Table]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: name a grid file, or give flags") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as TOML: {error}") from None
     tables = document.pop("grid", [])
     document.pop("begun_with", None)
@@ -63,6 +65,13 @@ def table_of_flags(said: dict[str, str | Path | None]) -> Table:
     }
 
 
+def override(table: Table, flags: Table) -> Table:
+    """A table with flags in place of its own keys; seeds and seed stand for each other."""
+    seeded = {"seed", "seeds"}
+    kept = {name: value for name, value in table.items() if not (name in seeded and seeded & flags.keys())}
+    return kept | flags
+
+
 def expand(tables: list[Table]) -> list[Cell]:
     """Every cell of the tables, in order, each once, compared with all that is wanted. Raises UserError."""
     cells: dict[str, Cell] = {}
@@ -71,7 +80,7 @@ def expand(tables: list[Table]) -> list[Cell]:
             for cell in crossed(table):
                 cells[cell.name] = cell.compared_like(cells.get(cell.name, cell))
         except UserError as error:
-            raise UserError(f"grid {number}: {error}") from None
+            raise UserError(f"grid {number}: {error}" if len(tables) > 1 else str(error)) from None
     return list(cells.values())
 
 

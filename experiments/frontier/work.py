@@ -14,6 +14,7 @@ from typing import NamedTuple
 from experiments.frontier.cell import Job, Reference
 from experiments.frontier.folder import FrontierFolder
 from experiments.processes import processes
+from experiments.run_folder import NoSpace
 from models.errors import UserError
 
 Reasons = dict[str, str]  # by a failed job's name
@@ -40,6 +41,11 @@ def run_jobs(
             job, error = futures[future], future.exception()
             if isinstance(error, BrokenProcessPool):
                 raise error
+            if isinstance(error, NoSpace):
+                raise UserError(
+                    f"no space is left for {folder.path}: free some, and run the same command again, which "
+                    "goes on with what is not finished"
+                )
             if error is not None:
                 bugs.append(error)
             reason = future.result() if error is None else f"a bug: {type(error).__name__}"
@@ -60,6 +66,8 @@ def work(path: Path, job: Job) -> str | None:
                 find_reference(folder, job)
             else:
                 run_cell(folder, job)
+        except NoSpace:
+            raise  # once there is some, the job is still to be done
         except UserError as error:
             return str(error)
     return None
@@ -80,7 +88,12 @@ def run_cell(folder: FrontierFolder, job: Job) -> None:
 
     run = folder.run(job)
     if run.rounds.exists():
-        simulation.resume(run.path)
+        try:
+            simulation.resume(run.path)
+        except NoSpace:
+            raise
+        except UserError as error:
+            raise UserError(f"{error} (to begin this cell anew, take {run.path} away)") from None
         return
     shutil.rmtree(run.path, ignore_errors=True)  # broken off before anything was learned
     simulation.simulate(job.config, run.path)

@@ -3,9 +3,10 @@
 import time
 from typing import Self
 
+from experiments.console import make_bar, make_console
 from experiments.frontier.progress import duration
 from experiments.simulation import Plan
-from experiments.terminal import import_line, make_bar, make_console
+from experiments.terminal import import_line
 from experiments.tune.trial import Outcome, Run
 
 

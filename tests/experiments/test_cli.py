@@ -208,7 +208,7 @@ BAD = {
     "resume and a config": (["simulate", "--resume", "--out", "there", "--config", "x"], "nothing else"),
     "resume and --set": (["simulate", "--resume", "--out", "there", "--set", "dim=4"], "nothing else"),
     "resume of no run": (["simulate", "--resume", "--out", "there"], "not a run folder"),
-    "resume of nothing": (["simulate", "--resume", "--out", "nowhere"], "not a run folder"),
+    "resume of nothing": (["simulate", "--resume", "--out", "nowhere"], "nowhere does not exist"),
     # frontiers
     "frontier of no grid": (["frontier", "there.toml"], "there.toml does not exist"),
     "frontier of an unknown setting": (["frontier", "--set", "epsilonn=8"], "'epsilonn'"),
@@ -382,6 +382,24 @@ def test_the_same_from_a_shell(arguments: list[str], tmp_path: Path) -> None:
     assert ended.stderr.startswith("terry: ")
     assert ended.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["[/b]", "[red]x"])
+def test_a_folders_name_is_printed_as_it_is(name: str, copied: RunFolder, terry: Terry) -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    copied.path.rename(name)
+    said = terry("simulate", "--resume", "--out", name)
+    assert (said.code, said.out.splitlines()[-1]) == (0, f"run folder: {name}")
+    said = terry("compare", name, name)
+    assert said.code == 0
+    assert f"Run 2, {name}: " in said.out
+
+
+def test_where_epsilon_cannot_be_written(tmp_path: Path) -> None:
+    first = "sys.stdout.reconfigure(encoding='ascii')"
+    ended = in_a_process(tmp_path, "privacy", "plan", "--help", first=first)
+    assert ended.returncode == 0
+    assert "?" in ended.stdout
 
 
 def commands() -> list[list[str]]:

@@ -89,7 +89,7 @@ def test_one_run_is_too_few(finished: RunFolder) -> None:
 def test_not_a_run_folder_and_a_run_that_is_not_finished(
     finished: RunFolder, copied: RunFolder, tmp_path: Path
 ) -> None:
-    assert "is not a run folder" in refused([finished.path, tmp_path / "none"])
+    assert "does not exist" in refused([finished.path, tmp_path / "none"])
     copied.result.unlink()
     assert "holds no finished run" in refused([finished.path, copied.path])
 

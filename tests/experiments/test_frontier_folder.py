@@ -2,6 +2,9 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,15 @@ import pytest
 
 import experiments.frontier.figures
 import experiments.frontier.frontier
+import experiments.frontier.work
 from experiments.frontier.cell import Job
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.frontier import run_frontier
 from experiments.frontier.grid import expand, read_grid
 from experiments.frontier.progress import Silent
-from experiments.frontier.work import Ended
+from experiments.frontier.work import Ended, run_jobs, work
 from experiments.planning import in_use
+from experiments.run_folder import NoSpace
 from models.errors import UserError
 
 TABLES = [{"devices": [30], "epsilon": [1.0, 4.0], "unit": "shopper", "trust": "central"}]
@@ -51,7 +56,7 @@ def test_another_schema_is_left_alone(folder: FrontierFolder) -> None:
         folder.open(TABLES)
     assert folder.grid.read_text() == text
     folder.grid.write_text(text := text.replace("schema = 0", "schema = 1") + "setting_of_old = 3\n")
-    with pytest.raises(UserError, match=r"of another version .*'setting_of_old'.*: choose another --out"):
+    with pytest.raises(UserError, match=r"or damaged .*'setting_of_old'.*: choose another --out"):
         folder.open(TABLES)
     assert folder.grid.read_text() == text
 
@@ -79,8 +84,8 @@ def test_what_is_in_use_follows_the_defaults(tmp_path: Path, monkeypatch: pytest
 def test_a_grid_of_which_nothing_can_be_run_is_an_error(tmp_path: Path) -> None:
     """It has its table and its page, for whoever wants the reasons."""
     folder = FrontierFolder(tmp_path / "new")
-    with pytest.raises(UserError, match="none of the 1 cells could be run: there is no data set 'towel'"):
-        run_frontier(folder, [{"data": "towel", "model": "mf", "seeds": 1}], 1, Silent())
+    with pytest.raises(UserError, match="none of the 1 cells could be run: --data movielens needs --path"):
+        run_frontier(folder, [{"data": "movielens", "model": "mf", "seeds": 1}], 1, Silent())
     assert folder.page.exists()
     assert folder.csv.exists()
 
@@ -93,8 +98,46 @@ def test_a_disk_that_is_full_once_the_figures_are_drawn(
 
     monkeypatch.setattr(experiments.frontier.figures, "draw_all", full)
     with pytest.raises(UserError, match=r"figures cannot be written \(No space left on device\)"):
-        run_frontier(FrontierFolder(tmp_path / "new"), [{"data": "towel", "seeds": 1}], 1, Silent())
+        run_frontier(FrontierFolder(tmp_path / "new"), [{"data": "movielens", "seeds": 1}], 1, Silent())
     assert (tmp_path / "new" / "frontier.csv").exists()
+
+
+def test_a_full_disk_is_no_failure_of_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is in the table: the same command goes on once there is space."""
+
+    def full(*arguments: Any) -> Any:
+        raise NoSpace("no space is left: choose another --out")
+
+    folder = FrontierFolder(tmp_path / "new")
+    folder.open(TABLES)
+    monkeypatch.setattr(experiments.frontier.work, "run_cell", full)
+    with pytest.raises(NoSpace):
+        work(folder.path, expand(TABLES)[0])
+    monkeypatch.setattr(experiments.frontier.work, "processes", in_threads)
+    with pytest.raises(UserError, match=r"no space is left for .*new: free some, and run the same command"):
+        run_jobs(folder, [*expand(TABLES)], 1, lambda job, reason: None)
+
+
+@contextmanager
+def in_threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(number) as pool:
+        yield pool
+
+
+def test_what_cannot_be_compared_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference that is damaged is not found anew, nor passed over in silence."""
+
+    def done(folder: FrontierFolder, jobs: list[Job], *arguments: Any) -> Ended:
+        return Ended({}, [])
+
+    folder = FrontierFolder(tmp_path / "new")
+    table = {"devices": 30, "model": "linear", "rounds": 2, "baselines": False, "seed": 1}
+    run_frontier(folder, [table], 1, Silent())
+    damaged = next((folder.path / "references").glob("*.json"))
+    damaged.write_bytes(b"")
+    monkeypatch.setattr(experiments.frontier.frontier, "run_jobs", done)
+    (said,) = [line for line in run_frontier(folder, [table], 1, Silent()) if "damaged" in line]
+    assert said == f"{damaged} is damaged, or of another schema: take it away, and run again"
 
 
 def test_a_bug_in_one_cell_is_raised_after_all_is_written(

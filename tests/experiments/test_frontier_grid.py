@@ -10,7 +10,7 @@ import pytest
 import experiments.library_baselines
 from experiments.config import RunConfig
 from experiments.frontier.cell import Cell, variants
-from experiments.frontier.grid import DEFAULT_GRID, expand, read_grid, table_of_flags
+from experiments.frontier.grid import DEFAULT_GRID, expand, override, read_grid, table_of_flags
 from models.errors import UserError
 
 TABLE = {"devices": [30, 60], "model": "linear", "unit": "shopper", "trust": "central", "epsilon": [1, 4]}
@@ -164,6 +164,21 @@ def test_a_command_has_every_digit_and_the_flags_that_there_are() -> None:
     cell = Cell.of(said | {"seed": 0})
     assert "--epsilon 1.23456789 " in cell.command
     assert "--device cuda" in cell.command
+
+
+@pytest.mark.parametrize("flags", [{"seeds": [2]}, {"seed": [0, 1]}], ids=str)
+@pytest.mark.parametrize("said", [{"seeds": 5}, {"seed": 7}], ids=str)
+def test_seeds_and_seed_win_over_each_other(flags: dict[str, Any], said: dict[str, Any]) -> None:
+    cells = expand([override({"devices": 30} | said, flags)])
+    assert [cell.config.seed for cell in cells] == [0, 1]
+    assert override(said, {"epsilon": [1]}) == said | {"epsilon": [1]}
+
+
+def test_an_unknown_data_set_is_told_before_anything_is_run() -> None:
+    with pytest.raises(UserError, match=r"^there is no data set 'towelz': choose one of towels"):
+        expand([{"data": ["towels", "towelz"]}])
+    with pytest.raises(UserError, match=r"^grid 2: there is no data set 'towelz'"):
+        expand([{"devices": 30}, {"data": "towelz"}])
 
 
 def test_flags_are_a_table() -> None:

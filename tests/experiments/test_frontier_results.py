@@ -224,6 +224,18 @@ def test_a_cell_that_was_broken_off_ends_as_it_would_have(
         assert again[column] == rows[number][column]
 
 
+def test_a_cell_whose_checkpoint_is_damaged_says_what_to_do(folder: FrontierFolder, tmp_path: Path) -> None:
+    cell = next(cell for cell in expand(TABLES) if cell.config.model == "attributes")
+    other = FrontierFolder(tmp_path / "other")
+    other.open(TABLES)
+    shutil.copytree(folder.run(cell).path, other.run(cell).path)
+    other.run(cell).result.unlink()
+    (other.run(cell).path / "checkpoint.safetensors").write_bytes(b"cut short")
+    reason = work(other.path, cell)
+    assert reason is not None
+    assert re.search(r"checkpoint\.safetensors is damaged.*to begin this cell anew, take .* away", reason)
+
+
 def test_a_result_of_another_schema_is_reported_and_left(folder: FrontierFolder, tmp_path: Path) -> None:
     cell = expand(TABLES)[0]
     other = FrontierFolder(tmp_path / "other")

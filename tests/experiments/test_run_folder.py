@@ -77,6 +77,8 @@ def test_a_folder_without_a_configuration_is_the_users_to_mend(text: Any, tmp_pa
         (tmp_path / "config.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match="not a run folder"):
         RunFolder(tmp_path).read_config()
+    with pytest.raises(UserError, match=r"nowhere does not exist$"):
+        RunFolder(tmp_path / "nowhere").read_config()
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,21 @@ def test_rounds_survive_being_read_and_written_again(tmp_path: Path) -> None:
     assert folder.rounds.read_bytes() == text
 
 
+@pytest.mark.parametrize("kept", [60, 150, -3], ids=str)
+def test_rounds_that_are_damaged_are_the_users_to_mend(kept: int, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_rounds([ROW, {**ROW, "round": 2}])
+    folder.rounds.write_bytes(folder.rounds.read_bytes()[:kept].rpartition(b",")[0])
+    with pytest.raises(UserError, match=r"rounds\.csv is damaged: take .* away, and run it again"):
+        folder.read_rounds()
+    folder.write_rounds([{**ROW, "round": 2}])
+    with pytest.raises(UserError, match=r"rounds\.csv is damaged"):
+        folder.read_rounds()
+    folder.rounds.write_bytes(b"round\n\xff\n")
+    with pytest.raises(UserError, match=r"rounds\.csv is damaged"):
+        folder.read_rounds()
+
+
 def test_no_rounds_yet(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).read_rounds() == []
 
@@ -131,7 +148,7 @@ def test_an_unfinished_run_has_no_result(tmp_path: Path) -> None:
 
 def test_writing_replaces_and_leaves_no_partial_file(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    for rows in ([ROW], [ROW, ROW]):
+    for rows in ([ROW], [ROW, {**ROW, "round": 2}]):
         folder.write_rounds(rows)
     folder.write_config(RunConfig())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.toml", "rounds.csv"]

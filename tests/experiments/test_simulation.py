@@ -407,6 +407,19 @@ def test_one_node_that_fails_is_counted_and_the_run_goes_on(
     assert [row["answered"] for row in folder.read_rounds()] == ["10"] * 2
 
 
+def test_rounds_that_are_behind_the_checkpoint_are_damaged(tmp_path: Path, quick_ceiling: None) -> None:
+    """A stop between the two loses one line at most, which is written again."""
+    folder = simulate(PLAIN.model_copy(update={"rounds": 3}), tmp_path / "run")
+    rows = folder.read_rounds()
+    folder.result.unlink()
+    folder.write_rounds(rows[:2])
+    assert resume(folder.path).read_rounds() == rows
+    folder.result.unlink()
+    folder.write_rounds(rows[:1])
+    with pytest.raises(UserError, match=r"rounds\.csv is damaged"):
+        resume(folder.path)
+
+
 def test_when_no_device_takes_part_there_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no device took part"):
         simulate(PLAIN.model_copy(update={"participation": 1e-9}), tmp_path / "run")

@@ -14,7 +14,7 @@ import server.checkpoint
 from models.errors import UserError
 from models.settings import RoundSettings
 from server.aggregate import make_optimizer
-from server.checkpoint import FILE, Progress, RoundRecord, load_checkpoint, save_checkpoint
+from server.checkpoint import FILE, Progress, RoundRecord, load_checkpoint, run_of_checkpoint, save_checkpoint
 from server.settings import ServerSettings
 from tests.models.test_settings import VALID
 
@@ -124,6 +124,20 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(
     other, optimizer = start({}, fill=0.0)
     assert load_checkpoint(tmp_path, SETTINGS, other, optimizer).rounds_done == 1
     assert torch.equal(other["table.weight"], torch.ones(3, 2))
+
+
+@pytest.mark.parametrize("kept", [0, 4, 30, 200, -1], ids=str)
+def test_a_checkpoint_that_is_damaged_is_the_users_to_mend(kept: int, tmp_path: Path) -> None:
+    parameters, optimizer = start({})
+    save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1)]))
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    for read in (
+        lambda: load_checkpoint(tmp_path, SETTINGS, parameters, optimizer),
+        lambda: run_of_checkpoint(tmp_path),
+    ):
+        with pytest.raises(UserError, match=r"checkpoint\.safetensors is damaged: take .* away"):
+            read()
 
 
 def test_one_file_and_no_leftovers(tmp_path: Path) -> None:
