@@ -92,6 +92,11 @@ def how_openly(rows: list[Row]) -> Answer:
     ]
     if any("without secure aggregation" in (row["promise"] or "") for row in rows):
         said.append("Under distributed trust the sums were simulated without secure aggregation.")
+    if any("The catalogue lists" in (row["promise"] or "") for row in rows):
+        said.append(
+            "Where a catalogue lists what its shoppers chose, it counts as public all the same: what it "
+            "gives away is not in ε. The promises say where that is so."
+        )
     if any(row["protocol"] == "leaky" for row in rows):
         said.append(
             "Rows under the leaky protocol repeat a fault of published code, on purpose: what is held out is "

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 import experiments.figures
 import experiments.library_baselines
+from experiments.config import RunConfig
 from experiments.datasets.towel_ceiling import ceilings
 from experiments.frontier import bytes_figure
 from experiments.frontier.answers import answers, best_central, is_above
@@ -32,6 +33,7 @@ from experiments.frontier.style import styles
 from experiments.frontier.table import COLUMNS, Row, make_rows, not_compared, write_table
 from experiments.frontier.work import Reasons, work
 from experiments.library_baselines import missing
+from experiments.planning import make_promise, resolve
 from experiments.run_folder import RunFolder
 
 COMMON: Table = {"devices": [30, 60], "unit": "shopper", "trust": "central", "seeds": 2}
@@ -431,6 +433,15 @@ def test_the_answers_tell_of_promises_where_the_largest_size_has_none(rows: list
     assert sum("with 30 devices of towels" in sentence for sentence in sentences) == 2
     free = [row for row in rows if row["unit"] == "none"]
     assert "No promise was run here" in answers(free, federations(free))[2].sentences[1]
+
+
+def test_a_catalogue_that_gives_something_away_is_said(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
+    config = RunConfig(unit="shopper", trust="central", epsilon=2.0)
+    promise = make_promise(resolve(config, 1000)).model_copy(update={"catalogue_from_events": True})
+    for all_rows, said in (([row], False), ([row, row | {"promise": promise.sentence()}], True)):
+        sentences = " ".join(answers(all_rows, federations(all_rows))[3].sentences)
+        assert ("Where a catalogue lists what its shoppers chose" in sentences) is said
 
 
 def test_who_counted_the_hits_is_said(rows: list[Row]) -> None:
