@@ -11,9 +11,9 @@ PIPE_WIDTH = 130  # of tables: none of ours is wider
 def make_console() -> Console:
     """Whole lines where they go to a file or a pipe; wrapped to the width of a terminal.
 
-    Text is printed as it is: names of folders and items may hold what Rich would read as markup.
+    Text is printed as it is: names of folders and items may hold what Rich would read as markup or emoji.
     """
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.soft_wrap = not console.is_terminal
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH

@@ -97,7 +97,7 @@ def train_by_flower(
     model = asked.recommender(catalogue)
     model.initialise(config.seed or 0)
     model.load_shared(rounds_of(asked, model, train))
-    return model, make_promise(asked)
+    return model, make_promise(asked, catalogue_from_events=promise.catalogue_from_events)
 
 
 def rounds_of(config: ResolvedConfig, model: Recommender, train: Events) -> Parameters:

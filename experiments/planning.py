@@ -395,8 +395,8 @@ def refuse_other_steps(config: RunConfig) -> None:
             raise UserError(f"--model linear has {name} = {value}: leave it out")
 
 
-def make_promise(config: ResolvedConfig) -> Promise:
-    """What a configuration promises.
+def make_promise(config: ResolvedConfig, *, catalogue_from_events: bool = False) -> Promise:
+    """What a configuration promises. catalogue_from_events: as `Dataset` has it.
 
     ε is that of a device which takes part whenever it may. Under local and distributed trust the server sees
     who takes part, so `participation` amplifies nothing; under central trust it does, against those who see
@@ -428,6 +428,7 @@ def make_promise(config: ResolvedConfig) -> Promise:
         tolerated_nodes=config.tolerated_nodes if distributed and config.masks else None,
         masks_skipped=distributed and not config.masks,
         evaluated=settings.evaluate,
+        catalogue_from_events=catalogue_from_events,
     )
 
 

@@ -40,7 +40,8 @@ def private_popularity(
     """
     asked = one_release(config, promise)
     noised = release(asked.settings, train, num_items, config.seed)
-    return lambda events: noised.expand(events.num_devices, -1), make_promise(asked)
+    kept = make_promise(asked, catalogue_from_events=promise.catalogue_from_events)
+    return lambda events: noised.expand(events.num_devices, -1), kept
 
 
 def one_release(config: ResolvedConfig, promise: Promise) -> ResolvedConfig:

@@ -30,7 +30,7 @@ def processes(number: int) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # the pool itself would run them all first
             if isinstance(error, BrokenProcessPool):
                 raise UserError(
                     "a process was ended from outside, perhaps for want of memory: run the same command "

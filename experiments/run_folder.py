@@ -59,6 +59,7 @@ class RunFolder:
         self.devices = path / "devices"
         self.config = path / "config.toml"
         self.rounds = path / "rounds.csv"
+        self.checkpoint = path / "checkpoint.safetensors"
         self.result = path / "result.json"
         self.model = path / "model.safetensors"
         self.catalogue = path / "catalogue.parquet"

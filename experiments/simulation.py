@@ -100,9 +100,7 @@ def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
     resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
     if resolved.model not in MEASURED_ONLY:
         refuse_wide_sums(resolved, dataset.catalogue)
-    promise = make_promise(resolved)
-    if resolved.unit != "none" and dataset.catalogue_from_events:
-        promise = promise.model_copy(update={"catalogue_from_events": True})
+    promise = make_promise(resolved, catalogue_from_events=dataset.catalogue_from_events)
     return Plan(resolved, dataset, split, promise)
 
 

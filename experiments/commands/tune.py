@@ -65,8 +65,8 @@ def tune(
     assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value; it is not "
                                                      "searched", rich_help_panel="Run",
                                                      show_default=False)] = None,
-    jobs: Annotated[int | None, typer.Option(help="runs at once; as many as there are cores, but no "
-                                             "more than a trial has seeds", min=1,
+    jobs: Annotated[int | None, typer.Option(help="runs at once; as many as there are cores (a "
+                                             "trial has no more than its seeds)", min=1,
                                              rich_help_panel="Run", show_default=False)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="print the path of the best settings, nothing else",
                                         rich_help_panel="Run")] = False,

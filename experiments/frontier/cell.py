@@ -169,7 +169,7 @@ class Cell(Job):
 
     @property
     def command(self) -> str:
-        """What repeats this run, and compares it, outside the grid."""
+        """What repeats this run, and compares it but with Flower's strategy, outside the grid."""
         from experiments.commands.simulate import simulate
 
         said = self.config.model_dump(mode="json", exclude_defaults=True, exclude=set(COMPARISONS))

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.config import MEASURED_ONLY
 from experiments.frontier.cell import Job, Reference
 from experiments.frontier.folder import FrontierFolder
 from experiments.processes import processes
@@ -41,11 +42,6 @@ def run_jobs(
             job, error = futures[future], future.exception()
             if isinstance(error, BrokenProcessPool):
                 raise error
-            if isinstance(error, NoSpace):
-                raise UserError(
-                    f"no space is left for {folder.path}: free some, and run the same command again, which "
-                    "goes on with what is not finished"
-                )
             if error is not None:
                 bugs.append(error)
             reason = future.result() if error is None else f"a bug: {type(error).__name__}"
@@ -66,8 +62,8 @@ def work(path: Path, job: Job) -> str | None:
                 find_reference(folder, job)
             else:
                 run_cell(folder, job)
-        except NoSpace:
-            raise  # once there is some, the job is still to be done
+        except NoSpace:  # nothing is kept of it, so the job is done once there is some
+            return f"the disk of {path} is too full: free some space, and run the same command again"
         except UserError as error:
             return str(error)
     return None
@@ -87,13 +83,11 @@ def run_cell(folder: FrontierFolder, job: Job) -> None:
     from experiments import simulation
 
     run = folder.run(job)
-    if run.rounds.exists():
-        try:
-            simulation.resume(run.path)
-        except NoSpace:
-            raise
-        except UserError as error:
-            raise UserError(f"{error} (to begin this cell anew, take {run.path} away)") from None
+    needed = [run.rounds, run.config]
+    if job.config.model not in MEASURED_ONLY:
+        needed += [run.devices, run.checkpoint]
+    if all(path.exists() for path in needed):
+        simulation.resume(run.path)
         return
-    shutil.rmtree(run.path, ignore_errors=True)  # broken off before anything was learned
+    shutil.rmtree(run.path, ignore_errors=True)  # before its first round was done, or what it needs is gone
     simulation.simulate(job.config, run.path)

@@ -227,6 +227,7 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
         (["--seeds", "0"], "--seeds"),
         (["--set", "seed=3"], "every run of a search has a seed of its own: leave out seed"),
         (["--set", "evaluate=released"], "the simulator measures a search: leave out evaluate"),
+        (["--set", "protocol=leaky"], "a search under the leaky protocol finds the leak: leave out protocol"),
         (["--delta", "0.5"], "--delta 0.5 would allow"),
         (["--model", "counter", "--unit", "none"], "--model counter learns nothing"),
         (["--unit", "interaction", "--trust", "local"], "--model linear is not trained by interactions"),

@@ -15,7 +15,7 @@ from experiments.config import RunConfig, read_config
 from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
 from experiments.planning import resolve
 from experiments.run_folder import RunFolder
-from experiments.simulation import make_plan, resume, simulate
+from experiments.simulation import Reporter, compare, make_plan, resume, simulate
 from experiments.terminal import reading
 from models.catalogue import Catalogue
 from models.errors import UserError
@@ -116,7 +116,7 @@ def test_a_promise_says_where_the_catalogue_lists_what_was_chosen(
     unit: Any, said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trust: Any = "central" if unit == "shopper" else "local"
-    config = RunConfig(devices=200, model="linear", unit=unit, trust=trust)
+    config = RunConfig(devices=200, model="linear", unit=unit, trust=trust, central=False, ceiling=False)
     assert not make_plan(config).promise.catalogue_from_events
 
     def load(name: str, options: DataOptions) -> Dataset:
@@ -124,7 +124,12 @@ def test_a_promise_says_where_the_catalogue_lists_what_was_chosen(
 
     read = experiments.simulation.load
     monkeypatch.setattr(experiments.simulation, "load", load)
-    assert make_plan(config).promise.catalogue_from_events is said
+    plan = make_plan(config)
+    assert plan.promise.catalogue_from_events is said
+    if said:
+        popularity = compare(plan, Reporter()).private_popularity
+        assert popularity is not None
+        assert popularity.promise.catalogue_from_events
 
 
 def test_without_a_catalogue_there_is_nothing_to_choose_by() -> None:

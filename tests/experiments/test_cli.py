@@ -384,7 +384,7 @@ def test_the_same_from_a_shell(arguments: list[str], tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["[/b]", "[red]x"])
+@pytest.mark.parametrize("name", ["[/b]", "[red]x", ":x:"])
 def test_a_folders_name_is_printed_as_it_is(name: str, copied: RunFolder, terry: Terry) -> None:
     Path(name).parent.mkdir(exist_ok=True)
     copied.path.rename(name)

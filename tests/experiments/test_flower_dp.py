@@ -64,6 +64,7 @@ def test_its_noise_multiplier_is_that_of_all_rounds_without_amplification() -> N
     own = make_promise(asked)
     assert own.epsilon == pytest.approx(2.0, rel=1e-6)
     assert own.epsilon <= 2.0
+    assert not own.catalogue_from_events
     assert (own.unit, own.trust, own.rounds, own.participation) == ("shopper", "central", 3, 1.0)
 
 
@@ -165,7 +166,9 @@ def test_every_round_is_booked(catalogue: Catalogue, events: Events) -> None:
     aggregate, strategy.aggregate_train = strategy.aggregate_train, aggregated
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("experiments.flower_dp.make_strategy", lambda config: strategy)
-        model, own = train_by_flower(config, promise, catalogue, events)
+        public = promise.model_copy(update={"catalogue_from_events": True})
+        model, own = train_by_flower(config, public, catalogue, events)
+    assert own.catalogue_from_events
     spent = strategy.privacy_spent()
     assert spent is not None
     assert spent.num_releases == 3

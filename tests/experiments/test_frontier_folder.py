@@ -2,9 +2,6 @@
 
 import errno
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.frontier import run_frontier
 from experiments.frontier.grid import expand, read_grid
 from experiments.frontier.progress import Silent
-from experiments.frontier.work import Ended, run_jobs, work
+from experiments.frontier.work import Ended, work
 from experiments.planning import in_use
 from experiments.run_folder import NoSpace
 from models.errors import UserError
@@ -102,42 +99,27 @@ def test_a_disk_that_is_full_once_the_figures_are_drawn(
     assert (tmp_path / "new" / "frontier.csv").exists()
 
 
-def test_a_full_disk_is_no_failure_of_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of it is in the table: the same command goes on once there is space."""
-
+def test_a_cell_that_finds_no_space_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> Any:
         raise NoSpace("no space is left: choose another --out")
 
     folder = FrontierFolder(tmp_path / "new")
     folder.open(TABLES)
     monkeypatch.setattr(experiments.frontier.work, "run_cell", full)
-    with pytest.raises(NoSpace):
-        work(folder.path, expand(TABLES)[0])
-    monkeypatch.setattr(experiments.frontier.work, "processes", in_threads)
-    with pytest.raises(UserError, match=r"no space is left for .*new: free some, and run the same command"):
-        run_jobs(folder, [*expand(TABLES)], 1, lambda job, reason: None)
+    reason = f"the disk of {folder.path} is too full: free some space, and run the same command again"
+    assert {work(folder.path, cell) for cell in expand(TABLES)} == {reason}
 
 
-@contextmanager
-def in_threads(number: int) -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(number) as pool:
-        yield pool
-
-
-def test_what_cannot_be_compared_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
     """A reference that is damaged is not found anew, nor passed over in silence."""
-
-    def done(folder: FrontierFolder, jobs: list[Job], *arguments: Any) -> Ended:
-        return Ended({}, [])
-
     folder = FrontierFolder(tmp_path / "new")
-    table = {"devices": 30, "model": "linear", "rounds": 2, "baselines": False, "seed": 1}
+    table = {"devices": 30, "model": "linear", "baselines": False, "seed": 1}
     run_frontier(folder, [table], 1, Silent())
     damaged = next((folder.path / "references").glob("*.json"))
     damaged.write_bytes(b"")
-    monkeypatch.setattr(experiments.frontier.frontier, "run_jobs", done)
     (said,) = [line for line in run_frontier(folder, [table], 1, Silent()) if "damaged" in line]
     assert said == f"{damaged} is damaged, or of another schema: take it away, and run again"
+    assert damaged.read_bytes() == b""
 
 
 def test_a_bug_in_one_cell_is_raised_after_all_is_written(

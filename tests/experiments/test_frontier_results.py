@@ -204,12 +204,19 @@ def test_what_is_finished_is_not_done_again(folder: FrontierFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    "kept", [[], ["config.toml"], ["config.toml", "rounds.csv", "checkpoint.safetensors"]]
+    "kept",
+    [
+        [],
+        ["config.toml"],
+        ["config.toml", "rounds.csv"],
+        ["rounds.csv", "checkpoint.safetensors"],
+        ["config.toml", "rounds.csv", "checkpoint.safetensors"],
+    ],
 )
 def test_a_cell_that_was_broken_off_ends_as_it_would_have(
     kept: list[str], folder: FrontierFolder, rows: list[Row], tmp_path: Path
 ) -> None:
-    """Before its folder was whole it starts anew; after its first round it goes on."""
+    """Before its folder was whole, and where something is gone, it starts anew; else it goes on."""
     number, cell = next(
         (i, cell) for i, cell in enumerate(expand(TABLES)) if cell.config.model == "attributes"
     )
@@ -218,7 +225,8 @@ def test_a_cell_that_was_broken_off_ends_as_it_would_have(
     shutil.copytree(folder.run(cell).path, other.run(cell).path)
     other.run(cell).result.unlink()
     for path in other.run(cell).path.iterdir():
-        if "rounds.csv" not in kept and path.is_file() and path.name not in kept:
+        state = path.name in ("config.toml", "rounds.csv", "checkpoint.safetensors")
+        if path.is_file() and path.name not in kept and (state or "rounds.csv" not in kept):
             path.unlink()
     assert work(other.path, cell) is None
     again = make_rows(other, [cell], {})[0]
@@ -235,7 +243,7 @@ def test_a_cell_whose_checkpoint_is_damaged_says_what_to_do(folder: FrontierFold
     (other.run(cell).path / "checkpoint.safetensors").write_bytes(b"cut short")
     reason = work(other.path, cell)
     assert reason is not None
-    assert re.search(r"checkpoint\.safetensors is damaged.*to begin this cell anew, take .* away", reason)
+    assert re.search(r"checkpoint\.safetensors is damaged: take .* away, and run it again", reason)
 
 
 def test_a_result_of_another_schema_is_reported_and_left(folder: FrontierFolder, tmp_path: Path) -> None:
@@ -370,11 +378,16 @@ def test_the_figures_are_there_for_a_paper(folder: FrontierFolder) -> None:
 
 def test_a_course_is_the_mean_of_its_seeds_after_each_measured_round(tmp_path: Path) -> None:
     """Only rounds that every seed has measured count; .1 and .3 make .2."""
-    lines = {"a": ["1,.1,.01", "2,,", "3,.5,.05"], "b": ["1,.3,.03", "2,.4,.04", "3,.7,.07"]}
-    for run, rounds in lines.items():
+    hits: dict[str, list[float | None]] = {"a": [0.1, None, 0.5], "b": [0.3, 0.4, 0.7]}
+    for run, measured in hits.items():
         (tmp_path / run).mkdir()
-        (tmp_path / run / "rounds.csv").write_text("\n".join(["round,hr@10,ndcg@10", *rounds]))
-    course = course_of(tmp_path, Point(tuple({"run": run} for run in lines)))
+        RunFolder(tmp_path / run).write_rounds(
+            [
+                {"round": round} | ({} if hit is None else {"hr@10": hit, "ndcg@10": hit / 10})
+                for round, hit in enumerate(measured, start=1)
+            ]
+        )
+    course = course_of(tmp_path, Point(tuple({"run": run} for run in hits)))
     assert course.rounds == (1, 3)
     assert course.means["hr@10"] == pytest.approx((0.2, 0.6))
     assert course.means["ndcg@10"] == pytest.approx((0.02, 0.06))
