@@ -38,6 +38,7 @@ DESIGN: dict[str, Any] = {
         "tolerated_nodes": None,
         "masks_skipped": False,
         "evaluated": False,
+        "catalogue_from_events": False,
     },
     "metrics": {
         "full": {"hr@10": 0.3, "ndcg@10": 0.2, "mrr": 0.1, "coverage@10": 0.9},
@@ -139,6 +140,7 @@ OPTIONAL = {
     ("promise", "tolerated_nodes"),
     ("promise", "masks_skipped"),
     ("promise", "evaluated"),
+    ("promise", "catalogue_from_events"),
 }
 
 
