@@ -5,6 +5,8 @@ from pathlib import Path
 
 from models.errors import UserError
 
+RUN_AGAIN = "mend that and run again"  # where the same command goes on
+
 
 def write_whole(path: Path, content: str | bytes, remedy: str | None = None) -> None:
     """Put a file in its place when all of it is on the disk; text is UTF-8. Raises OSError.

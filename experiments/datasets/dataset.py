@@ -1,7 +1,7 @@
 """What every data set gives: a public catalogue, private events, and an account of what was read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +93,11 @@ class Dataset:
                 f"--devices {devices} is more than the {held} that {self.name} holds: ask for {held} or fewer"
             )
         chosen = np.sort(np.random.default_rng(seed).permutation(held)[:devices])
-        return Dataset(
-            name=self.name,
-            catalogue=self.catalogue,
+        return replace(
+            self,
             events=self.events.take(chosen),
-            report=self.report,
             groups=None if self.groups is None else self.groups.iloc[chosen].reset_index(drop=True),
             held_out=None
             if self.held_out is None
             else HeldOut(self.held_out.items[chosen], self.held_out.negatives[chosen]),
-            times_known=self.times_known,
-            catalogue_from_events=self.catalogue_from_events,
-            ceiling=self.ceiling,
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tomli_w
 
-from experiments.files import write_whole
+from experiments.files import RUN_AGAIN, write_whole
 from experiments.frontier.cell import Job, Reference
 from experiments.frontier.grid import SCHEMA, Table, expand, read_grid
 from experiments.planning import in_use
@@ -67,10 +67,8 @@ class FrontierFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with self.held():
-                self.replace(
-                    self.grid,
-                    tomli_w.dumps({"schema": SCHEMA, "begun_with": using, "grid": plain}).encode(),
-                )
+                grid = {"schema": SCHEMA, "begun_with": using, "grid": plain}
+                write_whole(self.grid, tomli_w.dumps(grid), RUN_AGAIN)
             for folder in ("runs", "references"):
                 (self.path / folder).mkdir(exist_ok=True)
         except OSError as error:
@@ -110,8 +108,3 @@ class FrontierFolder:
         with (self.path / ".lock").open("ab") as file:
             fcntl.lockf(file, fcntl.LOCK_EX, 1, RESULTS if job is None else int(job.digest, 16))
             yield
-
-    @staticmethod
-    def replace(path: Path, content: bytes) -> None:
-        """Write a file in one step. Raises UserError, and leaves what was there, where there is no space."""
-        write_whole(path, content, remedy="mend that and run again")

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from experiments.files import RUN_AGAIN, write_whole
 from experiments.frontier.answers import answers
 from experiments.frontier.baseline_table import HEADERS as BASELINE_HEADERS
 from experiments.frontier.baseline_table import baseline_lines
@@ -99,4 +100,4 @@ def write_page(
         "columns": COLUMNS,
         "versions": Versions.installed().model_dump(),
     }
-    folder.replace(folder.page, environment.get_template("page.html").render(context).encode())
+    write_whole(folder.page, environment.get_template("page.html").render(context), RUN_AGAIN)

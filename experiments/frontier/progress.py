@@ -53,10 +53,10 @@ class TerminalProgress(Silent):
         state = f"{min(self.workers, left)} running, {self.failed} failed, about {duration(seconds)} left"
         self.bar.update(self.task, completed=self.ended, description=state)
         if reason is not None:
-            self.console.print(f"failed: {job.name}: {reason}", soft_wrap=True, markup=False)
+            self.console.print(f"failed: {job.name}: {reason}", soft_wrap=True)
         if not self.console.is_terminal:
             what = "reference" if isinstance(job, Reference) else "cell"
-            self.console.print(f"{self.ended} of {self.jobs} done, {state}: {what} {job.name}", markup=False)
+            self.console.print(f"{self.ended} of {self.jobs} done, {state}: {what} {job.name}")
 
 
 def duration(seconds: float) -> str:

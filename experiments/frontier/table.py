@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.files import RUN_AGAIN, write_whole
 from experiments.frontier.cell import Cell, Reference, variants
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.work import Reasons
@@ -212,7 +213,7 @@ def write_table(folder: FrontierFolder, rows: list[Row]) -> None:
     text += [name for name in COLUMNS if name.endswith(("_settings", "_promise"))]
     types = dict.fromkeys(whole, "Int64") | dict.fromkeys(text, "string")
     table = table.astype(dict.fromkeys(COLUMNS, "float64") | types)
-    folder.replace(folder.csv, table.to_csv(index=False, lineterminator="\n").encode())
+    write_whole(folder.csv, table.to_csv(index=False, lineterminator="\n"), RUN_AGAIN)
     parquet = io.BytesIO()
     table.to_parquet(parquet, index=False)
-    folder.replace(folder.parquet, parquet.getvalue())
+    write_whole(folder.parquet, parquet.getvalue(), RUN_AGAIN)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.config import MEASURED_ONLY
+from experiments.files import RUN_AGAIN, write_whole
 from experiments.frontier.cell import Job, Reference
 from experiments.frontier.folder import FrontierFolder
 from experiments.processes import processes
@@ -75,7 +76,7 @@ def find_reference(folder: FrontierFolder, job: Reference) -> None:
 
     plan = make_plan(job.config)
     baselines = compare_flower(plan) if job.flower else compare(plan, Reporter())
-    folder.replace(folder.reference(job), baselines.model_dump_json(by_alias=True, indent=2).encode())
+    write_whole(folder.reference(job), baselines.model_dump_json(by_alias=True, indent=2), RUN_AGAIN)
 
 
 def run_cell(folder: FrontierFolder, job: Job) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import tomli_w
 
 from experiments.config import literal
-from experiments.files import write_whole
+from experiments.files import RUN_AGAIN, write_whole
 from experiments.tune.trial import METRICS, Outcome, Run
 from models.errors import UserError
 
@@ -61,7 +61,7 @@ class SearchFolder:
             except OSError:
                 raise UserError(f"another terry tune is at work in {self.path}: wait for it") from None
             if not self.search.exists():
-                self.replace(self.search, tomli_w.dumps(search))
+                write_whole(self.search, tomli_w.dumps(search), RUN_AGAIN)
             self.read_trials()
             try:
                 yield
@@ -87,7 +87,7 @@ class SearchFolder:
         for (trial, seed), done in sorted(self.outcomes.items()):
             row = {"trial": trial, "seed": seed, **done.metrics, "seconds": round(done.seconds, 2)}
             writer.writerow({**row, "reason": done.reason, **self.settings[trial]})
-        self.replace(self.trials, text.getvalue())
+        write_whole(self.trials, text.getvalue(), RUN_AGAIN)
 
     def read_trials(self) -> None:
         """What was recorded before. Python writes a float so that it is read back the same. UserError."""
@@ -102,11 +102,6 @@ class SearchFolder:
                     self.outcomes[trial, seed] = Outcome(metrics, float(row["seconds"]), row["reason"])
         except (KeyError, ValueError, TypeError):
             raise UserError(f"{self.trials} cannot be read: mend it, or choose another --out") from None
-
-    @staticmethod
-    def replace(path: Path, text: str) -> None:
-        """Write a file in one step. Raises UserError, and leaves what was there, where there is no space."""
-        write_whole(path, text, remedy="mend that and run again")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

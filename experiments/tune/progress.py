@@ -68,4 +68,4 @@ class TerminalProgress(Silent):
         left = f", about {duration(seconds)} left" if self.ended < self.left else ""
         self.bar.update(self.task, advance=1, description=state + left)
         if not self.console.is_terminal:
-            self.console.print(state + left, markup=False)
+            self.console.print(state + left)

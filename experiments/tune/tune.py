@@ -8,6 +8,7 @@ from typing import Any
 import tomli_w
 
 from experiments.config import RunConfig
+from experiments.files import RUN_AGAIN, write_whole
 from experiments.planning import in_use
 from experiments.processes import processes
 from experiments.simulation import Plan
@@ -54,7 +55,7 @@ def tune(
         progress.confirming()
         found = search.confirm()
         lines = told(found, metric, search, plan, cost_lines(folder, said, plan))
-        folder.replace(folder.best, best_toml(said, folder.settings[found.best], lines))
+        write_whole(folder.best, best_toml(said, folder.settings[found.best], lines), RUN_AGAIN)
     return lines
 
 

@@ -64,6 +64,10 @@ def test_events_are_the_kept_lines_by_household_and_time():
     assert events.times.tolist() == [100, 1483401600, 1483401601, 1483315200, 1483488000]
 
 
+def test_the_catalogue_is_of_what_was_bought():
+    assert read().catalogue_from_events
+
+
 def test_every_dropped_line_has_a_reason():
     report = read().report
     assert report.rows_read == 11

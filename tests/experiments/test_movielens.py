@@ -112,6 +112,7 @@ def test_layout_gives_events_and_catalogue(tmp_path, make, titles):
     assert rows(dataset) == EXPECTED
     assert dataset.events.num_devices == 2
     assert list(table["item"]) == ["1", "2", "3"]  # unrated films included
+    assert not dataset.catalogue_from_events
     assert list(table["title"]) == titles
     assert list(table["genre"]) == GENRE_CELLS
     assert list(table["decade"]) == DECADES
@@ -157,6 +158,7 @@ def test_without_a_film_file_the_catalogue_is_what_was_rated(tmp_path):
     dataset = read(tmp_path)
     assert rows(dataset) == EXPECTED
     assert dataset.catalogue.table.to_numpy().tolist() == [["1", "film 1"], ["3", "film 3"]]
+    assert dataset.catalogue_from_events
 
 
 def test_release_date_stands_in_for_a_year_missing_from_the_title(tmp_path):
@@ -182,6 +184,8 @@ def test_ncf_split_keeps_the_held_out_item_from_the_events(tmp_path, main_file):
     assert dataset.report.rows_dropped == {"held out by the published split": 2}
     assert not dataset.times_known
     assert not dataset.take(2, seed=0).times_known
+    assert dataset.catalogue_from_events
+    assert dataset.take(2, seed=0).catalogue_from_events
     assert dataset.held_out.items.tolist() == [1, 0, -1]
     assert dataset.held_out.negatives.shape == (3, 99)
     assert dataset.held_out.negatives[:, :2].tolist() == [[2, -1], [2, 3], [-1, -1]]  # 1 is person 0's own

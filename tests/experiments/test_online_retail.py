@@ -57,6 +57,7 @@ def test_rows_are_dropped_by_reason_and_the_rest_are_events(folder):
     }
     assert dataset.report.columns_dropped == ["Country"]
     assert "the catalogue is read from the order lines and treated as public" in dataset.report.notes
+    assert dataset.catalogue_from_events
     assert "colour is known of 50.0% of the items" in dataset.report.notes
 
 

@@ -67,6 +67,7 @@ def test_without_time_the_order_of_the_rows_stands_and_without_weight_all_weigh_
     dataset = read(tmp_path, "user,item\nann,B\nann,A\n")
     assert events(dataset) == [(0, "B", 1), (0, "A", 1)]
     assert not dataset.times_known
+    assert not dataset.catalogue_from_events, "it is a file of its own"
     assert any("no time column" in note for note in dataset.report.notes)
     assert any("no weight column" in note for note in dataset.report.notes)
 
