@@ -1,5 +1,6 @@
 """The whole of `terry frontier`: run a grid's cells, then write the table, the figures and the page."""
 
+from experiments.files import RUN_AGAIN
 from experiments.frontier.cell import Job
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.grid import Table, expand
@@ -36,9 +37,7 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
         try:
             drawn = draw_all(folder, found)
         except OSError as error:
-            raise UserError(
-                f"{folder.figures} cannot be written ({error.strerror}): mend that and run again"
-            ) from None
+            raise UserError(f"{folder.figures} cannot be written ({error.strerror}): {RUN_AGAIN}") from None
         missing = not_compared(folder, cells, reasons)
         write_page(folder, rows, found, drawn, missing)
     if bugs:

@@ -30,9 +30,7 @@ from models.update import (
     unpack_reply,
 )
 from tests.policies import ANYTHING
-
-SECRETS = ("Marguerite", "Chenille")  # words: a number would come up in a clock's digits by chance
-SECRET = "shopper {} bought towel {}".format(*SECRETS)
+from tests.secret import SECRET, SECRETS
 
 
 @pytest.fixture(autouse=True)

@@ -39,11 +39,10 @@ from server.strategy import FederatedSum
 from tests.client.conftest import DIM, ITEMS
 from tests.client.test_opacus_trainer import ClipForgetsTheVector, NoNoiseOnTheVector, NoNoiseOnUntouched
 from tests.policies import ANYTHING
+from tests.secret import SECRET, SECRETS
 
 ALARM = 1e-7  # chance of a false alarm, over all that one check looks at
 RUNS = 100
-SECRETS = ("Marguerite", "Chenille")  # words: a number would come up in a clock's digits by chance
-SECRET = "shopper {} bought towel {}".format(*SECRETS)
 
 Patch = pytest.MonkeyPatch
 

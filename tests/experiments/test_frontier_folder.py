@@ -10,7 +10,6 @@ import pytest
 import experiments.frontier.figures
 import experiments.frontier.frontier
 import experiments.frontier.work
-from experiments.files import RUN_AGAIN, write_whole
 from experiments.frontier.cell import Job
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.frontier import run_frontier
@@ -20,6 +19,7 @@ from experiments.frontier.work import Ended, work
 from experiments.planning import in_use
 from experiments.run_folder import NoSpace
 from models.errors import UserError
+from tests.full_disk import full_at
 
 TABLES = [{"devices": [30], "epsilon": [1.0, 4.0], "unit": "shopper", "trust": "central"}]
 
@@ -152,12 +152,32 @@ def test_a_kill_before_the_grid_was_written_is_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "grid.toml").exists()
 
 
-def test_a_full_disk_leaves_what_was_there(folder: FrontierFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: bytes) -> Any:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+@pytest.mark.parametrize("name", ["grid.toml", "frontier.csv", "frontier.parquet", "index.html"])
+def test_a_full_disk_leaves_what_was_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(folder: FrontierFolder, jobs: list[Job], *arguments: Any) -> Ended:
+        return Ended({job.name: "it is a test" for job in jobs}, [])
 
-    write_whole(folder.csv, b"before", RUN_AGAIN)
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match="No space left"):
-        write_whole(folder.csv, b"after", RUN_AGAIN)
-    assert folder.csv.read_bytes() == b"before"
+    monkeypatch.setattr(experiments.frontier.frontier, "run_jobs", failed)
+    folder = FrontierFolder(tmp_path / "new")
+    with pytest.raises(UserError, match="none of the 6 cells could be run"):
+        run_frontier(folder, TABLES, 1, Silent())
+    before = (folder.path / name).read_bytes()
+    full_at(name, monkeypatch)
+    reason = rf"{name} cannot be written \(No space left on device\): mend that and run again"
+    with pytest.raises(UserError, match=reason):
+        run_frontier(folder, TABLES, 1, Silent())
+    assert (folder.path / name).read_bytes() == before
+
+
+def test_a_full_disk_is_why_a_reference_is_not_there(
+    folder: FrontierFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {"devices": 30, "model": "linear", "baselines": False, "ceiling": False, "seed": 1}
+    reference = expand([table])[0].references[0]
+    full_at(reference.name, monkeypatch)
+    said = work(folder.path, reference)
+    assert said is not None
+    assert said.endswith("cannot be written (No space left on device): mend that and run again")
+    assert not folder.finished(reference)

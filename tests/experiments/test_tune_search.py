@@ -16,6 +16,7 @@ from experiments.tune.search import CONFIRMED, CONFIRMING_SEEDS, LEAST_TRIALS, F
 from experiments.tune.space import ALIKE, SPACES, space_of, start_of, to_parameters, to_settings
 from experiments.tune.trial import METRICS, Outcome, Run
 from models.errors import UserError
+from tests.full_disk import full_at
 
 SAID = RunConfig(model="linear", unit="shopper", trust="central", epsilon=2.0, devices=500)
 DEFAULT: ResolvedConfig = resolve(SAID, 500, 200)
@@ -161,6 +162,20 @@ def test_another_search_is_left_alone(tmp_path: Path, changed: dict[str, Any], d
     with pytest.raises(UserError, match=expected), SearchFolder(folder.path).open(DESCRIPTION | changed):
         pass
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["search.toml", "trials.csv"])
+def test_a_full_disk_ends_it_and_loses_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, whole, _ = searched(tmp_path / "whole", near_half, 2)
+    with monkeypatch.context() as patched:
+        full_at(name, patched)
+        reason = rf"{name} cannot be written \(No space left on device\): mend that and run again"
+        with pytest.raises(UserError, match=reason):
+            searched(tmp_path / "s", near_half, 2)
+    _, folder, _ = searched(tmp_path / "s", near_half, 2)
+    assert table(folder) == table(whole)
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
