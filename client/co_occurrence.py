@@ -1,7 +1,7 @@
 """The linear model's two sums over devices, each device's part of norm 1: in blocks of bounded memory.
 
-Over the head of the catalogue, with d the direction of popularity there and t_i the events after a
-device's last one of item i (bought again, an item counts once, at its last time):
+Over the head of the catalogue, with d the direction of popularity there and t_i the visits after the last
+one in which a device has item i (bought again, an item counts once, at its last visit):
 
     K_ij = 2^(−|t_i − t_j| / h) for items i, j that it has, 0 elsewhere;  P = I − ddᵀ;
     its part is PKP / |PKP|
@@ -64,22 +64,17 @@ def unit_rows(rows: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
 
 
 def purchases(events: Events, num_items: int, half_life: float = 0.0) -> scipy.sparse.csr_matrix:
-    """How often a device bought an item, an event counting half when half_life newer ones came, 0: all alike.
+    """How often a device bought an item, an event counting half half_life visits later; 0: all alike.
 
     Sparse float32 [devices, items].
     """
-    counted = np.ones(len(events)) if half_life == 0 else np.exp2(-later(events) / half_life)
+    counted = np.ones(len(events)) if half_life == 0 else np.exp2(-events.later_visits / half_life)
     shape = (events.num_devices, num_items)
     matrix = scipy.sparse.csr_matrix(
         (counted.astype(np.float32), events.items, events.offsets), shape=shape, copy=True
     )
     matrix.sum_duplicates()
     return matrix
-
-
-def later(events: Events) -> Integers:
-    """How many events of its device came after each: int64 [events]."""
-    return np.repeat(events.offsets[1:], events.counts) - 1 - np.arange(len(events))
 
 
 def popularity_sum(events: Events, num_items: int) -> Tensor:
@@ -90,7 +85,7 @@ def popularity_sum(events: Events, num_items: int) -> Tensor:
 
 
 def packed_co_occurrence(events: Events, head: Head, half_life: float) -> Tensor:
-    """Σ_u packed(PK_uP / |PK_uP|): [head · (head + 1) / 2]. half_life: h, in events; 0: infinite."""
+    """Σ_u packed(PK_uP / |PK_uP|): [head · (head + 1) / 2]. half_life: h, in visits; 0: infinite."""
     size, d = len(head.items), head.direction
     starts = np.arange(size) * size - np.arange(size) * (np.arange(size) + 1) // 2  # of rows, less the column
     total = torch.zeros(size * (size + 1) // 2, dtype=torch.float64)
@@ -135,10 +130,10 @@ def device_blocks(events: Events, head: int) -> Iterator[Events]:
 
 
 def distinct(events: Events, head: Head) -> tuple[Integers, Integers, Doubles]:
-    """What devices hold of the head, by device and item: device, place in the head, events after its last."""
+    """What devices hold of the head, by device and item: device, place in the head, visits after its last."""
     place = head.place[events.items]
     on_head = place >= 0
-    device, place, time = events.devices[on_head], place[on_head], later(events)[on_head]
+    device, place, time = events.devices[on_head], place[on_head], events.later_visits[on_head]
     order = np.argsort(
         device * len(head.items) + place, kind="stable"
     )  # of equal ones the last is the newest

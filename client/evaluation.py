@@ -1,8 +1,9 @@
 """How well a device is served, counted on the device: the only measurement of accuracy that may leave it.
 
-Each device holds one purchase back, which no training sees. It ranks the whole catalogue for its shopper and
-answers with three numbers between 0 and 1: whether it has such a purchase, whether that is among the first
-ten, and its gain 1 / log₂(1 + rank) there. They are noised and booked like any other release.
+Each device holds purchases back, its targets, which no training sees. It ranks the whole catalogue for its
+shopper and answers with three numbers between 0 and 1: whether it has targets, the share of them that are
+among the first ten, and their mean gain 1 / log₂(1 + rank) there. They are noised and booked like any other
+release.
 """
 
 import torch
@@ -10,13 +11,12 @@ from torch import Tensor
 
 from client.serving import Serving, serving_vectors
 from client.trainer import Cohort
-from models.metrics import gains, held_out_rank
+from models.metrics import gains, ranks_alone
 from models.recommender import Parameters, Recommender
 from models.update import EVALUATION
 
 FIRST = 10  # places that count
 BLOCK_SCORES = 2**24  # scores held at a time
-NONE = -1  # a device that holds nothing back
 
 
 class HitCounter:
@@ -34,13 +34,15 @@ class HitCounter:
         for start in range(0, len(cohort.devices), block):
             stop = min(start + block, len(cohort.devices))
             events = cohort.events.span(start, stop)
-            held_out = torch.from_numpy(cohort.held_out[start:stop])
             scores = self.model.score_catalogue(serving_vectors(self.model, events, self.serving)).clone()
             items = torch.from_numpy(events.items.astype("int64"))
             scores[torch.from_numpy(events.devices), items] = -torch.inf
-            tested = held_out != NONE
-            rank = held_out_rank(torch.nan_to_num(scores[tested]), held_out[tested])
-            counted = tested.double(), (rank <= FIRST).double(), gains(rank, FIRST)
+            targets = cohort.targets.span(start, stop)
+            of = torch.from_numpy(targets.devices)
+            ranks = ranks_alone(torch.nan_to_num(scores, neginf=-torch.inf), of, torch.from_numpy(targets.items))
+            counts = torch.from_numpy(targets.counts).double()
+            share = 1.0 / counts[of]
+            counted = (counts > 0).double(), share * (ranks <= FIRST), share * gains(ranks, FIRST)
             sums += torch.stack([each.sum() for each in counted])
         return {
             name: total.reshape(1) for name, total in zip(EVALUATION, sums.float(), strict=True)

@@ -17,8 +17,12 @@ class Events:
     """Interactions of devices 0 … n−1; those of device d are rows offsets[d] : offsets[d + 1], oldest first.
 
     offsets: int64 [n + 1]. items: int32 [events], an index into the catalogue. times: int64 [events], seconds
-    since 1970. weights: float32 [events], positive: a quantity bought, a rating; 1 where nothing is known.
-    One row is one interaction: the privacy unit of `--unit interaction`.
+    since 1970, the instant of the visit. weights: float32 [events], positive: a quantity bought, a rating; 1
+    where nothing is known. One row is one interaction: the privacy unit of `--unit interaction`.
+
+    A **visit** is what one device's shopper bought at one instant: the events of a device that share a time.
+    Inside a visit there is no order. Its rows are sorted by item and weight, so that nothing can depend on
+    the order in which a file lists them.
     """
 
     offsets: Array
@@ -44,12 +48,35 @@ class Events:
         """The device each event is on: int64 [events]."""
         return np.repeat(np.arange(self.num_devices), self.counts)
 
+    @property
+    def visits(self) -> Array:
+        """The number of each event's visit, counted from 0 on its device: int64 [events]."""
+        begins = self._begins
+        begun = np.cumsum(begins)  # visits of all devices up to and with this one
+        before = np.concatenate([[0], begun])[self.offsets[:-1]]
+        return begun - np.repeat(before, self.counts) - 1
+
+    @property
+    def later_visits(self) -> Array:
+        """How many visits of its device came after each event's: int64 [events]."""
+        visits = self.visits
+        last = np.append(visits, 0)[np.maximum(self.offsets[1:] - 1, 0)]  # of each device's newest visit
+        return np.repeat(last, self.counts) - visits
+
+    @property
+    def _begins(self) -> Array:
+        """Whether an event is the first row of a visit: bool [events]."""
+        begins = np.ones(len(self), dtype=np.bool_)
+        begins[1:] = self.times[1:] != self.times[:-1]
+        begins[self.offsets[:-1][self.counts > 0]] = True
+        return begins
+
     @classmethod
     def from_columns(
         cls, devices: Array, items: Array, times: Array, weights: Array, num_devices: int
     ) -> "Events":
-        """Sort loose rows by device and time; rows of equal time keep their order."""
-        order = np.lexsort((times, devices))
+        """Sort loose rows by device, time, item and weight: their own order leaves no trace."""
+        order = np.lexsort((weights, items, times, devices))
         counts = np.bincount(devices, minlength=num_devices)
         return cls(
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -71,11 +98,7 @@ class Events:
 
     def take(self, devices: Sequence[int] | Array) -> "Events":
         """The named devices, renumbered 0 … in the order given."""
-        devices = np.asarray(devices, dtype=np.int64)
-        counts = self.counts[devices]
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-        rows = np.repeat(self.offsets[devices], counts) + within
+        offsets, rows = take_rows(self.offsets, np.asarray(devices, dtype=np.int64))
         return Events(offsets, self.items[rows], self.times[rows], self.weights[rows])
 
     def save(self, folder: Path) -> None:
@@ -93,3 +116,14 @@ class Events:
     def count_devices(folder: Path) -> int:
         """How many devices `save` wrote. Public: a file's header says it, and no event is read."""
         return len(np.load(folder / "offsets.npy", mmap_mode="r")) - 1
+
+
+def take_rows(offsets: Array, devices: Array) -> tuple[Array, Array]:
+    """Of a column whose rows of device d are offsets[d] : offsets[d + 1], the named devices' rows in turn.
+
+    Returns their own offsets, int64 [devices + 1], and the rows, int64.
+    """
+    counts = np.diff(offsets)[devices]
+    taken = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    within = np.arange(taken[-1]) - np.repeat(taken[:-1], counts)
+    return taken, np.repeat(offsets[devices], counts) + within

@@ -4,7 +4,7 @@ The folder of a farm stands for its devices' own disks:
 
     catalogue.parquet            public
     events/*.npy                 what the devices hold
-    held-out.npy                 a purchase of each that training never sees, to measure by; may be absent
+    targets/*.npy                purchases of each that training never sees, to measure by; may be absent
     state-K-of-N.safetensors     their vectors, ledgers and last answer
     *.lock                       keep two processes from the same state, and tell a lost one from a new farm
     policy.toml                  what the devices allow, unless their owner named another file
@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from client.evaluation import NONE
 from client.events import Events
 from client.ledger import Integers, Ledger, Mask
 from client.policy import Policy, PolicyUnreadable, policy_of
 from client.state import CorruptState, DeviceState, locked
+from client.targets import Targets
 from client.trainer import Cohort, trainer_for
 from models.build import recommender_for
 from models.catalogue import Catalogue
@@ -37,7 +37,7 @@ from models.recommender import Parameters, Recommender, shapes
 from models.settings import RoundSettings
 from models.update import Refusal, Reply, Request, digest, expected_update
 
-HELD_OUT_FILE = "held-out.npy"
+TARGETS_FOLDER = "targets"
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +107,10 @@ class Farm:
         return Events.load(self.folder / "events").span(*self.span)
 
     @cached_property
-    def held_out(self) -> npt.NDArray[np.int64]:
-        """The item that each device keeps back to measure by: [devices]; NONE where it has none."""
-        path = self.folder / HELD_OUT_FILE
-        if not path.exists():
-            return np.full(len(self.devices), NONE)
-        return np.asarray(np.load(path, mmap_mode="r")[slice(*self.span)])
+    def targets(self) -> Targets:
+        """The items that each device keeps back to measure by."""
+        path = self.folder / TARGETS_FOLDER
+        return Targets.load(path).span(*self.span) if path.exists() else Targets.none(len(self.devices))
 
     @staticmethod
     def create(
@@ -121,19 +119,18 @@ class Farm:
         events: Events,
         policy: Policy,
         seed: int | None = None,
-        held_out: npt.NDArray[np.int64] | None = None,
+        targets: Targets | None = None,
     ) -> None:
         """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private.
 
-        policy: what the devices allow. held_out: int64 [devices], an item that each device keeps back to
-        measure by, NONE where it has none.
+        policy: what the devices allow. targets: the items that each device keeps back to measure by.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         catalogue.save(folder / "catalogue.parquet")
         events.save(folder / "events")
-        if held_out is not None:
-            np.save(folder / HELD_OUT_FILE, held_out)
+        if targets is not None:
+            targets.save(folder / TARGETS_FOLDER)
         policy.save(folder)
         if seed is not None:
             (folder / "seed").write_text(str(seed))
@@ -214,7 +211,7 @@ class Farm:
                 vectors=state.vectors[chosen],
                 key=self.new_key(),
                 question=state.asked,
-                held_out=np.where(self.held_out < model.num_items, self.held_out, NONE)[chosen],
+                targets=self.targets.keep(self.targets.items < model.num_items).take(chosen),
             )
             trainer = trainer_for(model, request.settings, self.together, self.torch_device)
             state.update, vectors = trainer.train(cohort, request.parameters)

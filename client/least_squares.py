@@ -32,12 +32,11 @@ def confidences(
 ) -> scipy.sparse.csr_matrix:
     """c_ui = log₂(1 + total weight of i on u): sparse float32 [devices, items], 1 for one plain event.
 
-    recency_half_life: number of later events after which an event counts half; None: all count the same.
+    recency_half_life: number of later visits after which an event counts half; None: all count the same.
     """
     weights = events.weights
     if recency_half_life is not None:
-        later = np.repeat(events.offsets[1:], events.counts) - 1 - np.arange(len(events))
-        weights = weights * 0.5 ** (later / recency_half_life)
+        weights = weights * 0.5 ** (events.later_visits / recency_half_life)
     indices = (events.items, events.offsets)
     shape = (events.num_devices, num_items)
     matrix = scipy.sparse.csr_matrix((weights.astype(np.float32), *indices), shape=shape, copy=True)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from client.events import Events
+from client.targets import Targets
 from models.factorisation import Factorisation
 from models.linear_autoencoder import LinearAutoencoder
 from models.randomness import Purpose, Stream
@@ -19,8 +20,8 @@ from models.settings import RoundSettings
 class Cohort:
     """The devices that take part: ids int64 [n] (which name their random streams), events, vectors [n, dim].
 
-    question numbers the streams, and key is their secret. held_out: int64 [n], the purchase that each device
-    keeps back from training, NONE where there is none; only an evaluation reads it.
+    question numbers the streams, and key is their secret. targets: the purchases that each device keeps back
+    from training; only an evaluation reads them.
     """
 
     devices: npt.NDArray[np.int64]
@@ -28,7 +29,7 @@ class Cohort:
     vectors: Tensor
     key: bytes = field(repr=False)
     question: int
-    held_out: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    targets: Targets = field(default_factory=lambda: Targets.none(0))
 
     def stream(self, device: int, step: int, purpose: Purpose) -> Stream:
         """One device's draws for one purpose in one step of this question."""

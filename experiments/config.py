@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from experiments.split import SplitName
 from models.errors import UserError
 
 FLAGS = {"torch_device": "--device"}  # that are not named as their setting is
@@ -33,11 +34,27 @@ class RunConfig(BaseModel):
     item_column: str | None = Field(None, description="column that says what was bought")
     time_column: str | None = Field(None, description="column that says when")
     weight_column: str | None = Field(None, description="column that says how many")
+    order_column: str | None = Field(None, description="column that says in which order (one order, one visit)")
     strict: bool = Field(False, description="a bad row is an error, not a count")
+    visit: Literal["instant", "day"] = Field(
+        "instant", description="what counts as one visit where there are no orders: one instant, or one day (UTC)"
+    )
     devices: int | None = Field(
         None, ge=1, le=10**9, description="shoppers, one a device; all that the data hold"
     )
     data_seed: int = Field(0, ge=0, description="which shoppers are drawn, and the towel shop's own seed")
+
+    split: SplitName | None = Field(
+        None,
+        description="what tests: date (what came after --at), next-visit, basket (complete one), or last-item "
+        "(as in published tables)",
+    )
+    at: str | float | None = Field(
+        None, description="the date that parts training from test, or the part of the events before it; 0.8"
+    )
+    repeats: Literal["exclude", "include"] = Field(
+        "exclude", description="whether what a shopper bought before counts as a target too"
+    )
 
     model: Literal["auto", "mf", "attributes", "neural-cf", "linear", "pfedrec", "fedrap", "counter"] = Field(
         "attributes",

@@ -5,9 +5,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from experiments.split import SplitName
 from models.promise import Promise
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 LEAKY = "leaky protocol: what is held out is never a negative"
 
 
@@ -16,75 +17,75 @@ class _Part(BaseModel):
 
 
 class DataFacts(_Part):
-    """What was trained on. `events` are the training events; the held-out items are not among them."""
+    """What was trained on and what tested. `events` are the training events; no target is among them.
+
+    split, at, repeats: the rule that parted them; split_sentence: the same in words, which no figure goes
+    without. tested: shoppers with a target that was ranked; targets: how many they have together.
+    """
 
     name: str
     devices: int
     items: int
     events: int
     tested: int
+    targets: int
+    split: SplitName
+    at: str | None = None
+    repeats: bool = False
+    split_sentence: str
 
 
-class FullRanking(_Part):
-    """Against the whole catalogue, without the items already bought. None: nobody could be tested."""
-
-    hr_at_10: float | None = Field(alias="hr@10")
-    ndcg_at_10: float | None = Field(alias="ndcg@10")
-    mrr: float | None
-    coverage_at_10: float | None = Field(alias="coverage@10")
-
-
-class SampledRanking(_Part):
-    """Against 99 items the shopper never bought. Published tables use it; it flatters."""
-
-    hr_at_10: float | None = Field(alias="hr@10")
-    ndcg_at_10: float | None = Field(alias="ndcg@10")
+Figures = dict[str, float | None]  # by the metric's name (`experiments.evaluate`); None: nobody could be tested
 
 
 class Accuracy(_Part):
-    """One model's accuracy under both protocols."""
+    """One model's accuracy. full: over the whole catalogue. sampled99: among 99 items never bought, as in
+    published tables; it flatters.
+    """
 
-    full: FullRanking
-    sampled99: SampledRanking
+    full: Figures
+    sampled99: Figures
 
 
 class Metrics(Accuracy):
     """The run's own. `simulator`: computed with every shopper's data in hand; no device released it.
 
-    `released`: from counts that the devices noised and booked.
+    `released`: from counts that the devices noised and booked. unseen: of shoppers first seen after the date,
+    by visit.
     """
 
     measured_by: Literal["simulator", "released"] = "simulator"
     hr_deviation: float | None = None  # of hr@10, by the noise in the devices' counts
+    unseen: dict[str, Figures] = Field(default_factory=dict)
 
 
-class Private(Accuracy):
-    """A baseline that makes a promise of its own."""
+class Baseline(Accuracy):
+    """What a run is held against. settings: chosen on validation, never on the test. promise: where it keeps one."""
 
-    promise: Promise
-
-
-class Tuned(Accuracy):
-    """A baseline whose settings were chosen on a validation purchase, never on the test's."""
-
-    settings: dict[str, float]
+    settings: dict[str, float] = Field(default_factory=dict)
+    promise: Promise | None = None
 
 
 class Baselines(_Part):
-    """On the same split. `ceiling`: what is reachable, where the data's generator is known.
+    """On the same split, by name (`experiments.baselines`). left_out: why one is not here that was asked for.
 
-    private_popularity: under the run's promise. flower: Flower's own strategy under it; only in a frontier.
-    left_out: why one is not here that was asked for.
+    ceiling: what is reachable on the same shoppers, where the data's generator is known.
     """
 
-    popularity: Accuracy
-    private_popularity: Private | None = None
-    flower: Private | None = None
-    central: Accuracy | None = None
-    ease: Tuned | None = None
-    ials: Tuned | None = None
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Baseline] = Field(init=False)
+
     left_out: list[str] = Field(default_factory=list)
-    ceiling: dict[str, SampledRanking] = Field(default_factory=dict)
+    ceiling: dict[str, Figures] = Field(default_factory=dict)
+
+    def of(self, name: str) -> Baseline | None:
+        """The baseline of that name, where it was found."""
+        return self.__pydantic_extra__.get(name)
+
+    @property
+    def found(self) -> dict[str, Baseline]:
+        """All that were found, by name."""
+        return self.__pydantic_extra__
 
 
 class Cost(_Part):
@@ -118,7 +119,7 @@ class Result(_Part):
     protocol: `leaky` where training negatives were never the held-out item, a fault made to be measured.
     """
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     data: DataFacts
     model: str
     model_reason: str | None = None  # where --model auto took it

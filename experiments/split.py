@@ -1,119 +1,251 @@
-"""Leave one out, by time: the last item bought that was not bought before is held out."""
+"""What trains and what tests: the data of a run, parted by one of four rules, and validation one step earlier."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from client.evaluation import NONE
-from client.events import Events
+from client.events import Array, Events
+from client.targets import Targets
 from experiments.datasets.dataset import Dataset
+from experiments.negatives import SAMPLED, sample_negatives
+from experiments.split_rules import (
+    Parted,
+    basket,
+    by_date,
+    last_item,
+    next_visit,
+    pairs_in_visits,
+    pairs_of,
+)
+from models.errors import UserError
 
-SAMPLED_NEGATIVES = 99
-BLOCK_NUMBERS = 2**24  # random numbers held at a time
+SplitName = Literal["date", "next-visit", "basket", "last-item"]
+SPLITS = get_args(SplitName)
+QUANTILE = 0.8  # of the events, before the date that parts them where none is said
+DAY = 86_400  # seconds
+FIRST_VISIT, LATER_VISITS = "first visit", "later visits"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How data are parted.
+
+    at: for `date`, the midnight (UTC, seconds since 1970) from which on purchases are the test. quantile: what
+    part of the events comes before it, for the validation date too. repeats: whether what was bought before
+    counts as a target. published: the data set's own test is taken. timed: whether the order of visits is known.
+    """
+
+    name: SplitName
+    at: int | None = None
+    quantile: float = QUANTILE
+    repeats: bool = False
+    published: bool = False
+    timed: bool = True
+
+    @property
+    def date(self) -> str | None:
+        """`at` as a date: 2011-11-02."""
+        return None if self.at is None else datetime.fromtimestamp(self.at, UTC).date().isoformat()
+
+    @property
+    def sentence(self) -> str:
+        """What trains and what tests, wherever a figure of it stands."""
+        new = "all items" if self.repeats else "the items new to them"
+        if self.published:
+            return "Published test: the item held out of each shopper by the data set itself."
+        if self.name == "date":
+            return (
+                f"By date: what happened before {self.date} trains; the test is what shoppers seen before then "
+                f"bought since, {new}."
+            )
+        if self.name == "next-visit":
+            return (
+                f"By next visit: the test is each shopper's last visit, {new}; nothing of it or later is known "
+                "of that shopper, but what other shoppers bought later trains."
+            )
+        if self.name == "basket":
+            return (
+                "By basket: of each shopper's last visit half is given and trains, and one other item is to be "
+                "found."
+            )
+        if not self.timed:
+            return "By last item, without times: one item of each shopper, drawn at random, is to be found."
+        return (
+            "By last item, as in published tables: one new item of each shopper's last visit is to be found; the "
+            "rest of that visit trains."
+        )
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """A test: what is known of each row's shopper, and what the shopper bought next.
+
+    history: what the row is served by. targets: of each row. negatives: int32 [n, draws, 99], items that
+    shoppers never had, for the sampled protocol; NONE pads. sample: int64 [n], ascending, the rows they are of.
+    """
+
+    history: Events
+    targets: Targets
+    negatives: npt.NDArray[np.int32] = field(
+        default_factory=lambda: np.empty((0, 0, SAMPLED), dtype=np.int32)
+    )
+    sample: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def tested(self, most: int = 0) -> npt.NDArray[np.int64]:
+        """Rows with a target, ascending; where they pass `most` (0: no limit), a fixed choice of them."""
+        return chosen(np.flatnonzero(self.targets.counts), most)
+
+    def negatives_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """[rows, draws, 99], of rows in `sample`."""
+        return self.negatives[np.searchsorted(self.sample, rows)]
+
+
+def chosen(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """At most so many of the rows, always the same ones; 0: all."""
+    if 0 < most < len(rows):
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
+    return rows
 
 
 @dataclass(frozen=True)
 class Split:
-    """train: what devices hold. held_out: int64 [devices], NONE for those who are not tested.
+    """train: what devices hold. test: a row a device. unseen: those first seen after the date, apart.
 
-    negatives: int64 [n, 99], items that shoppers never bought, for the sampled protocol; NONE pads. sample:
-    int64 [n], in order, the devices that they are of. later: events dropped because they came after the
-    held-out purchase.
+    left_out: events that neither train nor are of a target.
     """
 
+    rule: Rule
     train: Events
-    held_out: npt.NDArray[np.int64]
-    negatives: npt.NDArray[np.int64]
-    sample: npt.NDArray[np.int64]
-    later: int
-
-    def tested(self, most: int = 0) -> npt.NDArray[np.int64]:
-        """Devices with an item held out; where they pass `most` (0: no limit), a fixed choice of them."""
-        return tested_devices(self.held_out, most)
-
-    def negatives_of(self, devices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """[devices, 99], of devices in `sample`."""
-        return self.negatives[np.searchsorted(self.sample, devices)]
+    test: Holdout
+    unseen: dict[str, Holdout] = field(default_factory=dict)
+    left_out: int = 0
 
 
-def tested_devices(held_out: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """`Split.tested`, in order."""
-    tested = np.flatnonzero(held_out != NONE)
-    if 0 < most < len(tested):
-        tested = np.sort(np.random.default_rng(0).permutation(tested)[:most])
-    return tested
+def rule_for(
+    dataset: Dataset, name: SplitName | None, at: str | float | None = None, *, repeats: bool = False
+) -> Rule:
+    """The rule of a run. name: None: `last-item` where the data have no times, else `date`. Raises UserError.
 
-
-def leave_one_out(dataset: Dataset, seed: int = 0, most: int = 0) -> Split:
-    """Hold out one item a shopper, or take the data set's own published test.
-
-    The held-out item is the one whose first purchase is the latest; of purchases at one instant, the later
-    row of the source counts as later. Training keeps what happened before it: all of the held-out item's
-    events and any event after its first purchase are left out, so no model sees the future. Shoppers with
-    fewer than two different items train and are not tested.
-
-    most: negatives are drawn for so many tested shoppers, where there are more (0: for all shoppers).
+    at: a date, or the part of the events that trains; only for `date`.
     """
-    events = dataset.events
-    if dataset.held_out is not None:
-        return Split(
-            events,
-            dataset.held_out.items.astype(np.int64),
-            dataset.held_out.negatives.astype(np.int64),
-            np.arange(events.num_devices),
-            later=0,
+    if not dataset.times_known and name in ("date", "next-visit", "basket"):
+        raise UserError(f"--split {name} needs times, and {dataset.name} has none: say --split last-item")
+    name = name or ("date" if dataset.times_known else "last-item")
+    if at is not None and name != "date":
+        raise UserError(f"--at is for --split date, and this is --split {name}: leave it out")
+    if repeats and name == "last-item":
+        raise UserError("--repeats include is for --split date, next-visit or basket: say one of them")
+    published = dataset.published is not None and name == "last-item"
+    rule = Rule(name, repeats=repeats, published=published, timed=dataset.times_known)
+    return with_date(rule, dataset.events, at) if name == "date" else rule
+
+
+def with_date(rule: Rule, events: Events, at: str | float | None) -> Rule:
+    """The rule with its date. Raises UserError where it leaves nothing to train on, or nothing to test."""
+    if isinstance(at, str):
+        try:
+            instant = int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()) // DAY * DAY
+        except ValueError:
+            raise UserError(f"--at {at} is no date: write 2025-09-01, or a part of the events such as 0.8") from None
+        rule = replace(rule, at=instant)
+    else:
+        quantile = QUANTILE if at is None else at
+        if not 0.0 < quantile < 1.0:
+            raise UserError(f"--at {quantile:g} is no part of the events: say one between 0 and 1, or a date")
+        rule = replace(rule, quantile=quantile, at=midnight(events, quantile))
+    before = int((events.times < rule.at).sum())
+    if before == 0 or before == len(events):
+        side = "before" if before == 0 else "after"
+        raise UserError(
+            f"--split date: nothing was bought {side} {rule.date}: say another --at, or --split next-visit"
         )
-    return hold_out_last(events, len(dataset.catalogue), seed, most)
+    return rule
+
+
+def midnight(events: Events, quantile: float) -> int:
+    """The midnight (UTC) before the instant that so many of the events precede."""
+    if len(events) == 0:
+        return 0
+    return int(np.quantile(events.times, quantile, method="lower")) // DAY * DAY
+
+
+def make_split(dataset: Dataset, rule: Rule, seed: int = 0, most: int = 0) -> Split:
+    """Part a data set. most: negatives are drawn for so many tested shoppers (0: for all shoppers)."""
+    if rule.published:
+        assert dataset.published is not None
+        items = dataset.published.items.astype(np.int64)
+        tested = np.flatnonzero(items >= 0)
+        targets = Targets.from_pairs(tested, items[tested], len(items))
+        everyone = np.arange(len(items))
+        test = Holdout(dataset.events, targets, dataset.published.negatives[:, None, :], everyone)
+        return Split(rule, dataset.events, test)
+    return split_events(dataset.events, len(dataset.catalogue), rule, seed, most)
 
 
 def validation_split(split: Split, num_items: int, seed: int = 0) -> Split:
-    """One more item held out of each shopper's training events, by the rule of `leave_one_out`.
+    """The same rule one step earlier: what is chosen by it has seen nothing of the test.
 
-    What is chosen by it has seen nothing of the test: its events hold no held-out item, and a test item is to
-    it one that a shopper never had. As many shoppers have negatives as in `split`.
+    Its events are the training events, and a target of the test is to it an item that the shopper never had.
+    As many shoppers have negatives as in `split`.
     """
-    events = split.train
-    most = len(split.sample) if len(split.sample) < events.num_devices else 0
-    return hold_out_last(events, num_items, seed, most)
+    events, rule = split.train, replace(split.rule, published=False)
+    if rule.name == "date":
+        rule = replace(rule, at=midnight(events, rule.quantile))
+    most = len(split.test.sample) if len(split.test.sample) < events.num_devices else 0
+    return split_events(events, num_items, rule, seed, most)
 
 
-def hold_out_last(events: Events, num_items: int, seed: int, most: int) -> Split:
-    """The rule of `leave_one_out`, for events in time order."""
-    devices = events.devices
-    # Events are in time order, so the first row of each (device, item) is its first purchase.
-    pairs = devices * num_items + events.items
-    _, first_rows = np.unique(pairs, return_index=True)
-    last_first = np.full(events.num_devices, NONE, dtype=np.int64)
-    np.maximum.at(last_first, devices[first_rows], first_rows)
-    different = np.bincount(devices[first_rows], minlength=events.num_devices)
-    tested = different >= 2
-    held_out = np.where(tested, np.append(events.items, NONE)[last_first], NONE).astype(np.int64)
-    future = tested[devices] & (np.arange(len(events)) >= last_first[devices])
+def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: int) -> Split:
+    """Part events by a rule that is not a published test."""
+    trains, targets = parted(events, rule, seed)
     sample = np.arange(events.num_devices)
     if 0 < most < events.num_devices:
-        sample = tested_devices(held_out, most)
+        sample = chosen(np.flatnonzero(targets.counts), most)
     negatives = sample_negatives(events.take(sample), num_items, seed)
-    return Split(events.keep(~future), held_out, negatives, sample, int(future.sum() - tested.sum()))
+    train = events.keep(trains)
+    unseen = unseen_shoppers(events, rule, most) if rule.name == "date" else {}
+    used = np.isin(pair_of(events), pair_of(targets))
+    return Split(
+        rule, train, Holdout(train, targets, negatives, sample), unseen, int((~trains & ~used).sum())
+    )
 
 
-def sample_negatives(events: Events, num_items: int, seed: int) -> npt.NDArray[np.int64]:
-    """99 different items a shopper never had, uniformly: [devices, 99]; NONE where the catalogue has too few.
+def pair_of(held: Events | Targets) -> Array:
+    """One number a pair of device and item: int64."""
+    return held.devices * 2**32 + held.items
 
-    events: all of the shoppers', the held-out ones included. Every item gets a random number, those the
-    shopper had a larger one, and the least 99 are taken: exact, in blocks of shoppers.
+
+def parted(events: Events, rule: Rule, seed: int) -> Parted:
+    """By the rule's name."""
+    if rule.name == "date":
+        assert rule.at is not None
+        return by_date(events, rule.at, repeats=rule.repeats)
+    if rule.name == "next-visit":
+        return next_visit(events, repeats=rule.repeats)
+    if rule.name == "basket":
+        return basket(events, seed, repeats=rule.repeats)
+    return last_item(events, seed)
+
+
+def unseen_shoppers(events: Events, rule: Rule, most: int) -> dict[str, Holdout]:
+    """Shoppers first seen after the date: a row a visit, served by what they bought since in earlier visits.
+
+    Of a first visit nothing is known, so everyone is served alike. most: of so many shoppers (0: all).
     """
-    generator = np.random.default_rng([seed, SAMPLED_NEGATIVES])
-    num_devices, devices, items, starts = events.num_devices, events.devices, events.items, events.offsets
-    drawn = np.full((num_devices, SAMPLED_NEGATIVES), NONE, dtype=np.int64)
-    taken = min(SAMPLED_NEGATIVES, num_items)
-    block = max(1, BLOCK_NUMBERS // num_items)
-    for start in range(0, num_devices, block):
-        stop = min(start + block, num_devices)
-        numbers = generator.random((stop - start, num_items), dtype=np.float32)
-        rows = slice(starts[start], starts[stop])
-        numbers[devices[rows] - start, items[rows]] = 2.0
-        least = np.argpartition(numbers, taken - 1, axis=1)[:, :taken]
-        free = np.take_along_axis(numbers, least, axis=1) < 1.0
-        drawn[start:stop, :taken] = np.where(free, least, NONE)
-    return drawn
+    before = np.bincount(events.devices[events.times < rule.at], minlength=events.num_devices)
+    new = events.take(chosen(np.flatnonzero((before == 0) & (events.counts > 0)), most))
+    pairs, visits = pairs_in_visits(new) if rule.repeats else pairs_of(new), new.visits
+    found = {}
+    for name in (FIRST_VISIT, LATER_VISITS):
+        wanted = (pairs.first == 0) if name == FIRST_VISIT else (pairs.first > 0)
+        width = int(visits.max(initial=0)) + 1
+        rows, row_of = np.unique(
+            pairs.devices[wanted] * width + pairs.first[wanted], return_inverse=True
+        )  # a row a visit
+        whole = new.take(rows // width)
+        history = whole.keep(whole.visits < (rows % width)[whole.devices])
+        found[name] = Holdout(history, Targets.from_pairs(row_of, pairs.items[wanted], len(rows)))
+    return found

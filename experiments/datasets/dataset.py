@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,9 @@ class DataOptions:
     item_column: str | None = None
     time_column: str | None = None
     weight_column: str | None = None
+    order_column: str | None = None
     strict: bool = False
+    visit: Literal["instant", "day"] = "instant"
     devices: int | None = None
     data_seed: int = 0
 
@@ -56,7 +58,7 @@ class ImportReport:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class PublishedTest:
     """A published split's test: items [devices] (−1: none) and negatives [devices, 99], −1 padded; int32."""
 
     items: npt.NDArray[Any]
@@ -78,7 +80,7 @@ class Dataset:
     events: Events
     report: ImportReport
     groups: pd.DataFrame | None = None
-    held_out: HeldOut | None = None
+    published: PublishedTest | None = None
     times_known: bool = True
     catalogue_from_events: bool = False
     ceiling: Callable[[Events, npt.NDArray[Any]], dict[str, dict[str, float]]] | None = None
@@ -97,7 +99,7 @@ class Dataset:
             self,
             events=self.events.take(chosen),
             groups=None if self.groups is None else self.groups.iloc[chosen].reset_index(drop=True),
-            held_out=None
-            if self.held_out is None
-            else HeldOut(self.held_out.items[chosen], self.held_out.negatives[chosen]),
+            published=None
+            if self.published is None
+            else PublishedTest(self.published.items[chosen], self.published.negatives[chosen]),
         )

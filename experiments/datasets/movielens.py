@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from client.events import Events
-from experiments.datasets.dataset import DataOptions, Dataset, HeldOut, ImportReport
+from experiments.datasets.dataset import DataOptions, Dataset, PublishedTest, ImportReport
 from models.catalogue import ITEM, TITLE, Catalogue
 from models.errors import UserError
 
@@ -350,25 +350,25 @@ def _load_ncf_split(path: Path) -> Dataset:
         if not len(devices) or devices.min() < 0:
             raise ValueError("user ids start at 1")
     items, movies = pd.factorize(pairs["movieID"])
-    held_out = _ncf_held_out(test_path, negatives_path, int(devices.max()) + 1, len(movies))
+    published = _ncf_test(test_path, negatives_path, int(devices.max()) + 1, len(movies))
     report = ImportReport(
         f"MovieLens, split of the NCF paper, {pairs_path.name}",
         rows_read=len(pairs),
         columns_kept=["userID", "movieID"],
     )
-    train = items != held_out.items[devices]
+    train = items != published.items[devices]
     report.drop("held out by the published split", (~train).sum())
     report.rows_kept = int(train.sum())
     report.notes.append("the split has no times for its training pairs: their order in the file stands in")
-    own_item = (held_out.negatives == held_out.items[:, None]) & (held_out.negatives >= 0)
+    own_item = (published.negatives == published.items[:, None]) & (published.negatives >= 0)
     if own_item.any():
         report.notes.append(f"{own_item.sum()} negatives equal their own person's test item and are left out")
-    held_out = HeldOut(held_out.items, np.where(own_item, np.int32(-1), held_out.negatives))
+    published = PublishedTest(published.items, np.where(own_item, np.int32(-1), published.negatives))
     rows = np.flatnonzero(train)
-    events = Events.from_columns(devices[train], items[train], rows, np.ones(len(rows)), len(held_out.items))
+    events = Events.from_columns(devices[train], items[train], rows, np.ones(len(rows)), len(published.items))
     catalogue = _untitled(np.asarray(movies))
     return Dataset(
-        NAME, catalogue, events, report, held_out=held_out, times_known=False, catalogue_from_events=True
+        NAME, catalogue, events, report, published=published, times_known=False, catalogue_from_events=True
     )
 
 
@@ -384,7 +384,7 @@ def _ncf_files(path: Path) -> tuple[Path, Path, Path]:
     return pairs, test, negatives
 
 
-def _ncf_held_out(test_path: Path, negatives_path: Path, num_devices: int, num_items: int) -> HeldOut:
+def _ncf_test(test_path: Path, negatives_path: Path, num_devices: int, num_items: int) -> PublishedTest:
     """The held-out item and the negatives of every device, −1 where there is none."""
     with _reading(test_path):
         test = pd.read_csv(test_path, sep="\t", header=None, names=["user", "item", "rating", "time"])
@@ -409,7 +409,7 @@ def _ncf_held_out(test_path: Path, negatives_path: Path, num_devices: int, num_i
     items[users] = own
     negatives = np.full((num_devices, NUM_NEGATIVES), -1, dtype=np.int32)
     negatives[users, : drawn.shape[1]] = drawn
-    return HeldOut(items, negatives)
+    return PublishedTest(items, negatives)
 
 
 def _check_ids(ids: npt.NDArray[Any], count: int) -> None:
