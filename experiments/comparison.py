@@ -9,28 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from torch import Tensor
 
 from experiments.baselines import model_scorer
 from experiments.bootstrap import LEVEL, RESAMPLES, Difference, paired_bootstrap
 from experiments.datasets import load
 from experiments.datasets.dataset import Dataset
-from experiments.evaluate import Ranks, by_events, rank_held_out
+from experiments.evaluate import FULL, SAMPLED99, Ranks, by_history, rank_targets
 from experiments.frontier.cell import DATA_SETTINGS
 from experiments.planning import ResolvedConfig
 from experiments.result import Accuracy, Metrics, Result
 from experiments.run_folder import RunFolder
-from experiments.simulation import data_options
-from experiments.split import Split, leave_one_out
+from experiments.simulation import data_options, rule_of
+from experiments.split import Split, make_split
 from experiments.trained import Trained, load_trained
 from models.catalogue import Catalogue
 from models.errors import UserError
-from models.metrics import gains
 
 SAME = 1e-3  # between figures found twice: threads add up in another order, which may swap two scores
 
-Numbers = npt.NDArray[np.float64]
 Differences = dict[str, dict[str, Difference]]  # by protocol and metric
 
 
@@ -54,9 +50,9 @@ def compare_runs(paths: list[Path]) -> list[Compared]:
         refuse_other_data(paths[0], runs[0], path, run)
     dataset = data_again(paths[0], runs[0])
     config = runs[0].config
-    split = leave_one_out(dataset, config.data_seed, config.evaluate_sample)
-    if not len(split.tested(config.evaluate_sample)):
-        raise UserError(f"{paths[0]}: no shopper has two different items, so nobody can be tested")
+    split = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
+    if not len(split.test.tested(config.evaluate_sample)):
+        raise UserError(f"{paths[0]}: its split leaves nobody to be tested, so there is nothing to compare")
     ranks = [
         ranks_again(path, run, result, split) for path, run, result in zip(paths, runs, results, strict=True)
     ]
@@ -105,8 +101,8 @@ def ranks_again(path: Path, run: Trained, result: Result, split: Split) -> Ranks
             f"{path} reports hits that its devices counted, with noise: there is nothing to pair; compare "
             "runs that the simulator measured"
         )
-    scorer = by_events(model_scorer(run.model, run.config.serving), split)
-    ranks = rank_held_out(scorer, split, len(run.catalogue), sample=run.config.evaluate_sample)
+    scorer = by_history(model_scorer(run.model, run.config.serving), split.test)
+    ranks = rank_targets(scorer, split, len(run.catalogue), sample=run.config.evaluate_sample)
     again = Metrics.model_validate(ranks.metrics())
     for name, (found, told) in figures(again, result.metrics).items():
         if told is None or abs(found - told) > SAME:
@@ -120,9 +116,9 @@ def ranks_again(path: Path, run: Trained, result: Result, split: Split) -> Ranks
 def figures(found: Accuracy, told: Accuracy) -> dict[str, tuple[float, float | None]]:
     """Every figure, by its name: found again, and told."""
     pairs: dict[str, tuple[float, float | None]] = {}
-    for protocol in ("full", "sampled99"):
-        ours, theirs = (getattr(each, protocol).model_dump(by_alias=True) for each in (found, told))
-        pairs |= {f"{protocol} {name}": (ours[name], theirs[name]) for name in ours}
+    for ranking in ("full", "sampled99"):
+        ours, theirs = getattr(found, ranking), getattr(told, ranking)
+        pairs |= {f"{ranking} {name}": (ours[name], theirs.get(name)) for name in ours}
     return pairs
 
 
@@ -131,32 +127,22 @@ def differences(first: Ranks, other: Ranks) -> Differences:
     if not np.array_equal(first.devices, other.devices):
         raise AssertionError("ranks of other shoppers")
     return {
-        protocol: {
-            metric: paired_bootstrap(theirs - ours)
-            for metric, ours, theirs in (
-                ("hr@10", hits(before), hits(after)),
-                ("ndcg@10", gains(before, 10).numpy(), gains(after, 10).numpy()),
-            )
+        ranking: {
+            name: paired_bootstrap((metrics[name](other) - metrics[name](first)).numpy())
+            for name in ("hr@10", "ndcg@10")
         }
-        for protocol, before, after in (
-            ("full", first.full, other.full),
-            ("sampled99", first.sampled, other.sampled),
-        )
+        for ranking, metrics in (("full", FULL), ("sampled99", SAMPLED99))
     }
-
-
-def hits(ranks: Tensor) -> Numbers:
-    """1.0 where the rank is among the first ten: [shoppers]."""
-    return (ranks <= 10).double().numpy()
 
 
 def as_json(compared: list[Compared]) -> dict[str, Any]:
     """The whole table, and no value of one shopper."""
     return {
-        "schema": 1,
+        "schema": 2,
         "resamples": RESAMPLES,
         "level": LEVEL,
         "tested": compared[0].result.data.tested,
+        "split": compared[0].result.data.split_sentence,
         "runs": [
             {
                 "run": str(each.path),
@@ -165,7 +151,7 @@ def as_json(compared: list[Compared]) -> dict[str, Any]:
                 "promise": each.result.promise.model_dump(),
                 "sentence": each.result.promise.sentence(),
                 "metrics": {
-                    protocol: getattr(each.result.metrics, protocol).model_dump(by_alias=True)
+                    protocol: getattr(each.result.metrics, protocol)
                     for protocol in ("full", "sampled99")
                 },
                 "difference": each.differences

@@ -44,8 +44,8 @@ def runs_table(compared: list[Compared]) -> Table:
         epsilon = each.result.promise.epsilon
         table.add_row(
             str(run), each.result.model, "∞" if epsilon is None else rounded_up(epsilon),
-            number(full.hr_at_10), number(full.ndcg_at_10),
-            number(sampled.hr_at_10), number(sampled.ndcg_at_10),
+            number(full["hr@10"]), number(full["ndcg@10"]),
+            number(sampled["hr@10"]), number(sampled["ndcg@10"]),
             f"{cost.bytes_up_per_device:,}", f"{cost.seconds_total:.1f}",
         )  # fmt: skip
     return table
@@ -76,12 +76,13 @@ def interval(difference: Difference) -> str:
 def reading(compared: list[Compared]) -> list[str]:
     """What the tables say, in words that follow from them."""
     numbered = list(enumerate(compared, start=1))
-    lines = [f"Run {run}, {each.path}: {each.result.promise.sentence()}" for run, each in numbered]
+    lines = [compared[0].result.data.split_sentence]
+    lines += [f"Run {run}, {each.path}: {each.result.promise.sentence()}" for run, each in numbered]
     lines += [f"Run {run}: {line}" for run, each in numbered for line in leak_warning(each.result)]
     first, shoppers = compared[0], compared[0].result.data.tested
     for run, each in numbered[1:]:
         assert each.differences is not None
-        theirs, ours = (one.result.metrics.full.hr_at_10 for one in (each, first))
+        theirs, ours = (one.result.metrics.full["hr@10"] for one in (each, first))
         lines.append(
             f"HR@10 over the whole catalogue of run {run} is {theirs:.3f} against run 1's {ours:.3f}, on the "
             f"same {shoppers:,} shoppers: {each.differences['full']['hr@10'].verdict}."

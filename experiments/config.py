@@ -168,7 +168,8 @@ class RunConfig(BaseModel):
     )
     evaluate_sample: int = Field(20_000, ge=0, description="shoppers tested at most; 0: all")
     central: bool = Field(True, description="train the same model centrally too, to compare")
-    baselines: bool = Field(False, description="tune and fit EASE and iALS too, to compare")
+    floors: bool = Field(True, description="measure what needs no model too, such as popularity, to compare")
+    baselines: bool = Field(False, description="tune and fit EASE, iALS and other strong models too, to compare")
     ceiling: bool = Field(True, description="find the best that anyone could do, where the data can tell")
 
 

@@ -65,6 +65,7 @@ class Ranks:
     def metrics(self) -> Metrics:
         """Every metric, the mean over the tested shoppers; with nobody to test, NaN."""
         full = {name: float(of(self).mean()) for name, of in FULL.items()}
+        full["hr@10_error"] = standard_error(FULL["hr@10"](self))
         full["coverage@10"] = float(self.shown.double().mean())
         if bool(self.repeated.any()):
             full["new_hr@10"] = float(self.only(~self.repeated).mean())
@@ -89,6 +90,11 @@ SAMPLED99: dict[str, PerShopper] = {
     "hr@10": lambda ranks: ranks.by_shopper(ranks.sampled <= 10),
     "ndcg@10": lambda ranks: ranks.by_shopper(gains(ranks.sampled, 10)),
 }
+
+
+def standard_error(values: Tensor) -> float:
+    """Of the mean over shoppers of values [tested]; NaN with fewer than two."""
+    return float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("nan")
 
 
 def evaluate(scorer: Scorer, split: Split, num_items: int, *, sample: int = 0) -> Metrics:

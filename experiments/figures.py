@@ -12,12 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.baselines import is_floor, label_of
 from experiments.privacy_plan import PrivacyPlan
 from experiments.result import Result
 from experiments.run_folder import RunFolder
 from models.promise import rounded_up
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+DASHES: list[Any] = ["--", "-.", (0, (1, 1, 5, 1)), (0, (5, 1)), (0, (8, 2, 2, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1))]
 
 
 def draw_run(folder: RunFolder, rows: list[dict[str, Any]], result: Result) -> None:
@@ -83,28 +85,22 @@ def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> Non
         label=f"federated {result.model}",
     )
     levels: dict[str, tuple[float | None, str, Any]] = {
-        "popularity": (result.baselines.popularity.full.hr_at_10, ORANGE, "--")
+        ", ".join(filter(None, [label_of(name), "same promise" if baseline.promise else ""])): (
+            baseline.full["hr@10"],
+            GREEN if name == "central" else ORANGE if is_floor(name) else GREY,
+            DASHES[number % len(DASHES)],
+        )
+        for number, (name, baseline) in enumerate(result.baselines.found.items())
     }
-    if result.baselines.private_popularity is not None:
-        private = result.baselines.private_popularity.full.hr_at_10
-        levels["popularity, same promise"] = (private, GREY, (0, (1, 1, 5, 1)))
-    for label, tuned, style in (
-        ("EASE, no privacy", result.baselines.ease, (0, (5, 1))),
-        ("iALS, no privacy", result.baselines.ials, (0, (8, 2, 2, 2))),
-    ):
-        if tuned is not None:
-            levels[label] = (tuned.full.hr_at_10, GREY, style)
-    if result.baselines.central is not None:
-        levels["central, no privacy"] = (result.baselines.central.full.hr_at_10, GREEN, "-.")
     if "history" in result.baselines.ceiling:
-        levels["ceiling given the history"] = (result.baselines.ceiling["history"].hr_at_10, GREY, ":")
+        levels["ceiling given the history"] = (result.baselines.ceiling["history"]["hr@10"], GREY, ":")
     for label, (level, colour, style) in levels.items():
         if level is not None:
             axes.axhline(level, color=colour, linestyle=style, label=label)
     axes.set(
         ylabel="HR@10, whole catalogue",
-        title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
-        f"{result.label}",
+        title=f"{result.data.name} by {result.data.split}: {result.data.devices:,} devices, "
+        f"{result.data.items:,} items\n{result.label}",
     )
     axes.set_ylim(bottom=0)
     axes.title.set_fontsize("medium")

@@ -13,6 +13,7 @@ import torch
 from client.policy import Policy
 from client.serving import Serving
 from experiments.config import MEASURED_ONLY, MeasuredOnly, RunConfig
+from experiments.split import SplitName
 from experiments.steps import device_step, server_steps
 from models.accounting import epsilon_composed, noise_for, rounds_for
 from models.build import recommender_for
@@ -41,6 +42,7 @@ DEFAULTS = Path(__file__).with_name("defaults")
 class ResolvedConfig(RunConfig):
     """A configuration with nothing left open: what config.toml holds."""
 
+    split: SplitName
     model: ModelName | MeasuredOnly
     devices: int
     dim: int

@@ -3,6 +3,7 @@
 import math
 import resource
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,18 +12,31 @@ from typing import Any, Self
 from torch import Tensor
 
 from client.app import make_app
+from client.events import Events
 from client.farm import Farm
 from client.policy import Policy
 from client.secure_round import ROSTER_FILE, lay_out_identities
 from client.serving import Serving
-from experiments.baselines import model_scorer, popularity, train_centrally
+from experiments.baselines import BASELINES, tuned_baselines
+from experiments.baselines.central import model_scorer, train_centrally
+from experiments.baselines.popularity import popularity
+from experiments.baselines.private import private_baselines
 from experiments.choice import PublicFacts, with_model
 from experiments.config import MEASURED_ONLY, RunConfig
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.engines import engine
-from experiments.evaluate import Devices, DeviceScorer, Metrics, by_events, evaluate, rank_held_out
-from experiments.library_baselines import missing, too_many_items, tuned_baselines
+from experiments.evaluate import (
+    FULL,
+    SAMPLED99,
+    DeviceScorer,
+    Metrics,
+    Scorer,
+    by_history,
+    evaluate,
+    evaluate_unseen,
+    rank_targets,
+)
 from experiments.planning import (
     ResolvedConfig,
     asked_settings,
@@ -32,11 +46,10 @@ from experiments.planning import (
     resolve,
     run_config,
 )
-from experiments.private_popularity import private_popularity
 from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from experiments.result import Metrics as RunMetrics
 from experiments.run_folder import RunFolder, choose_path, continued, created
-from experiments.split import Split, leave_one_out
+from experiments.split import Rule, Split, make_split, rule_for
 from models.build import build_model
 from models.errors import UserError
 from models.promise import Promise
@@ -84,19 +97,24 @@ def make_plan(config: RunConfig) -> Plan:
     """Read the data, split them, find the noise. Raises UserError; writes nothing."""
     if config.baselines and (reason := missing()) is not None:
         raise UserError(reason)
+    if config.repeats == "include" and config.evaluate == "released":
+        raise UserError("devices count no repeats: leave out --repeats include, or --evaluate released")
     dataset = load(config.data, data_options(config))
-    return plan_for(config, dataset, leave_one_out(dataset, config.data_seed, config.evaluate_sample))
+    split = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
+    return plan_for(config, dataset, split)
+
+
+def rule_of(config: RunConfig, dataset: Dataset) -> Rule:
+    """How a run parts its data: as is said, or as suits the data set. Raises UserError."""
+    usual = defaults(config.unit, config.model, config.data)["split"] if dataset.times_known else None
+    return rule_for(dataset, config.split or usual, config.at, repeats=config.repeats == "include")
 
 
 def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
     """The plan of a run over data that are read and split. Raises UserError."""
+    config = config.model_copy(update={"split": split.rule.name, "at": split.rule.date})
     if config.model == "auto":
         config = with_model(config, PublicFacts.of(dataset.catalogue))
-    if not dataset.times_known:  # an order that means nothing is not learned from, unless someone asks for it
-        flat = {
-            name: 0.0 for name in ("kernel_half_life", "recency_half_life") if getattr(config, name) is None
-        }
-        config = config.model_copy(update=flat)
     resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
     if resolved.model not in MEASURED_ONLY:
         refuse_wide_sums(resolved, dataset.catalogue)
@@ -130,7 +148,7 @@ def lay_out_devices(plan: Plan, folder: RunFolder) -> None:
         plan.split.train,
         Policy.allowing(asked_settings(plan.config, plan.promise)),
         seed=plan.config.seed,
-        held_out=plan.split.held_out,
+        targets=plan.split.test.targets,
     )
     if plan.config.trust == "distributed" and plan.config.masks:
         lay_out_identities(folder.devices, plan.config.nodes)
@@ -182,7 +200,12 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
             devices=plan.dataset.events.num_devices,
             items=items,
             events=len(plan.split.train),
-            tested=len(plan.split.tested(config.evaluate_sample)),
+            tested=len(tested := plan.split.test.tested(config.evaluate_sample)),
+            targets=int(plan.split.test.targets.counts[tested].sum()),
+            split=plan.split.rule.name,
+            at=plan.split.rule.date,
+            repeats=plan.split.rule.repeats,
+            split_sentence=plan.split.rule.sentence,
         ),
         model=config.model,
         model_reason=config.model_reason,
@@ -190,7 +213,12 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
         protocol=config.protocol,
         promise=plan.promise,
         metrics=RunMetrics.model_validate(
-            {**_no_nan(metrics), "measured_by": measured_by, "hr_deviation": rounds.hr_deviation}
+            {
+                **no_nan(metrics),
+                "measured_by": measured_by,
+                "hr_deviation": rounds.hr_deviation,
+                "unseen": no_nan(rounds.measure_unseen()),
+            }
         ),
         baselines=baselines,
         cost=Cost(
@@ -255,6 +283,7 @@ class RoundLog:
         self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
         self.record: RoundRecord | None = None
         self.measured: Metrics | None = None  # of the latest round, where it was measured
+        self.scorer: Scorer | None = None  # of the latest round, where its model scores by a history alone
 
     @property
     def hr_deviation(self) -> float | None:
@@ -273,7 +302,13 @@ class RoundLog:
     def measure(self, score: DeviceScorer) -> Metrics:
         """How accurate scores are."""
         items, sample = len(self.plan.dataset.catalogue), self.plan.config.evaluate_sample
-        return rank_held_out(score, self.plan.split, items, sample=sample).metrics()
+        return rank_targets(score, self.plan.split, items, sample=sample).metrics()
+
+    def measure_unseen(self) -> Metrics:
+        """How accurate the latest round's scores are for shoppers first seen after the date; {}: none, or unknown."""
+        if self.scorer is None:
+            return {}
+        return evaluate_unseen(self.scorer, self.plan.split, len(self.plan.dataset.catalogue))
 
     def mean(self, column: str) -> int:
         """Of the training rounds, rounded up."""
@@ -284,11 +319,12 @@ class RoundLog:
     def observe(self, record: RoundRecord, parameters: Parameters) -> None:
         """Called by the server after each round."""
 
-        def score(devices: Devices) -> Tensor:
+        def scorer(events: Events) -> Tensor:
             self.model.load_shared(parameters)
-            return by_events(model_scorer(self.model, self.plan.config.serving), self.plan.split)(devices)
+            return model_scorer(self.model, self.plan.config.serving)(events)
 
-        self.add(record, score)
+        self.scorer = scorer
+        self.add(record, by_history(scorer, self.plan.split.test))
 
     def add(self, record: RoundRecord, score: DeviceScorer) -> None:
         """Write a round's line. score: by what was learned in it."""
@@ -337,73 +373,70 @@ def counted_metrics(evaluation: dict[str, float]) -> Metrics:
     """HR@10 and NDCG@10 from the devices' noised counts; the rest is not measured, NaN."""
     tested = max(evaluation["tested"], 1.0)
     shares = {name: min(max(evaluation[name] / tested, 0.0), 1.0) for name in ("hits", "gains")}
-    unknown = math.nan
-    return {
-        "full": {
-            "hr@10": shares["hits"],
-            "ndcg@10": shares["gains"],
-            "mrr": unknown,
-            "coverage@10": unknown,
-        },
-        "sampled99": {"hr@10": unknown, "ndcg@10": unknown},
-    }
+    error = math.sqrt(shares["hits"] * (1.0 - shares["hits"]) / tested)  # a share's is the most it can be
+    known = {"hr@10": shares["hits"], "hr@10_error": error, "ndcg@10": shares["gains"]}
+    return {"full": dict.fromkeys(FULL, math.nan) | known, "sampled99": dict.fromkeys(SAMPLED99, math.nan)}
 
 
 def compare(plan: Plan, reporter: Reporter) -> Baselines:
-    """Popularity, also under the run's promise; the same model trained centrally without privacy; EASE and
-    iALS where they are asked for; and the ceiling where one is known.
+    """The floors, also those under the run's promise; the same model trained centrally without privacy; the
+    strong baselines where they are asked for; and the ceiling where one is known.
     """
-    items, sample = len(plan.dataset.catalogue), plan.config.evaluate_sample
-    popular = evaluate(popularity(plan.split.train, items), plan.split, items, sample=sample)
-    private = None
+    config, catalogue, sample = plan.config, plan.dataset.catalogue, plan.config.evaluate_sample
+    items = len(catalogue)
+    found: dict[str, Any] = {}
     if plan.promise.epsilon is not None:
         reporter.doing("finding popularity under the same promise")
-        scorer, promise = private_popularity(plan.config, plan.promise, plan.split.train, items)
-        private = {**_no_nan(evaluate(scorer, plan.split, items, sample=sample)), "promise": promise}
-    central = None
-    if plan.config.central:
+        for name, (scorer, promise) in private_baselines(config, plan.promise, plan.split, items).items():
+            found[name] = {**evaluate(scorer, plan.split, items, sample=sample), "promise": promise}
+    if config.central:
         reporter.doing("training the same model centrally")
-        # The settings of a run without a promise, for noise asks for other ones; half-lives are the run's.
-        without = plan.config.unit == "none"
-        objective = (
-            plan.config.model_dump() if without else defaults("none", plan.config.model, plan.config.data)
-        )
-        serving = Serving(
-            catalogue_weight=objective["catalogue_weight"],
-            negative_weight=objective["negative_weight"],
-            regularisation=objective["regularisation"],
-            recency_half_life=plan.config.recency_half_life or None,
-        )
-        model = build_model(
-            plan.config.model,
-            plan.dataset.catalogue,
-            dim=objective["dim"],
-            own_rows=plan.config.own_rows,
-            item_bias=plan.config.item_bias,
-            regularisation=objective["regularisation"],
-        )
-        decay, half_life = objective["server_weight_decay"], plan.config.kernel_half_life
-        train_centrally(model, plan.split.train, serving, weight_decay=decay, kernel_half_life=half_life)
-        central = evaluate(model_scorer(model, serving), plan.split, items, sample=sample)
-    tuned: dict[str, Any] = {}
-    if plan.config.baselines:
-        reporter.doing("tuning EASE and iALS")
-        found = tuned_baselines(plan.split, items, sample=sample)
-        tuned = {name: {**_no_nan(metrics), "settings": chosen} for name, (metrics, chosen) in found.items()}
-        tuned["left_out"] = [reason] if (reason := too_many_items(items)) is not None else []
-    ceiling: dict[str, dict[str, float]] = {}
-    if plan.config.ceiling and plan.dataset.ceiling is not None:
+        found["central"] = evaluate(central_scorer(plan), plan.split, items, sample=sample)
+    names = [
+        name
+        for name, row in BASELINES.items()
+        if (config.floors if row.floor else config.baselines)
+    ]
+    reasons: list[str] = []
+    if names:
+        reporter.doing("tuning " + ", ".join(BASELINES[name].label for name in names))
+        tuned, reasons = tuned_baselines(plan.split, catalogue, names, sample=sample)
+        found |= {name: {**metrics, "settings": chosen} for name, (metrics, chosen) in tuned.items()}
+    ceiling: Metrics = {}
+    if config.ceiling and plan.dataset.ceiling is not None:
         reporter.doing("finding the ceiling")
-        ceiling = plan.dataset.ceiling(plan.split.train, plan.split.held_out)
+        ceiling = plan.dataset.ceiling(plan.split)
     return Baselines.model_validate(
-        {
-            "popularity": _no_nan(popular),
-            "private_popularity": private,
-            **tuned,
-            "central": None if central is None else _no_nan(central),
-            "ceiling": ceiling,
-        }
+        {name: no_nan(measured) for name, measured in found.items()}
+        | {"left_out": reasons, "ceiling": no_nan(ceiling)}
     )
+
+
+def central_scorer(plan: Plan) -> Scorer:
+    """The run's model, trained on all events in one place.
+
+    It has the settings of a run without a promise, for noise asks for other ones; half-lives are the run's.
+    """
+    config = plan.config
+    without = config.unit == "none"
+    objective = config.model_dump() if without else defaults("none", config.model, config.data)
+    serving = Serving(
+        catalogue_weight=objective["catalogue_weight"],
+        negative_weight=objective["negative_weight"],
+        regularisation=objective["regularisation"],
+        recency_half_life=config.recency_half_life or None,
+    )
+    model = build_model(
+        config.model,
+        plan.dataset.catalogue,
+        dim=objective["dim"],
+        own_rows=config.own_rows,
+        item_bias=config.item_bias,
+        regularisation=objective["regularisation"],
+    )
+    decay, half_life = objective["server_weight_decay"], config.kernel_half_life
+    train_centrally(model, plan.split.train, serving, weight_decay=decay, kernel_half_life=half_life)
+    return model_scorer(model, serving)
 
 
 def compare_flower(plan: Plan) -> Baselines:
@@ -417,14 +450,14 @@ def compare_flower(plan: Plan) -> Baselines:
         "flower": model_scorer(model, plan.config.serving),
     }
     measured = {
-        name: _no_nan(evaluate(scorer, plan.split, items, sample=sample)) for name, scorer in reached.items()
+        name: no_nan(evaluate(scorer, plan.split, items, sample=sample)) for name, scorer in reached.items()
     }
     return Baselines.model_validate(measured | {"flower": {**measured["flower"], "promise": promise}})
 
 
-def _no_nan(metrics: Metrics) -> Metrics:
+def no_nan(found: Mapping[str, Any]) -> dict[str, Any]:
     """NaN, where nobody could be tested, as None: JSON has no NaN."""
     return {
-        protocol: {name: None if value != value else value for name, value in values.items()}  # type: ignore[misc]
-        for protocol, values in metrics.items()
+        name: no_nan(value) if isinstance(value, Mapping) else None if value != value else value
+        for name, value in found.items()
     }

@@ -7,6 +7,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from experiments.baselines import NOTHING_RELEASED, is_floor, label_of
 from experiments.config import MEASURED_ONLY
 from experiments.console import make_console
 from experiments.result import Accuracy, Result
@@ -80,10 +81,11 @@ def import_line(plan: Plan) -> str:
     dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in report.rows_dropped.items())
     text = f"{report.source}: {report.rows_read:,} rows read, {report.rows_kept:,} kept"
     text += f", dropped: {dropped}" if dropped else ", none dropped"
-    tested = int((held.held_out >= 0).sum())
+    tested = len(held.test.tested())
     return text + (
-        f"; {plan.config.devices:,} devices hold {len(held.train):,} events of "
-        f"{len(plan.dataset.catalogue):,} items, {tested:,} have one held out"
+        f"; {plan.config.devices:,} devices hold {len(held.train):,} training events of "
+        f"{len(plan.dataset.catalogue):,} items, {tested:,} are tested on {len(held.test.targets):,} targets. "
+        f"{held.rule.sentence}"
     )
 
 
@@ -133,69 +135,95 @@ def print_result(folder: RunFolder) -> None:
 
 
 def result_table(result: Result) -> Table:
-    """The run beside popularity, the other baselines that were found, and the ceilings."""
+    """The run beside the baselines that were found, and the ceilings."""
     table = Table(
-        Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10", "bytes\nsent",
+        Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "any hit\nin 10", "of 100:\nHR@10", "bytes\nsent",
         title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
         f"{result.label}",
-        caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100”: 99 sampled negatives, which\n"
-        f"flatters. {MEASURED_BY[result.metrics.measured_by]} Bytes: by one device, over all rounds.",
+        caption=f"{result.data.split_sentence}\nHR@10: the part of a shopper's targets among the first ten of "
+        "the whole catalogue, each ranked alone; “of 100”: among 99 sampled negatives, which flatters. "
+        f"{MEASURED_BY[result.metrics.measured_by]} Bytes: by one device, over all rounds.",
     )  # fmt: skip
 
     def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:
-        full, sampled = accuracy.full, accuracy.sampled99
+        full = accuracy.full
         table.add_row(
-            name, "∞" if epsilon is None else rounded_up(epsilon), number(full.hr_at_10),
-            number(full.ndcg_at_10), number(sampled.hr_at_10), number(sampled.ndcg_at_10), sent, style=style,
+            name, "∞" if epsilon is None else rounded_up(epsilon), number(full["hr@10"]),
+            number(full["ndcg@10"]), number(full["anyhit@10"]), number(accuracy.sampled99["hr@10"]), sent,
+            style=style,
         )  # fmt: skip
 
     sent = f"{result.cost.bytes_up_per_device:,}"
     row(f"federated {result.model}", result.promise.epsilon, result.metrics, sent, "bold")
-    beside = result.baselines
-    for name, central in (
-        (f"central {result.model}", beside.central),
-        ("EASE", beside.ease),
-        ("iALS", beside.ials),
-    ):
-        if central is not None:
-            row(name, None, central, "all events")
-    row("popularity", None, beside.popularity, "all events")
-    if (private := beside.private_popularity) is not None:
-        row("private popularity", private.promise.epsilon, private, "")
+    for name, baseline in result.baselines.found.items():
+        promise = baseline.promise
+        label = f"central {result.model}" if name == "central" else label_of(name)
+        epsilon = None if promise is None else promise.epsilon
+        row(label, epsilon, baseline, "nothing" if name == NOTHING_RELEASED else "" if promise else "all events")
     for name, ceiling in result.baselines.ceiling.items():
-        table.add_row(f"ceiling: {name}", "", number(ceiling.hr_at_10), number(ceiling.ndcg_at_10))
+        table.add_row(f"ceiling: {name}", "", number(ceiling["hr@10"]), number(ceiling["ndcg@10"]))
     return table
 
 
 def reading(result: Result) -> list[str]:
-    """What the figures say, in words that follow from them."""
-    lines = [result.promise.sentence(), *leak_warning(result)]
+    """What the figures say, in words that follow from them; where the run is below a floor, that first."""
+    own = result.metrics.full["hr@10"]
+    lines = [*below_floor(result), result.promise.sentence(), *leak_warning(result)]
     if result.model_reason is not None:
         lines.append(result.model_reason)
-    own, popular = result.metrics.full.hr_at_10, result.baselines.popularity.full.hr_at_10
-    if own is None or popular is None:
-        return [*lines, "Nobody could be tested: no shopper has two different items."]
-    counted = result.metrics.hr_deviation or 0.0  # the noise in released counts
-    error = standard_error(own, popular, result.data.tested, counted)
-    lines.append(
-        f"HR@10 over the whole catalogue is {own:.3f} against popularity's {popular:.3f}, on "
-        f"{result.data.tested:,} shoppers: {verdict(own - popular, error)}."
-    )
-    private = result.baselines.private_popularity
-    if private is not None and (noised := private.full.hr_at_10) is not None:
-        error = standard_error(own, noised, result.data.tested, counted)
+    if own is None:
+        return [*lines, "Nobody could be tested: no shopper has a target under this split."]
+    for name, baseline in result.baselines.found.items():
+        if not (is_floor(name) and (theirs := baseline.full["hr@10"]) is not None):
+            continue
+        promised = "" if baseline.promise is None else f" under a promise as strong ({baseline.promise.label})"
         lines.append(
-            f"Popularity released once under a promise as strong ({private.promise.label}) reaches "
-            f"{noised:.3f}: {verdict(own - noised, error)}."
+            f"HR@10 over the whole catalogue is {own:.3f} against {theirs:.3f} of {label_of(name)}{promised}, on "
+            f"{result.data.tested:,} shoppers: {verdict(own - theirs, error_between(result.metrics, baseline))}."
         )
+    if (nothing := result.baselines.of(NOTHING_RELEASED)) is not None and nothing.full["hr@10"] is not None:
+        lines.append(
+            f"What shoppers' data added above what a device finds by itself, with nothing released: "
+            f"{own - nothing.full['hr@10']:+.3f}."
+        )
+    lines += [
+        f"Shoppers first seen after {result.data.at}, {name}: HR@10 {number(figures['hr@10'], '{:.3f}')} over "
+        f"{int(figures['visits'] or 0):,} visits."
+        for name, figures in result.metrics.unseen.items()
+        if figures["visits"]
+    ]
     lines += result.baselines.left_out
-    if result.promise.trust == "local" and result.promise.epsilon is not None and own < popular:
+    popular = result.baselines.of("popularity")
+    below = popular is not None and (popular.full["hr@10"] or 0.0) > own
+    if result.promise.trust == "local" and result.promise.epsilon is not None and below:
         lines.append(
             "With local trust every device adds all of its own noise. What devices have in common adds up "
             "with their number, the noise with its square root: the promise is paid for in devices, and "
             f"{result.data.devices:,} are few. With more of them, the same ε costs less."
         )
     return lines
+
+
+def below_floor(result: Result) -> list[str]:
+    """That the run does not reach the best of its floors, where it does not."""
+    own = result.metrics.full["hr@10"]
+    floors = {
+        name: level
+        for name, baseline in result.baselines.found.items()
+        if is_floor(name) and (level := baseline.full["hr@10"]) is not None
+    }
+    best = max(floors, key=lambda name: floors[name], default=None)
+    if own is None or best is None or floors[best] <= own:
+        return []
+    return [
+        f"Below its floor: HR@10 is {own:.3f}, and {label_of(best)} reaches {floors[best]:.3f} on the same shoppers "
+        "without this model."
+    ]
+
+
+def error_between(one: Accuracy, other: Accuracy) -> float:
+    """Standard error of the difference of two means over the same shoppers, at most: as if they were others."""
+    return float(((one.full["hr@10_error"] or 0.0) ** 2 + (other.full["hr@10_error"] or 0.0) ** 2) ** 0.5)
 
 
 def leak_warning(result: Result) -> list[str]:
@@ -208,15 +236,6 @@ def leak_warning(result: Result) -> list[str]:
         "Leaky protocol: what is held out was never drawn as a negative in training, which gives it away. "
         "The figures are of the protocol, and not of recommendations."
     ]
-
-
-def standard_error(own: float, other: float, tested: int, counted: float) -> float:
-    """Of the difference of two independent shares, pooled; with the noise of what devices counted.
-
-    The same shoppers are in both, so the true error is smaller.
-    """
-    pooled = (own + other) / 2
-    return float((2 * pooled * (1 - pooled) / tested + counted**2) ** 0.5)
 
 
 def verdict(difference: float, error: float) -> str:

@@ -107,23 +107,24 @@ def split(
     from experiments.datasets import load
     from experiments.planning import owner_policy
     from experiments.run_folder import created
-    from experiments.simulation import data_options
-    from experiments.split import leave_one_out
+    from experiments.simulation import data_options, rule_of
+    from experiments.split import make_split
     from models.errors import UserError
 
     if out.exists():
         raise UserError(f"{out} exists: choose another folder, or remove it")
     dataset = load(name, data_options(config))
     policy = owner_policy(config, dataset.events.num_devices)
-    split = leave_one_out(dataset)
-    train = split.train
+    parted = make_split(dataset, rule_of(config, dataset), config.data_seed)
+    train = parted.train
     if identities > train.num_devices:
         raise UserError(
             f"--identities {identities} is more than the {train.num_devices} devices: a node has one at least"
         )
     with created(out, needed_bytes=32 * len(train)):
-        Farm.create(out, dataset.catalogue, train, policy, held_out=split.held_out)
+        Farm.create(out, dataset.catalogue, train, policy, targets=parted.test.targets)
         if identities:
             lay_out_identities(out, identities)
     print(f"{out}: {train.num_devices:,} devices, {len(train):,} training events")
+    print(parted.rule.sentence)
     print(f"{out / 'policy.toml'}: what they allow")

@@ -1,9 +1,9 @@
 """What a round trains on: each shopper's items, and negatives drawn for them afresh from a pool.
 
-Two pools, which differ by one item a shopper. `clean`: all items that the shopper's training events do not
-hold, which is all that a device can know. `leaky`: without the held-out item too, as the code that PFedRec,
-GPFedRec and FedRAP share draws them ("all that this user never touched"). There the held-out item is, of all
-that is ranked, the only one that is never a negative, and whoever counts negatives finds it.
+Two pools, which differ by a shopper's targets. `clean`: all items that the shopper's training events do not
+hold, which is all that a device can know. `leaky`: without the targets too, as the code that PFedRec,
+GPFedRec and FedRAP share draws them ("all that this user never touched"). There the targets are, of all that
+is ranked, the only items that are never a negative, and whoever counts negatives finds them.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from client.evaluation import NONE
 from experiments.split import Split
 from models.errors import UserError
 
@@ -115,8 +114,7 @@ class Shoppers:
         self.positives = np.nonzero(touched)[1]
         self.offsets: Integers = np.concatenate([[0], np.cumsum(self.counts)])
         if protocol == "leaky":
-            tested = np.flatnonzero(split.held_out != NONE)
-            touched[tested, split.held_out[tested]] = True
+            touched[split.test.targets.devices, split.test.targets.items] = True
         self.pool = np.argsort(touched, axis=1, kind="stable").astype(np.int32)  # free items first
         self.pool_sizes: Integers = num_items - touched.sum(axis=1)
         if not self.pool_sizes.all():

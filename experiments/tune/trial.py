@@ -65,21 +65,23 @@ def measure(said: RunConfig, run: Run, scratch: Path) -> Outcome:
 
 def validation_plan(config: RunConfig) -> Any:
     """The plan of a run over the validation split. Raises UserError."""
-    from experiments.simulation import data_options, plan_for
+    from experiments.frontier.cell import DATA_SETTINGS
+    from experiments.simulation import plan_for
 
-    dataset, split = validation_data(config.data, data_options(config), config.evaluate_sample)
+    dataset, split = validation_data(RunConfig(**{name: getattr(config, name) for name in DATA_SETTINGS}))
     return plan_for(config, dataset, split)
 
 
 @lru_cache(maxsize=1)
-def validation_data(name: str, options: Any, most: int) -> Any:
-    """The data set as it is before its test purchases, and the validation split: read once a process."""
+def validation_data(config: RunConfig) -> Any:
+    """The data set as it is before its test, and the validation split: read once a process."""
     from dataclasses import replace
 
     from experiments.datasets import load
-    from experiments.split import leave_one_out, validation_split
+    from experiments.simulation import data_options, rule_of
+    from experiments.split import make_split, validation_split
 
-    dataset = load(name, options)
-    test = leave_one_out(dataset, options.data_seed, most)
-    seen = replace(dataset, events=test.train, held_out=None, ceiling=None)
-    return seen, validation_split(test, len(dataset.catalogue), options.data_seed)
+    dataset = load(config.data, data_options(config))
+    test = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
+    seen = replace(dataset, events=test.train, published=None, ceiling=None)
+    return seen, validation_split(test, len(dataset.catalogue), config.data_seed)

@@ -41,8 +41,8 @@ def tune(
     """Search, and write best.toml. Returns what is to be told. Raises UserError, at first before all else."""
     refuse(said, metric)
     plan: Plan = validation_plan(Run(0, 0, {}).config(said))
-    if not len(plan.split.tested()):
-        raise UserError("no shopper is left with a purchase to choose by: three different items are needed")
+    if not len(plan.split.test.tested()):
+        raise UserError("no shopper is left with a purchase to choose by: say another --split or --at")
     said = said.model_copy(update={"model": plan.config.model})  # of --model auto
     space = space_of(said, plan.config, times_known=plan.dataset.times_known)
     if not space:
@@ -98,8 +98,8 @@ def told(found: Found, metric: str, search: Search, plan: Plan, cost: str) -> li
             f"defaults (standard error {found.error:.4f}{sure})."
         )
     lines.append(
-        f"Measured by the simulator on a purchase held out for validation, over {len(search.fresh)} seeds "
-        "that chose among the last few trials alone; the test purchase was not looked at."
+        f"Measured by the simulator on the same split one step earlier, over {len(search.fresh)} seeds that "
+        "chose among the last few trials alone; the test was not looked at."
     )
     if found.importance:
         parts = ", ".join(f"{name} {part:.0%}" for name, part in found.importance.items())
