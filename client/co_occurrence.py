@@ -1,20 +1,13 @@
-"""The linear model's two sums over devices, each device's part of norm 1: in blocks of bounded memory.
+"""The linear model's two sums over devices, each device's part of norm 1 at most: in blocks of bounded memory.
 
-Over the head of the catalogue, with d the direction of popularity there and t_i the visits after the last
-one in which a device has item i (bought again, an item counts once, at its last visit):
-
-    K_ij = 2^(−|t_i − t_j| / h) for items i, j that it has, 0 elsewhere;  P = I − ddᵀ;
-    its part is PKP / |PKP|
-
-in Frobenius norms: a sensitivity of 1 asks for no more, so a device need not send one outer product. With
-h = ∞ it is that of its row with popularity taken out. PKP = K − d(Kd)ᵀ − (Kd)dᵀ + (dᵀKd)ddᵀ is spelt out once
-for all devices, of whom only ΣK/f, ΣKd/f and ΣdᵀKd/f are added up, with
-
-    f² = |PKP|² = |K|² − 2|Kd|² + (dᵀKd)²
+popularity   r min(1, C/|r|), r_i = 2^(−a_i / h) for each item i that the device has, a_i the age in days of its
+             last purchase at a public instant, h = ∞ if all count alike. C = 0: r/|r|, whatever its norm.
+gram         K/|K| in the Frobenius norm, over the head of the catalogue, K_ij = 2^(−|t_i − t_j| / h') for the
+             items i, j that it has and 0 elsewhere, t_i the visits after the last one in which it has item i.
+             With h' = ∞ it is the outer product of the device's unit row, as one sends it for EASE (Steck 2019).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,35 +17,12 @@ import torch
 from torch import Tensor
 
 from client.events import Events
-from models.head import head_items, popularity_direction
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 BLOCK_PAIRS = 2**21  # of items held at a time; one device has at most head² / 2
-
-# Of |K|². f² is a difference of sums of head² numbers at most, each right to head²·2⁻⁵³ of |K|², 3e-9. Above
-# this part of it f is right to 6e-6, within the slack that ROUNDING leaves. A device below has next to
-# nothing beside popularity, and adds nothing.
-LEAST_BESIDE = 1e-3
-
-
-@dataclass(frozen=True)
-class Head:
-    """items: int64 [head], ascending. place: int64 [catalogue], −1 off the head. direction: d [head]."""
-
-    items: Integers
-    place: Integers
-    direction: Doubles
-
-    @classmethod
-    def of(cls, popularity: Tensor, size: int) -> "Head":
-        """Read off a released popularity [catalogue], whatever it holds."""
-        items = head_items(popularity, size).numpy()
-        place = np.full(len(popularity), -1)
-        place[items] = np.arange(len(items))
-        direction = popularity_direction(popularity).numpy()[items]
-        return cls(items, place, direction / np.linalg.norm(direction))
+DAY = 86_400.0  # seconds
 
 
 def unit_rows(rows: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
@@ -77,43 +47,56 @@ def purchases(events: Events, num_items: int, half_life: float = 0.0) -> scipy.s
     return matrix
 
 
-def popularity_sum(events: Events, num_items: int) -> Tensor:
-    """Σ_u x_u/|x_u|: [items], x_u 1 where a device has an item, however often."""
-    rows = purchases(events, num_items)
-    rows.data[:] = 1.0
-    return torch.from_numpy(np.asarray(unit_rows(rows).sum(axis=0, dtype=np.float64)).reshape(-1)).float()
+def recency_rows(events: Events, num_items: int, now: int, half_life: float) -> scipy.sparse.csr_matrix:
+    """2^(−age / half_life) of each device's last purchase of each item: sparse float32 [devices, items], 0 to 1.
+
+    now: seconds since 1970; what came after has the age 0. half_life: in days; 0: all alike.
+    """
+    age = np.maximum(now - events.times, 0) / DAY
+    weights = np.ones(len(events)) if half_life == 0 else np.exp2(-age / half_life)
+    pairs = events.devices * num_items + events.items
+    order = np.argsort(pairs, kind="stable")  # of equal ones the last is the newest
+    pairs = pairs[order]
+    last = np.append(pairs[1:] != pairs[:-1], True)[: len(pairs)]
+    pairs, weights = pairs[last], weights[order][last]
+    counts = np.bincount(pairs // num_items, minlength=events.num_devices)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    shape = (events.num_devices, num_items)
+    return scipy.sparse.csr_matrix((weights.astype(np.float32), pairs % num_items, offsets), shape)
 
 
-def packed_co_occurrence(events: Events, head: Head, half_life: float) -> Tensor:
-    """Σ_u packed(PK_uP / |PK_uP|): [head · (head + 1) / 2]. half_life: h, in visits; 0: infinite."""
-    size, d = len(head.items), head.direction
+def clipped_rows(rows: scipy.sparse.csr_matrix, norm: float) -> scipy.sparse.csr_matrix:
+    """Each row divided by max(|row|, norm), so of norm 1 at most: sparse float32. norm: C; 0: all of norm 1."""
+    if norm == 0:
+        return unit_rows(rows)
+    norms = np.sqrt(np.asarray(rows.astype(np.float64).power(2).sum(axis=1)).reshape(-1))
+    return (scipy.sparse.diags(1.0 / np.maximum(norms, norm)) @ rows).astype(np.float32).tocsr()
+
+
+def popularity_sum(
+    events: Events, num_items: int, *, now: int = 0, half_life: float = 0.0, norm: float = 0.0
+) -> Tensor:
+    """The first sum: [items]. half_life: h, in days; norm: C."""
+    rows = clipped_rows(recency_rows(events, num_items, now, half_life), norm)
+    return torch.from_numpy(np.asarray(rows.sum(axis=0, dtype=np.float64)).reshape(-1)).float()
+
+
+def packed_co_occurrence(events: Events, head: Integers, num_items: int, half_life: float) -> Tensor:
+    """The second sum, packed: [head · (head + 1) / 2]. head: ascending items. half_life: h', in visits; 0: ∞."""
+    size = len(head)
+    place = np.full(num_items, -1)
+    place[head] = np.arange(size)
     starts = np.arange(size) * size - np.arange(size) * (np.arange(size) + 1) // 2  # of rows, less the column
     total = torch.zeros(size * (size + 1) // 2, dtype=torch.float64)
-    sums, square = np.zeros(size), 0.0  # ΣKd/f and ΣdᵀKd/f
     for block in device_blocks(events, size):
-        device, item, time = distinct(block, head)
+        device, item, visits = distinct(block, place)
         left, right = pairs(device)
-        kernel = (
-            np.ones(len(left)) if half_life == 0 else np.exp2(-np.abs(time[left] - time[right]) / half_life)
-        )
-        beside = left != right
-        towards = np.bincount(left, kernel * d[item[right]], len(item))
-        towards += np.bincount(right, np.where(beside, kernel * d[item[left]], 0.0), len(item))  # Kd
-        norms = np.bincount(device[left], np.where(beside, 2.0, 1.0) * kernel**2, block.num_devices)
-        along = np.bincount(device, d[item] * towards, block.num_devices)  # dᵀKd
-        squares = norms - 2.0 * np.bincount(device, towards**2, block.num_devices) + along**2
-        sound = squares > LEAST_BESIDE * norms
-        scale = np.where(sound, 1.0 / np.sqrt(np.where(sound, squares, 1.0)), 0.0)  # 1/f
-        entries = kernel * scale[device[left]] * np.where(beside, 2.0**0.5, 1.0)
-        places = torch.from_numpy(starts[item[left]] + item[right])
-        total.index_add_(0, places, torch.from_numpy(entries))
-        sums += np.bincount(item, towards * scale[device], size)
-        square += float(along @ scale)
-    for row in range(size):
-        edge = slice(int(starts[row]) + row, int(starts[row]) + size)
-        outer = square * d[row] * d[row:] - d[row] * sums[row:] - sums[row] * d[row:]
-        outer[1:] *= 2.0**0.5
-        total[edge] += torch.from_numpy(outer)
+        apart = np.abs(visits[left] - visits[right])
+        kernel = np.ones(len(left)) if half_life == 0 else np.exp2(-apart / half_life)
+        twice = np.where(left == right, 1.0, 2.0)  # off the diagonal an entry stands twice
+        norms = np.bincount(device[left], twice * kernel**2, block.num_devices)  # |K|², 1 or more where any is
+        entries = kernel * np.sqrt(twice / norms[device[left]])
+        total.index_add_(0, torch.from_numpy(starts[item[left]] + item[right]), torch.from_numpy(entries))
     return total.float()
 
 
@@ -129,18 +112,20 @@ def device_blocks(events: Events, head: int) -> Iterator[Events]:
         start = stop
 
 
-def distinct(events: Events, head: Head) -> tuple[Integers, Integers, Doubles]:
-    """What devices hold of the head, by device and item: device, place in the head, visits after its last."""
-    place = head.place[events.items]
-    on_head = place >= 0
-    device, place, time = events.devices[on_head], place[on_head], events.later_visits[on_head]
-    order = np.argsort(
-        device * len(head.items) + place, kind="stable"
-    )  # of equal ones the last is the newest
-    device, place, time = device[order], place[order], time[order]
-    last = np.ones(len(order), dtype=np.bool_)
-    last[:-1] = (device[1:] != device[:-1]) | (place[1:] != place[:-1])
-    return device[last], place[last], time[last].astype(np.float64)
+def distinct(events: Events, place: Integers) -> tuple[Integers, Integers, Doubles]:
+    """What devices hold of the head, by device and item: device, place in the head, visits after its last.
+
+    place: int64 [items], −1 off the head.
+    """
+    places = place[events.items]
+    on_head = places >= 0
+    device, item, visits = events.devices[on_head], places[on_head], events.later_visits[on_head]
+    numbers = device * (len(place) + 1) + item
+    order = np.argsort(numbers, kind="stable")  # of equal ones the last is the newest
+    numbers = numbers[order]
+    last = np.append(numbers[1:] != numbers[:-1], True)[: len(numbers)]
+    chosen = order[last]
+    return device[chosen], item[chosen], visits[chosen].astype(np.float64)
 
 
 def pairs(device: npt.NDArray[Any]) -> tuple[Integers, Integers]:

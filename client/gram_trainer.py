@@ -2,15 +2,16 @@
 
 from torch import Tensor
 
-from client.co_occurrence import Head, packed_co_occurrence, popularity_sum
+from client.co_occurrence import packed_co_occurrence, popularity_sum
 from client.trainer import Cohort
+from models.head import head_items
 from models.linear_autoencoder import LinearAutoencoder
 from models.recommender import Parameters
 from models.settings import ROUNDING, RoundSettings
 
 
 class GramTrainer:
-    """Each device's update has norm 1 by construction, or C where the clip C is less."""
+    """Each device's update has norm 1 at most by construction, or the clip where that is less."""
 
     def __init__(self, model: LinearAutoencoder, settings: RoundSettings) -> None:
         self.model = model
@@ -19,9 +20,16 @@ class GramTrainer:
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
         """`Trainer.train`. The second round reads the popularity, which is public by then."""
-        if self.settings.released == "popularity":
-            total = popularity_sum(cohort.events, self.model.num_items)
+        items, asked = self.model.num_items, self.settings
+        if asked.released == "popularity":
+            total = popularity_sum(
+                cohort.events,
+                items,
+                now=asked.now,
+                half_life=asked.popularity_half_life,
+                norm=asked.popularity_norm,
+            )
         else:
-            head = Head.of(parameters["popularity"], self.model.head)
-            total = packed_co_occurrence(cohort.events, head, self.settings.kernel_half_life)
+            head = head_items(parameters["popularity"], self.model.head).numpy()
+            total = packed_co_occurrence(cohort.events, head, items, asked.kernel_half_life)
         return {str(self.settings.released): self.clip * total}, cohort.vectors

@@ -77,7 +77,25 @@ class RunConfig(BaseModel):
         None, ge=0.01, le=0.99, description="linear: the first release's part of 1 / noise_multiplier²"
     )
     kernel_half_life: float | None = Field(
-        None, ge=0, le=1e6, description="linear: events apart at which two purchases count half; 0: all alike"
+        None, ge=0, le=1e6, description="linear: visits apart at which two purchases count half; 0: all alike"
+    )
+    popularity_half_life: float | None = Field(
+        None,
+        ge=0,
+        le=1e6,
+        description="linear: days after which a purchase counts half in the first release; 0: all alike",
+    )
+    popularity_norm: float | None = Field(
+        None,
+        ge=0,
+        le=1e3,
+        description="linear: norm beyond which a device's row is clipped in the first release; 0: all have one norm",
+    )
+    title_words: bool | None = Field(
+        None, description="linear: words that two titles or more share count as attributes"
+    )
+    now: int | None = Field(
+        None, ge=0, le=2**40, description="public instant that ages are counted from, in seconds since 1970"
     )
 
     unit: Literal["none", "interaction", "shopper"] = Field(
@@ -135,7 +153,7 @@ class RunConfig(BaseModel):
         None, gt=0, le=1e6, description="penalty on a shopper's vector; linear: ridge, in mean eigenvalues"
     )
     recency_half_life: float | None = Field(
-        None, ge=0, description="when serving, later events after which one counts half; 0: all the same"
+        None, ge=0, description="when serving, later visits after which an event counts half; 0: all alike"
     )
     server_optimizer: Literal["adam", "sgd"] | None = Field(None, description="adam or sgd")
     server_learning_rate: float | None = Field(None, gt=0, description="of the server's optimiser")

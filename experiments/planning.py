@@ -49,7 +49,11 @@ class ResolvedConfig(RunConfig):
     head: int
     head_scale: float
     popularity_share: float
+    popularity_half_life: float
+    popularity_norm: float
     kernel_half_life: float
+    title_words: bool
+    now: int
     recency_half_life: float
     clip: float
     noise_multiplier: float
@@ -163,7 +167,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
     values = config.model_dump()
-    filled = {**defaults(config.unit, config.model, config.data), "devices": devices}
+    filled = {**defaults(config.unit, config.model, config.data), "devices": devices, "now": 0}
     if config.unit == "none":
         filled |= {"clip": math.inf, "noise_multiplier": 0.0}
     else:

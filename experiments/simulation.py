@@ -112,7 +112,8 @@ def rule_of(config: RunConfig, dataset: Dataset) -> Rule:
 
 def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
     """The plan of a run over data that are read and split. Raises UserError."""
-    config = config.model_copy(update={"split": split.rule.name, "at": split.rule.date})
+    parted = {"split": split.rule.name, "at": split.rule.date, "now": split.now}
+    config = config.model_copy(update=parted)
     if config.model == "auto":
         config = with_model(config, PublicFacts.of(dataset.catalogue))
     resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
@@ -433,6 +434,7 @@ def central_scorer(plan: Plan) -> Scorer:
         own_rows=config.own_rows,
         item_bias=config.item_bias,
         regularisation=objective["regularisation"],
+        title_words=config.title_words,
     )
     decay, half_life = objective["server_weight_decay"], config.kernel_half_life
     train_centrally(model, plan.split.train, serving, weight_decay=decay, kernel_half_life=half_life)

@@ -114,7 +114,8 @@ def chosen(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
 class Split:
     """train: what devices hold. test: a row a device. unseen: those first seen after the date, apart.
 
-    left_out: events that neither train nor are of a target.
+    left_out: events that neither train nor are of a target. now: the public instant that ages are counted from,
+    in seconds since 1970: the date that parts the data, or the midnight (UTC) after all of them; 0 without times.
     """
 
     rule: Rule
@@ -122,6 +123,7 @@ class Split:
     test: Holdout
     unseen: dict[str, Holdout] = field(default_factory=dict)
     left_out: int = 0
+    now: int = 0
 
 
 def rule_for(
@@ -208,8 +210,14 @@ def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: in
     train = events.keep(trains)
     unseen = unseen_shoppers(events, rule, most) if rule.name == "date" else {}
     used = np.isin(pair_of(events), pair_of(targets))
+    now = rule.at or (int(events.times.max(initial=0)) // DAY + 1) * DAY
     return Split(
-        rule, train, Holdout(train, targets, negatives, sample), unseen, int((~trains & ~used).sum())
+        rule,
+        train,
+        Holdout(train, targets, negatives, sample),
+        unseen,
+        left_out=int((~trains & ~used).sum()),
+        now=now if rule.timed else 0,
     )
 
 

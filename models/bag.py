@@ -5,6 +5,8 @@ attributes (as in LightFM, Kula 2015) is the bag of its attribute values' rows. 
 its bag's rows, so one model, one trainer and one explanation serve both.
 """
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from models.catalogue import ITEM, Catalogue
+from models.catalogue import ITEM, TITLE, Catalogue
 
 NOTHING = -1  # fills the bags that are shorter than the longest
 
@@ -45,8 +47,12 @@ class Bag:
 
 
 @lru_cache(maxsize=8)  # a node is asked for the same bag in every round
-def build_bag(catalogue: Catalogue, *, attributes: bool, own_rows: bool) -> Bag:
+def build_bag(
+    catalogue: Catalogue, *, attributes: bool, own_rows: bool, title_words: bool = False
+) -> Bag:
     """The bag of every item of the catalogue; rows are numbered own rows first, then attribute by attribute.
+
+    title_words: words that two titles or more share are values of an attribute `word`.
 
     An item with no known attribute and no row of its own would be the zero vector, which no shopper could
     ever be shown; such items get the row `unknown`.
@@ -59,9 +65,12 @@ def build_bag(catalogue: Catalogue, *, attributes: bool, own_rows: bool) -> Bag:
         names += [f"item {name}" for name in catalogue.table[ITEM]]
         item_numbers.append(np.arange(num_items))
         row_numbers.append(np.arange(num_items))
-    for attribute in catalogue.attributes if attributes else []:
+    columns = {name: catalogue.table[name] for name in (catalogue.attributes if attributes else [])}
+    if title_words:
+        columns["word"] = shared_words(catalogue.table[TITLE])
+    for attribute, column in columns.items():
         # A value named twice for one item is one row of its bag.
-        cells = [tuple(dict.fromkeys(values)) for values in catalogue.table[attribute]]
+        cells = [tuple(dict.fromkeys(values)) for values in column]
         exploded = pd.Series(cells, dtype=object).explode().dropna()
         codes, values = pd.factorize(exploded, sort=True)
         item_numbers.append(exploded.index.to_numpy())
@@ -74,6 +83,13 @@ def build_bag(catalogue: Catalogue, *, attributes: bool, own_rows: bool) -> Bag:
         items, rows = np.concatenate([items, bare]), np.concatenate([rows, np.full(len(bare), len(names))])
         names.append("unknown")
     return Bag(rows=torch.from_numpy(_padded(items, rows, num_items)), names=names)
+
+
+def shared_words(titles: pd.Series) -> list[tuple[str, ...]]:
+    """Of each title the words, in lower case, that another title has too: letters only, two or more."""
+    words = [tuple(dict.fromkeys(re.findall(r"[^\W\d_]{2,}", str(title).lower()))) for title in titles]
+    counts = Counter(word for title in words for word in title)
+    return [tuple(word for word in title if counts[word] > 1) for title in words]
 
 
 def _padded(items: np.ndarray, rows: np.ndarray, num_items: int) -> np.ndarray:

@@ -18,12 +18,14 @@ def build_model(
     item_bias: bool,
     head: int = MOST_ITEMS,
     regularisation: float = 1.0,
-    noise_deviation: float = 0.0,
+    noise_deviations: tuple[float, float] = (0.0, 0.0),
+    title_words: bool = False,
 ) -> Recommender:
     """`mf`, `attributes` (own rows too where asked), `neural-cf` or `linear`; ValueError for another name.
 
     For `linear`, head: how many items its matrix is over, all where there are fewer. regularisation: its
-    ridge. noise_deviation: of the noise in the matrix, which it reads its own signal against.
+    ridge. noise_deviations: of the noise in its two releases, which it reads its own signal against.
+    title_words: whether its attributes include words of titles.
     """
     if model == "mf":
         bag = build_bag(catalogue, attributes=False, own_rows=True)
@@ -32,7 +34,7 @@ def build_model(
         bag = build_bag(catalogue, attributes=True, own_rows=own_rows)
         return Factorisation(bag, dim, item_bias=item_bias)
     if model == "linear":
-        bag = build_bag(catalogue, attributes=True, own_rows=False)
+        bag = build_bag(catalogue, attributes=True, own_rows=False, title_words=title_words)
         names = list(catalogue.table[TITLE])
         return LinearAutoencoder(
             names,
@@ -40,7 +42,7 @@ def build_model(
             head=head,
             attributes=bag,
             regularisation=regularisation,
-            noise_deviation=noise_deviation,
+            noise_deviations=noise_deviations,
         )
     if model == "neural-cf":
         return NeuralCF(len(catalogue), dim)
@@ -57,5 +59,6 @@ def recommender_for(settings: RoundSettings, catalogue: Catalogue) -> Recommende
         item_bias=settings.item_bias,
         head=settings.head,
         regularisation=settings.regularisation,
-        noise_deviation=settings.at(settings.rounds).released_deviation,
+        noise_deviations=(settings.at(1).released_deviation, settings.at(settings.rounds).released_deviation),
+        title_words=settings.title_words,
     )

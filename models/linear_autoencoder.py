@@ -1,16 +1,17 @@
-"""The linear model: popularity, and a low-rank linear autoencoder of what was bought at about the same time.
+"""The linear model: popularity of late, and a low-rank linear autoencoder of what is bought at about the same time.
 
 A linear autoencoder's loss is quadratic, so sums over the shoppers are all a server needs (as in EASE: Steck
-2019, equation 8). Here there are two, each a release with its noise:
+2019, equation 8). Here there are two, each a release with its noise, a device's part of norm 1 at most
+(client/co_occurrence.py):
 
-popularity   Σ x/|x|, x the 0/1 row of a shopper's items
-gram         Σ PKP/|PKP|, K the shopper's items against each other, near to 1 where two were bought close in
-             time (client/co_occurrence.py), over the head: the items that the first release ranks highest. P
-             takes the direction of popularity out, which is known by then and would be most of every K.
+popularity   what each shopper has, newer purchases counting more
+gram         the shopper's items against each other, near to 1 where two were bought close in time, over the
+             head: the items that the first release ranks highest
 
-A device's part has norm 1 in both. The matrix is packed: its upper triangle with the entries off the diagonal
-times √2 has the matrix's Frobenius norm, and noise of deviation s on it is a symmetric matrix with deviation
-s on the diagonal and s/√2 off it. Everything after the release is in models/spectrum.py and here.
+What all shoppers have in common is not learned apart: it is the matrix's first eigenvector u, which is taken out
+of it. The matrix is packed: its upper triangle with the entries off the diagonal times √2 has the matrix's
+Frobenius norm, and noise of deviation s on it is a symmetric matrix with deviation s on the diagonal and s/√2
+off it. Everything after the release is in models/spectrum.py and here.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from models.head import head_items, popularity_direction
 from models.recommender import Recommender
 from models.spectrum import Spectrum, shrunk
 
-POPULAR = "popular with everyone"
+POPULAR = "popular with everyone of late"
 LIFT = 0.1  # of a shopper's attributes, where the noise drowns all else
 LEAST_LIFT = 0.01  # without noise; both were found on validation purchases, of MovieLens 100K and three shops
 LEAST_SHARE = 1e-3  # of an attribute in what is bought, so that a rare one's lift stays small
@@ -33,28 +34,26 @@ LEAST_SHARE = 1e-3  # of an attribute in what is bought, so that a rare one's li
 class Learned:
     """What the shared parameters come to; all float32.
 
-    popular: p̂ [items], positive, of norm 1. head: int64 [head]. centre: p̂ over the head, of norm 1. spectrum:
-    of the gram, over the head. lift: how much the attributes count. shares: each attribute's share in what
-    everyone buys [attributes].
+    popular: p̂ [items], positive, of norm 1. head: int64 [head]. spectrum: of the gram, over the head. lift: how
+    much the attributes count. shares: each attribute's share in what everyone buys [attributes].
     """
 
     popular: Tensor
     head: Tensor
-    centre: Tensor
     spectrum: Spectrum
     lift: float
     shares: Tensor
 
 
 class LinearAutoencoder(Recommender):
-    """score(z, ·) = (z·p̂) p̂ + V diag(f) Vᵀ P z over the head + g p̂ ⊙ (lift of the items' attributes).
+    """score(z, ·) = (z·u) p̂ + V diag(f) Vᵀ z over the head + g p̂ ⊙ (lift of the items' attributes).
 
     popularity [items] and gram [head · (head + 1) / 2] are shared: means over the devices. A shopper's vector
     is its own row z [items], of norm 1, newer purchases weighing more; a row of zeros is served as everyone.
     The third part needs no release: the catalogue is public, the shares of attributes in z are the shopper's
     own. It is a prior that fades as the signal outgrows the noise. `dim` is the most eigenvectors kept.
-    regularisation: of `spectrum.shrunk`. attributes: the catalogue's bags. noise_deviation: of the noise in
-    `gram`; 0 without any.
+    regularisation: of `spectrum.shrunk`. attributes: the catalogue's bags. noise_deviations: of the noise in
+    `popularity` and in `gram`; 0 without any.
     """
 
     loss = "squared"
@@ -67,13 +66,13 @@ class LinearAutoencoder(Recommender):
         head: int,
         attributes: Bag,
         regularisation: float,
-        noise_deviation: float = 0.0,
+        noise_deviations: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         super().__init__(len(item_names), dim)
         self.item_names = item_names
         self.head = min(head, self.num_items)
         self.regularisation = regularisation
-        self.noise_deviation = noise_deviation
+        self.noise_deviations = noise_deviations
         self.popularity = nn.Parameter(torch.zeros(self.num_items))
         self.gram = nn.Parameter(torch.zeros(self.head * (self.head + 1) // 2))
         self.attribute_names, self.attributes = unit_incidence(attributes)
@@ -93,16 +92,14 @@ class LinearAutoencoder(Recommender):
 
     def learn(self) -> Learned:
         """Post-processing of the released parameters."""
-        popularity = self.popularity.detach()
-        direction = popularity_direction(popularity)
+        popularity, (of_popularity, of_gram) = self.popularity.detach(), self.noise_deviations
         head = head_items(popularity, self.head)
-        centre = direction[head] / direction[head].norm()
         matrix = torch.nan_to_num(unpacked(self.gram.detach(), self.head), nan=0.0)
-        spectrum = shrunk(matrix, self.noise_deviation, self.dim, self.regularisation)
-        popular = direction.float()
+        spectrum = shrunk(matrix, of_gram, self.dim, self.regularisation)
+        popular = popularity_direction(popularity, of_popularity).float()
         shares = self.attribute_shares((popular / popular.sum()).unsqueeze(0))[0]
         lift = LEAST_LIFT + (LIFT - LEAST_LIFT) * spectrum.noise
-        return Learned(popular, head, centre.float(), spectrum, lift, shares)
+        return Learned(popular, head, spectrum, lift, shares)
 
     def attribute_shares(self, rows: Tensor) -> Tensor:
         """[shoppers, attributes]: of rows [shoppers, items] whose entries add up to 1."""
@@ -116,22 +113,21 @@ class LinearAutoencoder(Recommender):
         own = self.attribute_shares(vectors / totals.clamp(min=1e-30))
         return torch.where(totals > 0, (own - learned.shares) / (learned.shares + LEAST_SHARE), 0.0)
 
-    def popular_part(self, vectors: Tensor) -> Tensor:
-        """z·p̂ [shoppers, 1], and 1 for a row of zeros."""
-        parts = (vectors @ self.learned.popular).unsqueeze(1)
-        return torch.where(vectors.any(dim=1, keepdim=True), parts, 1.0)
+    def common_part(self, vectors: Tensor) -> Tensor:
+        """z·u [shoppers, 1]; 1 for a row that holds nothing of the head, which is served as everyone."""
+        learned = self.learned
+        parts = (vectors[:, learned.head] @ learned.spectrum.centre).unsqueeze(1)
+        return torch.where(parts > 0, parts, 1.0)
 
     def score_catalogue(self, vectors: Tensor) -> Tensor:
         """[shoppers, items] for rows z [shoppers, items]."""
         learned = self.learned
-        kept, weights, _ = learned.spectrum
-        scores = self.popular_part(vectors) * learned.popular
+        scores = self.common_part(vectors) * learned.popular
         if self.attribute_names:
             liked = torch.sparse.mm(self.attributes, self.attribute_lift(vectors).T).T
             scores += learned.lift * learned.popular * liked
-        own = vectors[:, learned.head]
-        own = own - (own @ learned.centre).unsqueeze(1) * learned.centre
-        scores[:, learned.head] += (own @ kept * weights) @ kept.T
+        kept, weights = learned.spectrum.vectors, learned.spectrum.weights
+        scores[:, learned.head] += (vectors[:, learned.head] @ kept * weights) @ kept.T
         return scores
 
     def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
@@ -145,12 +141,11 @@ class LinearAutoencoder(Recommender):
         """
         learned = self.learned
         row = vector.unsqueeze(0)
-        parts = {POPULAR: float(self.popular_part(row)[0, 0] * learned.popular[item])}
+        parts = {POPULAR: float(self.common_part(row)[0, 0] * learned.popular[item])}
         if item in learned.head:
-            kept, weights, _ = learned.spectrum
+            kept, weights = learned.spectrum.vectors, learned.spectrum.weights
             place = int(torch.searchsorted(learned.head, item))
             likeness = kept @ (weights * kept[place])  # [head]
-            likeness = likeness - (likeness @ learned.centre) * learned.centre
             own = vector[learned.head]
             for number in own.nonzero().flatten().tolist():
                 name = f"you have {self.item_names[int(learned.head[number])]}"

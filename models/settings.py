@@ -132,9 +132,17 @@ class RoundSettings(BaseModel):
     popularity_share: float = Field(
         0.25, ge=0.01, le=0.99, description="linear: the first release's part of 1 / noise_multiplier²"
     )
-    kernel_half_life: float = Field(
-        0.0, ge=0, le=1e6, description="linear: events apart at which two purchases count half; 0: all alike"
+    now: int = Field(0, ge=0, le=2**40, description="linear: public instant that ages are counted from, in s since 1970")
+    popularity_half_life: float = Field(
+        0.0, ge=0, le=1e6, description="linear: days after which a purchase counts half in the first release; 0: all alike"
     )
+    popularity_norm: float = Field(
+        0.0, ge=0, le=1e3, description="linear: norm of a row of the first release beyond which it is clipped; 0: all rows have one norm"
+    )
+    kernel_half_life: float = Field(
+        0.0, ge=0, le=1e6, description="linear: visits apart at which two purchases count half; 0: all alike"
+    )
+    title_words: bool = Field(False, description="linear: words of titles count as attributes")
 
     participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")
     sampling_rate: float = Field(gt=0, le=1, description="each interaction is in a step by its own coin")
@@ -152,7 +160,7 @@ class RoundSettings(BaseModel):
         description="squared penalty on the shopper's vector; linear: ridge, in mean eigenvalues",
     )
     recency_half_life: float = Field(
-        0.0, ge=0, description="evaluate: later events after which one counts half when serving; 0: all alike"
+        0.0, ge=0, description="evaluate: later visits after which an event counts half when serving; 0: all alike"
     )
 
     @model_validator(mode="after")
@@ -177,8 +185,9 @@ class RoundSettings(BaseModel):
             raise ValueError("the linear model is not trained interaction by interaction")
         if self.model == "linear" and (self.rounds != len(LINEAR_RELEASES) or self.head == 0):
             raise ValueError("the linear model has two rounds, and a head")
-        if 0.0 < self.kernel_half_life < 1e-3:
-            raise ValueError("a kernel's half-life is 0, or from 0.001")
+        for name in ("kernel_half_life", "popularity_half_life", "popularity_norm"):
+            if 0.0 < getattr(self, name) < 1e-3:
+                raise ValueError(f"{name} is 0, or from 0.001")
         if self.noise_multiplier > 0 and self.clip == inf:
             raise ValueError("noise without a clip promises nothing")
         if self.least_devices > self.devices:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from client.evaluation import NONE, HitCounter
+from client.evaluation import HitCounter
 from client.noise import LocalNoise, SharedNoise
 from client.serving import Serving
+from client.targets import Targets
 from client.trainer import bounded_trainer, trainer_for
 from models.update import EVALUATION
 
@@ -25,8 +26,11 @@ def measure(ask):
     return settings
 
 
-def keeping(cohort, held_out):
-    return dataclasses.replace(cohort, held_out=np.array(held_out))
+def keeping(cohort, *targets):
+    """The cohort, each of whose devices keeps the items of one list back."""
+    devices = np.repeat(np.arange(len(targets)), [len(each) for each in targets])
+    items = np.array([item for each in targets for item in each], dtype=np.int64)
+    return dataclasses.replace(cohort, targets=Targets.from_pairs(devices, items, len(targets)))
 
 
 def test_counts_by_hand(ask, build, copied, held, gather, monkeypatch):
@@ -35,17 +39,30 @@ def test_counts_by_hand(ask, build, copied, held, gather, monkeypatch):
     monkeypatch.setattr("client.evaluation.FIRST", 3)
     scores = torch.arange(8.0)
     monkeypatch.setattr(recommender, "score_catalogue", lambda vectors: scores.expand(len(vectors), -1))
-    cohort = keeping(gather(held([7], [7], [1], [1, 2])), [6, 3, NONE, 5])
+    cohort = keeping(gather(held([7], [7], [1], [1, 2])), [6], [3], [], [5])
     update, vectors = HitCounter(recommender, SERVING).train(cohort, copied(recommender))
     # Ranks 1, 4 (beyond the first three), nothing kept back, 3.
     assert [float(update[name]) for name in EVALUATION] == pytest.approx([3.0, 2.0, 1.0 + 0.5])
     assert torch.equal(vectors, cohort.vectors)
 
 
+def test_of_several_targets_each_is_ranked_alone_and_counts_its_part(
+    ask, build, copied, held, gather, monkeypatch
+):
+    """Item 7 is held. 6 is first; 5 is first too, for 6 is a target; 2 comes after 4 and 3: third; 0 comes after 1: fifth."""
+    recommender = build(ask())
+    monkeypatch.setattr("client.evaluation.FIRST", 3)
+    scores = torch.arange(8.0)
+    monkeypatch.setattr(recommender, "score_catalogue", lambda vectors: scores.expand(len(vectors), -1))
+    cohort = keeping(gather(held([7], [7])), [0, 2, 5, 6], [])
+    update, _ = HitCounter(recommender, SERVING).train(cohort, copied(recommender))
+    assert [float(update[name]) for name in EVALUATION] == pytest.approx([1.0, 3 / 4, (0.5 + 1 + 1) / 4])
+
+
 def test_one_device_adds_no_more_than_the_sensitivity(measure, build, copied, held, gather):
     settings = measure()
     recommender = build(settings)
-    for kept_back in ([4], [NONE]):
+    for kept_back in ([4], [4, 5, 6, 7], []):
         cohort = keeping(gather(held([1, 1, 2])), kept_back)
         update, _ = bounded_trainer(recommender, settings).train(cohort, copied(recommender))
         assert torch.cat([update[name] for name in EVALUATION]).norm() <= settings.sensitivity
@@ -75,7 +92,7 @@ def test_the_noise_of_the_measurement_is_its_own(measure, build, copied, held, g
     trainer = trainer_for(build(settings), settings)
     draws = torch.stack(
         [
-            trainer.train(keeping(gather(held([]), question=q), [NONE]), copied(build(settings)))[0]["hits"]
+            trainer.train(keeping(gather(held([]), question=q), []), copied(build(settings)))[0]["hits"]
             for q in range(1, 401)
         ]
     )

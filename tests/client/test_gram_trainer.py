@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from client.trainer import trainer_for
+from client.events import Events
+from client.trainer import bounded_trainer, trainer_for
 from models.fixed_point import fixed_point
 from models.settings import ROUNDING
 from models.update import STEPS, expected_update, released_update
@@ -129,8 +130,22 @@ def test_the_server_leaves_alone_what_a_round_does_not_release(linear, build):
 
 
 @pytest.mark.parametrize("round", SIZES)
-def test_signal_is_read_against_the_noise_of_the_second_release(round, linear, build):
-    assert build(linear(round=round)).noise_deviation == pytest.approx(0.75**-0.5 / 10)
+def test_signal_is_read_against_the_noise_of_its_own_release(round, linear, build):
+    assert build(linear(round=round)).noise_deviations == pytest.approx((2.0 / 10, 0.75**-0.5 / 10))
+
+
+def test_each_round_reads_what_the_settings_say_of_time(linear, build, copied, gather):
+    """Two purchases, two days apart: under a half-life of a day the older one counts a quarter of the newer."""
+    events = Events.from_columns(
+        np.zeros(2, int), np.array([1, 4]), np.array([86_400, 3 * 86_400]), np.ones(2), 1
+    )
+    said = {"now": 3 * 86_400, "popularity_half_life": 1.0, "popularity_norm": 2.0}
+    settings = linear(round=1, **said)
+    model = build(settings)
+    update, _ = bounded_trainer(model, settings).train(gather(events), copied(model))
+    assert update["popularity"].tolist() == pytest.approx(
+        [0, ROUNDING * 0.25 / 2, 0, 0, ROUNDING / 2, 0, 0, 0]
+    )
 
 
 def test_it_is_not_trained_by_interactions(ask):

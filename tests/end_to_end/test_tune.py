@@ -18,9 +18,9 @@ import experiments.datasets
 import experiments.tune.tune
 from experiments.cli import main
 from experiments.config import RunConfig, read_config
-from experiments.datasets.dataset import DataOptions, HeldOut
+from experiments.datasets.dataset import DataOptions, PublishedTest
 from experiments.planning import resolve
-from experiments.split import leave_one_out
+from experiments.split import make_split, rule_for
 from experiments.tune.cost import SearchCost, cost_of, statement
 from experiments.tune.folder import SearchFolder
 from experiments.tune.search import Runner
@@ -119,17 +119,18 @@ def test_no_trial_depends_on_a_test_purchase(
 ) -> None:
     """The metrics are the same to the last digit, whatever was bought last, or if it is published apart."""
     source = experiments.datasets.load("towels", DataOptions(devices=60))
-    train = leave_one_out(source).train
+    train = make_split(source, rule_for(source, "last-item")).train
     everybody = np.arange(60, dtype=np.int32) % 7
-    published = HeldOut(everybody, np.full((60, 99), 1, dtype=np.int32))
+    published = PublishedTest(everybody, np.full((60, 99), 1, dtype=np.int32))
     said = SAID if unit == "shopper" else RunConfig(devices=60, model="linear")
+    said = said.model_copy(update={"split": "last-item"})
     found = []
-    for data in (source, replace(source, events=train, held_out=published, ceiling=None)):
+    for data in (source, replace(source, events=train, published=published, ceiling=None)):
         monkeypatch.setattr(experiments.datasets, "load", lambda name, options, data=data: data)
         validation_data.cache_clear()
-        seen, _ = validation_data("towels", DataOptions(devices=60), 0)
+        seen, _ = validation_data(RunConfig(devices=60, split="last-item"))
         assert len(seen.events) == len(train)
-        assert seen.held_out is None
+        assert seen.published is None
         outcome = measure(said, Run(0, 1, {}), tmp_path / "scratch")
         assert outcome.reason == ""
         assert not (tmp_path / "scratch").exists()
@@ -195,13 +196,13 @@ def test_what_is_said_of_the_cost(cost: SearchCost, data: str, expected: str) ->
 def test_shoppers_who_cannot_be_tested_end_it_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two different items: one is for the test, and the other trains."""
+    """Two items without times: one is for the test, and the other trains."""
     orders, items, out = tmp_path / "orders.csv", tmp_path / "items.csv", tmp_path / "found"
     orders.write_text("shopper,item\nA,1\nA,2\nB,2\nB,1\n", encoding="utf-8")
     items.write_text("item,colour\n1,sand\n2,moss\n", encoding="utf-8")
     flags = ["tune", "--data", "csv", "--path", str(orders), "--catalogue", str(items), "--model", "linear"]
     assert terry(*flags, "--out", str(out), monkeypatch=monkeypatch) == 2
-    assert "three different items are needed" in " ".join(capsys.readouterr().err.split())
+    assert "no shopper is left with a purchase to choose by" in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
 
 

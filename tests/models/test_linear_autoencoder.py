@@ -19,27 +19,32 @@ def build(catalogue):
     def model(head=4, dim=4, noise_deviation=0.0, gram=None):
         built = build_model(
             "linear", catalogue, dim=dim, own_rows=False, item_bias=True, head=head,
-            regularisation=RIDGE, noise_deviation=noise_deviation,
+            regularisation=RIDGE, noise_deviations=(0.0, noise_deviation),
         )  # fmt: skip
-        square = centred(built) if gram is None else gram
+        square = GRAM[: built.head, : built.head] if gram is None else gram
         built.load_shared({"popularity": POPULARITY, "gram": packed(square)})
         return built
 
     return model
 
 
-def centred(model) -> torch.Tensor:
-    """A gram that a shop could have: items 0 and 1 go together, popularity taken out."""
-    d = POPULARITY[: model.head] / POPULARITY[: model.head].norm()
-    kernel = torch.eye(model.head)
-    kernel[0, 1] = kernel[1, 0] = 0.9
-    centre = torch.eye(model.head) - torch.outer(d, d)
-    return centre @ kernel @ centre
+# That a shop could have: items 0 and 1 go together, items 2 and 3 a little.
+GRAM = torch.tensor(
+    [
+        [0.9, 0.5, 0.3, 0.1, 0.1, 0.0],
+        [0.5, 0.7, 0.1, 0.1, 0.0, 0.1],
+        [0.3, 0.1, 0.5, 0.3, 0.1, 0.0],
+        [0.1, 0.1, 0.3, 0.4, 0.0, 0.0],
+        [0.1, 0.0, 0.1, 0.0, 0.3, 0.0],
+        [0.0, 0.1, 0.0, 0.0, 0.0, 0.2],
+    ]
+)
 
 
-def uncentred(model) -> torch.Tensor:
-    """One with noise along popularity too, which a row must not be read by."""
-    return centred(model) + torch.tensor([0.6, 0.2, 0.5, 0.1]).outer(torch.tensor([0.6, 0.2, 0.5, 0.1]))
+def first_of(gram: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """The largest eigenvalue and its eigenvector, by numpy."""
+    values, vectors = np.linalg.eigh(gram.double().numpy())
+    return float(values[-1]), torch.from_numpy(np.abs(vectors[:, -1])).float()
 
 
 def row(*items: int, newest: float = 1.0) -> torch.Tensor:
@@ -94,17 +99,17 @@ def test_a_catalogue_of_any_size_has_a_head(catalogue):
 
 
 def test_the_score_by_hand_without_noise(build):
-    """(z·p̂)p̂ over all items, ridge regression on the centred row over the head, a little of attributes."""
-    gram = uncentred(build())
-    model = build(gram=gram)
+    """(z·u)p̂ over all items, ridge regression on the matrix without u over the head, a little of attributes."""
+    model = build()
     z = row(0, 1, 5, newest=2.0)
     popular = POPULARITY / POPULARITY.norm()
-    expected = (z @ popular) * popular
-    ridge = RIDGE * gram.trace() / 4
-    d = POPULARITY[:4] / POPULARITY[:4].norm()
-    own = z[:4] - (z[:4] @ d) * d
+    gram = GRAM[:4, :4]
+    value, u = first_of(gram)
+    expected = (z[:4] @ u) * popular
+    ridge = RIDGE * (gram.trace() - value) / 4
     expected += LEAST_LIFT * popular * liked(z)
-    expected[:4] += torch.linalg.solve(gram + ridge * torch.eye(4), gram @ own)
+    rest = gram - value * torch.outer(u, u)
+    expected[:4] += torch.linalg.solve(rest + ridge * torch.eye(4), rest @ z[:4])
     assert torch.allclose(model.score_catalogue(z.unsqueeze(0))[0], expected, atol=1e-6)
 
 
@@ -114,16 +119,42 @@ def test_attributes_lift_where_noise_drowns_the_rest(build):
     model = build(noise_deviation=deviation)
     z = row(0)
     popular = POPULARITY / POPULARITY.norm()
-    edge, ridge = deviation * 8**0.5, RIDGE * float(centred(model).trace()) / 4
+    value, u = first_of(GRAM[:4, :4])
+    edge, ridge = deviation * 8**0.5, RIDGE * float(GRAM[:4, :4].trace() - value) / 4
     strength = LEAST_LIFT + (LIFT - LEAST_LIFT) * edge / (edge + ridge)
-    expected = popular[0] * popular + strength * popular * liked(z)
+    expected = u[0] * popular + strength * popular * liked(z)
     assert torch.allclose(model.score_catalogue(z.unsqueeze(0))[0], expected, atol=1e-5)
+
+
+def test_noise_in_the_popularity_shrinks_what_it_explains(catalogue):
+    """The order stays, and the last of them counts less beside the first."""
+    common = {"dim": 4, "own_rows": False, "item_bias": True, "head": 4}
+    plain, noised = (
+        build_model("linear", catalogue, noise_deviations=(deviation, 0.0), **common) for deviation in (0.0, 1.0)
+    )
+    for model in (plain, noised):
+        model.load_shared({"popularity": POPULARITY, "gram": packed(GRAM[:4, :4])})
+    first, last = plain.learned.popular[[0, 5]], noised.learned.popular[[0, 5]]
+    assert first.tolist() == pytest.approx((POPULARITY / POPULARITY.norm())[[0, 5]].tolist())
+    assert torch.equal(noised.learned.popular.argsort(), plain.learned.popular.argsort())
+    assert float(last[1] / last[0]) < 0.95 * float(first[1] / first[0])
+
+
+def test_words_of_titles_are_attributes_where_they_are_asked_for(catalogue):
+    common = {"dim": 4, "own_rows": False, "item_bias": True}
+    plain, worded = (build_model("linear", catalogue, title_words=words, **common) for words in (False, True))
+    added = set(worded.attribute_names) - set(plain.attribute_names)
+    assert added
+    assert all(name.startswith("word=") for name in added)
+    titles = [str(title).lower().split() for title in catalogue.table["title"]]
+    for name in added:
+        assert sum(name.removeprefix("word=") in title for title in titles) > 1, name
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.02, 10.0])
 @pytest.mark.parametrize("item", range(6))
 def test_reasons_add_up_to_the_score(deviation, item, build):
-    model = build(noise_deviation=deviation, gram=uncentred(build()))
+    model = build(noise_deviation=deviation)
     vector = row(0, 1, 5, newest=3.0)
     parts = model.explain(vector, item)
     assert sum(parts.values()) == pytest.approx(
@@ -140,17 +171,18 @@ def test_one_who_has_nothing_is_served_as_everyone(build):
     popular = POPULARITY / POPULARITY.norm()
     scores = model.score_catalogue(torch.zeros(1, 6))[0]
     assert torch.allclose(scores, popular, atol=1e-6)
-    assert torch.allclose(model.score_catalogue(popular.unsqueeze(0))[0], popular, atol=1e-5)
+    off_the_head = model.score_catalogue(row(5).unsqueeze(0))[0]
+    assert off_the_head[:5].argsort().tolist() == (popular * (1 + model.learned.lift * liked(row(5))))[:5].argsort().tolist()
     parts = model.explain(torch.zeros(6), 1)
     assert sum(parts.values()) == pytest.approx(float(scores[1]), abs=1e-6)
 
 
 def test_two_go_together_where_shoppers_say_so(build):
     model = build()
-    score = model.score_catalogue(torch.stack([row(0), row(2)]))
-    popular = POPULARITY / POPULARITY.norm()
-    assert score[0, 1] > (row(0) @ popular) * popular[1]
-    assert score[1, 1] < (row(2) @ popular) * popular[1]
+    score = model.score_catalogue(torch.stack([row(2), row(0)]))
+    popular, (_, u) = POPULARITY / POPULARITY.norm(), first_of(GRAM[:4, :4])
+    assert score[0, 3] > u[2] * popular[3]
+    assert score[1, 3] < u[0] * popular[3]
 
 
 def test_what_is_learned_follows_either_parameter(build):
@@ -177,7 +209,7 @@ def test_a_server_that_lies_causes_no_exception(values):
     colours = [("sand",), ("moss",), (), ("sand", "moss"), (), ("moss",)]
     catalogue = Catalogue(pd.DataFrame({"item": names, "title": names, "colour": colours}))
     model = build_model(
-        "linear", catalogue, dim=3, own_rows=False, item_bias=True, head=4, noise_deviation=0.1
+        "linear", catalogue, dim=3, own_rows=False, item_bias=True, head=4, noise_deviations=(0.1, 0.1)
     )
     numbers = torch.tensor(values, dtype=torch.float32)
     model.load_shared({"popularity": numbers[:6], "gram": numbers[6:]})
