@@ -83,9 +83,11 @@ def test_any_order_of_the_rows_gives_the_same_bytes(found, random):
 def test_visits_by_hand():
     """Device 0 has two visits, 1 none, 2 one that begins at the instant at which 0's last one is, 3 three."""
     events = from_rows(
-        [(0, 5, 10, 1.0), (0, 4, 10, 1.0), (0, 5, 20, 1.0), (2, 1, 20, 1.0), (2, 1, 20, 2.0)]
-        + [(3, 9, 3, 1.0), (3, 9, 1, 1.0), (3, 9, 2, 1.0)]
-    )
+        [
+            (0, 5, 10, 1.0), (0, 4, 10, 1.0), (0, 5, 20, 1.0), (2, 1, 20, 1.0), (2, 1, 20, 2.0),
+            (3, 9, 3, 1.0), (3, 9, 1, 1.0), (3, 9, 2, 1.0),
+        ]
+    )  # fmt: skip
     assert events.visits.tolist() == [0, 0, 1, 0, 0, 0, 1, 2]
     assert events.later_visits.tolist() == [1, 1, 0, 0, 0, 2, 1, 0]
 
