@@ -94,8 +94,8 @@ def visit_seconds(lines: Lines, visit: Literal["instant", "day"]) -> Array:
     if lines.orders is None:
         return lines.seconds // DAY * DAY if visit == "day" else lines.seconds
     # An order belongs to one shopper: two who share a number have an order each.
-    width = int(lines.orders.max(initial=0)) + 1
-    _, order = np.unique(lines.devices * width + lines.orders, return_inverse=True)
+    width = int(lines.orders.max(initial=0)) + 2
+    _, order = np.unique(lines.devices * width + lines.orders - NO_ORDER, return_inverse=True)
     first = np.full(int(order.max(initial=-1)) + 1, np.iinfo(np.int64).max)
     np.minimum.at(first, order, lines.seconds)
     return np.where(lines.orders == NO_ORDER, lines.seconds, first[order])
