@@ -147,14 +147,15 @@ def rule_for(
 
 def with_date(rule: Rule, events: Events, at: str | float | None) -> Rule:
     """The rule with its date. Raises UserError where it leaves nothing to train on, or nothing to test."""
-    if isinstance(at, str):
-        try:
-            instant = int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()) // DAY * DAY
-        except ValueError:
-            raise UserError(f"--at {at} is no date: write 2025-09-01, or a part of the events such as 0.8") from None
+    if (instant := midnight_of(at)) is not None:
         rule = replace(rule, at=instant)
     else:
-        quantile = QUANTILE if at is None else at
+        try:
+            quantile = QUANTILE if at is None else float(at)
+        except ValueError:
+            raise UserError(
+                f"--at {at} is no date: write 2025-09-01, or a part of the events such as 0.8"
+            ) from None
         if not 0.0 < quantile < 1.0:
             raise UserError(f"--at {quantile:g} is no part of the events: say one between 0 and 1, or a date")
         rule = replace(rule, quantile=quantile, at=midnight(events, quantile))
@@ -165,6 +166,14 @@ def with_date(rule: Rule, events: Events, at: str | float | None) -> Rule:
             f"--split date: nothing was bought {side} {rule.date}: say another --at, or --split next-visit"
         )
     return rule
+
+
+def midnight_of(at: str | float | None) -> int | None:
+    """The midnight (UTC) that begins a written date; None where it is none: a flag says 0.8 as text too."""
+    try:
+        return int(datetime.fromisoformat(str(at)).replace(tzinfo=UTC).timestamp()) // DAY * DAY
+    except ValueError:
+        return None
 
 
 def midnight(events: Events, quantile: float) -> int:

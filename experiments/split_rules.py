@@ -14,6 +14,9 @@ from client.events import Array, Events
 from client.targets import Targets
 
 
+BEYOND_ITEMS = 2**32  # added to an item's number where it is drawn for a second purpose
+
+
 class Parted(NamedTuple):
     """trains: bool [events]. targets: of every device."""
 
@@ -109,6 +112,10 @@ def basket(events: Events, seed: int, *, repeats: bool) -> Parted:
             pairs.first == last[pairs.devices]
         ])  # fmt: skip
         draws = np.where(is_new, draws, draws + 1.0)
+    drawn = np.lexsort((draws, own))
+    target = drawn[np.append(True, own[drawn][1:] != own[drawn][:-1])[: len(own)]]
+    draws = keyed_draws(seed, own, items + BEYOND_ITEMS)  # of those given: new items and others alike
+    draws[target] = -1.0
     order = np.lexsort((draws, own))
     own, items = own[order], items[order]
     counts = np.bincount(own, minlength=events.num_devices)

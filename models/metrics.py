@@ -17,7 +17,7 @@ from torch import Tensor
 def ranks_alone(scores: Tensor, shoppers: Tensor, targets: Tensor) -> Tensor:
     """Rank of each target among the items that are no targets of its shopper, 1 the best: [targets].
 
-    scores: float32 [shoppers, items]; items to leave out of the ranking have the score −inf. shoppers, targets:
+    scores: float [shoppers, items]; items to leave out of the ranking have the score −inf. shoppers, targets:
     int64 [targets], the row and the item of each target, rows ascending. Raises ValueError on NaN, which would
     rank as a win.
     """
@@ -41,7 +41,7 @@ def padded(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
     """Loose values [n] of ascending rows [n] as [num_rows, most of a row], −inf where a row is shorter."""
     counts = torch.bincount(rows, minlength=num_rows)
     places = torch.arange(len(rows)) - (torch.cumsum(counts, 0) - counts)[rows]
-    laid_out = torch.full((num_rows, int(counts.max()) if len(rows) else 0), -torch.inf)
+    laid_out = values.new_full((num_rows, int(counts.max()) if len(rows) else 0), -torch.inf)
     laid_out[rows, places] = values
     return laid_out
 

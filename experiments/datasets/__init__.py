@@ -30,24 +30,36 @@ class Source:
 SOURCES = {
     "towels": Source("towels", "a synthetic towel shop with known ceilings", real=False),
     "complete-journey": Source(
-        "complete_journey", "a year of one grocer's households", real=True, accepts=("category",)
+        "complete_journey", "a year of one grocer's households", real=True, accepts=("category", "visit")
     ),
     "online-retail": Source(
         "online_retail",
         "a British gift and homeware shop (UCI)",
         real=True,
         needs={"path": "the file of invoices, or its folder"},
-        accepts=("category",),
+        accepts=("category", "visit"),
     ),
     "movielens": Source(
-        "movielens", "MovieLens in any of its layouts", real=True, needs={"path": "the folder that holds it"}
+        "movielens",
+        "MovieLens in any of its layouts",
+        real=True,
+        needs={"path": "the folder that holds it"},
+        accepts=("visit",),
     ),
     "csv": Source(
         "orders",
         "your own orders and catalogue, CSV or Parquet",
         real=True,
         needs={"path": "the order export", "catalogue": "the items with their titles and attributes"},
-        accepts=("shopper_column", "item_column", "time_column", "weight_column", "strict"),
+        accepts=(
+            "shopper_column",
+            "item_column",
+            "time_column",
+            "weight_column",
+            "order_column",
+            "visit",
+            "strict",
+        ),
     ),
 }
 
@@ -81,5 +93,7 @@ def _check_options(name: str, source: Source, options: DataOptions) -> None:
         raise UserError(f"{options.path} does not exist: check --path")
     if options.devices is not None and options.devices < 1:
         raise UserError(f"--devices {options.devices} leaves no shopper: ask for 1 or more")
+    if options.visit not in ("instant", "day"):
+        raise UserError(f"--visit {options.visit} is no visit: say instant or day")
     if options.data_seed < 0:
         raise UserError(f"--data-seed {options.data_seed} is negative: choose 0 or more")

@@ -33,7 +33,7 @@ MOST_BINS = 5
 
 
 def read_catalogue(path: Path, item_column: str, report: ImportReport) -> Catalogue:
-    """Items, titles and attributes, in the file's order; what was left out goes into the report's notes.
+    """Items, titles and attributes, in the order of item ids; what was left out goes into the report's notes.
 
     The item column is the one called as in the orders, else one of the usual names.
     """
@@ -67,7 +67,7 @@ def read_catalogue(path: Path, item_column: str, report: ImportReport) -> Catalo
         report.notes.append(f"{path.name} has no title column: the item ids are shown instead")
     if unique:
         report.notes.append(f"left out of the catalogue, different for every item: {', '.join(unique)}")
-    return Catalogue(frame.reset_index(drop=True))
+    return Catalogue(frame.sort_values(ITEM, ignore_index=True))
 
 
 def _check_items(items: pd.Series, misfit: pd.Series, table: TableFile) -> None:

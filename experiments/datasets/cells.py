@@ -3,6 +3,8 @@
 import hashlib
 import secrets
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 DAY_AND_MONTH = (
@@ -31,13 +33,21 @@ def pseudonyms(shoppers: pd.Series) -> pd.Series:
     """Replace ids by a hash whose key is drawn here and never kept; missing ids stay missing.
 
     Without the key nobody can hash a guessed customer number to find its shopper, this program included.
+    The categories are in the order of the ids as text, by which `numbered` numbers the shoppers: it is the
+    same whatever the order of the rows.
     """
     key = secrets.token_bytes(hashlib.blake2b.MAX_KEY_SIZE)
-    codes, distinct = pd.factorize(as_text(shoppers))
+    codes, distinct = pd.factorize(as_text(shoppers), sort=True)
     hashes = [hashlib.blake2b(str(one).encode(), key=key, digest_size=16).hexdigest() for one in distinct]
     return pd.Series(
         pd.Categorical.from_codes(codes, categories=pd.Index(hashes, dtype=str)), index=shoppers.index
     )
+
+
+def numbered(shoppers: pd.Series) -> tuple[npt.NDArray[np.int64], int]:
+    """Pseudonyms, none missing, as numbers 0 … in the order of the ids, and how many shoppers there are."""
+    present, numbers = np.unique(shoppers.cat.codes.to_numpy(), return_inverse=True)
+    return numbers.astype(np.int64), len(present)
 
 
 def as_times(column: pd.Series) -> tuple[pd.Series, str | None]:

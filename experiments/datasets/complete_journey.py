@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from client.events import Events
 from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from experiments.datasets.visits import Lines, events_in_visits, order_numbers
 from models.catalogue import ITEM, TITLE, Catalogue
 from models.errors import UserError
 
@@ -17,6 +17,7 @@ MINIMUM_HOUSEHOLDS_IN_CATEGORY = 5  # one category is a small shop: 20 would lea
 MANY = 1000  # no shopper buys so many of a thing; the till counts fuel so, up to 90,000 a line
 KEPT_COLUMNS = {
     "household_id": "household",
+    "basket_id": "order",
     "product_id": "product",
     "transaction_timestamp": "time",
     "quantity": "weight",
@@ -46,9 +47,10 @@ HOME_AND_BATH_CATEGORIES = (
 def load(options: DataOptions) -> Dataset:
     """Read the year's transactions of every household that bought something the catalogue keeps.
 
-    One transaction line is one interaction, its weight the quantity bought, its time the till's. The
-    catalogue keeps products bought by at least 20 households (5 where `options.category` narrows it): a
-    choice that looks at purchases and is treated as public. `options.category` is part of the name of a
+    One transaction line is one interaction, its weight the quantity bought, its time the till's; a basket is
+    a visit. Devices are households in the order of their numbers. The catalogue keeps products bought by at
+    least 20 households (5 where `options.category` narrows it): a choice that looks at purchases and is
+    treated as public. `options.category` is part of the name of a
     department or product category, whatever its case, or `home-and-bath`. Demographics are `groups`, for
     audits only.
 
@@ -72,15 +74,21 @@ def load(options: DataOptions) -> Dataset:
         report.notes.append(f"some weights pass {MANY}: fuel is counted in very small units")
     households, devices = np.unique(lines["household"], return_inverse=True)
     product_ids, items = np.unique(lines["product"], return_inverse=True)
-    events = Events.from_columns(
-        devices,
-        items,
-        lines["time"].to_numpy("datetime64[s]").astype(np.int64),
-        lines["weight"].to_numpy(),
+    catalogue = _catalogue(products.loc[product_ids])
+    events = events_in_visits(
+        Lines(
+            devices,
+            items,
+            lines["time"].to_numpy("datetime64[s]").astype(np.int64),
+            lines["weight"].to_numpy(),
+            order_numbers(lines["order"]),
+        ),
         len(households),
+        catalogue.table[ITEM],
+        options.visit,
+        report,
     )
     groups = _groups(tables["demographics"], households, report)
-    catalogue = _catalogue(products.loc[product_ids])
     return Dataset(NAME, catalogue, events, report, groups, catalogue_from_events=True)
 
 

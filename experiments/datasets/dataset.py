@@ -32,9 +32,25 @@ class DataOptions:
     data_seed: int = 0
 
 
+@dataclass(frozen=True)
+class FileOrder:
+    """How a file lists the lines of a visit, counted before their order is lost.
+
+    visits: those with several items. ascending: of these, how many whose lines stand in ascending order of
+    item id. by_chance: how many would, in random order.
+    """
+
+    visits: int
+    ascending: int
+    by_chance: float
+
+
 @dataclass
 class ImportReport:
-    """What was read and what was left out: rows_read = rows_kept + the sum of rows_dropped, always."""
+    """What was read and what was left out: rows_read = rows_kept + the sum of rows_dropped, always.
+
+    file_order: None where there are no times, and so no visits.
+    """
 
     source: str
     rows_read: int = 0
@@ -44,6 +60,7 @@ class ImportReport:
     columns_dropped: list[str] = field(default_factory=list)
     columns_never_read: dict[str, str] = field(default_factory=dict)  # name → why (looks like an e-mail …)
     notes: list[str] = field(default_factory=list)
+    file_order: FileOrder | None = None
 
     def drop(self, reason: str, rows: int) -> None:
         """Count rows left out for a reason; a reason with no rows is not listed."""
@@ -70,7 +87,7 @@ class Dataset:
     """Shoppers' events over a catalogue. Device d of `events` is shopper d.
 
     groups: one column a demographic attribute, one row a device, for audits only; nothing trains on it.
-    times_known: false where the order of a shopper's events is that of a file, for want of times.
+    times_known: false for want of times: all that a shopper did is then one visit, at time 0.
     catalogue_from_events: whether the items are those that shoppers chose, which no promise covers.
     ceiling: for synthetic data, maps (training events, held-out item a device) to named upper bounds.
     """

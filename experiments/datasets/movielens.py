@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from client.events import Events
-from experiments.datasets.dataset import DataOptions, Dataset, PublishedTest, ImportReport
+from experiments.datasets.dataset import DataOptions, Dataset, ImportReport, PublishedTest
+from experiments.datasets.visits import Lines, events_in_visits
 from models.catalogue import ITEM, TITLE, Catalogue
 from models.errors import UserError
 
@@ -167,7 +167,7 @@ def load(options: DataOptions) -> Dataset:
     for layout in LAYOUTS:
         ratings_path = _main_file(options.path, layout.ratings.file)
         if ratings_path:
-            return _load_tables(layout, ratings_path)
+            return _load_tables(layout, ratings_path, options.visit)
     known = ", ".join([*(layout.ratings.file for layout in LAYOUTS), NCF_PAIRS])
     raise UserError(f"{options.path} is not MovieLens: it was searched for one of {known}")
 
@@ -235,7 +235,7 @@ def _encoding(content: bytes) -> str:
     return "utf-8-sig"
 
 
-def _load_tables(layout: Layout, ratings_path: Path) -> Dataset:
+def _load_tables(layout: Layout, ratings_path: Path, visit: Literal["instant", "day"]) -> Dataset:
     """Read one of the layouts that are text tables."""
     ratings, dropped_columns = _read(layout.ratings, ratings_path)
     report = ImportReport(
@@ -253,13 +253,9 @@ def _load_tables(layout: Layout, ratings_path: Path) -> Dataset:
     known = items >= 0
     report.drop(f"film is not in {films_path.name if films_path else 'the catalogue'}", (~known).sum())
     report.rows_kept = int(known.sum())
-    events = Events.from_columns(
-        devices[known],
-        items[known],
-        ratings["time"].to_numpy()[known].astype(np.int64),
-        np.ones(report.rows_kept),
-        len(people),
-    )
+    seconds = ratings["time"].to_numpy()[known].astype(np.int64)
+    lines = Lines(devices[known], items[known].astype(np.int64), seconds, np.ones(report.rows_kept))
+    events = events_in_visits(lines, len(people), catalogue.table[ITEM], visit, report)
     groups = _groups(layout.people, people_path, people, report) if layout.people and people_path else None
     return Dataset(NAME, catalogue, events, report, groups, catalogue_from_events=films_path is None)
 
@@ -271,8 +267,8 @@ def _sibling(table: Table, ratings_path: Path) -> Path | None:
 
 
 def _films(layout: Layout, path: Path) -> tuple[npt.NDArray[Any], Catalogue]:
-    """Ids and catalogue of a film file, in its order."""
-    films, _ = _read(layout.films, path)
+    """Ids and catalogue of a film file, in the order of the ids."""
+    films = _read(layout.films, path)[0].sort_values("item", kind="stable", ignore_index=True)
     if films["item"].duplicated().any():
         raise UserError(
             f"{path} lists film {films['item'][films['item'].duplicated()].iloc[0]} twice: keep one"
@@ -341,7 +337,9 @@ def _groups(table: Table, path: Path, people: npt.NDArray[Any], report: ImportRe
 def _load_ncf_split(path: Path) -> Dataset:
     """Read the NCF paper's split: every pair, one held-out item a person, 99 negatives each.
 
-    Its ids: device = userID − 1, item = order of first appearance of movieID in the pairs.
+    Its ids: device = userID − 1, item = order of first appearance of movieID in the pairs. That order of rows
+    cannot be given up: the published test and its negatives name items by it. Otherwise the rows' order says
+    nothing, so all that a person rated is one visit.
     """
     pairs_path, test_path, negatives_path = _ncf_files(path)
     with _reading(pairs_path):
@@ -359,13 +357,16 @@ def _load_ncf_split(path: Path) -> Dataset:
     train = items != published.items[devices]
     report.drop("held out by the published split", (~train).sum())
     report.rows_kept = int(train.sum())
-    report.notes.append("the split has no times for its training pairs: their order in the file stands in")
+    report.notes.append(
+        "the split has no times for its training pairs: what a person rated is one visit, in which nothing "
+        "came first"
+    )
     own_item = (published.negatives == published.items[:, None]) & (published.negatives >= 0)
     if own_item.any():
         report.notes.append(f"{own_item.sum()} negatives equal their own person's test item and are left out")
     published = PublishedTest(published.items, np.where(own_item, np.int32(-1), published.negatives))
-    rows = np.flatnonzero(train)
-    events = Events.from_columns(devices[train], items[train], rows, np.ones(len(rows)), len(published.items))
+    lines = Lines(devices[train], items[train], np.zeros(report.rows_kept), np.ones(report.rows_kept))
+    events = lines.without_times(len(published.items))
     catalogue = _untitled(np.asarray(movies))
     return Dataset(
         NAME, catalogue, events, report, published=published, times_known=False, catalogue_from_events=True

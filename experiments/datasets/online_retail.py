@@ -2,8 +2,9 @@
 
 D. Chen, S. L. Sain, K. Guo, Data mining for the online retail industry, Journal of Database Marketing 19
 (2012), 197–208. The second release (Online Retail II, two years) is read too. A row is one line of an invoice
-and stays one interaction; its weight is the quantity. Colour, material, size and kind are read off the
-description with the vocabularies below: change them here, nothing else depends on the words.
+and stays one interaction; its weight is the quantity, and an invoice is a visit. Colour, material, size and
+kind are read off the description with the vocabularies below: change them here, nothing else depends on the
+words.
 """
 
 from pathlib import Path
@@ -16,8 +17,9 @@ import pandas as pd
 from experiments.datasets.catalogue_file import quantile_bins
 from experiments.datasets.cells import as_numbers, as_text, as_times, pseudonyms
 from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
-from experiments.datasets.orders import events_of
+from experiments.datasets.orders import lines_of
 from experiments.datasets.tables import find_column, open_table, read_columns, read_sheets
+from experiments.datasets.visits import events_in_visits, order_numbers
 from models.catalogue import ITEM, TITLE, Catalogue
 from models.errors import UserError
 
@@ -169,8 +171,9 @@ SEVERAL_VALUES = ("colour", "material")
 def load(options: DataOptions) -> Dataset:
     """The invoices at `options.path`: a Parquet, CSV or Excel file, or a folder that holds one.
 
-    `options.category` keeps one kind of product, or all home textiles ("textiles"). Devices are numbered by
-    first appearance, items sorted by code. Raises UserError for all that the user can mend.
+    `options.category` keeps one kind of product, or all home textiles ("textiles"). Devices are numbered
+    in the order of their customer ids as text, items sorted by code. Raises UserError for all that the user
+    can mend.
     """
     assert options.path is not None
     if options.category not in (None, TEXTILES, *KINDS):
@@ -193,7 +196,9 @@ def load(options: DataOptions) -> Dataset:
         f"{name} is known of {np.mean(catalogue.table[name].str.len() > 0):.1%} of the items"
         for name in catalogue.attributes
     ]
-    events = events_of(rows, titles.index.get_indexer(pd.Index(rows["item"])))
+    rows = rows.assign(order=order_numbers(rows.pop("invoice")))
+    lines, num_devices = lines_of(rows, titles.index.get_indexer(pd.Index(rows["item"])).astype(np.int64))
+    events = events_in_visits(lines, num_devices, catalogue.table[ITEM], options.visit, report)
     return Dataset("online-retail", catalogue, events, report, catalogue_from_events=True)
 
 

@@ -1,11 +1,13 @@
 """`--data csv`: a brand's own order export and catalogue, as CSV or Parquet.
 
-An export holds more about people than a recommender needs. Four columns are read: shopper, item, time and
-weight. The rest never leave the file, and the report names them. Shopper ids are replaced by a keyed hash as
-they are read, and the key is thrown away.
+An export holds more about people than a recommender needs. Five columns are read: shopper, item, time, weight
+and order. The rest never leave the file, and the report names them. Shopper ids are replaced by a keyed hash
+as they are read, and the key is thrown away; order ids by numbers, which are dropped once they have said what
+a visit is.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from client.events import Events
 from experiments.datasets.catalogue_file import read_catalogue
-from experiments.datasets.cells import as_numbers, as_text, as_times, pseudonyms
+from experiments.datasets.cells import as_numbers, as_text, as_times, numbered, pseudonyms
 from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
 from experiments.datasets.tables import (
     MISFIT,
@@ -27,19 +28,28 @@ from experiments.datasets.tables import (
     simplify,
     why_private,
 )
+from experiments.datasets.visits import (
+    Lines,
+    events_in_visits,
+    order_numbers,
+    orders_of_several,
+    seconds_of,
+)
 from models.catalogue import ITEM, Catalogue
 from models.errors import UserError
 
 Array = npt.NDArray[Any]
 
 EMPTY_ROW = "an empty row"
+MOST_SHARED = 0.5  # of the order ids may be of several shoppers: tills number their receipts anew each day
 
 
 def load(options: DataOptions) -> Dataset:
     """The orders at `options.path` over the items at `options.catalogue`.
 
-    Devices are numbered by first appearance in the file among the rows that are kept.
-    Raises UserError for all that the user can mend; no error or note holds a shopper or what one did.
+    Devices are numbered in the order of their shopper ids as text, items in the order of their own ids, so
+    that the order of the rows leaves no trace. Raises UserError for all that the user can mend; no error or
+    note holds a shopper or what one did.
     """
     assert options.path is not None
     assert options.catalogue is not None
@@ -49,8 +59,13 @@ def load(options: DataOptions) -> Dataset:
     catalogue = read_catalogue(options.catalogue, orders_file.columns[columns["item"]], report)
     rows = read_orders(orders_file, columns, report)
     kept = drop_bad_rows(rows, orders_file, options.strict, report)
-    events = order_events(kept, catalogue, options.catalogue)
-    return Dataset("csv", catalogue, events, report, times_known="time" in columns)
+    lines, num_devices = lines_of(kept, items_of(kept, catalogue, options.catalogue))
+    if "time" not in columns:
+        events = lines.without_times(num_devices)
+        return Dataset("csv", catalogue, events, report, times_known=False)
+    lines = with_orders_checked(lines, orders_file, options.order_column, columns, report)
+    events = events_in_visits(lines, num_devices, catalogue.table[ITEM], options.visit, report)
+    return Dataset("csv", catalogue, events, report)
 
 
 # --- Columns ----------------------------------------------------------------------------------------------
@@ -66,10 +81,17 @@ def choose_columns(table: TableFile, options: DataOptions, report: ImportReport)
         "item": options.item_column,
         "time": options.time_column,
         "weight": options.weight_column,
+        "order": options.order_column,
     }
     chosen: dict[str, int] = {}
+    position: int | None
     for part, name in named.items():
-        position = _named_column(table, part, name) if name else find_column(table.columns, USUAL_NAMES[part])
+        if name:
+            position = _named_column(table, part, name)
+        else:  # of order ids, which most exports can do without, only what plays no other part
+            taken_by_name = chosen.values() if part == "order" else ()
+            free = ["" if place in taken_by_name else column for place, column in enumerate(table.columns)]
+            position = find_column(free, USUAL_NAMES[part])
         for other, taken in chosen.items():
             if position == taken:
                 raise UserError(
@@ -83,6 +105,11 @@ def choose_columns(table: TableFile, options: DataOptions, report: ImportReport)
                 f"{table.path} has no column that is known to hold the {part}: "
                 f"say which with --{part}-column ({table.listed})"
             )
+    if "order" in chosen and "time" not in chosen:
+        order = table.columns[chosen.pop("order")]
+        report.notes.append(
+            f"the order column {order!r} is not read: without times it cannot say what came first"
+        )
     _file_columns(table, chosen, report)
     return chosen
 
@@ -118,7 +145,7 @@ def _file_columns(table: TableFile, chosen: dict[str, int], report: ImportReport
             f"the shopper column {shopper!r} {reason}: it was hashed as it was read, and not kept"
         )
     if "time" not in chosen:
-        report.notes.append("no time column: the order of the rows is taken for the order of the purchases")
+        report.notes.append("no time column: what a shopper bought is one visit, in which nothing came first")
     if "weight" not in chosen:
         report.notes.append("no weight column: every row weighs 1")
 
@@ -127,7 +154,7 @@ def _file_columns(table: TableFile, chosen: dict[str, int], report: ImportReport
 
 
 def read_orders(table: TableFile, columns: dict[str, int], report: ImportReport) -> pd.DataFrame:
-    """One row a row of the file, good or bad: shopper (hashed), item, time, weight, misfit and blank."""
+    """One row a row of the file, good or bad: shopper (hashed), item, time, weight, misfit, blank, order."""
     cells, misfit = read_columns(table, list(columns.values()))
     cells.columns = pd.Index(list(columns))
     report.rows_read = len(cells)
@@ -138,8 +165,10 @@ def read_orders(table: TableFile, columns: dict[str, int], report: ImportReport)
         times, note = as_times(cells["time"])
         report.notes += [note] if note else []
     else:
-        times = pd.Series(pd.to_datetime(np.arange(len(cells)), unit="s", utc=True), index=cells.index)
+        times = pd.Series(pd.Timestamp(0, tz="UTC"), index=cells.index)
     rows["time"] = times
+    if "order" in columns:
+        rows["order"] = order_numbers(cells.pop("order"))
     rows["weight"] = np.float32(1)
     if "weight" in columns:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, which is no weight
@@ -186,8 +215,8 @@ def drop_bad_rows(rows: pd.DataFrame, table: TableFile, strict: bool, report: Im
     return kept
 
 
-def order_events(rows: pd.DataFrame, catalogue: Catalogue, catalogue_path: Path) -> Events:
-    """Good rows as events. UserError where an item is not in the catalogue."""
+def items_of(rows: pd.DataFrame, catalogue: Catalogue, catalogue_path: Path) -> Array:
+    """The index of each good row's item: int64 [rows]. UserError where one is not in the catalogue."""
     items = pd.Index(catalogue.table[ITEM]).get_indexer(pd.Index(rows["item"].astype(str)))
     missing = rows["item"][items < 0].drop_duplicates()
     if len(missing):
@@ -197,11 +226,36 @@ def order_events(rows: pd.DataFrame, catalogue: Catalogue, catalogue_path: Path)
             f"{catalogue_path} lacks {len(missing)} of the items that were ordered{example}: "
             "add them to the catalogue, or take their rows out of the orders"
         )
-    return events_of(rows, items)
+    return np.asarray(items, dtype=np.int64)
 
 
-def events_of(rows: pd.DataFrame, items: Array) -> Events:
-    """Events of rows with the columns shopper (hashed), time and weight, and their items [rows]."""
-    devices, shoppers = pd.factorize(rows["shopper"])  # by first appearance: the hash gives no lasting order
-    seconds = rows["time"].dt.tz_localize(None).dt.as_unit("s").to_numpy().astype(np.int64)
-    return Events.from_columns(devices, items, seconds, rows["weight"].to_numpy(), len(shoppers))
+def lines_of(rows: pd.DataFrame, items: Array) -> tuple[Lines, int]:
+    """Rows with the columns shopper (hashed), time, weight and perhaps order, and how many shoppers it is.
+
+    items: int64 [rows], their indices in the catalogue.
+    """
+    devices, num_devices = numbered(rows["shopper"])
+    orders = rows["order"].to_numpy() if "order" in rows else None
+    return Lines(devices, items, seconds_of(rows["time"]), rows["weight"].to_numpy(), orders), num_devices
+
+
+def with_orders_checked(
+    lines: Lines, table: TableFile, named: str | None, columns: dict[str, int], report: ImportReport
+) -> Lines:
+    """The lines; without orders where a column only sounds like them, as its ids are of several shoppers."""
+    if lines.orders is None or (shared := orders_of_several(lines)) <= MOST_SHARED:
+        return lines
+    column = table.columns[columns["order"]]
+    report.notes.append(
+        f"{shared:.0%} of the ids in the order column {column!r} stand beside several shoppers: "
+        + (
+            "see whether it holds orders"
+            if named
+            else "it is taken for no order id (--order-column would use it)"
+        )
+    )
+    if named:
+        return lines
+    report.columns_kept.remove(column)
+    report.columns_dropped.append(column)
+    return replace(lines, orders=None)

@@ -28,6 +28,14 @@ USUAL_NAMES = {
     "time": "time timestamp datetime date orderdate ordertime orderdatetime orderedat createdat purchasedate "
     "purchasedat invoicedate transactiondate paidat eventtime",
     "weight": "weight quantity qty count units lineitemquantity rating",
+    "order": "orderid ordernumber orderno ordernr ordernum orderkey orderref orderreference ordercode "
+    "invoiceid invoicenumber invoiceno invoicenr receiptid receiptnumber receiptno receiptnr basketid "
+    "basketnumber basketno transactionid transactionnumber transactionno transactionnr cartid checkoutid "
+    "purchaseid saleid salesid bestellnummer bestellnr bestellid auftragsnummer auftragsnr rechnungsnummer "
+    "rechnungsnr belegnummer belegnr bonnummer bonnr kassenbon commandeid idcommande numerocommande "
+    "numérocommande numerodecommande numérodecommande numcommande nocommande ncommande nfacture "
+    "numerofacture numérofacture order invoice receipt basket transaction cart bestellung auftrag rechnung "
+    "commande facture",
     "title": "title name producttitle productname itemname articlename description productdescription",
 }
 

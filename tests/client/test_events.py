@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.events import Events
+from client.events import Events, take_rows
 
 DEVICES = 5
 rows = st.lists(
@@ -42,9 +42,9 @@ def test_from_columns_by_hand():
         4,
     )
     assert baskets(events) == [
-        [(8, 20, 2.0), (6, 20, 4.0)],  # of equal time: in the order given
+        [(6, 20, 4.0), (8, 20, 2.0)],  # of equal time: by item
         [],
-        [(7, 10, 3.0), (9, 30, 1.0), (5, 30, 5.0)],
+        [(7, 10, 3.0), (5, 30, 5.0), (9, 30, 1.0)],
         [],
     ]
     assert events.offsets.tolist() == [0, 2, 2, 5, 5]
@@ -57,12 +57,76 @@ def test_from_columns_by_hand():
 
 
 @given(rows)
-def test_from_columns_is_a_stable_sort(found):
+def test_from_columns_sorts_each_device_by_time_item_and_weight(found):
     expected = [
-        [row[1:] for row in sorted((row for row in found if row[0] == device), key=lambda row: row[2])]
+        sorted((row[1:] for row in found if row[0] == device), key=lambda row: (row[1], row[0], row[2]))
         for device in range(DEVICES)
     ]
     assert baskets(from_rows(found)) == expected
+
+
+crowded = st.lists(  # few values, so that rows share devices, times, items and weights
+    st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(-1, 1), st.sampled_from([1.0, 2.0])),
+    max_size=15,
+)
+
+
+@given(crowded, st.randoms(use_true_random=False))
+def test_any_order_of_the_rows_gives_the_same_bytes(found, random):
+    mixed = list(found)
+    random.shuffle(mixed)
+    one, other = from_rows(found), from_rows(mixed)
+    for name in ("offsets", "items", "times", "weights"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+def test_visits_by_hand():
+    """Device 0 has two visits, 1 none, 2 one that begins at the instant at which 0's last one is, 3 three."""
+    events = from_rows(
+        [
+            (0, 5, 10, 1.0), (0, 4, 10, 1.0), (0, 5, 20, 1.0), (2, 1, 20, 1.0), (2, 1, 20, 2.0),
+            (3, 9, 3, 1.0), (3, 9, 1, 1.0), (3, 9, 2, 1.0),
+        ]
+    )  # fmt: skip
+    assert events.visits.tolist() == [0, 0, 1, 0, 0, 0, 1, 2]
+    assert events.later_visits.tolist() == [1, 1, 0, 0, 0, 2, 1, 0]
+
+
+def test_visits_of_nothing():
+    for devices in (0, 1, 3):
+        events = from_rows([], devices)
+        assert events.visits.tolist() == events.later_visits.tolist() == []
+
+
+@given(crowded)
+def test_visits_against_a_plain_loop(found):
+    events = from_rows(found)
+    numbers, later = [], []
+    for basket in baskets(events):
+        instants = sorted({time for _, time, _ in basket})
+        numbers += [instants.index(time) for _, time, _ in basket]
+        later += [len(instants) - 1 - instants.index(time) for _, time, _ in basket]
+    assert events.visits.tolist() == numbers
+    assert events.later_visits.tolist() == later
+
+
+@given(crowded, st.lists(st.integers(0, DEVICES - 1), max_size=6))
+def test_visits_are_counted_anew_on_devices_that_are_taken(found, chosen):
+    """A device has the same visits whatever devices stand beside it, in a slice that a farm maps too."""
+    events = from_rows(found)
+    own = [events.span(device, device + 1).visits.tolist() for device in chosen]
+    assert events.take(chosen).visits.tolist() == [visit for each in own for visit in each]
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.data())
+def test_take_rows_names_the_rows_of_each_device_in_turn(counts, data):
+    chosen = data.draw(st.lists(st.integers(0, len(counts) - 1), max_size=8))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    taken, found = take_rows(offsets, np.array(chosen, dtype=np.int64))
+    expected = [list(range(offsets[device], offsets[device + 1])) for device in chosen]
+    assert found.tolist() == [row for each in expected for row in each]
+    assert [found[taken[k] : taken[k + 1]].tolist() for k in range(len(chosen))] == expected
+    assert taken.dtype == found.dtype == np.int64
 
 
 @given(rows, st.randoms(use_true_random=False))

@@ -37,7 +37,11 @@ SALES = pd.DataFrame(
         (1, 30, 1, "2017-01-05 00:00:00"),  # household 1 keeps nothing
     ],
     columns=["household_id", "product_id", "quantity", "transaction_timestamp"],
-).assign(store_id=7, transaction_timestamp=lambda table: pd.to_datetime(table["transaction_timestamp"]))
+).assign(
+    store_id=7,
+    basket_id=range(31, 31 + 11),
+    transaction_timestamp=lambda table: pd.to_datetime(table["transaction_timestamp"]),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +66,18 @@ def test_events_are_the_kept_lines_by_household_and_time():
     assert events.items.tolist() == [0, 1, 0, 0, 1]
     assert events.weights.tolist() == [3.0, 1.0, 1.0, 2.0, 1.0]
     assert events.times.tolist() == [100, 1483401600, 1483401601, 1483315200, 1483488000]
+
+
+def test_a_basket_is_a_visit(monkeypatch):
+    sales = SALES.assign(basket_id=[1, 2, 3, 1, 2, *range(4, 10)])
+    monkeypatch.setattr(
+        complete_journey,
+        "_tables",
+        lambda: {"transactions": sales, "products": PRODUCTS, "demographics": DEMOGRAPHICS},
+    )
+    events = read().events
+    assert events.times.tolist() == [100, 1483401600, 1483401600, 1483315200, 1483315200]
+    assert events.visits.tolist() == [0, 1, 1, 0, 0]
 
 
 def test_the_catalogue_is_of_what_was_bought():

@@ -142,6 +142,26 @@ def test_someone_missing_from_the_people_file_is_unknown(tmp_path):
     assert groups.to_numpy().tolist() == [["unknown"] * 3, ["F", "18-24", "other"]]
 
 
+@LAYOUTS
+def test_a_visit_may_be_a_day(tmp_path, make, titles):
+    dataset = load("movielens", DataOptions(path=make(tmp_path), visit="day"))
+    assert set(dataset.events.times.tolist()) == {0}
+
+
+@LAYOUTS
+def test_films_stand_in_the_order_of_their_ids(tmp_path, make, titles):
+    folder = make(tmp_path)
+    films = next(
+        path for path in folder.iterdir() if path.name.endswith((".item", "movies.dat", "movies.csv"))
+    )
+    lines = films.read_bytes().splitlines(keepends=True)
+    header = lines[:-3]
+    films.write_bytes(b"".join([*header, *reversed(lines[-3:])]))
+    dataset = read(folder)
+    assert list(dataset.catalogue.table["title"]) == titles
+    assert rows(dataset) == EXPECTED
+
+
 def test_csv_has_no_groups(tmp_path):
     assert read(csv(tmp_path)).groups is None
 
@@ -180,16 +200,16 @@ def ncf(folder: Path, negatives: str = "(0,1)\t2\t1\n(1,0)\t2\t3\n") -> Path:
 def test_ncf_split_keeps_the_held_out_item_from_the_events(tmp_path, main_file):
     dataset = read(ncf(tmp_path) / main_file)
     assert list(dataset.catalogue.table["item"]) == ["70", "5", "9", "8"]  # order of first appearance
-    assert rows(dataset) == [(0, "70", 0, 1.0), (0, "9", 4, 1.0), (1, "5", 2, 1.0), (2, "8", 5, 1.0)]
+    assert rows(dataset) == [(0, "70", 0, 1.0), (0, "9", 0, 1.0), (1, "5", 0, 1.0), (2, "8", 0, 1.0)]
     assert dataset.report.rows_dropped == {"held out by the published split": 2}
     assert not dataset.times_known
     assert not dataset.take(2, seed=0).times_known
     assert dataset.catalogue_from_events
     assert dataset.take(2, seed=0).catalogue_from_events
-    assert dataset.held_out.items.tolist() == [1, 0, -1]
-    assert dataset.held_out.negatives.shape == (3, 99)
-    assert dataset.held_out.negatives[:, :2].tolist() == [[2, -1], [2, 3], [-1, -1]]  # 1 is person 0's own
-    assert (dataset.held_out.negatives[:, 2:] == -1).all()
+    assert dataset.published.items.tolist() == [1, 0, -1]
+    assert dataset.published.negatives.shape == (3, 99)
+    assert dataset.published.negatives[:, :2].tolist() == [[2, -1], [2, 3], [-1, -1]]  # 1 is person 0's own
+    assert (dataset.published.negatives[:, 2:] == -1).all()
     assert any(note.startswith("1 negatives equal") for note in dataset.report.notes)
 
 
@@ -298,15 +318,15 @@ def test_real_100k():
 @needs("ml-1m")
 def test_real_ncf_split():
     dataset = read(REAL / "ml-1m")
-    events, held_out = dataset.events, dataset.held_out
+    events, published = dataset.events, dataset.published
     assert (events.num_devices, len(dataset.catalogue), len(events)) == (6040, 3706, 994_169)
     assert dataset.report.rows_dropped == {"held out by the published split": 6040}
-    assert (held_out.items >= 0).all()
-    assert (held_out.negatives == -1).sum() == 156
+    assert (published.items >= 0).all()
+    assert (published.negatives == -1).sum() == 156
     assert dataset.catalogue.table["item"][0] == "1193"
-    assert held_out.items[0] == 25
+    assert published.items[0] == 25
     bought = np.zeros((events.num_devices, len(dataset.catalogue)), dtype=bool)
     bought[events.devices, events.items] = True
-    assert not bought[np.arange(len(bought)), held_out.items].any()
-    drawn = np.where(held_out.negatives < 0, held_out.negatives[:, :1], held_out.negatives)
+    assert not bought[np.arange(len(bought)), published.items].any()
+    drawn = np.where(published.negatives < 0, published.negatives[:, :1], published.negatives)
     assert not np.take_along_axis(bought, drawn, axis=1).any()  # no negative is a training item

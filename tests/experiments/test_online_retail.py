@@ -36,7 +36,7 @@ def folder(tmp_path):
 def check(dataset: Dataset) -> None:
     assert dataset.events.offsets.tolist() == [0, 3, 4]
     assert dataset.events.items.tolist() == [1, 1, 1, 0]
-    assert dataset.events.weights.tolist() == [6, 2, 2, 1]
+    assert dataset.events.weights.tolist() == [2, 2, 6, 1]  # inside a visit by item, then weight
     assert dataset.events.times.tolist() == [1293783960] * 3 + [1293958800]
     assert dataset.catalogue.table[["item", "title"]].values.tolist() == [
         ["22000", "GLASS JAR LARGE"],
@@ -59,6 +59,18 @@ def test_rows_are_dropped_by_reason_and_the_rest_are_events(folder):
     assert "the catalogue is read from the order lines and treated as public" in dataset.report.notes
     assert dataset.catalogue_from_events
     assert "colour is known of 50.0% of the items" in dataset.report.notes
+
+
+def test_an_invoice_is_a_visit_of_its_customer(folder):
+    """Invoice 7 runs over two minutes; 8 shares the instant of its second line."""
+    rows = "7,22000,GLASS JAR LARGE,1,1/3/2011 9:01,1.25,17850,UK\n"
+    rows += "7,85123A,RED TEA TOWEL,1,1/3/2011 9:00,2,17850,UK\n"
+    rows += "8,22000,GLASS JAR LARGE,1,1/3/2011 9:01,1.25,17850,UK\n"
+    (folder / "online_retail.csv").write_text(HEADER + ROWS + rows)
+    events = read(folder).events.span(0, 1)
+    assert (events.times[3:] - events.times[3]).tolist() == [0, 0, 60]
+    assert events.visits.tolist() == [0, 0, 0, 1, 1, 2]
+    assert any(note.startswith("order ids became visits") for note in read(folder).report.notes)
 
 
 def test_a_category_drops_the_other_rows_with_a_reason(folder):

@@ -39,7 +39,7 @@ def events(dataset: Dataset) -> list[tuple[int, str, float]]:
 # --- What is read -----------------------------------------------------------------------------------------
 
 
-def test_devices_come_by_first_appearance_and_events_by_time(tmp_path):
+def test_devices_come_by_shopper_id_and_events_by_time(tmp_path):
     dataset = read(tmp_path)
     assert events(dataset) == [(0, "C", 3), (0, "A", 1), (1, "B", 2)]
     assert dataset.events.times.tolist() == [1704067200, 1704153600, 1704067200]
@@ -53,8 +53,16 @@ def test_devices_come_by_first_appearance_and_events_by_time(tmp_path):
 
 
 def test_a_row_that_is_dropped_gives_its_shopper_no_place(tmp_path):
-    dataset = read(tmp_path, "user,item,qty\nann,A,0\nbob,B,1\nann,C,1\n")
-    assert events(dataset) == [(0, "B", 1), (1, "C", 1)]
+    dataset = read(tmp_path, "user,item,qty\nann,A,0\ncid,C,1\nbob,B,1\ncid,A,1\n")
+    assert events(dataset) == [(0, "B", 1), (1, "A", 1), (1, "C", 1)]
+
+
+def test_shopper_and_item_ids_are_ordered_as_text(tmp_path):
+    """The file's own order, of shoppers and of items, is neither theirs as numbers nor as text."""
+    orders = "user,item,date\n9,20,2024-01-01\n100,3,2024-01-01\n20,100,2024-01-01\n"
+    dataset = read(tmp_path, orders, "sku,title\n20,x\n3,y\n100,z\n")
+    assert dataset.catalogue.table["item"].tolist() == ["100", "20", "3"]
+    assert events(dataset) == [(0, "3", 1), (1, "100", 1), (2, "20", 1)]
 
 
 def test_empty_lines_before_the_header(tmp_path):
@@ -63,10 +71,12 @@ def test_empty_lines_before_the_header(tmp_path):
     assert "dropped for no shopper: line 5" in dataset.report.notes
 
 
-def test_without_time_the_order_of_the_rows_stands_and_without_weight_all_weigh_one(tmp_path):
+def test_without_time_all_is_one_visit_and_without_weight_all_weigh_one(tmp_path):
     dataset = read(tmp_path, "user,item\nann,B\nann,A\n")
-    assert events(dataset) == [(0, "B", 1), (0, "A", 1)]
+    assert events(dataset) == [(0, "A", 1), (0, "B", 1)]
+    assert dataset.events.times.tolist() == [0, 0]
     assert not dataset.times_known
+    assert dataset.report.file_order is None
     assert not dataset.catalogue_from_events, "it is a file of its own"
     assert any("no time column" in note for note in dataset.report.notes)
     assert any("no weight column" in note for note in dataset.report.notes)
@@ -104,6 +114,123 @@ def test_named_columns_win_over_usual_names(tmp_path):
     dataset = read(tmp_path, orders, shopper_column="who", item_column="what", weight_column="n")
     assert events(dataset) == [(0, "B", 5)]
     assert dataset.report.columns_dropped == ["customer", "item", "qty"]
+
+
+# --- Visits -----------------------------------------------------------------------------------------------
+
+VISITS = """user,item,time,order id
+ann,A,2024-01-01T23:00,7
+ann,B,2024-01-02T01:00,7
+ann,C,2024-01-02T09:00,8
+ann,A,2024-01-02T10:00,
+bob,A,2024-01-03T10:00,7
+bob,B,2024-01-03T09:00,9
+"""
+NOON = 1704110400  # 2024-01-01T12:00
+
+
+def hours(dataset: Dataset) -> list[tuple[int, str, float]]:
+    """Device, item, and hours since noon of the first day, of each event."""
+    names = dataset.catalogue.table["item"].to_numpy()[dataset.events.items]
+    since = (dataset.events.times - NOON) / 3600
+    return list(zip(dataset.events.devices.tolist(), names.tolist(), since.tolist(), strict=True))
+
+
+def test_an_order_is_a_visit_at_its_first_line_and_a_line_without_one_its_own(tmp_path):
+    """Bob's order 7 is not ann's."""
+    dataset = read(tmp_path, VISITS)
+    assert hours(dataset) == [
+        (0, "A", 11),
+        (0, "B", 11),
+        (0, "C", 21),
+        (0, "A", 22),
+        (1, "B", 45),
+        (1, "A", 46),
+    ]
+    assert dataset.events.visits.tolist() == [0, 0, 1, 2, 0, 1]
+    assert dataset.report.columns_kept == ["user", "item", "time", "order id"]
+    assert any(note.startswith("order ids became visits") for note in dataset.report.notes)
+
+
+def test_without_orders_a_visit_is_an_instant_or_a_day(tmp_path):
+    orders = VISITS.replace("order id", "till")
+    assert [hour for _, _, hour in hours(read(tmp_path, orders))] == [11, 13, 21, 22, 45, 46]
+    by_day = read(tmp_path, orders, visit="day")
+    assert hours(by_day) == [
+        (0, "A", -12),
+        (0, "A", 12),
+        (0, "B", 12),
+        (0, "C", 12),
+        (1, "A", 36),
+        (1, "B", 36),
+    ]
+    assert "what a shopper bought on one day (UTC) is one visit" in by_day.report.notes
+
+
+@pytest.mark.parametrize("options", [{}, {"order_column": "order id"}])
+def test_an_order_id_wins_over_days_and_the_report_says_so_once(tmp_path, options):
+    dataset = read(tmp_path, VISITS, visit="day", **options)
+    assert hours(dataset) == hours(read(tmp_path, VISITS))
+    assert sum("--visit day" in note for note in dataset.report.notes) == 1
+
+
+def test_orders_that_share_an_instant_are_one_visit(tmp_path):
+    dataset = read(tmp_path, "user,item,time,order id\nann,A,2024-01-01,1\nann,B,2024-01-01,2\n")
+    assert dataset.events.visits.tolist() == [0, 0]
+
+
+def test_without_times_an_order_id_says_nothing_and_is_not_read(tmp_path):
+    dataset = read(tmp_path, "user,item,order id\nann,A,1\nann,B,2\n")
+    assert dataset.events.visits.tolist() == [0, 0]
+    assert dataset.report.columns_kept == ["user", "item"]
+    assert dataset.report.columns_dropped == ["order id"]
+    assert any("'order id' is not read: without times" in note for note in dataset.report.notes)
+
+
+def test_the_order_column_can_be_named(tmp_path):
+    orders = VISITS.replace("order id", "till slip")
+    dataset = read(tmp_path, orders, order_column="Till-Slip")
+    assert hours(dataset) == hours(read(tmp_path, VISITS))
+    assert dataset.report.columns_kept[-1] == "till slip"
+    with pytest.raises(UserError, match="no column 'slip' for --order-column"):
+        read(tmp_path, orders, order_column="slip")
+    with pytest.raises(UserError, match="both the time and the order: name another with --order-column"):
+        read(tmp_path, orders, order_column="time")
+
+
+def test_a_column_named_for_another_part_is_no_order_column(tmp_path):
+    dataset = read(tmp_path, "user,invoice,date\nann,A,2024-01-01\n", item_column="invoice")
+    assert dataset.report.columns_kept == ["user", "invoice", "date"]
+
+
+SHARED = "user,item,date,transaction\n" + "".join(
+    f"u{number % 4},A,2024-01-0{number + 1},{'paid' if number % 2 else 'open'}\n" for number in range(8)
+)
+
+
+def test_a_column_that_only_sounds_like_order_ids_is_left_out(tmp_path):
+    """A status stands beside several shoppers, and taken for an order would join all that one did."""
+    dataset = read(tmp_path, SHARED)
+    assert dataset.events.visits.tolist() == [0, 1] * 4
+    assert dataset.report.columns_dropped == ["transaction"]
+    assert any("100% of the ids in the order column 'transaction'" in note for note in dataset.report.notes)
+    named = read(tmp_path, SHARED, order_column="transaction")
+    assert named.events.visits.tolist() == [0, 0] * 4
+    assert any("see whether it holds orders" in note for note in named.report.notes)
+
+
+def test_no_order_id_is_held_or_said(tmp_path):
+    orders = VISITS.replace(",7", ",order77secret").replace(",8", ",order88secret")
+    for options in ({}, {"order_column": "order id"}, {"visit": "day"}):
+        dataset = read(tmp_path, orders, **options)
+        assert b"secret" not in pickle.dumps(dataset)
+        assert "secret" not in repr(dataset)
+
+
+@pytest.mark.parametrize("bad", ["week", "Day"])
+def test_a_visit_is_an_instant_or_a_day(tmp_path, bad):
+    with pytest.raises(UserError, match=f"--visit {bad} is no visit: say instant or day"):
+        read(tmp_path, visit=bad)
 
 
 # --- What must not be read --------------------------------------------------------------------------------

@@ -17,14 +17,26 @@ GIVEN = DataOptions(
     item_column="what",
     time_column="when",
     weight_column="how-many",
+    order_column="which",
+    visit="day",
     strict=True,
 )
 READ = {
     "towels": set(),
-    "complete-journey": {"category"},
-    "online-retail": {"path", "category"},
-    "movielens": {"path"},
-    "csv": {"path", "catalogue", "shopper_column", "item_column", "time_column", "weight_column", "strict"},
+    "complete-journey": {"category", "visit"},
+    "online-retail": {"path", "category", "visit"},
+    "movielens": {"path", "visit"},
+    "csv": {
+        "path",
+        "catalogue",
+        "shopper_column",
+        "item_column",
+        "time_column",
+        "weight_column",
+        "order_column",
+        "visit",
+        "strict",
+    },
 }
 IGNORED = [
     (name, option.name)
