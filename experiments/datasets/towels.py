@@ -261,8 +261,8 @@ def draw_events(generator: np.random.Generator, orders: Array, distinct: Array, 
 def draw_new(generator: np.random.Generator, device: Array, place: Array, distinct: Array) -> Array:
     """Which purchases are of something new, bool: the first, and distinct − 1 of the rest, uniformly."""
     lot = generator.random(len(device))
-    lot[place == 0] = -1.0  # always among the first drawn
-    drawn = np.lexsort((lot, device))  # each shopper's purchases, by lot
+    lot[place == 0] = -0.5  # always among the first drawn
+    drawn = np.argsort(2 * device + lot)  # each shopper's purchases, by lot
     is_new = np.empty(len(device), dtype=bool)
     is_new[drawn] = place < distinct[device]
     return is_new
