@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from torch import Tensor
 
 from client.events import Events
 from models.catalogue import Catalogue
@@ -89,7 +90,9 @@ class Dataset:
     groups: one column a demographic attribute, one row a device, for audits only; nothing trains on it.
     times_known: false for want of times: all that a shopper did is then one visit, at time 0.
     catalogue_from_events: whether the items are those that shoppers chose, which no promise covers.
-    ceiling: for synthetic data, maps (training events, held-out item a device) to named upper bounds.
+    ceiling: for synthetic data, maps training events, a row a device, to scorers of devices by what each
+    knows: what `experiments.evaluate.rank_targets` takes, so that a ceiling is found of the very targets and
+    shoppers that a model is measured by. They are of items not bought before, so not for repeats.
     """
 
     name: str
@@ -100,7 +103,7 @@ class Dataset:
     published: PublishedTest | None = None
     times_known: bool = True
     catalogue_from_events: bool = False
-    ceiling: Callable[[Events, npt.NDArray[Any]], dict[str, dict[str, float]]] | None = None
+    ceiling: Callable[[Events], dict[str, Callable[[npt.NDArray[np.int64]], Tensor]]] | None = None
 
     def take(self, devices: int | None, seed: int) -> "Dataset":
         """A random sample of so many devices (all, where None), in the data's own order."""

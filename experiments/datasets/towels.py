@@ -14,14 +14,19 @@ The shop is a generative model. What is public is the same for every `data_seed`
                 tail.
     order       i_1 … i_D: each new item is drawn from p_u restricted to what u has not bought: the
                 Plackett–Luce model (Luce 1959; Plackett 1975).
-    repeats     R_u ~ Poisson(ρ D_u) more events, at places drawn uniformly from those after the first event;
-                each buys again one of the items bought before it, uniformly. So repeats say nothing of taste.
-    times       D_u + R_u instants drawn uniformly from 2025 and sorted, no two in the same second.
+    repeats     R_u ~ Poisson(ρ D_u) more purchases, at places drawn uniformly from those after the first.
+    visits      each purchase after the first begins a visit with chance q, and is otherwise part of the visit
+                before it, so that a visit's size is geometric, of mean 1/q, where nothing cuts it short. The
+                first repeat begins one always if no purchase before it has: all of a first visit is new.
+    again       each repeat buys one of the items bought in earlier visits, drawn uniformly; what is drawn
+                twice in a visit is bought once. So neither repeats nor visits say anything of taste.
+    times       one instant a visit, drawn uniformly from 2025 and sorted, no two in the same second. Of the
+                order inside a visit nothing is kept.
     group       one of four of uneven size, drawn independently of all the above: an audit that finds a
                 difference between groups beyond chance has found a bug.
 
-Every weight is 1. β, ε, A and the catalogue come from one constant seed; N, z, R, times and groups from
-(data_seed, block of 2,000 shoppers), so that a smaller shop is the beginning of a larger one.
+Every weight is 1. β, ε, A and the catalogue come from one constant seed; all else from (data_seed, block of
+2,000 shoppers), so that a smaller shop is the beginning of a larger one.
 
 An order is drawn by an exponential race: item i arrives at E_i / p_u(i) with E_i ~ Exponential(1), and the
 order of arrival is Plackett–Luce. (−log of it is the Gumbel-top-k trick: Yellott 1977; Kool, van Hoof and
@@ -84,8 +89,8 @@ PRICES = {"under £5": 5.0, "£5–£9": 10.0, "£10–£19": 20.0, "£20–£34
 TASTE_DIMENSIONS = 5
 ZIPF_EXPONENT = 0.42
 UNEXPLAINED_POPULARITY = 1.5  # τ: beside six attributes of spread 1 each
-# The exponent above and the spreads below are set so that popularity finds the held-out item among its first
-# ten for about .115 of shoppers, the best use of the history for .23 and one who knows the taste for .29.
+# The exponent above and the spreads below are set so that popularity finds about .115 of what is bought next
+# in its first ten, the best use of the history .235 and one who knows the taste .30: by date, by next visit.
 LOADING_SPREAD = {  # σ of each attribute: people differ most in what they need and which colour they like
     "size": 0.7,
     "colour": 0.8,
@@ -100,6 +105,7 @@ MOST_DISTINCT = 30
 DISTINCT_SHAPE = 1.6
 DISTINCT_MEAN = 7.6  # of Λ, so 8.5 distinct items a shopper
 REPEATS_A_DISTINCT = 0.4
+NEW_VISIT = 0.4  # q
 YEAR_START = 1_735_689_600  # 2025-01-01T00:00:00Z
 YEAR_SECONDS = 365 * 24 * 3600
 GROUPS = {"A": 0.45, "B": 0.30, "C": 0.18, "D": 0.07}
@@ -231,30 +237,60 @@ def draw_orders(generator: np.random.Generator, probabilities: Array, length: in
 
 
 def draw_events(generator: np.random.Generator, orders: Array, distinct: Array, repeats: Array) -> Events:
-    """Turn orders [n, length] into events: distinct [n] first purchases, repeats [n] strewn among them."""
+    """Turn orders [n, length] into visits: distinct [n] first purchases, repeats [n] strewn among them."""
     counts = distinct + repeats
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    starts = np.cumsum(counts) - counts
     device = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(offsets[-1]) - offsets[device]  # 0 for a shopper's first event
+    place = np.arange(len(device)) - starts[device]  # 0 for a shopper's first purchase
     is_new = draw_new(generator, device, place, distinct)
-    running = np.cumsum(is_new)
-    bought = running - (running[offsets[:-1]] - 1)[device]  # distinct items up to and with this event
-    again = (generator.random(len(device)) * bought).astype(np.int64)  # uniform over those bought so far
+    begins = draw_begins(generator, is_new, starts, device)
+    visit = np.cumsum(begins) - 1  # of all shoppers, in turn
+    bought = running_count(is_new, starts, device)  # distinct items up to and with this purchase
+    earlier = (bought - is_new)[begins][visit]  # distinct items of the shopper's earlier visits
+    again = (generator.random(len(device)) * earlier).astype(np.int64)  # uniform over those
     items = orders[device, np.where(is_new, bought - 1, again)]
-    # Sorted draws a shopper, then one second more a place: strictly increasing, and still inside the year.
-    instants = (generator.random(len(device)) * (YEAR_SECONDS - counts[device])).astype(np.int64)
-    times = np.sort(device * YEAR_SECONDS + instants) - device * YEAR_SECONDS + place + YEAR_START
-    return Events(offsets, items.astype(np.int32), times, np.ones(len(device), dtype=np.float32))
+    held = np.unique(visit * ITEMS + items)  # sorted by visit and item, each item of a visit once
+    visit, items = held // ITEMS, held % ITEMS
+    owner = device[begins]  # of each visit
+    times = draw_times(generator, np.bincount(owner, minlength=len(counts)), owner)
+    counts = np.bincount(owner[visit], minlength=len(counts))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Events(offsets, items.astype(np.int32), times[visit], np.ones(len(items), dtype=np.float32))
 
 
 def draw_new(generator: np.random.Generator, device: Array, place: Array, distinct: Array) -> Array:
-    """Which events buy something new, bool [events]: the first, and distinct − 1 of the rest, uniformly."""
+    """Which purchases are of something new, bool: the first, and distinct − 1 of the rest, uniformly."""
     lot = generator.random(len(device))
-    lot[place == 0] = -1.0  # always among the first drawn
-    drawn = np.lexsort((lot, device))  # each shopper's events, by lot
+    lot[place == 0] = -0.5  # always among the first drawn
+    drawn = np.argsort(2 * device + lot)  # each shopper's purchases, by lot
     is_new = np.empty(len(device), dtype=bool)
     is_new[drawn] = place < distinct[device]
     return is_new
+
+
+def draw_begins(generator: np.random.Generator, is_new: Array, starts: Array, device: Array) -> Array:
+    """Which purchases begin a visit, bool. starts: each shopper's first purchase."""
+    begins = generator.random(len(device)) < NEW_VISIT
+    begins[starts] = True
+    first_repeat = ~is_new & (running_count(~is_new, starts, device) == 1)
+    begins[first_repeat & (running_count(begins, starts, device) == 1)] = True
+    return begins
+
+
+def running_count(marked: Array, starts: Array, device: Array) -> Array:
+    """How many of its shopper's purchases are marked up to and with each: int64."""
+    running: Array = np.cumsum(marked)
+    running -= (running - marked)[starts][device]
+    return running
+
+
+def draw_times(generator: np.random.Generator, visits: Array, owner: Array) -> Array:
+    """An instant of each visit, rising. visits: of each shopper [n]; owner: the shopper of each visit."""
+    place = np.arange(len(owner)) - (np.cumsum(visits) - visits)[owner]
+    # Sorted draws a shopper, then one second more a place: strictly rising, and still inside the year.
+    instants = (generator.random(len(owner)) * (YEAR_SECONDS - visits[owner])).astype(np.int64)
+    times: Array = np.sort(owner * YEAR_SECONDS + instants) - owner * YEAR_SECONDS + place + YEAR_START
+    return times
 
 
 def join_events(parts: list[Events]) -> Events:

@@ -1,4 +1,4 @@
-"""The synthetic towel shop draws what its docstring says, and its ceilings are what they claim to be.
+"""The synthetic towel shop draws what its docstring says.
 
 Statistical tests have fixed seeds. Had its seed been drawn afresh, one comparison would fail on a correct
 program with probability `RARE` (as two-sided normal deviations: `SIGMAS`), a whole test with less than 1e-6.
@@ -7,7 +7,7 @@ program with probability `RARE` (as two-sided normal deviations: `SIGMAS`), a wh
 import itertools
 import time
 import tracemalloc
-from functools import partial
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,8 +15,9 @@ from scipy import stats
 
 from client.events import Events
 from experiments.datasets import load as load_named
-from experiments.datasets import towel_ceiling, towels
+from experiments.datasets import towels
 from experiments.datasets.dataset import DataOptions, Dataset
+from experiments.split import SplitName, make_split, rule_for
 
 RARE = 1e-8
 SIGMAS = 5.73
@@ -34,46 +35,25 @@ def tastes() -> np.ndarray:
     return np.concatenate([towels.draw_block(7, block, towels.SHOPPERS_A_BLOCK).tastes for block in blocks])
 
 
-def inside(dataset: Dataset) -> tuple[towel_ceiling.ChoiceModel, np.ndarray]:
-    """The choice model and tastes that a shop's ceiling is computed from."""
-    assert isinstance(dataset.ceiling, partial)
-    model, tastes = dataset.ceiling.args
-    return model, tastes
-
-
 def group_codes(dataset: Dataset) -> np.ndarray:
     assert dataset.groups is not None
     return dataset.groups["group"].cat.codes.to_numpy()
 
 
-def histories(events: Events) -> list[np.ndarray]:
-    return [events.items[a:b] for a, b in itertools.pairwise(events.offsets)]
+def in_visits(events: Events) -> list[list[list[int]]]:
+    """The items of each shopper's visits; the plain way."""
+    shoppers = []
+    for start, stop in itertools.pairwise(events.offsets):
+        visits: dict[int, list[int]] = {}
+        for item, instant in zip(events.items[start:stop], events.times[start:stop], strict=True):
+            visits.setdefault(int(instant), []).append(int(item))
+        shoppers.append(list(visits.values()))
+    return shoppers
 
 
-def first_bought(items: np.ndarray) -> list[int]:
-    """Distinct items in the order first bought; the plain way."""
-    return list(dict.fromkeys(items.tolist()))
-
-
-def hold_out(events: Events) -> tuple[Events, np.ndarray]:
-    """The project's protocol in a plain loop: the last new item is the test, what follows it is dropped."""
-    keep = np.ones(len(events), dtype=bool)
-    test_items = np.full(events.num_devices, -1)
-    for device, items in enumerate(histories(events)):
-        order = first_bought(items)
-        if len(order) > 1:
-            test_items[device] = order[-1]
-            keep[events.offsets[device] + items.tolist().index(order[-1]) : events.offsets[device + 1]] = (
-                False
-            )
-    return events.keep(keep), test_items
-
-
-def assert_within_chance(observed: np.ndarray, expected: np.ndarray) -> None:
-    """Shoppers are independent and observed has the mean expected, so the sum of differences is normal."""
-    difference = observed - expected
-    error = np.sqrt((difference**2).sum())
-    assert abs(difference.sum()) < SIGMAS * error
+def different(events: Events) -> np.ndarray:
+    """How many different items each shopper bought."""
+    return np.array([len(set(itertools.chain(*visits))) for visits in in_visits(events)])
 
 
 # The catalogue
@@ -116,14 +96,15 @@ def test_price_by_hand() -> None:
 
 def test_the_public_shop_is_the_same_for_every_seed() -> None:
     one, other = (towels.load(DataOptions(devices=5, data_seed=seed)) for seed in (1, 2))
+    before = towels.choice_model()
     towels.catalogue.cache_clear()
     towels.choice_model.cache_clear()
     again = towels.load(DataOptions(devices=5, data_seed=3))
     assert one.catalogue.table.equals(other.catalogue.table)
     assert one.catalogue.table.equals(again.catalogue.table)
+    assert towels.choice_model() is not before
     for public in ("appeal", "loadings"):
-        before, after = (getattr(inside(each)[0], public) for each in (one, again))
-        np.testing.assert_array_equal(before, after)
+        np.testing.assert_array_equal(getattr(before, public), getattr(towels.choice_model(), public))
 
 
 def test_popularity_follows_zipf_and_attributes() -> None:
@@ -161,7 +142,6 @@ def test_a_smaller_shop_is_the_beginning_of_a_larger_one(shop: Dataset, devices:
     for name in ("offsets", "items", "times", "weights"):
         np.testing.assert_array_equal(getattr(smaller.events, name), getattr(beginning, name))
     np.testing.assert_array_equal(group_codes(smaller), group_codes(shop)[:devices])
-    np.testing.assert_array_equal(inside(smaller)[1], inside(shop)[1][:devices])
 
 
 def test_blocks_differ(shop: Dataset) -> None:
@@ -201,89 +181,167 @@ def test_orders_equal_a_full_sort() -> None:
 def test_first_items_come_from_each_shoppers_own_choice_probabilities(
     shop: Dataset, tastes: np.ndarray
 ) -> None:
-    first = shop.events.items[shop.events.offsets[:-1]]
-    chances = towels.choice_model().probabilities(tastes).astype(float)
+    """Of shoppers whose first visit has one item, which a visit's size does not depend on."""
+    begun = shop.events.keep(shop.events.visits == 0)
+    alone = begun.counts == 1
+    first, shoppers = begun.items[begun.offsets[:-1][alone]], int(alone.sum())
+    chances = towels.choice_model().probabilities(tastes[alone]).astype(float)
     # A cell's variance is Σp(1−p), below that of a multinomial's: the test is conservative.
     expected = chances.sum(axis=0)
     counts = np.bincount(first, minlength=300)
-    assert stats.chisquare(counts, expected * SHOPPERS / expected.sum()).pvalue > RARE
+    assert stats.chisquare(counts, expected * shoppers / expected.sum()).pvalue > RARE
     # And shopper by shopper: the log-probability of the choice has the mean that its distribution says.
     log_chances = np.log(chances)
-    surprise = log_chances[np.arange(SHOPPERS), first] - (chances * log_chances).sum(axis=1)
+    surprise = log_chances[np.arange(shoppers), first] - (chances * log_chances).sum(axis=1)
     variance = (chances * log_chances**2).sum(axis=1) - (chances * log_chances).sum(axis=1) ** 2
     assert abs(surprise.sum()) < SIGMAS * np.sqrt(variance.sum())
 
 
-def test_the_ceiling_keeps_the_tastes_that_were_drawn(shop: Dataset, tastes: np.ndarray) -> None:
-    np.testing.assert_array_equal(inside(shop)[1], tastes)
+def test_tastes_are_normal_and_those_of_the_ceiling(shop: Dataset, tastes: np.ndarray) -> None:
     assert stats.kstest(tastes.ravel(), "norm").pvalue > RARE
+    assert shop.ceiling is not None
+    known = shop.ceiling(shop.events)["oracle"](np.arange(SHOPPERS))
+    np.testing.assert_array_equal(known.numpy(), towels.choice_model().probabilities(tastes))
 
 
 # Events
 
 
-def test_events_keep_the_order_of_first_purchases_and_only_repeat_what_was_bought() -> None:
+def test_visits_cut_the_order_into_sets_and_repeat_only_what_earlier_visits_bought() -> None:
     generator = np.random.default_rng(5)
     orders = np.array([generator.permutation(300)[:30] for _ in range(500)])
-    distinct = generator.integers(1, 31, 500)
-    repeats = generator.integers(0, 15, 500)
+    distinct, repeats = generator.integers(1, 31, 500), generator.integers(0, 15, 500)
     events = towels.draw_events(generator, orders, distinct, repeats)
-    np.testing.assert_array_equal(events.counts, distinct + repeats)
-    for items, order, number in zip(histories(events), orders, distinct, strict=True):
-        assert first_bought(items) == order[:number].tolist()
+    assert (distinct + repeats - events.counts).min() >= 0, "more was bought than was drawn"
+    repeated = 0
+    for visits, order, number in zip(in_visits(events), orders.tolist(), distinct, strict=True):
+        bought: set[int] = set()
+        for items in visits:
+            assert items == sorted(set(items)), "a visit lists each item once, by number"
+            repeated += len(bought & set(items))
+            bought |= set(items)
+            assert bought == set(order[: len(bought)])
+        assert len(bought) == number
+    assert repeated > 2_000
 
 
-def test_repeats_are_uniform_over_places_and_items() -> None:
-    """Two items and one repeat: 0 0 1 half the time, 0 1 0 and 0 1 1 a quarter each."""
-    draws = 40_000
+def test_visits_and_repeats_by_hand() -> None:
+    """Two items and one repeat, q = 0.4: every outcome with its chance.
+
+    new, new, repeat (½): the second begins a visit (q), and the repeat too (q, of either item) or not (of the
+    first, the only one bought earlier); or it does not, and the repeat has to begin one. new, repeat, new
+    (½): the repeat has to begin one, and the second new item does (q) or not.
+    """
+    draws, q = 40_000, 0.4
+    assert q == towels.NEW_VISIT
     ones = np.ones(draws, dtype=int)
     events = towels.draw_events(np.random.default_rng(6), np.tile([0, 1], (draws, 1)), 2 * ones, ones)
-    sequences, counts = np.unique(events.items.reshape(draws, 3), axis=0, return_counts=True)
-    assert sequences.tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 1]]
-    assert stats.chisquare(counts, [draws / 2, draws / 4, draws / 4]).pvalue > RARE
+    expected = {
+        "[[0], [1], [0]]": q * q / 4,
+        "[[0], [1], [1]]": q * q / 4,
+        "[[0], [0, 1]]": q * (1 - q) / 2 + (1 - q) / 2,
+        "[[0, 1], [0]]": (1 - q) / 4,
+        "[[0, 1], [1]]": (1 - q) / 4,
+        "[[0], [0], [1]]": q / 2,
+    }
+    observed = Counter(map(str, in_visits(events)))
+    assert set(observed) == set(expected)
+    counts = [observed[outcome] for outcome in expected]
+    assert stats.chisquare(counts, draws * np.array(list(expected.values()))).pvalue > RARE
 
 
-def test_times_rise_strictly_and_fill_the_year(shop: Dataset) -> None:
+def test_what_is_drawn_twice_in_a_visit_is_bought_once() -> None:
+    """One item and two repeats of it: the second is part of the first's visit unless it begins one."""
+    draws = 20_000
+    ones = np.ones(draws, dtype=int)
+    events = towels.draw_events(np.random.default_rng(7), np.tile([0, 1], (draws, 1)), ones, 2 * ones)
+    assert set(events.counts.tolist()) == {2, 3}
+    assert stats.binomtest(int((events.counts == 3).sum()), draws, towels.NEW_VISIT).pvalue > RARE
+
+
+def test_visits_sizes_are_geometric_where_nothing_cuts_them_short() -> None:
+    draws, q = 20_000, towels.NEW_VISIT
+    ones = np.ones(draws, dtype=int)
+    orders = np.tile(np.arange(30), (draws, 1))
+    events = towels.draw_events(np.random.default_rng(8), orders, 30 * ones, 0 * ones)
+    sizes = events.keep(events.visits == 0).counts
+    chances = q * (1 - q) ** np.arange(10)
+    counts = np.bincount(np.minimum(sizes, 11), minlength=12)[1:]
+    assert stats.chisquare(counts, draws * np.append(chances, 1 - chances.sum())).pvalue > RARE
+    visits = events.visits[events.offsets[1:] - 1]  # of the last item: Binomial(29, q)
+    assert abs(visits.sum() - 29 * q * draws) < SIGMAS * np.sqrt(29 * q * (1 - q) * draws)
+
+
+def test_a_visit_of_the_shop_has_two_items_on_average(shop: Dataset) -> None:
+    sizes = [len(items) for visits in in_visits(shop.events) for items in visits]
+    assert np.mean(sizes) == pytest.approx(2.04, abs=0.06)  # its standard error is 0.008
+    assert max(sizes) > 8
+
+
+def test_a_visit_has_one_instant_and_visits_fill_the_year(shop: Dataset) -> None:
     events = shop.events
-    same_device = np.diff(events.devices) == 0
-    assert (np.diff(events.times)[same_device] > 0).all()
+    begins = np.append(True, (np.diff(events.devices) > 0) | (np.diff(events.visits) > 0))
+    instants, owners = events.times[begins], events.devices[begins]
+    assert (np.diff(instants)[np.diff(owners) == 0] > 0).all()
     year = np.array(["2025-01-01", "2026-01-01"], dtype="datetime64[s]").astype(np.int64)
     assert events.times.min() >= year[0]
     assert events.times.max() < year[1]
-    counts, _ = np.histogram(events.times, bins=12, range=tuple(year))
+    counts, _ = np.histogram(instants, bins=12, range=tuple(year))
     assert stats.chisquare(counts).pvalue > RARE
 
 
-def test_times_are_distinct_even_when_seconds_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instants_are_distinct_even_when_seconds_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(towels, "YEAR_SECONDS", 40)
+    monkeypatch.setattr(towels, "NEW_VISIT", 1.0)
     ones = np.ones(200, dtype=int)
     orders = np.tile(np.arange(30), (200, 1))
     events = towels.draw_events(np.random.default_rng(8), orders, 30 * ones, 8 * ones)
+    assert (events.counts == 38).all()
     for start, stop in itertools.pairwise(events.offsets):
         times = events.times[start:stop] - towels.YEAR_START
         assert (np.diff(times) > 0).all()
         assert 0 <= times[0] <= times[-1] < 40
 
 
-def test_how_many_events_a_shopper_holds(shop: Dataset) -> None:
-    counts = shop.events.counts
-    distinct = np.array([len(first_bought(items)) for items in histories(shop.events)])
-    assert (counts.min(), distinct.min()) == (1, 1)
-    assert distinct.max() == 30
-    assert counts.mean() == pytest.approx(12, abs=0.7)  # its standard error is 0.12
+def test_events_are_as_the_project_sorts_them(shop: Dataset) -> None:
+    events = shop.events
+    columns = events.devices, events.items, events.times, events.weights
+    again = Events.from_columns(*(column[::-1] for column in columns), num_devices=SHOPPERS)
+    for name in ("offsets", "items", "times", "weights"):
+        np.testing.assert_array_equal(getattr(events, name), getattr(again, name))
+        assert getattr(events, name).dtype == getattr(again, name).dtype
+
+
+def test_how_many_items_a_shopper_buys(shop: Dataset) -> None:
+    distinct = different(shop.events)
+    assert (shop.events.counts.min(), distinct.min(), distinct.max()) == (1, 1, 30)
+    assert shop.events.counts.mean() == pytest.approx(11.6, abs=0.7)  # its standard error is 0.12
     # P(D = 1) = P(N = 0) of a gamma mixture of Poissons = (1 + mean/shape)^−shape
     alone = (1 + towels.DISTINCT_MEAN / towels.DISTINCT_SHAPE) ** -towels.DISTINCT_SHAPE
     assert stats.binomtest(int((distinct == 1).sum()), SHOPPERS, alone).pvalue > RARE
-    # R is Poisson, so R − ρD has mean 0 and variance ρD.
-    excess = counts - distinct - towels.REPEATS_A_DISTINCT * distinct
-    assert abs(excess.sum()) < SIGMAS * np.sqrt(towels.REPEATS_A_DISTINCT * distinct.sum())
     assert (shop.events.weights == 1).all()
-    assert [getattr(shop.events, name).dtype for name in ("offsets", "items", "times", "weights")] == [
-        np.int64,
-        np.int32,
-        np.int64,
-        np.float32,
-    ]
+
+
+def test_how_often_a_shopper_buys_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R is Poisson, so R − ρD has mean 0 and variance ρD; each is a visit here, none is drawn twice."""
+    monkeypatch.setattr(towels, "NEW_VISIT", 1.0)
+    events = towels.draw_block(7, 0, towels.SHOPPERS_A_BLOCK).events
+    distinct = different(events)
+    excess = events.counts - distinct - towels.REPEATS_A_DISTINCT * distinct
+    assert abs(excess.sum()) < SIGMAS * np.sqrt(towels.REPEATS_A_DISTINCT * distinct.sum())
+
+
+@pytest.mark.parametrize(
+    ("name", "tested", "targets"),
+    [("date", 0.53, 3.0), ("next-visit", 0.88, 1.87), ("basket", 0.90, 1.0), ("last-item", 0.94, 1.0)],
+)
+def test_every_split_leaves_shoppers_to_test(
+    shop: Dataset, name: SplitName, tested: float, targets: float
+) -> None:
+    """Standard errors of the share are below .007, of the mean below .05."""
+    counts = make_split(shop, rule_for(shop, name), most=1).test.targets.counts
+    assert (counts > 0).mean() == pytest.approx(tested, abs=0.03)
+    assert counts[counts > 0].mean() == pytest.approx(targets, abs=0.2)
 
 
 def test_groups_are_independent_of_what_shoppers_do(shop: Dataset, tastes: np.ndarray) -> None:
@@ -300,171 +358,6 @@ def test_groups_are_independent_of_what_shoppers_do(shop: Dataset, tastes: np.nd
         table = np.zeros((value.max() + 1, len(members)))
         np.add.at(table, (value, group), 1)
         assert stats.chi2_contingency(table[table.sum(axis=1) > 0]).pvalue > RARE
-
-
-# The posterior
-
-
-def test_posterior_predictive_by_hand() -> None:
-    """Two equally likely tastes over three items, and item 0 bought.
-
-    P(0 | first) = 1/2 and P(0 | second) = 1/4, so the posterior is 2/3, 1/3. Of what is left the first taste
-    picks item 1 with 1/2, the second with 2/3: the predictive is 2/3·1/2 + 1/3·2/3 = 5/9.
-    """
-    choices = np.array([[1 / 2, 1 / 4], [1 / 4, 1 / 2], [1 / 4, 1 / 4]], dtype=np.float32)
-    scores, effective = towel_ceiling.history_scores(choices, [np.array([0])])
-    np.testing.assert_allclose(scores, [[0, 5 / 9, 4 / 9]], rtol=1e-6)
-    np.testing.assert_allclose(effective, [1 / (4 / 9 + 1 / 9)], rtol=1e-6)
-
-
-def test_posterior_predictive_equals_plain_loops() -> None:
-    """The matrix products against Bayes' rule written out, over a discrete prior of 40 tastes."""
-    generator = np.random.default_rng(12)
-    choices = generator.dirichlet(np.ones(7), size=40).T.astype(np.float32)  # [items, tastes]
-    bought = [
-        generator.permutation(7)[: generator.integers(1, 6)]
-        for _ in range(towel_ceiling.SHOPPERS_AT_ONCE + 20)
-    ]
-    scores, effective = towel_ceiling.history_scores(choices, bought)
-    for shopper, history in enumerate(bought):
-        posterior = np.zeros(40)
-        predictive = np.zeros(7)
-        for taste in range(40):
-            likelihood, left = 1.0, 1.0
-            for item in history:
-                likelihood *= float(choices[item, taste]) / left
-                left -= float(choices[item, taste])
-            posterior[taste] = likelihood
-            for item in set(range(7)) - set(history.tolist()):
-                predictive[item] += likelihood * float(choices[item, taste]) / left
-        np.testing.assert_allclose(scores[shopper], predictive / posterior.sum(), rtol=2e-3, atol=1e-6)
-        np.testing.assert_allclose(effective[shopper], posterior.sum() ** 2 / (posterior**2).sum(), rtol=2e-3)
-
-
-def test_importance_sampling_agrees_with_quadrature() -> None:
-    """One dimension of taste: 40,000 prior samples against Gauss–Hermite quadrature."""
-    model = towel_ceiling.ChoiceModel(
-        appeal=np.array([0, 0.5, -0.5, 1, 0, -1], dtype=np.float32),
-        loadings=np.array([[1], [-1], [0.5], [-0.5], [1.5], [0]], dtype=np.float32),
-    )
-    nodes, node_weights = np.polynomial.hermite_e.hermegauss(60)
-    history = np.array([4, 0])
-    chances = model.probabilities(nodes[:, None].astype(np.float32)).astype(float)
-    likelihood = chances[:, 4] * chances[:, 0] / (1 - chances[:, 4]) * node_weights
-    left = 1 - chances[:, 4] - chances[:, 0]
-    exact = ((likelihood / left)[:, None] * chances).sum(axis=0) / likelihood.sum()
-    exact[history] = 0
-    prior = np.random.default_rng(13).standard_normal((40_000, 1), dtype=np.float32)
-    scores, effective = towel_ceiling.history_scores(model.probabilities(prior).T, [history])
-    # A self-normalised average of values in [0, 1] has a standard error below 1 / (2 √effective).
-    np.testing.assert_allclose(scores[0], exact, atol=SIGMAS / (2 * np.sqrt(effective[0])))
-    assert effective[0] > 10_000
-
-
-def test_distinct_items_keep_the_order_of_first_purchase() -> None:
-    assert towel_ceiling.distinct_in_order(np.array([5, 2, 5, 9, 2])).tolist() == [5, 2, 9]
-
-
-def test_prior_choices_repeat_and_cover_the_prior() -> None:
-    """With loadings 1 and −1 the log-odds of two items are 2z, so half of them are standard normal."""
-    model = towel_ceiling.ChoiceModel(np.zeros(2, np.float32), np.array([[1], [-1]], np.float32))
-    choices = towel_ceiling.prior_choices(model, 20_000)
-    np.testing.assert_array_equal(choices, towel_ceiling.prior_choices(model, 20_000))
-    assert stats.kstest(np.log(choices[0] / choices[1]) / 2, "norm").pvalue > RARE
-
-
-def test_ranks_and_metrics_by_hand() -> None:
-    scores = np.array([[0.9, 0.5, 0.5, 0.5, 0.1], [0.9, 0.5, 0.4, 0.3, 0.2]])
-    bought = [np.array([0]), np.array([1, 2])]
-    ranks = towel_ceiling.rank_of(scores, np.array([2, 4]), bought)
-    assert ranks.tolist() == [2.0, 3.0]  # tied with two others after one exclusion: 1 + 2/2; third of three
-    metrics = towel_ceiling.ranking_metrics(np.array([1.0, 3.0, 10.0, 10.5]))
-    assert metrics["hr@10"] == 0.75
-    assert metrics["ndcg@10"] == pytest.approx((1 + 0.5 + 1 / np.log2(11)) / 4)
-
-
-# The ceilings
-
-
-def test_oracle_beats_history_beats_popularity(shop: Dataset) -> None:
-    """Hit rates .06 and .11 apart; over 2,000 shoppers the standard errors are below .01 and .013."""
-    train, test_items = hold_out(shop.events)
-    limits = towel_ceiling.ceilings(*inside(shop), train, test_items, samples=10_000)
-    measured = towel_ceiling.measured_shoppers(train, test_items)
-    bought = [np.array(first_bought(items)) for items in histories(train.take(measured))]
-    holders = np.zeros(300)
-    for items in histories(train):
-        holders[first_bought(items)] += 1
-    ranks = towel_ceiling.rank_of(np.tile(holders, (len(measured), 1)), test_items[measured], bought)
-    popularity = towel_ceiling.ranking_metrics(ranks)
-    assert 0.08 < popularity["hr@10"] < 0.15
-    for metric in ("hr@10", "ndcg@10"):
-        assert popularity[metric] < limits["history"][metric] < limits["oracle"][metric]
-
-
-def test_ceilings_are_calibrated(shop: Dataset) -> None:
-    """Who predicts rightly hits as often as they expect to: the mass on their ten best is their hit rate.
-
-    And the mean log-probability of what happened is the mean log-probability of what they expected. Both hold
-    exactly for the true posterior, and fail for a wrong prior, likelihood or pairing of tastes and shoppers.
-    """
-    train, test_items = hold_out(shop.events)
-    model, tastes = inside(shop)
-    measured = towel_ceiling.measured_shoppers(train, test_items)
-    bought = [np.array(first_bought(items)) for items in histories(train.take(measured))]
-    rows, wanted = np.arange(len(measured)), test_items[measured]
-    predicted, effective = towel_ceiling.history_scores(towel_ceiling.prior_choices(model, 20_000), bought)
-    assert np.median(effective) > 300
-    for scores in (predicted, towel_ceiling.oracle_scores(model, tastes[measured], bought)):
-        np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-4)
-        expected = np.sort(scores, axis=1)[:, -10:].sum(axis=1)
-        hits = towel_ceiling.rank_of(scores, wanted, bought) <= 10
-        assert_within_chance(hits.astype(float), expected)
-        log_scores = np.log(scores, out=np.zeros_like(scores), where=scores > 0)
-        assert_within_chance(log_scores[rows, wanted], (scores * log_scores).sum(axis=1))
-
-
-@pytest.mark.slow
-def test_more_samples_do_not_move_the_history_ceiling(shop: Dataset) -> None:
-    train, test_items = hold_out(shop.events)
-    model, tastes = inside(shop)
-    once, twice = (
-        towel_ceiling.ceilings(model, tastes, train, test_items, samples=samples)["history"]["hr@10"]
-        for samples in (towel_ceiling.PRIOR_SAMPLES, 2 * towel_ceiling.PRIOR_SAMPLES)
-    )
-    assert once == pytest.approx(twice, abs=0.005)
-
-
-def test_a_ceiling_repeats_itself() -> None:
-    small = towels.load(DataOptions(devices=20, data_seed=1))
-    assert small.ceiling is not None
-    train, test_items = hold_out(small.events)
-    assert small.ceiling(train, test_items) == small.ceiling(train, test_items)
-
-
-def test_a_ceiling_measures_the_same_2000_of_those_tested(shop: Dataset) -> None:
-    train, test_items = hold_out(shop.events)
-    measured = towel_ceiling.measured_shoppers(train, test_items)
-    assert len(np.unique(measured)) == 2_000
-    assert (test_items[measured] >= 0).all()
-    np.testing.assert_array_equal(measured, towel_ceiling.measured_shoppers(train, test_items))
-    # A random sample, not the first: its mean index is that of all, 6,000 / √12 / √2,000 ≈ 39 apart at most.
-    assert measured.mean() == pytest.approx(SHOPPERS / 2, abs=SIGMAS * 39)
-
-
-def test_a_ceiling_refuses_what_it_cannot_measure() -> None:
-    small = towels.load(DataOptions(devices=20, data_seed=1))
-    assert small.ceiling is not None
-    train, test_items = hold_out(small.events)
-    with pytest.raises(ValueError, match="20 tastes, 19 devices"):
-        small.ceiling(train.span(0, 19), test_items[:19])
-    device = int(np.flatnonzero(test_items >= 0)[0])
-    seen = test_items.copy()
-    seen[device] = train.items[train.offsets[device]]
-    with pytest.raises(ValueError, match="among the training items"):
-        small.ceiling(train, seen)
-    nobody = small.ceiling(train, np.full(20, -1))
-    assert np.isnan(nobody["history"]["hr@10"])
 
 
 # Loading
