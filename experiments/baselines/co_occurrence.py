@@ -20,8 +20,8 @@ VISITS = 50
 
 MOST_ITEMS = 30_000  # two dense arrays of items² numbers
 
-FITS = tuple({APART: visits} for visits in (0.0, 3.0, 10.0, 30.0))
-SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 2.5, 5.0, 10.0, 20.0, 40.0))
+FITS = tuple({APART: visits} for visits in (1.0, 3.0, 10.0, 30.0))
+SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.0, 2.5, 5.0, 10.0, 30.0))
 
 
 def fit_co_occurrence(context: Context, settings: Settings) -> Serve:

@@ -22,7 +22,7 @@ LAMBDA = "lambda"
 MOST_ITEMS = 20_000
 
 FITS = tuple({LAMBDA: value} for value in (100.0, 300.0, 1000.0, 3000.0))
-SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 2.0, 5.0, 10.0, 20.0, 40.0))
+SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.0, 2.0, 5.0, 10.0, 30.0))
 
 
 def fit_ease(context: Context, settings: Settings) -> Serve:

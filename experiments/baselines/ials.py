@@ -25,10 +25,9 @@ FACTORS, REGULARISATION, ALPHA, ITERATIONS = "factors", "regularisation", "alpha
 FITS: tuple[Settings, ...] = tuple(
     {FACTORS: factors, REGULARISATION: regularisation, ALPHA: alpha, ITERATIONS: 15.0}
     for factors in (32.0, 96.0)
-    for regularisation in (10.0, 100.0)
-    for alpha in (1.0, 8.0)
+    for regularisation, alpha in ((3.0, 1.0), (10.0, 1.0), (100.0, 8.0))
 )
-SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 3.0, 15.0))
+SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.5, 3.0, 10.0))
 
 
 def fit_ials(context: Context, settings: Settings) -> Serve:

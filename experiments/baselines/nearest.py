@@ -1,7 +1,7 @@
 """Item-kNN: each item's nearest neighbours by the cosine of who has them, with no privacy at all.
 
 Deshpande & Karypis 2004, "Item-based top-N recommendation algorithms", with shrinkage as of Dacrema et al. 2021,
-"A troubling analysis of reproducibility", and their TF-IDF weights of shoppers; by irspack. Where two items
+"A troubling analysis of reproducibility",; by irspack. Where two items
 share n shoppers, of c and d: W = n / (√(c d) + shrinkage), kept for the top k of each item.
 """
 
@@ -9,15 +9,14 @@ from experiments.baselines.ease import by_weights
 from experiments.baselines.profiles import HALF_LIFE, profiles
 from experiments.baselines.row import Context, Serve, Settings
 
-SHRINKAGE, NEIGHBOURS, TF_IDF = "shrinkage", "neighbours", "tf-idf"
+SHRINKAGE, NEIGHBOURS = "shrinkage", "neighbours"
 
 FITS: tuple[Settings, ...] = tuple(
-    {SHRINKAGE: shrinkage, NEIGHBOURS: neighbours, TF_IDF: weighted}
-    for shrinkage in (0.0, 30.0)
-    for neighbours in (50.0, 200.0)
-    for weighted in (0.0, 1.0)
+    {SHRINKAGE: shrinkage, NEIGHBOURS: neighbours}
+    for shrinkage in (0.0, 100.0)
+    for neighbours in (20.0, 50.0, 200.0)
 )
-SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 5.0, 20.0))
+SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 2.0, 5.0, 20.0))
 
 
 def fit_nearest(context: Context, settings: Settings) -> Serve:
@@ -30,7 +29,6 @@ def fit_nearest(context: Context, settings: Settings) -> Serve:
         shrinkage=settings[SHRINKAGE],
         normalize=True,
         top_k=int(settings[NEIGHBOURS]),
-        feature_weighting="TF_IDF" if settings[TF_IDF] else "NONE",
         n_threads=torch.get_num_threads(),
     ).learn()
     return by_weights(fitted.W)

@@ -33,7 +33,7 @@ FITS: tuple[Settings, ...] = tuple(
     for attributes in (0.0, 0.5)
     for codes in (0.0, 0.3, 1.0)
 )
-SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 5.0, 15.0, 40.0))
+SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 2.0, 5.0, 20.0))
 
 
 def fit_nothing_released(context: Context, settings: Settings) -> Serve:

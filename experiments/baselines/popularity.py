@@ -2,8 +2,8 @@
 
 popularity         of each item, the shoppers who have it
 recent popularity  the same, each counting 2^(−a/h), a the age in days of the shopper's last purchase of the
-                   item; or every purchase of it so (Ji et al. 2020, "A re-visit of the popularity baseline in
-                   recommender systems", measure how much the window matters)
+                   item (Ji et al. 2020, "A re-visit of the popularity baseline in recommender systems", show
+                   how much the window matters)
 """
 
 import numpy as np
@@ -17,10 +17,9 @@ from experiments.evaluate import Scorer
 from experiments.split import DAY
 
 WINDOW = "window"  # h, in days; 0: infinite
-EVERY_PURCHASE = "every purchase"  # 1: each counts; 0: only a shopper's last of an item
 
-DAYS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 14.0, 30.0, 60.0, 90.0, 120.0, 365.0)
-RECENT_GRID = tuple({WINDOW: days, EVERY_PURCHASE: every} for every in (0.0, 1.0) for days in DAYS)
+DAYS = (0.5, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 21, 30, 45, 60, 90, 120, 180, 365, 730, 0)
+RECENT_GRID = tuple({WINDOW: float(days)} for days in DAYS)
 
 
 def fit_popularity(context: Context, settings: Settings) -> Serve:
@@ -31,14 +30,14 @@ def fit_popularity(context: Context, settings: Settings) -> Serve:
 
 def fit_recent_popularity(context: Context, settings: Settings) -> Serve:
     """Every shopper gets what most bought lately."""
-    counts = decayed_counts(context, settings[WINDOW], every=bool(settings[EVERY_PURCHASE]))
+    counts = decayed_counts(context, settings[WINDOW])
     return lambda _: same_for_all(counts)
 
 
-def decayed_counts(context: Context, window: float, *, every: bool = False) -> Tensor:
-    """Σ 2^(−age / window) of each item over its buyers, or over every purchase: float32 [items]."""
+def decayed_counts(context: Context, window: float) -> Tensor:
+    """Σ 2^(−age / window) of each item over its buyers: float32 [items]."""
     train, num_items = context.train, context.num_items
-    rows = np.arange(len(train)) if every else last_rows(train, num_items)
+    rows = last_rows(train, num_items)
     counts = np.bincount(train.items[rows], ages_weigh(train.times[rows], context.now, window), num_items)
     return torch.from_numpy(counts).float()
 

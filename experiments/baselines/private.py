@@ -1,20 +1,32 @@
-"""Popularity under a run's own promise: one release on which all of ε is spent, the least to reach.
+"""Popularity and recent popularity under a run's own promise: one release on which all of ε is spent.
 
-At shopper level it is the first release of the linear model, Σ x/|x|, with the clip and the noise of that
-model, whoever adds it. At interaction level a device releases its own 0/1 row with noise of its own on every
-item: one interaction more or less changes that row by 1 at most.
+They are the least that a private model has to reach. A device's row has 2^(−a/h) for each item that it has, a
+the age in days of the last purchase of it, from a public `now`; h = ∞ is plain popularity. What one unit
+changes in the sum of the rows is bounded so:
+
+shopper      the row is divided by max(|row|, C), so its norm is 1 at most, whoever adds the noise. C = 0
+             brings every row to norm 1, as the first release of the linear model does.
+interaction  one interaction more or less changes one entry of its device's row, which is between 0 and 1, and
+             nothing else: by 1 at most. The row is not scaled, for then it would change whole.
+
+C and h are public. Where they are chosen on validation, ε does not cover that, as with all tuned settings.
 """
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
-from client.co_occurrence import popularity_sum, purchases
+from client.co_occurrence import unit_rows
 from client.events import Events
 from client.noise import LocalNoise, SharedNoise
 from client.trainer import Cohort, Trainer
+from experiments.baselines.popularity import WINDOW, ages_weigh, same_for_all
+from experiments.baselines.profiles import last_rows
+from experiments.baselines.row import Context, Settings
 from experiments.evaluate import Scorer
 from experiments.planning import ResolvedConfig, make_promise
 from models.accounting import noise_for
@@ -26,12 +38,46 @@ from server.aggregate import sum_updates
 from server.settings import ServerSettings
 from server.strategy import FederatedSum
 
-POPULARITY = "popularity"
+COUNTS = "popularity"
+NORM = "norm"  # C
 ANOTHER_SEED = 2**63  # added to a run's own, all of which are below: its noise is not drawn twice
+
+PLAIN: Settings = {WINDOW: 0.0, NORM: 0.0}
+RECENT_NORM = 1.0  # that of one thing bought just now, so that who was here long ago counts for less
+
+
+@dataclass(frozen=True)
+class PrivateRow:
+    """A private baseline. like: the baseline without privacy whose window it takes. Others: of `BaselineRow`."""
+
+    label: str
+    sentence: str
+    like: str
+    needs_times: bool = False
+
+
+PRIVATE_BASELINES = {
+    "private-popularity": PrivateRow(
+        "private popularity",
+        "Everyone gets what most shoppers have, as one release under the same promise tells it.",
+        like="popularity",
+    ),
+    "private-recent-popularity": PrivateRow(
+        "private recent popularity",
+        "Everyone gets what most shoppers bought lately, as one release under the same promise tells it.",
+        like="recent-popularity",
+        needs_times=True,
+    ),
+}
+
+
+def private_settings(name: str, tuned: Settings) -> Settings:
+    """What a private baseline is fitted with. tuned: the settings chosen for the one it is like."""
+    return {WINDOW: tuned[WINDOW], NORM: RECENT_NORM} if PRIVATE_BASELINES[name].needs_times else PLAIN
 
 
 def private_popularity(
-    config: ResolvedConfig, promise: Promise, train: Events, num_items: int
+    config: ResolvedConfig, promise: Promise, context: Context, settings: Settings = PLAIN
 ) -> tuple[Scorer, Promise]:
     """Every shopper gets the most popular items as one noised release tells them, and what that promises.
 
@@ -39,9 +85,9 @@ def private_popularity(
     run's seed makes it repeatable, with noise of its own.
     """
     asked = one_release(config, promise)
-    noised = release(asked.settings, train, num_items, config.seed)
+    noised = release(asked.settings, context, settings, config.seed)
     kept = make_promise(asked, catalogue_from_events=promise.catalogue_from_events)
-    return lambda events: noised.expand(events.num_devices, -1), kept
+    return same_for_all(noised), kept
 
 
 def one_release(config: ResolvedConfig, promise: Promise) -> ResolvedConfig:
@@ -63,39 +109,60 @@ def one_release(config: ResolvedConfig, promise: Promise) -> ResolvedConfig:
     return config.model_copy(update={**once, "noise_multiplier": noise})
 
 
-def release(settings: RoundSettings, train: Events, num_items: int, seed: int | None) -> Tensor:
-    """The noised sum over the devices, as a server has it: [items]."""
-    zeros = {POPULARITY: torch.zeros(num_items)}
+def release(settings: RoundSettings, context: Context, public: Settings, seed: int | None) -> Tensor:
+    """The noised sum over the devices, as a server has it: float32 [items]. public: WINDOW and NORM."""
+    train, num_items = context.train, context.num_items
+    zeros = {COUNTS: torch.zeros(num_items)}
     key = new_key() if seed is None else seeded_key(seed + ANOTHER_SEED)
     none = torch.zeros(train.num_devices, 0)
     cohort = Cohort(np.arange(train.num_devices), train, none, key, question=1)
-    update, _ = noising(settings, num_items).train(cohort, zeros)
+    counting = Counting(settings, num_items, context.now, public)
+    update, _ = noising(counting, settings).train(cohort, zeros)
     server = ServerSettings.model_validate(
         {"catalogue": "", "noise_seed": None if seed is None else seed + ANOTHER_SEED}
     )
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    return FederatedSum(zeros, settings, server).released(settings, sum_updates([update]))[POPULARITY].float()
+    return FederatedSum(zeros, settings, server).released(settings, sum_updates([update]))[COUNTS].float()
 
 
-def noising(settings: RoundSettings, num_items: int) -> Trainer:
+def recency_rows(events: Events, num_items: int, now: int, window: float) -> scipy.sparse.csr_matrix:
+    """2^(−age / window) of each device's last purchase of each item: sparse float32 [devices, items], 0 to 1."""
+    rows = last_rows(events, num_items)
+    weights = ages_weigh(events.times[rows], now, window).astype(np.float32)
+    counts = np.bincount(events.devices[rows], minlength=events.num_devices)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return scipy.sparse.csr_matrix((weights, events.items[rows], offsets), (events.num_devices, num_items))
+
+
+def clipped_rows(rows: scipy.sparse.csr_matrix, norm: float) -> scipy.sparse.csr_matrix:
+    """Each row divided by max(|row|, norm), so of norm 1 at most; a row of zeros stays: sparse float32."""
+    if norm == 0:
+        return unit_rows(rows)
+    norms = np.sqrt(np.asarray(rows.astype(np.float64).power(2).sum(axis=1)).reshape(-1))
+    scaled = scipy.sparse.diags(1.0 / np.maximum(norms, norm)) @ rows
+    return scaled.astype(np.float32).tocsr()
+
+
+def noising(counting: "Counting", settings: RoundSettings) -> Trainer:
     """What devices do: count, and add the noise that the trust asks of them."""
-    counting = Counting(settings, num_items)
     if settings.trust == "local":
         return LocalNoise(counting, settings)
     return SharedNoise(counting, settings) if settings.trust == "distributed" else counting
 
 
 class Counting:
-    """A `Trainer` that trains nothing: its update is the sum of the devices' rows."""
+    """A `Trainer` that trains nothing: its update is the sum of the devices' rows, a unit's of norm 1 at most."""
 
-    def __init__(self, settings: RoundSettings, num_items: int) -> None:
+    def __init__(self, settings: RoundSettings, num_items: int, now: int, public: Settings) -> None:
         self.settings = settings
         self.num_items = num_items
+        self.now = now
+        self.public = public
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
-        """POPULARITY [items], of which one unit is 1 at most in norm."""
+        """COUNTS [items]."""
+        rows = recency_rows(cohort.events, self.num_items, self.now, self.public[WINDOW])
         if self.settings.unit == "shopper":
-            return {POPULARITY: ROUNDING * popularity_sum(cohort.events, self.num_items)}, cohort.vectors
-        rows = purchases(cohort.events, self.num_items)
-        counts = np.bincount(rows.indices, minlength=self.num_items)
-        return {POPULARITY: torch.from_numpy(counts).float()}, cohort.vectors
+            rows = clipped_rows(rows, self.public[NORM]) * ROUNDING
+        summed = np.asarray(rows.sum(axis=0, dtype=np.float64)).reshape(-1)
+        return {COUNTS: torch.from_numpy(summed).float()}, cohort.vectors
