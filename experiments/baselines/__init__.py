@@ -38,7 +38,7 @@ BASELINES: dict[str, BaselineRow] = {
     ),
     "nothing-released": BaselineRow(
         "nothing released",
-        "Each device ranks the catalogue by likeness to its own purchases; it learns nothing of other shoppers.",
+        "Each device ranks the catalogue by likeness to its own purchases, and learns nothing of others.",
         nothing_released.fit_nothing_released,
         fits=nothing_released.FITS,
         serves=nothing_released.SERVES,
@@ -64,7 +64,7 @@ BASELINES: dict[str, BaselineRow] = {
     ),
     "co-occurrence": BaselineRow(
         "co-occurrence",
-        "What is bought at about the time of what the shopper has, counted over everybody's pooled purchases.",
+        "What is bought at about the time of what the shopper has, counted over all pooled purchases.",
         co_occurrence.fit_co_occurrence,
         fits=co_occurrence.FITS,
         serves=co_occurrence.SERVES,

@@ -2,9 +2,9 @@
 
 C_ij = Σ 2^(−|v_i − v_j| / h) over the shoppers who have both items, v the visit of the last purchase of each;
 only their last 50 visits count. Then the weight is C_ij / √(n_i n_j), n the shoppers who have an item: the
-cosine of item-based collaborative filtering (Deshpande & Karypis 2004) with the co-occurrences of Ludewig &
-Jannach 2018, "Evaluation of session-based recommendation algorithms", which fade as items lie apart. h = ∞ and
-no limit of visits give the plain cosine back.
+cosine of item-based collaborative filtering (Deshpande & Karypis 2004), where what was bought together fades
+as items lie apart, as in Ludewig & Jannach 2018, "Evaluation of session-based recommendation algorithms".
+h = ∞ and no limit of visits give the plain cosine back.
 """
 
 import numpy as np

@@ -37,7 +37,7 @@ def fit_ials(context: Context, settings: Settings) -> Serve:
     def confidence(events: Events, half_life: float) -> scipy.sparse.csr_matrix:
         matrix = confidences(events, context.num_items)
         matrix.data = 1.0 + settings[ALPHA] * matrix.data
-        return matrix if half_life == 0 else matrix.multiply(profiles(events, context.num_items, half_life)).tocsr()
+        return matrix.multiply(profiles(events, context.num_items, half_life)).tocsr()
 
     with one_blas_thread():
         model = AlternatingLeastSquares(

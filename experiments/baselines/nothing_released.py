@@ -1,12 +1,11 @@
 """Nothing released: what a device can find by itself, from the public catalogue and its own purchases.
 
 An item is like what the shopper has by three things, each a number from 0 to 1: the cosine of the words of
-their titles and the cosine of their attributes, both by tf-idf (Salton & Buckley 1988, "Term-weighting approaches
-in automatic text retrieval"; Lops et al. 2011 on content-based recommendation), and how near their codes are,
-2^(−|gap|/scale), where items are identified by numbers: shops give neighbouring codes to what comes together.
-The score is the sum over what the shopper has, newer purchases weighing more. There is no popularity in it and
-nothing of any other shopper, so whoever has nothing gets all items alike. What a model adds to it is what
-other shoppers' data are worth.
+their titles and the cosine of their attributes, both by tf-idf (Salton & Buckley 1988, "Term-weighting
+approaches in automatic text retrieval"), and how near their codes are, 2^(−|gap|/scale), where items are
+identified by numbers: shops give neighbouring codes to what comes together. The score is the sum over what
+the shopper has, newer purchases weighing more. There is no popularity in it and nothing of any other shopper, so
+whoever has nothing gets all items alike. What a model adds to it is what other shoppers' data are worth.
 """
 
 from collections import Counter
@@ -39,8 +38,8 @@ SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 2.0, 5.0, 20.0))
 def fit_nothing_released(context: Context, settings: Settings) -> Serve:
     """Reads the catalogue, and nothing else of what a context holds."""
     catalogue = context.catalogue
-    parts = [tf_idf(title_words(catalogue)), tf_idf(attribute_values(catalogue)) * settings[ATTRIBUTES] ** 0.5]
-    features = scipy.sparse.hstack(parts).tocsr()  # [items, features]
+    words, attributes = tf_idf(title_words(catalogue)), tf_idf(attribute_values(catalogue))
+    features = scipy.sparse.hstack([words, settings[ATTRIBUTES] ** 0.5 * attributes]).tocsr()
     near = settings[CODES] * near_codes(catalogue, settings[SCALE])  # [items, items]
 
     def serve(served: Settings) -> Scorer:
@@ -59,7 +58,7 @@ def nothing_in(catalogue: Catalogue) -> str | None:
     features = sum(tf_idf(of(catalogue)).nnz for of in (title_words, attribute_values))
     if features or near_codes(catalogue, 1.0).nnz:
         return None
-    return "reads titles, attributes and numeric codes of items, and the catalogue has none that two items share"
+    return "reads titles, attributes and numeric codes, and in this catalogue no two items are alike in any"
 
 
 def title_words(catalogue: Catalogue) -> list[set[str]]:
@@ -77,7 +76,7 @@ def attribute_values(catalogue: Catalogue) -> list[set[str]]:
 
 
 def tf_idf(terms: list[set[str]]) -> scipy.sparse.csr_matrix:
-    """ln(items / items with the term), rows brought to norm 1: sparse float32 [items, terms in two or more]."""
+    """ln(items / items with the term), rows of norm 1: sparse float32 [items, terms of two or more]."""
     counts = Counter(term for of_item in terms for term in of_item)
     kept = sorted(term for term, count in counts.items() if count >= LEAST_ITEMS)
     column = {term: number for number, term in enumerate(kept)}

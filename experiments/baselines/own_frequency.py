@@ -40,7 +40,7 @@ def fit_own_frequency(context: Context, settings: Settings) -> Serve:
 
 
 def visits_with(events: Events, num_items: int, half_life: float) -> scipy.sparse.csr_matrix:
-    """Σ 2^(−v/h) over the visits with an item: sparse float32 [devices, items]. An item counts once a visit."""
+    """Σ 2^(−v/h) over the visits with an item, each once: sparse float32 [devices, items]."""
     visits = events.visits
     again = np.zeros(len(events), dtype=np.bool_)  # rows of a visit are sorted by item
     again[1:] = (

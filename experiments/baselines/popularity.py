@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.events import Events
+from client.events import Array, Events
 from experiments.baselines.profiles import last_rows
 from experiments.baselines.row import Context, Serve, Settings
 from experiments.evaluate import Scorer
@@ -42,11 +42,12 @@ def decayed_counts(context: Context, window: float) -> Tensor:
     return torch.from_numpy(counts).float()
 
 
-def ages_weigh(times: np.ndarray, now: int, window: float) -> np.ndarray:
-    """2^(−age / window), window in days, 0: 1; what is not older than `now` weighs 1: float64, of one shape."""
+def ages_weigh(times: Array, now: int, window: float) -> Array:
+    """2^(−age / window), of a window in days; 0: 1. What is later than `now` weighs 1. float64, as times."""
     if window == 0:
         return np.ones(len(times))
-    return np.exp2(-np.maximum(now - times, 0) / (window * DAY))
+    weights: Array = np.exp2(-np.maximum(now - times, 0) / (window * DAY))
+    return weights
 
 
 def same_for_all(scores: Tensor) -> Scorer:

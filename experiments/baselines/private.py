@@ -25,7 +25,7 @@ from client.events import Events
 from client.noise import LocalNoise, SharedNoise
 from client.trainer import Cohort, Trainer
 from experiments.baselines.popularity import WINDOW, ages_weigh, same_for_all
-from experiments.baselines.profiles import last_rows
+from experiments.baselines.profiles import as_matrix, last_rows
 from experiments.baselines.row import Context, Settings
 from experiments.evaluate import Scorer
 from experiments.planning import ResolvedConfig, make_promise
@@ -48,7 +48,7 @@ RECENT_NORM = 1.0  # that of one thing bought just now, so that who was here lon
 
 @dataclass(frozen=True)
 class PrivateRow:
-    """A private baseline. like: the baseline without privacy whose window it takes. Others: of `BaselineRow`."""
+    """A private baseline. like: the one without privacy whose window it takes."""
 
     label: str
     sentence: str
@@ -126,12 +126,9 @@ def release(settings: RoundSettings, context: Context, public: Settings, seed: i
 
 
 def recency_rows(events: Events, num_items: int, now: int, window: float) -> scipy.sparse.csr_matrix:
-    """2^(−age / window) of each device's last purchase of each item: sparse float32 [devices, items], 0 to 1."""
+    """2^(−age / window) of a device's last purchase of an item, 0 to 1: sparse float32 [devices, items]."""
     rows = last_rows(events, num_items)
-    weights = ages_weigh(events.times[rows], now, window).astype(np.float32)
-    counts = np.bincount(events.devices[rows], minlength=events.num_devices)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return scipy.sparse.csr_matrix((weights, events.items[rows], offsets), (events.num_devices, num_items))
+    return as_matrix(events, rows, ages_weigh(events.times[rows], now, window), num_items)
 
 
 def clipped_rows(rows: scipy.sparse.csr_matrix, norm: float) -> scipy.sparse.csr_matrix:
@@ -151,7 +148,7 @@ def noising(counting: "Counting", settings: RoundSettings) -> Trainer:
 
 
 class Counting:
-    """A `Trainer` that trains nothing: its update is the sum of the devices' rows, a unit's of norm 1 at most."""
+    """A `Trainer` that trains nothing: its update is the sum of rows, which one unit changes by 1 at most."""
 
     def __init__(self, settings: RoundSettings, num_items: int, now: int, public: Settings) -> None:
         self.settings = settings

@@ -13,7 +13,8 @@ def last_rows(events: Events, num_items: int) -> Array:
     pairs = events.devices * num_items + events.items
     order = np.argsort(pairs, kind="stable")  # of equal ones the last is the newest
     last = np.diff(pairs[order], append=-1) != 0
-    return order[last]
+    newest: Array = order[last]
+    return newest
 
 
 def profiles(events: Events, num_items: int, half_life: float = 0.0) -> scipy.sparse.csr_matrix:
@@ -23,6 +24,11 @@ def profiles(events: Events, num_items: int, half_life: float = 0.0) -> scipy.sp
     """
     rows = last_rows(events, num_items)
     weights = np.ones(len(rows)) if half_life == 0 else np.exp2(-events.later_visits[rows] / half_life)
+    return as_matrix(events, rows, weights, num_items)
+
+
+def as_matrix(events: Events, rows: Array, weights: Array, num_items: int) -> scipy.sparse.csr_matrix:
+    """Weights [rows] of some rows of events, ordered by device: sparse float32 [devices, items]."""
     counts = np.bincount(events.devices[rows], minlength=events.num_devices)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     shape = (events.num_devices, num_items)

@@ -98,8 +98,8 @@ class BaselineRow:
             return f"{self.label} names only what a shopper has, and repeats are not counted here"
         if self.most_items is not None and len(catalogue) > self.most_items:
             return (
-                f"{self.label} takes memory by the square of the items and time by more, and "
-                f"{len(catalogue):,} items are more than {self.most_items:,}; a part of the catalogue would fit"
+                f"{self.label} keeps dense arrays of items² numbers, and {len(catalogue):,} items are more "
+                f"than {self.most_items:,}, so it is left out; a part of the catalogue would fit"
             )
         if self.unusable is not None and (reason := self.unusable(catalogue)) is not None:
             return f"{self.label} {reason}"

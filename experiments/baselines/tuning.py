@@ -1,7 +1,7 @@
 """Each baseline's settings, chosen on validation, and its accuracy on the test: the same budget for all.
 
-Of `BaselineRow.trials` those with the greatest NDCG@10 over the whole catalogue on `validation_split`: the same
-rule one step earlier, which has seen nothing of the test. With them all training events are fitted.
+Of a row's trials the one with the greatest NDCG@10 over the whole catalogue on `validation_split`: the same
+rule one step earlier, which has seen nothing of the test. With its settings all training events are fitted.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,9 @@ def tuned_baselines(
     return found, [reason for reason in reasons.values() if reason is not None]
 
 
-def best_of(row: BaselineRow, validation: Split, catalogue: Catalogue, sample: int = 0) -> tuple[Settings, float]:
+def best_of(
+    row: BaselineRow, validation: Split, catalogue: Catalogue, sample: int = 0
+) -> tuple[Settings, float]:
     """The first of a baseline's settings that reach the greatest NDCG@10 on validation, and what that is.
 
     Each fit is made once, whatever it is then served with.
