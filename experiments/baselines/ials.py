@@ -1,0 +1,70 @@
+"""iALS: factorisation of implicit feedback by alternating least squares, with no privacy at all.
+
+Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets", with their confidences
+c = 1 + α log₂(1 + quantity); by implicit. A shopper is served by a vector solved from what the shopper holds,
+as a new one would be (the fold-in of that paper), where an item's confidence is decayed with the visits since
+its last purchase: at c = 0 it is as if never bought.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from client.events import Events
+from client.least_squares import confidences
+from experiments.baselines.profiles import HALF_LIFE, profiles
+from experiments.baselines.row import Context, Serve, Settings
+from experiments.evaluate import Scorer
+
+FACTORS, REGULARISATION, ALPHA, ITERATIONS = "factors", "regularisation", "alpha", "iterations"
+
+FITS: tuple[Settings, ...] = tuple(
+    {FACTORS: factors, REGULARISATION: regularisation, ALPHA: alpha, ITERATIONS: 15.0}
+    for factors in (32.0, 96.0)
+    for regularisation, alpha in ((3.0, 1.0), (10.0, 1.0), (100.0, 8.0))
+)
+SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.5, 3.0, 10.0))
+
+
+def fit_ials(context: Context, settings: Settings) -> Serve:
+    """Scores are products of a shopper's vector and the items'."""
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    def confidence(events: Events, half_life: float) -> scipy.sparse.csr_matrix:
+        matrix = confidences(events, context.num_items)
+        matrix.data = 1.0 + settings[ALPHA] * matrix.data
+        return matrix.multiply(profiles(events, context.num_items, half_life)).tocsr()
+
+    with one_blas_thread():
+        model = AlternatingLeastSquares(
+            factors=int(settings[FACTORS]),
+            regularization=settings[REGULARISATION],
+            iterations=int(settings[ITERATIONS]),
+            num_threads=torch.get_num_threads(),
+            random_state=0,
+        )
+        model.fit(confidence(context.train, 0.0), show_progress=False)
+
+    def serve(served: Settings) -> Scorer:
+        def scorer(events: Events) -> Tensor:
+            with one_blas_thread():
+                held = confidence(events, served[HALF_LIFE])
+                vectors = model.recalculate_user(np.arange(events.num_devices), held)
+            return torch.from_numpy(vectors @ model.item_factors.T)
+
+        return scorer
+
+    return serve
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """implicit has threads of its own, and warns where those of the linear algebra would come on top."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):
+        yield

@@ -1,0 +1,34 @@
+"""Item-kNN: each item's nearest neighbours by the cosine of who has them, with no privacy at all.
+
+Deshpande & Karypis 2004, "Item-based top-N recommendation algorithms", with the shrinkage that Dacrema et al.
+2021, "A troubling analysis of reproducibility and progress in recommender systems research", tune; by irspack.
+Of two items with c and d shoppers, n of them the same, W = n / (√(c d) + shrinkage), kept for an item's k nearest.
+"""
+
+from experiments.baselines.ease import by_weights
+from experiments.baselines.profiles import HALF_LIFE, profiles
+from experiments.baselines.row import Context, Serve, Settings
+
+SHRINKAGE, NEIGHBOURS = "shrinkage", "neighbours"
+
+FITS: tuple[Settings, ...] = tuple(
+    {SHRINKAGE: shrinkage, NEIGHBOURS: neighbours}
+    for shrinkage in (0.0, 100.0)
+    for neighbours in (20.0, 50.0, 200.0)
+)
+SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 2.0, 5.0, 20.0))
+
+
+def fit_nearest(context: Context, settings: Settings) -> Serve:
+    """Scores a shopper by the neighbours of what the shopper has."""
+    import torch
+    from irspack.recommenders.knn import CosineKNNRecommender
+
+    fitted = CosineKNNRecommender(
+        profiles(context.train, context.num_items),
+        shrinkage=settings[SHRINKAGE],
+        normalize=True,
+        top_k=int(settings[NEIGHBOURS]),
+        n_threads=torch.get_num_threads(),
+    ).learn()
+    return by_weights(fitted.W)

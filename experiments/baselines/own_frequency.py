@@ -1,0 +1,58 @@
+"""What the shopper buys most: a floor where what was bought before may be a target.
+
+The personal top of next-basket recommendation, which few models pass (Li et al. 2023, "A next basket
+recommendation reality check"; Hu et al. 2020, "Modeling personalized item frequency information for
+next-basket recommendation", decay it as here): of each item the visits in which the shopper bought it, each
+counting 2^(−v/h), v visits before the last, and a little recent popularity beside, which parts ties and ranks
+what the shopper never had.
+"""
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from client.events import Events
+from experiments.baselines.popularity import WINDOW, decayed_counts
+from experiments.baselines.profiles import HALF_LIFE
+from experiments.baselines.row import Context, Serve, Settings
+from experiments.evaluate import Scorer
+
+BESIDE = "popularity"  # what the most popular item counts beside a purchase
+
+FITS = tuple({WINDOW: 30.0, BESIDE: beside} for beside in (0.01, 0.1, 1.0))
+SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0))
+
+
+def fit_own_frequency(context: Context, settings: Settings) -> Serve:
+    """Own purchases, and recent popularity beside."""
+    counts = decayed_counts(context, settings[WINDOW])
+    beside = settings[BESIDE] * counts / counts.max().clamp(min=1e-30)
+
+    def serve(served: Settings) -> Scorer:
+        def scorer(events: Events) -> Tensor:
+            own = visits_with(events, context.num_items, served[HALF_LIFE])
+            return torch.from_numpy(own.toarray()) + beside
+
+        return scorer
+
+    return serve
+
+
+def visits_with(events: Events, num_items: int, half_life: float) -> scipy.sparse.csr_matrix:
+    """Σ 2^(−v/h) over the visits with an item, each once: sparse float32 [devices, items]."""
+    visits = events.visits
+    again = np.zeros(len(events), dtype=np.bool_)  # rows of a visit are sorted by item
+    again[1:] = (
+        (events.items[1:] == events.items[:-1])
+        & (visits[1:] == visits[:-1])
+        & (events.devices[1:] == events.devices[:-1])
+    )
+    once = events.keep(~again)
+    weights = np.ones(len(once)) if half_life == 0 else np.exp2(-once.later_visits / half_life)
+    shape = (once.num_devices, num_items)
+    matrix = scipy.sparse.csr_matrix(
+        (weights.astype(np.float32), once.items, once.offsets), shape=shape, copy=True
+    )
+    matrix.sum_duplicates()
+    return matrix
