@@ -25,6 +25,7 @@ from models.promise import rounded_up
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 BLACK, WHITE, SHADE = "#000000", "#ffffff", "#e4e4e4"
 DASHED, DOTTED, SPARSE = (0, (6, 1)), (0, (1, 1)), (0, (1, 4))
+THREAD = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0}
 Level = tuple[float, str, Any]  # where a line is, its colour and its dashes
 
 
@@ -111,7 +112,7 @@ def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> Non
 
 
 def levels_beside(result: Result) -> dict[str, Level]:
-    """What a picture has room for: the best floor, nothing released, the best strong baseline, and central."""
+    """What a picture has room for: best floor, nothing released, best strong baseline, central."""
     known = {
         name: level
         for name, baseline in result.baselines.found.items()
@@ -157,8 +158,8 @@ def name_levels(axes: Axes, levels: Mapping[str, tuple[float, str]], size: float
     for name, text, place, end in zip(names, texts, apart(wanted, halves), wanted, strict=True):
         axes.annotate(
             text, (1.0, end), xycoords="axes fraction", xytext=(1.035, place), textcoords="axes fraction",
-            va="center", ha="left", fontsize=size, color=levels[name][1], annotation_clip=False, linespacing=1.0,
-            arrowprops={"arrowstyle": "-", "color": levels[name][1], "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0},
+            va="center", ha="left", fontsize=size, color=levels[name][1], annotation_clip=False,
+            linespacing=1.0, arrowprops={"color": levels[name][1]} | THREAD,
         )  # fmt: skip
 
 
@@ -168,7 +169,7 @@ def pieces(name: str) -> list[str]:
 
 
 def apart(wanted: list[float], halves: list[float]) -> list[float]:
-    """Places as near to those wanted (rising) as can be, in which no two overlap: each keeps its half height."""
+    """Places as near to those wanted (rising) as can be, none over another. halves: half of each height."""
     groups: list[tuple[float, float, list[int]]] = []  # middle, half height, and who is in it
     for number, (place, half) in enumerate(zip(wanted, halves, strict=True)):
         middle, tall, members = place, half, [number]

@@ -1,7 +1,8 @@
 """What a run has to be above to be worth anything: its floors, which no model is needed for.
 
 A run without a promise is held against every floor of `experiments.baselines`. A run under a promise is held
-against those that keep one as strong: what a device finds by itself, and what is released under the same promise.
+against those that keep one as strong: what a device finds by itself, and what is released under the same
+promise.
 """
 
 from collections.abc import Mapping

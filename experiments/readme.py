@@ -30,8 +30,8 @@ TITLES = {
 FLOORS_SHOWN = ("popularity", "recent_popularity", NOTHING_RELEASED)
 BELOW = "†"
 BELOW_MEANS = (
-    f"{BELOW} Below its best floor in HR@10: under a promise below nothing released, or below (recent) popularity "
-    "that is released under the same promise; without a promise below any floor."
+    f"{BELOW} HR@10 is below its best floor: under a promise, nothing released or (recent) popularity that "
+    "is released under the same promise; without one, any floor."
 )
 
 Frontiers = dict[str, pd.DataFrame]
@@ -136,9 +136,7 @@ def promises(frontiers: Frontiers) -> Table:
 
 
 def costs(frontiers: Frontiers) -> Table:
-    """A row a data set and split, `date` first: what each ε leaves of the whole catalogue's, beside the floors and
-    the best strong baseline. What published tables use, `last-item`, is no part of it.
-    """
+    """A row a data set and split, `date` first and never `last-item`: what each ε leaves, whole catalogue."""
     lines = [
         ["data", "split", *(label_of(name) for name in FLOORS_SHOWN), "best strong baseline", "no promise",
          *(f"ε = {one:g}" for one in PRIVATE)]
@@ -155,7 +153,7 @@ def costs(frontiers: Frontiers) -> Table:
 
 
 def published(frontiers: Frontiers) -> Table:
-    """Two rows a data set under `last-item`, as published tables have it: whole catalogue, and 99 negatives."""
+    """Two rows a data set under `last-item`, which published tables use: whole catalogue, 99 negatives."""
     lines = [
         [
             "data, by last-item",

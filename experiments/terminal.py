@@ -86,8 +86,8 @@ def import_line(plan: Plan) -> str:
     tested = len(held.test.tested())
     return text + (
         f"; {plan.config.devices:,} devices hold {len(held.train):,} training events of "
-        f"{len(plan.dataset.catalogue):,} items, {tested:,} are tested on {len(held.test.targets):,} targets. "
-        f"{held.rule.sentence}"
+        f"{len(plan.dataset.catalogue):,} items, {tested:,} are tested on {len(held.test.targets):,} "
+        f"targets. {held.rule.sentence}"
     )
 
 
@@ -148,9 +148,9 @@ def result_table(result: Result) -> Table:
         *(["of 100:\nHR@10"] if published else []), "bytes\nsent",
         title=f"{result.data.name} by {result.data.split}: {result.data.devices:,} devices, "
         f"{result.data.items:,} items\n{result.label}",
-        caption=f"{result.data.split_sentence}\nHR@10: the part of a shopper's targets among the first ten of "
-        f"the whole catalogue, each ranked alone. {of_100}{MEASURED_BY[result.metrics.measured_by]} Bytes: by one "
-        "device, over all rounds.",
+        caption=f"{result.data.split_sentence}\nHR@10: the part of a shopper's targets among the first ten "
+        f"of the whole catalogue, each ranked alone. {of_100}{MEASURED_BY[result.metrics.measured_by]} "
+        "Bytes: by one device, over all rounds.",
     )  # fmt: skip
 
     def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:
@@ -189,8 +189,9 @@ def reading(result: Result) -> list[str]:
             "" if baseline.promise is None else f" under a promise as strong ({baseline.promise.label})"
         )
         lines.append(
-            f"HR@10 over the whole catalogue is {own:.3f} against {theirs:.3f} of {label_of(name)}{promised}, on "
-            f"{result.data.tested:,} shoppers: {verdict(own - theirs, error_between(result.metrics, baseline))}."
+            f"HR@10 over the whole catalogue is {own:.3f} against {theirs:.3f} of {label_of(name)}{promised}"
+            f", on {result.data.tested:,} shoppers: "
+            f"{verdict(own - theirs, error_between(result.metrics, baseline))}."
         )
     if (nothing := result.baselines.of(NOTHING_RELEASED)) is not None and nothing.full["hr@10"] is not None:
         lines.append(
@@ -198,8 +199,8 @@ def reading(result: Result) -> list[str]:
             f"{own - nothing.full['hr@10']:+.3f}."
         )
     lines += [
-        f"Shoppers first seen after {result.data.at}, {name}: HR@10 {number(figures['hr@10'], '{:.3f}')} over "
-        f"{int(figures['visits'] or 0):,} visits."
+        f"Shoppers first seen after {result.data.at}, {name}: HR@10 {number(figures['hr@10'], '{:.3f}')} "
+        f"over {int(figures['visits'] or 0):,} visits."
         for name, figures in result.metrics.unseen.items()
         if figures["visits"]
     ]

@@ -9,8 +9,8 @@ import typer
 from experiments.commands.flags import CataloguePath, Category, DataPath, setting
 
 EXAMPLE = (
-    "Example: terry frontier --data towels --devices 2000 --split date,next-visit --model linear --unit shopper "
-    "--trust central --epsilon 1,2,4,8,inf --seeds 3 --out runs/frontier"
+    "Example: terry frontier --data towels --devices 2000 --split date,next-visit --model linear "
+    "--unit shopper --trust central --epsilon 1,2,4,8,inf --seeds 3 --out runs/frontier"
 )
 
 
@@ -30,8 +30,8 @@ def frontier(
     order_column: Annotated[str | None, setting("order_column", "Data")] = None,
     visit: Annotated[str | None, values("visit", "what counts as a visit: instant, day")] = None,
     split: Annotated[str | None, values("split", "what tests: date, next-visit, basket, last-item")] = None,
-    at: Annotated[str | None, values("at", "dates that part training from test, or parts of the events")] = None,
-    repeats: Annotated[str | None, values("repeats", "exclude, include: what was bought before, as a target")] = None,
+    at: Annotated[str | None, values("at", "dates that part training from test, or parts")] = None,
+    repeats: Annotated[str | None, values("repeats", "exclude, include what was bought before")] = None,
     devices: Annotated[str | None, values("devices", "sizes of the federation")] = None,
     model: Annotated[str | None, values("model", "models")] = None,
     unit: Annotated[str | None, values("unit", "what the promise protects")] = None,

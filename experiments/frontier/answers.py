@@ -80,7 +80,7 @@ def what_for(found: list[Federation]) -> Answer:
 
 
 def unseen(federation: Federation) -> list[str]:
-    """How shoppers first seen after the date are served, by each line: under its greatest ε, where it has one."""
+    """How each line serves shoppers first seen after the date: under its greatest ε, where it has one."""
     said = []
     for line in federation.lines:
         point = (line.private or line.points)[-1]
@@ -152,7 +152,7 @@ def how_openly(rows: list[Row]) -> Answer:
 
 
 def below_floors(federation: Federation) -> list[str]:
-    """Of every line that is somewhere below its best floor: where, by how much, and whether it could be chance."""
+    """Of every line that is somewhere below its best floor: where, how far, and whether it may be chance."""
     said = []
     for line in federation.lines:
         parts = [part for point in line.points if (part := below_floor(federation, point))]
@@ -188,8 +188,8 @@ def cost_of(federation: Federation, line: Line) -> str | None:
     first = f"Below its floor {at_epsilon(below)}: " if below else ""
     label = line.label if below else line.label[0].upper() + line.label[1:]
     said = [
-        f"{first}{label}, with {federation.devices:,} devices of {federation.data} by {federation.split_label}: "
-        f"HR@10 is {' and '.join(parts)}"
+        f"{first}{label}, with {federation.devices:,} devices of {federation.data} by "
+        f"{federation.split_label}: HR@10 is {' and '.join(parts)}"
     ]
     added = [
         f"{gain:+.3f} {at_epsilon([point])}"
@@ -198,7 +198,8 @@ def cost_of(federation: Federation, line: Line) -> str | None:
     ]
     if added:
         said.append(
-            f"above nothing released, which needs nobody else's data, shoppers' data added {' and '.join(added)}"
+            "above nothing released, which needs nobody else's data, shoppers' data added "
+            f"{' and '.join(added)}"
         )
     return "; ".join([*said, *worth(federation, private)]) + "."
 
@@ -295,8 +296,8 @@ def growth(small: Federation, large: Federation) -> list[str]:
         if pairs:
             before, after = pairs[0]
             said.append(
-                f"From {small.devices:,} to {large.devices:,} devices of {family_title([small, large])}, HR@10 of "
-                f"{line.label} {at_epsilon([before])} goes from {before.mean(HEADLINE):.3f} to "
+                f"From {small.devices:,} to {large.devices:,} devices of {family_title([small, large])}, "
+                f"HR@10 of {line.label} {at_epsilon([before])} goes from {before.mean(HEADLINE):.3f} to "
                 f"{after.mean(HEADLINE):.3f}."
             )
     return said

@@ -44,10 +44,7 @@ def baseline_lines(federation: Federation, published: bool) -> list[BaselineLine
     for model in dict.fromkeys(point.of("model") for point in federation.points):
         point = federation.beside("central", model)
         if point is not None:
-            about = (
-                "The same model, trained on all events in one place; the best, where it has several settings. "
-                "No promise."
-            )
+            about = "The same model, trained on all events in one place; of several, the best. No promise."
             lines.append(level_line(federation, f"central {model}", "central", point, about, published))
     for baseline in PROMISING:
         for curve in federation.curves(baseline):

@@ -53,9 +53,9 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
         " ".join(
             [
                 *below(sizes),
-                f"Accuracy against what a device sends on {family_title(sizes)}, whole catalogue, means of the "
-                f"seeds. {sentences(sizes)} The least and the greatest ε of each line are written beside it; ∞: no "
-                "promise. Hollow: below the best floor.",
+                f"Accuracy against what a device sends on {family_title(sizes)}, whole catalogue, means of "
+                f"the seeds. {sentences(sizes)} The least and the greatest ε of each line are written beside "
+                "it; ∞: no promise. Hollow: below the best floor.",
             ]
         ),
         describe_bytes(sizes),

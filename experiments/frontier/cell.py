@@ -27,8 +27,8 @@ PROMISE_SETTINGS = (
     "tolerated_dropout", "agreement", "masks",
 )  # fmt: skip
 COLUMNS_OF = (
-    "data", "path", "category", "visit", "data_seed", "split", "at", "repeats", "devices", "model", "protocol", "unit", "trust",
-    "epsilon", "delta",
+    "data", "path", "category", "visit", "data_seed", "split", "at", "repeats", "devices", "model",
+    "protocol", "unit", "trust", "epsilon", "delta",
 )  # fmt: skip
 COMPARISONS = ("floors", "central", "ceiling", "baselines")  # made once for many cells, so never within one
 
@@ -68,7 +68,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Reference(Job):
-    """What many cells are compared with: the floors and the ceiling, or the central model, or the strong baselines.
+    """What many cells are compared with: floors and ceiling, or the central model, or the strong baselines.
 
     flower: instead, what one cell is compared with: its model by Flower's own strategy, under its promise.
     """

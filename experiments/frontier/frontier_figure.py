@@ -1,4 +1,4 @@
-"""Accuracy against ε: a line a model and promise, a band over its seeds, the floors below and levels beside."""
+"""Accuracy against ε: a line a model and promise, a band over its seeds, floors below and levels beside."""
 
 import math
 from itertools import pairwise
@@ -28,7 +28,7 @@ from experiments.frontier.style import (
 
 
 def draw_frontier(folder: Path, federation: Federation) -> Drawn:
-    """HR@10 above NDCG@10, over the whole catalogue; beside it as in published tables, where the split is theirs."""
+    """HR@10 above NDCG@10, whole catalogue; under the split of published tables, their ranking beside it."""
     prefixes = ("", "sampled_") if federation.published else ("",)
     figure = pyplot.figure(figsize=(WIDTH, 6.4), layout="constrained")
     panels = figure.subplots(2, len(prefixes), sharex=True, squeeze=False)
@@ -64,11 +64,11 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
         " ".join(
             [
                 *below([federation]),
-                f"Accuracy against ε on {federation.title}; {federation.deltas}. {federation.sentence} Bands: the "
-                "least and the greatest of the seeds. Shaded: below the best floor of a promise. Hollow: points "
-                "that are below the best of their own. ∞: the same model, federated, without a promise, with the "
-                "settings that it then has, where the floors are those that keep none. Black and grey: baselines, "
-                "the best of each kind; the table has all.",
+                f"Accuracy against ε on {federation.title}; {federation.deltas}. {federation.sentence} "
+                "Bands: the least and the greatest of the seeds. Shaded: below the best floor under a promise "
+                "as strong. Hollow: points that are below it. ∞: the same model, federated, without a promise, "
+                "with the settings that it then has, where floors need not keep one either. Black and grey: "
+                "baselines, the best of each kind; the table has all.",
             ]
         ),
         describe_frontier(federation),
@@ -92,7 +92,7 @@ def levels(federation: Federation, metric: str, looks: dict[str, Look]) -> dict[
 
 
 def floors(axes: Axes, federation: Federation, metric: str, place: dict[float, float]) -> None:
-    """At each ε the best floor, as a bold edge, and a shade below it; promises that differ have an edge each."""
+    """At each ε the best floor, as a bold edge, and a shade below it; each promise has an edge of its own."""
     edges: dict[float, set[float]] = {}
     for point in federation.points:
         if (floor := point.floor(metric)) is not None:

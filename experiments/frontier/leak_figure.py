@@ -13,9 +13,7 @@ Pair = tuple[Point | None, Point]  # clean where it was run, and leaky
 
 
 def draw_leak(folder: Path, federation: Federation) -> Drawn:
-    """HR@10 above NDCG@10, the whole catalogue before the sampled protocol, where the split is of published tables;
-    a line a model.
-    """
+    """HR@10 above NDCG@10, whole catalogue; under the split of published tables, 99 negatives beside it."""
     found = pairs(federation)
     prefixes = ("", "sampled_") if federation.published else ("",)
     figure = pyplot.figure(figsize=(WIDTH, 2.8 + 0.5 * len(found)), layout="constrained")
@@ -38,9 +36,9 @@ def draw_leak(folder: Path, federation: Federation) -> Drawn:
     save(figure, folder, name)
     return Drawn(
         name,
-        f"What is the leak of a protocol, on {federation.title}. {federation.sentence} Filled: the clean protocol. "
-        "Hollow: the leaky one of published code, in which what is held out is never drawn as a negative. Means of the "
-        "seeds.",
+        f"What is the leak of a protocol, on {federation.title}. {federation.sentence} Filled: the clean "
+        "protocol. Hollow: the leaky one of published code, in which what is held out is never drawn as a "
+        "negative. Means of the seeds.",
         describe_leak(federation, found),
     )
 
@@ -80,7 +78,8 @@ def describe_leak(federation: Federation, found: dict[str, Pair]) -> str:
         ("sampled_hr@10", "of 100") if federation.published else ("hr@10", "over the whole catalogue")
     )
     said = [
-        f"The leaky protocol beside the clean one on {federation.title}. {federation.sentence} HR@10 {ranking}:"
+        f"The leaky protocol beside the clean one on {federation.title}. {federation.sentence} "
+        f"HR@10 {ranking}:"
     ]
     for name, (clean, leaky) in found.items():
         before, after = (None if point is None else point.mean(metric) for point in (clean, leaky))

@@ -22,7 +22,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Floor:
-    """The floor that reaches most beside a point: its name in the table of baselines, its label, its level."""
+    """The floor that reaches most beside a point: its name in the baselines' table, its label, its level."""
 
     name: str
     label: str
@@ -119,7 +119,8 @@ class Federation:
     @property
     def title(self) -> str:
         """Data, split and sizes."""
-        return f"{self.data} by {self.split_label}: {self.devices:,} devices, {self.points[0].of('items'):,} items"
+        items = self.points[0].of("items")
+        return f"{self.data} by {self.split_label}: {self.devices:,} devices, {items:,} items"
 
     @property
     def family(self) -> tuple[str, ...]:
@@ -246,7 +247,7 @@ def families(found: list[Federation]) -> list[list[Federation]]:
 def federations(rows: list[Row]) -> list[Federation]:
     """The finished rows by data set, split and size: in the grid's order, the split's and by size.
 
-    A split may be asked for in two ways, as by its date and as the usual one; what comes twice so counts once.
+    A split may be asked for in two ways, by its date and as the usual one; what so comes twice counts once.
     """
     where = ("data", "split", "at", "repeats", "devices")
     agree = (

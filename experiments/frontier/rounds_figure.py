@@ -64,8 +64,8 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
             [
                 *below(sizes),
                 f"Accuracy against rounds on {family_title(sizes)}, whole catalogue, means of the seeds. "
-                f"{sentences(sizes)} ε is that of all rounds of a run together, with the noise that it sets from "
-                "the first; dotted: no promise. Hollow: below the best floor at the end.",
+                f"{sentences(sizes)} ε is that of all rounds of a run together, with the noise that it sets "
+                "from the first; dotted: no promise. Hollow: below the best floor at the end.",
             ]
         ),
         describe_rounds(found),

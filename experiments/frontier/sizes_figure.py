@@ -52,7 +52,8 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
             [
                 *below(sizes),
                 f"Accuracy against the number of devices on {family_title(sizes)}, whole catalogue. "
-                f"{sentences(sizes)} Bars: the least and the greatest of the seeds. Hollow: below the best floor.",
+                f"{sentences(sizes)} Bars: the least and the greatest of the seeds. Hollow: below the best "
+                "floor.",
             ]
         ),
         describe_sizes(sizes),

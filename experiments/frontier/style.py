@@ -81,7 +81,7 @@ def nothing_released(axes: Axes, federation: Federation, metric: str) -> None:
 
 
 def legend(figure: Figure, panels: npt.NDArray[Any], sizes: list[Federation], columns: int = 2) -> None:
-    """One legend for all panels, below them: what is in any of them, once; above it what trains and what tests."""
+    """One legend for all panels, below them: what is in any of them, once, under what trains and tests."""
     unique: dict[str, Artist] = {}
     for axes in panels.flat:
         handles, labels = axes.get_legend_handles_labels()
