@@ -65,8 +65,8 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
             [
                 *below([federation]),
                 f"Accuracy against ε on {federation.title}; {federation.deltas}. {federation.sentence} "
-                "Bands: the least and the greatest of the seeds. Shaded: below the best floor under a promise "
-                "as strong. Hollow: points that are below it. ∞: the same model, federated, without a promise, "
+                "Bands: the least and the greatest of the seeds. Shaded: below the best floor under a promise"
+                " as strong. Hollow: points below it. ∞: the same model, federated, without a promise, "
                 "with the settings that it then has, where floors need not keep one either. Black and grey: "
                 "baselines, the best of each kind; the table has all.",
             ]
