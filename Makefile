@@ -44,19 +44,19 @@ flower: install ## the same two apps by `flwr run`, on Ray; stops all that it st
 figures: install ## README's pictures and tables of accuracy again; DATA: folder of ml-100k, ml-1m, online-retail
 	$(BIN)/terry frontier --out $(FIGURES)/towels
 	$(BIN)/terry frontier experiments/grids/readme.toml --out $(FIGURES)/readme
-	$(BIN)/terry frontier $(LINEAR) --data complete-journey --out $(FIGURES)/complete-journey
-	test ! -e $(DATA)/online-retail || $(BIN)/terry frontier $(LINEAR) --data online-retail \
+	$(BIN)/terry frontier $(LINEAR) --data complete-journey --split date,next-visit --out $(FIGURES)/complete-journey
+	test ! -e $(DATA)/online-retail || $(BIN)/terry frontier $(LINEAR) --data online-retail --split date,next-visit \
 		--path $(DATA)/online-retail/online-retail.parquet --out $(FIGURES)/online-retail
-	test ! -e $(DATA)/ml-1m || $(BIN)/terry frontier $(LINEAR) --data movielens --path $(DATA)/ml-1m \
-		--delta 1e-5 --out $(FIGURES)/movielens-1m
 	test ! -e $(DATA)/ml-100k || $(BIN)/terry frontier $(LINEAR) --data movielens --path $(DATA)/ml-100k \
-		--delta 1e-4 --out $(FIGURES)/movielens
+		--split next-visit,last-item --delta 1e-4 --out $(FIGURES)/movielens
+	test ! -e $(DATA)/ml-1m || $(BIN)/terry frontier $(LINEAR) --data movielens --path $(DATA)/ml-1m \
+		--split last-item --delta 1e-5 --out $(FIGURES)/movielens-1m
 	test ! -e $(DATA)/ml-100k || $(BIN)/terry frontier experiments/grids/leak.toml --path $(DATA)/ml-100k \
 		--out $(FIGURES)/leak
 	test -e $(FIGURES)/run || $(BIN)/terry simulate $(RUN_FLAGS) --seed 1 --out $(FIGURES)/run
 	cp $(FIGURES)/run/figures/accuracy.png docs/accuracy.png
-	cp $(FIGURES)/towels/figures/frontier-towels-20000.png docs/frontier.png
-	$(BIN)/python -m experiments.readme README.md $(FIGURES)
+	cp $(FIGURES)/towels/figures/frontier-towels-20000-date.png docs/frontier.png
+	$(BIN)/python -m experiments.readme README.md docs/last-item.md $(FIGURES)
 
 bench: install ## measure a round beside Opacus, Flower with Ray and pfl-research: some minutes
 	$(BIN)/terry bench $(if $(OUT),--out "$(OUT)")

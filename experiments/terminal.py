@@ -1,5 +1,6 @@
 """What `terry simulate` draws: a bar and a live table, or plain lines; then the result."""
 
+import math
 from typing import Any, Self
 
 from rich.console import Group
@@ -10,6 +11,7 @@ from rich.table import Column, Table
 from experiments.baselines import NOTHING_RELEASED, is_floor, label_of
 from experiments.config import MEASURED_ONLY
 from experiments.console import make_console
+from experiments.floors import ALONE, best_floor
 from experiments.result import Accuracy, Result
 from experiments.run_folder import RunFolder
 from experiments.simulation import Plan, Reporter
@@ -84,8 +86,8 @@ def import_line(plan: Plan) -> str:
     tested = len(held.test.tested())
     return text + (
         f"; {plan.config.devices:,} devices hold {len(held.train):,} training events of "
-        f"{len(plan.dataset.catalogue):,} items, {tested:,} are tested on {len(held.test.targets):,} targets. "
-        f"{held.rule.sentence}"
+        f"{len(plan.dataset.catalogue):,} items, {tested:,} are tested on {len(held.test.targets):,} "
+        f"targets. {held.rule.sentence}"
     )
 
 
@@ -135,23 +137,29 @@ def print_result(folder: RunFolder) -> None:
 
 
 def result_table(result: Result) -> Table:
-    """The run beside the baselines that were found, and the ceilings."""
+    """The run beside the baselines that were found, and the ceilings.
+
+    99 sampled negatives, which flatter, only where the split is that of published tables.
+    """
+    published = result.data.split == "last-item"
+    of_100 = "“of 100”: among 99 sampled negatives, which flatters. " if published else ""
     table = Table(
-        Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "any hit\nin 10", "of 100:\nHR@10", "bytes\nsent",
-        title=f"{result.data.name}: {result.data.devices:,} devices, {result.data.items:,} items\n"
-        f"{result.label}",
-        caption=f"{result.data.split_sentence}\nHR@10: the part of a shopper's targets among the first ten of "
-        "the whole catalogue, each ranked alone; “of 100”: among 99 sampled negatives, which flatters. "
-        f"{MEASURED_BY[result.metrics.measured_by]} Bytes: by one device, over all rounds.",
+        Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "any hit\nin 10",
+        *(["of 100:\nHR@10"] if published else []), "bytes\nsent",
+        title=f"{result.data.name} by {result.data.split}: {result.data.devices:,} devices, "
+        f"{result.data.items:,} items\n{result.label}",
+        caption=f"{result.data.split_sentence}\nHR@10: the part of a shopper's targets among the first ten "
+        f"of the whole catalogue, each ranked alone. {of_100}{MEASURED_BY[result.metrics.measured_by]} "
+        "Bytes: by one device, over all rounds.",
     )  # fmt: skip
 
     def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:
         full = accuracy.full
+        sampled = [number(accuracy.sampled99["hr@10"])] if published else []
+        figures = [number(full[metric]) for metric in ("hr@10", "ndcg@10", "anyhit@10")]
         table.add_row(
-            name, "∞" if epsilon is None else rounded_up(epsilon), number(full["hr@10"]),
-            number(full["ndcg@10"]), number(full["anyhit@10"]), number(accuracy.sampled99["hr@10"]), sent,
-            style=style,
-        )  # fmt: skip
+            name, "∞" if epsilon is None else rounded_up(epsilon), *figures, *sampled, sent, style=style
+        )
 
     sent = f"{result.cost.bytes_up_per_device:,}"
     row(f"federated {result.model}", result.promise.epsilon, result.metrics, sent, "bold")
@@ -159,7 +167,8 @@ def result_table(result: Result) -> Table:
         promise = baseline.promise
         label = f"central {result.model}" if name == "central" else label_of(name)
         epsilon = None if promise is None else promise.epsilon
-        row(label, epsilon, baseline, "nothing" if name == NOTHING_RELEASED else "" if promise else "all events")
+        pooled = "nothing" if name in ALONE else "" if promise else "all events"
+        row(label, epsilon, baseline, pooled)
     for name, ceiling in result.baselines.ceiling.items():
         table.add_row(f"ceiling: {name}", "", number(ceiling["hr@10"]), number(ceiling["ndcg@10"]))
     return table
@@ -176,10 +185,13 @@ def reading(result: Result) -> list[str]:
     for name, baseline in result.baselines.found.items():
         if not (is_floor(name) and (theirs := baseline.full["hr@10"]) is not None):
             continue
-        promised = "" if baseline.promise is None else f" under a promise as strong ({baseline.promise.label})"
+        promised = (
+            "" if baseline.promise is None else f" under a promise as strong ({baseline.promise.label})"
+        )
         lines.append(
-            f"HR@10 over the whole catalogue is {own:.3f} against {theirs:.3f} of {label_of(name)}{promised}, on "
-            f"{result.data.tested:,} shoppers: {verdict(own - theirs, error_between(result.metrics, baseline))}."
+            f"HR@10 over the whole catalogue is {own:.3f} against {theirs:.3f} of {label_of(name)}{promised}"
+            f", on {result.data.tested:,} shoppers: "
+            f"{verdict(own - theirs, error_between(result.metrics, baseline))}."
         )
     if (nothing := result.baselines.of(NOTHING_RELEASED)) is not None and nothing.full["hr@10"] is not None:
         lines.append(
@@ -187,8 +199,8 @@ def reading(result: Result) -> list[str]:
             f"{own - nothing.full['hr@10']:+.3f}."
         )
     lines += [
-        f"Shoppers first seen after {result.data.at}, {name}: HR@10 {number(figures['hr@10'], '{:.3f}')} over "
-        f"{int(figures['visits'] or 0):,} visits."
+        f"Shoppers first seen after {result.data.at}, {name}: HR@10 {number(figures['hr@10'], '{:.3f}')} "
+        f"over {int(figures['visits'] or 0):,} visits."
         for name, figures in result.metrics.unseen.items()
         if figures["visits"]
     ]
@@ -206,24 +218,30 @@ def reading(result: Result) -> list[str]:
 
 def below_floor(result: Result) -> list[str]:
     """That the run does not reach the best of its floors, where it does not."""
-    own = result.metrics.full["hr@10"]
-    floors = {
-        name: level
-        for name, baseline in result.baselines.found.items()
-        if is_floor(name) and (level := baseline.full["hr@10"]) is not None
-    }
-    best = max(floors, key=lambda name: floors[name], default=None)
-    if own is None or best is None or floors[best] <= own:
+    own, private = result.metrics.full["hr@10"], result.promise.epsilon is not None
+    found = {name: baseline.full["hr@10"] for name, baseline in result.baselines.found.items()}
+    floor = best_floor(found, private)
+    if own is None or floor is None or floor[1] <= own:
         return []
-    return [
-        f"Below its floor: HR@10 is {own:.3f}, and {label_of(best)} reaches {floors[best]:.3f} on the same shoppers "
-        "without this model."
-    ]
+    name, level = floor
+    said = (
+        f"Below its floor: HR@10 is {own:.3f}, and {label_of(name)} reaches {level:.3f} on the same shoppers "
+    )
+    said += "under a promise as strong." if private else "without this model."
+    popular = found.get("popularity")
+    if private and popular is not None and popular > own:
+        said += f" Popularity that keeps no promise is above it too: {popular:.3f}."
+    return [said]
 
 
-def error_between(one: Accuracy, other: Accuracy) -> float:
-    """Standard error of the difference of two means over the same shoppers, at most: as if they were others."""
-    return float(((one.full["hr@10_error"] or 0.0) ** 2 + (other.full["hr@10_error"] or 0.0) ** 2) ** 0.5)
+def error_between(one: Accuracy, other: Accuracy) -> float | None:
+    """Standard error of the difference of two means over the same shoppers, at most: as if they were others.
+
+    None where it is not known, as of one shopper.
+    """
+    errors = [accuracy.full.get("hr@10_error") for accuracy in (one, other)]
+    known = [error for error in errors if error is not None]
+    return math.hypot(*known) if len(known) == 2 else None
 
 
 def leak_warning(result: Result) -> list[str]:
@@ -238,8 +256,10 @@ def leak_warning(result: Result) -> list[str]:
     ]
 
 
-def verdict(difference: float, error: float) -> str:
+def verdict(difference: float, error: float | None) -> str:
     """Whether a difference can be told from chance, at two standard errors."""
+    if error is None:
+        return f"{difference:+.3f}, too few shoppers to tell apart"
     if abs(difference) <= 2 * error:
         return f"{difference:+.3f}, too close to tell apart (standard error {error:.3f})"
     return f"{difference:+.3f}, {'above' if difference > 0 else 'below'} it (standard error {error:.3f})"

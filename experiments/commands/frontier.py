@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.commands.flags import CataloguePath, Category, DataPath
+from experiments.commands.flags import CataloguePath, Category, DataPath, setting
 
 EXAMPLE = (
-    "Example: terry frontier --data towels --devices 2000,20000 --model linear --unit shopper "
-    "--trust central --epsilon 1,2,4,8,inf --seeds 3 --out runs/frontier"
+    "Example: terry frontier --data towels --devices 2000 --split date,next-visit --model linear "
+    "--unit shopper --trust central --epsilon 1,2,4,8,inf --seeds 3 --out runs/frontier"
 )
 
 
@@ -27,6 +27,11 @@ def frontier(
     path: DataPath = None,
     catalogue: CataloguePath = None,
     category: Category = None,
+    order_column: Annotated[str | None, setting("order_column", "Data")] = None,
+    visit: Annotated[str | None, values("visit", "what counts as a visit: instant, day")] = None,
+    split: Annotated[str | None, values("split", "what tests: date, next-visit, basket, last-item")] = None,
+    at: Annotated[str | None, values("at", "dates that part training from test, or parts")] = None,
+    repeats: Annotated[str | None, values("repeats", "exclude, include what was bought before")] = None,
     devices: Annotated[str | None, values("devices", "sizes of the federation")] = None,
     model: Annotated[str | None, values("model", "models")] = None,
     unit: Annotated[str | None, values("unit", "what the promise protects")] = None,

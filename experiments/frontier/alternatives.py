@@ -1,37 +1,39 @@
-"""What each figure shows, in words: for whoever does not see it."""
+"""What each figure shows, in words: for whoever does not see it. What is below its floor is said first."""
 
-import math
-
+from experiments.baselines import BASELINES, label_of
+from experiments.frontier.answers import below_floors
 from experiments.frontier.courses import Course
-from experiments.frontier.points import NAMES, Federation, Line, Point
+from experiments.frontier.points import Federation, Line, Point, family_title
 
 
 def describe_frontier(federation: Federation) -> str:
     """HR@10 over the whole catalogue, line by line, and the levels."""
-    said = [f"Accuracy against ε on {federation.title}. HR@10 over the whole catalogue:"]
+    said = [*below([federation]), f"Accuracy against ε on {federation.title}. {federation.sentence}"]
+    said.append("HR@10 over the whole catalogue:")
     said += [f"{line.label}: {along(line)}." for line in federation.lines]
-    for baseline in ("private_popularity", "flower"):
-        for curve in federation.curves(baseline):
-            said.append(f"{curve.label}: {along(curve, f'{baseline}_hr@10')}.")
+    said += dict.fromkeys(
+        f"The best floor: {floors}." for line in federation.lines if (floors := floors_along(line))
+    )
+    said += [f"{curve.label}: {along(curve, 'flower_hr@10')}." for curve in federation.curves("flower")]
     levels = {
-        **{NAMES[name]: federation.level(name, "hr@10") for name in ("popularity", "ease", "ials")},
+        **{label_of(name): federation.level(name, "hr@10") for name in BASELINES},
         **{
             f"central {model}": federation.level("central", "hr@10", model)
             for model in dict.fromkeys(line.model for line in federation.lines)
         },
         "the ceiling": federation.level("ceiling", "hr@10"),
     }
-    said += [
-        "Levels: "
-        + ", ".join(f"{name} {level:.3f}" for name, level in levels.items() if level is not None)
-        + "."
-    ]
-    return " ".join(said)
+    known = [f"{name} {level:.3f}" for name, level in levels.items() if level is not None]
+    return " ".join([*said, *([f"Levels: {', '.join(known)}."] if known else [])])
 
 
 def describe_sizes(sizes: list[Federation]) -> str:
     """HR@10 from ε to ε of each line, size by size."""
-    said = [f"Accuracy against the number of devices on {sizes[0].data}. HR@10 over the whole catalogue:"]
+    said = [
+        *below(sizes),
+        f"Accuracy against the number of devices on {family_title(sizes)}. {sentences(sizes)}",
+    ]
+    said.append("HR@10 over the whole catalogue:")
     for federation in sizes:
         said += [
             f"with {federation.devices:,} devices, {line.label}: {along(line)}." for line in federation.lines
@@ -41,7 +43,8 @@ def describe_sizes(sizes: list[Federation]) -> str:
 
 def describe_bytes(sizes: list[Federation]) -> str:
     """What a device sends, line by line."""
-    said = [f"Accuracy against the bytes that a device sends on {sizes[0].data}."]
+    said = [*below(sizes), f"Accuracy against the bytes that a device sends on {family_title(sizes)}."]
+    said.append(sentences(sizes))
     for federation in sizes:
         for line in federation.lines:
             sent = [point.mean("bytes_up_per_device") or 0.0 for point in line.points]
@@ -50,23 +53,41 @@ def describe_bytes(sizes: list[Federation]) -> str:
     return " ".join(said)
 
 
-def describe_rounds(data: str, sizes: list[tuple[Federation, list[list[Course]]]]) -> str:
+def describe_rounds(sizes: list[tuple[Federation, list[list[Course]]]]) -> str:
     """HR@10 after the first and after the last measured round, curve by curve."""
-    said = [f"Accuracy against rounds on {data}. HR@10 over the whole catalogue:"]
+    found = [federation for federation, _ in sizes]
+    said = [*below(found), f"Accuracy against rounds on {family_title(found)}. {sentences(found)}"]
+    said.append("HR@10 over the whole catalogue:")
     for federation, of_lines in sizes:
-        for line, found in zip(federation.lines, of_lines, strict=True):
+        for line, courses in zip(federation.lines, of_lines, strict=True):
             said += [
                 f"with {federation.devices:,} devices, {line.label}, {at(course.point)}: "
                 f"{course.means['hr@10'][0]:.3f} after round {course.rounds[0]}, "
                 f"{course.means['hr@10'][-1]:.3f} after round {course.rounds[-1]}."
-                for course in found
+                for course in courses
             ]
     return " ".join(said)
+
+
+def below(sizes: list[Federation]) -> list[str]:
+    """What is below its floor, line by line."""
+    return [sentence for federation in sizes for sentence in below_floors(federation)]
+
+
+def sentences(sizes: list[Federation]) -> str:
+    """What trains and what tests, each sentence once: dates may differ from size to size."""
+    return " ".join(dict.fromkeys(federation.sentence for federation in sizes))
 
 
 def along(line: Line, column: str = "hr@10") -> str:
     """HR@10 from ε to ε, of a baseline where its column is named."""
     return ", ".join(f"{mean_of(point, column)} {at(point)}" for point in line.points)
+
+
+def floors_along(line: Line) -> str:
+    """The best floor from ε to ε."""
+    known = [(point, floor) for point in line.points if (floor := point.floor()) is not None]
+    return ", ".join(f"{floor.label} {floor.level:.3f} {at(point)}" for point, floor in known)
 
 
 def mean_of(point: Point, column: str) -> str:
@@ -77,4 +98,4 @@ def mean_of(point: Point, column: str) -> str:
 
 def at(point: Point) -> str:
     """Where a point is."""
-    return "without a promise" if math.isinf(point.epsilon) else f"at ε = {point.epsilon:g}"
+    return f"at ε = {point.epsilon:g}" if point.private else "without a promise"

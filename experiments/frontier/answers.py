@@ -1,9 +1,21 @@
 """The four questions of design.md, “Can a brand protect privacy while it personalises?”, from the results."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.frontier.points import Federation, Line, Point, under
+from experiments.baselines import BASELINES, label_of
+from experiments.floors import ALONE
+from experiments.frontier.points import (
+    Federation,
+    Floor,
+    Line,
+    Point,
+    families,
+    family_title,
+    line_label,
+    under,
+)
 from experiments.frontier.table import Row
 
 HEADLINE = "hr@10"
@@ -24,6 +36,11 @@ def answers(rows: list[Row], found: list[Federation]) -> list[Answer]:
     return [*said, how_openly(rows)]
 
 
+def said_first(found: list[Federation]) -> list[str]:
+    """Of every line with a point below its best floor, under a promise or not: a sentence that says so."""
+    return [sentence for one in under("clean", found) for sentence in below_floors(one)]
+
+
 def which_data(found: list[Federation]) -> Answer:
     """What stays on a device and what leaves it."""
     sizes = [federation.devices for federation in found]
@@ -41,35 +58,63 @@ def which_data(found: list[Federation]) -> Answer:
 
 def what_for(found: list[Federation]) -> Answer:
     """How accurate a recommendation can be, and is without a promise."""
-    said = ["It recommends ten items a shopper does not have; a hit is when the next new one is among them."]
+    new = "" if any(federation.repeats for federation in found) else " that the shopper does not have"
+    said = [
+        f"It recommends ten items{new}. HR@10 is the part of a shopper's next purchases that is found among "
+        "ten, each looked for alone, and averaged over the shoppers."
+    ]
     for federation in found:
         levels = [
             f"{name} {level:.3f}"
             for name, level in (
-                ("of the most popular items alone", federation.level("popularity", HEADLINE)),
-                ("of the best model trained centrally", best_central(federation)),
-                ("of EASE, trained centrally", federation.level("ease", HEADLINE)),
-                ("of iALS, trained centrally", federation.level("ials", HEADLINE)),
-                ("of the best anyone could do from the history", federation.level("ceiling", HEADLINE)),
+                *((label_of(name), federation.level(name, HEADLINE)) for name in BASELINES),
+                ("the best model of these runs, trained centrally", best_central(federation)),
+                ("the best that anyone could do from the history", federation.level("ceiling", HEADLINE)),
             )
             if level is not None
         ]
-        if levels:
-            said.append(f"On {federation.title}, the rate of hits is {', '.join(levels)}.")
+        tested = f"On {federation.title}. {federation.sentence}"
+        said.append(f"{tested} HR@10: {', '.join(levels)}." if levels else tested)
+        said += unseen(federation)
     return Answer("What do you do with the data?", said)
 
 
+def unseen(federation: Federation) -> list[str]:
+    """How each line serves shoppers first seen after the date: under its greatest ε, where it has one."""
+    said = []
+    for line in federation.lines:
+        point = (line.private or line.points)[-1]
+        name = (
+            line.label if point.private else line_label(line.model, point.of("variant"), "none", None, None)
+        )
+        parts = [
+            f"{rate:.3f} {where} ({visits:,.0f} visits)"
+            for where, name in (
+                ("at their first visit, of which nothing is known before", "first_visit"),
+                ("at later ones, served from their own purchases since", "later_visits"),
+            )
+            if (rate := point.mean(f"unseen_{name}_hr@10")) is not None
+            and (visits := point.mean(f"unseen_{name}_visits"))
+        ]
+        if parts:
+            said.append(
+                f"Shoppers first seen after {federation.at} are in no other figure. For them HR@10 is "
+                f"{' and '.join(parts)}, by {name}" + (f", {at_epsilon([point])}." if point.private else ".")
+            )
+    return said
+
+
 def how_securely(found: list[Federation]) -> Answer:
-    """What each promise leaves of that, on the largest federation of each data set that has one."""
-    said = ["How much a promise costs depends on whom it trusts and on how many take part."]
+    """What each promise leaves of that, on the largest federation of each data set and split that has one."""
     promised = [federation for federation in found if any(line.private for line in federation.lines)]
+    groups = families(promised)
+    largest = [sizes[-1] for sizes in groups]
+    said = ["How much a promise costs depends on whom it trusts and on how many take part."]
     if not promised:
         said.append("No promise was run here, so what one costs is not known.")
-    largest = {federation.data: federation for federation in promised}  # sizes rise
-    for federation in largest.values():
+    for federation in largest:
         said += [sentence for line in federation.lines if (sentence := cost_of(federation, line))]
-    for data in largest:
-        sizes = [federation for federation in promised if federation.data == data]
+    for sizes in groups:
         if len(sizes) > 1:
             said += growth(sizes[0], sizes[-1])
     return Answer("Is it held and processed securely, and what does that cost?", said)
@@ -106,65 +151,135 @@ def how_openly(rows: list[Row]) -> Answer:
     return Answer("Are you open about it?", said)
 
 
+def below_floors(federation: Federation) -> list[str]:
+    """Of every line that is somewhere below its best floor: where, how far, and whether it may be chance."""
+    said = []
+    for line in federation.lines:
+        parts = [part for point in line.points if (part := below_floor(federation, point))]
+        if parts:
+            where = f"{federation.devices:,} devices of {federation.data} by {federation.split_label}"
+            said.append(f"Below its floor: {line.label}, with {where}, has an HR@10 of {'; '.join(parts)}.")
+    return said
+
+
+def below_floor(federation: Federation, point: Point) -> str | None:
+    """The same of one point; None where it is not."""
+    floor, own = point.floor(), point.mean(HEADLINE)
+    if floor is None or own is None or own >= floor.level:
+        return None
+    said = f"{own:.3f} {at_epsilon([point])}, where {floor.label} reaches {floor.level:.3f}"
+    error = error_between(point, "", f"{floor.name}_")
+    if error is None or floor.level - own <= 2 * error:
+        said += ", too close to tell apart"
+    popular = federation.level("popularity", HEADLINE)
+    if point.private and popular is not None and popular > own:
+        said += f" (popularity that keeps no promise is above it too: {popular:.3f})"
+    return said
+
+
 def cost_of(federation: Federation, line: Line) -> str | None:
-    """What the smallest and the largest ε leave, and from which ε on a line is above popularity."""
+    """What the smallest and the largest ε leave, what shoppers' data added, and what that is worth."""
     private = [point for point in line.private if point.mean(HEADLINE) is not None]
     if not private:
         return None
-    parts = [
-        f"{left(federation, line, point)} at ε = {point.epsilon:g}"
-        for point in private[:1] + private[1:][-1:]
+    ends = private[:1] + private[1:][-1:]
+    parts = [f"{left(line, point)} {at_epsilon([point])}" for point in ends]
+    below = [point for point in private if point.below()]
+    first = f"Below its floor {at_epsilon(below)}: " if below else ""
+    label = line.label if below else line.label[0].upper() + line.label[1:]
+    said = [
+        f"{first}{label}, with {federation.devices:,} devices of {federation.data} by "
+        f"{federation.split_label}: HR@10 is {' and '.join(parts)}"
     ]
-    said = (
-        f"{line.label[0].upper()}{line.label[1:]}, with {federation.devices:,} devices of {federation.data}: "
-        f"a hit rate of {' and of '.join(parts)}"
-    )
-    if federation.level("popularity", HEADLINE) is None:
-        return f"{said}{beside_private(private)}."
-    above = [point.epsilon for point in private if is_above(federation, point)]
-    if not above:
-        said += "; at no ε that was run is it clearly above popularity"
-    elif len(above) == len(private):
-        said += "; clearly above popularity at every ε that was run"
+    added = [
+        f"{gain:+.3f} {at_epsilon([point])}"
+        for point in ends
+        if (gain := point.mean("above_nothing_released")) is not None
+    ]
+    if added:
+        said.append(
+            "above nothing released, which needs nobody else's data, shoppers' data added "
+            f"{' and '.join(added)}"
+        )
+    return "; ".join([*said, *worth(federation, private)]) + "."
+
+
+def worth(federation: Federation, private: list[Point]) -> list[str]:
+    """What personalisation under a promise is worth: against the best floor, and against what keeps none."""
+    floors = [floor for point in private if (floor := point.floor()) is not None]
+    if not floors:
+        return []
+    above = [point for point in private if is_above(point)]
+    names = joined(dict.fromkeys(floor.label for floor in floors))
+    if len(above) == len(private):
+        said = [f"it is clearly above its best floor ({names}) at every ε that was run"]
+    elif above:
+        said = [f"it is clearly above its best floor ({names}) only {at_epsilon(above)}"]
     else:
-        said += f"; clearly above popularity at ε = {', '.join(f'{epsilon:g}' for epsilon in above)} only"
-    return f"{said}{beside_private(private)}."
+        said = [f"at no ε that was run is it clearly above its best floor ({names})"]
+    best = max(private, key=lambda point: point.mean(HEADLINE) or 0.0)
+    own, floor = best.mean(HEADLINE) or 0.0, best.floor()
+    popular = popular_level(federation)
+    if popular is not None and popular.level >= own:
+        said.append(
+            f"here best sellers win: {popular.label}, which recommends the same to everyone, reaches "
+            f"{popular.level:.3f}, and the most that is reached under this promise is {own:.3f}"
+        )
+    elif floor is not None and floor.name in ALONE and not is_above(best):
+        said.append(
+            "so here a device does as well by itself, and what others' data add is not worth a release"
+        )
+    if (strong := federation.best_strong()) is not None:
+        level = federation.level(strong, HEADLINE) or 0.0
+        where = "above" if own > level else "below" if own < level else "level with"
+        said.append(
+            f"{at_epsilon([best])} it is {where} {label_of(strong)}, the best baseline that keeps no promise "
+            f"({level:.3f})"
+        )
+    return said
 
 
-def beside_private(points: list[Point]) -> str:
-    """Whether a line is ever below popularity that is released under the same promise, seeds averaged."""
-    both = [
-        (point.epsilon, own, noised)
-        for point in points
-        if (own := point.mean(HEADLINE)) is not None
-        and (noised := point.mean(f"private_popularity_{HEADLINE}")) is not None
+def popular_level(federation: Federation) -> Floor | None:
+    """The best of what recommends the same to everyone, with a promise or without."""
+    found = [
+        Floor(name, label_of(name), level)
+        for name in BASELINES
+        if name.endswith("popularity") and (level := federation.level(name, HEADLINE)) is not None
     ]
-    if not both:
-        return ""
-    below = [f"{noised:.3f} at ε = {epsilon:g}" for epsilon, own, noised in both if own < noised]
-    if not below:
-        return ", and never below private popularity, which is released under the same promise"
-    return f", and below private popularity, which reaches under the same promise {' and '.join(below)}"
+    return max(found, key=lambda floor: floor.level, default=None)
 
 
-def left(federation: Federation, line: Line, point: Point) -> str:
-    """A hit rate, and its share of the same model's without a promise where that was run."""
+def at_epsilon(points: Sequence[Point]) -> str:
+    """Where points are: at ε = 1 and 2."""
+    epsilons = [f"{point.epsilon:g}" for point in points if point.private]
+    return f"at ε = {joined(epsilons)}" if epsilons else "without a promise"
+
+
+def left(line: Line, point: Point) -> str:
+    """HR@10, and its share of the same model's without a promise where that was run."""
     rate = point.mean(HEADLINE)
     assert rate is not None
     whole = line.free.mean(HEADLINE) if line.free is not None else None
     return f"{rate:.3f}" + (f" ({rate / whole:.0%} of what it is without a promise)" if whole else "")
 
 
-def is_above(federation: Federation, point: Point) -> bool:
-    """Whether the mean of the seeds is above popularity by two standard errors of two independent shares.
-
-    The same shoppers are in both, so the true error is smaller.
-    """
-    own, popular = point.mean(HEADLINE), federation.level("popularity", HEADLINE)
-    if own is None or popular is None:
+def is_above(point: Point) -> bool:
+    """Whether the mean of the seeds is above the best floor by two standard errors of their difference."""
+    own, floor = point.mean(HEADLINE), point.floor()
+    if own is None or floor is None:
         return False
-    pooled = (own + popular) / 2
-    return own - popular > 2 * math.sqrt(2 * pooled * (1 - pooled) / point.of("tested"))
+    error = error_between(point, "", f"{floor.name}_")
+    return error is not None and own - floor.level > 2 * error
+
+
+def error_between(point: Point, one: str, other: str) -> float | None:
+    """Standard error of the difference of two HR@10 over the same shoppers, as if they were different ones.
+
+    one, other: the prefixes of their columns. The same shoppers are in both, so the true error is smaller.
+    """
+    errors = [point.mean(f"{prefix}hr@10_error") for prefix in (one, other)]
+    known = [error for error in errors if error is not None]
+    return math.hypot(*known) if len(known) == 2 else None
 
 
 def growth(small: Federation, large: Federation) -> list[str]:
@@ -181,8 +296,8 @@ def growth(small: Federation, large: Federation) -> list[str]:
         if pairs:
             before, after = pairs[0]
             said.append(
-                f"From {small.devices:,} to {large.devices:,} devices of {small.data}, the hit rate of "
-                f"{line.label} at ε = {before.epsilon:g} goes from {before.mean(HEADLINE):.3f} to "
+                f"From {small.devices:,} to {large.devices:,} devices of {family_title([small, large])}, "
+                f"HR@10 of {line.label} {at_epsilon([before])} goes from {before.mean(HEADLINE):.3f} to "
                 f"{after.mean(HEADLINE):.3f}."
             )
     return said
@@ -192,6 +307,12 @@ def best_central(federation: Federation) -> float | None:
     """The greatest central level over the models."""
     levels = [federation.level("central", HEADLINE, line.model) for line in federation.lines]
     return max((level for level in levels if level is not None), default=None)
+
+
+def joined(parts: Sequence[str] | dict[str, None]) -> str:
+    """1, 2 and 4."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def span(numbers: list[int]) -> str:

@@ -26,8 +26,11 @@ PROMISE_SETTINGS = (
     "unit", "trust", "epsilon", "delta", "noise_multiplier", "clip", "clip_quantile", "clip_learning_rate",
     "tolerated_dropout", "agreement", "masks",
 )  # fmt: skip
-COLUMNS_OF = ("data", "path", "category", "devices", "model", "protocol", "unit", "trust", "epsilon", "delta")
-COMPARISONS = ("central", "ceiling", "baselines")  # made once for many cells, so never within one
+COLUMNS_OF = (
+    "data", "path", "category", "visit", "data_seed", "split", "at", "repeats", "devices", "model",
+    "protocol", "unit", "trust", "epsilon", "delta",
+)  # fmt: skip
+COMPARISONS = ("floors", "central", "ceiling", "baselines")  # made once for many cells, so never within one
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,17 @@ class Job:
         """The words of the name."""
         config = self.config
         where = [config.path.name] if config.path is not None else []
-        return [config.data, *where, "all" if config.devices is None else str(config.devices)]
+        split = (
+            []
+            if config.split is None
+            else [config.split if config.at is None else f"{config.split} {config.at}"]
+        )
+        return [config.data, *where, *split, "all" if config.devices is None else str(config.devices)]
 
 
 @dataclass(frozen=True)
 class Reference(Job):
-    """What many cells are compared with: popularity, and the central model, EASE and iALS, or the ceiling.
+    """What many cells are compared with: floors and ceiling, or the central model, or the strong baselines.
 
     flower: instead, what one cell is compared with: its model by Flower's own strategy, under its promise.
     """
@@ -80,32 +88,36 @@ class Reference(Job):
             return [*super().parts(), f"flower-{config.model}-{promise}-seed{config.seed}"]
         if config.central:
             return [*super().parts(), f"central-{config.model}"]
-        return [*super().parts(), "baselines" if config.baselines else "ceiling"]
+        if config.baselines:
+            return [*super().parts(), "baselines"]
+        return [*super().parts(), "floors" if config.floors else "ceiling"]
 
 
 @dataclass(frozen=True)
 class Cell(Job):
-    """One run. central, ceiling, baselines, flower: whether its grid wants these compared with it."""
+    """One run. floors, central, ceiling, baselines, flower: whether its grid wants these compared with it."""
 
+    floors: bool = True
     central: bool = True
     ceiling: bool = True
-    baselines: bool = False
+    baselines: bool = True
     flower: bool = False
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> "Cell":
-        """Check settings; ε = inf means no promise. Raises UserError.
+        """Check settings; ε = inf means no promise, and a date parts only a split by date. Raises UserError.
 
-        EASE and iALS are wanted where their libraries are, Flower's strategy only where the grid says so.
+        All comparisons are wanted where nothing is said, but Flower's strategy only where the grid says so.
         """
         settings = dict(settings)
         flower = settings.pop("flower", False)
         if not isinstance(flower, bool):
             raise UserError(f"flower = {flower} is neither true nor false")
-        wanted = {name: settings.pop(name, True) for name in COMPARISONS if name != "baselines"}
-        wanted["baselines"] = settings.pop("baselines") if "baselines" in settings else libraries_are_here()
+        wanted = {name: settings.pop(name, True) for name in COMPARISONS}
         if settings.get("epsilon") in (math.inf, "inf"):
             settings = {name: value for name, value in settings.items() if name not in PROMISE_SETTINGS}
+        if settings.get("split", "date") != "date":
+            settings.pop("at", None)
         try:
             asked = RunConfig.model_validate(settings | wanted)
         except ValidationError as error:
@@ -119,6 +131,7 @@ class Cell(Job):
             refuse(asked)
         return cls(
             asked.model_copy(update=dict.fromkeys(COMPARISONS, False)),
+            floors=asked.floors,
             central=asked.central,
             ceiling=asked.ceiling,
             baselines=asked.baselines,
@@ -147,22 +160,26 @@ class Cell(Job):
         """The data set, and which files or part of it."""
         config = self.config
         parts = [config.data, config.path.name if config.path else None, config.category]
-        return " ".join(part for part in parts if part)
+        further = [", a visit a day"] if config.visit == "day" else []
+        further += [f", data seed {config.data_seed}"] if config.data_seed else []
+        return " ".join(part for part in parts if part) + "".join(further)
 
     @property
     def references(self) -> list[Reference]:
-        """What is compared with this cell and with those like it."""
+        """What is compared with this cell and with those like it; each is found once for all of them."""
         said = self.config.model_dump()
-        data = {name: said[name] for name in DATA_SETTINGS}
+        data = {name: said[name] for name in DATA_SETTINGS} | dict.fromkeys(COMPARISONS, False)
         # Noise asks for a fit of its own, so a promise's is none of the central model's.
         taken = MODEL_SETTINGS + (FIT_SETTINGS if self.config.unit == "none" else ())
         model = {name: said[name] for name in taken}
-        found = [Reference(RunConfig.model_validate({**data, "central": False, "ceiling": self.ceiling}))]
+        asked: list[dict[str, Any]] = []
+        if self.floors or self.ceiling:
+            asked.append({"floors": self.floors, "ceiling": self.ceiling})
         if self.central:
-            found.append(Reference(RunConfig.model_validate({**data, **model, "ceiling": False})))
+            asked.append({**model, "central": True})
         if self.baselines:
-            alone = {"central": False, "ceiling": False, "baselines": True}
-            found.append(Reference(RunConfig.model_validate({**data, **alone})))
+            asked.append({"baselines": True})
+        found = [Reference(RunConfig.model_validate({**data, **one})) for one in asked]
         if self.flower:
             found.append(Reference(self.config, flower=True))
         return found
@@ -186,17 +203,10 @@ class Cell(Job):
                 words += [flag, str(value).removesuffix(".0") if name == "epsilon" else str(value)]
             else:
                 words += ["--set", f"{name}={json.dumps(value)}"]
-        for name in ("central", "ceiling"):
+        for name in ("floors", "central", "ceiling"):
             words += [] if getattr(self, name) else ["--set", f"{name}=false"]
         words += ["--baselines"] if self.baselines else []
         return shlex.join(words)
-
-
-def libraries_are_here() -> bool:
-    """Whether EASE and iALS can be fitted."""
-    from experiments.library_baselines import missing
-
-    return missing() is None
 
 
 def variants(cells: list[Cell]) -> dict[str, str]:
@@ -205,7 +215,7 @@ def variants(cells: list[Cell]) -> dict[str, str]:
     Settings of the data, the promise or the measuring are named only where cells would be alike in all
     columns without them.
     """
-    quiet = {*DATA_SETTINGS, *PROMISE_SETTINGS, "evaluate_every"} - {"clip", "data_seed"}
+    quiet = {*DATA_SETTINGS, *PROMISE_SETTINGS, "evaluate_every"} - {"clip"}
     hidden = {*COLUMNS_OF, *COMPARISONS, "seed", "noise_multiplier"}  # ε tells noise multipliers apart
     said = {
         cell.name: cell.config.model_dump(mode="json", exclude_defaults=True, exclude=hidden)

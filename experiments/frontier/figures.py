@@ -4,7 +4,7 @@ from experiments.frontier.bytes_figure import draw_bytes
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.frontier_figure import draw_frontier
 from experiments.frontier.leak_figure import draw_leak
-from experiments.frontier.points import Federation, under
+from experiments.frontier.points import Federation, families, under
 from experiments.frontier.rounds_figure import draw_rounds
 from experiments.frontier.sizes_figure import draw_sizes
 from experiments.frontier.style import Drawn
@@ -17,8 +17,7 @@ def draw_all(of: FrontierFolder, found: list[Federation]) -> list[Drawn]:
     leaks = [draw_leak(folder, one) for one in found if under("leaky", [one])]
     found = under("clean", found)
     drawn = [draw_frontier(folder, federation) for federation in found]
-    for data in dict.fromkeys(federation.data for federation in found):
-        sizes = [federation for federation in found if federation.data == data]
+    for sizes in families(found):
         if len(sizes) > 1:
             drawn.append(draw_sizes(folder, sizes))
         drawn.append(draw_bytes(folder, sizes))

@@ -2,7 +2,7 @@
 
 grid.toml            the grid, and what it was begun with; `terry frontier FOLDER/grid.toml` runs it again
 runs/<cell>/         a run folder a cell, as `terry simulate` writes it
-references/          what cells are compared with, found once: popularity, central model, EASE, iALS, ceiling
+references/          what cells are compared with, found once: floors, ceiling, central model, baselines
 frontier.csv         a row a cell, columns as `table.COLUMNS` says     ┐
 frontier.parquet     the same                                         │ written when all cells are done
 figures/             PNG and SVG                                      │

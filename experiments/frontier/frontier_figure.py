@@ -1,25 +1,24 @@
-"""Accuracy against ε: a line a model and promise, a band over its seeds, and level lines beside them."""
+"""Accuracy against ε: a line a model and promise, a band over its seeds, floors below and levels beside."""
 
 import math
-from itertools import cycle
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter
 
-from experiments.figures import GREY, save
-from experiments.frontier.alternatives import describe_frontier
-from experiments.frontier.points import NAMES as BASELINES
+from experiments.baselines import NOTHING_RELEASED, label_of
+from experiments.figures import BLACK, DASHED, DOTTED, GREY, SHADE, SPARSE, Level, name_levels, save
+from experiments.frontier.alternatives import below, describe_frontier
+from experiments.frontier.answers import joined
 from experiments.frontier.points import Federation, Line
 from experiments.frontier.style import (
-    BLACK,
-    LEVELS,
     NAMES,
-    PRIVATE,
     WIDTH,
     Drawn,
     Look,
+    face,
     finish,
     labels_of,
     legend,
@@ -29,100 +28,148 @@ from experiments.frontier.style import (
 
 
 def draw_frontier(folder: Path, federation: Federation) -> Drawn:
-    """Accuracy against ε: HR@10 above NDCG@10, the whole catalogue before the sampled protocol."""
-    figure = pyplot.figure(figsize=(WIDTH, 6.0), layout="constrained")
-    panels = figure.subplots(2, 2, sharex=True)
+    """HR@10 above NDCG@10, whole catalogue; under the split of published tables, their ranking beside it."""
+    prefixes = ("", "sampled_") if federation.published else ("",)
+    figure = pyplot.figure(figsize=(WIDTH, 6.4), layout="constrained")
+    panels = figure.subplots(2, len(prefixes), sharex=True, squeeze=False)
     looks = styles(labels_of([federation]))
     place = places([point.epsilon for line in federation.lines for point in line.points])
-    for column, prefix in enumerate(("", "sampled_")):
+    for column, prefix in enumerate(prefixes):
         for row, name in enumerate(("hr@10", "ndcg@10")):
             metric, axes = prefix + name, panels[row, column]
-            levels(axes, federation, metric, looks)
-            for baseline, (short, markers) in PRIVATE.items():
-                for curve, marker in zip(federation.curves(baseline), cycle(markers), strict=False):
-                    name = f"{short}, {curve.points[0].of('unit')}"
-                    private_curve(axes, curve, name, marker, f"{baseline}_{metric}", place)
+            floors(axes, federation, metric, place)
+            for level, colour, style in levels(federation, metric, looks).values():
+                axes.axhline(level, color=colour, linestyle=style, linewidth=1.3)
+            for curve in federation.curves("flower"):
+                strategy(axes, curve, f"flower_{metric}", place)
             for line in federation.lines:
                 band(axes, line, metric, place, *looks[line.label])
             axes.set_title(NAMES[metric], fontsize="medium")
-            axes.margins(y=0.08)  # for the names at the lines
+            axes.margins(y=0.08)
             if row == 1:
                 epsilon_axis(axes, place)
     finish(panels)
-    legend(figure, panels)
+    legend(figure, panels, [federation], columns=1)
     figure.suptitle(f"{federation.title}; {federation.deltas}", fontsize="large")
-    name = f"frontier-{slug(federation.data)}-{federation.devices}"
+    for column, prefix in enumerate(prefixes):
+        for row, name in enumerate(("hr@10", "ndcg@10")):
+            named = levels(federation, prefix + name, looks)
+            name_levels(panels[row, column], {label: level[:2] for label, level in named.items()})
+    name = "-".join(
+        map(slug, (f"frontier-{federation.data}", str(federation.devices), *federation.family[1:]))
+    )
     save(figure, folder, name)
     return Drawn(
         name,
-        f"Accuracy against ε on {federation.title}; {federation.deltas}. Bands: the least and the greatest "
-        "of the seeds. ∞: the same model, federated, without a promise, with the settings that it then has. "
-        "Black and grey: baselines; a private one keeps the promise that it stands at.",
+        " ".join(
+            [
+                *below([federation]),
+                f"Accuracy against ε on {federation.title}; {federation.deltas}. {federation.sentence} "
+                "Bands: the least and the greatest of the seeds. Shaded: below the best floor under a promise"
+                " as strong. Hollow: points below it. ∞: the same model, federated, without a promise, "
+                "with the settings that it then has, where floors need not keep one either. Black and grey: "
+                "baselines, the best of each kind; the table has all.",
+            ]
+        ),
         describe_frontier(federation),
     )
 
 
-def levels(axes: Axes, federation: Federation, metric: str, looks: dict[str, Look]) -> None:
-    """Level lines for what the results are held against."""
-    popular = federation.level("popularity", metric)
-    if popular is not None:
-        axes.axhline(popular, color=GREY, linestyle="--", linewidth=1.2, label="popularity")
-    for baseline, (style, side) in LEVELS.items():
-        if (level := federation.level(baseline, metric)) is not None:
-            label = f"{BASELINES[baseline]}, not private"
-            axes.axhline(level, color=BLACK, linestyle=style, linewidth=1.0, label=label)
-            written(axes, BASELINES[baseline], side, level)
+def levels(federation: Federation, metric: str, looks: dict[str, Look]) -> dict[str, Level]:
+    """Level lines for what the results are held against, by their names; the table has the rest."""
+    found: dict[str, Level] = {}
+    if (level := federation.level(NOTHING_RELEASED, metric)) is not None:
+        found[label_of(NOTHING_RELEASED)] = (level, GREY, DOTTED)
+    if (strong := federation.best_strong(metric)) is not None:
+        found[f"{label_of(strong)}, no promise"] = (federation.level(strong, metric) or 0.0, BLACK, DASHED)
     first = {line.model: line for line in reversed(federation.lines)}  # of each model, for its colour
     for model in dict.fromkeys(line.model for line in federation.lines):
-        if (central := federation.level("central", metric, model)) is not None:
-            axes.axhline(
-                central, color=looks[first[model].label][0], linestyle="-.", linewidth=1.2, alpha=0.8,
-                label=f"central {model}, not private",
-            )  # fmt: skip
-    if not metric.startswith("sampled_") and (ceiling := federation.level("ceiling", metric)) is not None:
-        axes.axhline(ceiling, color=GREY, linestyle=":", linewidth=1.6, label="ceiling given the history")
+        if (level := federation.level("central", metric, model)) is not None:
+            found[f"central {model}, no promise"] = (level, looks[first[model].label][0], "-.")
+    if not metric.startswith("sampled_") and (level := federation.level("ceiling", metric)) is not None:
+        found["ceiling given the history"] = (level, GREY, SPARSE)
+    return found
 
 
-def written(axes: Axes, text: str, side: str, level: float) -> None:
-    """A name below its level line, at the left or the right end."""
-    axes.annotate(
-        text, (0.01 if side == "left" else 0.99, level), xycoords=("axes fraction", "data"), ha=side,
-        va="top", xytext=(0, -2), textcoords="offset points", fontsize="x-small",
-    )  # fmt: skip
+def floors(axes: Axes, federation: Federation, metric: str, place: dict[float, float]) -> None:
+    """At each ε the best floor, as a bold edge, and a shade below it; each promise has an edge of its own."""
+    edges: dict[float, set[float]] = {}
+    for point in federation.points:
+        if (floor := point.floor(metric)) is not None:
+            edges.setdefault(point.epsilon, set()).add(floor.level)
+    said = floors_in_words(federation)
+    for epsilon, (left, right) in steps(place).items():
+        for level in edges.get(epsilon, set()):
+            axes.plot(
+                [left, right], [level, level], color=GREY, linewidth=2.2, solid_capstyle="butt", zorder=1.5
+            )
+        if epsilon in edges:
+            lowest = min(edges[epsilon])
+            axes.fill_between(
+                [left, right],
+                0.0,
+                lowest,
+                color=SHADE,
+                linewidth=0,
+                zorder=0,
+                label=f"below the best floor (in HR@10 {said})",
+            )
 
 
-def private_curve(
-    axes: Axes, curve: Line, name: str, marker: str, metric: str, place: dict[float, float]
-) -> None:
-    """A baseline that keeps each point's promise: the means of the seeds, with its name at the first."""
-    means = [(point.epsilon, point.mean(metric)) for point in curve.points]
-    known = [(place[epsilon], mean) for epsilon, mean in means if mean is not None]
+def floors_in_words(federation: Federation) -> str:
+    """Which floor is the best by HR@10, and at which ε where it is not one and the same."""
+    where: dict[str, set[float]] = {}
+    for point in federation.points:
+        if (floor := point.floor()) is not None:
+            where.setdefault(floor.label, set()).add(point.epsilon)
+    if len(where) == 1:
+        return next(iter(where))
+    return "; ".join(
+        f"{label} ({'' if known == {math.inf} else 'ε = '}"
+        f"{joined(['no promise' if math.isinf(one) else f'{one:g}' for one in sorted(known)])})"
+        for label, known in where.items()
+    )
+
+
+def steps(place: dict[float, float]) -> dict[float, tuple[float, float]]:
+    """From where to where each ε reaches on the axis: half of the way to its neighbours."""
+    epsilons = sorted(place)
+    xs = [place[epsilon] for epsilon in epsilons]
+    middles = [(one + other) / 2 for one, other in pairwise(xs)]
+    first = xs[0] - (middles[0] - xs[0] if middles else 0.5)
+    last = xs[-1] + (xs[-1] - middles[-1] if middles else 0.5)
+    ends = [first, *middles, last]
+    return dict(zip(epsilons, pairwise(ends), strict=True))
+
+
+def strategy(axes: Axes, curve: Line, metric: str, place: dict[float, float]) -> None:
+    """Flower's own strategy under each point's promise: the means of the seeds."""
+    means = [
+        (place[point.epsilon], mean) for point in curve.points if (mean := point.mean(metric)) is not None
+    ]
     axes.plot(
-        *zip(*known, strict=True), color=GREY, marker=marker, markersize=5, linestyle=(0, (1, 1)),
-        linewidth=1.0, label=curve.label,
-    )  # fmt: skip
-    axes.annotate(
-        name, known[0], textcoords="offset points", xytext=(-4, -10), fontsize="x-small", color=GREY
+        *zip(*means, strict=True), color=GREY, marker="*", markersize=6, linestyle=DOTTED, linewidth=1.0,
+        label=curve.label,
     )  # fmt: skip
 
 
 def band(axes: Axes, line: Line, metric: str, place: dict[float, float], colour: str, marker: str) -> None:
     """The means, and between the least and the greatest of the seeds a band; dotted on to no promise."""
-    known = [
-        (place[point.epsilon], spread)
-        for point in line.points
-        if (spread := point.spread(metric)) is not None
-    ]
-    xs, spreads = [x for x, _ in known], [spread for _, spread in known]
-    means = [spread.mean for spread in spreads]
-    private = sum(math.isfinite(point.epsilon) for point in line.points)
+    known = [(point, spread) for point in line.points if (spread := point.spread(metric)) is not None]
+    points, spreads = [point for point, _ in known], [spread for _, spread in known]
+    xs, means = [place[point.epsilon] for point in points], [spread.mean for spread in spreads]
+    private = sum(point.private for point in points)
     axes.fill_between(
         xs, [spread.low for spread in spreads], [spread.high for spread in spreads],
         color=colour, alpha=0.2, linewidth=0,
     )  # fmt: skip
     axes.plot(xs[:private], means[:private], color=colour, linewidth=1.6)
     axes.plot(xs[max(private - 1, 0) :], means[max(private - 1, 0) :], color=colour, linestyle=":")
-    axes.plot(xs, means, color=colour, marker=marker, markersize=5, linestyle="none", label=line.label)
+    axes.plot([], [], color=colour, marker=marker, markersize=5, label=line.label)
+    for x, mean, point in zip(xs, means, points, strict=True):
+        axes.plot(
+            x, mean, color=colour, marker=marker, markersize=5, markerfacecolor=face(point, metric, colour)
+        )
 
 
 def places(epsilons: list[float]) -> dict[float, float]:

@@ -9,6 +9,7 @@ other list of its table. `seeds = N` stands for `seed = [0, …, N − 1]`, and 
     model = "linear"
     unit = "shopper"
     trust = "central"
+    split = ["date", "next-visit"]
     epsilon = [1, 2, 4, 8, inf]
     seeds = 3
 
@@ -16,6 +17,7 @@ Two tables may hold the same cell; it is run once.
 """
 
 import tomllib
+from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from experiments.config import literal
 from experiments.frontier.cell import Cell
 from models.errors import UserError
 
-SCHEMA = 1
+SCHEMA = 2  # 1: before splits had names
 DEFAULT_SEEDS = 3
 DEFAULT_GRID = Path(__file__).parents[1] / "grids" / "towels.toml"
 
@@ -55,10 +57,10 @@ def read_grid(path: Path) -> list[Table]:
 
 
 def table_of_flags(said: dict[str, str | Path | None]) -> Table:
-    """Flags as a table: `1,2,inf` is a list of values; a path or a category is one."""
+    """Flags as a table: `1,2,inf` is a list of values; a path, a category or a column is one."""
     return {
         name: value
-        if isinstance(value, Path) or name == "category"
+        if isinstance(value, Path) or name in ("category", "order_column")
         else [literal(part.strip()) if part.strip() != "inf" else float("inf") for part in value.split(",")]
         for name, value in said.items()
         if value is not None
@@ -97,7 +99,11 @@ def crossed(table: Table) -> list[Cell]:
             raise UserError(f"{name} = [] leaves no cell: give it a value, or leave it out")
         if None in values:
             raise UserError(f"{name} = null is no value that a grid can keep: leave it out")
-    return [Cell.of(dict(zip(lists, values, strict=True))) for values in product(*lists.values())]
+    dated = {
+        name: [value.isoformat() if isinstance(value, date) else value for value in values]
+        for name, values in lists.items()
+    }
+    return [Cell.of(dict(zip(dated, values, strict=True))) for values in product(*dated.values())]
 
 
 def seeds(number: Any) -> list[int]:

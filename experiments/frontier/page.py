@@ -9,15 +9,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.files import RUN_AGAIN, write_whole
-from experiments.frontier.answers import answers
-from experiments.frontier.baseline_table import HEADERS as BASELINE_HEADERS
-from experiments.frontier.baseline_table import baseline_lines
+from experiments.frontier.answers import answers, said_first
+from experiments.frontier.baseline_table import SAMPLED_HEADERS, baseline_lines
+from experiments.frontier.baseline_table import headers as baseline_headers
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.page_cell import Cell, measured
 from experiments.frontier.points import Federation, Point
 from experiments.frontier.style import Drawn
 from experiments.frontier.svg import inline_svg
-from experiments.frontier.table import COLUMNS, Row
+from experiments.frontier.table import COLUMNS, SAMPLED, Row
 from experiments.result import Versions
 from models.promise import rounded_up
 
@@ -32,26 +32,35 @@ class Figure:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the page's table: a point, what is shown of it, and what repeats it."""
+    """One line of the page's table: a point, what is shown of it, and what repeats it.
 
+    published: whether figures against 99 sampled negatives are shown too.
+    """
+
+    federation: Federation
     point: Point
+    published: bool
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """In the order of HEADERS."""
+        """In the order of `headers`."""
         of, epsilon = self.point.of, self.point.epsilon
-        delta = of("delta")
+        delta, split = of("delta"), self.federation.split_label
         leaky = "leaky protocol" if of("protocol") == "leaky" else None
         return [
             Cell(of("data"), of("data"), number=False),
+            Cell(split, split, number=False),
             Cell(f"{of('devices'):,}", of("devices")),
             Cell(model := ", ".join(filter(None, (of("model"), of("variant"), leaky))), model, number=False),
             Cell(of("unit"), of("unit"), number=False),
             Cell(of("trust") or "–", of("trust") or "", number=False),
             Cell("∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon),
             Cell("–" if delta is None else rounded_up(delta), delta or 0.0),
-            *(measured(self.point.spread(name)) for name in ("hr@10", "ndcg@10", "mrr")),
-            *(measured(self.point.spread(name)) for name in ("sampled_hr@10", "sampled_ndcg@10")),
+            standing(self.point),
+            measured(self.point.spread("hr@10")),
+            measured(self.point.spread("above_nothing_released"), "{:+.3f}"),
+            *(measured(self.point.spread(name)) for name in ("ndcg@10", "mrr", "anyhit@10", "recall@20")),
+            *(measured(self.point.spread(name)) for name in (SAMPLED if self.published else ())),
             Cell(f"{of('bytes_up_per_device'):,}", of("bytes_up_per_device")),
             Cell(str(of("rounds")), of("rounds")),
             Cell(f"{self.point.mean('seconds'):.1f}", self.point.mean("seconds") or 0.0),
@@ -59,10 +68,22 @@ class Line:
         ]
 
 
-HEADERS = (
-    "data", "devices", "model", "unit", "trust", "ε", "δ", "HR@10", "NDCG@10", "MRR", "HR@10 of 100",
-    "NDCG@10 of 100", "bytes a device", "rounds", "seconds", "seeds",
-)  # fmt: skip
+def standing(point: Point) -> Cell:
+    """Whether a point is below the best of its floors, and which that is."""
+    floor = point.floor()
+    if floor is None:
+        return Cell("–", "", number=False)
+    where = "below" if point.below() else "above"
+    return Cell(f"{where} {floor.label} ({floor.level:.3f})", f"{where} {floor.label}", number=False)
+
+
+def headers(published: bool) -> tuple[str, ...]:
+    """Of the table."""
+    return (
+        "data", "split", "devices", "model", "unit", "trust", "ε", "δ", "best floor", "HR@10",
+        "above nothing released", "NDCG@10", "MRR", "any hit in 10", "recall@20",
+        *(SAMPLED_HEADERS if published else ()), "bytes a device", "rounds", "seconds", "seeds",
+    )  # fmt: skip
 
 
 def write_page(
@@ -87,14 +108,18 @@ def write_page(
         Figure(one, Markup(inline_svg((folder.figures / f"{one.name}.svg").read_text("utf-8"), one.name)))
         for one in drawn
     ]
+    published = any(federation.published for federation in found)
     context: dict[str, Any] = {
         "title": "What privacy costs: " + ", ".join(dict.fromkeys(row["data"] for row in rows)),
+        "first": said_first(found),
+        "splits": {federation.split_label: federation.sentence for federation in found},
+        "published": published,
         "answers": answers(rows, found),
         "figures": figures,
-        "headers": HEADERS,
-        "lines": [Line(point) for federation in found for point in federation.points],
-        "baseline_headers": BASELINE_HEADERS,
-        "baselines": [line for federation in found for line in baseline_lines(federation)],
+        "headers": headers(published),
+        "lines": [Line(federation, point, published) for federation in found for point in federation.points],
+        "baseline_headers": baseline_headers(published),
+        "baselines": [line for federation in found for line in baseline_lines(federation, published)],
         "not_compared": not_compared or [],
         "failed": [row for row in rows if row["status"] == "failed"],
         "columns": COLUMNS,

@@ -14,9 +14,9 @@ class Cell:
     number: bool = True
 
 
-def measured(spread: Spread | None) -> Cell:
+def measured(spread: Spread | None, form: str = "{:.3f}") -> Cell:
     """A mean, and how far the seeds are from each other."""
     if spread is None:
         return Cell("–", -1.0)
-    apart = f" ({spread.low:.3f}–{spread.high:.3f})" if spread.low != spread.high else ""
-    return Cell(f"{spread.mean:.3f}{apart}", spread.mean)
+    apart = f" ({form.format(spread.low)} to {form.format(spread.high)})" if spread.low != spread.high else ""
+    return Cell(f"{form.format(spread.mean)}{apart}", spread.mean)

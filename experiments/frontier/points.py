@@ -1,19 +1,14 @@
 """Points of a frontier, the mean of its seeds with their spread, and the lines that join them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.baselines import label_of
+from experiments.floors import STRONG, best_floor, floors_of
 from experiments.frontier.table import Row
+from experiments.split import SPLITS
 from models.promise import rounded_up
-
-NAMES = {
-    "popularity": "popularity",
-    "ease": "EASE",
-    "ials": "iALS",
-    "private_popularity": "private popularity",
-    "flower": "Flower's DP strategy",
-}
 
 
 @dataclass(frozen=True)
@@ -23,6 +18,15 @@ class Spread:
     mean: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The floor that reaches most beside a point: its name in the baselines' table, its label, its level."""
+
+    name: str
+    label: str
+    level: float
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,22 @@ class Point:
         spread = self.spread(column)
         return None if spread is None else spread.mean
 
+    @property
+    def private(self) -> bool:
+        """Whether it keeps a promise."""
+        return math.isfinite(self.epsilon)
+
+    def floor(self, metric: str = "hr@10") -> Floor | None:
+        """The best of its floors by a metric, seeds averaged; None where none was found."""
+        levels = {name: self.mean(f"{name}_{metric}") for name in floors_of(self.private)}
+        best = best_floor(levels, self.private)
+        return None if best is None else Floor(best[0], label_of(best[0]), best[1])
+
+    def below(self, metric: str = "hr@10") -> bool:
+        """Whether it is below the best of its floors."""
+        floor, own = self.floor(metric), self.mean(metric)
+        return floor is not None and own is not None and own < floor.level
+
 
 @dataclass(frozen=True)
 class Line:
@@ -66,26 +86,52 @@ class Line:
     @property
     def private(self) -> list[Point]:
         """The points that have a promise."""
-        return [point for point in self.points if math.isfinite(point.epsilon)]
+        return [point for point in self.points if point.private]
 
     @property
     def free(self) -> Point | None:
         """The point without a promise."""
-        return next((point for point in self.points if not math.isfinite(point.epsilon)), None)
+        return next((point for point in self.points if not point.private), None)
 
 
 @dataclass(frozen=True)
 class Federation:
-    """All that was measured on one data set at one size."""
+    """All that was measured on one data set at one size under one split."""
 
     data: str
     devices: int
+    split: str
+    at: str | None
+    repeats: bool
     points: tuple[Point, ...]
 
     @property
+    def split_label(self) -> str:
+        """The split in few words: date 2011-11-02."""
+        return split_label(self.split, [self.at], self.repeats)
+
+    @property
+    def sentence(self) -> str:
+        """What trains and what tests, in a sentence."""
+        sentence: str = self.points[0].of("split_sentence")
+        return sentence
+
+    @property
     def title(self) -> str:
-        """Data and sizes."""
-        return f"{self.data}: {self.devices:,} devices, {self.points[0].of('items'):,} items"
+        """Data, split and sizes."""
+        items = self.points[0].of("items")
+        return f"{self.data} by {self.split_label}: {self.devices:,} devices, {items:,} items"
+
+    @property
+    def family(self) -> tuple[str, ...]:
+        """What federations of several sizes have in common: the data, and the split as it was asked for."""
+        asked = self.points[0].of("at_asked")
+        return (self.data, self.split, *([asked] if asked else []), *(["repeats"] if self.repeats else []))
+
+    @property
+    def published(self) -> bool:
+        """Whether the split is that of published tables, beside which 99 sampled negatives are shown."""
+        return self.split == "last-item"
 
     @property
     def deltas(self) -> str:
@@ -124,7 +170,7 @@ class Federation:
     def curves(self, baseline: str) -> list[Line]:
         """Of a baseline that keeps the promises of the points: a line a promise, by rising ε.
 
-        `private_popularity` is the same beside every model, `flower` is of a model.
+        `flower` is of a model, any other the same beside every model.
         """
         groups: dict[tuple[Any, ...], dict[float, Point]] = {}
         for point in self.points:
@@ -135,7 +181,7 @@ class Federation:
             groups.setdefault(key, {}).setdefault(point.epsilon, point)
         return [
             Line(
-                ", ".join(filter(None, (NAMES[baseline], line_label(*key)))),
+                ", ".join(filter(None, (label_of(baseline), line_label(*key)))),
                 key[0],
                 tuple(points[epsilon] for epsilon in sorted(points)),
             )
@@ -159,6 +205,11 @@ class Federation:
         ]
         return max(found, key=lambda point: float(point.of(column)), default=None)
 
+    def best_strong(self, metric: str = "hr@10") -> str | None:
+        """The strong baseline that reaches most, by its name; None where none was found."""
+        levels = {name: level for name in STRONG if (level := self.level(name, metric)) is not None}
+        return max(levels, key=lambda name: levels[name], default=None)
+
     def level(self, baseline: str, metric: str, model: str | None = None) -> float | None:
         """What a baseline reaches; the central one is of a model."""
         point = self.beside(baseline, model)
@@ -173,32 +224,60 @@ def line_label(model: str, variant: str, unit: str, trust: str | None, delta: fl
     return ", ".join(part for part in (model, variant, promise, telling) if part)
 
 
+def split_label(split: str, dates: list[str | None], repeats: bool) -> str:
+    """A split in few words, with its dates: date 2011-11-02."""
+    known = " and ".join(dict.fromkeys(date for date in dates if date is not None))
+    return " ".join(filter(None, (split, known))) + (", repeats counted" if repeats else "")
+
+
+def family_title(sizes: list[Federation]) -> str:
+    """The data and the split of federations that differ in their size alone."""
+    one = sizes[0]
+    return f"{one.data} by {split_label(one.split, [size.at for size in sizes], one.repeats)}"
+
+
+def families(found: list[Federation]) -> list[list[Federation]]:
+    """Federations that differ in their size alone, together."""
+    groups: dict[tuple[str, ...], list[Federation]] = {}
+    for federation in found:
+        groups.setdefault(federation.family, []).append(federation)
+    return list(groups.values())
+
+
 def federations(rows: list[Row]) -> list[Federation]:
-    """The finished rows by data set and size, in the grid's order and by size."""
+    """The finished rows by data set, split and size: in the grid's order, the split's and by size.
+
+    A split may be asked for in two ways, by its date and as the usual one; what so comes twice counts once.
+    """
+    where = ("data", "split", "at", "repeats", "devices")
     agree = (
-        "data", "devices", "model", "variant", "protocol", "unit", "trust", "epsilon", "epsilon_spent",
-        "delta",
+        *where, "model", "variant", "protocol", "unit", "trust", "epsilon", "epsilon_spent", "delta",
     )  # fmt: skip
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    groups: dict[tuple[Any, ...], dict[int | None, Row]] = {}
     for row in rows:
         if row["status"] == "done":
-            groups.setdefault(tuple(row[column] for column in agree), []).append(row)
-    found: dict[tuple[str, int], list[Point]] = {}
-    for (data, devices, *_), group in groups.items():
-        found.setdefault((data, devices), []).append(Point(tuple(group)))
-    order = list(dict.fromkeys(data for data, _ in found))
+            groups.setdefault(tuple(row[column] for column in agree), {}).setdefault(row["seed"], row)
+    found: dict[tuple[Any, ...], list[Point]] = {}
+    for key, group in groups.items():
+        found.setdefault(key[: len(where)], []).append(Point(tuple(group.values())))
+    order = list(dict.fromkeys(data for data, *_ in found))
+
+    def place(key: tuple[Any, ...]) -> tuple[Any, ...]:
+        data, split, at, repeats, devices = key
+        return order.index(data), SPLITS.index(split), repeats, devices, at or ""
+
     return [
-        Federation(data, devices, tuple(points))
-        for (data, devices), points in sorted(
-            found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
+        Federation(
+            data, devices, split, at, repeats == "include", tuple(found[data, split, at, repeats, devices])
         )
+        for data, split, at, repeats, devices in sorted(found, key=place)
     ]
 
 
 def under(protocol: str, found: list[Federation]) -> list[Federation]:
     """The points under one protocol; a federation that has none is left out."""
     kept = [
-        Federation(one.data, one.devices, tuple(p for p in one.points if p.of("protocol") == protocol))
+        replace(one, points=tuple(point for point in one.points if point.of("protocol") == protocol))
         for one in found
     ]
     return [one for one in kept if one.points]

@@ -1,37 +1,47 @@
 """Accuracy against rounds: how long a promise trains until it has what it will have."""
 
-import math
 from pathlib import Path
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from experiments.figures import GREY, save
-from experiments.frontier.alternatives import describe_rounds
+from experiments.figures import save
+from experiments.frontier.alternatives import below, describe_rounds, sentences
 from experiments.frontier.courses import Course, courses
-from experiments.frontier.points import Federation, Line, line_label
-from experiments.frontier.style import NAMES, WIDTH, Drawn, Look, finish, labels_of, legend, slug, styles
+from experiments.frontier.points import Federation, Line, family_title, line_label
+from experiments.frontier.style import (
+    NAMES,
+    WIDTH,
+    Drawn,
+    Look,
+    face,
+    finish,
+    labels_of,
+    legend,
+    nothing_released,
+    slug,
+    styles,
+)
 
 
 def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | None:
     """A column a size, HR@10 above NDCG@10; None where nothing was trained for more than a few rounds."""
-    found = {size.devices: [courses(runs, line) for line in size.lines] for size in sizes}
-    sizes = [size for size in sizes if any(found[size.devices])]
-    if not sizes:
+    found = [(size, [courses(runs, line) for line in size.lines]) for size in sizes]
+    found = [(size, of_lines) for size, of_lines in found if any(of_lines)]
+    if not found:
         return None
+    sizes = [size for size, _ in found]
     figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(sizes)), 6.4), layout="constrained")
     panels = figure.subplots(2, len(sizes), sharex="col", sharey="row", squeeze=False)
     looks = styles(labels_of(sizes))
-    for column, federation in enumerate(sizes):
+    for column, (federation, of_lines) in enumerate(found):
         for row, metric in enumerate(("hr@10", "ndcg@10")):
             axes = panels[row, column]
-            for line, of_line in zip(federation.lines, found[federation.devices], strict=True):
+            for line, of_line in zip(federation.lines, of_lines, strict=True):
                 for course in of_line:
                     draw_course(axes, line, course, metric, looks[line.label])
-            popular = federation.level("popularity", metric)
-            if popular is not None:
-                axes.axhline(popular, color=GREY, linestyle="--", label="popularity")
+            nothing_released(axes, federation, metric)
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -42,27 +52,33 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
             else:
                 axes.set_xlabel("round (logarithmic)")
     finish(panels)
-    legend(figure, panels, columns=1)
+    legend(figure, panels, sizes, columns=1)
     figure.suptitle(
-        f"{sizes[0].data}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
+        f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
     )
-    name = f"rounds-{slug(sizes[0].data)}"
+    name = "-".join(map(slug, ("rounds", *sizes[0].family)))
     save(figure, folder, name)
     return Drawn(
         name,
-        f"Accuracy against rounds on {sizes[0].data}, whole catalogue, means of the seeds. ε is that of all "
-        "rounds of a run together, with the noise that it sets from the first; dotted: no promise.",
-        describe_rounds(sizes[0].data, [(size, found[size.devices]) for size in sizes]),
+        " ".join(
+            [
+                *below(sizes),
+                f"Accuracy against rounds on {family_title(sizes)}, whole catalogue, means of the seeds. "
+                f"{sentences(sizes)} ε is that of all rounds of a run together, with the noise that it sets "
+                "from the first; dotted: no promise. Hollow: below the best floor at the end.",
+            ]
+        ),
+        describe_rounds(found),
     )
 
 
 def draw_course(axes: Axes, line: Line, course: Course, metric: str, look: Look) -> None:
-    """One curve: dotted and hollow without a promise."""
+    """One curve: dotted without a promise, hollow where it ends below the best floor."""
     point = course.point
-    free = math.isinf(point.epsilon)
+    free = not point.private
     said = line_label(point.of("model"), point.of("variant"), "none", None, None) if free else line.label
     axes.plot(
         course.rounds, course.means[metric], color=look[0], marker=look[1], markersize=4, linewidth=1.4,
-        linestyle=":" if free else "-", markerfacecolor="none" if free else look[0],
+        linestyle=":" if free else "-", markerfacecolor=face(point, metric, look[0]),
         label=said if free else f"{said}, ε = {point.epsilon:g}",
     )  # fmt: skip

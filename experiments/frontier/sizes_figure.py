@@ -7,25 +7,27 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from experiments.figures import GREY, save
-from experiments.frontier.alternatives import describe_sizes
-from experiments.frontier.points import Federation
-from experiments.frontier.style import NAMES, WIDTH, Drawn, finish, labels_of, ladder, legend, slug
+from experiments.baselines import NOTHING_RELEASED, label_of
+from experiments.figures import DOTTED, GREY, save
+from experiments.frontier.alternatives import below, describe_sizes, sentences
+from experiments.frontier.points import Federation, family_title
+from experiments.frontier.style import NAMES, WIDTH, Drawn, face, finish, labels_of, ladder, legend, slug
 
 
 def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
     """A column a model and promise, HR@10 above NDCG@10, a line an ε."""
     labels = labels_of(sizes)
     epsilons = sorted({point.epsilon for federation in sizes for point in federation.points})
-    figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(labels)), 5.4), layout="constrained")
+    figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(labels)), 6.4), layout="constrained")
     panels = figure.subplots(2, len(labels), sharex=True, sharey="row", squeeze=False)
     for column, label in enumerate(labels):
         for row, metric in enumerate(("hr@10", "ndcg@10")):
             axes = panels[row, column]
             for epsilon, (colour, marker) in zip(epsilons, ladder(epsilons), strict=True):
                 growing(axes, sizes, label, epsilon, metric, colour, marker)
-            popular = [(one.devices, one.level("popularity", metric) or math.nan) for one in sizes]
-            axes.plot(*zip(*popular, strict=True), color=GREY, linestyle="--", label="popularity")
+            for name, dashes in ((NOTHING_RELEASED, DOTTED), ("popularity", "--")):
+                levels = [(one.devices, one.level(name, metric) or math.nan) for one in sizes]
+                axes.plot(*zip(*levels, strict=True), color=GREY, linestyle=dashes, label=label_of(name))
             axes.set_xscale("log")
             axes.margins(x=0.15)
             axes.xaxis.set_major_locator(FixedLocator([one.devices for one in sizes]))
@@ -38,16 +40,22 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
             else:
                 axes.set_xlabel("devices (logarithmic)")
     finish(panels)
-    legend(figure, panels, columns=len(epsilons) + 1)
+    legend(figure, panels, sizes, columns=4)
     figure.suptitle(
-        f"{sizes[0].data}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
+        f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
     )
-    name = f"devices-{slug(sizes[0].data)}"
+    name = "-".join(map(slug, ("devices", *sizes[0].family)))
     save(figure, folder, name)
     return Drawn(
         name,
-        f"Accuracy against the number of devices on {sizes[0].data}, whole catalogue. Bars: the least and "
-        "the greatest of the seeds.",
+        " ".join(
+            [
+                *below(sizes),
+                f"Accuracy against the number of devices on {family_title(sizes)}, whole catalogue. "
+                f"{sentences(sizes)} Bars: the least and the greatest of the seeds. Hollow: below the best "
+                "floor.",
+            ]
+        ),
         describe_sizes(sizes),
     )
 
@@ -63,19 +71,24 @@ def growing(
 ) -> None:
     """One model and promise at one ε, over the sizes at which it was run."""
     known = [
-        (federation.devices, spread)
+        (federation.devices, point, spread)
         for federation in sizes
         for line in federation.lines
         for point in line.points
         if line.label == label and point.epsilon == epsilon and (spread := point.spread(metric)) is not None
     ]
     axes.errorbar(
-        [devices for devices, _ in known],
-        [spread.mean for _, spread in known],
+        [devices for devices, _, _ in known],
+        [spread.mean for _, _, spread in known],
         yerr=[
-            [spread.mean - spread.low for _, spread in known],
-            [spread.high - spread.mean for _, spread in known],
+            [spread.mean - spread.low for _, _, spread in known],
+            [spread.high - spread.mean for _, _, spread in known],
         ],
         color=colour, marker=marker, markersize=5, capsize=2, linewidth=1.4,
         label="no promise" if math.isinf(epsilon) else f"ε = {epsilon:g}",
     )  # fmt: skip
+    for devices, point, spread in known:
+        axes.plot(
+            devices, spread.mean, color=colour, marker=marker, markersize=5,
+            markerfacecolor=face(point, metric, colour), zorder=3,
+        )  # fmt: skip

@@ -3,24 +3,25 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy.typing as npt
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from experiments.figures import BLUE, GREEN, ORANGE
-from experiments.frontier.points import Federation
+from experiments.baselines import NOTHING_RELEASED, label_of
+from experiments.figures import BLACK, BLUE, DOTTED, GREEN, GREY, ORANGE, WHITE
+from experiments.frontier.points import Federation, Point
 
 Look = tuple[str, str]  # a colour and a marker
 
 PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 MARKERS = "os^DvPX*<>"
-BLACK = "#000000"
-# Baselines have no colour. A dash, and at which end the name is; or a name, and a marker a promise.
-LEVELS = {"ease": ((0, (6, 1)), "left"), "ials": ((0, (7, 2, 1, 2, 1, 2)), "right")}
-PRIVATE = {"private_popularity": ("private pop.", "x+12"), "flower": ("Flower's DP", "*348")}
+HOLLOW = "hollow: below its best floor"
 SHADES = ["#00224e", "#163770", "#404c6c", "#5e626e", "#777777", "#948e77", "#b4a76f"]  # of cividis
 WIDTH = 7.0  # inches, a paper's two columns
 NAMES = {
@@ -68,13 +69,35 @@ def finish(panels: npt.NDArray[Any]) -> None:
         axes.grid(alpha=0.3)
 
 
-def legend(figure: Figure, panels: npt.NDArray[Any], columns: int = 2) -> None:
-    """One legend for all panels, below them: what is in any of them, once."""
+def face(point: Point, metric: str, colour: str) -> str:
+    """What a point's marker is filled with: nothing, where the point is below its best floor."""
+    return WHITE if point.below(metric) else colour
+
+
+def nothing_released(axes: Axes, federation: Federation, metric: str) -> None:
+    """A line where a device is by itself, which every promise keeps."""
+    if (level := federation.level(NOTHING_RELEASED, metric)) is not None:
+        axes.axhline(level, color=GREY, linestyle=DOTTED, linewidth=1.4, label=label_of(NOTHING_RELEASED))
+
+
+def legend(figure: Figure, panels: npt.NDArray[Any], sizes: list[Federation], columns: int = 2) -> None:
+    """One legend for all panels, below them: what is in any of them, once, under what trains and tests."""
     unique: dict[str, Artist] = {}
     for axes in panels.flat:
         handles, labels = axes.get_legend_handles_labels()
         unique |= {label: one for label, one in zip(labels, handles, strict=True) if label not in unique}
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, fontsize="small")
+    hollow = any(
+        len(line.get_xdata()) and line.get_markerfacecolor() == WHITE
+        for axes in panels.flat
+        for line in axes.lines
+    )
+    if hollow:
+        unique[HOLLOW] = Line2D([], [], color=GREY, marker="o", linestyle="none", markerfacecolor=WHITE)
+    made = figure.legend(
+        unique.values(), unique.keys(), loc="outside lower center", ncols=columns, fontsize="small",
+        title=fill(" ".join(dict.fromkeys(size.sentence for size in sizes)), 108), title_fontsize="small",
+    )  # fmt: skip
+    made.get_title().set_multialignment("left")
 
 
 def slug(text: str) -> str:

@@ -10,6 +10,7 @@ VARIABLES = {
     "#555555": "grey",
     "#b0b0b0": "faint",
     "#cccccc": "faint",
+    "#e4e4e4": "floor",
     "#0072b2": "blue",
     "#d55e00": "orange",
     "#009e73": "green",

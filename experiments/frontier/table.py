@@ -9,22 +9,67 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.baselines import BASELINES, NOTHING_RELEASED, label_of
+from experiments.evaluate import FULL, SAMPLED99
 from experiments.files import RUN_AGAIN, write_whole
+from experiments.floors import PRIVATE, best_floor, floors_of
 from experiments.frontier.cell import Cell, Reference, variants
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.work import Reasons
-from experiments.library_baselines import missing
-from experiments.result import Accuracy, FullRanking, Private, Result, SampledRanking, Tuned
+from experiments.result import Accuracy, Baselines, Result
+from experiments.split import FIRST_VISIT, LATER_VISITS
 from models.errors import UserError
 
 Row = dict[str, Any]
 
+MEANING = {
+    "hr@10": "HR@10, whole catalogue: the part of a shopper's targets among the first ten, each ranked alone",
+    "hr@10_error": "the standard error of hr@10 over the shoppers tested",
+    "ndcg@10": "NDCG@10, whole catalogue: a target counts more the higher it stands",
+    "mrr": "mean reciprocal rank, whole catalogue",
+    "anyhit@10": "the part of the shoppers with any target among the ten",
+    "recall@10": "the part of a shopper's targets in one list of ten, over as many as fit",
+    "recall@20": "the same in a list of twenty",
+    "coverage@10": "the part of the catalogue that is in somebody's first ten",
+    "novelty@10": "the mean of −log₂ of the popularity of the first ten",
+    "new_hr@10": "where repeats count: hr@10 of what the shopper had not bought before",
+    "repeated_hr@10": "where repeats count: hr@10 of what the shopper had bought before",
+}
+OF_RUNS = tuple(dict.fromkeys(("hr@10", "hr@10_error", *FULL, "coverage@10", "new_hr@10", "repeated_hr@10")))
+OF_BASELINES = ("hr@10", "hr@10_error", "ndcg@10")
+SAMPLED = {f"sampled_{name}": f"{name} against 99 sampled negatives, which flatters" for name in SAMPLED99}
+PROMISING = (*PRIVATE, "flower")  # baselines that keep the row's own promise
+COMPARED = (*BASELINES, "central", *PROMISING)
+ABOUT = {
+    "central": "the same model trained on all events in one place, without privacy",
+    "flower": "the same model by Flower's own strategy, under the row's own promise",
+    **{name: f"{label_of(name)}: released once, under the row's own promise" for name in PRIVATE},
+    **{name: row.sentence for name, row in BASELINES.items()},
+}
+UNSEEN = {
+    f"unseen_{visit.replace(' ', '_')}_{name}": (visit, name)
+    for visit in (FIRST_VISIT, LATER_VISITS)
+    for name in ("visits", "hr@10", "ndcg@10")
+}
+
+
+def columns_of_baseline(name: str) -> dict[str, str]:
+    """What is measured of a baseline, by the column."""
+    columns = dict.fromkeys((f"{name}_{metric}" for metric in (*OF_BASELINES, *SAMPLED)), "")
+    return columns | {f"{name}_hr@10": f"{label_of(name)}, in this column and the next ones; {ABOUT[name]}"}
+
+
 COLUMNS = {
     "data": "data set, and which files or part of it",
+    "split": "what tests: date, next-visit, basket or last-item",
+    "at": "the date that parts training from test, with split = date",
+    "at_asked": "what was asked for: a date, or the part of the events before it; empty: the usual part",
+    "repeats": "include, where what a shopper bought before counts as a target too; else exclude",
     "devices": "shoppers, one a device",
     "items": "items in the catalogue",
-    "events": "training events; held-out ones are not among them",
-    "tested": "shoppers with a held-out item that was ranked",
+    "events": "training events; no target is among them",
+    "tested": "shoppers with a target that was ranked",
+    "targets": "how many targets they have together",
     "model": "linear, attributes, mf or neural-cf; or what is only measured: pfedrec, fedrap, counter",
     "variant": "further settings that differ over the grid",
     "protocol": "clean; or leaky: what is held out is never a negative in training, a fault to be measured",
@@ -34,50 +79,36 @@ COLUMNS = {
     "epsilon_spent": "ε over all rounds by the accountant; empty without a promise",
     "delta": "δ of the promise",
     "seed": "of the noise and of the model's start; the shoppers are the same for every seed",
-    "hr@10": "hit rate at 10, whole catalogue",
-    "ndcg@10": "NDCG at 10, whole catalogue",
-    "mrr": "mean reciprocal rank, whole catalogue",
-    "sampled_hr@10": "hit rate at 10 against 99 sampled negatives, which flatters",
-    "sampled_ndcg@10": "NDCG at 10 against 99 sampled negatives, which flatters",
-    "popularity_hr@10": "the same four, of the items that most shoppers have",
-    "popularity_ndcg@10": "",
-    "popularity_sampled_hr@10": "",
-    "popularity_sampled_ndcg@10": "",
-    "central_hr@10": "the same four, of the same model trained on all events in one place, without privacy",
-    "central_ndcg@10": "",
-    "central_sampled_hr@10": "",
-    "central_sampled_ndcg@10": "",
-    "ease_hr@10": "the same four, of EASE, tuned on a validation purchase, on all events in one place",
-    "ease_ndcg@10": "",
-    "ease_sampled_hr@10": "",
-    "ease_sampled_ndcg@10": "",
-    "ials_hr@10": "the same four, of iALS: tuned and trained as EASE is",
-    "ials_ndcg@10": "",
-    "ials_sampled_hr@10": "",
-    "ials_sampled_ndcg@10": "",
-    "private_popularity_hr@10": "the same four, of popularity released once under the row's own promise",
-    "private_popularity_ndcg@10": "",
-    "private_popularity_sampled_hr@10": "",
-    "private_popularity_sampled_ndcg@10": "",
-    "flower_hr@10": "the same four, of the same model by Flower's own strategy under the row's own promise",
-    "flower_ndcg@10": "",
-    "flower_sampled_hr@10": "",
-    "flower_sampled_ndcg@10": "",
+    "below_floor": "whether hr@10 is below that of the best floor",
+    "best_floor": "the floor with the greatest hr@10: under a promise of what needs no other shopper's data "
+    "or is released under the same promise, else of all floors",
+    "above_nothing_released": "what shoppers' data added: hr@10 less that of nothing released",
+    **{name: MEANING.get(name, name) for name in OF_RUNS},
+    **SAMPLED,
+    **{column: text for name in COMPARED for column, text in columns_of_baseline(name).items()},
     "ceiling_hr@10": "the best use of a shopper's history, whole catalogue; known for synthetic data only",
     "ceiling_ndcg@10": "",
+    **{
+        column: f"of shoppers first seen after the date, apart from all other figures: {visit}, {name}"
+        for column, (visit, name) in UNSEEN.items()
+    },
     "bytes_up_per_device": "sent by a device that takes part in every round, over all rounds",
     "rounds": "rounds of training",
     "seconds": "of this run on this machine; not the same twice",
     "status": "done or failed",
     "reason": "why it failed",
+    "split_sentence": "what trains and what tests, in a sentence",
     "promise": "the promise in a sentence",
-    "ease_settings": "what was chosen on the validation purchase",
-    "ials_settings": "",
-    "private_popularity_promise": "what that baseline promises",
-    "flower_promise": "",
+    **{f"{name}_settings": f"what was chosen of {label_of(name)} on validation" for name in BASELINES},
+    **{f"{name}_promise": f"what {label_of(name)} promises" for name in PROMISING},
     "command": "what repeats this run",
     "run": "the run's folder, under runs/",
 }
+WHOLE = ("devices", "items", "events", "tested", "targets", "seed", "bytes_up_per_device", "rounds")
+TEXT = (
+    "data", "split", "at", "at_asked", "repeats", "model", "variant", "protocol", "unit", "trust",
+    "best_floor", "status", "reason", "split_sentence", "promise", "command", "run",
+)  # fmt: skip
 
 
 def make_rows(folder: FrontierFolder, cells: list[Cell], reasons: Reasons) -> list[Row]:
@@ -94,6 +125,9 @@ def row_of(folder: FrontierFolder, cell: Cell, reasons: Reasons) -> Row:
     config = cell.config
     row: Row = {
         "data": cell.data_label,
+        "split": config.split,
+        "at_asked": None if config.at is None else f"{config.at}",
+        "repeats": config.repeats,
         "devices": config.devices,
         "model": config.model,
         "protocol": config.protocol,
@@ -110,55 +144,64 @@ def row_of(folder: FrontierFolder, cell: Cell, reasons: Reasons) -> Row:
         result = folder.run(cell).read_result()
     except UserError as error:
         return row | {"status": "failed", "reason": str(error)}
-    return row | columns_of(result) | compared(folder, cell.references) | {"status": "done"}
+    row |= columns_of(result) | compared(folder, cell.references) | {"status": "done"}
+    return row | standing(row, private=result.promise.epsilon is not None)
 
 
 def columns_of(result: Result) -> Row:
     """The columns that a run itself fills."""
     promise, data, cost = result.promise, result.data, result.cost
+    full, unseen = result.metrics.full, result.metrics.unseen
     return {
+        "split": data.split,
+        "at": data.at,
+        "split_sentence": data.split_sentence,
         "devices": data.devices,
         "items": data.items,
         "events": data.events,
         "tested": data.tested,
+        "targets": data.targets,
         "epsilon_spent": promise.epsilon,
         "delta": promise.delta,
-        "mrr": result.metrics.full.mrr,
+        **{name: full.get(name) for name in OF_RUNS},
+        **sampled("", result.metrics),
+        **{column: unseen.get(visit, {}).get(name) for column, (visit, name) in UNSEEN.items()},
         "bytes_up_per_device": cost.bytes_up_per_device,
         "rounds": promise.rounds,
         "seconds": round(cost.seconds_total, 2),
         "promise": promise.sentence(),
-        **accuracy("", result.metrics),
-        **promised("private_popularity", result.baselines.private_popularity),
+        **baselines(result.baselines),
     }
 
 
-def accuracy(prefix: str, measured: Accuracy) -> Row:
-    """HR@10 and NDCG@10 under both protocols."""
+def baselines(found: Baselines) -> Row:
+    """The columns of the baselines that were found, and of the ceiling."""
+    row: Row = {}
+    for name, baseline in found.found.items():
+        row |= {f"{name}_{metric}": baseline.full.get(metric) for metric in OF_BASELINES}
+        row |= sampled(f"{name}_", baseline)
+        chosen = (f"{setting} = {value:g}" for setting, value in baseline.settings.items())
+        row[f"{name}_settings"] = ", ".join(chosen) or None
+        row[f"{name}_promise"] = None if baseline.promise is None else baseline.promise.sentence()
+    if "history" in found.ceiling:
+        row |= {f"ceiling_{name}": found.ceiling["history"].get(name) for name in ("hr@10", "ndcg@10")}
+    return {column: value for column, value in row.items() if column in COLUMNS}
+
+
+def sampled(prefix: str, measured: Accuracy) -> Row:
+    """What is measured against 99 sampled negatives."""
+    return {f"{prefix}sampled_{name}": measured.sampled99.get(name) for name in SAMPLED99}
+
+
+def standing(row: Row, private: bool) -> Row:
+    """Where a row stands: beside its best floor, and beside what needs nothing of other shoppers."""
+    own, nothing = row["hr@10"], row.get(f"{NOTHING_RELEASED}_hr@10")
+    floor = best_floor({name: row.get(f"{name}_hr@10") for name in floors_of(private)}, private)
     return {
-        **ranking(prefix, measured.full),
-        **ranking(f"{prefix}sampled_", measured.sampled99),
+        "best_floor": None if floor is None else floor[0],
+        "below_floor": None if floor is None or own is None else own < floor[1],
+        "above_nothing_released": None if own is None or nothing is None else own - nothing,
     }
-
-
-def ranking(prefix: str, measured: FullRanking | SampledRanking) -> Row:
-    """HR@10 and NDCG@10 under one protocol."""
-    return {f"{prefix}hr@10": measured.hr_at_10, f"{prefix}ndcg@10": measured.ndcg_at_10}
-
-
-def promised(name: str, measured: Private | None) -> Row:
-    """The columns of a baseline that makes a promise."""
-    if measured is None:
-        return {}
-    return {**accuracy(f"{name}_", measured), f"{name}_promise": measured.promise.sentence()}
-
-
-def tuned(name: str, measured: Tuned | None) -> Row:
-    """The columns of a baseline that was tuned."""
-    if measured is None:
-        return {}
-    chosen = ", ".join(f"{setting} = {value:g}" for setting, value in measured.settings.items())
-    return {**accuracy(f"{name}_", measured), f"{name}_settings": chosen}
 
 
 def not_compared(folder: FrontierFolder, cells: list[Cell], reasons: Reasons) -> list[str]:
@@ -173,8 +216,6 @@ def not_compared(folder: FrontierFolder, cells: list[Cell], reasons: Reasons) ->
         said |= dict.fromkeys(found.left_out if found is not None else [])
         if reference.name in reasons and reasons[reference.name] not in of_cells:
             said[reasons[reference.name]] = None
-    if not any(cell.baselines for cell in cells) and (reason := missing()) is not None:
-        said[reason] = None
     return [*said]
 
 
@@ -182,36 +223,16 @@ def compared(folder: FrontierFolder, references: list[Reference]) -> Row:
     """The columns of what a cell is compared with."""
     row: Row = {}
     for found in map(folder.read_reference, references):
-        if found is None:
-            continue
-        row |= accuracy("popularity_", found.popularity) | promised("flower", found.flower)
-        row |= tuned("ease", found.ease) | tuned("ials", found.ials)
-        if found.central is not None:
-            row |= accuracy("central_", found.central)
-        if "history" in found.ceiling:
-            row |= ranking("ceiling_", found.ceiling["history"])
+        if found is not None:
+            row |= baselines(found)
     return row
 
 
 def write_table(folder: FrontierFolder, rows: list[Row]) -> None:
     """frontier.csv and frontier.parquet, each in one step. Raises UserError where there is no space."""
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    whole = ["devices", "items", "events", "tested", "seed", "bytes_up_per_device", "rounds"]
-    text = [
-        "data",
-        "model",
-        "variant",
-        "protocol",
-        "unit",
-        "trust",
-        "status",
-        "reason",
-        "promise",
-        "command",
-        "run",
-    ]
-    text += [name for name in COLUMNS if name.endswith(("_settings", "_promise"))]
-    types = dict.fromkeys(whole, "Int64") | dict.fromkeys(text, "string")
+    text = [*TEXT, *(name for name in COLUMNS if name.endswith(("_settings", "_promise")))]
+    types = dict.fromkeys(WHOLE, "Int64") | dict.fromkeys(text, "string") | {"below_floor": "boolean"}
     table = table.astype(dict.fromkeys(COLUMNS, "float64") | types)
     write_whole(folder.csv, table.to_csv(index=False, lineterminator="\n"), RUN_AGAIN)
     parquet = io.BytesIO()
