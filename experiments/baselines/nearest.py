@@ -1,8 +1,10 @@
 """Item-kNN: each item's nearest neighbours by the cosine of who has them, with no privacy at all.
 
 Deshpande & Karypis 2004, "Item-based top-N recommendation algorithms", with the shrinkage that Dacrema et al.
-2021, "A troubling analysis of reproducibility and progress in recommender systems research", tune; by irspack.
-Of two items with c and d shoppers, n of them the same, W = n / (√(c d) + shrinkage), kept for an item's k nearest.
+2021, "A troubling analysis of reproducibility and progress in recommender systems research",
+tune; by irspack.
+Of two items with c and d shoppers, n of them the same, W = n / (√(c d) + shrinkage); it is kept where it is
+among the k greatest to a recommended item.
 """
 
 from experiments.baselines.ease import by_weights

@@ -4,8 +4,8 @@ An item is like what the shopper has by three things, each a number from 0 to 1:
 their titles and the cosine of their attributes, both by tf-idf (Salton & Buckley 1988, "Term-weighting
 approaches in automatic text retrieval"), and how near their codes are, 2^(−|gap|/scale), where items are
 identified by numbers: shops give neighbouring codes to what comes together. The score is the sum over what
-the shopper has, newer purchases weighing more. There is no popularity in it and nothing of any other shopper, so
-whoever has nothing gets all items alike. What a model adds to it is what other shoppers' data are worth.
+the shopper has, newer purchases weighing more. There is no popularity in it and nothing of any other shopper,
+so whoever has nothing gets all items alike. What a model adds to it is what other shoppers' data are worth.
 """
 
 from collections import Counter

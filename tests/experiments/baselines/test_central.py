@@ -1,4 +1,4 @@
-"""Popularity by hand, and the central model against the least that L-BFGS finds of its objective."""
+"""The central model against the least that L-BFGS finds of its objective."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from client.events import Events
 from client.serving import Serving
-from experiments.baselines import _whole_catalogue_loss, model_scorer, popularity, train_centrally
+from experiments.baselines.central import _whole_catalogue_loss, model_scorer, train_centrally
 from models.build import build_model
 from models.catalogue import Catalogue
 from models.factorisation import Factorisation
@@ -83,19 +83,6 @@ def least_objective(confidence: np.ndarray, dim: int, decay: float) -> float:
         float(minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000}).fun)
         for start in starts
     )
-
-
-def test_popularity_counts_shoppers_and_not_events(catalogue: Catalogue) -> None:
-    """One shopper bought item 0 five times in thousands; two bought item 1 once."""
-    train = Events.from_columns(
-        devices=np.array([0, 0, 0, 0, 0, 1, 2, 2]),
-        items=np.array([0, 0, 0, 0, 0, 1, 1, 3]),
-        times=np.arange(8),
-        weights=np.array([1000.0] * 5 + [1.0] * 3),
-        num_devices=4,
-    )
-    scores = popularity(train, ITEMS)(train.span(1, 4))
-    assert scores.tolist() == [[1.0, 2.0, 0.0, 1.0, 0.0, 0.0]] * 3
 
 
 @pytest.mark.parametrize("item_bias", [True, False])

@@ -1,0 +1,216 @@
+"""Private popularity, recent or not: its noise, the ε it books, and that one unit changes it by 1 at most."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chi2
+
+from client.events import Events
+from client.trainer import Cohort
+from experiments.baselines.popularity import WINDOW
+from experiments.baselines.private import (
+    COUNTS,
+    NORM,
+    PLAIN,
+    PRIVATE_BASELINES,
+    RECENT_NORM,
+    Counting,
+    one_release,
+    private_popularity,
+    private_settings,
+    release,
+)
+from experiments.config import RunConfig
+from experiments.planning import make_promise, resolve
+from experiments.split import DAY
+from models.accounting import epsilon_composed
+from tests.experiments.baselines.shop import bought, context_of
+
+ITEMS = 4000
+DEVICES = 50
+ALARM = 1e-7  # of a false alarm, in each test of a deviation
+PROMISES = [
+    ("shopper", "central"),
+    ("shopper", "local"),
+    ("shopper", "distributed"),
+    ("interaction", "local"),
+]
+
+
+def one_item(num: int) -> Events:
+    """Every device has item 0, twice."""
+    devices = np.repeat(np.arange(num), 2)
+    return Events.from_columns(devices, np.zeros(2 * num), np.tile(np.arange(2), num), np.ones(2 * num), num)
+
+
+def shop(num: int):
+    return context_of(one_item(num), ITEMS)
+
+
+def planned(unit: str, trust: str, **changes):
+    said = {"unit": unit, "trust": trust, "epsilon": 2.0, "delta": 1e-5, "model": "mf", "seed": 3}
+    config = resolve(RunConfig.model_validate(said | changes), DEVICES, ITEMS)
+    return config, make_promise(config)
+
+
+@pytest.mark.parametrize(("unit", "trust"), PROMISES)
+def test_the_noise_is_that_of_one_release_at_the_promise(unit: str, trust: str) -> None:
+    """Items that nobody has hold noise alone. Its deviation is z, and √N times that where every device adds
+    it all, and √(N / least) times where shares do; by a chi-squared interval.
+    """
+    config, promise = planned(unit, trust, tolerated_dropout=0.2)
+    asked = one_release(config, promise)
+    noise = release(asked.settings, shop(DEVICES), PLAIN, seed=1)[1:].double()
+    times = {"central": 1.0, "local": DEVICES, "distributed": DEVICES / asked.settings.least_devices}[trust]
+    assert trust != "distributed" or asked.settings.least_devices == 40
+    squares = float(noise.square().sum()) / (asked.noise_multiplier**2 * times)
+    low, high = chi2.interval(1 - ALARM, len(noise))
+    slack = 1.05 if trust == "distributed" else 1.001  # a grid's rounding is covered by a little more noise
+    assert low / slack < squares < high * slack
+
+
+@pytest.mark.parametrize(("unit", "trust"), PROMISES)
+def test_what_is_booked_is_what_is_released(unit: str, trust: str) -> None:
+    """One Gaussian of the noise that is added, and the run's ε but for what a search leaves."""
+    config, promise = planned(unit, trust, rounds=7)
+    _, own = private_popularity(config, promise, shop(DEVICES))
+    renyi = trust == "distributed"
+    spent = epsilon_composed(((own.noise_multiplier, 1.0, 1),), 1e-5, only_renyi=renyi)
+    assert own.epsilon == spent.epsilon
+    assert promise.epsilon is not None
+    assert 0.998 * promise.epsilon < spent.epsilon <= promise.epsilon
+    assert (own.unit, own.trust, own.delta, own.rounds) == (unit, trust, 1e-5, 1)
+
+
+def test_the_analytic_gaussian_at_a_known_point() -> None:
+    """ε = 2, δ = 1e-5, sensitivity 1: σ = 1.9938 (Balle & Wang 2018, algorithm 1, worked out apart)."""
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    def delta_at(sigma: float) -> float:
+        return norm.cdf(0.5 / sigma - 2.0 * sigma) - math.exp(2.0) * norm.cdf(-0.5 / sigma - 2.0 * sigma)
+
+    sigma = brentq(lambda sigma: delta_at(sigma) - 1e-5, 0.5, 10.0, xtol=1e-12)
+    config, promise = planned("shopper", "central")
+    assert promise.epsilon is not None
+    asked = one_release(config, promise.model_copy(update={"epsilon": 2.0}))
+    assert asked.noise_multiplier == pytest.approx(sigma, rel=1e-6)
+
+
+NOW = 100  # a day
+RECENT = {WINDOW: 7.0, NORM: 1.0}
+
+
+def counted(unit: str, events: Events, public: dict[str, float] = PLAIN, num_items: int = 6) -> torch.Tensor:
+    config, promise = planned(unit, "local")
+    cohort = Cohort(np.arange(events.num_devices), events, torch.zeros(events.num_devices, 0), bytes(32), 1)
+    counting = Counting(one_release(config, promise).settings, num_items, NOW * DAY, public)
+    return counting.train(cohort, {})[0][COUNTS]
+
+
+def test_a_shopper_counts_for_one_in_norm_and_an_item_once(events: Events) -> None:
+    """Device 0 has t0 (twice) and t1, device 1 t2 and t3, device 3 t4; device 2 nothing."""
+    half = 0.5**0.5
+    expected = torch.tensor([half, half, half, half, 1.0, 0.0])
+    assert torch.allclose(counted("shopper", events), expected, atol=2e-5)
+    assert counted("interaction", events).tolist() == [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def test_a_row_of_recency_by_hand() -> None:
+    """h = 7 days. Device 0 last bought item 0 14 days ago: 1/4, below the norm, and left as it is. Device 1
+    bought four things just now, a row of norm 2 that is halved; what is later than now counts 1.
+    """
+    events = bought([(0, 0, 80), (0, 0, 86), *((1, item, 100) for item in (0, 1, 2)), (1, 3, 150)], 2)
+    assert torch.allclose(
+        counted("shopper", events, RECENT), torch.tensor([0.75, 0.5, 0.5, 0.5, 0, 0]), atol=2e-5
+    )
+    assert counted("interaction", events, RECENT).tolist() == [1.25, 1.0, 1.0, 1.0, 0.0, 0.0]
+    double = counted("shopper", events, {WINDOW: 7.0, NORM: 4.0})  # divided by 4, the norm that is allowed
+    assert torch.allclose(double, torch.tensor([1.25, 1, 1, 1, 0, 0]) / 4, atol=2e-5)
+
+
+def histories() -> list[tuple[str, list[tuple[int, int, int]]]]:
+    """What a device could hold to move the sum most: much and new, much and old, one thing, later than now."""
+    drawn = np.random.default_rng(0)
+    return [
+        ("everything now", [(0, item, NOW) for item in range(6)]),
+        ("everything long ago", [(0, item, 1) for item in range(6)]),
+        ("one thing now", [(0, 3, NOW)]),
+        ("one thing a thousand times", [(0, 3, day % 100) for day in range(1000)]),
+        ("after now", [(0, item, NOW + 500) for item in range(6)]),
+        ("bought again on other days", [(0, 2, 1), (0, 2, 50), (0, 2, NOW)]),
+        ("many and few, old and new", [(0, int(i), int(t)) for i, t in drawn.integers(0, [6, 120], (40, 2))]),
+    ]
+
+
+@pytest.mark.parametrize("public", [PLAIN, RECENT, {WINDOW: 0.5, NORM: 1e-3}, {WINDOW: 0.0, NORM: 3.0}])
+def test_a_shopper_changes_the_sum_by_one_at_most(public: dict[str, float]) -> None:
+    """With or without the device, whatever it holds; and the bound is reached."""
+    moved = [float(counted("shopper", bought(rows, 1), public).norm()) for _, rows in histories()]
+    assert max(moved) <= 1.0
+    assert max(moved) > 0.79  # of NORM 3: six items now, a norm of √6
+
+
+@pytest.mark.parametrize("public", [PLAIN, RECENT, {WINDOW: 0.5, NORM: 1e-3}])
+def test_an_interaction_changes_the_sum_by_one_at_most(public: dict[str, float]) -> None:
+    """One more or less of each history, and one of a history moved elsewhere in time would be two."""
+    moved = []
+    for _, rows in histories():
+        whole = counted("interaction", bought(rows, 1), public)
+        for one in range(0, len(rows), max(1, len(rows) // 40)):
+            left = rows[:one] + rows[one + 1 :]
+            without = counted("interaction", bought(left, 1), public) if left else torch.zeros(6)
+            moved.append(float((whole - without).norm()))
+    assert max(moved) == 1.0
+
+
+def test_the_recent_one_takes_its_window_from_the_one_without_privacy() -> None:
+    assert private_settings("private-popularity", {}) == PLAIN
+    settings = private_settings("private-recent-popularity", {WINDOW: 5.0})
+    assert settings == {WINDOW: 5.0, NORM: RECENT_NORM}
+    assert {row.like for row in PRIVATE_BASELINES.values()} == {"popularity", "recent-popularity"}
+
+
+def test_a_recent_release_is_the_noise_and_the_rows() -> None:
+    """The noise of a seed is the same for both: what differs is the devices' sum, scaled by the norm."""
+    config, promise = planned("shopper", "central")
+    settings = one_release(config, promise).settings
+    context = context_of(bought([(0, 0, 93), (0, 1, 100)], 1), 50, NOW)
+    noised = [release(settings, context, public, seed=1) for public in (PLAIN, {WINDOW: 7.0, NORM: 2.0})]
+    expected = torch.zeros(50)
+    expected[:2] = torch.tensor([0.25 - 0.5**0.5, 0.5 - 0.5**0.5])
+    assert torch.allclose(noised[1] - noised[0], expected, atol=1e-4)
+
+
+def test_seeds_repeat_and_differ_and_no_seed_is_fresh() -> None:
+    config, promise = planned("shopper", "central")
+    settings = one_release(config, promise).settings
+    first, again, other, *fresh = (release(settings, shop(5), PLAIN, seed) for seed in (1, 1, 2, None, None))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(*fresh)
+
+
+def test_a_seed_gives_it_noise_that_the_run_does_not_draw() -> None:
+    from models.randomness import seeded_key
+    from server.aggregate import add_central_noise
+
+    config, promise = planned("shopper", "central")
+    asked = one_release(config, promise)
+    released = release(asked.settings, shop(0), PLAIN, seed=1)
+    of_the_run = add_central_noise(
+        {COUNTS: torch.zeros(ITEMS)}, asked.noise_multiplier, seeded_key(1), round=1
+    )[COUNTS]
+    correlation = float(torch.corrcoef(torch.stack([released, of_the_run]))[0, 1])
+    assert abs(correlation) < 6 / ITEMS**0.5  # six deviations: a false alarm in 5e8
+
+
+def test_all_shoppers_get_the_same_scores() -> None:
+    config, promise = planned("shopper", "central")
+    scorer, _ = private_popularity(config, promise, shop(DEVICES))
+    scores = scorer(one_item(3))
+    assert scores.shape == (3, ITEMS)
+    assert torch.equal(scores[0], scores[2])
+    assert int(scores[0].argmax()) == 0
