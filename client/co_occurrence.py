@@ -1,10 +1,11 @@
-"""The linear model's two sums over devices, each device's part of norm 1 at most: in blocks of bounded memory.
+"""The linear model's two sums over devices, each device's part of norm 1 at most, in blocks of bounded memory.
 
-popularity   r min(1, C/|r|), r_i = 2^(−a_i / h) for each item i that the device has, a_i the age in days of its
-             last purchase at a public instant, h = ∞ if all count alike. C = 0: r/|r|, whatever its norm.
+popularity   r / max(|r|, C), r_i = 2^(−a_i / h) for each item i that the device has, a_i the age in days of
+             its last purchase at a public instant, h = ∞ if all count alike. C = 0: r/|r|, whatever its norm.
 gram         K/|K| in the Frobenius norm, over the head of the catalogue, K_ij = 2^(−|t_i − t_j| / h') for the
              items i, j that it has and 0 elsewhere, t_i the visits after the last one in which it has item i.
-             With h' = ∞ it is the outer product of the device's unit row, as one sends it for EASE (Steck 2019).
+             With h' = ∞ it is the outer product of the device's unit row, the part of one device in the
+             matrix of EASE (Steck 2019).
 """
 
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def purchases(events: Events, num_items: int, half_life: float = 0.0) -> scipy.s
 
 
 def recency_rows(events: Events, num_items: int, now: int, half_life: float) -> scipy.sparse.csr_matrix:
-    """2^(−age / half_life) of each device's last purchase of each item: sparse float32 [devices, items], 0 to 1.
+    """2^(−age / half_life) of each device's last purchase of each item: sparse float32 [devices, items].
 
     now: seconds since 1970; what came after has the age 0. half_life: in days; 0: all alike.
     """
@@ -66,7 +67,7 @@ def recency_rows(events: Events, num_items: int, now: int, half_life: float) -> 
 
 
 def clipped_rows(rows: scipy.sparse.csr_matrix, norm: float) -> scipy.sparse.csr_matrix:
-    """Each row divided by max(|row|, norm), so of norm 1 at most: sparse float32. norm: C; 0: all of norm 1."""
+    """Each row divided by max(|row|, norm), so of norm 1 at most: sparse float32. norm: C; 0: all are."""
     if norm == 0:
         return unit_rows(rows)
     norms = np.sqrt(np.asarray(rows.astype(np.float64).power(2).sum(axis=1)).reshape(-1))
@@ -82,7 +83,7 @@ def popularity_sum(
 
 
 def packed_co_occurrence(events: Events, head: Integers, num_items: int, half_life: float) -> Tensor:
-    """The second sum, packed: [head · (head + 1) / 2]. head: ascending items. half_life: h', in visits; 0: ∞."""
+    """The second sum, packed: [head · (head + 1) / 2]. head: ascending items. half_life: h', in visits."""
     size = len(head)
     place = np.full(num_items, -1)
     place[head] = np.arange(size)
@@ -94,7 +95,7 @@ def packed_co_occurrence(events: Events, head: Integers, num_items: int, half_li
         apart = np.abs(visits[left] - visits[right])
         kernel = np.ones(len(left)) if half_life == 0 else np.exp2(-apart / half_life)
         twice = np.where(left == right, 1.0, 2.0)  # off the diagonal an entry stands twice
-        norms = np.bincount(device[left], twice * kernel**2, block.num_devices)  # |K|², 1 or more where any is
+        norms = np.bincount(device[left], twice * kernel**2, block.num_devices)  # |K|²
         entries = kernel * np.sqrt(twice / norms[device[left]])
         total.index_add_(0, torch.from_numpy(starts[item[left]] + item[right]), torch.from_numpy(entries))
     return total.float()

@@ -39,7 +39,9 @@ class HitCounter:
             scores[torch.from_numpy(events.devices), items] = -torch.inf
             targets = cohort.targets.span(start, stop)
             of = torch.from_numpy(targets.devices)
-            ranks = ranks_alone(torch.nan_to_num(scores, neginf=-torch.inf), of, torch.from_numpy(targets.items))
+            ranks = ranks_alone(
+                torch.nan_to_num(scores, neginf=-torch.inf), of, torch.from_numpy(targets.items)
+            )
             counts = torch.from_numpy(targets.counts).double()
             share = 1.0 / counts[of]
             counted = (counts > 0).double(), share * (ranks <= FIRST), share * gains(ranks, FIRST)

@@ -54,7 +54,8 @@ class Events:
         begins = self._begins
         begun = np.cumsum(begins)  # visits of all devices up to and with this one
         before = np.concatenate([[0], begun])[self.offsets[:-1]]
-        return begun - np.repeat(before, self.counts) - 1
+        visits: Array = begun - np.repeat(before, self.counts) - 1
+        return visits
 
     @property
     def later_visits(self) -> Array:

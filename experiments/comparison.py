@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.baselines import model_scorer
+from experiments.baselines.central import model_scorer
 from experiments.bootstrap import LEVEL, RESAMPLES, Difference, paired_bootstrap
 from experiments.datasets import load
 from experiments.datasets.dataset import Dataset
@@ -151,8 +151,7 @@ def as_json(compared: list[Compared]) -> dict[str, Any]:
                 "promise": each.result.promise.model_dump(),
                 "sentence": each.result.promise.sentence(),
                 "metrics": {
-                    protocol: getattr(each.result.metrics, protocol)
-                    for protocol in ("full", "sampled99")
+                    protocol: getattr(each.result.metrics, protocol) for protocol in ("full", "sampled99")
                 },
                 "difference": each.differences
                 and {

@@ -34,10 +34,13 @@ class RunConfig(BaseModel):
     item_column: str | None = Field(None, description="column that says what was bought")
     time_column: str | None = Field(None, description="column that says when")
     weight_column: str | None = Field(None, description="column that says how many")
-    order_column: str | None = Field(None, description="column that says in which order (one order, one visit)")
+    order_column: str | None = Field(
+        None, description="column that says in which order (one order, one visit)"
+    )
     strict: bool = Field(False, description="a bad row is an error, not a count")
     visit: Literal["instant", "day"] = Field(
-        "instant", description="what counts as one visit where there are no orders: one instant, or one day (UTC)"
+        "instant",
+        description="what counts as one visit where there are no orders: one instant, or one day (UTC)",
     )
     devices: int | None = Field(
         None, ge=1, le=10**9, description="shoppers, one a device; all that the data hold"
@@ -46,8 +49,8 @@ class RunConfig(BaseModel):
 
     split: SplitName | None = Field(
         None,
-        description="what tests: date (what came after --at), next-visit, basket (complete one), or last-item "
-        "(as in published tables)",
+        description="what tests: date (what came after --at), next-visit, basket (complete one), or "
+        "last-item (as in published tables)",
     )
     at: str | float | None = Field(
         None, description="the date that parts training from test, or the part of the events before it; 0.8"
@@ -89,7 +92,7 @@ class RunConfig(BaseModel):
         None,
         ge=0,
         le=1e3,
-        description="linear: norm beyond which a device's row is clipped in the first release; 0: all have one norm",
+        description="linear: norm to which a device's row is clipped in the first release; 0: all have one",
     )
     title_words: bool | None = Field(
         None, description="linear: words that two titles or more share count as attributes"
@@ -187,7 +190,9 @@ class RunConfig(BaseModel):
     evaluate_sample: int = Field(20_000, ge=0, description="shoppers tested at most; 0: all")
     central: bool = Field(True, description="train the same model centrally too, to compare")
     floors: bool = Field(True, description="measure what needs no model too, such as popularity, to compare")
-    baselines: bool = Field(False, description="tune and fit EASE, iALS and other strong models too, to compare")
+    baselines: bool = Field(
+        False, description="tune and fit EASE, iALS and other strong models too, to compare"
+    )
     ceiling: bool = Field(True, description="find the best that anyone could do, where the data can tell")
 
 

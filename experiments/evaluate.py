@@ -27,8 +27,8 @@ class Ranks:
     """Where each target came: private, so never a part of a result.
 
     devices: int64 [tested], ascending. shoppers: int64 [targets], which of the tested a target is of. alone,
-    together: float64 [targets], 1 the best, over the whole catalogue, as in `models.metrics`. sampled: float64
-    [targets, draws], among 99 negatives. repeated: bool [targets], bought before. shown: bool [items], in
+    together: float64 [targets], 1 the best, over the whole catalogue, as in `models.metrics`. sampled:
+    float64 [targets, draws], among 99 negatives. repeated: bool [targets], bought before. shown: bool [items], in
     somebody's first ten. novelty: float64 [tested], of the first ten.
     """
 
@@ -55,7 +55,7 @@ class Ranks:
         return self.by_shopper(self.together <= k) * counts / counts.clamp(max=k)
 
     def only(self, mask: Tensor) -> Tensor:
-        """HR@10 of the targets where mask [targets] is true: of each shopper that has one, [such shoppers]."""
+        """HR@10 of the targets where mask [targets] is true: of each shopper that has one."""
         counts = torch.bincount(self.shoppers[mask], minlength=len(self.devices))
         hits = torch.bincount(
             self.shoppers[mask], (self.alone[mask] <= 10).double(), minlength=len(self.devices)
@@ -75,8 +75,8 @@ class Ranks:
 
 PerShopper = Callable[[Ranks], Tensor]
 
-# What is measured of each shopper, whose mean a result has: by the metric's name, over the whole catalogue, and
-# against 99 sampled negatives.
+# What is measured of each shopper, and its mean is in a result: by the metric's name, over the whole catalogue
+# and against 99 sampled negatives.
 FULL: dict[str, PerShopper] = {
     "hr@10": lambda ranks: ranks.by_shopper(ranks.alone <= 10),
     "ndcg@10": lambda ranks: ranks.by_shopper(gains(ranks.alone, 10)),
@@ -123,7 +123,8 @@ def evaluate_unseen(scorer: Scorer, split: Split, num_items: int) -> dict[str, d
     for name, holdout in split.unseen.items():
         ranks = ranks_of(by_history(scorer, holdout), holdout, known, split.rule.repeats, 0)
         full = ranks.metrics()["full"]
-        found[name] = {"visits": float(len(ranks.devices)), **{key: full[key] for key in ("hr@10", "ndcg@10")}}
+        visits = float(len(ranks.devices))
+        found[name] = {"visits": visits, "hr@10": full["hr@10"], "ndcg@10": full["ndcg@10"]}
     return found
 
 
@@ -135,7 +136,7 @@ def popularity_of(train: Events, num_items: int) -> Tensor:
 
 
 def ranks_of(score: DeviceScorer, holdout: Holdout, popularity: Tensor, repeats: bool, sample: int) -> Ranks:
-    """`rank_targets`, of any holdout. popularity: what novelty, −log₂ of it, is measured by (Zhou et al. 2010)."""
+    """`rank_targets`, of any holdout. popularity: novelty is −log₂ of it (Zhou et al. 2010)."""
     num_items = len(popularity)
     tested = holdout.tested(sample)
     draws = holdout.negatives.shape[1]

@@ -15,6 +15,11 @@ FLOORS = tuple(name for name, row in BASELINES.items() if row.floor)
 STRONG = tuple(name for name, row in BASELINES.items() if not row.floor)
 
 
+def is_floor(name: str) -> bool:
+    """Whether a baseline of that name is a floor, with or without a promise."""
+    return name in FLOORS or name in PRIVATE
+
+
 def floors_of(private: bool) -> tuple[str, ...]:
     """The names of the floors of a run. private: under a promise."""
     return (*(name for name in FLOORS if name in ALONE), *PRIVATE) if private else FLOORS

@@ -35,7 +35,8 @@ class DataFacts(_Part):
     split_sentence: str
 
 
-Figures = dict[str, float | None]  # by the metric's name (`experiments.evaluate`); None: nobody could be tested
+# By the metric's name (`experiments.evaluate`); None: nobody could be tested.
+Figures = dict[str, float | None]
 
 
 class Accuracy(_Part):
@@ -60,7 +61,7 @@ class Metrics(Accuracy):
 
 
 class Baseline(Accuracy):
-    """What a run is held against. settings: chosen on validation, never on the test. promise: where it keeps one."""
+    """What a run is held against. settings: chosen on validation, never on the test. promise: if it keeps one."""
 
     settings: dict[str, float] = Field(default_factory=dict)
     promise: Promise | None = None

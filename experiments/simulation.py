@@ -17,10 +17,10 @@ from client.farm import Farm
 from client.policy import Policy
 from client.secure_round import ROSTER_FILE, lay_out_identities
 from client.serving import Serving
-from experiments.baselines import BASELINES, tuned_baselines
+from experiments.baselines import BASELINES, missing_libraries
 from experiments.baselines.central import model_scorer, train_centrally
-from experiments.baselines.popularity import popularity
 from experiments.baselines.private import private_baselines
+from experiments.baselines.tuning import tuned_baselines
 from experiments.choice import PublicFacts, with_model
 from experiments.config import MEASURED_ONLY, RunConfig
 from experiments.datasets import load
@@ -95,7 +95,7 @@ def data_options(config: RunConfig) -> DataOptions:
 
 def make_plan(config: RunConfig) -> Plan:
     """Read the data, split them, find the noise. Raises UserError; writes nothing."""
-    if config.baselines and (reason := missing()) is not None:
+    if config.baselines and (reason := missing_libraries()) is not None:
         raise UserError(reason)
     if config.repeats == "include" and config.evaluate == "released":
         raise UserError("devices count no repeats: leave out --repeats include, or --evaluate released")
@@ -306,7 +306,7 @@ class RoundLog:
         return rank_targets(score, self.plan.split, items, sample=sample).metrics()
 
     def measure_unseen(self) -> Metrics:
-        """How accurate the latest round's scores are for shoppers first seen after the date; {}: none, or unknown."""
+        """How accurate the latest round's scores are for shoppers first seen after the date, if there are any."""
         if self.scorer is None:
             return {}
         return evaluate_unseen(self.scorer, self.plan.split, len(self.plan.dataset.catalogue))
@@ -388,25 +388,24 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
     found: dict[str, Any] = {}
     if plan.promise.epsilon is not None:
         reporter.doing("finding popularity under the same promise")
-        for name, (scorer, promise) in private_baselines(config, plan.promise, plan.split, items).items():
+        for name, scorer, promise in private_baselines(config, plan.promise, plan.split, catalogue):
             found[name] = {**evaluate(scorer, plan.split, items, sample=sample), "promise": promise}
     if config.central:
         reporter.doing("training the same model centrally")
         found["central"] = evaluate(central_scorer(plan), plan.split, items, sample=sample)
-    names = [
-        name
-        for name, row in BASELINES.items()
-        if (config.floors if row.floor else config.baselines)
-    ]
+    names = [name for name, row in BASELINES.items() if (config.floors if row.floor else config.baselines)]
     reasons: list[str] = []
     if names:
         reporter.doing("tuning " + ", ".join(BASELINES[name].label for name in names))
         tuned, reasons = tuned_baselines(plan.split, catalogue, names, sample=sample)
-        found |= {name: {**metrics, "settings": chosen} for name, (metrics, chosen) in tuned.items()}
+        found |= {name: {**metrics, "settings": settings} for name, (metrics, settings) in tuned.items()}
     ceiling: Metrics = {}
-    if config.ceiling and plan.dataset.ceiling is not None:
+    if config.ceiling and plan.dataset.ceiling is not None and not plan.split.rule.repeats:
         reporter.doing("finding the ceiling")
-        ceiling = plan.dataset.ceiling(plan.split)
+        ceiling = {
+            name: rank_targets(score, plan.split, items, sample=sample).metrics()["full"]
+            for name, score in plan.dataset.ceiling(plan.split.train).items()
+        }
     return Baselines.model_validate(
         {name: no_nan(measured) for name, measured in found.items()}
         | {"left_out": reasons, "ceiling": no_nan(ceiling)}
@@ -436,25 +435,28 @@ def central_scorer(plan: Plan) -> Scorer:
         regularisation=objective["regularisation"],
         title_words=config.title_words,
     )
-    decay, half_life = objective["server_weight_decay"], config.kernel_half_life
-    train_centrally(model, plan.split.train, serving, weight_decay=decay, kernel_half_life=half_life)
+    train_centrally(
+        model,
+        plan.split.train,
+        serving,
+        weight_decay=objective["server_weight_decay"],
+        kernel_half_life=config.kernel_half_life,
+        now=config.now,
+        popularity_half_life=config.popularity_half_life,
+        popularity_norm=config.popularity_norm,
+    )
     return model_scorer(model, serving)
 
 
 def compare_flower(plan: Plan) -> Baselines:
-    """Popularity, and the run's model by Flower's own strategy under the run's promise. Raises UserError."""
+    """The run's model by Flower's own strategy under the run's promise. Raises UserError."""
     from experiments.flower_dp import train_by_flower
 
     items, sample = len(plan.dataset.catalogue), plan.config.evaluate_sample
     model, promise = train_by_flower(plan.config, plan.promise, plan.dataset.catalogue, plan.split.train)
-    reached = {
-        "popularity": popularity(plan.split.train, items),
-        "flower": model_scorer(model, plan.config.serving),
-    }
-    measured = {
-        name: no_nan(evaluate(scorer, plan.split, items, sample=sample)) for name, scorer in reached.items()
-    }
-    return Baselines.model_validate(measured | {"flower": {**measured["flower"], "promise": promise}})
+    scorer = model_scorer(model, plan.config.serving)
+    measured = no_nan(evaluate(scorer, plan.split, items, sample=sample))
+    return Baselines.model_validate({"flower": {**measured, "promise": promise}})
 
 
 def no_nan(found: Mapping[str, Any]) -> dict[str, Any]:

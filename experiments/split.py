@@ -1,4 +1,4 @@
-"""What trains and what tests: the data of a run, parted by one of four rules, and validation one step earlier."""
+"""What trains and what tests: data parted by one of four rules, and validation one step earlier."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,9 +33,10 @@ FIRST_VISIT, LATER_VISITS = "first visit", "later visits"
 class Rule:
     """How data are parted.
 
-    at: for `date`, the midnight (UTC, seconds since 1970) from which on purchases are the test. quantile: what
-    part of the events comes before it, for the validation date too. repeats: whether what was bought before
-    counts as a target. published: the data set's own test is taken. timed: whether the order of visits is known.
+    at: for `date`, the midnight (UTC, in seconds since 1970) from which on purchases are the test. quantile:
+    what part of the events comes before it, for the validation date too. repeats: whether what was bought
+    before counts as a target. published: the data set's own test is taken. timed: whether the order of visits
+    is known.
     """
 
     name: SplitName
@@ -58,24 +59,24 @@ class Rule:
             return "Published test: the item held out of each shopper by the data set itself."
         if self.name == "date":
             return (
-                f"By date: what happened before {self.date} trains; the test is what shoppers seen before then "
-                f"bought since, {new}."
+                f"By date: what happened before {self.date} trains; the test is what shoppers seen before "
+                f"then bought since, {new}."
             )
         if self.name == "next-visit":
             return (
-                f"By next visit: the test is each shopper's last visit, {new}; nothing of it or later is known "
-                "of that shopper, but what other shoppers bought later trains."
+                f"By next visit: the test is each shopper's last visit, {new}; nothing of it or later is "
+                "known of that shopper, but what other shoppers bought later trains."
             )
         if self.name == "basket":
             return (
-                "By basket: of each shopper's last visit half is given and trains, and one other item is to be "
-                "found."
+                "By basket: of each shopper's last visit half is given and trains, and one other item is to "
+                "be found."
             )
         if not self.timed:
             return "By last item, without times: one item of each shopper, drawn at random, is to be found."
         return (
-            "By last item, as in published tables: one new item of each shopper's last visit is to be found; the "
-            "rest of that visit trains."
+            "By last item, as in published tables: one new item of each shopper's last visit is to be found; "
+            "the rest of that visit trains."
         )
 
 
@@ -84,7 +85,8 @@ class Holdout:
     """A test: what is known of each row's shopper, and what the shopper bought next.
 
     history: what the row is served by. targets: of each row. negatives: int32 [n, draws, 99], items that
-    shoppers never had, for the sampled protocol; NONE pads. sample: int64 [n], ascending, the rows they are of.
+    shoppers never had, for the sampled protocol; NONE pads. sample: int64 [n], ascending, the rows that they
+    are of.
     """
 
     history: Events
@@ -114,8 +116,9 @@ def chosen(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
 class Split:
     """train: what devices hold. test: a row a device. unseen: those first seen after the date, apart.
 
-    left_out: events that neither train nor are of a target. now: the public instant that ages are counted from,
-    in seconds since 1970: the date that parts the data, or the midnight (UTC) after all of them; 0 without times.
+    left_out: events that neither train nor are of a target. now: the public instant that ages are counted
+    from, in seconds since 1970: the date that parts the data, or the midnight (UTC) after all of them; 0
+    without times.
     """
 
     rule: Rule

@@ -2,8 +2,8 @@
 
 Each is a function of events, which are sorted by device and visit, and of public numbers. What it returns is
 which events train, and which pairs of device and item are targets. None depends on the order of rows in a
-file: a visit has no order, and where one of its items has to be chosen, a keyed draw chooses it that names the
-shopper and the item, so that one purchase more moves no other shopper's.
+file: a visit has no order, and where one of its items has to be chosen, a keyed draw chooses it that names
+the shopper and the item, so that one purchase more moves no other shopper's.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,6 @@ import numpy as np
 
 from client.events import Array, Events
 from client.targets import Targets
-
 
 BEYOND_ITEMS = 2**32  # added to an item's number where it is drawn for a second purpose
 
@@ -25,7 +24,7 @@ class Parted(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Each pair of device and item that occurs, once: int64 [pairs] each. first: the visit it occurs first in."""
+    """Each pair of device and item that occurs, once: int64 [pairs]. first: the visit it occurs first in."""
 
     devices: Array
     items: Array
@@ -67,7 +66,7 @@ def next_visit(events: Events, *, repeats: bool) -> Parted:
 
 
 def by_date(events: Events, at: int, *, repeats: bool) -> Parted:
-    """What happened before `at` (seconds since 1970) trains; the targets are what shoppers seen before bought since.
+    """What happened before `at` (seconds since 1970) trains; what shoppers seen before bought since tests.
 
     Of items they had not bought before; repeats: of any. One event more or less moves one training event or
     none.

@@ -8,10 +8,10 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from experiments.baselines import NOTHING_RELEASED, is_floor, label_of
+from experiments.baselines import NOTHING_RELEASED, label_of
 from experiments.config import MEASURED_ONLY
 from experiments.console import make_console
-from experiments.floors import ALONE, best_floor
+from experiments.floors import ALONE, best_floor, is_floor
 from experiments.result import Accuracy, Result
 from experiments.run_folder import RunFolder
 from experiments.simulation import Plan, Reporter

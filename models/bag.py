@@ -7,6 +7,7 @@ its bag's rows, so one model, one trainer and one explanation serve both.
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -47,9 +48,7 @@ class Bag:
 
 
 @lru_cache(maxsize=8)  # a node is asked for the same bag in every round
-def build_bag(
-    catalogue: Catalogue, *, attributes: bool, own_rows: bool, title_words: bool = False
-) -> Bag:
+def build_bag(catalogue: Catalogue, *, attributes: bool, own_rows: bool, title_words: bool = False) -> Bag:
     """The bag of every item of the catalogue; rows are numbered own rows first, then attribute by attribute.
 
     title_words: words that two titles or more share are values of an attribute `word`.
@@ -65,7 +64,9 @@ def build_bag(
         names += [f"item {name}" for name in catalogue.table[ITEM]]
         item_numbers.append(np.arange(num_items))
         row_numbers.append(np.arange(num_items))
-    columns = {name: catalogue.table[name] for name in (catalogue.attributes if attributes else [])}
+    columns: dict[str, Iterable[tuple[str, ...]]] = {
+        name: catalogue.table[name] for name in (catalogue.attributes if attributes else [])
+    }
     if title_words:
         columns["word"] = shared_words(catalogue.table[TITLE])
     for attribute, column in columns.items():

@@ -1,7 +1,7 @@
 """What devices and server read alike off a released popularity: a direction, and the head of the catalogue.
 
-Popularity is the first release of the linear model, a sum over devices with noise on it. All here is a function
-of it and of public numbers, so it costs nothing, and it holds for whatever numbers a server sends.
+Popularity is the first release of the linear model, a sum over devices with noise on it. All here is a
+function of it and of public numbers, so it costs nothing, and it holds for whatever numbers a server sends.
 """
 
 import math
@@ -32,10 +32,10 @@ def head_size(items: int, deviation: float, scale: float) -> int:
 def popularity_direction(popularity: Tensor, deviation: float = 0.0) -> Tensor:
     """p̂: positive, of norm 1, float64 [items]; all items alike where nothing is above zero.
 
-    deviation: s, of the noise in each released number y. With noise an item's popularity θ is estimated by its
-    posterior mean under an exponential prior, whose mean m is that of all released numbers: the mean of a normal
-    of deviation s around y − s²/m that is cut off below zero. So numbers that noise alone explains are shrunk
-    towards zero, and their order stays.
+    deviation: s, of the noise in each released number y. With noise an item's popularity θ is estimated by
+    its posterior mean under an exponential prior, whose mean m is that of all released numbers: the mean of a
+    normal of deviation s around y − s²/m that is cut off below zero. So numbers that noise alone explains are
+    shrunk towards zero, and their order stays.
     """
     finite = torch.nan_to_num(popularity, nan=0.0).double()
     if 0.0 < deviation < math.inf:
@@ -50,8 +50,11 @@ def posterior_mean(released: Tensor, deviation: float) -> Tensor:
     """E[θ | y] for y ~ N(θ, s²), θ ≥ 0 exponential with the mean of the released numbers: float64 [items]."""
     mean = max(float(released.mean()), 1e-3 * deviation)
     at = released / deviation - deviation / mean  # of the normal's middle, in deviations
-    hazard = math.sqrt(2.0 / math.pi) / torch.special.erfcx(-at / math.sqrt(2.0))  # φ/Φ, wherever it is
-    return deviation * (at + hazard).clamp(min=0.0)
+    hazard: Tensor = math.sqrt(2.0 / math.pi) / torch.special.erfcx(
+        -at / math.sqrt(2.0)
+    )  # φ/Φ, wherever it is
+    estimated: Tensor = deviation * (at + hazard).clamp(min=0.0)
+    return estimated
 
 
 def head_items(popularity: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The linear model: popularity of late, and a low-rank linear autoencoder of what is bought at about the same time.
+"""The linear model: popularity of late, and a low-rank linear autoencoder of what is bought together.
 
 A linear autoencoder's loss is quadratic, so sums over the shoppers are all a server needs (as in EASE: Steck
 2019, equation 8). Here there are two, each a release with its noise, a device's part of norm 1 at most
@@ -8,10 +8,10 @@ popularity   what each shopper has, newer purchases counting more
 gram         the shopper's items against each other, near to 1 where two were bought close in time, over the
              head: the items that the first release ranks highest
 
-What all shoppers have in common is not learned apart: it is the matrix's first eigenvector u, which is taken out
-of it. The matrix is packed: its upper triangle with the entries off the diagonal times √2 has the matrix's
-Frobenius norm, and noise of deviation s on it is a symmetric matrix with deviation s on the diagonal and s/√2
-off it. Everything after the release is in models/spectrum.py and here.
+What all shoppers have in common is not learned apart: it is the matrix's first eigenvector u, which is taken
+out of it. The matrix is packed: its upper triangle with the entries off the diagonal times √2 has the
+matrix's Frobenius norm, and noise of deviation s on it is a symmetric matrix with deviation s on the diagonal
+and s/√2 off it. Everything after the release is in models/spectrum.py and here.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ LEAST_SHARE = 1e-3  # of an attribute in what is bought, so that a rare one's li
 class Learned:
     """What the shared parameters come to; all float32.
 
-    popular: p̂ [items], positive, of norm 1. head: int64 [head]. spectrum: of the gram, over the head. lift: how
-    much the attributes count. shares: each attribute's share in what everyone buys [attributes].
+    popular: p̂ [items], positive, of norm 1. head: int64 [head]. spectrum: of the gram, over the head. lift:
+    how much the attributes count. shares: each attribute's share in what everyone buys [attributes].
     """
 
     popular: Tensor

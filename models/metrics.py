@@ -18,8 +18,8 @@ def ranks_alone(scores: Tensor, shoppers: Tensor, targets: Tensor) -> Tensor:
     """Rank of each target among the items that are no targets of its shopper, 1 the best: [targets].
 
     scores: float [shoppers, items]; items to leave out of the ranking have the score −inf. shoppers, targets:
-    int64 [targets], the row and the item of each target, rows ascending. Raises ValueError on NaN, which would
-    rank as a win.
+    int64 [targets], the row and the item of each target, rows ascending. Raises ValueError on NaN, which
+    would rank as a win.
     """
     if torch.isnan(scores).any():
         raise ValueError("scores hold NaN: they cannot be ranked")

@@ -132,12 +132,20 @@ class RoundSettings(BaseModel):
     popularity_share: float = Field(
         0.25, ge=0.01, le=0.99, description="linear: the first release's part of 1 / noise_multiplier²"
     )
-    now: int = Field(0, ge=0, le=2**40, description="linear: public instant that ages are counted from, in s since 1970")
+    now: int = Field(
+        0, ge=0, le=2**40, description="linear: public instant that ages are counted from, in s since 1970"
+    )
     popularity_half_life: float = Field(
-        0.0, ge=0, le=1e6, description="linear: days after which a purchase counts half in the first release; 0: all alike"
+        0.0,
+        ge=0,
+        le=1e6,
+        description="linear: days after which a purchase counts half in the first release; 0: all alike",
     )
     popularity_norm: float = Field(
-        0.0, ge=0, le=1e3, description="linear: norm of a row of the first release beyond which it is clipped; 0: all rows have one norm"
+        0.0,
+        ge=0,
+        le=1e3,
+        description="linear: norm to which a device's row is clipped in the first release; 0: all have one",
     )
     kernel_half_life: float = Field(
         0.0, ge=0, le=1e6, description="linear: visits apart at which two purchases count half; 0: all alike"
@@ -160,7 +168,9 @@ class RoundSettings(BaseModel):
         description="squared penalty on the shopper's vector; linear: ridge, in mean eigenvalues",
     )
     recency_half_life: float = Field(
-        0.0, ge=0, description="evaluate: later visits after which an event counts half when serving; 0: all alike"
+        0.0,
+        ge=0,
+        description="evaluate: later visits after which an event counts half when serving; 0: all alike",
     )
 
     @model_validator(mode="after")

@@ -14,8 +14,8 @@ from torch import Tensor
 
 
 class Spectrum(NamedTuple):
-    """centre [items]: the first eigenvector, which is not negative. vectors [items, kept]: the next ones that are
-    kept; weights [kept]: how much each counts. noise: the edge's part in edge + ridge.
+    """centre [items]: the first eigenvector, which is not negative. vectors [items, kept]: the next ones that
+    are kept; weights [kept]: how much each counts. noise: the edge's part in edge + ridge.
     """
 
     centre: Tensor
@@ -25,12 +25,12 @@ class Spectrum(NamedTuple):
 
 
 def shrunk(matrix: Tensor, deviation: float, most: int, regularisation: float) -> Spectrum:
-    """The first eigenvector, and those of the next that stand above the noise's edge, with the weight c²·θ/(θ + λ).
+    """The first eigenvector, and of the next those above the noise's edge, with the weight c²·θ/(θ + λ).
 
     The first of a matrix whose entries are not negative is not negative either (Perron and Frobenius; Horn &
     Johnson 2013, theorem 8.3.1): it is what all rows have in common. c²: the squared overlap. λ is
-    `regularisation` mean eigenvalues of the released matrix [items, items] without the first: without noise the
-    weights w/(w + λ) are those of a ridge regression. most: how many are kept.
+    `regularisation` mean eigenvalues of the released matrix [items, items] without the first: without noise
+    the weights w/(w + λ) are those of a ridge regression. most: how many are kept.
     """
     items, scale = len(matrix), float(matrix.abs().max())
     # To size 1 first: whatever finite numbers it holds, nothing overflows, and the weights stay the same.

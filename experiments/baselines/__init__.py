@@ -18,7 +18,7 @@ BASELINES: dict[str, BaselineRow] = {
         popularity.fit_popularity,
         floor=True,
     ),
-    "recent-popularity": BaselineRow(
+    "recent_popularity": BaselineRow(
         "recent popularity",
         "Everyone gets what most shoppers bought lately.",
         popularity.fit_recent_popularity,
@@ -26,7 +26,7 @@ BASELINES: dict[str, BaselineRow] = {
         floor=True,
         needs_times=True,
     ),
-    "own-frequency": BaselineRow(
+    "own_frequency": BaselineRow(
         "own frequency",
         "Each shopper gets what the shopper buys most, then what is popular.",
         own_frequency.fit_own_frequency,
@@ -36,7 +36,7 @@ BASELINES: dict[str, BaselineRow] = {
         needs_times=True,
         needs_repeats=True,
     ),
-    "nothing-released": BaselineRow(
+    "nothing_released": BaselineRow(
         "nothing released",
         "Each device ranks the catalogue by likeness to its own purchases, and learns nothing of others.",
         nothing_released.fit_nothing_released,
@@ -62,7 +62,7 @@ BASELINES: dict[str, BaselineRow] = {
         serves=ials.SERVES,
         libraries=("implicit", "threadpoolctl"),
     ),
-    "co-occurrence": BaselineRow(
+    "co_occurrence": BaselineRow(
         "co-occurrence",
         "What is bought at about the time of what the shopper has, counted over all pooled purchases.",
         co_occurrence.fit_co_occurrence,
@@ -70,7 +70,7 @@ BASELINES: dict[str, BaselineRow] = {
         serves=co_occurrence.SERVES,
         most_items=co_occurrence.MOST_ITEMS,
     ),
-    "item-knn": BaselineRow(
+    "item_knn": BaselineRow(
         "item-kNN",
         "The nearest neighbours of what the shopper has, by the cosine of who has them.",
         nearest.fit_nearest,
@@ -79,3 +79,23 @@ BASELINES: dict[str, BaselineRow] = {
         libraries=("irspack",),
     ),
 }
+
+NOTHING_RELEASED = "nothing_released"
+
+# What is no row of the table: the same model by other means, and the floors under a promise.
+OTHERS = {
+    "central": "the same model, trained centrally",
+    "private_popularity": "private popularity",
+    "private_recent_popularity": "private recent popularity",
+    "flower": "Flower's DP strategy",
+}
+
+
+def label_of(name: str) -> str:
+    """What people call a baseline."""
+    return BASELINES[name].label if name in BASELINES else OTHERS[name]
+
+
+def missing_libraries() -> str | None:
+    """Why not all can be fitted on this machine, or None."""
+    return next((reason for row in BASELINES.values() if (reason := row.missing()) is not None), None)

@@ -4,12 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.co_occurrence import Head, packed_co_occurrence, popularity_sum
+from client.co_occurrence import packed_co_occurrence, popularity_sum
 from client.events import Events
 from client.least_squares import confidences
 from client.serving import Serving, serving_vectors
 from experiments.evaluate import Scorer
 from models.factorisation import Factorisation
+from models.head import head_items
 from models.linear_autoencoder import LinearAutoencoder
 from models.recommender import Recommender, interaction_loss
 
@@ -35,18 +36,25 @@ def train_centrally(
     *,
     weight_decay: float = 0.0,
     kernel_half_life: float = 0.0,
+    now: int = 0,
+    popularity_half_life: float = 0.0,
+    popularity_norm: float = 0.0,
     seed: int = 0,
 ) -> None:
     """Fit `model` in place on pooled events, by Adam on shared parameters and shopper vectors together.
 
     The objective is the one that devices descend, but nothing of the federated code is used to reach it: the
     gradient comes from autograd, and the vectors are descended rather than solved. The linear model is two
-    sums, of which kernel_half_life is the second's.
+    sums, to which the half-lives, `now` and the norm belong (client/co_occurrence.py).
     """
     if isinstance(model, LinearAutoencoder):
-        popularity = popularity_sum(train, model.num_items) / train.num_devices
-        gram = packed_co_occurrence(train, Head.of(popularity, model.head), kernel_half_life)
-        model.load_shared({"popularity": popularity, "gram": gram / train.num_devices})
+        popularity = popularity_sum(
+            train, model.num_items, now=now, half_life=popularity_half_life, norm=popularity_norm
+        )
+        head = head_items(popularity, model.head).numpy()
+        gram = packed_co_occurrence(train, head, model.num_items, kernel_half_life)
+        sums = {"popularity": popularity, "gram": gram}
+        model.load_shared({name: total / train.num_devices for name, total in sums.items()})
         return
     confidence = confidences(train, model.num_items).tocoo()
     shoppers = torch.from_numpy(confidence.row.astype(np.int64))

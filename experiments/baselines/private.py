@@ -13,23 +13,24 @@ C and h are public. Where they are chosen on validation, ε does not cover that,
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
-from client.co_occurrence import unit_rows
-from client.events import Events
+from client.co_occurrence import clipped_rows, recency_rows
 from client.noise import LocalNoise, SharedNoise
 from client.trainer import Cohort, Trainer
-from experiments.baselines.popularity import WINDOW, ages_weigh, same_for_all
-from experiments.baselines.profiles import as_matrix, last_rows
+from experiments.baselines.popularity import WINDOW, same_for_all
 from experiments.baselines.row import Context, Settings
+from experiments.baselines.tuning import chosen_settings
 from experiments.evaluate import Scorer
 from experiments.planning import ResolvedConfig, make_promise
+from experiments.split import Split
 from models.accounting import noise_for
+from models.catalogue import Catalogue
 from models.promise import Promise
 from models.randomness import new_key, seeded_key
 from models.recommender import Parameters
@@ -50,25 +51,37 @@ RECENT_NORM = 1.0  # that of one thing bought just now, so that who was here lon
 class PrivateRow:
     """A private baseline. like: the one without privacy whose window it takes."""
 
-    label: str
     sentence: str
     like: str
     needs_times: bool = False
 
 
 PRIVATE_BASELINES = {
-    "private-popularity": PrivateRow(
-        "private popularity",
+    "private_popularity": PrivateRow(
         "Everyone gets what most shoppers have, as one release under the same promise tells it.",
         like="popularity",
     ),
-    "private-recent-popularity": PrivateRow(
-        "private recent popularity",
+    "private_recent_popularity": PrivateRow(
         "Everyone gets what most shoppers bought lately, as one release under the same promise tells it.",
-        like="recent-popularity",
+        like="recent_popularity",
         needs_times=True,
     ),
 }
+
+
+def private_baselines(
+    config: ResolvedConfig, promise: Promise, split: Split, catalogue: Catalogue
+) -> Iterator[tuple[str, Scorer, Promise]]:
+    """Each by its name, with its scores and what it promises. promise: the run's, of finite ε.
+
+    Windows are chosen on validation as those of the baselines without privacy are, which ε does not cover.
+    """
+    context = Context.of(split, catalogue)
+    for name, row in PRIVATE_BASELINES.items():
+        if row.needs_times and not split.rule.timed:
+            continue
+        tuned = chosen_settings(row.like, split, catalogue, sample=config.evaluate_sample)
+        yield name, *private_popularity(config, promise, context, private_settings(name, tuned))
 
 
 def private_settings(name: str, tuned: Settings) -> Settings:
@@ -123,21 +136,6 @@ def release(settings: RoundSettings, context: Context, public: Settings, seed: i
     )
     logging.getLogger("flwr").setLevel(logging.ERROR)
     return FederatedSum(zeros, settings, server).released(settings, sum_updates([update]))[COUNTS].float()
-
-
-def recency_rows(events: Events, num_items: int, now: int, window: float) -> scipy.sparse.csr_matrix:
-    """2^(−age / window) of a device's last purchase of an item, 0 to 1: sparse float32 [devices, items]."""
-    rows = last_rows(events, num_items)
-    return as_matrix(events, rows, ages_weigh(events.times[rows], now, window), num_items)
-
-
-def clipped_rows(rows: scipy.sparse.csr_matrix, norm: float) -> scipy.sparse.csr_matrix:
-    """Each row divided by max(|row|, norm), so of norm 1 at most; a row of zeros stays: sparse float32."""
-    if norm == 0:
-        return unit_rows(rows)
-    norms = np.sqrt(np.asarray(rows.astype(np.float64).power(2).sum(axis=1)).reshape(-1))
-    scaled = scipy.sparse.diags(1.0 / np.maximum(norms, norm)) @ rows
-    return scaled.astype(np.float32).tocsr()
 
 
 def noising(counting: "Counting", settings: RoundSettings) -> Trainer:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from client.events import Events
 from experiments.evaluate import Scorer
-from experiments.split import DAY, Split
+from experiments.split import Split
 from models.catalogue import Catalogue
 
 TRIALS = 24  # settings of one baseline that validation may choose between, the same for all
@@ -18,7 +18,7 @@ Settings = dict[str, float]
 class Context:
     """What a baseline may know. No target is in it.
 
-    train: the training events. now: seconds since 1970 from which ages are counted; public. repeats: whether
+    train: the training events. now: `Split.now`, from which ages are counted. repeats: whether
     what was bought before may be a target.
     """
 
@@ -35,14 +35,7 @@ class Context:
     @classmethod
     def of(cls, split: Split, catalogue: Catalogue) -> "Context":
         """Of a split's training part."""
-        return cls(split.train, catalogue, now_of(split), split.rule.repeats)
-
-
-def now_of(split: Split) -> int:
-    """The date that parts the data; where there is none, the midnight (UTC) after the last training event."""
-    if split.rule.at is not None:
-        return split.rule.at
-    return (int(split.train.times.max(initial=0)) // DAY + 1) * DAY
+        return cls(split.train, catalogue, split.now, split.rule.repeats)
 
 
 Serve = Callable[[Settings], Scorer]  # settings that need no other fit → scores

@@ -35,18 +35,22 @@ def tuned_baselines(
     """By name, in the table's order, and why others are left out. names: None: all. sample: of `evaluate`."""
     rows = {name: row for name, row in BASELINES.items() if names is None or name in names}
     reasons = {name: row.left_out(split, catalogue) for name, row in rows.items()}
-    validation: Split | None = None
     found = {}
     for name, row in rows.items():
         if reasons[name] is not None:
             continue
-        settings: Settings = {}
-        if len(row.trials) > 1:
-            validation = validation or validation_split(split, len(catalogue))
-            settings, _ = best_of(row, validation, catalogue, sample)
+        settings = chosen_settings(name, split, catalogue, sample=sample)
         scorer = row.scorer(Context.of(split, catalogue), settings)
         found[name] = Tuned(evaluate(scorer, split, len(catalogue), sample=sample), settings)
     return found, [reason for reason in reasons.values() if reason is not None]
+
+
+def chosen_settings(name: str, split: Split, catalogue: Catalogue, *, sample: int = 0) -> Settings:
+    """What validation chooses for a baseline; {}: it has no settings."""
+    row = BASELINES[name]
+    if len(row.trials) == 1:
+        return {}
+    return best_of(row, validation_split(split, len(catalogue)), catalogue, sample)[0]
 
 
 def best_of(

@@ -137,7 +137,11 @@ def test_what_comes_after_the_instant_is_no_younger_than_new():
        st.sampled_from([0.0, 0.001, 1.0, 3.0]))  # fmt: skip
 def test_no_row_of_popularity_passes_norm_one(held, times, half_life, norm):
     events = Events.from_columns(
-        np.zeros(len(held), int), np.array(held, dtype=np.int64), np.array(times[: len(held)]), np.ones(len(held)), 1
+        np.zeros(len(held), int),
+        np.array(held, dtype=np.int64),
+        np.array(times[: len(held)]),
+        np.ones(len(held)),
+        1,
     )
     rows = ROUNDING * clipped_rows(recency_rows(events, ITEMS, 5 * 10**8, half_life), norm).astype(np.float64)
     assert float(np.sqrt(rows.power(2).sum())) <= 1.0

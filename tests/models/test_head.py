@@ -49,7 +49,9 @@ def test_under_noise_a_number_is_its_posterior_mean():
     found = posterior_mean(torch.tensor([1.0, 3.0, -1.0], dtype=torch.float64), 1.0)
     assert found.tolist() == pytest.approx([0.79788, 2.05525, 0.37322], abs=1e-5)
     direction = popularity_direction(torch.tensor([1.0, 3.0, -1.0]), 1.0)
-    assert (direction / direction[1]).tolist() == pytest.approx([0.79788 / 2.05525, 1.0, 0.37322 / 2.05525], abs=1e-5)
+    assert (direction / direction[1]).tolist() == pytest.approx(
+        [0.79788 / 2.05525, 1.0, 0.37322 / 2.05525], abs=1e-5
+    )
 
 
 def test_the_posterior_mean_is_that_of_the_integral():
@@ -62,7 +64,9 @@ def test_the_posterior_mean_is_that_of_the_integral():
         assert found == pytest.approx(float((theta * weight).sum() / weight.sum()), rel=1e-4)
 
 
-@given(st.lists(ANY, min_size=1, max_size=20), st.sampled_from([0.0, 1e-6, 1.0, 1e6, float("inf")]), st.data())
+@given(
+    st.lists(ANY, min_size=1, max_size=20), st.sampled_from([0.0, 1e-6, 1.0, 1e6, float("inf")]), st.data()
+)
 def test_whatever_is_sent_the_direction_has_norm_one_and_the_head_its_size(values, deviation, data):
     popularity = torch.tensor(values, dtype=torch.float32)
     direction = popularity_direction(popularity, deviation)

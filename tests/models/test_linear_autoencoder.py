@@ -131,7 +131,8 @@ def test_noise_in_the_popularity_shrinks_what_it_explains(catalogue):
     """The order stays, and the last is no longer so far behind the first."""
     common = {"dim": 4, "own_rows": False, "item_bias": True, "head": 4}
     plain, noised = (
-        build_model("linear", catalogue, noise_deviations=(deviation, 0.0), **common) for deviation in (0.0, 1.0)
+        build_model("linear", catalogue, noise_deviations=(deviation, 0.0), **common)
+        for deviation in (0.0, 1.0)
     )
     for model in (plain, noised):
         model.load_shared({"popularity": POPULARITY, "gram": packed(GRAM[:4, :4])})
@@ -174,7 +175,10 @@ def test_one_who_has_nothing_is_served_as_everyone(build):
     scores = model.score_catalogue(torch.zeros(1, 6))[0]
     assert torch.allclose(scores, popular, atol=1e-6)
     off_the_head = model.score_catalogue(row(5).unsqueeze(0))[0]
-    assert off_the_head[:5].argsort().tolist() == (popular * (1 + model.learned.lift * liked(row(5))))[:5].argsort().tolist()
+    assert (
+        off_the_head[:5].argsort().tolist()
+        == (popular * (1 + model.learned.lift * liked(row(5))))[:5].argsort().tolist()
+    )
     parts = model.explain(torch.zeros(6), 1)
     assert sum(parts.values()) == pytest.approx(float(scores[1]), abs=1e-6)
 

@@ -167,10 +167,10 @@ def test_an_interaction_changes_the_sum_by_one_at_most(public: dict[str, float])
 
 
 def test_the_recent_one_takes_its_window_from_the_one_without_privacy() -> None:
-    assert private_settings("private-popularity", {}) == PLAIN
-    settings = private_settings("private-recent-popularity", {WINDOW: 5.0})
+    assert private_settings("private_popularity", {}) == PLAIN
+    settings = private_settings("private_recent_popularity", {WINDOW: 5.0})
     assert settings == {WINDOW: 5.0, NORM: RECENT_NORM}
-    assert {row.like for row in PRIVATE_BASELINES.values()} == {"popularity", "recent-popularity"}
+    assert {row.like for row in PRIVATE_BASELINES.values()} == {"popularity", "recent_popularity"}
 
 
 def test_a_recent_release_is_the_noise_and_the_rows() -> None:
