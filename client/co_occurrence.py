@@ -1,4 +1,4 @@
-"""The linear model's two sums over devices, each device's part of norm 1 at most, in blocks of bounded memory.
+"""The linear model's two sums over devices: each device's part has norm 1 at most, and blocks bound memory.
 
 popularity   r / max(|r|, C), r_i = 2^(−a_i / h) for each item i that the device has, a_i the age in days of
              its last purchase at a public instant, h = ∞ if all count alike. C = 0: r/|r|, whatever its norm.

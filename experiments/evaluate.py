@@ -28,8 +28,8 @@ class Ranks:
 
     devices: int64 [tested], ascending. shoppers: int64 [targets], which of the tested a target is of. alone,
     together: float64 [targets], 1 the best, over the whole catalogue, as in `models.metrics`. sampled:
-    float64 [targets, draws], among 99 negatives. repeated: bool [targets], bought before. shown: bool [items], in
-    somebody's first ten. novelty: float64 [tested], of the first ten.
+    float64 [targets, draws], among 99 negatives. repeated: bool [targets], bought before. shown: bool
+    [items], in somebody's first ten. novelty: float64 [tested], of the first ten.
     """
 
     devices: Devices
@@ -75,8 +75,8 @@ class Ranks:
 
 PerShopper = Callable[[Ranks], Tensor]
 
-# What is measured of each shopper, and its mean is in a result: by the metric's name, over the whole catalogue
-# and against 99 sampled negatives.
+# What is measured of each shopper, and its mean is in a result: by the metric's name, over the whole
+# catalogue and against 99 sampled negatives.
 FULL: dict[str, PerShopper] = {
     "hr@10": lambda ranks: ranks.by_shopper(ranks.alone <= 10),
     "ndcg@10": lambda ranks: ranks.by_shopper(gains(ranks.alone, 10)),

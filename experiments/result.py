@@ -61,7 +61,7 @@ class Metrics(Accuracy):
 
 
 class Baseline(Accuracy):
-    """What a run is held against. settings: chosen on validation, never on the test. promise: if it keeps one."""
+    """What a run is held against. settings: chosen on validation, never on the test; promise: its own."""
 
     settings: dict[str, float] = Field(default_factory=dict)
     promise: Promise | None = None

@@ -306,7 +306,7 @@ class RoundLog:
         return rank_targets(score, self.plan.split, items, sample=sample).metrics()
 
     def measure_unseen(self) -> Metrics:
-        """How accurate the latest round's scores are for shoppers first seen after the date, if there are any."""
+        """Of the latest round's scores, for shoppers first seen after the date, where there are any."""
         if self.scorer is None:
             return {}
         return evaluate_unseen(self.scorer, self.plan.split, len(self.plan.dataset.catalogue))
