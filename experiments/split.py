@@ -99,7 +99,9 @@ class Holdout:
         return chosen(np.flatnonzero(self.targets.counts), most)
 
     def negatives_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """[rows, draws, 99], of rows in `sample`."""
+        """[rows, draws, 99], of rows in `sample`. Raises ValueError where one is not."""
+        if not np.isin(rows, self.sample).all():
+            raise ValueError("no negatives were drawn for some of these rows: draw them for all tested")
         return self.negatives[np.searchsorted(self.sample, rows)]
 
 
@@ -114,7 +116,8 @@ def chosen(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
 class Split:
     """train: what devices hold. test: a row a device. unseen: those first seen after the date, apart.
 
-    left_out: events that neither train nor are of a target.
+    left_out: events that neither train nor are of a target. most: for how many of the tested there are
+    negatives at most; 0: for all shoppers.
     """
 
     rule: Rule
@@ -122,6 +125,7 @@ class Split:
     test: Holdout
     unseen: dict[str, Holdout] = field(default_factory=dict)
     left_out: int = 0
+    most: int = 0
 
 
 def rule_for(
@@ -198,13 +202,12 @@ def validation_split(split: Split, num_items: int, seed: int = 0) -> Split:
     """The same rule one step earlier: what is chosen by it has seen nothing of the test.
 
     Its events are the training events, and a target of the test is to it an item that the shopper never had.
-    As many shoppers have negatives as in `split`.
+    At most as many shoppers have negatives as was said for `split`, though it may test fewer.
     """
     events, rule = split.train, replace(split.rule, published=False)
     if rule.name == "date":
         rule = replace(rule, at=midnight(events, rule.quantile))
-    most = len(split.test.sample) if len(split.test.sample) < events.num_devices else 0
-    return split_events(events, num_items, rule, seed, most)
+    return split_events(events, num_items, rule, seed, split.most)
 
 
 def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: int) -> Split:
@@ -217,9 +220,8 @@ def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: in
     train = events.keep(trains)
     unseen = unseen_shoppers(events, rule, most) if rule.name == "date" else {}
     used = np.isin(pair_of(events), pair_of(targets))
-    return Split(
-        rule, train, Holdout(train, targets, negatives, sample), unseen, int((~trains & ~used).sum())
-    )
+    left_out = int((~trains & ~used).sum())
+    return Split(rule, train, Holdout(train, targets, negatives, sample), unseen, left_out, most)
 
 
 def pair_of(held: Events | Targets) -> Array:
