@@ -54,7 +54,7 @@ class Rule:
     @property
     def sentence(self) -> str:
         """What trains and what tests, wherever a figure of it stands."""
-        new = "all items" if self.repeats else "the items new to them"
+        new = "all items" if self.repeats else "items new to them"
         if self.published:
             return "Published test: the item held out of each shopper by the data set itself."
         if self.name == "date":
@@ -64,13 +64,13 @@ class Rule:
             )
         if self.name == "next-visit":
             return (
-                f"By next visit: the test is each shopper's last visit, {new}; nothing of it or later is "
+                f"By next visit: the test is each shopper's last visit with {new}; nothing of it or later is "
                 "known of that shopper, but what other shoppers bought later trains."
             )
         if self.name == "basket":
             return (
-                "By basket: of each shopper's last visit half is given and trains, and one other item is to "
-                "be found."
+                "By basket: of each shopper's last visit half is given and trains, and one other item, "
+                f"{'new or not' if self.repeats else 'a new one'}, is to be found."
             )
         if not self.timed:
             return "By last item, without times: one item of each shopper, drawn at random, is to be found."
@@ -101,7 +101,9 @@ class Holdout:
         return chosen(np.flatnonzero(self.targets.counts), most)
 
     def negatives_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """[rows, draws, 99], of rows in `sample`."""
+        """[rows, draws, 99], of rows in `sample`. Raises ValueError where one is not."""
+        if not np.isin(rows, self.sample).all():
+            raise ValueError("no negatives were drawn for some of these rows: draw them for all tested")
         return self.negatives[np.searchsorted(self.sample, rows)]
 
 
@@ -116,9 +118,9 @@ def chosen(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
 class Split:
     """train: what devices hold. test: a row a device. unseen: those first seen after the date, apart.
 
-    left_out: events that neither train nor are of a target. now: the public instant that ages are counted
-    from, in seconds since 1970: the date that parts the data, or the midnight (UTC) after all of them; 0
-    without times.
+    left_out: events that neither train nor are of a target. most: for how many of the tested there are
+    negatives at most; 0: for all shoppers. now: the public instant that ages are counted from, in seconds
+    since 1970: the date that parts the data, or the midnight (UTC) after all of them; 0 without times.
     """
 
     rule: Rule
@@ -126,6 +128,7 @@ class Split:
     test: Holdout
     unseen: dict[str, Holdout] = field(default_factory=dict)
     left_out: int = 0
+    most: int = 0
     now: int = 0
 
 
@@ -203,13 +206,12 @@ def validation_split(split: Split, num_items: int, seed: int = 0) -> Split:
     """The same rule one step earlier: what is chosen by it has seen nothing of the test.
 
     Its events are the training events, and a target of the test is to it an item that the shopper never had.
-    As many shoppers have negatives as in `split`.
+    At most as many shoppers have negatives as was said for `split`, though it may test fewer.
     """
     events, rule = split.train, replace(split.rule, published=False)
     if rule.name == "date":
         rule = replace(rule, at=midnight(events, rule.quantile))
-    most = len(split.test.sample) if len(split.test.sample) < events.num_devices else 0
-    return split_events(events, num_items, rule, seed, most)
+    return split_events(events, num_items, rule, seed, split.most)
 
 
 def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: int) -> Split:
@@ -222,15 +224,10 @@ def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: in
     train = events.keep(trains)
     unseen = unseen_shoppers(events, rule, most) if rule.name == "date" else {}
     used = np.isin(pair_of(events), pair_of(targets))
+    left_out = int((~trains & ~used).sum())
     now = rule.at or (int(events.times.max(initial=0)) // DAY + 1) * DAY
-    return Split(
-        rule,
-        train,
-        Holdout(train, targets, negatives, sample),
-        unseen,
-        left_out=int((~trains & ~used).sum()),
-        now=now if rule.timed else 0,
-    )
+    now = now if rule.timed else 0
+    return Split(rule, train, Holdout(train, targets, negatives, sample), unseen, left_out, most, now)
 
 
 def pair_of(held: Events | Targets) -> Array:

@@ -13,11 +13,13 @@ from experiments.commands.flags import (
     Devices,
     Epsilon,
     ItemColumn,
+    OrderColumn,
     ShopperColumn,
     Strict,
     TimeColumn,
     Trust,
     Unit,
+    Visit,
     WeightColumn,
 )
 from experiments.config import RunConfig, read_config
@@ -59,15 +61,23 @@ def inspect(
     item_column: ItemColumn = None,
     time_column: TimeColumn = None,
     weight_column: WeightColumn = None,
+    order_column: OrderColumn = None,
+    visit: Visit = None,
     strict: Strict = False,
 ) -> None:
-    """Read a data set, and print what was kept, what was dropped and why, and what the catalogue says."""
-    options: dict[str, Any] = {key: value for key, value in locals().items() if key != "name"}
+    """Read a data set, and print what was kept, what was dropped and why, and what the catalogue says.
+
+    It says what is known of time too: how much a visit holds, what the order of the file is worth, how many
+    shoppers each split would test.
+    """
+    said: dict[str, Any] = {
+        key: value for key, value in locals().items() if key != "name" and value is not None
+    }
     from experiments.datasets import load
     from experiments.datasets.dataset import DataOptions
     from experiments.inspection import print_dataset
 
-    print_dataset(load(name, DataOptions(**options)))
+    print_dataset(load(name, DataOptions(**said)))
 
 
 @app.command(

@@ -22,10 +22,16 @@ ShopperColumn = Annotated[str | None, setting("shopper_column", "Data")]
 ItemColumn = Annotated[str | None, setting("item_column", "Data")]
 TimeColumn = Annotated[str | None, setting("time_column", "Data")]
 WeightColumn = Annotated[str | None, setting("weight_column", "Data")]
+OrderColumn = Annotated[str | None, setting("order_column", "Data")]
+Visit = Annotated[str | None, setting("visit", "Data")]
 Strict = Annotated[
     bool,
     typer.Option("--strict", help=RunConfig.model_fields["strict"].description, rich_help_panel="Data"),
 ]
+
+Split = Annotated[str | None, setting("split", "Test")]
+At = Annotated[str | None, setting("at", "Test")]
+Repeats = Annotated[str | None, setting("repeats", "Test")]
 
 Model = Annotated[str | None, setting("model", "Model")]
 Unit = Annotated[str | None, setting("unit", "Promise")]

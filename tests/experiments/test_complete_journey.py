@@ -185,6 +185,9 @@ def test_real_year():
     assert (events.counts > 0).all()
     assert len(dataset.groups) == 2_451
     assert (dataset.groups["age"] != "unknown").sum() == 800
+    order = dataset.report.file_order
+    assert (order.visits, order.ascending) == (107_297, 107_246), "the till sorts baskets by product"
+    assert round(order.by_chance) == 11_471
 
 
 @pytest.mark.realdata

@@ -167,6 +167,8 @@ def test_the_published_counts():
     assert dropped["not a product (postage, charges, corrections)"] == 1_554
     # Of 4,339 customers four bought nothing but postage and the like; of 3,665 codes six are no products.
     assert (dataset.events.num_devices, len(dataset.catalogue)) == (4_335, 3_659)
+    order = dataset.report.file_order
+    assert (order.visits, order.ascending, round(order.by_chance)) == (17_015, 557, 481)
     shares = {
         name: (dataset.catalogue.table[name].str.len() > 0).mean() for name in dataset.catalogue.attributes
     }

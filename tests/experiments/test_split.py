@@ -503,6 +503,25 @@ def test_validation_draws_negatives_for_as_many_as_the_test() -> None:
     assert np.array_equal(validation.test.sample, validation.test.tested(10))
 
 
+def test_validation_may_test_more_than_the_test_does() -> None:
+    """By date 2 of 12 are tested, by the validation date all: negatives are there for the five asked for."""
+    rows = [(d, k, k * DAY) for d in range(12) for k in range(3)] + [(d, 4, 9 * DAY) for d in range(2)]
+    split = make_split(dataset(rows, 12, 300), Rule("date", at=8 * DAY), most=5)
+    validation = validation_split(split, 300)
+    assert (len(split.test.tested(5)), len(validation.test.tested(5))) == (2, 5)
+    drawn = validation.test.negatives_of(validation.test.tested(5))
+    assert drawn.shape == (5, DRAWS, SAMPLED)
+
+
+def test_negatives_of_others_are_refused() -> None:
+    rows = [(d, k, k) for d in range(40) for k in range(4)]
+    split = make_split(dataset(rows, 40, 300), NEXT, most=10)
+    split.test.negatives_of(split.test.tested(10))
+    for wrong in (split.test.tested(11), split.test.sample + 1, np.array([39])):
+        with pytest.raises(ValueError, match="no negatives were drawn"):
+            split.test.negatives_of(wrong)
+
+
 # --- Which rule --------------------------------------------------------------------------------------------
 
 TIMED = dataset([(0, 1, DAY), (0, 2, 3 * DAY), (0, 3, 3 * DAY), (1, 1, 2 * DAY), (1, 2, 9 * DAY)], 2)
