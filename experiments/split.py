@@ -63,8 +63,9 @@ class Rule:
                 f"then bought since, {new}."
             )
         if self.name == "next-visit":
+            last = "last visit, all its items" if self.repeats else "last visit with items new to them"
             return (
-                f"By next visit: the test is each shopper's last visit with {new}; nothing of it or later is "
+                f"By next visit: the test is each shopper's {last}; nothing of it or later is "
                 "known of that shopper, but what other shoppers bought later trains."
             )
         if self.name == "basket":

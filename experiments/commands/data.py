@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from experiments.commands.flags import (
+    At,
     CataloguePath,
     Category,
     DataPath,
@@ -21,6 +22,7 @@ from experiments.commands.flags import (
     Unit,
     Visit,
     WeightColumn,
+    setting,
 )
 from experiments.config import RunConfig, read_config
 
@@ -96,7 +98,11 @@ def split(
     item_column: ItemColumn = None,
     time_column: TimeColumn = None,
     weight_column: WeightColumn = None,
+    order_column: OrderColumn = None,
     strict: Strict = False,
+    visit: Visit = None,
+    split_by: Annotated[str | None, setting("split", "Test", "--split")] = None,
+    at: At = None,
     unit: Unit = "interaction",
     trust: Trust = None,
     epsilon: Epsilon = None,
@@ -111,7 +117,7 @@ def split(
     changed, in OUT/policy.toml; if not said, interaction level, local trust and ε = 8.
     """
     said: dict[str, Any] = {key: value for key, value in locals().items() if key in RunConfig.model_fields}
-    config = read_config(None, said | {"data": name}, [])
+    config = read_config(None, said | {"data": name, "split": split_by}, [])
     from client.farm import Farm
     from client.secure_round import lay_out_identities
     from experiments.datasets import load

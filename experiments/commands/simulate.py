@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from experiments.commands.flags import (
+    At,
     CataloguePath,
     Category,
     Clip,
@@ -16,13 +17,17 @@ from experiments.commands.flags import (
     ItemColumn,
     Model,
     NoiseMultiplier,
+    OrderColumn,
     Participation,
+    Repeats,
     Rounds,
     ShopperColumn,
+    Split,
     Strict,
     TimeColumn,
     Trust,
     Unit,
+    Visit,
     WeightColumn,
     setting,
 )
@@ -41,7 +46,12 @@ def simulate(
     item_column: ItemColumn = None,
     time_column: TimeColumn = None,
     weight_column: WeightColumn = None,
+    order_column: OrderColumn = None,
     strict: Strict = False,
+    visit: Visit = None,
+    split: Split = None,
+    at: At = None,
+    repeats: Repeats = None,
     model: Model = None,
     dim: Annotated[int | None, setting("dim", "Model")] = None,
     unit: Unit = None,

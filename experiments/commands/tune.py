@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from experiments.commands.flags import (
+    At,
     CataloguePath,
     Category,
     DataPath,
@@ -15,12 +16,16 @@ from experiments.commands.flags import (
     Epsilon,
     ItemColumn,
     Model,
+    OrderColumn,
     Participation,
+    Repeats,
     ShopperColumn,
+    Split,
     Strict,
     TimeColumn,
     Trust,
     Unit,
+    Visit,
     WeightColumn,
     setting,
 )
@@ -42,7 +47,12 @@ def tune(
     item_column: ItemColumn = None,
     time_column: TimeColumn = None,
     weight_column: WeightColumn = None,
+    order_column: OrderColumn = None,
     strict: Strict = False,
+    visit: Visit = None,
+    split: Split = None,
+    at: At = None,
+    repeats: Repeats = None,
     model: Model = None,
     unit: Unit = None,
     trust: Trust = None,

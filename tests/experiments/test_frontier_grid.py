@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import experiments.library_baselines
 import pytest
 
-import experiments.library_baselines
 from experiments.config import RunConfig
 from experiments.frontier.cell import Cell, variants
 from experiments.frontier.grid import DEFAULT_GRID, expand, override, read_grid, table_of_flags

@@ -9,13 +9,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import experiments.library_baselines
 import pandas as pd
 import pytest
+from experiments.library_baselines import missing
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 import experiments.figures
-import experiments.library_baselines
 from experiments.config import RunConfig
 from experiments.datasets.towel_ceiling import ceilings
 from experiments.frontier import bytes_figure
@@ -32,7 +33,6 @@ from experiments.frontier.points import Point, federations
 from experiments.frontier.style import styles
 from experiments.frontier.table import COLUMNS, Row, make_rows, not_compared, write_table
 from experiments.frontier.work import Reasons, work
-from experiments.library_baselines import missing
 from experiments.planning import make_promise, resolve
 from experiments.run_folder import RunFolder
 

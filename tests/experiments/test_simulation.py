@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from experiments.library_baselines import missing
 from flwr.app import Error, Message
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -27,7 +28,6 @@ from experiments.config import RunConfig, read_config
 from experiments.datasets import load
 from experiments.datasets.dataset import Dataset
 from experiments.engines.in_process import InProcessGrid
-from experiments.library_baselines import missing
 from experiments.result import Result
 from experiments.run_folder import COLUMNS, RunFolder
 from experiments.simulation import Plan, Reporter, data_options, make_plan, needed_bytes, resume, simulate
