@@ -94,6 +94,12 @@ class RunConfig(BaseModel):
         le=1e3,
         description="linear: norm to which a device's row is clipped in the first release; 0: all have one",
     )
+    attribute_weight: float | None = Field(
+        None, ge=0, le=1e3, description="linear: how much attributes count where there is no noise"
+    )
+    noised_attribute_weight: float | None = Field(
+        None, ge=0, le=1e3, description="linear: how much they count where noise drowns all else"
+    )
     title_words: bool | None = Field(
         None, description="linear: words that two titles or more share count as attributes"
     )

@@ -52,6 +52,8 @@ class ResolvedConfig(RunConfig):
     popularity_half_life: float
     popularity_norm: float
     kernel_half_life: float
+    attribute_weight: float
+    noised_attribute_weight: float
     title_words: bool
     now: int
     recency_half_life: float

@@ -433,6 +433,7 @@ def central_scorer(plan: Plan) -> Scorer:
         own_rows=config.own_rows,
         item_bias=config.item_bias,
         regularisation=objective["regularisation"],
+        attribute_weights=(config.attribute_weight, config.noised_attribute_weight),
         title_words=config.title_words,
     )
     train_centrally(

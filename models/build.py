@@ -19,13 +19,15 @@ def build_model(
     head: int = MOST_ITEMS,
     regularisation: float = 1.0,
     noise_deviations: tuple[float, float] = (0.0, 0.0),
+    attribute_weights: tuple[float, float] = (0.01, 0.1),
     title_words: bool = False,
 ) -> Recommender:
     """`mf`, `attributes` (own rows too where asked), `neural-cf` or `linear`; ValueError for another name.
 
     For `linear`, head: how many items its matrix is over, all where there are fewer. regularisation: its
     ridge. noise_deviations: of the noise in its two releases, which it reads its own signal against.
-    title_words: whether its attributes include words of titles.
+    attribute_weights: how much attributes count without noise, and where it drowns all else. title_words: whether
+    they include words of titles.
     """
     if model == "mf":
         bag = build_bag(catalogue, attributes=False, own_rows=True)
@@ -43,6 +45,7 @@ def build_model(
             attributes=bag,
             regularisation=regularisation,
             noise_deviations=noise_deviations,
+            attribute_weights=attribute_weights,
         )
     if model == "neural-cf":
         return NeuralCF(len(catalogue), dim)
@@ -60,5 +63,6 @@ def recommender_for(settings: RoundSettings, catalogue: Catalogue) -> Recommende
         head=settings.head,
         regularisation=settings.regularisation,
         noise_deviations=(settings.at(1).released_deviation, settings.at(settings.rounds).released_deviation),
+        attribute_weights=(settings.attribute_weight, settings.noised_attribute_weight),
         title_words=settings.title_words,
     )

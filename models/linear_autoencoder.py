@@ -25,8 +25,6 @@ from models.recommender import Recommender
 from models.spectrum import Spectrum, shrunk
 
 POPULAR = "popular with everyone of late"
-LIFT = 0.1  # of a shopper's attributes, where the noise drowns all else
-LEAST_LIFT = 0.01  # without noise; both were found on validation purchases, of MovieLens 100K and three shops
 LEAST_SHARE = 1e-3  # of an attribute in what is bought, so that a rare one's lift stays small
 
 
@@ -53,7 +51,7 @@ class LinearAutoencoder(Recommender):
     The third part needs no release: the catalogue is public, the shares of attributes in z are the shopper's
     own. It is a prior that fades as the signal outgrows the noise. `dim` is the most eigenvectors kept.
     regularisation: of `spectrum.shrunk`. attributes: the catalogue's bags. noise_deviations: of the noise in
-    `popularity` and in `gram`; 0 without any.
+    `popularity` and in `gram`; 0 without any. attribute_weights: g without noise, and where it drowns all else.
     """
 
     loss = "squared"
@@ -67,12 +65,14 @@ class LinearAutoencoder(Recommender):
         attributes: Bag,
         regularisation: float,
         noise_deviations: tuple[float, float] = (0.0, 0.0),
+        attribute_weights: tuple[float, float] = (0.01, 0.1),
     ) -> None:
         super().__init__(len(item_names), dim)
         self.item_names = item_names
         self.head = min(head, self.num_items)
         self.regularisation = regularisation
         self.noise_deviations = noise_deviations
+        self.attribute_weights = attribute_weights
         self.popularity = nn.Parameter(torch.zeros(self.num_items))
         self.gram = nn.Parameter(torch.zeros(self.head * (self.head + 1) // 2))
         self.attribute_names, self.attributes = unit_incidence(attributes)
@@ -98,7 +98,8 @@ class LinearAutoencoder(Recommender):
         spectrum = shrunk(matrix, of_gram, self.dim, self.regularisation)
         popular = popularity_direction(popularity, of_popularity).float()
         shares = self.attribute_shares((popular / popular.sum()).unsqueeze(0))[0]
-        lift = LEAST_LIFT + (LIFT - LEAST_LIFT) * spectrum.noise
+        without, noised = self.attribute_weights
+        lift = without + (noised - without) * spectrum.noise
         return Learned(popular, head, spectrum, lift, shares)
 
     def attribute_shares(self, rows: Tensor) -> Tensor:

@@ -150,6 +150,12 @@ class RoundSettings(BaseModel):
     kernel_half_life: float = Field(
         0.0, ge=0, le=1e6, description="linear: visits apart at which two purchases count half; 0: all alike"
     )
+    attribute_weight: float = Field(
+        0.01, ge=0, le=1e3, description="linear: how much attributes count where there is no noise"
+    )
+    noised_attribute_weight: float = Field(
+        0.1, ge=0, le=1e3, description="linear: how much they count where noise drowns all else"
+    )
     title_words: bool = Field(False, description="linear: words of titles count as attributes")
 
     participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")
