@@ -203,3 +203,12 @@ def test_without_the_libraries_it_is_one_line() -> None:
     assert reason == 'iALS needs a_module_that_is_not: pip install "terrycloth[baselines]"'
     found, reasons = tuned_baselines(parted("last-item"), known(), ["popularity"])
     assert (list(found), reasons) == (["popularity"], [])
+
+
+def test_without_its_environment_the_sequence_model_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERRYCLOTH_SEQUENCE_PYTHON", "/not/here/python")
+    found, (reason,) = tuned_baselines(parted("next-visit"), known(), ["sasrec"])
+    assert not found
+    assert reason == (
+        "SASRec needs an environment of its own, and /not/here/python is not there: make install-sequence"
+    )
