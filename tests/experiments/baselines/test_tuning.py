@@ -66,7 +66,7 @@ def test_labels_and_sentences_are_for_people() -> None:
         assert row.sentence[0].isupper()
 
 
-@pytest.mark.parametrize("name", list(BASELINES))
+@pytest.mark.parametrize("name", [name for name in BASELINES if name != "sasrec"])  # a process, and slow
 def test_a_shuffled_file_gives_the_same_scores_to_the_last_bit(name: str) -> None:
     row = BASELINES[name]
     if (reason := row.missing()) is not None:
