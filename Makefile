@@ -17,7 +17,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-bench run flower figures bench bench-small test test-slow test-all lint format clean
+.PHONY: help install install-bench install-sequence run flower figures bench bench-small test test-slow test-all lint format clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 install-bench: install ## add pfl-research, which terry bench compares with (pfl's own pin keeps pip from it)
 	$(BIN)/python -m pip install --quiet -e ".[bench]" -c constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps "pfl>=0.6,<0.7"
+
+install-sequence: ## RecTools' SASRec in .venv-sequence, for its numpy is older than ours
+	test -x .venv-sequence/bin/python || $(PYTHON) -m venv .venv-sequence
+	.venv-sequence/bin/python -m pip install --quiet "rectools[torch]>=0.19,<0.20" "torch==2.13.0"
 
 run: install ## simulate a federation of 20,000 towel shoppers under a promise of ε = 8
 	$(BIN)/terry simulate $(RUN_FLAGS) $(if $(OUT),--out "$(OUT)")

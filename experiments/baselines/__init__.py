@@ -8,6 +8,7 @@ from experiments.baselines import (
     nothing_released,
     own_frequency,
     popularity,
+    sequence,
 )
 from experiments.baselines.row import BaselineRow
 
@@ -77,6 +78,15 @@ BASELINES: dict[str, BaselineRow] = {
         fits=nearest.FITS,
         serves=nearest.SERVES,
         libraries=("irspack",),
+    ),
+    "sasrec": BaselineRow(
+        "SASRec",
+        "A transformer over a shopper's purchases in turn, of everybody's pooled (Kang & McAuley 2018).",
+        sequence.fit_sequence,
+        fits=sequence.FITS,
+        serves=sequence.SERVES,
+        needs_times=True,
+        absent=sequence.absent,
     ),
 }
 

@@ -20,7 +20,7 @@ from experiments.evaluate import Scorer
 
 BESIDE = "popularity"  # what the most popular item counts beside a purchase
 
-FITS = tuple({WINDOW: 30.0, BESIDE: beside} for beside in (0.01, 0.1, 1.0))
+FITS = tuple({WINDOW: 30.0, BESIDE: beside} for beside in (0.1, 1.0, 3.0))
 SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0))
 
 

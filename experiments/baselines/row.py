@@ -52,7 +52,7 @@ class BaselineRow:
 
     The rest says when it is left out. needs_times: visits must have an order. needs_repeats: it can only
     name what a shopper has. libraries: modules that must be installed. most_items: its cost grows too fast
-    beyond. unusable: of a catalogue, why it does not do.
+    beyond. unusable: of a catalogue, why it does not do. absent: why what it runs in is not on this machine.
     """
 
     label: str
@@ -66,6 +66,7 @@ class BaselineRow:
     libraries: tuple[str, ...] = ()
     most_items: int | None = None
     unusable: Callable[[Catalogue], str | None] | None = None
+    absent: Callable[[], str | None] | None = None
 
     @property
     def trials(self) -> list[tuple[Settings, Settings]]:
@@ -78,10 +79,10 @@ class BaselineRow:
 
     def missing(self) -> str | None:
         """Why it cannot be fitted on this machine, or None."""
-        absent = [name for name in self.libraries if find_spec(name) is None]
-        if not absent:
-            return None
-        return f'{self.label} needs {absent[0]}: pip install "terrycloth[baselines]"'
+        for name in self.libraries:
+            if find_spec(name) is None:
+                return f'{self.label} needs {name}: pip install "terrycloth[baselines]"'
+        return None if self.absent is None else self.absent()
 
     def left_out(self, split: Split, catalogue: Catalogue) -> str | None:
         """Why it is left out of this split, in a sentence, or None."""
