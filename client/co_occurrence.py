@@ -13,65 +13,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 import torch
 from torch import Tensor
 
 from client.events import Events
+from client.profiles import clipped_rows, last_rows, recency_rows
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 BLOCK_PAIRS = 2**21  # of items held at a time; one device has at most head² / 2
-DAY = 86_400.0  # seconds
-
-
-def unit_rows(rows: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-    """Each row brought to norm 1, one that holds nothing left at zero: sparse float32 [devices, items]."""
-    rows = rows.astype(np.float64)
-    norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).reshape(-1))
-    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-    return (scipy.sparse.diags(scale) @ rows).astype(np.float32).tocsr()
-
-
-def purchases(events: Events, num_items: int, half_life: float = 0.0) -> scipy.sparse.csr_matrix:
-    """How often a device bought an item, an event counting half half_life visits later; 0: all alike.
-
-    Sparse float32 [devices, items].
-    """
-    counted = np.ones(len(events)) if half_life == 0 else np.exp2(-events.later_visits / half_life)
-    shape = (events.num_devices, num_items)
-    matrix = scipy.sparse.csr_matrix(
-        (counted.astype(np.float32), events.items, events.offsets), shape=shape, copy=True
-    )
-    matrix.sum_duplicates()
-    return matrix
-
-
-def recency_rows(events: Events, num_items: int, now: int, half_life: float) -> scipy.sparse.csr_matrix:
-    """2^(−age / half_life) of each device's last purchase of each item: sparse float32 [devices, items].
-
-    now: seconds since 1970; what came after has the age 0. half_life: in days; 0: all alike.
-    """
-    age = np.maximum(now - events.times, 0) / DAY
-    weights = np.ones(len(events)) if half_life == 0 else np.exp2(-age / half_life)
-    pairs = events.devices * num_items + events.items
-    order = np.argsort(pairs, kind="stable")  # of equal ones the last is the newest
-    pairs = pairs[order]
-    last = np.append(pairs[1:] != pairs[:-1], True)[: len(pairs)]
-    pairs, weights = pairs[last], weights[order][last]
-    counts = np.bincount(pairs // num_items, minlength=events.num_devices)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    shape = (events.num_devices, num_items)
-    return scipy.sparse.csr_matrix((weights.astype(np.float32), pairs % num_items, offsets), shape)
-
-
-def clipped_rows(rows: scipy.sparse.csr_matrix, norm: float) -> scipy.sparse.csr_matrix:
-    """Each row divided by max(|row|, norm), so of norm 1 at most: sparse float32. norm: C; 0: all are."""
-    if norm == 0:
-        return unit_rows(rows)
-    norms = np.sqrt(np.asarray(rows.astype(np.float64).power(2).sum(axis=1)).reshape(-1))
-    return (scipy.sparse.diags(1.0 / np.maximum(norms, norm)) @ rows).astype(np.float32).tocsr()
 
 
 def popularity_sum(
@@ -118,15 +69,9 @@ def distinct(events: Events, place: Integers) -> tuple[Integers, Integers, Doubl
 
     place: int64 [items], −1 off the head.
     """
-    places = place[events.items]
-    on_head = places >= 0
-    device, item, visits = events.devices[on_head], places[on_head], events.later_visits[on_head]
-    numbers = device * (len(place) + 1) + item
-    order = np.argsort(numbers, kind="stable")  # of equal ones the last is the newest
-    numbers = numbers[order]
-    last = np.append(numbers[1:] != numbers[:-1], True)[: len(numbers)]
-    chosen = order[last]
-    return device[chosen], item[chosen], visits[chosen].astype(np.float64)
+    rows = last_rows(events, len(place))
+    rows = rows[place[events.items[rows]] >= 0]
+    return events.devices[rows], place[events.items[rows]], events.later_visits[rows].astype(np.float64)
 
 
 def pairs(device: npt.NDArray[Any]) -> tuple[Integers, Integers]:

@@ -11,9 +11,9 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from client.co_occurrence import purchases, unit_rows
 from client.events import Events
 from client.least_squares import confidences, solve_vectors
+from client.profiles import profiles, unit_rows
 from models.factorisation import Factorisation
 from models.linear_autoencoder import LinearAutoencoder
 from models.recommender import Recommender, interaction_loss
@@ -28,8 +28,8 @@ class Serving:
     """How a device fits its serving vector: a choice of its own, which nothing released depends on.
 
     catalogue_weight, regularisation: of `client.least_squares`, for models that it can solve.
-    negative_weight: of the negatives drawn for the others. recency_half_life: later events after which one
-    counts half; None: all count the same.
+    negative_weight: of the negatives drawn for the others. recency_half_life: later visits after which an
+    event counts half; None: all count the same.
     """
 
     catalogue_weight: float
@@ -44,7 +44,7 @@ def serving_vectors(model: Recommender, events: Events, serving: Serving) -> Ten
     For the linear model it is the device's own row of items, [devices, items], of norm 1.
     """
     if isinstance(model, LinearAutoencoder):
-        own = purchases(events, model.num_items, serving.recency_half_life or 0.0)
+        own = profiles(events, model.num_items, serving.recency_half_life or 0.0)
         return torch.from_numpy(unit_rows(own).toarray())
     confidence = confidences(events, model.num_items, serving.recency_half_life)
     if not isinstance(model, Factorisation):

@@ -87,7 +87,7 @@ def build_bag(catalogue: Catalogue, *, attributes: bool, own_rows: bool, title_w
 
 
 def shared_words(titles: pd.Series) -> list[tuple[str, ...]]:
-    """Of each title the words, in lower case, that another title has too: letters only, two or more."""
+    """Of each title the words, in lower case, that another title has too: two letters or more, no digits."""
     words = [tuple(dict.fromkeys(re.findall(r"[^\W\d_]{2,}", str(title).lower()))) for title in titles]
     counts = Counter(word for title in words for word in title)
     return [tuple(word for word in title if counts[word] > 1) for title in words]

@@ -26,8 +26,8 @@ def build_model(
 
     For `linear`, head: how many items its matrix is over, all where there are fewer. regularisation: its
     ridge. noise_deviations: of the noise in its two releases, which it reads its own signal against.
-    attribute_weights: how much attributes count without noise, and where it drowns all else. title_words: whether
-    they include words of titles.
+    attribute_weights: how much attributes count without noise, and where it drowns all else. title_words:
+    whether they include words of titles.
     """
     if model == "mf":
         bag = build_bag(catalogue, attributes=False, own_rows=True)

@@ -51,7 +51,8 @@ class LinearAutoencoder(Recommender):
     The third part needs no release: the catalogue is public, the shares of attributes in z are the shopper's
     own. It is a prior that fades as the signal outgrows the noise. `dim` is the most eigenvectors kept.
     regularisation: of `spectrum.shrunk`. attributes: the catalogue's bags. noise_deviations: of the noise in
-    `popularity` and in `gram`; 0 without any. attribute_weights: g without noise, and where it drowns all else.
+    `popularity` and in `gram`; 0 without any. attribute_weights: g without noise, and where it drowns all
+    else.
     """
 
     loss = "squared"

@@ -11,9 +11,9 @@ import numpy as np
 
 from client.compiled import compiled
 from client.events import Array
+from client.profiles import last_rows
 from experiments.baselines.ease import by_weights
-from experiments.baselines.profiles import HALF_LIFE, last_rows
-from experiments.baselines.row import Context, Serve, Settings
+from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 
 APART = "apart"  # h, in visits; 0: infinite
 VISITS = 50

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from client.events import Events
-from experiments.baselines.profiles import HALF_LIFE, profiles
-from experiments.baselines.row import Context, Serve, Settings
+from client.profiles import profiles
+from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 from experiments.evaluate import Scorer
 
 LAMBDA = "lambda"

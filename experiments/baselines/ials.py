@@ -16,8 +16,8 @@ from torch import Tensor
 
 from client.events import Events
 from client.least_squares import confidences
-from experiments.baselines.profiles import HALF_LIFE, profiles
-from experiments.baselines.row import Context, Serve, Settings
+from client.profiles import profiles
+from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 from experiments.evaluate import Scorer
 
 FACTORS, REGULARISATION, ALPHA, ITERATIONS = "factors", "regularisation", "alpha", "iterations"

@@ -15,10 +15,9 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from client.co_occurrence import unit_rows
 from client.events import Events
-from experiments.baselines.profiles import HALF_LIFE, profiles
-from experiments.baselines.row import Context, Serve, Settings
+from client.profiles import profiles, unit_rows
+from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 from experiments.evaluate import Scorer
 from models.catalogue import ITEM, TITLE, Catalogue
 

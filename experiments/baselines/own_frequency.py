@@ -14,8 +14,7 @@ from torch import Tensor
 
 from client.events import Events
 from experiments.baselines.popularity import WINDOW, decayed_counts
-from experiments.baselines.profiles import HALF_LIFE
-from experiments.baselines.row import Context, Serve, Settings
+from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 from experiments.evaluate import Scorer
 
 BESIDE = "popularity"  # what the most popular item counts beside a purchase

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.events import Array, Events
-from experiments.baselines.profiles import last_rows
+from client.events import Events
+from client.profiles import ages_weigh, last_rows
 from experiments.baselines.row import Context, Serve, Settings
 from experiments.evaluate import Scorer
-from experiments.split import DAY
 
 WINDOW = "window"  # h, in days; 0: infinite
 
@@ -40,14 +39,6 @@ def decayed_counts(context: Context, window: float) -> Tensor:
     rows = last_rows(train, num_items)
     counts = np.bincount(train.items[rows], ages_weigh(train.times[rows], context.now, window), num_items)
     return torch.from_numpy(counts).float()
-
-
-def ages_weigh(times: Array, now: int, window: float) -> Array:
-    """2^(−age / window), of a window in days; 0: 1. What is later than `now` weighs 1. float64, as times."""
-    if window == 0:
-        return np.ones(len(times))
-    weights: Array = np.exp2(-np.maximum(now - times, 0) / (window * DAY))
-    return weights
 
 
 def same_for_all(scores: Tensor) -> Scorer:

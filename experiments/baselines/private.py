@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.co_occurrence import clipped_rows, recency_rows
 from client.noise import LocalNoise, SharedNoise
+from client.profiles import clipped_rows, recency_rows
 from client.trainer import Cohort, Trainer
 from experiments.baselines.popularity import WINDOW, same_for_all
 from experiments.baselines.row import Context, Settings

@@ -9,6 +9,7 @@ from experiments.evaluate import Scorer
 from experiments.split import Split
 from models.catalogue import Catalogue
 
+HALF_LIFE = "half-life"  # of a purchase at serving, in visits; 0: all purchases weigh the same
 TRIALS = 24  # settings of one baseline that validation may choose between, the same for all
 
 Settings = dict[str, float]

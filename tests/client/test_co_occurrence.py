@@ -8,16 +8,13 @@ from hypothesis import strategies as st
 
 import client.co_occurrence
 from client.co_occurrence import (
-    clipped_rows,
     device_blocks,
     packed_co_occurrence,
     pairs,
     popularity_sum,
-    purchases,
-    recency_rows,
-    unit_rows,
 )
 from client.events import Events
+from client.profiles import clipped_rows, profiles, recency_rows, unit_rows
 from models.head import head_items
 from models.linear_autoencoder import unpacked
 from models.settings import ROUNDING
@@ -147,11 +144,12 @@ def test_no_row_of_popularity_passes_norm_one(held, times, half_life, norm):
     assert float(np.sqrt(rows.power(2).sum())) <= 1.0
 
 
-def test_rows_of_serving_weigh_newer_events_more(held):
-    rows = purchases(held([4, 1, 4], []), ITEMS, half_life=1.0).toarray()
-    assert rows[0].tolist() == pytest.approx([0, 0.5, 0, 0, 1.25, 0, 0, 0])
-    assert purchases(held([4, 1, 4]), ITEMS).toarray()[0].tolist() == [0, 1, 0, 0, 2, 0, 0, 0]
-    assert np.linalg.norm(unit_rows(purchases(held(*BASKETS), ITEMS)).toarray(), axis=1) == pytest.approx(
+def test_rows_of_serving_weigh_newer_visits_more(held):
+    """Item 4 first and last: it counts once, at its last visit; item 1 came a visit before."""
+    rows = profiles(held([4, 1, 4], []), ITEMS, half_life=1.0).toarray()
+    assert rows.tolist() == [[0, 0.5, 0, 0, 1, 0, 0, 0], [0] * ITEMS]
+    assert profiles(held([4, 1, 4]), ITEMS).toarray()[0].tolist() == [0, 1, 0, 0, 1, 0, 0, 0]
+    assert np.linalg.norm(unit_rows(profiles(held(*BASKETS), ITEMS)).toarray(), axis=1) == pytest.approx(
         [1, 0, 1, 1, 1], abs=1e-6
     )
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from client.events import Events
+from client.profiles import profiles
 from experiments.baselines.nothing_released import (
     ATTRIBUTES,
     CODES,
@@ -20,7 +21,7 @@ from experiments.baselines.nothing_released import (
 )
 from experiments.baselines.own_frequency import BESIDE, fit_own_frequency
 from experiments.baselines.popularity import WINDOW, fit_popularity, fit_recent_popularity
-from experiments.baselines.profiles import HALF_LIFE, profiles
+from experiments.baselines.row import HALF_LIFE
 from tests.experiments.baselines.shop import bought, catalogue_of, context_of
 
 

@@ -12,7 +12,7 @@ from experiments.baselines.co_occurrence import APART, VISITS, fit_co_occurrence
 from experiments.baselines.ease import LAMBDA, fit_ease
 from experiments.baselines.ials import ALPHA, FACTORS, ITERATIONS, REGULARISATION, fit_ials
 from experiments.baselines.nearest import NEIGHBOURS, SHRINKAGE, fit_nearest
-from experiments.baselines.profiles import HALF_LIFE
+from experiments.baselines.row import HALF_LIFE
 from tests.experiments.baselines.shop import bought, context_of
 
 NONE = {HALF_LIFE: 0.0}
