@@ -64,7 +64,7 @@ def test_a_command_says_what_differs_from_the_defaults() -> None:
 
 
 def test_comparisons_are_found_once_for_all_promises_and_seeds() -> None:
-    """One job has the floors and the ceiling, one the central model, one the strong baselines: none has two."""
+    """One job has the floors and the ceiling, one the central model, one the baselines: none has two."""
     cells = expand([TABLE])
     found = {reference.name: reference for cell in cells for reference in cell.references}
     assert sorted(re.sub("-[0-9a-f]{8}$", "", name) for name in found) == [
