@@ -66,7 +66,7 @@ def test_the_split_is_on_the_picture_with_its_sentence(
 
 
 def test_names_lie_apart() -> None:
-    """Half heights of .05: three lines at once are spread around it; a far one stays, as do two that touch."""
+    """Half heights of .05: three lines at once are spread around it; a far one stays, two that touch too."""
     assert apart([0.5, 0.5, 0.5, 0.9], [0.05] * 4) == pytest.approx([0.4, 0.5, 0.6, 0.9])
     assert apart([0.2, 0.3], [0.05, 0.05]) == pytest.approx([0.2, 0.3])
     assert apart([], []) == []

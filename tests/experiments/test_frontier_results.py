@@ -397,13 +397,30 @@ def test_the_floors_in_the_picture_are_those_of_each_epsilon(rows: list[Row]) ->
     (federation,) = federations(grid)
     axes = pyplot.figure().subplots()
     place = places([point.epsilon for point in federation.points])
-    frontier_figure.floors(axes, federation, "hr@10", place)
+    looks = styles(line.label for line in federation.lines)
+    frontier_figure.floors(axes, federation, "hr@10", place, looks)
     edges = [(line.get_xdata()[0], line.get_xdata()[1], line.get_ydata()[0]) for line in axes.lines]
     assert sorted(edges) == [(-1.5, 1.5, 0.1), (1.5, 5.25, 0.14), (5.25, 9.75, 0.17)]
     assert frontier_figure.floors_in_words(federation) == (
         "nothing released (ε = 1); private popularity (ε = 8); recent popularity (no promise)"
     )
     assert frontier_figure.floors_in_words(federations(grid[:1])[0]) == "nothing released"
+    assert {line.get_color() for line in axes.lines} == {experiments.figures.GREY}
+    pyplot.close()
+
+
+def test_each_promise_has_its_floors_edge_in_its_lines_colour(rows: list[Row]) -> None:
+    """The shade reaches to the lower of them, below which no promise is above its floor."""
+    other = {"unit": "interaction", "trust": "local", "private_popularity_hr@10": 0.13}
+    (federation,) = federations([made(rows, 0.2), made(rows, 0.2) | other])
+    axes = pyplot.figure().subplots()
+    looks = styles(line.label for line in federation.lines)
+    frontier_figure.floors(axes, federation, "hr@10", places([1.0]), looks)
+    shopper, interaction = (looks[line.label][0] for line in federation.lines)
+    assert [(line.get_ydata()[0], line.get_color()) for line in axes.lines] == [
+        (0.1, shopper), (0.13, interaction),
+    ]  # fmt: skip
+    assert axes.collections[0].get_paths()[0].get_extents().y1 == 0.1
     pyplot.close()
 
 
