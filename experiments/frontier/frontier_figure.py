@@ -37,7 +37,7 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
     for column, prefix in enumerate(prefixes):
         for row, name in enumerate(("hr@10", "ndcg@10")):
             metric, axes = prefix + name, panels[row, column]
-            floors(axes, federation, metric, place)
+            floors(axes, federation, metric, place, looks)
             for level, colour, style in levels(federation, metric, looks).values():
                 axes.axhline(level, color=colour, linestyle=style, linewidth=1.3)
             for curve in federation.curves("flower"):
@@ -65,10 +65,10 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
             [
                 *below([federation]),
                 f"Accuracy against ε on {federation.title}; {federation.deltas}. {federation.sentence} "
-                "Bands: the least and the greatest of the seeds. Shaded: below the best floor under a promise"
-                " as strong. Hollow: points below it. ∞: the same model, federated, without a promise, "
-                "with the settings that it then has, where floors need not keep one either. Black and grey: "
-                "baselines, the best of each kind; the table has all.",
+                "Bands: the least and the greatest of the seeds. Shaded: below the best floor under a "
+                "promise as strong; each promise has an edge. Hollow: points below it. ∞: the same model, "
+                "federated, without a promise, with its settings then, where floors need not keep one. "
+                "Black and grey: baselines, the best of each kind; the table has all.",
             ]
         ),
         describe_frontier(federation),
@@ -91,29 +91,25 @@ def levels(federation: Federation, metric: str, looks: dict[str, Look]) -> dict[
     return found
 
 
-def floors(axes: Axes, federation: Federation, metric: str, place: dict[float, float]) -> None:
-    """At each ε the best floor, as a bold edge, and a shade below it; each promise has an edge of its own."""
-    edges: dict[float, set[float]] = {}
-    for point in federation.points:
-        if (floor := point.floor(metric)) is not None:
-            edges.setdefault(point.epsilon, set()).add(floor.level)
-    said = floors_in_words(federation)
-    for epsilon, (left, right) in steps(place).items():
-        for level in edges.get(epsilon, set()):
+def floors(
+    axes: Axes, federation: Federation, metric: str, place: dict[float, float], looks: dict[str, Look]
+) -> None:
+    """At each ε the best floor, as a bold edge over a shade; promises that differ have colours."""
+    edges: dict[float, dict[float, str]] = {}  # by ε, its floors' levels with a colour each
+    for line in federation.lines:
+        for point in line.points:
+            if (floor := point.floor(metric)) is not None:
+                edges.setdefault(point.epsilon, {}).setdefault(floor.level, looks[line.label][0])
+    said = f"below the best floor (in HR@10 {floors_in_words(federation)})"
+    reach = steps(place)
+    for epsilon, found in edges.items():
+        ends = reach[epsilon]
+        for level, colour in found.items():
             axes.plot(
-                [left, right], [level, level], color=GREY, linewidth=2.2, solid_capstyle="butt", zorder=1.5
-            )
-        if epsilon in edges:
-            lowest = min(edges[epsilon])
-            axes.fill_between(
-                [left, right],
-                0.0,
-                lowest,
-                color=SHADE,
-                linewidth=0,
-                zorder=0,
-                label=f"below the best floor (in HR@10 {said})",
-            )
+                ends, [level, level], color=GREY if len(found) == 1 else colour, linewidth=2.2,
+                solid_capstyle="butt", zorder=1.5,
+            )  # fmt: skip
+        axes.fill_between(ends, 0.0, min(found), color=SHADE, linewidth=0, zorder=0, label=said)
 
 
 def floors_in_words(federation: Federation) -> str:

@@ -222,9 +222,13 @@ def not_compared(folder: FrontierFolder, cells: list[Cell], reasons: Reasons) ->
 def compared(folder: FrontierFolder, references: list[Reference]) -> Row:
     """The columns of what a cell is compared with."""
     row: Row = {}
-    for found in map(folder.read_reference, references):
+    for reference in references:
+        found = folder.read_reference(reference)
         if found is not None:
-            row |= baselines(found)
+            columns = baselines(found)
+            row |= {
+                name: columns[name] for name in columns if name.startswith("flower_") or not reference.flower
+            }
     return row
 
 

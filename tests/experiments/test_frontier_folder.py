@@ -2,6 +2,7 @@
 
 import errno
 import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ def test_its_grid_can_be_run_again(folder: FrontierFolder) -> None:
     assert expand(read_grid(folder.grid)) == expand(TABLES)
 
 
+def test_a_date_is_kept_as_it_was_written(tmp_path: Path) -> None:
+    folder = FrontierFolder(tmp_path / "new")
+    tables = [TABLES[0] | {"split": "date", "at": date(2025, 9, 1)}]
+    folder.open(tables)
+    assert expand(read_grid(folder.grid)) == expand(tables)
+    folder.open(tables)
+
+
 def test_a_grid_may_grow(folder: FrontierFolder) -> None:
     folder.open([TABLES[0] | {"devices": [30, 60]}])
     assert len(expand(read_grid(folder.grid))) == 2 * len(expand(TABLES))
@@ -48,12 +57,16 @@ def test_cells_are_not_dropped(folder: FrontierFolder) -> None:
 
 
 def test_another_schema_is_left_alone(folder: FrontierFolder) -> None:
-    text = folder.grid.read_text().replace("schema = 1", "schema = 0")
+    """Schema 1 is of before splits had names: its results cannot be read, and one line says so."""
+    text = folder.grid.read_text().replace("schema = 2", "schema = 1")
     folder.grid.write_text(text)
-    with pytest.raises(UserError, match=r"schema 0, and this version reads 1.*: choose another --out"):
+    with pytest.raises(
+        UserError, match=r"schema 1, and this version reads 2.*: choose another --out"
+    ) as said:
         folder.open(TABLES)
+    assert "\n" not in str(said.value)
     assert folder.grid.read_text() == text
-    folder.grid.write_text(text := text.replace("schema = 0", "schema = 1") + "setting_of_old = 3\n")
+    folder.grid.write_text(text := text.replace("schema = 1", "schema = 2") + "setting_of_old = 3\n")
     with pytest.raises(UserError, match=r"or damaged .*'setting_of_old'.*: choose another --out"):
         folder.open(TABLES)
     assert folder.grid.read_text() == text
@@ -114,7 +127,7 @@ def test_a_cell_that_finds_no_space_says_what_to_do(tmp_path: Path, monkeypatch:
 def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
     """A reference that is damaged is not found anew, nor passed over in silence."""
     folder = FrontierFolder(tmp_path / "new")
-    table = {"devices": 30, "model": "linear", "baselines": False, "seed": 1}
+    table = {"devices": 30, "model": "linear", "baselines": False, "central": False, "seed": 1}
     run_frontier(folder, [table], 1, Silent())
     damaged = next((folder.path / "references").glob("*.json"))
     damaged.write_bytes(b"")

@@ -2,10 +2,10 @@
 
 import math
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import experiments.library_baselines
 import pytest
 
 from experiments.config import RunConfig
@@ -29,7 +29,7 @@ def test_three_seeds_where_none_are_said() -> None:
 def test_no_promise_is_one_cell_whatever_promise_it_stands_beside() -> None:
     table = {"unit": "shopper", "trust": ["central", "distributed"], "epsilon": [math.inf], "clip": [1, 2]}
     (cell,) = expand([table | {"seeds": 1}])
-    assert cell.config == RunConfig(seed=0, central=False, ceiling=False)
+    assert cell.config == RunConfig(seed=0, floors=False, central=False, ceiling=False)
 
 
 def test_a_cell_of_two_tables_is_run_once() -> None:
@@ -55,36 +55,73 @@ def test_a_command_says_what_differs_from_the_defaults() -> None:
         "terry simulate --devices 30 --model linear --unit shopper --trust central --epsilon 4 "
         "--set strict=true --set server_momentum=0.0 --seed 1"
     )
-    alone = {"baselines": False, "central": False, "ceiling": False}
+    alone = {"baselines": False, "floors": False, "central": False, "ceiling": False}
     assert Cell.of(TABLE | said | {"baselines": False}).command == command
     assert Cell.of(TABLE | said | {"baselines": True}).command == f"{command} --baselines"
-    assert Cell.of(TABLE | said | alone).command == f"{command} --set central=false --set ceiling=false"
+    assert Cell.of(TABLE | said | alone).command == (
+        f"{command} --set floors=false --set central=false --set ceiling=false"
+    )
 
 
 def test_comparisons_are_found_once_for_all_promises_and_seeds() -> None:
-    cells = expand([TABLE | {"baselines": True}])
-    names = [reference.name for cell in cells for reference in cell.references]
-    assert len(names) == 3 * len(cells)
-    assert sorted(re.sub("-[0-9a-f]{8}$", "", name) for name in set(names)) == [
-        "towels-30-baselines", "towels-30-ceiling", "towels-30-central_linear",
-        "towels-60-baselines", "towels-60-ceiling", "towels-60-central_linear",
+    """One job has the floors and the ceiling, one the central model, one the baselines: none has two."""
+    cells = expand([TABLE])
+    found = {reference.name: reference for cell in cells for reference in cell.references}
+    assert sorted(re.sub("-[0-9a-f]{8}$", "", name) for name in found) == [
+        "towels-30-baselines", "towels-30-central_linear", "towels-30-floors",
+        "towels-60-baselines", "towels-60-central_linear", "towels-60-floors",
     ]  # fmt: skip
+    asked = [
+        (job.config.floors, job.config.ceiling, job.config.central, job.config.baselines)
+        for job in found.values()
+    ]
+    once = [(True, True, False, False), (False, False, True, False), (False, False, False, True)]
+    assert sorted(asked) == sorted(2 * once)
+    assert not any(
+        cell.config.floors or cell.config.ceiling or cell.config.central or cell.config.baselines
+        for cell in cells
+    )
 
 
 def test_comparisons_can_be_left_out() -> None:
-    cells = expand([TABLE | {"central": False, "ceiling": False, "baselines": False}])
-    assert {len(cell.references) for cell in cells} == {1}
-    assert not any(reference.config.ceiling for cell in cells for reference in cell.references)
+    nothing = {"floors": False, "central": False, "ceiling": False, "baselines": False}
+    assert not any(cell.references for cell in expand([TABLE | nothing]))
+    for name, said in (("floors", "floors"), ("ceiling", "ceiling"), ("baselines", "baselines")):
+        (job,) = {one.name: one for cell in expand([TABLE | nothing | {name: True, "devices": 30}])
+                  for one in cell.references}.values()  # fmt: skip
+        assert job.parts()[-1] == said
 
 
-@pytest.mark.parametrize("installed", [True, False])
-def test_the_libraries_are_asked_where_they_are(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiments.library_baselines, "missing", lambda: None if installed else "a reason")
-    assert {cell.baselines for cell in expand([TABLE])} == {installed}
-    assert {cell.baselines for cell in expand([TABLE | {"baselines": not installed}])} == {not installed}
+def test_splits_are_crossed_and_have_references_of_their_own() -> None:
+    cells = expand([{"split": ["date", "next-visit"]} | TABLE | {"devices": 30, "seeds": 1}])
+    said = [(cell.config.split, cell.config.epsilon) for cell in cells]
+    assert said == [(split, epsilon) for split in ("date", "next-visit") for epsilon in (1.0, 4.0)]
+    jobs = {job.name: job for cell in cells for job in cell.references}
+    assert sorted(job.config.split or "" for job in jobs.values()) == 3 * ["date"] + 3 * ["next-visit"]
+    assert set(variants(cells).values()) == {""}, "they have a column"
+    assert re.fullmatch(r"towels-next_visit-30-linear-shopper-central-eps1-seed0-[0-9a-f]{8}", cells[2].name)
 
 
-FLOWER = TABLE | {"model": "attributes", "epsilon": [1, math.inf], "flower": True, "baselines": False}
+def test_a_date_is_of_a_split_by_date_alone() -> None:
+    """As a promise is of what has an ε: crossed with other splits it would be refused, and the cell lost."""
+    cells = expand([{"devices": 30, "split": ["date", "next-visit"], "at": ["2025-09-01", 0.9], "seeds": 1}])
+    assert [(cell.config.split, cell.config.at) for cell in cells] == [
+        ("date", "2025-09-01"), ("date", 0.9), ("next-visit", None),
+    ]  # fmt: skip
+    assert cells[0].name.startswith("towels-date_2025_09_01-30-attributes-")
+    (dated,) = expand([{"devices": 30, "at": date(2025, 9, 1), "seeds": 1}])  # as TOML has it without quotes
+    assert dated.config.at == "2025-09-01"
+
+
+def test_what_changes_the_test_is_in_the_datas_label() -> None:
+    table = {"devices": 30, "seeds": 1, "visit": ["instant", "day"], "data_seed": [0, 3]}
+    assert [cell.data_label for cell in expand([table])] == [
+        "towels", "towels, data seed 3", "towels, a visit a day", "towels, a visit a day, data seed 3",
+    ]  # fmt: skip
+    assert set(variants(expand([table])).values()) == {""}
+
+
+FLOWER = TABLE | {"model": "attributes", "epsilon": [1, math.inf], "flower": True}
 
 
 def test_flowers_strategy_is_beside_each_promise_and_seed() -> None:
@@ -183,7 +220,11 @@ def test_an_unknown_data_set_is_told_before_anything_is_run() -> None:
 
 def test_flags_are_a_table() -> None:
     said: dict[str, Any] = {"epsilon": "0.5,1,inf", "model": "linear,mf", "seeds": "2", "unit": None}
-    assert table_of_flags({"category": "HAND TOWELS, SMALL"}) == {"category": "HAND TOWELS, SMALL"}
+    for name in ("category", "order_column"):
+        assert table_of_flags({name: "HAND TOWELS, SMALL"}) == {name: "HAND TOWELS, SMALL"}
+    assert table_of_flags({"split": "date,next-visit", "at": "2011-09-01,0.9"}) == {
+        "split": ["date", "next-visit"], "at": ["2011-09-01", 0.9],
+    }  # fmt: skip
     flags = table_of_flags(said | {"path": Path("ml,100k")})
     assert flags == {
         "epsilon": [0.5, 1, math.inf], "model": ["linear", "mf"], "seeds": [2], "path": Path("ml,100k"),
@@ -204,6 +245,7 @@ def test_the_grids_that_are_kept_can_be_read(path: Path) -> None:
         ({"epsilon": -1}, "--epsilon -1"),
         ({"epsilon": []}, r"epsilon = \[\] leaves no cell"),
         ({"model": "svd"}, "--model svd"),
+        ({"split": ["date", "random"]}, "--split random"),
         ({"epsilon": [1, None]}, "epsilon = null is no value"),
         ({"seed": [None]}, "seed = null is no value"),
         ({"seeds": 0}, "seeds = 0"),
@@ -221,8 +263,8 @@ def test_a_wrong_table_is_one_line(table: dict[str, Any], says: str) -> None:
     ("text", "says"),
     [
         ("", "nothing to run"),
-        ("schema = 1\n", "nothing to run"),
-        ("schema = 0\n[[grid]]\n", "schema 0"),
+        ("schema = 2\n", "nothing to run"),
+        ("schema = 1\n[[grid]]\n", "has schema 1, and this version reads 2"),
         ("epsilon = 1\n[[grid]]\n", "'epsilon' outside"),
         ("[grid]\n", r"write \[\[grid\]\]"),
         ("grid = = 1", "cannot be read as TOML"),

@@ -10,14 +10,17 @@ from experiments.frontier.cell import Job
 from experiments.frontier.figures import draw_all
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.grid import DEFAULT_GRID, Table, expand, read_grid
-from experiments.frontier.leak_figure import pairs
+from experiments.frontier.leak_figure import draw_leak, pairs
 from experiments.frontier.page import write_page
 from experiments.frontier.points import federations, under
 from experiments.frontier.style import Drawn
 from experiments.frontier.table import Row, make_rows, write_table
 from experiments.frontier.work import work
 
-COMMON: Table = {"devices": 40, "seeds": 2, "rounds": 2, "central": False, "ceiling": False}
+COMMON: Table = {
+    "devices": 40, "seeds": 2, "rounds": 2, "split": "last-item", "central": False, "ceiling": False,
+    "baselines": False,
+}  # fmt: skip
 TABLES: list[Table] = [
     COMMON | {"model": ["counter", "pfedrec"], "protocol": ["clean", "leaky"]},
     COMMON | {"model": "mf", "protocol": "leaky", "unit": "shopper", "trust": "central"},
@@ -73,10 +76,10 @@ def test_other_figures_know_nothing_of_leaky_points(
     """They are, to the byte, those of the clean rows alone."""
     folder, rows, drawn = done
     assert [one.name for one in drawn] == [
-        "leak-towels-40",
-        "frontier-towels-40",
-        "bytes-towels",
-        "rounds-towels",
+        "leak-towels-40-last-item",
+        "frontier-towels-40-last-item",
+        "bytes-towels-last-item",
+        "rounds-towels-last-item",
     ]
     other = FrontierFolder(tmp_path)
     other.runs.symlink_to(folder.runs)
@@ -96,6 +99,24 @@ def test_the_leaks_figure_says_both_protocols(done: tuple[FrontierFolder, list[R
     mean = sum(row["sampled_hr@10"] for row in rows[2:4]) / 2
     assert f"leaky {mean:.3f}" in leak.alternative
     assert "Hollow: the leaky one" in leak.caption
+    sentence = rows[0]["split_sentence"]
+    assert sentence in leak.caption
+    assert sentence in leak.alternative
+    assert "99 sampled negatives" in svg
+
+
+def test_without_the_split_of_published_tables_the_whole_catalogue_alone_is_drawn(
+    done: tuple[FrontierFolder, list[Row], list[Drawn]], tmp_path: Path
+) -> None:
+    _, rows, _ = done
+    (federation,) = federations([row | {"split": "next-visit"} for row in rows])
+    drawn = draw_leak(tmp_path, federation)
+    svg = (tmp_path / f"{drawn.name}.svg").read_text()
+    assert "99 sampled negatives" not in svg
+    mean = sum(row["hr@10"] for row in rows[2:4]) / 2
+    assert f"HR@10 over the whole catalogue: counter: clean {rows[0]['hr@10']:.3f}, leaky {mean:.3f}" in (
+        drawn.alternative
+    )
 
 
 def test_the_page_says_it_in_its_table_and_its_text(
@@ -119,7 +140,7 @@ def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
     found, other = federations(leaky), FrontierFolder(tmp_path)
     assert under("clean", found) == []
     drawn = draw_all(other, found)
-    assert [one.name for one in drawn] == ["leak-towels-40"]
+    assert [one.name for one in drawn] == ["leak-towels-40-last-item"]
     write_page(other, leaky, found, drawn)
     assert "not measured" in drawn[0].alternative
 
@@ -129,3 +150,4 @@ def test_the_kept_grid_has_both_protocols_of_every_model() -> None:
     said = {(cell.config.model, cell.config.protocol) for cell in cells}
     models = ("counter", "pfedrec", "fedrap", "mf", "linear")
     assert said == {(model, protocol) for model in models for protocol in ("clean", "leaky")}
+    assert {cell.config.split for cell in cells} == {"last-item"}, "as the figures are published"

@@ -10,7 +10,7 @@ import experiments.baselines.tuning
 from client.events import Events
 from client.targets import Targets
 from experiments.baselines import BASELINES
-from experiments.baselines.row import TRIALS, BaselineRow, Context, now_of
+from experiments.baselines.row import TRIALS, BaselineRow, Context
 from experiments.baselines.tuning import best_of, ndcg, ranks_among, tuned_baselines
 from experiments.evaluate import evaluate
 from experiments.split import DAY, Holdout, Rule, Split, split_events
@@ -165,11 +165,11 @@ def test_quick_ranks_are_exact_in_the_list_and_beyond_it_are_beyond_it() -> None
 
 
 def test_now_is_the_date_or_the_midnight_after_training() -> None:
-    assert now_of(parted("date")) == 145 * DAY
+    assert parted("date").now == 145 * DAY
     split = parted("next-visit")
     last = int(split.train.times.max())
-    assert last < now_of(split) <= last + DAY
-    assert now_of(split) % DAY == 0
+    assert last < split.now <= last + DAY
+    assert split.now % DAY == 0
     assert Context.of(split, known()).train is split.train
 
 
