@@ -46,6 +46,7 @@ def fit(folder: Path, asked: dict[str, Any]) -> None:
         loss="softmax",
         lr=1e-3,
         batch_size=128,
+        epochs=asked["epochs"][-1],  # with fewer, RecTools would refuse to load a model that trained on
         deterministic=True,
         recommend_torch_device="cpu",
     )

@@ -68,7 +68,7 @@ def test_rectools_learns_what_comes_after_what(monkeypatch: pytest.MonkeyPatch) 
     """Everyone goes round six items, one a visit."""
     rows = [(device, (device + step) % 6, step) for device in range(60) for step in range(5)]
     train = bought(rows, 60)
-    monkeypatch.setattr(sequence, "SERVES", ({EPOCHS: 40.0},))
-    scores = fit_sequence(context_of(train, 7), SETTINGS | {FACTORS: 16.0})({EPOCHS: 40.0})(train.span(0, 6))
+    monkeypatch.setattr(sequence, "SERVES", ({EPOCHS: 5.0}, {EPOCHS: 400.0}))
+    scores = fit_sequence(context_of(train, 7), SETTINGS | {FACTORS: 32.0})({EPOCHS: 400.0})(train.span(0, 6))
     assert scores.argmax(dim=1).tolist() == [(device + 5) % 6 for device in range(6)]
     assert np.all(scores[:, 6].numpy() < scores[:, :6].min(dim=1).values.numpy())  # nobody ever had it
