@@ -26,6 +26,7 @@ class HitCounter:
         self.model = model
         self.serving = serving
 
+    @torch.no_grad()
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
         """EVALUATION sums [1] each; the vectors are left as they are."""
         self.model.load_shared(parameters)
