@@ -393,7 +393,12 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
     if config.central:
         reporter.doing("training the same model centrally")
         found["central"] = evaluate(central_scorer(plan), plan.split, items, sample=sample)
-    names = [name for name, row in BASELINES.items() if (config.floors if row.floor else config.baselines)]
+    names = [
+        name
+        for name, row in BASELINES.items()
+        if (config.floors if row.floor else config.baselines)
+        and (plan.split.rule.repeats or not row.needs_repeats)
+    ]
     reasons: list[str] = []
     if names:
         reporter.doing("tuning " + ", ".join(BASELINES[name].label for name in names))

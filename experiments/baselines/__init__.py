@@ -107,5 +107,6 @@ def label_of(name: str) -> str:
 
 
 def missing_libraries() -> str | None:
-    """Why not all can be fitted on this machine, or None."""
-    return next((reason for row in BASELINES.values() if (reason := row.missing()) is not None), None)
+    """Which library of the extra `baselines` is not installed, in a sentence, or None."""
+    reasons = (row.missing() for row in BASELINES.values() if row.libraries)
+    return next((reason for reason in reasons if reason is not None), None)

@@ -167,7 +167,7 @@ def test_movielens_100k_is_where_others_have_it(shared_data: Path) -> None:
     split, items = make_split(dataset, rule_for(dataset, "next-visit")), len(dataset.catalogue)
     for name, settings, hits in (
         ("ease", {LAMBDA: 300.0, HALF_LIFE: 5.0}, 0.162),
-        ("co-occurrence", {APART: 10.0, HALF_LIFE: 2.5}, 0.169),
+        ("co_occurrence", {APART: 10.0, HALF_LIFE: 2.5}, 0.169),
         ("popularity", {}, 0.080),
     ):
         scorer = BASELINES[name].scorer(Context.of(split, dataset.catalogue), settings)

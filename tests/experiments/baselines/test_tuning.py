@@ -99,7 +99,7 @@ def test_settings_never_see_the_test(split: str, monkeypatch: pytest.MonkeyPatch
     one = parted(split)
     moved = Targets.from_pairs(one.test.targets.devices, (one.test.targets.items + 7) % ITEMS, 40)
     other = replace(one, test=replace(one.test, targets=moved))
-    names = usable(["recent-popularity", "nothing-released", "co-occurrence", "item-knn"])
+    names = usable(["recent_popularity", "nothing_released", "co_occurrence", "item_knn"])
     chosen = [
         {name: tuned.settings for name, tuned in tuned_baselines(of, known(), names)[0].items()}
         for of in (one, other)
@@ -164,10 +164,10 @@ def test_quick_ranks_are_exact_in_the_list_and_beyond_it_are_beyond_it() -> None
     assert bool((quick[exact > 10] > 10).all())
 
 
-def test_now_is_the_date_or_the_midnight_after_training() -> None:
+def test_now_is_the_date_or_the_midnight_after_all_events() -> None:
     assert parted("date").now == 145 * DAY
     split = parted("next-visit")
-    last = int(split.train.times.max())
+    last = int(shop().times.max())
     assert last < split.now <= last + DAY
     assert split.now % DAY == 0
     assert Context.of(split, known()).train is split.train
@@ -176,7 +176,7 @@ def test_now_is_the_date_or_the_midnight_after_training() -> None:
 def test_what_is_left_out_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     split = parted("last-item")
     untimed = replace(split, rule=replace(split.rule, timed=False))
-    names = ["popularity", "recent-popularity", "own-frequency", "nothing-released"]
+    names = ["popularity", "recent_popularity", "own_frequency", "nothing_released"]
     found, reasons = tuned_baselines(untimed, catalogue_of(ITEMS), names)
     assert list(found) == ["popularity"]
     assert found["popularity"].settings == {}
@@ -185,7 +185,7 @@ def test_what_is_left_out_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> Non
         "own frequency",
         "nothing released",
     ]
-    assert BASELINES["own-frequency"].left_out(parted("date", repeats=True), known()) is None
+    assert BASELINES["own_frequency"].left_out(parted("date", repeats=True), known()) is None
 
 
 def test_ease_is_left_out_beyond_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
