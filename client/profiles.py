@@ -66,4 +66,6 @@ def clipped_rows(rows: scipy.sparse.csr_matrix, norm: float) -> scipy.sparse.csr
 def norms_of(rows: scipy.sparse.csr_matrix) -> npt.NDArray[np.float64]:
     """|row|, summed in double precision: float64 [devices]."""
     doubles = rows.astype(np.float64)
-    return np.sqrt(np.asarray(doubles.multiply(doubles).sum(axis=1)).reshape(-1))
+    squares = np.asarray(doubles.multiply(doubles).sum(axis=1), dtype=np.float64).reshape(-1)
+    norms: npt.NDArray[np.float64] = np.sqrt(squares)
+    return norms

@@ -22,6 +22,7 @@ BLOCK = re.compile(r"(<!-- table: (\w+) ([\w -]+?) -->\n).*?(<!-- end -->)", re.
 PRIVATE = (8.0, 4.0, 2.0, 1.0)
 TITLES = {
     "movielens": "MovieLens 100K",
+    "movielens-last-item": "MovieLens 100K",
     "movielens-1m": "MovieLens 1M",
     "online-retail": "Online Retail",
     "complete-journey": "Complete Journey",

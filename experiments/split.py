@@ -24,7 +24,7 @@ from models.errors import UserError
 
 SplitName = Literal["date", "next-visit", "basket", "last-item"]
 SPLITS = get_args(SplitName)
-QUANTILE = 0.8  # of the events, before the date that parts them where none is said
+QUANTILE = 0.8  # of the events, before the date that parts them where none is said; of the validation always
 DAY = 86_400  # seconds
 FIRST_VISIT, LATER_VISITS = "first visit", "later visits"
 
@@ -33,15 +33,13 @@ FIRST_VISIT, LATER_VISITS = "first visit", "later visits"
 class Rule:
     """How data are parted.
 
-    at: for `date`, the midnight (UTC, in seconds since 1970) from which on purchases are the test. quantile:
-    what part of the events comes before it, for the validation date too. repeats: whether what was bought
-    before counts as a target. published: the data set's own test is taken. timed: whether the order of visits
-    is known.
+    at: for `date`, the midnight (UTC, in seconds since 1970) from which on purchases are the test. repeats:
+    whether what was bought before counts as a target. published: the data set's own test is taken. timed:
+    whether the order of visits is known.
     """
 
     name: SplitName
     at: int | None = None
-    quantile: float = QUANTILE
     repeats: bool = False
     published: bool = False
     timed: bool = True
@@ -165,7 +163,7 @@ def with_date(rule: Rule, events: Events, at: str | float | None) -> Rule:
             ) from None
         if not 0.0 < quantile < 1.0:
             raise UserError(f"--at {quantile:g} is no part of the events: say one between 0 and 1, or a date")
-        rule = replace(rule, quantile=quantile, at=midnight(events, quantile))
+        rule = replace(rule, at=midnight(events, quantile))
     before = int((events.times < rule.at).sum())
     if before == 0 or before == len(events):
         side = "before" if before == 0 else "after"
@@ -206,12 +204,15 @@ def make_split(dataset: Dataset, rule: Rule, seed: int = 0, most: int = 0) -> Sp
 def validation_split(split: Split, num_items: int, seed: int = 0) -> Split:
     """The same rule one step earlier: what is chosen by it has seen nothing of the test.
 
+    Of `date`, with QUANTILE of the training events before its own date, whatever `--at` said: config.toml
+    keeps the date alone, and a run that goes on, or is repeated, has to find the same validation.
+
     Its events are the training events, and a target of the test is to it an item that the shopper never had.
     At most as many shoppers have negatives as was said for `split`, though it may test fewer.
     """
     events, rule = split.train, replace(split.rule, published=False)
     if rule.name == "date":
-        rule = replace(rule, at=midnight(events, rule.quantile))
+        rule = replace(rule, at=midnight(events, QUANTILE))
     return split_events(events, num_items, rule, seed, split.most)
 
 

@@ -47,7 +47,7 @@ def co_occurrence(events: Events, head: np.ndarray, half_life: float) -> torch.T
 
 
 def plain_loop(baskets: list[list[int]], head: np.ndarray, half_life: float) -> torch.Tensor:
-    """Straight from the definition: one device after the other, matrices spelt out. Every event is a visit."""
+    """Straight from the definition, device by device, matrices spelt out. Every event is a visit."""
     total = torch.zeros(len(head), len(head), dtype=torch.float64)
     for held in baskets:
         kernel = torch.zeros(len(head), len(head), dtype=torch.float64)
@@ -130,8 +130,12 @@ def test_what_comes_after_the_instant_is_no_younger_than_new():
     assert recency_rows(events, ITEMS, 5, 1.0).toarray()[0].tolist() == [0, 1, 1, 0, 0, 0, 0, 0]
 
 
-@given(basket, st.lists(st.integers(0, 10**9), min_size=12, max_size=12), st.sampled_from([0.0, 0.1, 1.0, 30.0]),
-       st.sampled_from([0.0, 0.001, 1.0, 3.0]))  # fmt: skip
+@given(
+    basket,
+    st.lists(st.integers(0, 10**9), min_size=12, max_size=12),
+    st.sampled_from([0.0, 0.1, 1.0, 30.0]),
+    st.sampled_from([0.0, 0.001, 1.0, 3.0]),
+)
 def test_no_row_of_popularity_passes_norm_one(held, times, half_life, norm):
     events = Events.from_columns(
         np.zeros(len(held), int),

@@ -49,7 +49,7 @@ def test_counts_by_hand(ask, build, copied, held, gather, monkeypatch):
 def test_of_several_targets_each_is_ranked_alone_and_counts_its_part(
     ask, build, copied, held, gather, monkeypatch
 ):
-    """Item 7 is held. 6 is first; 5 is first too, for 6 is a target; 2 comes after 4 and 3: third; 0 comes after 1: fifth."""
+    """Item 7 is held. 6 is first; 5 too, for 6 is a target; 2 is third, after 4 and 3; 0 fourth, after 1."""
     recommender = build(ask())
     monkeypatch.setattr("client.evaluation.FIRST", 3)
     scores = torch.arange(8.0)

@@ -135,7 +135,7 @@ def test_signal_is_read_against_the_noise_of_its_own_release(round, linear, buil
 
 
 def test_each_round_reads_what_the_settings_say_of_time(linear, build, copied, gather):
-    """Two purchases, two days apart: under a half-life of a day the older one counts a quarter of the newer."""
+    """Two purchases, two days apart: under a half-life of a day the older counts a quarter of the newer."""
     events = Events.from_columns(
         np.zeros(2, int), np.array([1, 4]), np.array([86_400, 3 * 86_400]), np.ones(2), 1
     )

@@ -18,7 +18,7 @@ TINY = RunConfig(devices=30, rounds=2, unit="interaction", noise_multiplier=1.0,
 def quick_ceiling() -> Iterator[None]:
     """The shop's ceiling takes longer than a tiny run; a rough one is as repeatable."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ceilings, "__defaults__", (200,))
+        patched.setattr(ceilings, "__defaults__", (8,))
         yield
 
 
@@ -26,7 +26,7 @@ def quick_ceiling() -> Iterator[None]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """Thirty devices of the towel shop, two rounds, seeded, interaction level. Not to be written to."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ceilings, "__defaults__", (200,))
+        patched.setattr(ceilings, "__defaults__", (8,))
         return simulate(TINY, tmp_path_factory.mktemp("finished") / "run")
 
 

@@ -21,6 +21,7 @@ from models.catalogue import Catalogue
 from models.errors import UserError
 
 FEW = PublicFacts(6, True)
+DAY = 86_400
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def shop(catalogue: Catalogue, seed: int, devices: int = 12, *, attributes: bool
     events = Events.from_columns(
         devices=generator.integers(devices, size=size),
         items=generator.integers(len(catalogue), size=size),
-        times=generator.integers(1000, size=size),
+        times=generator.integers(10 * DAY, size=size),
         weights=generator.integers(1, 5, size=size).astype(float),
         num_devices=devices,
     )
@@ -71,12 +72,19 @@ PROMISES: list[dict[str, Any]] = [
 def test_other_events_change_nothing_of_what_is_chosen(
     catalogue: Catalogue, promise: dict[str, Any], attributes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Model, reason and every setting are the same for any events of as many devices."""
+    """Model, reason and every setting are the same for any events of as many devices, and one date.
+
+    Where no date is said it is found from the events, once, and public from then on: nothing else is.
+    """
     plans = []
     for seed in range(4):
         data = shop(catalogue, seed, attributes=attributes)
         monkeypatch.setattr(experiments.simulation, "load", lambda name, options, data=data: data)
-        plans.append(make_plan(RunConfig.model_validate({"model": "auto", **promise})))
+        said = RunConfig.model_validate({"model": "auto", "at": "1970-01-08", **promise})
+        plans.append(make_plan(said))
+        found = make_plan(said.model_copy(update={"at": None})).config
+        dated = {"at": found.at, "now": found.now}
+        assert found == plans[-1].config.model_copy(update=dated)
     assert len({len(plan.dataset.events) for plan in plans}) > 1
     assert all(plan.config == plans[0].config for plan in plans)
     assert all(plan.promise == plans[0].promise for plan in plans)
@@ -127,8 +135,9 @@ def test_a_promise_says_where_the_catalogue_lists_what_was_chosen(
     plan = make_plan(config)
     assert plan.promise.catalogue_from_events is said
     if said:
-        popularity = compare(plan, Reporter()).private_popularity
+        popularity = compare(plan, Reporter()).of("private_popularity")
         assert popularity is not None
+        assert popularity.promise is not None
         assert popularity.promise.catalogue_from_events
 
 

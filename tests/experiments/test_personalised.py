@@ -14,10 +14,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
 import experiments.personalised.training as training
 from client.events import Events
+from client.targets import Targets
 from experiments import comparison_table
 from experiments.comparison import compare_runs
 from experiments.config import RunConfig
-from experiments.evaluate import rank_held_out
+from experiments.evaluate import rank_targets
 from experiments.personalised.counter import Counter
 from experiments.personalised.examples import Batch, Examples, Shoppers
 from experiments.personalised.fedrap import FedRAP
@@ -25,7 +26,7 @@ from experiments.personalised.pfedrec import PFedRec
 from experiments.planning import asked_settings, make_promise, resolve, run_config
 from experiments.run_folder import RunFolder
 from experiments.simulation import RoundLog, make_plan, resume, simulate
-from experiments.split import NONE, Split, leave_one_out
+from experiments.split import Holdout, Rule, Split, make_split, rule_for
 from experiments.terminal import reading
 from experiments.trained import load_trained
 from models.errors import UserError
@@ -34,14 +35,19 @@ ITEMS = 6
 ALARM = 1e-6  # chance of a false alarm of each statistical check
 
 
+def split_of(train: Events, devices: list[int], items: list[int]) -> Split:
+    """A split with those targets, and no negatives drawn."""
+    targets = Targets.from_pairs(np.array(devices), np.array(items), train.num_devices)
+    return Split(Rule("next-visit"), train, Holdout(train, targets))
+
+
 @pytest.fixture
 def split() -> Split:
-    """Device 0 has 0 and 1, 2 held out; 1 has 3, twice; 2 has nothing; 3 has 4, and 1 held out."""
+    """Device 0 has 0 and 1, 2 and 5 held out; 1 has 3, twice; 2 has nothing; 3 has 4, and 1 held out."""
     train = Events.from_columns(
         np.array([0, 0, 1, 1, 3]), np.array([0, 1, 3, 3, 4]), np.arange(5), np.ones(5), num_devices=4
     )
-    held_out = np.array([2, NONE, NONE, 1])
-    return Split(train, held_out, np.full((4, 99), NONE), np.arange(4), later=0)
+    return split_of(train, [0, 0, 3], [2, 5, 1])
 
 
 @pytest.fixture
@@ -57,27 +63,30 @@ def pools(shoppers: Shoppers) -> list[set[int]]:
 # --- What is drawn ----------------------------------------------------------------------------------------
 
 
-def test_the_pools_differ_by_the_held_out_item_alone(split: Split) -> None:
+def test_the_pools_differ_by_the_held_out_items_alone(split: Split) -> None:
     clean, leaky = (pools(Shoppers(split, ITEMS, protocol)) for protocol in ("clean", "leaky"))
     assert clean == [{2, 3, 4, 5}, {0, 1, 2, 4, 5}, {0, 1, 2, 3, 4, 5}, {0, 1, 2, 3, 5}]
-    assert [ours - theirs for ours, theirs in zip(clean, leaky, strict=True)] == [{2}, set(), set(), {1}]
+    assert [ours - theirs for ours, theirs in zip(clean, leaky, strict=True)] == [{2, 5}, set(), set(), {1}]
     assert all(theirs <= ours for ours, theirs in zip(clean, leaky, strict=True))
 
 
-def test_the_leaky_pool_is_all_that_was_never_touched() -> None:
-    """Later purchases, which training leaves out, are of items that it has, or of the held-out one."""
+@pytest.mark.parametrize("name", ["date", "next-visit"])
+def test_the_leaky_pool_is_all_that_was_never_touched(name: Any) -> None:
+    """Later purchases, which training leaves out, are of items that it has, or of targets."""
     dataset = make_plan(RunConfig(devices=60)).dataset
-    split = leave_one_out(dataset)
+    split = make_split(dataset, rule_for(dataset, name))
     events, items = dataset.events, len(dataset.catalogue)
+    tested = set(split.test.tested().tolist())
+    assert len(tested) > 20
     for device, pool in enumerate(pools(Shoppers(split, items, "leaky"))):
         mine = set(events.span(device, device + 1).items.tolist())
-        if split.held_out[device] != NONE:
+        if device in tested:
             assert pool == set(range(items)) - mine
 
 
 def test_a_shopper_who_has_everything() -> None:
     train = Events.from_columns(np.array([0, 0]), np.array([0, 1]), np.arange(2), np.ones(2), num_devices=1)
-    split = Split(train, np.array([2]), np.full((1, 99), NONE), np.arange(1), later=0)
+    split = split_of(train, [0], [2])
     assert pools(Shoppers(split, 3, "clean")) == [{2}]
     with pytest.raises(UserError, match="nothing is left to draw"):
         Shoppers(split, 3, "leaky")
@@ -87,7 +96,7 @@ def test_negatives_are_uniform_over_the_pool(split: Split) -> None:
     shoppers = Shoppers(split, ITEMS, "leaky")
     drawn = shoppers.negatives(np.array([3, 0]), 20_000, np.random.default_rng(5))
     assert drawn.shape == (2, 2, 20_000)
-    for row, pool in zip((drawn[0, :1], drawn[1]), ([0, 2, 3, 5], [3, 4, 5]), strict=True):
+    for row, pool in zip((drawn[0, :1], drawn[1]), ([0, 2, 3, 5], [3, 4]), strict=True):
         counts = np.bincount(row.ravel(), minlength=ITEMS)
         assert np.flatnonzero(counts).tolist() == pool
         expected = row.size / len(pool)
@@ -141,7 +150,7 @@ def test_the_counter_by_hand(split: Split) -> None:
     for round in range(1, 6):
         counter.train_round(round, np.random.default_rng(round))
     assert counter.counts.sum(dim=1).tolist() == [20, 10, 0, 10]
-    assert counter.counts[0, :3].tolist() == [0, 0, 0], "its own items and the held-out one"
+    assert counter.counts[0, [0, 1, 2, 5]].tolist() == [0] * 4, "its own items and those held out"
     assert torch.equal(counter.scores(np.array([3, 0])), -counter.counts[[3, 0]].float())
 
 
@@ -267,9 +276,9 @@ def test_a_run_has_a_folder_and_says_what_it_is(model: Any, tmp_path: Path) -> N
     assert json.loads(folder.result.read_text())["protocol"] == "leaky"
     assert "Leaky protocol: what is held out was never drawn" in " ".join(reading(result))
     assert "leaky protocol" in (folder.figures / "accuracy.svg").read_text()
-    assert result.baselines.central is None
+    assert result.baselines.of("central") is None
     assert len(folder.read_rounds()) == 3
-    assert result.metrics.full.hr_at_10 is not None
+    assert result.metrics.full["hr@10"] is not None
     assert not folder.devices.exists()
     with pytest.raises(UserError, match="keeps no model"):
         load_trained(folder)
@@ -374,7 +383,7 @@ def test_the_counter_finds_the_held_out_items_of_movielens(shared_data: Path) ->
     for round in range(1, 101):
         counter.train_round(round, np.random.default_rng([0, round]))
         if round in told:
-            ranks = rank_held_out(
+            ranks = rank_targets(
                 lambda devices: counter.scores(devices) + torch.rand(len(devices), items, generator=jitter),
                 plan.split,
                 items,

@@ -22,6 +22,7 @@ pytestmark = [
 
 TABLES = """
 [all]
+split = "date"
 dim = 16
 regularisation = 1.0
 catalogue_weight = 0.1
@@ -34,6 +35,9 @@ sampling_rate = 1.0
 learning_rate = 1.0
 recency_half_life = 0.0
 popularity_share = 0.25
+popularity_half_life = 30.0
+popularity_norm = 1.0
+title_words = false
 head_scale = 17.0
 kernel_half_life = 30.0
 
@@ -117,6 +121,13 @@ def test_what_was_tuned_for_a_data_set_wins_there_and_nowhere_else() -> None:
     assert defaults("none", "linear", "towels") == plain
     assert plan(data="movielens", model="linear").kernel_half_life == 7.0
     assert plan(data="csv", model="linear").kernel_half_life == 30.0
+
+
+def test_a_split_has_a_default_by_data_set_and_what_is_said_wins(tmp_path: Path) -> None:
+    (tmp_path / "movielens.toml").write_text('[all]\nsplit = "next-visit"\n', encoding="utf-8")
+    assert plan(data="movielens").split == "next-visit"
+    assert plan(data="csv").split == "date"
+    assert plan(data="movielens", split="basket").split == "basket"
 
 
 def test_what_is_said_is_kept_and_the_rest_is_filled() -> None:
@@ -465,5 +476,8 @@ def test_devices_are_told_of_both_releases() -> None:
     _, settings = from_run_config(carried)
     assert (settings.head, settings.popularity_share, settings.kernel_half_life) == (708, 0.25, 30.0)
     assert settings.recency_half_life == 5.0
+    assert (settings.popularity_half_life, settings.popularity_norm) == (30.0, 1.0)
+    assert not settings.title_words
+    assert settings.now == 0, "which a plan over data fills in"
     assert settings.epsilon == promise.epsilon
     assert config.serving.recency_half_life == 5.0

@@ -5,14 +5,16 @@ import json
 import math
 import shutil
 import sys
+import tomllib
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
-from experiments.library_baselines import missing
 from flwr.app import Error, Message
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -23,15 +25,18 @@ from client.batched_trainer import BatchedTrainer
 from client.events import Events
 from client.policy import policy_of
 from client.serving import Serving
+from client.targets import Targets
+from experiments.baselines import BASELINES, label_of, missing_libraries
 from experiments.cli import main
 from experiments.config import RunConfig, read_config
 from experiments.datasets import load
-from experiments.datasets.dataset import Dataset
 from experiments.engines.in_process import InProcessGrid
+from experiments.evaluate import FULL, Ranks
+from experiments.figures import floor_of
 from experiments.result import Result
 from experiments.run_folder import COLUMNS, RunFolder
 from experiments.simulation import Plan, Reporter, data_options, make_plan, needed_bytes, resume, simulate
-from experiments.split import leave_one_out
+from experiments.split import make_split, rule_for, validation_split
 from models.accounting import epsilon_spent
 from models.build import build_model
 from models.catalogue import Catalogue
@@ -55,13 +60,13 @@ FILES = {
 }
 DEVICES = {
     "devices/catalogue.parquet",
-    "devices/held-out.npy",
     "devices/farm.lock",
     "devices/policy.toml",
     "devices/seed",
     "devices/state-0-of-1.lock",
     "devices/state-0-of-1.safetensors",
     *(f"devices/events/{name}.npy" for name in ("offsets", "items", "times", "weights")),
+    *(f"devices/targets/{name}.npy" for name in ("offsets", "items")),
 }
 PLAIN = RunConfig(devices=20, rounds=2, evaluate_every=0, central=False)
 
@@ -148,11 +153,18 @@ def test_the_result_counts_what_was_trained_on(finished: RunFolder) -> None:
     assert (data.name, data.devices, data.events) == ("towels", 30, len(events))
     assert data.items == len(Catalogue.load(finished.catalogue))
     dataset = load("towels", data_options(TINY))
-    split = leave_one_out(dataset)
-    assert data.tested == (split.held_out >= 0).sum() > 10
-    assert len(events) < len(dataset.events)
-    for device, item in enumerate(split.held_out.tolist()):
-        assert item not in events.span(device, device + 1).items, "a device holds what is held out"
+    split = make_split(dataset, rule_for(dataset, "date"))
+    targets = Targets.load(finished.devices / "targets")
+    assert data.tested == (targets.counts > 0).sum() > 10
+    assert data.targets == len(targets) == len(split.test.targets) > data.tested
+    assert targets.items.tolist() == split.test.targets.items.tolist()
+    assert (data.split, data.at, data.repeats) == ("date", split.rule.date, False)
+    assert data.split_sentence == split.rule.sentence
+    assert data.events == len(split.train) < len(dataset.events)
+    assert (events.times < split.rule.at).all()
+    held = set(zip(events.devices.tolist(), events.items.tolist(), strict=True))
+    for device, item in zip(targets.devices.tolist(), targets.items.tolist(), strict=True):
+        assert (device, item) not in held, "a device holds what is held out"
 
 
 def test_the_rounds_are_a_table_with_all_columns(finished: RunFolder) -> None:
@@ -169,10 +181,10 @@ def test_the_rounds_are_a_table_with_all_columns(finished: RunFolder) -> None:
     assert spent[0] < spent[1] == result.promise.epsilon
     assert {int(row["bytes_up"]) for row in rows} == {result.cost.bytes_up_per_device_round}
     full, sampled = result.metrics.full, result.metrics.sampled99
-    assert float(rows[1]["hr@10"]) == full.hr_at_10
-    assert float(rows[1]["ndcg@10"]) == full.ndcg_at_10
-    assert float(rows[1]["sampled_hr@10"]) == sampled.hr_at_10
-    assert float(rows[1]["sampled_ndcg@10"]) == sampled.ndcg_at_10
+    assert float(rows[1]["hr@10"]) == full["hr@10"]
+    assert float(rows[1]["ndcg@10"]) == full["ndcg@10"]
+    assert float(rows[1]["sampled_hr@10"]) == sampled["hr@10"]
+    assert float(rows[1]["sampled_ndcg@10"]) == sampled["ndcg@10"]
     assert all(float(row["seconds"]) >= 0 for row in rows)
 
 
@@ -195,7 +207,19 @@ def test_the_figures_can_be_opened(finished: RunFolder) -> None:
     drawn = ElementTree.parse(finished.figures / "accuracy.svg").getroot()
     assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
     words = " ".join("".join(drawn.itertext()).split())
-    for word in ("HR@10", "round", "popularity", "central, no privacy", "towels: 30 devices", "ε = "):
+    floor = floor_of(finished.read_result())
+    assert floor is not None
+    of_floor = f"below {label_of(floor[0])}"
+    central = "central attributes, no promise"
+    for word in (
+        "HR@10",
+        "round",
+        of_floor,
+        central,
+        "towels by date: 30 devices",
+        "trains; the test is",
+        "ε = ",
+    ):
         assert word in words, "a figure says what it shows, and its promise"
 
 
@@ -292,6 +316,7 @@ def test_a_reporter_hears_the_events_in_order(tmp_path: Path, quick_ceiling: Non
         "round 3",
         "measuring",
         "training the same model centrally",
+        "tuning popularity, recent popularity, own frequency, nothing released",
         "finding the ceiling",
         "drawing",
     ]
@@ -331,7 +356,7 @@ def test_without_the_central_model_it_is_neither_trained_nor_told(
     monkeypatch.setattr(experiments.simulation, "train_centrally", None)
     diary = Diary()
     folder = simulate(PLAIN, tmp_path / "run", diary)
-    assert folder.read_result().baselines.central is None
+    assert folder.read_result().baselines.of("central") is None
     assert not any("centrally" in line for line in diary.lines)
     assert not any("hr@10" in row for row in diary.rows), "evaluate_every is 0"
 
@@ -435,61 +460,277 @@ def test_a_plan_writes_nothing_and_asks_for_enough_space(
     assert needed_bytes(plan) > sum((finished.path / name).stat().st_size for name in files(finished))
 
 
+# --- What a run is held against ---------------------------------------------------------------------------
+
+
+def test_floors_under_the_same_promise_are_beside_every_promise(finished: RunFolder) -> None:
+    result = finished.read_result()
+    for name in ("private_popularity", "private_recent_popularity"):
+        private = result.baselines.of(name)
+        assert private is not None
+        assert private.full["hr@10"] is not None
+        assert private.promise is not None
+        assert (private.promise.unit, private.promise.trust) == ("interaction", "local")
+        assert (private.promise.delta, private.promise.rounds) == (result.promise.delta, 1)
+        assert private.promise.epsilon is not None
+        assert result.promise.epsilon is not None
+        assert 0.998 * result.promise.epsilon < private.promise.epsilon <= result.promise.epsilon
+
+
+def test_without_a_promise_there_are_no_private_floors_and_strong_baselines_are_asked_for(
+    quick_ceiling: None, tmp_path: Path
+) -> None:
+    config = RunConfig(devices=30, rounds=1, seed=0, central=False)
+    baselines = simulate(config, tmp_path / "run").read_result().baselines
+    assert set(baselines.found) == {"popularity", "recent_popularity", "nothing_released"}
+    assert baselines.left_out == [
+        "own frequency names only what a shopper has, and repeats are not counted here"
+    ]
+    without = simulate(config.model_copy(update={"floors": False}), tmp_path / "without").read_result()
+    assert (without.baselines.found, without.baselines.left_out) == ({}, [])
+
+
+@pytest.mark.skipif(missing_libraries() is not None, reason="libraries of baselines are not installed")
+def test_strong_baselines_are_there_where_they_are_asked_for(
+    quick_ceiling: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few: dict[str, list[dict[str, float]]] = {
+        "ease": [{"lambda": 30.0}, {"lambda": 300.0}],
+        "ials": [
+            {"factors": 4, "regularisation": 10.0, "alpha": 1.0, "iterations": count} for count in (5.0, 10.0)
+        ],
+    }
+    for name, fits in few.items():
+        monkeypatch.setitem(
+            BASELINES, name, replace(BASELINES[name], fits=tuple(fits), serves=({"half-life": 2.0},))
+        )
+    for name in ("co_occurrence", "item_knn"):
+        row = BASELINES[name]
+        monkeypatch.setitem(BASELINES, name, replace(row, fits=row.fits[:1], serves=row.serves[:2]))
+    config = RunConfig(devices=30, rounds=1, seed=0, central=False, floors=False, baselines=True)
+    baselines = simulate(config, tmp_path / "run").read_result().baselines
+    assert set(baselines.found) == {"ease", "ials", "co_occurrence", "item_knn"}
+    for name, fits in few.items():
+        found = baselines.of(name)
+        assert found is not None
+        assert found.settings in [{**each, "half-life": 2.0} for each in fits]
+        assert found.full["hr@10"] is not None
+
+
+def test_the_ceiling_is_of_the_same_shoppers_and_no_model_is_above_it(
+    tmp_path: Path, quick_ceiling: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paired by shopper: who knows the taste is above the model beyond chance, and never below it."""
+    ranked: list[Ranks] = []
+    measure = experiments.simulation.rank_targets
+
+    def kept(*arguments: Any, **named: Any) -> Ranks:
+        ranked.append(measure(*arguments, **named))
+        return ranked[-1]
+
+    monkeypatch.setattr(experiments.simulation, "rank_targets", kept)
+    config = RunConfig(
+        devices=400, rounds=20, seed=3, evaluate_every=0, central=False, floors=False, evaluate_sample=200
+    )
+    result = simulate(config, tmp_path / "run").read_result()
+    assert set(result.baselines.ceiling) == {"oracle", "history"}
+    model, *ceilings = ranked
+    assert result.data.tested == len(model.devices) == 200
+    for name, ceiling in zip(result.baselines.ceiling, ceilings, strict=True):
+        assert ceiling.devices.tolist() == model.devices.tolist()
+        assert ceiling.shoppers.tolist() == model.shoppers.tolist()
+        assert result.baselines.ceiling[name]["hr@10"] == pytest.approx(float(FULL["hr@10"](ceiling).mean()))
+        reached = FULL["ndcg@10"](ceiling) - FULL["ndcg@10"](model)
+        assert float(reached.mean()) > -5 * float(reached.std()) / 200**0.5, name
+    oracle = FULL["ndcg@10"](ceilings[0]) - FULL["ndcg@10"](model)
+    assert float(oracle.mean()) > 3 * float(oracle.std()) / 200**0.5, "this shop has something to be learned"
+
+
+# --- What parts the data ----------------------------------------------------------------------------------
+
+DRAWN = np.random.default_rng(4).integers([30, 8, 12, 5], size=(260, 4)).tolist()
+COLOURS, SIZES = ("sand", "moss", "blue"), ("bath", "hand")
+
+
+def csv_files(folder: Path, shuffled: int | None = None) -> dict[str, Any]:
+    """Thirty shoppers, twelve items, visits of several; the rows as they are, or shuffled."""
+    lines = [
+        f"s{shopper * 7 % 30},{shop_item(item)},2025-0{1 + day % 2}-{10 + 2 * day:02d},{1 + count % 2}"
+        for shopper, day, item, count in DRAWN
+    ]
+    items = [f"{shop_item(n)},towel {n},{COLOURS[n % 3]},{SIZES[n % 2]}" for n in range(12)]
+    if shuffled is not None:
+        generator = np.random.default_rng(shuffled)
+        lines, items = ([rows[n] for n in generator.permutation(len(rows))] for rows in (lines, items))
+    folder.mkdir(exist_ok=True)
+    orders, catalogue = folder / "orders.csv", folder / "items.csv"
+    orders.write_text("\n".join(["shopper,item,date,quantity", *lines]) + "\n")
+    catalogue.write_text("\n".join(["item,title,colour,size", *items]) + "\n")
+    return {"data": "csv", "path": orders, "catalogue": catalogue}
+
+
+def shop_item(number: int) -> str:
+    return f"{'BA'[number % 2]}{number}"
+
+
+MODELS: dict[str, dict[str, Any]] = {
+    "linear": {"model": "linear", "unit": "shopper", "trust": "central", "epsilon": 50.0},
+    "attributes": {"model": "attributes", "rounds": 2, "dim": 4},
+    "mf": {"model": "mf", "unit": "interaction", "noise_multiplier": 1.0, "rounds": 2, "dim": 4},
+}
+
+
+@pytest.mark.parametrize("split", ["date", "next-visit"])
+@pytest.mark.parametrize("model", MODELS)
+def test_shuffled_rows_give_the_same_model_and_figures_to_the_last_bit(
+    model: str, split: str, tmp_path: Path
+) -> None:
+    found = []
+    for name, order in (("as-it-is", None), ("shuffled", 1)):
+        files = csv_files(tmp_path / name, order)
+        config = RunConfig.model_validate({**files, **MODELS[model], "split": split, "seed": 5})
+        folder = simulate(config, tmp_path / name / "run")
+        found.append((folder.model.read_bytes(), figures_of(folder), rounds_of(folder)))
+    assert found[0][1]["data"]["tested"] > 15
+    assert found[0][1]["data"]["targets"] > found[0][1]["data"]["tested"]
+    assert found[1] == found[0]
+
+
+def rounds_of(folder: RunFolder) -> list[dict[str, Any]]:
+    return [{**row, "seconds": ""} for row in folder.read_rounds()]
+
+
+def figures_of(folder: RunFolder) -> dict[str, Any]:
+    """result.json without what the machine took."""
+    read: dict[str, Any] = json.loads(folder.result.read_text(encoding="utf-8"))
+    del read["cost"]
+    return read
+
+
+@pytest.mark.parametrize(("said", "at"), [(None, "2025-02-20"), (0.5, "2025-02-12"), ("2025-02-14", None)])
+def test_the_date_is_found_once_and_kept_by_a_run_that_goes_on(
+    said: Any, at: str | None, tmp_path: Path
+) -> None:
+    """Though more was bought since: what the folder says is public, and no new date is found."""
+    at = at or said
+    files = csv_files(tmp_path / "shop")
+    config = RunConfig.model_validate({**files, "rounds": 2, "seed": 5, "central": False, "at": said})
+    folder = simulate(config, tmp_path / "run")
+    whole = figures_of(folder)
+    kept = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+    midnight = int(datetime.fromisoformat(str(at)).replace(tzinfo=UTC).timestamp())
+    assert (kept["split"], kept["at"], kept["now"]) == ("date", at, midnight)
+    assert (whole["data"]["split"], whole["data"]["at"]) == ("date", at)
+    assert str(at) in whole["data"]["split_sentence"]
+
+    first, again = make_plan(config).split, make_plan(folder.read_config()).split
+    assert again.rule == first.rule
+    earlier = [validation_split(split, 12).rule.at for split in (first, again)]
+    assert earlier[0] == earlier[1], "what is tuned on validation is tuned on the same"
+    before = folder.config.read_bytes()
+    folder.result.unlink()
+    assert figures_of(resume(folder.path)) == whole
+    assert folder.config.read_bytes() == before
+
+    with Path(files["path"]).open("a") as orders:
+        orders.writelines(f"s1,A1,2025-06-{day},1\n" for day in range(10, 30) for _ in range(9))
+    grown = make_plan(folder.read_config())
+    assert (grown.config.at, grown.config.now, grown.split.rule) == (at, midnight, first.rule)
+    assert (make_plan(config).config.at == at) is (said == at), "were it found again, it would be another"
+
+
+def test_without_a_date_ages_are_counted_from_the_midnight_after_all(tmp_path: Path) -> None:
+    files = csv_files(tmp_path / "shop")
+    config = make_plan(RunConfig.model_validate({**files, "split": "next-visit"})).config
+    assert (config.split, config.at) == ("next-visit", None)
+    assert config.now == int(datetime(2025, 2, 25, tzinfo=UTC).timestamp())
+
+
+def test_repeats_are_counted_apart_where_they_are_targets(tmp_path: Path) -> None:
+    files = csv_files(tmp_path / "shop")
+    common = {**files, "rounds": 2, "seed": 5, "central": False}
+    for split in ("date", "next-visit"):
+        results = [
+            simulate(
+                RunConfig.model_validate({**common, "split": split, "repeats": repeats}),
+                tmp_path / f"{split}-{repeats}",
+            ).read_result()
+            for repeats in ("exclude", "include")
+        ]
+        new, both = results
+        assert "new_hr@10" not in new.metrics.full
+        assert (new.data.repeats, both.data.repeats) == (False, True)
+        assert both.data.targets > new.data.targets
+        for name in ("new_hr@10", "repeated_hr@10"):
+            assert 0.0 <= (both.metrics.full[name] or 0.0) <= 1.0
+            popular = both.baselines.of("popularity")
+            assert popular is not None
+            assert name in popular.full
+        assert both.baselines.of("own_frequency") is not None
+        assert new.baselines.of("own_frequency") is None
+
+
+def test_shoppers_first_seen_after_the_date_are_reported_apart(tmp_path: Path) -> None:
+    """Two come in late: one with two visits, one with one; neither trains, nor is among those tested."""
+    files = csv_files(tmp_path / "shop")
+    with Path(files["path"]).open("a") as orders:
+        orders.write("late,A1,2025-02-23,1\nlate,B2,2025-02-23,1\nlate,A3,2025-02-24,1\n")
+        orders.write("later,B4,2025-02-24,1\n")
+    config = RunConfig.model_validate({**files, "rounds": 2, "seed": 5, "central": False, "at": "2025-02-20"})
+    result = simulate(config, tmp_path / "run").read_result()
+    unseen = result.metrics.unseen
+    assert {name: figures["visits"] for name, figures in unseen.items()} == {
+        "first visit": 2.0,
+        "later visits": 1.0,
+    }
+    assert all(0.0 <= (figures["hr@10"] or 0.0) <= 1.0 for figures in unseen.values())
+    assert (result.data.devices, result.data.tested <= 30) == (32, True)
+    other = config.model_copy(update={"split": "next-visit", "at": None})
+    assert simulate(other, tmp_path / "other").read_result().metrics.unseen == {}
+
+
 # --- What a data set without times is served and learned by ----------------------------------------------
 
 
-def test_without_times_no_order_is_learned_from_unless_it_is_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def timeless(folder: Path) -> dict[str, Any]:
+    files = csv_files(folder)
+    lines = Path(files["path"]).read_text().splitlines()
+    cut = [",".join((row.split(",")[0], row.split(",")[1], row.split(",")[3])) for row in lines]
+    Path(files["path"]).write_text("\n".join(cut) + "\n")
+    return files
+
+
+def test_without_times_no_half_life_means_anything(tmp_path: Path) -> None:
+    """All that a shopper did is one visit: no order is learned from or served by, whatever is said."""
+    files = timeless(tmp_path / "shop")
+    common = {**files, "model": "linear", "seed": 5, "unit": "shopper", "trust": "central", "epsilon": 50.0}
+    half_lives = ("kernel_half_life", "recency_half_life", "popularity_half_life")
+    found = []
+    for value in (0.0, 2.0):
+        said = {**common, **dict.fromkeys(half_lives, value)}
+        folder = simulate(RunConfig.model_validate(said), tmp_path / f"run-{value:g}")
+        found.append((folder.model.read_bytes(), figures_of(folder)))
+    assert found[0] == found[1]
+    data = found[0][1]["data"]
+    assert (data["split"], data["at"]) == ("last-item", None)
+    assert "without times" in data["split_sentence"]
+    assert folder.read_config().now == 0
+
+
+@pytest.mark.parametrize("split", ["next-visit", "date", "basket"])
+def test_without_times_a_split_that_needs_them_is_refused_in_one_line(
+    split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(experiments.planning.DEFAULTS / "all.toml", tmp_path)  # and not what was tuned for towels
-    monkeypatch.setattr(experiments.planning, "DEFAULTS", tmp_path)
-    said = {"devices": 20, "model": "linear"}
-    config = make_plan(RunConfig.model_validate(said)).config
-    assert (config.kernel_half_life, config.recency_half_life) == (30.0, 5.0)
-    real = experiments.simulation.load
-
-    def timeless(*arguments: Any) -> Dataset:
-        return replace(real(*arguments), times_known=False)
-
-    monkeypatch.setattr(experiments.simulation, "load", timeless)
-    config = make_plan(RunConfig.model_validate(said)).config
-    assert (config.kernel_half_life, config.recency_half_life) == (0.0, 0.0)
-    assert config.serving.recency_half_life is None
-    config = make_plan(RunConfig.model_validate({**said, "kernel_half_life": 9.0})).config
-    assert (config.kernel_half_life, config.recency_half_life) == (9.0, 0.0)
-
-
-def test_popularity_under_the_same_promise_is_beside_every_promise(finished: RunFolder) -> None:
-    result = finished.read_result()
-    private = result.baselines.private_popularity
-    assert private is not None
-    assert private.full.hr_at_10 is not None
-    assert (private.promise.unit, private.promise.trust) == ("interaction", "local")
-    assert (private.promise.delta, private.promise.rounds) == (result.promise.delta, 1)
-    assert private.promise.epsilon is not None
-    assert result.promise.epsilon is not None
-    assert 0.998 * result.promise.epsilon < private.promise.epsilon <= result.promise.epsilon
-
-
-def test_without_a_promise_there_is_no_private_popularity(quick_ceiling: None, tmp_path: Path) -> None:
-    config = RunConfig(devices=30, rounds=1, seed=0, central=False)
-    baselines = simulate(config, tmp_path / "run").read_result().baselines
-    assert (baselines.private_popularity, baselines.ease, baselines.ials) == (None, None, None)
-
-
-@pytest.mark.skipif(missing() is not None, reason="EASE and iALS are not installed")
-def test_ease_and_ials_are_there_where_they_are_asked_for(
-    quick_ceiling: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("experiments.library_baselines.EASE_GRID", [{"lambda": 30.0}])
-    monkeypatch.setattr(
-        "experiments.library_baselines.IALS_GRID",
-        [{"factors": 4, "regularisation": 10.0, "alpha": 1.0, "iterations": 5}],
-    )
-    config = RunConfig(devices=30, rounds=1, seed=0, central=False, baselines=True)
-    baselines = simulate(config, tmp_path / "run").read_result().baselines
-    assert baselines.ease is not None
-    assert baselines.ease.settings == {"lambda": 30.0}
-    assert baselines.ials is not None
-    assert baselines.ials.settings["iterations"] in (5, 20, 40)
-    assert baselines.ials.full.hr_at_10 is not None
+    files = timeless(tmp_path / "shop")
+    said = ["--data", "csv", "--path", str(files["path"]), "--catalogue", str(files["catalogue"])]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["terry", "simulate", *said, "--split", split])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert f"--split {split} needs times" in printed.err
+    assert "say --split last-item" in printed.err
+    assert [path.name for path in tmp_path.iterdir()] == ["shop"]

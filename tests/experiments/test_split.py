@@ -476,7 +476,9 @@ def test_the_validation_date_leaves_as_large_a_part_before_it() -> None:
     earlier = validation_split(split, ITEMS)
     assert earlier.rule.at == 4 * DAY
     assert trained(earlier) == [0, 1, 2, 3]
-    assert make_split(data, rule_for(data, "date", 0.5)).rule.quantile == 0.5
+    half, dated = (make_split(data, rule_for(data, "date", at)) for at in (0.5, "1970-01-05"))
+    assert half.rule == dated.rule, "a date that was found is kept as a date"
+    assert validation_split(half, ITEMS).rule.at == validation_split(dated, ITEMS).rule.at == 2 * DAY
 
 
 @named

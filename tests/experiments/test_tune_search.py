@@ -71,7 +71,7 @@ def test_it_finds_what_is_better_and_says_by_how_much(tmp_path: Path) -> None:
     found, folder, _ = searched(tmp_path / "s", near_half, 25)
     share = folder.settings[found.best]["popularity_share"]
     assert abs(share - 0.5) < 0.05
-    assert found.gain == pytest.approx(0.25 - abs(share - 0.5))
+    assert found.gain == pytest.approx(abs(DEFAULT.popularity_share - 0.5) - abs(share - 0.5))
     assert found.error == pytest.approx(0.0, abs=1e-12), "paired by seed"
     assert max(found.importance, key=lambda name: found.importance[name]) == "popularity_share"
 

@@ -101,7 +101,7 @@ def test_a_catalogue_of_any_size_has_a_head(catalogue):
 
 
 def test_the_score_by_hand_without_noise(build):
-    """(z·u)p̂ over all items, ridge regression on the matrix without u over the head, a little of attributes."""
+    """(z·u)p̂ over all items, ridge regression without u over the head, a little of attributes."""
     model = build()
     z = row(0, 1, 5, newest=2.0)
     popular = POPULARITY / POPULARITY.norm()

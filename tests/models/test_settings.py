@@ -47,7 +47,11 @@ LEFT_OUT: dict[str, Any] = {
     "recency_half_life": 0.0,
     "head": 0,
     "popularity_share": 0.25,
+    "now": 0,
+    "popularity_half_life": 0.0,
+    "popularity_norm": 0.0,
     "kernel_half_life": 0.0,
+    "title_words": False,
 }
 
 
@@ -251,11 +255,18 @@ LINEAR: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     "changes", [{"rounds": 1}, {"rounds": 3}, {"head": 0}, {"head": MOST_ITEMS + 1}, {"unit": "interaction"},
-                {"popularity_share": 0.0}, {"popularity_share": 1.0}, {"kernel_half_life": 1e-4}]
+                {"popularity_share": 0.0}, {"popularity_share": 1.0}, {"kernel_half_life": 1e-4},
+                {"popularity_half_life": 1e-4}, {"popularity_norm": 1e-4}, {"now": -1}, {"now": 2**41}]
 )  # fmt: skip
 def test_the_linear_model_has_two_rounds_and_a_head(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         record_settings({**LINEAR, **changes})
+
+
+@pytest.mark.parametrize("name", ["kernel_half_life", "popularity_half_life", "popularity_norm"])
+@pytest.mark.parametrize("value", [0.0, 1e-3])
+def test_half_lives_and_norms_at_their_bounds(name: str, value: float) -> None:
+    assert getattr(record_settings({**LINEAR, name: value}), name) == value
 
 
 def record_settings(changes: dict[str, Any]) -> RoundSettings:

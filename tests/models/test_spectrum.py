@@ -15,7 +15,7 @@ def spectrum(matrix: torch.Tensor, deviation: float, most: int) -> Spectrum:
 
 
 def two_tastes() -> torch.Tensor:
-    """Eigenvalues of 2 for what all items have in common and 0.5 for two tastes: ten items against ten others."""
+    """Eigenvalues: 2 for what all items share, 0.5 for two tastes, ten items against ten others."""
     rows = torch.zeros(2, SIZE)
     rows[0, :10] = rows[1, 20:30] = 20**-0.5
     rows[0, 10:20] = rows[1, 30:40] = -(20**-0.5)

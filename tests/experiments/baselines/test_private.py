@@ -132,7 +132,7 @@ def test_a_row_of_recency_by_hand() -> None:
 
 
 def histories() -> list[tuple[str, list[tuple[int, int, int]]]]:
-    """What a device could hold to move the sum most: much or one thing, new or old, later than now."""
+    """What a device could hold to move the sum most: much and new, or old, one thing, later than now."""
     drawn = np.random.default_rng(0)
     return [
         ("everything now", [(0, item, NOW) for item in range(6)]),
