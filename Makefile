@@ -47,7 +47,6 @@ flower: install ## the same two apps by `flwr run`, on Ray; stops all that it st
 
 figures: install ## README's pictures and tables of accuracy again; DATA: folder of ml-100k, ml-1m, online-retail
 	$(BIN)/terry frontier --out $(FIGURES)/towels
-	$(BIN)/terry frontier experiments/grids/readme.toml --out $(FIGURES)/readme
 	$(BIN)/terry frontier $(LINEAR) --data complete-journey --split date,next-visit --out $(FIGURES)/complete-journey
 	test ! -e $(DATA)/online-retail || $(BIN)/terry frontier $(LINEAR) --data online-retail --split date,next-visit \
 		--path $(DATA)/online-retail/online-retail.parquet --out $(FIGURES)/online-retail

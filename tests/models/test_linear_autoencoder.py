@@ -21,7 +21,8 @@ def build(catalogue):
     def model(head=4, dim=4, noise_deviation=0.0, gram=None):
         built = build_model(
             "linear", catalogue, dim=dim, own_rows=False, item_bias=True, head=head,
-            regularisation=RIDGE, noise_deviations=(0.0, noise_deviation), attribute_weights=(LEAST_LIFT, LIFT),
+            regularisation=RIDGE, noise_deviations=(0.0, noise_deviation),
+            attribute_weights=(LEAST_LIFT, LIFT),
         )  # fmt: skip
         square = GRAM[: built.head, : built.head] if gram is None else gram
         built.load_shared({"popularity": POPULARITY, "gram": packed(square)})
