@@ -150,7 +150,7 @@ def who_measured_is_told(bench: Bench) -> None:
             devices=12, rounds=1, unit="shopper", noise_multiplier=1.0, evaluate=asked, central=False
         )
         with Patch.context() as patch:
-            patch.setattr(ceilings, "__defaults__", (50,))
+            patch.setattr(ceilings, "__defaults__", (8,))
             # The second question measures: from it on, every coin may say no.
             patch.setattr(Farm, "coins", lambda own, n, no=comes: coins(own, n) + (n > 1) * no)
             out = simulate(config, bench.folder / f"run-{next(bench.numbers)}")

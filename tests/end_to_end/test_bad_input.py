@@ -28,7 +28,7 @@ SPOILED = 2  # the node whose replies cannot be used
 def _few_prior_samples() -> Iterator[None]:
     """The shop's ceiling takes longer than these runs."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ceilings, "__defaults__", (200,))
+        patched.setattr(ceilings, "__defaults__", (8,))
         yield
 
 

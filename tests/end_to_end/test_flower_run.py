@@ -19,7 +19,7 @@ from experiments.datasets.dataset import DataOptions
 from experiments.engines import engine
 from experiments.flower_run import APP, descendants
 from experiments.planning import owner_policy
-from experiments.split import leave_one_out
+from experiments.split import make_split, rule_for
 from models.settings import RoundSettings
 from server.app import MODEL_FILE
 from server.settings import ServerSettings, from_run_config
@@ -38,7 +38,8 @@ def app_config() -> dict[str, Any]:
 def lay_out(folder: Path) -> Path:
     """Forty devices with a seed, so that two farms draw the same."""
     dataset = load("towels", DataOptions(devices=DEVICES))
-    Farm.create(folder, dataset.catalogue, leave_one_out(dataset).train, ANYTHING, seed=7)
+    train = make_split(dataset, rule_for(dataset, "date")).train
+    Farm.create(folder, dataset.catalogue, train, ANYTHING, seed=7)
     return folder
 
 

@@ -57,7 +57,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def _few_prior_samples() -> Iterator[None]:
     """The shop's ceiling takes longer than these runs; a rough one is as repeatable."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ceilings, "__defaults__", (200,))
+        patched.setattr(ceilings, "__defaults__", (8,))
         yield
 
 

@@ -13,10 +13,13 @@ import pytest
 
 from client.events import Events
 from client.targets import Targets
+from experiments.baselines import BASELINES
+from experiments.baselines.row import Context
 from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.evaluate import evaluate
 from experiments.split import Holdout, Split, make_split, rule_for
+from models.catalogue import Catalogue
 
 PATH = Path(__file__).resolve().parents[3] / "shared" / "data" / "online-retail" / "online-retail.parquet"
 DATE = "2011-11-02"
@@ -145,15 +148,14 @@ def test_the_same_split_and_the_same_figures(
     assert (len(split.test.tested()), len(split.test.targets)) == (tested, targets)
     num_items = len(ours.catalogue)
     hr, anyhit = popularity_metrics(second, num_items)
-    full = popularity_by_project(split, num_items)
+    full = popularity_by_project(split, ours.catalogue)
     assert full["hr@10"] == pytest.approx(hr, abs=1e-12, rel=0)
     assert full["anyhit@10"] == pytest.approx(anyhit, abs=1e-12, rel=0)
     if rounded is not None:
         assert (round(hr, 4), round(anyhit, 4)) == rounded
 
 
-def popularity_by_project(split: Split, num_items: int) -> dict[str, float]:
-    from experiments.baselines import popularity
-
+def popularity_by_project(split: Split, catalogue: Catalogue) -> dict[str, float]:
+    scorer = BASELINES["popularity"].scorer(Context.of(split, catalogue), {})
     without_negatives = replace(split, test=Holdout(split.test.history, split.test.targets))
-    return evaluate(popularity(split.train, num_items), without_negatives, num_items)["full"]
+    return evaluate(scorer, without_negatives, len(catalogue))["full"]
