@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from experiments.split import SplitName
+from experiments.split_names import SplitName
 from models.errors import UserError
 
 FLAGS = {"torch_device": "--device"}  # that are not named as their setting is

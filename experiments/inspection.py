@@ -8,7 +8,8 @@ from rich.table import Table
 from client.events import Array, Events
 from experiments.console import make_console
 from experiments.datasets.dataset import Dataset
-from experiments.split import DAY, QUANTILE, SPLITS, SplitName, make_split, midnight, parted, rule_for
+from experiments.split import DAY, QUANTILE, make_split, midnight, parted, rule_for
+from experiments.split_names import SPLITS, SplitName
 from models.errors import UserError
 
 

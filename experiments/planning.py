@@ -13,7 +13,7 @@ import torch
 from client.policy import Policy
 from client.serving import Serving
 from experiments.config import MEASURED_ONLY, MeasuredOnly, RunConfig
-from experiments.split import SplitName
+from experiments.split_names import SplitName
 from experiments.steps import device_step, server_steps
 from models.accounting import epsilon_composed, noise_for, rounds_for
 from models.build import recommender_for

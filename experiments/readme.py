@@ -16,7 +16,7 @@ import pandas as pd
 
 from experiments.baselines import NOTHING_RELEASED, label_of
 from experiments.floors import STRONG, best_floor, floors_of
-from experiments.split import SPLITS
+from experiments.split_names import SPLITS
 
 BLOCK = re.compile(r"(<!-- table: (\w+) ([\w -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 PRIVATE = (8.0, 4.0, 2.0, 1.0)

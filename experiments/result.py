@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from experiments.split import SplitName
+from experiments.split_names import SplitName
 from models.promise import Promise
 
 SCHEMA: Literal[2] = 2

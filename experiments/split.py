@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ from client.events import Array, Events
 from client.targets import Targets
 from experiments.datasets.dataset import Dataset
 from experiments.negatives import SAMPLED, sample_negatives
+from experiments.split_names import SplitName
 from experiments.split_rules import (
     Parted,
     basket,
@@ -22,8 +22,6 @@ from experiments.split_rules import (
 )
 from models.errors import UserError
 
-SplitName = Literal["date", "next-visit", "basket", "last-item"]
-SPLITS = get_args(SplitName)
 QUANTILE = 0.8  # of the events, before the date that parts them where none is said; of the validation always
 DAY = 86_400  # seconds
 FIRST_VISIT, LATER_VISITS = "first visit", "later visits"

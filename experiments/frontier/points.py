@@ -7,7 +7,7 @@ from typing import Any
 from experiments.baselines import label_of
 from experiments.floors import STRONG, best_floor, floors_of
 from experiments.frontier.table import Row
-from experiments.split import SPLITS
+from experiments.split_names import SPLITS
 from models.promise import rounded_up
 
 

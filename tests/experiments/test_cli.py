@@ -111,6 +111,21 @@ BAD = {
     "engine": (["simulate", "--engine", "spark"], "--engine spark"),
     "unit": (["simulate", "--unit", "planet"], "--unit planet"),
     "protocol": (["simulate", "--protocol", "loose"], "--protocol loose"),
+    "split": (["simulate", "--split", "random"], "--split random"),
+    "split to lay out": (
+        ["data", "split", *OWN[2:3], "farm", *OWN[3:], "--split", "random"],
+        "--split random",
+    ),
+    "a date for another split": ([*OWN, "--split", "next-visit", "--at", "0.5"], "--at is for --split date"),
+    "a date that is none": ([*OWN, "--at", "soon"], "--at soon is no date"),
+    "a part that is none": ([*OWN, "--at", "1.5"], "--at 1.5 is no part of the events"),
+    "a date before all": ([*OWN, "--at", "2023-01-01"], "nothing was bought before 2023-01-01"),
+    "repeats": (["simulate", "--repeats", "some"], "--repeats some"),
+    "repeats of the last item": ([*OWN, "--split", "last-item", "--repeats", "include"], "--repeats include"),
+    "repeats that devices count": (
+        [*OWN, "--repeats", "include", "--evaluate", "released"],
+        "devices count no repeats",
+    ),
     "leaky and private": ([*PRIVATE, "--protocol", "leaky"], "say --unit none"),
     "a method no device runs": (["simulate", "--model", "fedrap", "--nodes", "3"], "leave out --nodes"),
     "trust": ([*PRIVATE, "--trust", "central"], "--trust central"),
@@ -463,7 +478,10 @@ def test_data_list_names_every_source(terry: Terry) -> None:
 def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
     ended = terry("data", "split", "csv", "farm", *OWN[3:])
     assert ended.code == 0
-    assert ended.out == "farm: 6 devices, 12 training events\nfarm/policy.toml: what they allow\n"
+    said = ended.out.splitlines()
+    assert said[0] == "farm: 6 devices, 12 training events"
+    assert said[1].startswith("By date: what happened before 2024-01-03 trains")
+    assert said[2:] == ["farm/policy.toml: what they allow"]
     assert len(Farm(tmp_path / "farm").devices) == 6
 
 
