@@ -21,6 +21,7 @@ from experiments.baselines import BASELINES, missing_libraries
 from experiments.baselines.central import model_scorer, train_centrally
 from experiments.baselines.private import private_baselines
 from experiments.baselines.tuning import tuned_baselines
+from experiments.bootstrap import paired_bootstrap
 from experiments.choice import PublicFacts, with_model
 from experiments.config import MEASURED_ONLY, RunConfig
 from experiments.datasets import load
@@ -31,6 +32,7 @@ from experiments.evaluate import (
     SAMPLED99,
     DeviceScorer,
     Metrics,
+    Ranks,
     Scorer,
     by_history,
     evaluate,
@@ -193,7 +195,9 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     metrics = rounds.measured or rounds.measure(rounds.score)
     # Where no device came to the round that measures, the simulator's own measurement stands in.
     measured_by = "simulator" if rounds.record.evaluation is None else "released"
-    baselines = compare(plan, reporter)
+    # What devices counted, with noise, is of no shopper that could be paired.
+    own = rounds.ranks(rounds.score) if measured_by == "simulator" and finds_ceiling(plan) else None
+    baselines = compare(plan, reporter, own)
     result = Result(
         schema=SCHEMA,
         data=DataFacts(
@@ -302,8 +306,12 @@ class RoundLog:
 
     def measure(self, score: DeviceScorer) -> Metrics:
         """How accurate scores are."""
+        return self.ranks(score).metrics()
+
+    def ranks(self, score: DeviceScorer) -> Ranks:
+        """Where the targets come by scores: private."""
         items, sample = len(self.plan.dataset.catalogue), self.plan.config.evaluate_sample
-        return rank_targets(score, self.plan.split, items, sample=sample).metrics()
+        return rank_targets(score, self.plan.split, items, sample=sample)
 
     def measure_unseen(self) -> Metrics:
         """Of the latest round's scores, for shoppers first seen after the date, where there are any."""
@@ -379,9 +387,11 @@ def counted_metrics(evaluation: dict[str, float]) -> Metrics:
     return {"full": dict.fromkeys(FULL, math.nan) | known, "sampled99": dict.fromkeys(SAMPLED99, math.nan)}
 
 
-def compare(plan: Plan, reporter: Reporter) -> Baselines:
+def compare(plan: Plan, reporter: Reporter, own: Ranks | None = None) -> Baselines:
     """The floors, also those under the run's promise; the same model trained centrally without privacy; the
     strong baselines where they are asked for; and the ceiling where one is known.
+
+    own: of the run itself, which is paired with the ceiling shopper by shopper.
     """
     config, catalogue, sample = plan.config, plan.dataset.catalogue, plan.config.evaluate_sample
     items = len(catalogue)
@@ -405,16 +415,29 @@ def compare(plan: Plan, reporter: Reporter) -> Baselines:
         tuned, reasons = tuned_baselines(plan.split, catalogue, names, sample=sample)
         found |= {name: {**metrics, "settings": settings} for name, (metrics, settings) in tuned.items()}
     ceiling: Metrics = {}
-    if config.ceiling and plan.dataset.ceiling is not None and not plan.split.rule.repeats:
+    if finds_ceiling(plan):
+        assert plan.dataset.ceiling is not None
         reporter.doing("finding the ceiling")
-        ceiling = {
-            name: rank_targets(score, plan.split, items, sample=sample).metrics()["full"]
-            for name, score in plan.dataset.ceiling(plan.split.train).items()
-        }
+        for name, score in plan.dataset.ceiling(plan.split.train).items():
+            ranks = rank_targets(score, plan.split, items, sample=sample)
+            ceiling[name] = ranks.metrics()["full"] | beside(own, ranks)
     return Baselines.model_validate(
         {name: no_nan(measured) for name, measured in found.items()}
         | {"left_out": reasons, "ceiling": no_nan(ceiling)}
     )
+
+
+def finds_ceiling(plan: Plan) -> bool:
+    """Whether a run is held against what is reachable: known of new items, in data that were made up."""
+    return plan.config.ceiling and plan.dataset.ceiling is not None and not plan.split.rule.repeats
+
+
+def beside(own: Ranks | None, other: Ranks) -> dict[str, float]:
+    """The run's HR@10 less the other's, over the same shoppers, and its 95% interval by the bootstrap."""
+    if own is None or not len(own.devices):
+        return {}
+    found = paired_bootstrap((FULL["hr@10"](own) - FULL["hr@10"](other)).numpy())
+    return {"difference": found.mean, "difference_low": found.low, "difference_high": found.high}
 
 
 def central_scorer(plan: Plan) -> Scorer:

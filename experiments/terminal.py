@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from experiments.baselines import NOTHING_RELEASED, label_of
+from experiments.bootstrap import Difference
 from experiments.config import MEASURED_ONLY
 from experiments.console import make_console
 from experiments.floors import ALONE, best_floor, is_floor
@@ -204,6 +205,11 @@ def reading(result: Result) -> list[str]:
         for name, figures in result.metrics.unseen.items()
         if figures["visits"]
     ]
+    if "difference" in (ceiling := result.baselines.ceiling.get("history", {})):
+        found = Difference(
+            *(ceiling[key] or 0.0 for key in ("difference", "difference_low", "difference_high"))
+        )
+        lines.append(f"Beside the best use of the same shoppers' histories HR@10 is {found.verdict}.")
     lines += result.baselines.left_out
     popular = result.baselines.of("popularity")
     below = popular is not None and (popular.full["hr@10"] or 0.0) > own
