@@ -252,6 +252,16 @@ def test_another_seed_and_no_seed_give_another_model(
             assert not torch.equal(one["table.weight"], other["table.weight"])
 
 
+def test_the_distance_to_the_ceiling_is_that_of_the_same_shoppers(finished: RunFolder) -> None:
+    result = finished.read_result()
+    own = result.metrics.full["hr@10"]
+    for ceiling in result.baselines.ceiling.values():
+        assert own is not None
+        assert ceiling["difference"] == pytest.approx(own - ceiling["hr@10"], abs=1e-12)
+        assert ceiling["difference_low"] <= ceiling["difference"] <= ceiling["difference_high"]
+        assert ceiling["difference_low"] < ceiling["difference_high"]
+
+
 def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path, quick_ceiling: None) -> None:
     """The reference draws a device's noise whichever node it is on; sums differ by their order alone."""
     config = TINY.model_copy(update={"trainer": "opacus", "central": False})
