@@ -326,7 +326,7 @@ def test_a_reporter_hears_the_events_in_order(tmp_path: Path, quick_ceiling: Non
         "round 3",
         "measuring",
         "training the same model centrally",
-        "tuning popularity, recent popularity, own frequency, nothing released",
+        "tuning popularity, recent popularity, nothing released",
         "finding the ceiling",
         "drawing",
     ]
