@@ -586,7 +586,7 @@ def shop_item(number: int) -> str:
 MODELS: dict[str, dict[str, Any]] = {
     "linear": {"model": "linear", "unit": "shopper", "trust": "central", "epsilon": 50.0},
     "attributes": {"model": "attributes", "rounds": 2, "dim": 4},
-    "mf": {"model": "mf", "unit": "interaction", "noise_multiplier": 1.0, "rounds": 2, "dim": 4},
+    "mf": {"model": "mf", "unit": "interaction", "noise_multiplier": 1.0, "rounds": 2, "central": False},
 }
 
 
