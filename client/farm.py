@@ -211,7 +211,7 @@ class Farm:
                 vectors=state.vectors[chosen],
                 key=self.new_key(),
                 question=state.asked,
-                targets=self.targets.keep(self.targets.items < model.num_items).take(chosen),
+                targets=usable_targets(self.targets, model.num_items).take(chosen),
             )
             trainer = trainer_for(model, request.settings, self.together, self.torch_device)
             state.update, vectors = trainer.train(cohort, request.parameters)
@@ -340,6 +340,11 @@ def usable(events: Events, num_items: int) -> Events:
     """
     valid = (events.items >= 0) & (events.items < num_items) & (events.weights > 0)
     return events.keep(valid & np.isfinite(events.weights))
+
+
+def usable_targets(targets: Targets, num_items: int) -> Targets:
+    """Without those that are no item of the catalogue, dropped in silence too."""
+    return targets.keep((targets.items >= 0) & (targets.items < num_items))
 
 
 def fits(parameters: Parameters, shared: Parameters) -> bool:

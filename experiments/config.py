@@ -35,7 +35,7 @@ class RunConfig(BaseModel):
     time_column: str | None = Field(None, description="column that says when")
     weight_column: str | None = Field(None, description="column that says how many")
     order_column: str | None = Field(
-        None, description="column that says in which order (one order, one visit)"
+        None, description="column that holds the order id; each order is one visit"
     )
     strict: bool = Field(False, description="a bad row is an error, not a count")
     visit: Literal["instant", "day"] = Field(

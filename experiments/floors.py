@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from experiments.baselines import BASELINES, NOTHING_RELEASED
 
-ALONE = (NOTHING_RELEASED, "own_frequency")  # found by each device by itself, so they keep every promise
+ALONE = (NOTHING_RELEASED,)  # found by each device by itself, so that it keeps every promise
 PRIVATE = ("private_popularity", "private_recent_popularity")  # released under the run's own promise
 FLOORS = tuple(name for name, row in BASELINES.items() if row.floor)
 STRONG = tuple(name for name, row in BASELINES.items() if not row.floor)

@@ -437,6 +437,7 @@ def make_promise(config: ResolvedConfig, *, catalogue_from_events: bool = False)
         masks_skipped=distributed and not config.masks,
         evaluated=settings.evaluate,
         catalogue_from_events=catalogue_from_events,
+        of_training_events=config.split != "date",
     )
 
 

@@ -24,6 +24,7 @@ from models.errors import UserError
 
 QUANTILE = 0.8  # of the events, before the date that parts them where none is said; of the validation always
 DAY = 86_400  # seconds
+ALMOST_ALL = 0.999  # of the events
 FIRST_VISIT, LATER_VISITS = "first visit", "later visits"
 
 
@@ -117,7 +118,8 @@ class Split:
 
     left_out: events that neither train nor are of a target. most: for how many of the tested there are
     negatives at most; 0: for all shoppers. now: the public instant that ages are counted from, in seconds
-    since 1970: the date that parts the data, or the midnight (UTC) after all of them; 0 without times.
+    since 1970: the date that parts the data, or the midnight (UTC) after almost all of them (one wrong clock
+    would else make every purchase old); 0 without times.
     """
 
     rule: Rule
@@ -157,10 +159,10 @@ def with_date(rule: Rule, events: Events, at: str | float | None) -> Rule:
             quantile = QUANTILE if at is None else float(at)
         except ValueError:
             raise UserError(
-                f"--at {at} is no date: write 2025-09-01, or a part of the events such as 0.8"
+                f"--at {at} is not a date: write 2025-09-01, or a fraction of the events such as 0.8"
             ) from None
         if not 0.0 < quantile < 1.0:
-            raise UserError(f"--at {quantile:g} is no part of the events: say one between 0 and 1, or a date")
+            raise UserError(f"--at {quantile:g} must be between 0 and 1, or a date such as 2025-09-01")
         rule = replace(rule, at=midnight(events, quantile))
     before = int((events.times < rule.at).sum())
     if before == 0 or before == len(events):
@@ -225,7 +227,7 @@ def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: in
     unseen = unseen_shoppers(events, rule, most) if rule.name == "date" else {}
     used = np.isin(pair_of(events), pair_of(targets))
     left_out = int((~trains & ~used).sum())
-    now = rule.at or (int(events.times.max(initial=0)) // DAY + 1) * DAY
+    now = midnight(events, ALMOST_ALL) + DAY if rule.at is None else rule.at
     now = now if rule.timed else 0
     return Split(rule, train, Holdout(train, targets, negatives, sample), unseen, left_out, most, now)
 

@@ -2,8 +2,8 @@
 
 Each is a function of events, which are sorted by device and visit, and of public numbers. What it returns is
 which events train, and which pairs of device and item are targets. None depends on the order of rows in a
-file: a visit has no order, and where one of its items has to be chosen, a keyed draw chooses it that names
-the shopper and the item, so that one purchase more moves no other shopper's.
+file: a visit has no order, and where one of its items has to be chosen, a draw keyed by the device's number
+and the item chooses it, so that one purchase more of a shopper moves no other shopper's.
 """
 
 from typing import NamedTuple

@@ -37,6 +37,7 @@ class Promise(BaseModel):
     masks_skipped: bool = False
     evaluated: bool = False  # hits that devices count are released too
     catalogue_from_events: bool = False  # it lists what shoppers chose, and is public all the same
+    of_training_events: bool = False  # a simulation held something out, and one purchase may move what trains
 
     @property
     def label(self) -> str:
@@ -82,6 +83,11 @@ class Promise(BaseModel):
                 said += "; should some of them tell the server theirs, so much less is left."
         if self.rounds_of_a_device is not None and self.rounds_of_a_device < self.rounds:
             said += f" A device takes part in {self.rounds_of_a_device} of them at most, and then refuses."
+        if self.of_training_events and self.unit == "interaction":
+            said += (
+                " An interaction is one that trains: by this split one stored purchase more or less may move "
+                "many of them."
+            )
         if self.catalogue_from_events:
             said += (
                 " The catalogue lists what these shoppers chose, and counts as public: what it gives away is "

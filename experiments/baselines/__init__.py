@@ -65,7 +65,7 @@ BASELINES: dict[str, BaselineRow] = {
     ),
     "co_occurrence": BaselineRow(
         "co-occurrence",
-        "What is bought at about the time of what the shopper has, counted over all pooled purchases.",
+        "Items bought at about the same time as those the shopper has, counted over all pooled purchases.",
         co_occurrence.fit_co_occurrence,
         fits=co_occurrence.FITS,
         serves=co_occurrence.SERVES,
@@ -81,7 +81,7 @@ BASELINES: dict[str, BaselineRow] = {
     ),
     "sasrec": BaselineRow(
         "SASRec",
-        "A transformer over a shopper's purchases in turn, of everybody's pooled (Kang & McAuley 2018).",
+        "A transformer over each shopper's purchase sequence, trained on pooled data (Kang & McAuley 2018).",
         sequence.fit_sequence,
         fits=sequence.FITS,
         serves=sequence.SERVES,

@@ -3,7 +3,7 @@
 Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets", with their confidences
 c = 1 + α log₂(1 + quantity); by implicit. A shopper is served by a vector solved from what the shopper holds,
 as a new one would be (the fold-in of that paper), where an item's confidence is decayed with the visits since
-its last purchase: at c = 0 it is as if never bought.
+its last purchase.
 """
 
 from collections.abc import Iterator

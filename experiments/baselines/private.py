@@ -20,15 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from client.events import Events
 from client.noise import LocalNoise, SharedNoise
 from client.profiles import clipped_rows, recency_rows
 from client.trainer import Cohort, Trainer
 from experiments.baselines.popularity import WINDOW, same_for_all
 from experiments.baselines.row import Context, Settings
-from experiments.baselines.tuning import chosen_settings
+from experiments.baselines.tuning import hit_rate
 from experiments.evaluate import Scorer
 from experiments.planning import ResolvedConfig, make_promise
-from experiments.split import Split
+from experiments.split import Split, validation_split
 from models.accounting import noise_for
 from models.catalogue import Catalogue
 from models.promise import Promise
@@ -44,26 +45,27 @@ NORM = "norm"  # C
 ANOTHER_SEED = 2**63  # added to a run's own, all of which are below: its noise is not drawn twice
 
 PLAIN: Settings = {WINDOW: 0.0, NORM: 0.0}
-RECENT_NORM = 1.0  # that of one thing bought just now, so that who was here long ago counts for less
+DAYS = (1.0, 2.0, 3.0, 5.0, 7.0, 14.0, 30.0, 60.0, 120.0, 365.0, 730.0, 0.0)
+# Where rows are clipped at the norm of one thing bought just now, who was here long ago counts for less.
+RECENT_GRID = tuple({WINDOW: days, NORM: norm} for days in DAYS for norm in (0.0, 1.0))
 
 
 @dataclass(frozen=True)
 class PrivateRow:
-    """A private baseline. like: the one without privacy whose window it takes."""
+    """A private baseline. grid: the settings that validation chooses between, TRIALS at most."""
 
     sentence: str
-    like: str
+    grid: tuple[Settings, ...] = (PLAIN,)
     needs_times: bool = False
 
 
 PRIVATE_BASELINES = {
     "private_popularity": PrivateRow(
-        "Everyone gets what most shoppers have, as one release under the same promise tells it.",
-        like="popularity",
+        "Everyone gets what most shoppers have, as one release under the same promise tells it."
     ),
     "private_recent_popularity": PrivateRow(
         "Everyone gets what most shoppers bought lately, as one release under the same promise tells it.",
-        like="recent_popularity",
+        grid=RECENT_GRID,
         needs_times=True,
     ),
 }
@@ -74,19 +76,36 @@ def private_baselines(
 ) -> Iterator[tuple[str, Scorer, Promise]]:
     """Each by its name, with its scores and what it promises. promise: the run's, of finite ε.
 
-    Windows are chosen on validation as those of the baselines without privacy are, which ε does not cover.
+    Their settings are chosen on validation, under noise as strong as theirs, which ε does not cover. One that
+    cannot be chosen, for want of times or of shoppers to choose by, is left out.
     """
-    context = Context.of(split, catalogue)
+    context, asked = Context.of(split, catalogue), one_release(config, promise)
     for name, row in PRIVATE_BASELINES.items():
         if row.needs_times and not split.rule.timed:
             continue
-        tuned = chosen_settings(row.like, split, catalogue, sample=config.evaluate_sample)
-        yield name, *private_popularity(config, promise, context, private_settings(name, tuned))
+        settings = chosen_under_noise(row.grid, asked, split, catalogue)
+        if settings is not None:
+            yield name, *private_popularity(config, promise, context, settings)
 
 
-def private_settings(name: str, tuned: Settings) -> Settings:
-    """What a private baseline is fitted with. tuned: the settings chosen for the one it is like."""
-    return {WINDOW: tuned[WINDOW], NORM: RECENT_NORM} if PRIVATE_BASELINES[name].needs_times else PLAIN
+def chosen_under_noise(
+    grid: tuple[Settings, ...], asked: ResolvedConfig, split: Split, catalogue: Catalogue
+) -> Settings | None:
+    """The settings with the greatest HR@10 on validation, under one draw of noise that all of them share."""
+    if len(grid) == 1:
+        return grid[0]
+    validation, sample = validation_split(split, len(catalogue)), asked.evaluate_sample
+    if not len(validation.test.tested(sample)):
+        return None
+    context = Context.of(validation, catalogue)
+    deviation = asked.noise_multiplier * asked.settings.noises_in_sum**0.5
+    noise = deviation * torch.randn(context.num_items, generator=torch.Generator().manual_seed(0))
+    reached = []
+    for public in grid:
+        counting = Counting(asked.settings, context.num_items, context.now, public)
+        scorer = same_for_all(counting.total(context.train) + noise)
+        reached.append(hit_rate(scorer, validation.test, context.num_items, context.repeats, sample))
+    return grid[int(np.argmax(reached))]
 
 
 def private_popularity(
@@ -156,8 +175,11 @@ class Counting:
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
         """COUNTS [items]."""
-        rows = recency_rows(cohort.events, self.num_items, self.now, self.public[WINDOW])
+        return {COUNTS: self.total(cohort.events)}, cohort.vectors
+
+    def total(self, events: Events) -> Tensor:
+        """The sum of the devices' rows: float32 [items]."""
+        rows = recency_rows(events, self.num_items, self.now, self.public[WINDOW])
         if self.settings.unit == "shopper":
             rows = clipped_rows(rows, self.public[NORM]) * ROUNDING
-        summed = np.asarray(rows.sum(axis=0, dtype=np.float64)).reshape(-1)
-        return {COUNTS: torch.from_numpy(summed).float()}, cohort.vectors
+        return torch.from_numpy(np.asarray(rows.sum(axis=0, dtype=np.float64)).reshape(-1)).float()

@@ -90,7 +90,7 @@ class BaselineRow:
         if self.needs_times and not split.rule.timed:
             return f"{self.label} needs times, and these data have none"
         if self.needs_repeats and not split.rule.repeats:
-            return f"{self.label} names only what a shopper has, and repeats are not counted here"
+            return f"{self.label} recommends only items that the shopper already has, which do not count here"
         if self.most_items is not None and len(catalogue) > self.most_items:
             return (
                 f"{self.label} keeps dense arrays of items² numbers, and {len(catalogue):,} items are more "

@@ -75,11 +75,12 @@ def fit_sequence(context: Context, settings: Settings) -> Serve:
 
 
 def work(what: str, folder: Path, events: Events, asked: dict[str, Any]) -> None:
-    """Run the worker in a folder. Raises RuntimeError with the end of what it said."""
+    """Run the worker in a folder. Raises RuntimeError where it fails."""
     items = events.items.astype(np.int64)
     np.savez(folder / "events.npz", devices=events.devices, items=items, times=events.times)
     (folder / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
     command = [str(interpreter().absolute()), str(WORKER), what, str(folder)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"SASRec failed to {what}: {done.stderr[-2000:]}")
+        # What it printed may hold events: it is not repeated.
+        raise RuntimeError(f"SASRec's process failed to {what}, with exit code {done.returncode}")

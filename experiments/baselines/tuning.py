@@ -17,7 +17,6 @@ from experiments.baselines.row import BaselineRow, Context, Settings
 from experiments.evaluate import Metrics, Scorer, evaluate
 from experiments.split import Holdout, Split, validation_split
 from models.catalogue import Catalogue
-from models.metrics import gains
 
 LISTED = 10  # places that count
 
@@ -37,12 +36,21 @@ def tuned_baselines(
     reasons = {name: row.left_out(split, catalogue) for name, row in rows.items()}
     found = {}
     for name, row in rows.items():
+        if reasons[name] is None and len(row.trials) > 1:
+            reasons[name] = cannot_be_tuned(row, split, catalogue, sample)
         if reasons[name] is not None:
             continue
         settings = chosen_settings(name, split, catalogue, sample=sample)
         scorer = row.scorer(Context.of(split, catalogue), settings)
         found[name] = Tuned(evaluate(scorer, split, len(catalogue), sample=sample), settings)
     return found, [reason for reason in reasons.values() if reason is not None]
+
+
+def cannot_be_tuned(row: BaselineRow, split: Split, catalogue: Catalogue, sample: int) -> str | None:
+    """Why validation chooses nothing, in a sentence, or None."""
+    if len(validation_split(split, len(catalogue)).test.tested(sample)):
+        return None
+    return f"{row.label} is left out: one step before the test nobody could be tested, so it cannot be tuned"
 
 
 def chosen_settings(name: str, split: Split, catalogue: Catalogue, *, sample: int = 0) -> Settings:
@@ -56,7 +64,7 @@ def chosen_settings(name: str, split: Split, catalogue: Catalogue, *, sample: in
 def best_of(
     row: BaselineRow, validation: Split, catalogue: Catalogue, sample: int = 0
 ) -> tuple[Settings, float]:
-    """The first of a baseline's settings that reach the greatest NDCG@10 on validation, and what that is.
+    """The first of a baseline's settings that reach the greatest HR@10 on validation, and what that is.
 
     Each fit is made once, whatever it is then served with.
     """
@@ -65,17 +73,19 @@ def best_of(
     for fitted in row.fits:
         serve = row.fit(context, fitted)
         for served in row.serves:
-            reached = ndcg(serve(served), validation.test, len(catalogue), validation.rule.repeats, sample)
+            reached = hit_rate(
+                serve(served), validation.test, len(catalogue), validation.rule.repeats, sample
+            )
             if best is None or reached > best[1]:
                 best = fitted | served, reached
     assert best is not None
     return best
 
 
-def ndcg(scorer: Scorer, holdout: Holdout, num_items: int, repeats: bool, sample: int = 0) -> float:
-    """NDCG@10 over the whole catalogue as `evaluate` has it, and nothing else, so several times as fast.
+def hit_rate(scorer: Scorer, holdout: Holdout, num_items: int, repeats: bool, sample: int = 0) -> float:
+    """HR@10 over the whole catalogue as `evaluate` has it, and nothing else, so several times as fast.
 
-    0 where nobody can be tested.
+    0 where nobody can be tested; −1, which no other settings lose against, where a score is NaN.
     """
     tested = holdout.tested(sample)
     block = max(1, BLOCK_SCORES // num_items)
@@ -84,6 +94,8 @@ def ndcg(scorer: Scorer, holdout: Holdout, num_items: int, repeats: bool, sample
         rows = tested[start : start + block]
         held, targets = holdout.history.take(rows), holdout.targets.take(rows)
         scores = scorer(held)
+        if bool(torch.isnan(scores).any()):
+            return -1.0
         of, items = torch.from_numpy(targets.devices), torch.from_numpy(targets.items)
         own = scores[of, items]
         scores = scores.clone()
@@ -92,7 +104,7 @@ def ndcg(scorer: Scorer, holdout: Holdout, num_items: int, repeats: bool, sample
             own = torch.where(scores[of, items] == -torch.inf, -torch.inf, own)
         scores[of, items] = -torch.inf
         ranks = ranks_among(scores, own, of)
-        sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, of, gains(ranks, LISTED))
+        sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, of, (ranks <= LISTED).double())
         total += float((sums / torch.bincount(of, minlength=len(rows))).sum())
     return total / max(1, len(tested))
 

@@ -240,7 +240,7 @@ def worth(federation: Federation, private: list[Point]) -> list[str]:
 
 
 def popular_level(federation: Federation) -> Floor | None:
-    """The best of what recommends the same to everyone, with a promise or without."""
+    """The best of what recommends the same to everyone, without a promise."""
     found = [
         Floor(name, label_of(name), level)
         for name in BASELINES
@@ -273,13 +273,15 @@ def is_above(point: Point) -> bool:
 
 
 def error_between(point: Point, one: str, other: str) -> float | None:
-    """Standard error of the difference of two HR@10 over the same shoppers, as if they were different ones.
+    """Standard error of the difference of two HR@10, over shoppers and over seeds.
 
-    one, other: the prefixes of their columns. The same shoppers are in both, so the true error is smaller.
+    one, other: the prefixes of their columns. Shoppers count as if those of one were others than those of the
+    other; the noise of seeds is that of the mean over them.
     """
     errors = [point.mean(f"{prefix}hr@10_error") for prefix in (one, other)]
     known = [error for error in errors if error is not None]
-    return math.hypot(*known) if len(known) == 2 else None
+    seeds = [point.seed_error(f"{prefix}hr@10") for prefix in (one, other)]
+    return math.hypot(*known, *seeds) if len(known) == 2 else None
 
 
 def growth(small: Federation, large: Federation) -> list[str]:

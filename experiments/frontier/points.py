@@ -1,6 +1,7 @@
 """Points of a frontier, the mean of its seeds with their spread, and the lines that join them."""
 
 import math
+import statistics
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +53,11 @@ class Point:
         if not values:
             return None
         return Spread(math.fsum(values) / len(values), min(values), max(values))
+
+    def seed_error(self, column: str) -> float:
+        """Standard error of the mean over the seeds; 0 of fewer than two, whose noise is not known."""
+        values = [row[column] for row in self.rows if row[column] is not None]
+        return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
     def mean(self, column: str) -> float | None:
         """Of the seeds."""

@@ -80,8 +80,8 @@ COLUMNS = {
     "delta": "δ of the promise",
     "seed": "of the noise and of the model's start; the shoppers are the same for every seed",
     "below_floor": "whether hr@10 is below that of the best floor",
-    "best_floor": "the floor with the greatest hr@10: under a promise of what needs no other shopper's data "
-    "or is released under the same promise, else of all floors",
+    "best_floor": "the floor with the greatest hr@10: under a promise of those that use no other shopper's "
+    "data or are released under the same promise, else of all floors",
     "above_nothing_released": "what shoppers' data added: hr@10 less that of nothing released",
     **{name: MEANING.get(name, name) for name in OF_RUNS},
     **SAMPLED,

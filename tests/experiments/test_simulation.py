@@ -494,7 +494,7 @@ def test_without_a_promise_there_are_no_private_floors_and_strong_baselines_are_
     baselines = simulate(config, tmp_path / "run").read_result().baselines
     assert set(baselines.found) == {"popularity", "recent_popularity", "nothing_released"}
     assert baselines.left_out == [
-        "own frequency names only what a shopper has, and repeats are not counted here"
+        "own frequency recommends only items that the shopper already has, which do not count here"
     ]
     without = simulate(config.model_copy(update={"floors": False}), tmp_path / "without").read_result()
     assert (without.baselines.found, without.baselines.left_out) == ({}, [])

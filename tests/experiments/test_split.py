@@ -19,7 +19,6 @@ from experiments.split import (
     DAY,
     FIRST_VISIT,
     LATER_VISITS,
-    SPLITS,
     Rule,
     Split,
     make_split,
@@ -27,6 +26,7 @@ from experiments.split import (
     split_events,
     validation_split,
 )
+from experiments.split_names import SPLITS
 from experiments.split_rules import BEYOND_ITEMS, keyed_draws
 from models.catalogue import Catalogue
 from models.errors import UserError
@@ -559,11 +559,11 @@ def test_a_date_is_a_midnight(at: str | float) -> None:
             "--at is for --split date, and this is --split next-visit",
         ),
         (TIMED, "last-item", None, True, "--repeats include is for --split date, next-visit or basket"),
-        (TIMED, "date", "soon", False, "--at soon is no date: write 2025-09-01, or a part"),
-        (TIMED, "date", "2025-13-01", False, "--at 2025-13-01 is no date"),
-        (TIMED, "date", 0.0, False, "--at 0 is no part of the events: say one between 0 and 1, or a date"),
-        (TIMED, "date", "80", False, "--at 80 is no part of the events"),
-        (TIMED, "date", float("nan"), False, "--at nan is no part of the events"),
+        (TIMED, "date", "soon", False, "--at soon is not a date: write 2025-09-01, or a fraction"),
+        (TIMED, "date", "2025-13-01", False, "--at 2025-13-01 is not a date"),
+        (TIMED, "date", 0.0, False, "--at 0 must be between 0 and 1, or a date such as 2025-09-01"),
+        (TIMED, "date", "80", False, "--at 80 must be between 0 and 1"),
+        (TIMED, "date", float("nan"), False, "--at nan must be between 0 and 1"),
         (TIMED, "date", "1970-01-01", False, "nothing was bought before 1970-01-01: say another --at"),
         (TIMED, "date", "1971-01-01", False, "nothing was bought after 1971-01-01: say another --at"),
         (dataset([], 2), "date", None, False, "nothing was bought before 1970-01-01"),

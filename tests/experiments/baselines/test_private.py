@@ -15,18 +15,18 @@ from experiments.baselines.private import (
     NORM,
     PLAIN,
     PRIVATE_BASELINES,
-    RECENT_NORM,
     Counting,
+    chosen_under_noise,
     one_release,
     private_popularity,
-    private_settings,
     release,
 )
+from experiments.baselines.row import TRIALS
 from experiments.config import RunConfig
 from experiments.planning import make_promise, resolve
-from experiments.split import DAY
+from experiments.split import DAY, Rule, split_events, validation_split
 from models.accounting import epsilon_composed
-from tests.experiments.baselines.shop import bought, context_of
+from tests.experiments.baselines.shop import bought, catalogue_of, context_of
 
 ITEMS = 4000
 DEVICES = 50
@@ -166,11 +166,42 @@ def test_an_interaction_changes_the_sum_by_one_at_most(public: dict[str, float])
     assert max(moved) == 1.0
 
 
-def test_the_recent_one_takes_its_window_from_the_one_without_privacy() -> None:
-    assert private_settings("private_popularity", {}) == PLAIN
-    settings = private_settings("private_recent_popularity", {WINDOW: 5.0})
-    assert settings == {WINDOW: 5.0, NORM: RECENT_NORM}
-    assert {row.like for row in PRIVATE_BASELINES.values()} == {"popularity", "recent_popularity"}
+def test_settings_are_chosen_under_noise_as_strong_as_that_of_the_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All are scored under one draw of z on each item, on the training events of validation; the best is taken."""
+    rows = [
+        (device, item, 10 * visit + device % 3)
+        for device in range(50)
+        for visit, item in enumerate((0, 1, 2))
+    ]
+    split = split_events(bought(rows, 50), ITEMS, Rule("next-visit"), 0, 0)
+    config, promise = planned("shopper", "central")
+    asked, scored = one_release(config, promise), []
+
+    def hits(scorer, holdout, num_items, repeats, sample):
+        scored.append(scorer(holdout.history)[0])
+        return [0.1, 0.3, 0.2][len(scored) - 1]
+
+    monkeypatch.setattr("experiments.baselines.private.hit_rate", hits)
+    grid = (PLAIN, RECENT, {WINDOW: 1.0, NORM: 0.0})
+    assert chosen_under_noise(grid, asked, split, catalogue_of(ITEMS)) == RECENT
+    validation = validation_split(split, ITEMS)
+    noises = [
+        scores - Counting(asked.settings, ITEMS, validation.now, public).total(validation.train)
+        for scores, public in zip(scored, grid, strict=True)
+    ]
+    assert torch.allclose(noises[0], noises[1], atol=1e-5)
+    assert torch.allclose(noises[0], noises[2], atol=1e-5)
+    assert float(noises[0].std()) == pytest.approx(asked.noise_multiplier, rel=0.06)  # 5 deviations of 4,000
+    assert chosen_under_noise((PLAIN,), asked, split, catalogue_of(ITEMS)) == PLAIN
+    assert len(scored) == 3, "one setting alone is not chosen"
+
+
+def test_the_recent_one_has_the_budget_of_all() -> None:
+    assert PRIVATE_BASELINES["private_popularity"].grid == (PLAIN,)
+    grid = PRIVATE_BASELINES["private_recent_popularity"].grid
+    assert len(grid) == len({tuple(one.items()) for one in grid}) == TRIALS
 
 
 def test_a_recent_release_is_the_noise_and_the_rows() -> None:

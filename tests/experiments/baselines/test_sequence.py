@@ -57,9 +57,10 @@ def test_a_chosen_number_of_epochs_is_reached_by_the_steps_it_was_tuned_with(sta
     assert scores.tolist() == [[20.0, pytest.approx(20.01)]]
 
 
-def test_a_failure_says_what_the_process_said(stand_in: None) -> None:
-    with pytest.raises(RuntimeError, match=r"SASRec failed to fit: no such factors"):
+def test_a_failure_repeats_nothing_that_the_process_said(stand_in: None) -> None:
+    with pytest.raises(RuntimeError) as failed:
         fit_sequence(context_of(bought([(0, 0)], 1), 2), SETTINGS | {FACTORS: 13.0})
+    assert str(failed.value) == "SASRec's process failed to fit, with exit code 1"
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from client.events import Events
 from client.targets import Targets
 from experiments.baselines import BASELINES
 from experiments.baselines.row import TRIALS, BaselineRow, Context
-from experiments.baselines.tuning import best_of, ndcg, ranks_among, tuned_baselines
+from experiments.baselines.tuning import best_of, hit_rate, ranks_among, tuned_baselines
 from experiments.evaluate import evaluate
 from experiments.split import DAY, Holdout, Rule, Split, split_events
 from models.catalogue import Catalogue
@@ -109,7 +109,7 @@ def test_settings_never_see_the_test(split: str, monkeypatch: pytest.MonkeyPatch
     assert all(len(items) < len(one.train) for _, items, _, _ in seen)
 
 
-def test_the_best_of_a_grid_is_by_ndcg_over_the_whole_catalogue_and_each_fit_is_made_once() -> None:
+def test_the_best_of_a_grid_is_by_hits_over_the_whole_catalogue_and_each_fit_is_made_once() -> None:
     """Only λ = 2 served with h = 1 scores shopper 0's target first; of equals the first is taken."""
     train = bought([(0, 0)], 1)
     split = Split(
@@ -138,7 +138,7 @@ def test_the_best_of_a_grid_is_by_ndcg_over_the_whole_catalogue_and_each_fit_is_
 
 @pytest.mark.parametrize("repeats", [False, True])
 @pytest.mark.parametrize("levels", [2, 5, 10_000])
-def test_the_quick_ndcg_is_that_of_the_metrics(levels: int, repeats: bool) -> None:
+def test_the_quick_hit_rate_is_that_of_the_metrics(levels: int, repeats: bool) -> None:
     """With many ties too, and for a part of the shoppers."""
     split = parted("date", repeats=repeats)
     table = torch.from_numpy(np.random.default_rng(2).integers(0, levels, (ITEMS, ITEMS))).float()
@@ -147,8 +147,8 @@ def test_the_quick_ndcg_is_that_of_the_metrics(levels: int, repeats: bool) -> No
         return table[torch.from_numpy(held.items[held.offsets[:-1]].astype(np.int64))]
 
     for sample in (0, 7):
-        expected = evaluate(scorer, split, ITEMS, sample=sample)["full"]["ndcg@10"]
-        found = ndcg(scorer, split.test, ITEMS, repeats, sample)
+        expected = evaluate(scorer, split, ITEMS, sample=sample)["full"]["hr@10"]
+        found = hit_rate(scorer, split.test, ITEMS, repeats, sample)
         assert found == pytest.approx(expected, abs=1e-12)
     assert 0.0 < found < 1.0
 
