@@ -169,7 +169,7 @@ def test_an_interaction_changes_the_sum_by_one_at_most(public: dict[str, float])
 def test_settings_are_chosen_under_noise_as_strong_as_that_of_the_release(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All are scored under one draw of z on each item, on the training events of validation; the best is taken."""
+    """All are scored under one draw of z on each item, on validation's training events; the best is taken."""
     rows = [
         (device, item, 10 * visit + device % 3)
         for device in range(50)
