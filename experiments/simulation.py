@@ -192,12 +192,13 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     assert rounds.record is not None
     reporter.doing("measuring")
     items = len(plan.dataset.catalogue)
-    metrics = rounds.measured or rounds.measure(rounds.score)
+    if rounds.measured is None:
+        rounds.measure_latest()
+    metrics = rounds.measured
+    assert metrics is not None
     # Where no device came to the round that measures, the simulator's own measurement stands in.
     measured_by = "simulator" if rounds.record.evaluation is None else "released"
-    # What devices counted, with noise, is of no shopper that could be paired.
-    own = rounds.ranks(rounds.score) if measured_by == "simulator" and finds_ceiling(plan) else None
-    baselines = compare(plan, reporter, own)
+    baselines = compare(plan, reporter, rounds.ranked)
     result = Result(
         schema=SCHEMA,
         data=DataFacts(
@@ -288,6 +289,7 @@ class RoundLog:
         self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
         self.record: RoundRecord | None = None
         self.measured: Metrics | None = None  # of the latest round, where it was measured
+        self.ranked: Ranks | None = None  # what the simulator measured it by: private
         self.scorer: Scorer | None = None  # of the latest round, where its model scores by a history alone
 
     @property
@@ -306,12 +308,13 @@ class RoundLog:
 
     def measure(self, score: DeviceScorer) -> Metrics:
         """How accurate scores are."""
-        return self.ranks(score).metrics()
-
-    def ranks(self, score: DeviceScorer) -> Ranks:
-        """Where the targets come by scores: private."""
         items, sample = len(self.plan.dataset.catalogue), self.plan.config.evaluate_sample
-        return rank_targets(score, self.plan.split, items, sample=sample)
+        self.ranked = rank_targets(score, self.plan.split, items, sample=sample)
+        return self.ranked.metrics()
+
+    def measure_latest(self) -> None:
+        """Measure the latest round, which its own turn did not."""
+        self.measured = self.measure(self.score)
 
     def measure_unseen(self) -> Metrics:
         """Of the latest round's scores, for shoppers first seen after the date, where there are any."""
@@ -342,6 +345,7 @@ class RoundLog:
             raise RuntimeError(f"every node failed in round {record.round}; the log says where")
         row = self.row(record)
         every = self.plan.config.evaluate_every if self.plan.config.evaluate == "simulator" else 0
+        self.ranked = None
         self.measured = None if record.evaluation is None else counted_metrics(record.evaluation)
         if self.measured is not None:
             row |= {name: value for name, value in flat(self.measured).items() if value == value}
@@ -391,7 +395,8 @@ def compare(plan: Plan, reporter: Reporter, own: Ranks | None = None) -> Baselin
     """The floors, also those under the run's promise; the same model trained centrally without privacy; the
     strong baselines where they are asked for; and the ceiling where one is known.
 
-    own: of the run itself, which is paired with the ceiling shopper by shopper.
+    own: of the run itself, which is paired with the ceiling shopper by shopper; what devices counted, with
+    noise, is of no shopper that could be.
     """
     config, catalogue, sample = plan.config, plan.dataset.catalogue, plan.config.evaluate_sample
     items = len(catalogue)

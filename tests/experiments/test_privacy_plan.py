@@ -127,7 +127,13 @@ def test_a_plan_that_cannot_be_written_leaves_nothing(
 
 
 def test_of_the_linear_model_each_rounds_noise_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    linear = {"unit": "shopper", "trust": "central", "devices": 900, "model": "linear"}
+    linear = {
+        "unit": "shopper",
+        "trust": "central",
+        "devices": 900,
+        "model": "linear",
+        "popularity_share": 0.25,
+    }
     print_plan(made := plan(**linear, noise_multiplier=1.5))
     printed = " ".join(capsys.readouterr().out.split())
     assert "Noise multiplier 1.5, clip 1" in printed

@@ -61,6 +61,7 @@ DESIGN: dict[str, Any] = {
         "masks_skipped": False,
         "evaluated": False,
         "catalogue_from_events": False,
+        "of_training_events": False,
     },
     "metrics": {
         "full": FULL,
@@ -167,6 +168,7 @@ OPTIONAL = {
     ("promise", "masks_skipped"),
     ("promise", "evaluated"),
     ("promise", "catalogue_from_events"),
+    ("promise", "of_training_events"),
 }
 
 

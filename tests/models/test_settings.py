@@ -51,6 +51,8 @@ LEFT_OUT: dict[str, Any] = {
     "popularity_half_life": 0.0,
     "popularity_norm": 0.0,
     "kernel_half_life": 0.0,
+    "attribute_weight": 0.01,
+    "noised_attribute_weight": 0.1,
     "title_words": False,
 }
 
