@@ -70,7 +70,7 @@ def test_flwr_run_makes_the_in_process_model_and_leaves_no_process(tmp_path: Pat
 
     command = [sys.executable, "-m", "experiments.flower_run", str(farm), str(out)]
     command += ["--nodes", str(NODES), "--set", f"rounds={ROUNDS}"]
-    done = subprocess.run(command, cwd=APP, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=APP, capture_output=True, text=True, timeout=900, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"round {ROUNDS}: {DEVICES} of {DEVICES} devices" in done.stdout
