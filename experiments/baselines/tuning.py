@@ -1,6 +1,6 @@
 """Each baseline's settings, chosen on validation, and its accuracy on the test: the same budget for all.
 
-Of a row's trials the one with the greatest NDCG@10 over the whole catalogue on `validation_split`: the same
+Of a row's trials the one with the greatest HR@10 over the whole catalogue on `validation_split`: the same
 rule one step earlier, which has seen nothing of the test. With its settings all training events are fitted.
 """
 
@@ -34,31 +34,24 @@ def tuned_baselines(
     """By name, in the table's order, and why others are left out. names: None: all. sample: of `evaluate`."""
     rows = {name: row for name, row in BASELINES.items() if names is None or name in names}
     reasons = {name: row.left_out(split, catalogue) for name, row in rows.items()}
+    validation: Split | None = None  # found once for all that are tuned
     found = {}
     for name, row in rows.items():
+        settings: Settings = {}
         if reasons[name] is None and len(row.trials) > 1:
-            reasons[name] = cannot_be_tuned(row, split, catalogue, sample)
+            validation = validation or validation_split(split, len(catalogue))
+            if len(validation.test.tested(sample)):
+                settings, _ = best_of(row, validation, catalogue, sample)
+            else:
+                reasons[name] = (
+                    f"{row.label} is left out: one step before the test nobody could be tested, so it cannot "
+                    "be tuned"
+                )
         if reasons[name] is not None:
             continue
-        settings = chosen_settings(name, split, catalogue, sample=sample)
         scorer = row.scorer(Context.of(split, catalogue), settings)
         found[name] = Tuned(evaluate(scorer, split, len(catalogue), sample=sample), settings)
     return found, [reason for reason in reasons.values() if reason is not None]
-
-
-def cannot_be_tuned(row: BaselineRow, split: Split, catalogue: Catalogue, sample: int) -> str | None:
-    """Why validation chooses nothing, in a sentence, or None."""
-    if len(validation_split(split, len(catalogue)).test.tested(sample)):
-        return None
-    return f"{row.label} is left out: one step before the test nobody could be tested, so it cannot be tuned"
-
-
-def chosen_settings(name: str, split: Split, catalogue: Catalogue, *, sample: int = 0) -> Settings:
-    """What validation chooses for a baseline; {}: it has no settings."""
-    row = BASELINES[name]
-    if len(row.trials) == 1:
-        return {}
-    return best_of(row, validation_split(split, len(catalogue)), catalogue, sample)[0]
 
 
 def best_of(
@@ -85,7 +78,7 @@ def best_of(
 def hit_rate(scorer: Scorer, holdout: Holdout, num_items: int, repeats: bool, sample: int = 0) -> float:
     """HR@10 over the whole catalogue as `evaluate` has it, and nothing else, so several times as fast.
 
-    0 where nobody can be tested; −1, which no other settings lose against, where a score is NaN.
+    0 where nobody can be tested; −1, below all other settings, where a score is NaN.
     """
     tested = holdout.tested(sample)
     block = max(1, BLOCK_SCORES // num_items)
