@@ -100,6 +100,12 @@ class RunConfig(BaseModel):
     noised_attribute_weight: float | None = Field(
         None, ge=0, le=1e3, description="linear: how much they count where noise drowns all else"
     )
+    popularity_discount: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="linear: power of an item's popularity that its learned scores are divided by",
+    )
     title_words: bool | None = Field(
         None, description="linear: words that two titles or more share count as attributes"
     )

@@ -54,6 +54,7 @@ class ResolvedConfig(RunConfig):
     kernel_half_life: float
     attribute_weight: float
     noised_attribute_weight: float
+    popularity_discount: float
     title_words: bool
     now: int
     recency_half_life: float

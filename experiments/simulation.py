@@ -467,6 +467,7 @@ def central_scorer(plan: Plan) -> Scorer:
         item_bias=config.item_bias,
         regularisation=objective["regularisation"],
         attribute_weights=(config.attribute_weight, config.noised_attribute_weight),
+        popularity_discount=objective["popularity_discount"],
         title_words=config.title_words,
     )
     train_centrally(

@@ -20,6 +20,7 @@ def build_model(
     regularisation: float = 1.0,
     noise_deviations: tuple[float, float] = (0.0, 0.0),
     attribute_weights: tuple[float, float] = (0.01, 0.1),
+    popularity_discount: float = 0.0,
     title_words: bool = False,
 ) -> Recommender:
     """`mf`, `attributes` (own rows too where asked), `neural-cf` or `linear`; ValueError for another name.
@@ -46,6 +47,7 @@ def build_model(
             regularisation=regularisation,
             noise_deviations=noise_deviations,
             attribute_weights=attribute_weights,
+            popularity_discount=popularity_discount,
         )
     if model == "neural-cf":
         return NeuralCF(len(catalogue), dim)
@@ -64,5 +66,6 @@ def recommender_for(settings: RoundSettings, catalogue: Catalogue) -> Recommende
         regularisation=settings.regularisation,
         noise_deviations=(settings.at(1).released_deviation, settings.at(settings.rounds).released_deviation),
         attribute_weights=(settings.attribute_weight, settings.noised_attribute_weight),
+        popularity_discount=settings.popularity_discount,
         title_words=settings.title_words,
     )

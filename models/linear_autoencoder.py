@@ -25,6 +25,7 @@ from models.recommender import Recommender
 from models.spectrum import Spectrum, shrunk
 
 POPULAR = "popular with everyone of late"
+LEAST_POPULARITY = 1e-3  # of the largest in u, where scores are divided by it
 LEAST_SHARE = 1e-3  # of an attribute in what is bought, so that a rare one's lift stays small
 
 
@@ -32,19 +33,21 @@ LEAST_SHARE = 1e-3  # of an attribute in what is bought, so that a rare one's li
 class Learned:
     """What the shared parameters come to; all float32.
 
-    popular: p̂ [items], positive, of norm 1. head: int64 [head]. spectrum: of the gram, over the head. lift:
-    how much the attributes count. shares: each attribute's share in what everyone buys [attributes].
+    popular: p̂ [items], positive, of norm 1. head: int64 [head]. spectrum: of the gram, over the head.
+    discount: what each item's learned scores are multiplied by [head]. lift: how much the attributes count.
+    shares: each attribute's share in what everyone buys [attributes].
     """
 
     popular: Tensor
     head: Tensor
     spectrum: Spectrum
+    discount: Tensor
     lift: float
     shares: Tensor
 
 
 class LinearAutoencoder(Recommender):
-    """score(z, ·) = (z·u) p̂ + V diag(f) Vᵀ z over the head + g p̂ ⊙ (lift of the items' attributes).
+    """score(z, ·) = (z·u) p̂ + D V diag(f) Vᵀ z over the head + g p̂ ⊙ (lift of the items' attributes).
 
     popularity [items] and gram [head · (head + 1) / 2] are shared: means over the devices. A shopper's vector
     is its own row z [items], of norm 1, newer purchases weighing more; a row of zeros is served as everyone.
@@ -52,7 +55,9 @@ class LinearAutoencoder(Recommender):
     own. It is a prior that fades as the signal outgrows the noise. `dim` is the most eigenvectors kept.
     regularisation: of `spectrum.shrunk`. attributes: the catalogue's bags. noise_deviations: of the noise in
     `popularity` and in `gram`; 0 without any. attribute_weights: g without noise, and where it drowns all
-    else.
+    else. popularity_discount: β of D = diag(u)^−β, u at mean square 1. Ridge regression scores popular items
+    higher; how far they should be is for validation to say (the asymmetric normalisation of graph filters:
+    Park, Shin & Kim 2024, "Turbo-CF", equation 3).
     """
 
     loss = "squared"
@@ -67,6 +72,7 @@ class LinearAutoencoder(Recommender):
         regularisation: float,
         noise_deviations: tuple[float, float] = (0.0, 0.0),
         attribute_weights: tuple[float, float] = (0.01, 0.1),
+        popularity_discount: float = 0.0,
     ) -> None:
         super().__init__(len(item_names), dim)
         self.item_names = item_names
@@ -74,6 +80,7 @@ class LinearAutoencoder(Recommender):
         self.regularisation = regularisation
         self.noise_deviations = noise_deviations
         self.attribute_weights = attribute_weights
+        self.popularity_discount = popularity_discount
         self.popularity = nn.Parameter(torch.zeros(self.num_items))
         self.gram = nn.Parameter(torch.zeros(self.head * (self.head + 1) // 2))
         self.attribute_names, self.attributes = unit_incidence(attributes)
@@ -101,7 +108,9 @@ class LinearAutoencoder(Recommender):
         shares = self.attribute_shares((popular / popular.sum()).unsqueeze(0))[0]
         without, noised = self.attribute_weights
         lift = without + (noised - without) * spectrum.noise
-        return Learned(popular, head, spectrum, lift, shares)
+        everyone = spectrum.centre.clamp(min=LEAST_POPULARITY * float(spectrum.centre.max()))
+        discount = (everyone * self.head**0.5) ** -self.popularity_discount
+        return Learned(popular, head, spectrum, discount, lift, shares)
 
     def attribute_shares(self, rows: Tensor) -> Tensor:
         """[shoppers, attributes]: of rows [shoppers, items] whose entries add up to 1."""
@@ -129,7 +138,7 @@ class LinearAutoencoder(Recommender):
             liked = torch.sparse.mm(self.attributes, self.attribute_lift(vectors).T).T
             scores += learned.lift * learned.popular * liked
         kept, weights = learned.spectrum.vectors, learned.spectrum.weights
-        scores[:, learned.head] += (vectors[:, learned.head] @ kept * weights) @ kept.T
+        scores[:, learned.head] += (vectors[:, learned.head] @ kept * weights) @ kept.T * learned.discount
         return scores
 
     def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
@@ -147,7 +156,7 @@ class LinearAutoencoder(Recommender):
         if item in learned.head:
             kept, weights = learned.spectrum.vectors, learned.spectrum.weights
             place = int(torch.searchsorted(learned.head, item))
-            likeness = kept @ (weights * kept[place])  # [head]
+            likeness = kept @ (weights * kept[place]) * learned.discount[place]  # [head]
             own = vector[learned.head]
             for number in own.nonzero().flatten().tolist():
                 name = f"you have {self.item_names[int(learned.head[number])]}"

@@ -156,6 +156,12 @@ class RoundSettings(BaseModel):
     noised_attribute_weight: float = Field(
         0.1, ge=0, le=1e3, description="linear: how much they count where noise drowns all else"
     )
+    popularity_discount: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="linear: power of an item's popularity that its learned scores are divided by",
+    )
     title_words: bool = Field(False, description="linear: words of titles count as attributes")
 
     participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")

@@ -58,6 +58,7 @@ SPACES: dict[tuple[str, str], Space] = {
     },
     ("linear", "none"): {
         "dim": IntDistribution(16, 4096, log=True),  # eigenvectors kept; they are shrunk anyhow
+        "popularity_discount": FloatDistribution(0.0, 0.6),
         "kernel_half_life": scale(1.0, ALIKE),
         "recency_half_life": scale(1.0, ALIKE),
         "regularisation": scale(0.3, 100.0),

@@ -39,6 +39,7 @@ popularity_half_life = 30.0
 popularity_norm = 1.0
 attribute_weight = 0.01
 noised_attribute_weight = 0.1
+popularity_discount = 0.0
 title_words = false
 head_scale = 17.0
 kernel_half_life = 30.0

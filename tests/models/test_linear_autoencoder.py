@@ -18,11 +18,11 @@ POPULARITY = torch.tensor([4.0, 3.0, 2.0, 1.0, 1.0, 0.5])
 
 @pytest.fixture
 def build(catalogue):
-    def model(head=4, dim=4, noise_deviation=0.0, gram=None):
+    def model(head=4, dim=4, noise_deviation=0.0, gram=None, discount=0.0):
         built = build_model(
             "linear", catalogue, dim=dim, own_rows=False, item_bias=True, head=head,
             regularisation=RIDGE, noise_deviations=(0.0, noise_deviation),
-            attribute_weights=(LEAST_LIFT, LIFT),
+            attribute_weights=(LEAST_LIFT, LIFT), popularity_discount=discount,
         )  # fmt: skip
         square = GRAM[: built.head, : built.head] if gram is None else gram
         built.load_shared({"popularity": POPULARITY, "gram": packed(square)})
@@ -114,6 +114,21 @@ def test_the_score_by_hand_without_noise(build):
     rest = gram - value * torch.outer(u, u)
     expected[:4] += torch.linalg.solve(rest + ridge * torch.eye(4), rest @ z[:4])
     assert torch.allclose(model.score_catalogue(z.unsqueeze(0))[0], expected, atol=1e-6)
+
+
+def test_learned_scores_are_divided_by_a_power_of_popularity(build):
+    """What is learned of an item is divided by u^β, where u has mean square 1; the other parts stay."""
+    plain, discounted = build(), build(discount=0.5)
+    z = row(0, 1, 5, newest=2.0)
+    plain_scores, scores = (model.score_catalogue(z.unsqueeze(0))[0] for model in (plain, discounted))
+    _, u = first_of(GRAM[:4, :4])
+    learned = z[:4] @ plain.learned.spectrum.vectors * plain.learned.spectrum.weights
+    learned = learned @ plain.learned.spectrum.vectors.T
+    expected = plain_scores.clone()
+    expected[:4] += learned * ((2.0 * u) ** -0.5 - 1.0)
+    assert torch.allclose(scores, expected, atol=1e-6)
+    for item in range(6):
+        assert sum(discounted.explain(z, item).values()) == pytest.approx(float(scores[item]), abs=1e-6)
 
 
 def test_attributes_lift_where_noise_drowns_the_rest(build):

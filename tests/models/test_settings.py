@@ -53,6 +53,7 @@ LEFT_OUT: dict[str, Any] = {
     "kernel_half_life": 0.0,
     "attribute_weight": 0.01,
     "noised_attribute_weight": 0.1,
+    "popularity_discount": 0.0,
     "title_words": False,
 }
 
