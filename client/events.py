@@ -91,6 +91,13 @@ class Events:
         kept = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
         return Events(kept[self.offsets], self.items[mask], self.times[mask], self.weights[mask])
 
+    def newest(self, most: int) -> "Events":
+        """The newest events of each device, `most` of each at the most; every device stays."""
+        if self.counts.max(initial=0) <= most:
+            return self
+        place = np.arange(len(self)) - np.repeat(self.offsets[:-1], self.counts)
+        return self.keep(place >= np.repeat(self.counts, self.counts) - most)
+
     def span(self, start: int, stop: int) -> "Events":
         """Devices start … stop−1, without copying."""
         rows = slice(int(self.offsets[start]), int(self.offsets[stop]))

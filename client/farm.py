@@ -123,12 +123,13 @@ class Farm:
     ) -> None:
         """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private.
 
-        policy: what the devices allow. targets: the items that each device keeps back to measure by.
+        policy: what the devices allow; of their events they store the newest `most_events`. targets: the
+        items that each device keeps back to measure by.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         catalogue.save(folder / "catalogue.parquet")
-        events.save(folder / "events")
+        events.newest(policy.most_events).save(folder / "events")
         if targets is not None:
             targets.save(folder / TARGETS_FOLDER)
         policy.save(folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.promise import Trust, Unit
-from models.settings import ModelName, RoundSettings
+from models.settings import MOST_EVENTS, ModelName, RoundSettings
 from models.update import Refusal
 
 POLICY_FILE = "policy.toml"
@@ -53,6 +53,10 @@ class Policy(BaseModel):
     trusts: tuple[Trust, ...] | None = Field(
         None, strict=False, description="who may be trusted with a promise's noise"
     )
+    # Of the store, so of what neighbours are: both hold so many at most.
+    most_events: int = Field(
+        MOST_EVENTS, ge=1, le=MOST_EVENTS, description="events that a device stores: the newest"
+    )
     most_rounds: int | None = Field(None, ge=1, description="rounds that one run's promise covers")
     models: tuple[ModelName, ...] | None = Field(None, strict=False, description="names of allowed models")
     least_agreement: float = Field(
@@ -90,7 +94,7 @@ class Policy(BaseModel):
             raise PolicyUnreadable(f"the file is not TOML in UTF-8 ({type(error).__name__})") from None
 
     @classmethod
-    def allowing(cls, settings: RoundSettings) -> "Policy":
+    def allowing(cls, settings: RoundSettings, most_events: int = MOST_EVENTS) -> "Policy":
         """All that a run with these settings asks in its rounds, and nothing beyond it."""
         rounds = {1, settings.rounds, settings.last_round}  # those between have the noise of the first
         return cls.model_validate(
@@ -98,6 +102,7 @@ class Policy(BaseModel):
                 "least_noise_multiplier": min(settings.at(round).noise for round in rounds),
                 "most_epsilon": settings.epsilon,
                 "most_delta": settings.delta,
+                "most_events": most_events,
                 "units": [settings.unit],
                 "trusts": [] if settings.trust == "none" else [settings.trust],
                 "most_rounds": settings.rounds,

@@ -17,6 +17,7 @@ from client.profiles import profiles, unit_rows
 from models.factorisation import Factorisation
 from models.linear_autoencoder import LinearAutoencoder
 from models.recommender import Recommender, interaction_loss
+from models.settings import MOST_EVENTS
 
 FIT_STEPS = 40
 FIT_LEARNING_RATE = 0.1
@@ -29,13 +30,14 @@ class Serving:
 
     catalogue_weight, regularisation: of `client.least_squares`, for models that it can solve.
     negative_weight: of the negatives drawn for the others. recency_half_life: later visits after which an
-    event counts half; None: all count the same.
+    event counts half; None: all count the same. most_events: that a device stores, the newest ones.
     """
 
     catalogue_weight: float
     negative_weight: float
     regularisation: float
     recency_half_life: float | None = None
+    most_events: int = MOST_EVENTS
 
 
 def serving_vectors(model: Recommender, events: Events, serving: Serving) -> Tensor:
@@ -43,6 +45,7 @@ def serving_vectors(model: Recommender, events: Events, serving: Serving) -> Ten
 
     For the linear model it is the device's own row of items, [devices, items], of norm 1.
     """
+    events = events.newest(serving.most_events)
     if isinstance(model, LinearAutoencoder):
         own = profiles(events, model.num_items, serving.recency_half_life or 0.0)
         return torch.from_numpy(unit_rows(own).toarray())

@@ -106,6 +106,9 @@ class RunConfig(BaseModel):
         le=2,
         description="linear: power of an item's popularity that its learned scores are divided by",
     )
+    most_events: int | None = Field(
+        None, ge=1, le=100_000, description="events that a device stores and trains on: the newest"
+    )
     title_words: bool | None = Field(
         None, description="linear: words that two titles or more share count as attributes"
     )

@@ -58,6 +58,7 @@ class ResolvedConfig(RunConfig):
     title_words: bool
     now: int
     recency_half_life: float
+    most_events: int
     clip: float
     noise_multiplier: float
     rounds: int
@@ -131,7 +132,11 @@ class ResolvedConfig(RunConfig):
     def serving(self) -> Serving:
         """How the shoppers of this run are served."""
         return Serving(
-            self.catalogue_weight, self.negative_weight, self.regularisation, self.recency_half_life or None
+            self.catalogue_weight,
+            self.negative_weight,
+            self.regularisation,
+            self.recency_half_life or None,
+            self.most_events,
         )
 
 
@@ -187,7 +192,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
             )
         if config.model == "linear" and config.unit == "interaction":
             raise UserError("--model linear is not trained by interactions: say --unit shopper")
-        filled["delta"] = default_delta(devices)
+        filled["delta"] = default_delta(units_of(config, devices))
     filled["masks"] = config.trust == "distributed" and config.nodes >= LEAST_NODES
     if config.masks and config.nodes < LEAST_NODES:
         raise UserError(
@@ -284,16 +289,30 @@ def refuse_weak_promise(config: RunConfig, devices: int) -> None:
         )
     if math.inf in (config.epsilon, config.clip, config.noise_multiplier):
         raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
-    if config.delta is not None and config.delta >= 1 / devices:
+    units = units_of(config, devices)
+    if config.delta is not None and config.delta >= 1 / units:
+        whose = "shopper's data" if config.unit == "shopper" else "purchase"
+        held = "" if config.unit == "shopper" else f" that store up to {units // devices} purchases each"
         raise UserError(
-            f"--delta {config.delta:g} would allow one shopper's data to be published whole: with "
-            f"{devices} devices say less than 1/{devices}"
+            f"--delta {config.delta:g} would allow one {whose} to be published whole: with "
+            f"{devices} devices{held} say less than 1/{units}"
         )
 
 
-def default_delta(devices: int) -> float:
-    """A tenth of one in so many devices, and 1e-5 at most."""
-    return min(1e-5, 0.1 / devices)
+def units_of(config: RunConfig, devices: int) -> int:
+    """The most units that so many devices can hold, by public numbers alone: δ has to be below one in so many.
+
+    At interaction level that is as many events as every device may store; how many there are is private.
+    """
+    if config.unit != "interaction":
+        return devices
+    usual: int = defaults(config.unit, config.model, config.data)["most_events"]
+    return devices * (config.most_events or usual)
+
+
+def default_delta(units: int) -> float:
+    """A tenth of one in so many units, and 1e-5 at most."""
+    return min(1e-5, 0.1 / units)
 
 
 def owner_policy(config: RunConfig, devices: int) -> Policy:
@@ -304,12 +323,14 @@ def owner_policy(config: RunConfig, devices: int) -> Policy:
     refuse_weak_promise(config, devices)
     if config.unit == "none":
         return Policy.model_validate({"units": ["none"], "trusts": []})
+    usual = defaults(config.unit, config.model, config.data)
     return Policy.model_validate(
         {
             "units": [config.unit],
             "trusts": [config.trust],
-            "most_epsilon": config.epsilon or defaults(config.unit, config.model, config.data)["epsilon"],
-            "most_delta": config.delta or default_delta(devices),
+            "most_epsilon": config.epsilon or usual["epsilon"],
+            "most_delta": config.delta or default_delta(units_of(config, devices)),
+            "most_events": config.most_events or usual["most_events"],
         }
     )
 
@@ -439,6 +460,9 @@ def make_promise(config: ResolvedConfig, *, catalogue_from_events: bool = False)
         evaluated=settings.evaluate,
         catalogue_from_events=catalogue_from_events,
         of_training_events=config.split != "date",
+        most_events=config.most_events if config.unit == "interaction" else None,
+        history=history,
+        mechanism="discrete-gaussian" if settings.only_renyi else "gaussian",
     )
 
 

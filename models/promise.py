@@ -38,6 +38,9 @@ class Promise(BaseModel):
     evaluated: bool = False  # hits that devices count are released too
     catalogue_from_events: bool = False  # it lists what shoppers chose, and is public all the same
     of_training_events: bool = False  # a simulation held something out, and one purchase may move what trains
+    most_events: int | None = None  # that a device stores, where an interaction is the unit
+    history: tuple[tuple[float, float, int], ...] = ()  # (noise multiplier, sampling rate, steps) of each release
+    mechanism: Literal["gaussian", "discrete-gaussian"] | None = None
 
     @property
     def label(self) -> str:
@@ -83,10 +86,15 @@ class Promise(BaseModel):
                 said += "; should some of them tell the server theirs, so much less is left."
         if self.rounds_of_a_device is not None and self.rounds_of_a_device < self.rounds:
             said += f" A device takes part in {self.rounds_of_a_device} of them at most, and then refuses."
-        if self.of_training_events and self.unit == "interaction":
+        if self.unit == "interaction" and self.most_events is not None:
             said += (
-                " An interaction is one that trains: by this split one stored purchase more or less may move "
-                "many of them."
+                f" An interaction is one of the events that a device stores to train on, the newest "
+                f"{self.most_events:,} at most."
+            )
+        if self.unit == "interaction" and self.of_training_events:
+            said += (
+                " The split chose those events: one purchase more or less before it may move many of them, and "
+                "is not what is protected."
             )
         if self.catalogue_from_events:
             said += (

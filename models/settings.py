@@ -14,6 +14,9 @@ ModelName = Literal["mf", "attributes", "neural-cf", "linear"]
 # Single precision can round a clipped norm up; clipped to this much of C, it stays below.
 ROUNDING = 1.0 - 1e-5
 
+# That one device stores, whatever its owner says: its memory and its work are bounded by a public number.
+MOST_EVENTS = 100_000
+
 # Of the linear model's matrix: its square is sent, and its eigenvectors are found.
 MOST_ITEMS = 5_000
 

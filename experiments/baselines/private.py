@@ -14,7 +14,7 @@ C and h are public. Where they are chosen on validation, ε does not cover that,
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -79,7 +79,9 @@ def private_baselines(
     Their settings are chosen on validation, under noise as strong as theirs, which ε does not cover. One that
     cannot be chosen, for want of times or of shoppers to choose by, is left out.
     """
-    context, asked = Context.of(split, catalogue), one_release(config, promise)
+    asked = one_release(config, promise)
+    context = Context.of(split, catalogue)
+    context = replace(context, train=context.train.newest(config.most_events))  # what devices store
     for name, row in PRIVATE_BASELINES.items():
         if row.needs_times and not split.rule.timed:
             continue

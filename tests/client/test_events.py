@@ -33,6 +33,14 @@ def baskets(events: Events) -> list[list[tuple[int, int, float]]]:
     return held
 
 
+def test_the_newest_events_of_each_device_are_kept() -> None:
+    devices, items, times = np.array([0, 0, 0, 2]), np.array([5, 6, 7, 8]), np.array([10, 30, 20, 1])
+    events = Events.from_columns(devices, items, times, np.ones(4), 3)
+    assert events.newest(2).items.tolist() == [7, 6, 8]
+    assert events.newest(2).counts.tolist() == [2, 0, 1]
+    assert events.newest(3) is events
+
+
 def test_from_columns_by_hand():
     events = Events.from_columns(
         np.array([2, 0, 2, 0, 2]),
