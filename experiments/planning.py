@@ -300,9 +300,9 @@ def refuse_weak_promise(config: RunConfig, devices: int) -> None:
 
 
 def units_of(config: RunConfig, devices: int) -> int:
-    """The most units that so many devices can hold, by public numbers alone: δ has to be below one in so many.
+    """The most units that so many devices can hold, by public numbers: δ has to be below one in so many.
 
-    At interaction level that is as many events as every device may store; how many there are is private.
+    At interaction level these are the events that all devices may store; how many they do store is private.
     """
     if config.unit != "interaction":
         return devices

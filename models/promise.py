@@ -39,7 +39,9 @@ class Promise(BaseModel):
     catalogue_from_events: bool = False  # it lists what shoppers chose, and is public all the same
     of_training_events: bool = False  # a simulation held something out, and one purchase may move what trains
     most_events: int | None = None  # that a device stores, where an interaction is the unit
-    history: tuple[tuple[float, float, int], ...] = ()  # (noise multiplier, sampling rate, steps) of each release
+    history: tuple[
+        tuple[float, float, int], ...
+    ] = ()  # (noise multiplier, sampling rate, steps) of each release
     mechanism: Literal["gaussian", "discrete-gaussian"] | None = None
 
     @property

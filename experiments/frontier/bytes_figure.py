@@ -19,6 +19,7 @@ from experiments.frontier.style import (
     nothing_released,
     slug,
     styles,
+    title,
 )
 
 
@@ -43,9 +44,7 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
                 axes.set_xlabel("bytes a device sends, all rounds")
     finish(panels)
     legend(figure, panels, sizes)
-    figure.suptitle(
-        f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
-    )
+    title(figure, f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}")
     name = "-".join(map(slug, ("bytes", *sizes[0].family)))
     save(figure, folder, name)
     return Drawn(

@@ -159,7 +159,8 @@ class Cell(Job):
     def data_label(self) -> str:
         """The data set, and which files or part of it."""
         config = self.config
-        parts = [config.data, config.path.name if config.path else None, config.category]
+        file = config.path.name if config.path and config.path.stem != config.data else None
+        parts = [config.data, file, config.category]
         further = [", a visit a day"] if config.visit == "day" else []
         further += [f", data seed {config.data_seed}"] if config.data_seed else []
         return " ".join(part for part in parts if part) + "".join(further)

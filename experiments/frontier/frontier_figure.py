@@ -24,6 +24,7 @@ from experiments.frontier.style import (
     legend,
     slug,
     styles,
+    title,
 )
 
 
@@ -50,7 +51,7 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
                 epsilon_axis(axes, place)
     finish(panels)
     legend(figure, panels, [federation], columns=1)
-    figure.suptitle(f"{federation.title}; {federation.deltas}", fontsize="large")
+    title(figure, f"{federation.title}; {federation.deltas}")
     for column, prefix in enumerate(prefixes):
         for row, name in enumerate(("hr@10", "ndcg@10")):
             named = levels(federation, prefix + name, looks)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from experiments.figures import BLUE, GREY, ORANGE, save
 from experiments.frontier.points import Federation, Point
-from experiments.frontier.style import NAMES, WIDTH, Drawn, legend, slug
+from experiments.frontier.style import NAMES, WIDTH, Drawn, legend, slug, title
 
 Pair = tuple[Point | None, Point]  # clean where it was run, and leaky
 
@@ -31,7 +31,7 @@ def draw_leak(folder: Path, federation: Federation) -> Drawn:
     panels[0, 0].set_yticks(range(len(found)), labels=list(found))
     panels[0, 0].invert_yaxis()
     legend(figure, panels, [federation], columns=3)
-    figure.suptitle(f"{federation.title}; not private", fontsize="large")
+    title(figure, f"{federation.title}; not private")
     name = "-".join(map(slug, (f"leak-{federation.data}", str(federation.devices), *federation.family[1:])))
     save(figure, folder, name)
     return Drawn(

@@ -22,6 +22,7 @@ from experiments.frontier.style import (
     nothing_released,
     slug,
     styles,
+    title,
 )
 
 
@@ -53,9 +54,7 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
                 axes.set_xlabel("round (logarithmic)")
     finish(panels)
     legend(figure, panels, sizes, columns=1)
-    figure.suptitle(
-        f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
-    )
+    title(figure, f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}")
     name = "-".join(map(slug, ("rounds", *sizes[0].family)))
     save(figure, folder, name)
     return Drawn(

@@ -11,7 +11,18 @@ from experiments.baselines import NOTHING_RELEASED, label_of
 from experiments.figures import DOTTED, GREY, save
 from experiments.frontier.alternatives import below, describe_sizes, sentences
 from experiments.frontier.points import Federation, family_title
-from experiments.frontier.style import NAMES, WIDTH, Drawn, face, finish, labels_of, ladder, legend, slug
+from experiments.frontier.style import (
+    NAMES,
+    WIDTH,
+    Drawn,
+    face,
+    finish,
+    labels_of,
+    ladder,
+    legend,
+    slug,
+    title,
+)
 
 
 def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
@@ -41,9 +52,7 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
                 axes.set_xlabel("devices (logarithmic)")
     finish(panels)
     legend(figure, panels, sizes, columns=4)
-    figure.suptitle(
-        f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}", fontsize="large"
-    )
+    title(figure, f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}")
     name = "-".join(map(slug, ("devices", *sizes[0].family)))
     save(figure, folder, name)
     return Drawn(

@@ -24,6 +24,7 @@ MARKERS = "os^DvPX*<>"
 HOLLOW = "hollow: below its best floor"
 SHADES = ["#00224e", "#163770", "#404c6c", "#5e626e", "#777777", "#948e77", "#b4a76f"]  # of cividis
 WIDTH = 7.0  # inches, a paper's two columns
+TITLE_CHARACTERS = 11  # that fit into an inch of a title
 NAMES = {
     "hr@10": "HR@10, whole catalogue",
     "ndcg@10": "NDCG@10, whole catalogue",
@@ -98,6 +99,12 @@ def legend(figure: Figure, panels: npt.NDArray[Any], sizes: list[Federation], co
         title=fill(" ".join(dict.fromkeys(size.sentence for size in sizes)), 108), title_fontsize="small",
     )  # fmt: skip
     made.get_title().set_multialignment("left")
+
+
+def title(figure: Figure, text: str) -> None:
+    """The figure's title, broken into lines where it would be cut off at the edges."""
+    width = int(TITLE_CHARACTERS * figure.get_size_inches()[0])
+    figure.suptitle(fill(text, width), fontsize="large")
 
 
 def slug(text: str) -> str:
