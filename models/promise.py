@@ -95,8 +95,8 @@ class Promise(BaseModel):
             )
         if self.unit == "interaction" and self.of_training_events:
             said += (
-                " The split chose those events: one purchase more or less before it may move many of them, and "
-                "is not what is protected."
+                " The split chose those events: one purchase more or less before it may move many of them, "
+                "and is not what is protected."
             )
         if self.catalogue_from_events:
             said += (

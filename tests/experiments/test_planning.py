@@ -181,7 +181,7 @@ def test_delta_that_is_said_is_kept() -> None:
     ("unit", "delta", "whose"),
     [
         ("shopper", 1 / 200, "one shopper's data"),
-        ("interaction", 1 / 20_000, "store up to 100 purchases each"),
+        ("interaction", 1 / 20_000, "up to 100 purchases each"),
     ],
 )
 def test_delta_that_would_let_one_unit_be_published_whole_is_refused(
