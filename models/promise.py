@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 Unit = Literal["none", "interaction", "shopper"]
 Trust = Literal["local", "distributed", "central"]
+Release = tuple[float, float, int]  # noise multiplier, sampling rate, and how many Gaussian steps
 
 
 class Promise(BaseModel):
@@ -39,9 +40,7 @@ class Promise(BaseModel):
     catalogue_from_events: bool = False  # it lists what shoppers chose, and is public all the same
     of_training_events: bool = False  # a simulation held something out, and one purchase may move what trains
     most_events: int | None = None  # that a device stores, where an interaction is the unit
-    history: tuple[
-        tuple[float, float, int], ...
-    ] = ()  # (noise multiplier, sampling rate, steps) of each release
+    history: tuple[Release, ...] = ()
     mechanism: Literal["gaussian", "discrete-gaussian"] | None = None
 
     @property
