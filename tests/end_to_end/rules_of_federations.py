@@ -25,6 +25,7 @@ import models.accounting
 import models.settings
 import models.update
 import server.strategy
+from client.events import Events
 from client.farm import Farm
 from client.ledger import Ledger
 from client.policy import Policy
@@ -37,6 +38,7 @@ from experiments.engines.in_process import InProcessGrid
 from experiments.planning import make_promise, resolve
 from experiments.simulation import simulate
 from experiments.terminal import result_table
+from models.errors import UserError
 from models.fixed_point import fixed_point
 from models.promise import Promise
 from models.recommender import Parameters
@@ -636,3 +638,63 @@ def sum_is_kept(patch: Patch) -> None:
 
 
 CHECKPOINT = {"a sum without noise in the checkpoint": sum_is_kept}
+
+
+# 15: the unit is what a shopper stores
+
+
+def unit_is_what_is_stored(bench: Bench) -> None:
+    """Neighbours are stores, and a store holds its newest K events at most.
+
+    δ is below one in all that may be stored, and the promise says where a split chose what is stored.
+    """
+    most = 3
+    policy = ANYTHING.model_copy(update={"most_events": most})
+    stored = []
+    for number, basket in enumerate(([0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4])):
+        folder = bench.folder / f"store-{next(bench.numbers)}-{number}"
+        Farm.create(folder, bench.shop, bench.held(basket), policy)
+        stored.append(Events.load(folder / "events").items.tolist())
+    assert [len(items) for items in stored] == [most] * 3
+    assert stored[2] == [2, 3, 4], "the newest are kept"
+
+    config = RunConfig(unit="interaction", noise_multiplier=2.0, most_events=most, split="date")
+    resolved = resolve(config, 100_000)
+    assert resolved.delta == pytest.approx(0.1 / (100_000 * most))
+    with pytest.raises(UserError, match="published whole"):
+        resolve(config.model_copy(update={"delta": 1.0 / (100_000 * most)}), 100_000)
+
+    by_date = make_promise(resolved).sentence()
+    assert "events that a device stores to train on, the newest 3 at most" in by_date
+    assert "may move many of them" not in by_date
+    for split in ("next-visit", "basket", "last-item"):
+        said = make_promise(resolved.model_copy(update={"split": split})).sentence()
+        assert "one purchase more or less before it may move many of them" in said
+
+
+def everything_is_stored(patch: Patch) -> None:
+    patch.setattr(Events, "newest", lambda self, most: self)
+
+
+def oldest_are_stored(patch: Patch) -> None:
+    def oldest(self: Events, most: int) -> Events:
+        return self.keep(np.arange(len(self)) - np.repeat(self.offsets[:-1], self.counts) < most)
+
+    patch.setattr(Events, "newest", oldest)
+
+
+def delta_is_of_the_devices(patch: Patch) -> None:
+    patch.setattr(experiments.planning, "units_of", lambda config, devices: devices)
+
+
+def split_is_not_told(patch: Patch) -> None:
+    told = lambda **facts: Promise(**facts | {"of_training_events": False})  # noqa: E731
+    patch.setattr(experiments.planning, "Promise", told)
+
+
+STORED = {
+    "a store without a bound": everything_is_stored,
+    "the oldest events are stored": oldest_are_stored,
+    "δ below one in the devices": delta_is_of_the_devices,
+    "a split that the promise does not tell": split_is_not_told,
+}

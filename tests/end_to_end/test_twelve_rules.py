@@ -75,6 +75,7 @@ RULES = {
     "12 a checkpoint holds the model alone": Rule(
         federations.checkpoint_holds_the_model_alone, federations.CHECKPOINT
     ),
+    "15 the unit is what is stored": Rule(federations.unit_is_what_is_stored, federations.STORED),
 }
 BROKEN = [(rule, variant) for rule in RULES for variant in RULES[rule].broken]
 
@@ -105,5 +106,5 @@ def test_a_broken_variant_is_caught(rule: str, variant: str, bench: Bench) -> No
 
 
 def test_every_rule_is_checked_and_every_check_catches_something() -> None:
-    assert {int(rule.split()[0]) for rule in RULES} == set(range(1, 13))
+    assert {int(rule.split()[0]) for rule in RULES} == set(range(1, 13)) | {15}
     assert all(rule.broken for rule in RULES.values())
