@@ -103,6 +103,8 @@ def make_plan(config: RunConfig) -> Plan:
         raise UserError("devices count no repeats: leave out --repeats include, or --evaluate released")
     dataset = load(config.data, data_options(config))
     split = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
+    if config.now not in (None, split.now):
+        raise UserError(f"the split says from which instant ages are counted, {split.now}: leave now out")
     return plan_for(config, dataset, split)
 
 
