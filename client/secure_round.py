@@ -22,7 +22,7 @@ from client.identity import Identity
 from client.policy import Policy
 from client.secure_aggregation import Participant
 from client.secure_session import Session
-from client.state import locked, write_private
+from models.durable import locked, write_private
 from models.errors import UserError
 from models.secure_aggregation.exchange import (
     ADVERTISE,
