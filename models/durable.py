@@ -48,6 +48,7 @@ def synchronise(path: Path) -> None:
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Keep a second process from what this file stands for. Raises BlockingIOError where it may not wait."""
+    path.touch(mode=0o600)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

@@ -168,7 +168,8 @@ class FederatedSum(FedAvg):
         if asked.trust == "distributed" and asked.masks:
             nodes = {message.metadata.dst_node_id for message in messages} - self.left_out
             request = Request(self.shared(), asked)
-            self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster)
+            most = self.server.most_devices(asked.devices)
+            self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster, most)
             self.progress.opened = asked.round
             self.keep()  # before any device is asked
             messages = self.secure.open()
@@ -255,12 +256,13 @@ class FederatedSum(FedAvg):
                 continue
             try:
                 reply = unpack_reply(message.content, expected, settings.round)
-                check_size(reply, settings)
+                check_size(reply, settings, self.server.most_devices(settings.devices))
                 answers.append(reply)
                 refused.update(reply.refused)
             except InvalidReply as reason:
                 invalid[str(reason)] += 1
-        if settings.trust == "distributed" and sum(a.answered for a in answers) < settings.least_devices:
+        shares = sum(answer.answered for answer in answers)
+        if answers and settings.trust == "distributed" and shares < settings.least_devices:
             invalid[TOO_FEW_SHARES] += len(answers)
             answers = [replace(answer, update={}, answered=0) for answer in answers]
         return answers, refused, invalid
