@@ -17,6 +17,7 @@ from flwr.clientapp import ClientApp
 
 from client.farm import Farm
 from client.secure_round import SecureNode
+from models.durable import owner_only
 from models.secure_aggregation.exchange import EXCHANGE_RECORD
 from models.update import SETTINGS_RECORD, Refusal, pack_reply, unpack_request
 
@@ -36,7 +37,8 @@ def make_app(
     @app.train()
     def train(message: Message, context: Context) -> Message:
         try:
-            reply = answer(message.content, open_farm(context, folder, trainer, torch_device), context)
+            with owner_only():
+                reply = answer(message.content, open_farm(context, folder, trainer, torch_device), context)
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise

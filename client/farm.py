@@ -27,11 +27,12 @@ import torch
 from client.events import Events
 from client.ledger import Integers, Ledger, Mask
 from client.policy import Policy, PolicyUnreadable, policy_of
-from client.state import CorruptState, DeviceState, locked
+from client.state import CorruptState, DeviceState
 from client.targets import Targets
 from client.trainer import Cohort, trainer_for
 from models.build import recommender_for
 from models.catalogue import Catalogue
+from models.durable import locked, owner_only
 from models.randomness import Purpose, Stream, new_key, seeded_key
 from models.recommender import Parameters, Recommender, shapes
 from models.settings import RoundSettings
@@ -113,6 +114,7 @@ class Farm:
         return Targets.load(path).span(*self.span) if path.exists() else Targets.none(len(self.devices))
 
     @staticmethod
+    @owner_only()
     def create(
         folder: Path,
         catalogue: Catalogue,

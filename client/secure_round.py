@@ -22,7 +22,7 @@ from client.identity import Identity
 from client.policy import Policy
 from client.secure_aggregation import Participant
 from client.secure_session import Session
-from client.state import locked, write_private
+from models.durable import locked, owner_only, write_private
 from models.errors import UserError
 from models.secure_aggregation.exchange import (
     ADVERTISE,
@@ -209,6 +209,7 @@ def understood(unpack: Callable[[RecordDict], Unpacked], content: RecordDict) ->
         raise Declined(Refusal.SETTINGS) from None
 
 
+@owner_only()
 def lay_out_identities(folder: Path, partitions: int) -> None:
     """A new identity for each node of a farm, and the roster of all: what an owner of devices does.
 

@@ -1,9 +1,6 @@
 """What a device keeps between rounds: its vector, its ledger, its last answer. None of it ever leaves."""
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -139,19 +136,3 @@ class DeviceState:
             and (self.day == "" or date.fromisoformat(self.day).isoformat() == self.day)
             and all(type(count) is int and count >= 0 for count in (self.asked, *self.refused.values()))
         )
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """A file of the device's own, replaced in one step."""
-    partial = path.with_suffix(".partial")
-    partial.touch(mode=0o600)
-    partial.write_bytes(content)
-    replace(partial, path)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep a second process from the same state: two would book, and draw, as if each were alone."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -16,6 +16,7 @@ import experiments.commands.privacy as privacy
 import experiments.commands.recommend as recommend
 import experiments.commands.simulate as simulate
 import experiments.commands.tune as tune
+from models.durable import owner_only
 from models.errors import UserError
 
 STOPPED = 130
@@ -56,6 +57,7 @@ def terry(
     """What stands before a verb."""
 
 
+@owner_only()
 def main() -> None:
     """Exit code 0: done; 2: the user can mend it, one line says how; 1: a bug."""
     for stream in (sys.stdout, sys.stderr):

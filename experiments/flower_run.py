@@ -28,6 +28,7 @@ from safetensors import safe_open
 from client.app import FARM_VARIABLE
 from client.events import Events
 from experiments.config import literal
+from models.durable import owner_only
 from models.errors import UserError
 from models.promise import rounded_up
 from server.app import MODEL_FILE
@@ -147,6 +148,7 @@ def run_app(env: Mapping[str, str], nodes: int | None, run_config: Path, log: Pa
         time.sleep(2)
 
 
+@owner_only()
 def flower_run(farm: Path, out: Path, nodes: int, run_config: Mapping[str, Any]) -> list[RoundRecord]:
     """Run the app over a farm's folder; leaves the model in `out`. Raises UserError or RuntimeError."""
     if not (APP / "pyproject.toml").exists():

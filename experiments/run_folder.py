@@ -1,4 +1,4 @@
-"""The folder of a run: enough to read it, to repeat it and to go on with it.
+"""The folder of a run: enough to read it, to repeat it and to go on with it. It is its owner's alone.
 
 config.toml          every setting, resolved, and the versions it ran on
 rounds.csv           a line a round; under central trust the server's own, for who answered is told exactly
@@ -7,6 +7,8 @@ model.safetensors    the shared parameters        ┐ what a device needs to ser
 catalogue.parquet    the public catalogue         ┘
 figures/             PNG and SVG
 checkpoint.safetensors   the server's, to resume from; it names the run, which devices tell from any other
+newest-checkpoint.json   says which checkpoint is the newest: an older one is refused
+server.lock              keeps a second server away
 devices/             stands for the devices' own disks: private, except in a simulation
 """
 
@@ -28,6 +30,7 @@ from pydantic import ValidationError
 from experiments.config import RunConfig, explain
 from experiments.files import write_whole
 from experiments.result import SCHEMA, Result, Versions
+from models.durable import owner_only
 from models.errors import UserError
 
 COLUMNS = [
@@ -151,13 +154,15 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
     made = [folder for folder in [path.absolute(), *path.absolute().parents] if not folder.exists()]
     folder = RunFolder(path)
     try:
-        path.mkdir(parents=True)
+        with owner_only():
+            path.mkdir(parents=True)
     except FileExistsError:  # somebody else's: never ours to take away
         raise UserError(f"{path} exists: choose another --out") from None
     except OSError as error:
         raise UserError(f"{path} cannot be made ({error.strerror}): choose another --out") from None
     try:
-        yield folder
+        with owner_only():
+            yield folder
     except BaseException as error:
         full = is_full(error, parent)
         started = folder.rounds.exists()
@@ -174,7 +179,8 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
 def continued(folder: RunFolder) -> Iterator[None]:
     """While a run goes on in its folder. Raises UserError where the disk is full; what is done stays."""
     try:
-        yield
+        with owner_only():
+            yield
     except Exception as error:
         if is_full(error, folder.path):
             raise no_space(folder.path, f"--resume --out {folder.path}") from None

@@ -13,6 +13,7 @@ from enum import StrEnum
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from scipy.special import chdtri
 from torch import Tensor
 
 from models.fixed_point import fixed_point
@@ -193,34 +194,63 @@ def unpack_facts(facts: ConfigRecord, round: int) -> tuple[int, dict[Refusal, in
     return int(answered), refused  # type: ignore[arg-type]
 
 
-# No promise rests on this: it keeps one broken device from wiping out the sum of all the others.
-MOST_INTERACTIONS = 10_000
+# No promise rests on these: they keep one broken device from wiping out the sum of all the others.
+MOST_INTERACTIONS = 10_000  # of a device
+MOST_GRADIENT = 10.0  # norm of what one of them adds to a step's gradient, where nothing clips it
+FALSE_ALARMS = 1e-9  # chance that a reply of honest devices is refused for the size of its noise
 
 
-def check_size(reply: Reply, settings: RoundSettings) -> None:
-    """Raise InvalidReply where more devices answer than there are, or an update is larger than theirs can be.
+def check_size(reply: Reply, settings: RoundSettings, most_devices: int) -> None:
+    """Raise InvalidReply where more devices answer than a node has, or they send more than they can.
 
-    At interaction level a device's steps move it by at most η·C for each interaction, plus noise, whose norm
-    over D coordinates all but surely stays under 2σC√D (Laurent & Massart 2000, lemma 1). At shopper level it
-    is clipped to C, plus that noise where the device adds it. What secure aggregation hides has no size.
+    most_devices: behind one node, public: what a node says of itself bounds nothing. What secure aggregation
+    hides has no size.
     """
-    if reply.answered > settings.devices:
-        raise InvalidReply("more devices than there are")
+    if reply.answered > most_devices:
+        raise InvalidReply("more devices than a node has")
     if settings.trust == "distributed":
         return
     coordinates = sum(tensor.numel() for tensor in reply.update.values())
-    noise = 2.0 * settings.noise * coordinates**0.5
-    if settings.unit == "interaction" and not settings.evaluates:
-        a_step = settings.clip * (MOST_INTERACTIONS + noise)
-        a_device = settings.steps_per_round * settings.learning_rate * a_step
-    elif settings.unit == "none" and not settings.evaluates:
-        return
-    else:
-        a_device = settings.sensitivity * (1.0 + (noise if settings.trust == "local" else 0.0))
-    bound = reply.answered * a_device
+    bound = largest_norm(settings, reply.answered, coordinates)
     squares = [float(tensor.double().square().sum()) for tensor in reply.update.values()]
     if sum(squares) ** 0.5 > bound * (1.0 + 1e-4):  # sums are rounded
         raise InvalidReply("norm above the bound")
+
+
+def largest_norm(settings: RoundSettings, devices: int, coordinates: int) -> float:
+    """Of the sum that so many devices send: of what they learned, and of their noise but for FALSE_ALARMS.
+
+    What n devices learned is n times the most that one can. Their noise is independent: that of the sum has
+    the deviation √n·s in each of D coordinates, and its squared norm is n·s² times a χ² of D degrees.
+    """
+    noise = devices**0.5 * noise_of_a_device(settings) * chdtri(coordinates, FALSE_ALARMS) ** 0.5
+    return float(devices * largest_without_noise(settings) + noise)
+
+
+def largest_without_noise(settings: RoundSettings) -> float:
+    """Norm of one device's update. Where a whole update is clipped it is known, else it goes by steps.
+
+    The linear model's has norm 1. Where nothing clips it, it is the gradient of a sum over interactions:
+    times the learning rate where devices take SGD steps, and by itself where they solve for their vectors.
+    """
+    if settings.evaluates or settings.unit == "shopper":
+        return settings.sensitivity
+    if settings.model == "linear":
+        return 1.0
+    steps = settings.steps_per_round * settings.learning_rate
+    if settings.unit == "interaction":
+        return steps * settings.clip * MOST_INTERACTIONS
+    return (steps if settings.model == "neural-cf" else 1.0) * MOST_GRADIENT * MOST_INTERACTIONS
+
+
+def noise_of_a_device(settings: RoundSettings) -> float:
+    """Standard deviation of the noise in each coordinate of one device's update; 0 where it adds none."""
+    if settings.trust != "local":
+        return 0.0
+    deviation = settings.noise * settings.sensitivity
+    if settings.unit == "interaction" and not settings.evaluates:  # of DP-SGD: in each of its steps
+        deviation *= settings.learning_rate * settings.steps_per_round**0.5
+    return deviation
 
 
 def _is_count(value: object) -> bool:

@@ -4,7 +4,9 @@
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from flwr.app import Context
@@ -13,11 +15,14 @@ from safetensors.torch import save_file
 
 from models.build import recommender_for
 from models.catalogue import Catalogue
+from models.durable import locked, owner_only
+from models.errors import UserError
 from server.checkpoint import run_of_checkpoint
 from server.settings import ServerSettings, from_run_config
 from server.strategy import FederatedSum, RoundObserver
 
 MODEL_FILE = "model.safetensors"
+LOCK = "server.lock"
 
 
 def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any] | None = None) -> ServerApp:
@@ -29,13 +34,26 @@ def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any
         server, settings = from_run_config(context.run_config if run_config is None else run_config)
         model = recommender_for(settings, Catalogue.load(server.catalogue))
         model.initialise(server.initial_seed)
-        settings = settings.model_copy(update={"run": run_name(server)})
-        strategy = FederatedSum(model.shared_parameters(), settings, server, on_round)
-        final = strategy.run(grid)
-        if server.folder is not None:
-            save_file(final, server.folder / MODEL_FILE)
+        with owner_only(), nullcontext() if server.folder is None else alone_in(server.folder):
+            settings = settings.model_copy(update={"run": run_name(server)})
+            strategy = FederatedSum(model.shared_parameters(), settings, server, on_round)
+            final = strategy.run(grid)
+            if server.folder is not None:
+                save_file(final, server.folder / MODEL_FILE)
 
     return app
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep a second server out of a run's folder: each would noise the same sums. Raises UserError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / LOCK, wait=False))
+        except BlockingIOError:
+            raise UserError(f"another server is at work in {folder}: wait for it, or stop it") from None
+        yield
 
 
 def run_name(server: ServerSettings) -> str:

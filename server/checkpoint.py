@@ -40,13 +40,14 @@ class Progress:
     """The rounds done; the parameters and the optimiser beside it hold their result.
 
     clip: where it is adapted, the next round's. accountant: what was released so far. opened: the last round
-    in which a session of secure aggregation was begun.
+    in which a session of secure aggregation was begun. number: of the checkpoint that holds all this, from 1.
     """
 
     records: list[RoundRecord] = field(default_factory=list)
     clip: float | None = None
     accountant: dict[str, Any] | None = None
     opened: int = 0
+    number: int = 0
 
     @property
     def rounds_done(self) -> int:

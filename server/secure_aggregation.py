@@ -17,6 +17,7 @@ from typing import TypeVar
 from models.secure_aggregation.keys import SEALED_BYTES
 from models.secure_aggregation.masks import Vector, dtype_of
 from models.secure_aggregation.messages import (
+    MOST_DEVICES,
     Advert,
     AdvertList,
     Confirmation,
@@ -67,7 +68,8 @@ class SecureRound:
     """One session. Call `adverts`, `shares`, `masked`, `confirmations` and `unmaskings` once each, in order.
 
     Each raises RoundFailed if too few nodes are left. The floors are those that nodes are expected to have;
-    the server gains nothing by lower ones. dropped: how many answers could not be used, by reason.
+    the server gains nothing by lower ones. most_devices: behind a node, where there is no roster to say it of
+    each. dropped: how many answers could not be used, by reason.
 
     at_fault: by node, the check that its own answer failed, and no honest node's would have: another size, a
     signature that is not of what was sent. The word of one node against another is no ground, since one that
@@ -76,10 +78,17 @@ class SecureRound:
     nodes use, one of which may have stolen it; for a vector that spoils the sum, which nobody sees alone.
     """
 
-    def __init__(self, task: Task, floors: Floors, roster: Roster | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        floors: Floors,
+        roster: Roster | None = None,
+        most_devices: int = MOST_DEVICES,
+    ) -> None:
         self.task = task
         self.floors = floors
         self.roster = roster
+        self.most_devices = MOST_DEVICES if roster is not None else most_devices
         self.step = Step.ADVERTS
         self.dropped: Counter[str] = Counter()
         self.at_fault: dict[int, str] = {}
@@ -93,7 +102,7 @@ class SecureRound:
 
         def check(node: int, record: Record) -> Advert:
             advert = Advert.from_dict(record)
-            check_advert(advert, self.task, self.roster)
+            check_advert(advert, self.task, self.roster, self.most_devices)
             return advert
 
         with self._stage(Step.ADVERTS):

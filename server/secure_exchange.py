@@ -29,8 +29,8 @@ from models.secure_aggregation.exchange import (
     unpack_exchange,
 )
 from models.secure_aggregation.masks import Vector, dtype_of
+from models.secure_aggregation.messages import MOST_DEVICES, ProtocolError, RoundFailed, Task
 from models.secure_aggregation.messages import Message as Stage
-from models.secure_aggregation.messages import ProtocolError, RoundFailed, Task
 from models.secure_aggregation.roster import Roster
 from models.update import (
     REPLY_RECORD,
@@ -60,6 +60,8 @@ SESSION_BYTES = 32
 class SecureExchange:
     """A round's session. After it `invalid` counts the replies that were not used, and `refused` devices.
 
+    most_devices: behind a node, where there is no roster to say it of each.
+
     at_fault: by node, why its own message could not be used, where no honest node's would look so. It is as
     sound as the link's word on who sent a message: have SuperNodes authenticate.
     """
@@ -71,6 +73,7 @@ class SecureExchange:
         request: Request,
         timeout: float,
         roster: Roster | None = None,
+        most_devices: int = MOST_DEVICES,
     ) -> None:
         settings = request.settings
         steps = expected_update(settings, request.parameters)[STEPS]
@@ -86,7 +89,7 @@ class SecureExchange:
             width=8 * steps.element_size(),
             length=len(steps),
         )
-        self.session = SecureRound(self.task, floors_of(settings), roster)
+        self.session = SecureRound(self.task, floors_of(settings), roster, most_devices)
         self.refused: Counter[str] = Counter()
         self.invalid: Counter[str] = Counter()
         self.bytes_down: Counter[int] = Counter()  # by node, over all stages

@@ -1,5 +1,6 @@
 """What the aggregator is told beside the round's settings: how to step on the sum, and how long to wait."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -36,8 +37,18 @@ class ServerSettings(BaseModel):
         "has; without it any node and any number",
     )
     nodes: int = Field(1, ge=1, description="Flower nodes to wait for before the first round")
+    most_devices_a_node: int | None = Field(
+        None,
+        ge=1,
+        description="most devices behind one node, public; not said: an equal share of all, and by secure "
+        "aggregation what the roster says",
+    )
     least_nodes: int = Field(1, ge=1, description="nodes to wait for before a later round: some may be lost")
     timeout: float = Field(3600.0, gt=0, description="seconds to wait for a round's replies")
+
+    def most_devices(self, devices: int) -> int:
+        """Behind one node, of so many behind all."""
+        return min(devices, self.most_devices_a_node or math.ceil(devices / self.nodes))
 
 
 def from_run_config(run_config: Mapping[str, Any]) -> tuple[ServerSettings, RoundSettings]:

@@ -44,6 +44,7 @@ from server.aggregate import (
     sum_updates,
 )
 from server.checkpoint import Progress, RoundRecord, load_checkpoint, save_checkpoint
+from server.newest import check_newest, note_newest
 from server.secure_exchange import NODE_FAILED, SecureExchange
 from server.settings import ServerSettings
 
@@ -87,6 +88,8 @@ class FederatedSum(FedAvg):
         self.progress = Progress()
         if server.resume and server.folder is not None:
             self.progress = load_checkpoint(server.folder, settings, self.parameters, self.optimizer)
+            if self.progress != Progress():
+                check_newest(server.folder, settings.run, self.progress.number)
         if self.accountant is not None and self.progress.accountant is not None:
             self.accountant.load_state_dict(self.progress.accountant)
         self.roster = None if server.roster is None else Roster.load(server.roster)
@@ -99,6 +102,7 @@ class FederatedSum(FedAvg):
 
     def run(self, grid: Grid) -> Parameters:
         """All rounds that are still to do; returns the final shared parameters."""
+        self.note()
         if not self.progress.records:
             self.keep()  # the run's name, before any device books for it
         remaining = self.settings.last_round - self.progress.rounds_done
@@ -129,9 +133,16 @@ class FederatedSum(FedAvg):
             self.on_round(record, self.shared())
 
     def keep(self) -> None:
-        """Put where the run is on disk, if it has a folder."""
+        """Put where the run is on disk, if it has a folder, before anybody sees it."""
         if self.server.folder is not None:
+            self.progress.number += 1
             save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
+            self.note()
+
+    def note(self) -> None:
+        """From here on no older checkpoint will do."""
+        if self.server.folder is not None:
+            note_newest(self.server.folder, self.settings.run, self.progress.number)
 
     def shared(self) -> Parameters:
         """The current shared parameters."""
@@ -157,7 +168,8 @@ class FederatedSum(FedAvg):
         if asked.trust == "distributed" and asked.masks:
             nodes = {message.metadata.dst_node_id for message in messages} - self.left_out
             request = Request(self.shared(), asked)
-            self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster)
+            most = self.server.most_devices(asked.devices)
+            self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster, most)
             self.progress.opened = asked.round
             self.keep()  # before any device is asked
             messages = self.secure.open()
@@ -244,12 +256,13 @@ class FederatedSum(FedAvg):
                 continue
             try:
                 reply = unpack_reply(message.content, expected, settings.round)
-                check_size(reply, settings)
+                check_size(reply, settings, self.server.most_devices(settings.devices))
                 answers.append(reply)
                 refused.update(reply.refused)
             except InvalidReply as reason:
                 invalid[str(reason)] += 1
-        if settings.trust == "distributed" and sum(a.answered for a in answers) < settings.least_devices:
+        shares = sum(answer.answered for answer in answers)
+        if answers and settings.trust == "distributed" and shares < settings.least_devices:
             invalid[TOO_FEW_SHARES] += len(answers)
             answers = [replace(answer, update={}, answered=0) for answer in answers]
         return answers, refused, invalid

@@ -20,15 +20,15 @@ from models.secure_aggregation.roster import Roster, signed_by
 from models.secure_aggregation.thresholds import Plan, honest, plan_for
 
 
-def check_advert(advert: Advert, task: Task, roster: Roster | None) -> None:
+def check_advert(advert: Advert, task: Task, roster: Roster | None, most_devices: int = MOST_DEVICES) -> None:
     """Raise ProtocolError unless an identity of the roster signed this advert for this task.
 
-    None: any identity and any number of devices, for a server that was given no roster; nodes have one. Two
+    None: any identity and up to most_devices, for a server that was given no roster; nodes have one. Two
     adverts may hold the same X25519 key: names are part of every key derived, so a copied one opens nothing.
     """
     if roster is not None and advert.name not in roster:
         raise ProtocolError("identity not in the roster")
-    if not 0 < advert.devices <= MOST_DEVICES or len(advert.commitment) != KEY_BYTES:
+    if not 0 < advert.devices <= most_devices or len(advert.commitment) != KEY_BYTES:
         raise ProtocolError("advert out of range")
     if not signed_by(advert.identity, advert.signature, advert.statement(task)):
         raise ProtocolError("advert not signed for this task")

@@ -1,6 +1,5 @@
 """What a device keeps is written whole or not at all, for its owner alone."""
 
-import fcntl
 import json
 import math
 import os
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import client.state
 from client.ledger import Ledger
-from client.state import CorruptState, DeviceState, locked
+from client.state import CorruptState, DeviceState
 from models.update import Refusal
 
 
@@ -270,25 +269,3 @@ def test_a_vector_that_diverged_is_no_damage(state, tmp_path):
 
 
 # The lock
-
-
-def free(path: Path) -> bool:
-    """Whether somebody else could take the lock now."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
-def test_a_lock_keeps_others_out_until_its_block_is_left(tmp_path):
-    with locked(tmp_path / "lock"):
-        assert not free(tmp_path / "lock")
-    assert free(tmp_path / "lock")
-
-
-def test_a_block_that_fails_leaves_no_lock(tmp_path):
-    with pytest.raises(ZeroDivisionError), locked(tmp_path / "lock"):
-        raise ZeroDivisionError
-    assert free(tmp_path / "lock")

@@ -154,6 +154,7 @@ PLACES = {  # all in round 2
     "reported": (RoundLog, "observe", True, 2),  # in the observer, the round in rounds.csv
     "not reported": (RoundLog, "observe", False, 2),  # checkpoint written, rounds.csv a line short
     "before the checkpoint": (server.strategy, "save_checkpoint", False, 3),  # the server has stepped
+    "between the checkpoint and its count": (server.strategy, "note_newest", False, 4),
     "before the sum": (FederatedSum, "check", False, 2),  # clients trained, nothing added
     "between two nodes": (DeviceState, "save", False, SECOND_NODE_BOOKS),
     "between booking and training": (DeviceState, "save", True, SECOND_NODE_BOOKS),
@@ -268,6 +269,25 @@ def test_a_trusted_server_that_lost_its_checkpoint_gets_no_second_sum_for_one_bo
     with pytest.raises(UserError, match="budget-passed"):
         resume(tmp_path / "run")
     assert states(RunFolder(tmp_path / "run"))[0].ledger.steps.tolist() == [[1]] * 12
+
+
+def test_an_older_checkpoint_gets_no_second_noise_on_a_sum_that_was_released(tmp_path):
+    """The devices would repeat their answer, unbooked, and the mean of both releases has half the noise."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FederatedSum, "released", on_call(1, FederatedSum.released))
+        patched.setattr(shutil, "rmtree", lambda *rest, **named: None)
+        with pytest.raises(Killed):
+            simulate(TRUSTED, tmp_path / "run")
+    kept = (tmp_path / "run" / FILE).read_bytes()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(RoundLog, "observe", on_call(1, RoundLog.observe, after=True))
+        with pytest.raises(Killed):
+            resume(tmp_path / "run")
+    (tmp_path / "run" / FILE).write_bytes(kept)
+    released = rounds(RunFolder(tmp_path / "run"))
+    with pytest.raises(UserError, match="older than"):
+        resume(tmp_path / "run")
+    assert rounds(RunFolder(tmp_path / "run")) == released
 
 
 def test_epsilon_goes_on_where_it_stopped(tmp_path):

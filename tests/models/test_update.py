@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from models.settings import RoundSettings
 from models.update import (
+    EVALUATION,
     InvalidReply,
     Refusal,
     Reply,
@@ -275,31 +276,78 @@ def test_a_request_with_parameters_that_are_not_finite_can_be_read() -> None:
     assert request.parameters["bias.weight"].isnan().tolist() == [[False], [True], [False]]
 
 
-# η = 0.1, C = 1, σ = 1.35 and 3 steps: a device's update has norm 0.3 · (10,000 + 2.7 · √9) at most.
-LARGEST = 0.3 * (10_000 + 2.7 * 3)
+# η = 0.1, C = 1, σ = 1.35 and 3 steps, nine coordinates: what a device learned has norm 0.3 · 10,000 at most,
+# and the noise of n devices has the deviation √(3n) · 0.135 in each; χ² of 9 degrees is rarely above 60.66.
+LEARNED, NOISE = 0.3 * 10_000, 0.135 * 3**0.5 * 60.6603**0.5
 
 
 def sized(norm: float, answered: int = 1, **changes: Any) -> None:
     """Check an update of nine coordinates with this norm, spread over both arrays."""
     update = {name: torch.full_like(tensor, norm / 3.0) for name, tensor in SHARED.items()}
-    check_size(Reply(ROUND, update, answered), RoundSettings.model_validate({**VALID, **changes}))
+    check_size(Reply(ROUND, update, answered), RoundSettings.model_validate({**VALID, **changes}), 10)
+
+
+def is_largest(norm: float, answered: int = 1, **changes: Any) -> None:
+    sized(0.999 * norm, answered, **changes)
+    with pytest.raises(InvalidReply, match="norm above the bound"):
+        sized(1.001 * norm, answered, **changes)
 
 
 @pytest.mark.parametrize("answered", [1, 4, 10])
 def test_an_update_may_be_as_large_as_its_devices_can_make_it_and_no_larger(answered: int) -> None:
-    sized(0.999 * LARGEST * answered, answered)
-    with pytest.raises(InvalidReply, match="norm above the bound"):
-        sized(1.001 * LARGEST * answered, answered)
+    is_largest(answered * LEARNED + answered**0.5 * NOISE, answered)
 
 
 @pytest.mark.parametrize(
-    ("name", "factor"), [("learning_rate", 2.0), ("steps_per_round", 2), ("clip", 2.0)], ids=str
+    ("name", "factor", "on_noise"),
+    [("learning_rate", 2.0, 2.0), ("steps_per_round", 2, 2**0.5), ("clip", 2.0, 2.0)],
+    ids=str,
 )
-def test_the_bound_grows_with_what_moves_a_device(name: str, factor: float) -> None:
-    changes = {name: VALID[name] * factor}
-    sized(0.999 * LARGEST * factor, **changes)
+def test_the_bound_grows_with_what_moves_a_device(name: str, factor: float, on_noise: float) -> None:
+    is_largest(factor * LEARNED + on_noise * NOISE, **{name: VALID[name] * factor})
+
+
+CHI = {3: 44.8413**0.5, 9: 60.6603**0.5}  # exceeded with a chance of 1e-9
+
+
+@pytest.mark.parametrize(
+    ("changes", "largest"),
+    [
+        ({"unit": "shopper", "trust": "central", "clip": 2.0}, 2.0),
+        ({"unit": "shopper", "clip": 2.0}, 2.0 + 2.0 * 1.35 * CHI[9]),
+        ({"unit": "shopper", "clip": 2.0, "noise_multiplier": 0.0}, 2.0),
+        ({**NO_PROMISE, "model": "mf"}, 1e5),
+        ({**NO_PROMISE, "model": "attributes"}, 1e5),
+        ({**NO_PROMISE, "model": "neural-cf"}, 0.3 * 1e5),
+        ({**NO_PROMISE, "model": "linear", "rounds": 2, "head": 3}, 1.0),
+    ],
+    ids=str,
+)
+def test_what_one_device_sends_at_most(changes: dict[str, Any], largest: float) -> None:
+    is_largest(largest, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "noised"),
+    [({}, True), ({"unit": "shopper"}, True), ({"unit": "shopper", "trust": "central"}, False),
+     (NO_PROMISE, False)],
+)  # fmt: skip
+@pytest.mark.parametrize("answered", [1, 10])
+def test_what_devices_count_is_three_numbers_up_to_one(
+    changes: dict[str, Any], noised: bool, answered: int
+) -> None:
+    noise = 0.0 if changes is NO_PROMISE else 5.0
+    measured = {**VALID, **changes, "round": 6, "evaluate": True, "evaluation_noise": noise}
+    settings = RoundSettings.model_validate(measured)
+    largest = 3**0.5 * (answered + noised * noise * answered**0.5 * CHI[3])
+
+    def counted(norm: float) -> None:
+        update = {name: torch.full((1,), norm / 3**0.5) for name in EVALUATION}
+        check_size(Reply(6, update, answered), settings, 10)
+
+    counted(0.999 * largest)
     with pytest.raises(InvalidReply, match="norm above the bound"):
-        sized(1.001 * LARGEST * factor, **changes)
+        counted(1.001 * largest)
 
 
 def test_noise_that_is_asked_for_passes() -> None:
@@ -309,20 +357,19 @@ def test_noise_that_is_asked_for_passes() -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1000, 4, generator=generator) * 0.1 * 1e6 * 40**0.5
     assert noise.norm() > 0.1 * 40 * 10_000
-    check_size(Reply(ROUND, {"table.weight": noise}, 40), settings)
+    check_size(Reply(ROUND, {"table.weight": noise}, 40), settings, 40)
 
 
-def test_without_a_promise_an_update_has_any_size() -> None:
-    sized(1e30, **NO_PROMISE)
-
-
-def test_no_more_devices_answer_than_there_are() -> None:
-    sized(1.0, answered=10)
-    with pytest.raises(InvalidReply, match="more devices than there are"):
-        sized(1.0, answered=11)
+@pytest.mark.parametrize("most", [1, 3, 10])
+def test_no_more_devices_answer_than_a_node_has(most: int) -> None:
+    for settings in (VALID, {**VALID, **NO_PROMISE}, {**VALID, "unit": "shopper", "trust": "distributed"}):
+        asked = RoundSettings.model_validate(settings)
+        check_size(Reply(ROUND, {}, most), asked, most)
+        with pytest.raises(InvalidReply, match="more devices than a node has"):
+            check_size(Reply(ROUND, {}, most + 1), asked, most)
 
 
 def test_a_reply_of_nobody_has_a_size() -> None:
     for settings in (VALID, {**VALID, **NO_PROMISE}):
         reply = Reply(ROUND, {}, 0, {Refusal.BUDGET: 3})
-        check_size(reply, RoundSettings.model_validate(settings))
+        check_size(reply, RoundSettings.model_validate(settings), 10)

@@ -224,3 +224,15 @@ def test_who_does_not_confirm_takes_no_noise_away() -> None:
 def test_without_a_roster_the_server_believes_any_identity(rehearsal: Rehearsal) -> None:
     rehearsal.server = SecureRound(rehearsal.task, rehearsal.floors)
     is_sum_without(rehearsal, rehearsal.play())
+
+
+def test_without_a_roster_a_node_has_no_more_devices_than_any_may(rehearsal: Rehearsal) -> None:
+    """Node k says k + 1."""
+    rehearsal.server = SecureRound(rehearsal.task, rehearsal.floors, most_devices=NODES - 1)
+    is_sum_without(rehearsal, rehearsal.play(), NODES - 1)
+    assert rehearsal.server.dropped == {"advert out of range": 1}
+
+
+def test_what_a_roster_says_of_a_node_goes_before_what_any_may_have(rehearsal: Rehearsal) -> None:
+    rehearsal.server = SecureRound(rehearsal.task, rehearsal.floors, rehearsal.roster, most_devices=1)
+    is_sum_without(rehearsal, rehearsal.play())

@@ -92,7 +92,7 @@ def test_a_round_by_hand() -> None:
 
 def test_how_many_devices_a_node_claims_does_not_change_the_step() -> None:
     one = strategy(nodes=2).run(Nodes(2, lambda node, request: reply(request, 2.0, devices=1)).grid)
-    many = strategy(nodes=2).run(Nodes(2, lambda node, request: reply(request, 2.0, devices=3 * node)).grid)
+    many = strategy(nodes=2).run(Nodes(2, lambda node, request: reply(request, 2.0, devices=2 * node)).grid)
     assert all(torch.equal(one[name], many[name]) for name in one)
 
 
@@ -131,7 +131,7 @@ def hostile(request: Request) -> dict[str, RecordDict]:
         "missing array": pack_reply(Reply(number, {"a": shared["a"]}, 1)),
         "stale round": pack_reply(Reply(number - 1, shared, 1)),
         "unknown record": RecordDict({**good, "extra": ConfigRecord({"loss": 0.1})}),
-        "more devices than there are": reply(request, 1.0, devices=11),
+        "more devices than a node has": reply(request, 1.0, devices=11),
         "norm above the bound": reply(request, 1e6),
         "unknown facts": RecordDict({**good, "reply": ConfigRecord({**good["reply"], "events": 12})}),
     }
@@ -148,6 +148,34 @@ def test_an_invalid_reply_is_counted_and_the_round_goes_on(why: str) -> None:
     for record in run.progress.records:
         assert record.invalid == {why: 1}
         assert record.answered == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "most"),
+    [({"nodes": 5}, 2), ({"nodes": 4}, 3), ({"nodes": 1}, 10), ({"nodes": 5, "most_devices_a_node": 7}, 7),
+     ({"most_devices_a_node": 99}, 10)],
+)  # fmt: skip
+@pytest.mark.parametrize("unit", ["interaction", "none", "shopper", "distributed"])
+def test_a_node_is_not_believed_to_have_more_devices_than_a_node_may(
+    said: dict[str, int], most: int, unit: str
+) -> None:
+    """Of ten behind five nodes: two. One that claimed all ten could send ten times what one device can."""
+    kinds: dict[str, dict[str, Any]] = {
+        "none": NO_PROMISE,
+        "shopper": {"unit": "shopper", "trust": "central", "clip": 100.0, "noise_multiplier": 0.0},
+        "distributed": {**SHARES, "least_devices": 1},
+        "interaction": {},
+    }
+    answer = in_steps if unit == "distributed" else reply
+
+    def claiming(devices: int) -> RoundRecord:
+        run = strategy(settings={**kinds[unit], "rounds": 1}, least_nodes=1, **said)
+        run.min_train_nodes = run.min_available_nodes = 1
+        run.run(Nodes(1, lambda node, request: answer(request, 1.0, devices)).grid)
+        return run.progress.records[0]
+
+    assert claiming(most).invalid == {}
+    assert claiming(most + 1).invalid == {"more devices than a node has": 1}
 
 
 def test_bytes_that_numpy_takes_for_a_zip_file_do_not_end_the_run() -> None:

@@ -1,0 +1,90 @@
+"""The server does not take what honest devices send for a lie, however their noise falls; a lie it does."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import models.update
+from client.events import Events
+from client.noise import LocalNoise
+from client.trainer import Cohort, trainer_for
+from models.build import recommender_for
+from models.catalogue import Catalogue
+from models.recommender import Parameters
+from models.settings import RoundSettings
+from models.update import InvalidReply, Reply, check_size, largest_norm, released_update
+from tests.models.test_settings import VALID
+
+DRAWS = 600
+SHARED = {"table.weight": torch.zeros(3, 2), "bias.weight": torch.zeros(3, 1)}
+MEASURED = {"evaluate": True, "evaluation_noise": 1.0}
+RELEASES: dict[str, dict[str, Any]] = {
+    "shopper": {"unit": "shopper"},
+    "shopper, adapted clip": {"unit": "shopper", "clip_quantile": 0.5},
+    "popularity": {"unit": "shopper", "model": "linear", "rounds": 2, "head": 2, "round": 1},
+    "gram": {"unit": "shopper", "model": "linear", "rounds": 2, "head": 2, "round": 2},
+    "shopper, measured": {"unit": "shopper", **MEASURED, "round": 6},
+    "interaction, measured": {**MEASURED, "round": 6},
+}
+LINEAR = {"popularity": torch.zeros(3), "gram": torch.zeros(3)}
+
+
+class Largest:
+    """A trainer whose devices all send the largest update that they may, and all the same one."""
+
+    def __init__(self, settings: RoundSettings) -> None:
+        self.settings = settings
+
+    def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
+        zeros = released_update(self.settings, parameters)
+        coordinates = sum(tensor.numel() for tensor in zeros.values())
+        each = len(cohort.devices) * self.settings.sensitivity / coordinates**0.5
+        return {name: torch.full_like(tensor, each) for name, tensor in zeros.items()}, cohort.vectors
+
+
+def cohort(devices: int, draw: int, dim: int = 2) -> Cohort:
+    nothing = Events.from_columns(*(np.empty(0, dtype=np.int64) for _ in range(4)), num_devices=devices)
+    return Cohort(np.arange(devices), nothing, torch.zeros(devices, dim), draw.to_bytes(32), question=1)
+
+
+@pytest.mark.parametrize("devices", [1, 7])
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_noise_of_honest_devices_is_never_too_large_and_a_lie_is(release: str, devices: int) -> None:
+    settings = RoundSettings.model_validate({**VALID, "round": 1, **RELEASES[release]})
+    parameters = LINEAR if settings.model == "linear" else SHARED
+    trainer = LocalNoise(Largest(settings), settings)
+    norms = []
+    for draw in range(DRAWS):
+        update, _ = trainer.train(cohort(devices, draw), parameters)
+        check_size(Reply(settings.round, update, devices), settings, devices)
+        norms.append(sum(float(tensor.double().square().sum()) for tensor in update.values()) ** 0.5)
+    coordinates = sum(tensor.numel() for tensor in update.values())
+    lie = 1.001 * largest_norm(settings, devices, coordinates) / max(norms)
+    assert lie < 2.5, "honest devices come nowhere near"
+    grown = {name: tensor * (max(norms) / norms[-1]) * lie for name, tensor in update.items()}
+    with pytest.raises(InvalidReply, match="norm above the bound"):
+        check_size(Reply(settings.round, grown, devices), settings, devices)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("devices", [1, 5])
+def test_nor_is_the_noise_of_dp_sgd(
+    devices: int, together: bool, shop: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of devices that hold nothing, against a bound that leaves no room for anything but noise."""
+    monkeypatch.setattr(models.update, "MOST_INTERACTIONS", 0)
+    settings = RoundSettings.model_validate({**VALID, "round": 1, "dim": 2})
+    model = recommender_for(settings, shop)
+    parameters = {name: torch.zeros_like(tensor) for name, tensor in model.shared_parameters().items()}
+    trainer = trainer_for(model, settings, together)
+    largest = 0.0
+    for draw in range(60 if together else 15):
+        update, _ = trainer.train(cohort(devices, draw), parameters)
+        check_size(Reply(1, update, devices), settings, devices)
+        norm = sum(float(tensor.double().square().sum()) for tensor in update.values()) ** 0.5
+        coordinates = sum(tensor.numel() for tensor in update.values())
+        largest = max(largest, norm / largest_norm(settings, devices, coordinates))
+    assert 0.5 < largest < 1.0
