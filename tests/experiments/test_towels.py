@@ -5,7 +5,6 @@ program with probability `RARE` (as two-sided normal deviations: `SIGMAS`), a wh
 """
 
 import itertools
-import time
 import tracemalloc
 from collections import Counter
 
@@ -373,13 +372,10 @@ def test_loading_by_name_says_it_is_synthetic() -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_shoppers_take_a_tenth_of_the_minute_and_memory_of_a_million() -> None:
+def test_a_hundred_thousand_shoppers_take_a_tenth_of_the_memory_of_a_million() -> None:
     tracemalloc.start()
-    started = time.perf_counter()
     dataset = towels.load(DataOptions(devices=100_000))
-    seconds = time.perf_counter() - started
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert dataset.events.num_devices == 100_000
-    assert seconds < 6
     assert peak < 0.8 * 2**30
