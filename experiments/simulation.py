@@ -149,7 +149,7 @@ def lay_out_devices(plan: Plan, folder: RunFolder) -> None:
         folder.devices,
         plan.dataset.catalogue,
         plan.split.train,
-        Policy.allowing(asked_settings(plan.config, plan.promise)),
+        Policy.allowing(asked_settings(plan.config, plan.promise), plan.dataset.catalogue),
         seed=plan.config.seed,
         targets=plan.split.test.targets,
     )
