@@ -1,4 +1,4 @@
-"""Checks of sums, books and sessions, and federations that break them. test_twelve_rules.py has the table.
+"""Checks of sums, books and sessions, and federations that break them. test_fifteen_rules.py has the table.
 
 A check raises AssertionError where its rule is broken. A variant breaks the real code by a patch.
 """
