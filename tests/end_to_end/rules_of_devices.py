@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -709,7 +710,7 @@ MEMORY = {"whole batches": whole_batches, "chunks of some events": chunks_that_f
 
 def killed_device_answers_as_nothing_would(bench: Bench) -> None:
     """Where training was begun before and never answered, all answer as if they held nothing."""
-    settings = bench.ask(noise_multiplier=0.0)
+    settings = bench.ask(noise_multiplier=0.0, epsilon=inf)
     folder, request = bench.farm([1, 4, 4], seed=None), bench.request(settings)
     with Patch.context() as patch:
         patch.setattr(Farm, "trained", out_of_memory)
@@ -783,7 +784,7 @@ def owner_alone_decides(bench: Bench) -> None:
     free.write_text("")
     request = bench.request(bench.ask())
     said = sent_by(folder, pack_request(request), policy=str(free), farm=str(other)).content
-    assert dict(said[REPLY_RECORD])[f"refused.{Refusal.UNIT}"] == 1
+    assert dict(said[REPLY_RECORD]).get(f"refused.{Refusal.UNIT}") == 1
     assert not list(folder.glob("state-*"))
 
 
