@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 VARIABLE = "TERRYCLOTH_{}"  # of the environment, for what a node's config does not name
 FARM_VARIABLE = VARIABLE.format("FARM")
 TRAINING_FAILED = 1  # code of an error reply
+FAILED = "this node cannot answer"  # all that it says
 
 
 def make_app(
@@ -42,10 +43,10 @@ def make_app(
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
-            # An exception's text may hold what a device holds: only its type leaves, and where it was raised.
-            reason = f"training failed: {type(error).__name__} at {own_frames(error)}"
-            logger.error(reason)
-            return Message(Error(code=TRAINING_FAILED, reason=reason), reply_to=message)
+            # Its text may hold what a device holds, and where it was raised may depend on that: nothing of it
+            # leaves. The owner's own log has the type and the place.
+            logger.error("%s: %s at %s", FAILED, type(error).__name__, own_frames(error))
+            return Message(Error(code=TRAINING_FAILED, reason=FAILED), reply_to=message)
         return Message(reply, reply_to=message)
 
     return app

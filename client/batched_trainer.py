@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from client.batch_draws import Reads, draw_noise, draw_reads
+from client.batch_draws import Reads, Sampling, draw_batches, draw_chunk, draw_noise, draw_reads
 from client.cohort_sum import noised, step_deviation, unit_of
 from client.compiled_streams import key_words
-from client.sgd_kernel import OPACUS_MARGIN, histories_of
+from client.sgd_kernel import OPACUS_MARGIN, Histories, histories_of
 from client.shopper_level import clip_factor, indicators
 from client.trainer import Cohort
 from models.recommender import SHOPPER, Parameters, Recommender, interaction_loss
@@ -37,7 +37,7 @@ VECTOR = f"{SHOPPER}.weight"
 
 
 class Examples(NamedTuple):
-    """Some interactions of a step, of each device; `Reads` says what the integers are.
+    """Some interactions of a step, of each device; `Chunk` says what the integers are.
 
     slots, first: int64 [devices, examples, 1 + negatives]. weights: float32 [devices, examples]. present:
     bool [devices, examples], false where a device has fewer.
@@ -74,14 +74,15 @@ class BatchedTrainer:
         below = torch.zeros(1, dtype=torch.float64)
         vectors = torch.empty_like(cohort.vectors)
         for places in self.chunks(cohort.events.counts):
-            reads = self.draw(cohort, places)
+            histories = histories_of(cohort.devices[places], cohort.events.take(places))
+            reads = draw_reads(histories, self.sampling(cohort))
             rows = torch.from_numpy(reads.rows.astype(np.int64)).to(self.torch_device)
             own = {VECTOR: cohort.vectors[places].to(self.torch_device).unsqueeze(1)}
             # Tables last: where the noise of the others stands does not depend on how many slots there are.
             for name in sorted(start, key=self.tables.__contains__):
                 part = start[name]
                 own[name] = part[rows] if name in self.tables else part.expand(len(places), *part.shape)
-            change = self.train_chunk(cohort, cohort.devices[places], own, reads)
+            change = self.train_chunk(cohort, histories, own, reads)
             vectors[places] = (own[VECTOR] + change.pop(VECTOR)).squeeze(1).float().cpu()
             update, indicator = self.released(change)
             below += indicator.cpu()
@@ -103,8 +104,8 @@ class BatchedTrainer:
     def noised(
         self, cohort: Cohort, units: npt.NDArray[np.float64], drawn: npt.NDArray[np.int64], part: int
     ) -> Tensor:
-        """`cohort_sum.noised` of a sum in units."""
-        return noised(units * unit_of(self.settings), drawn, part, cohort, self.settings)
+        """`cohort_sum.noised`."""
+        return noised(units, drawn, part, cohort, self.settings)
 
     def padded(self, name: str, tensor: Tensor) -> Tensor:
         """A table after a row of zeros, for slots that hold no item; all else as it is."""
@@ -135,13 +136,12 @@ class BatchedTrainer:
             sizes += [part.numel() for name, part in shared.items() if name not in self.tables]
         return max(sizes)
 
-    def draw(self, cohort: Cohort, places: npt.NDArray[np.int64]) -> Reads:
-        """All that the steps of some devices read."""
+    def sampling(self, cohort: Cohort) -> Sampling:
+        """How this question's steps read events."""
         settings = self.settings
-        return draw_reads(
+        return Sampling(
             key_words(cohort.key),
             cohort.question,
-            histories_of(cohort.devices[places], cohort.events.take(places)),
             settings.steps_per_round,
             settings.sampling_rate,
             settings.negatives,
@@ -149,7 +149,7 @@ class BatchedTrainer:
         )
 
     def train_chunk(
-        self, cohort: Cohort, devices: npt.NDArray[np.int64], start: Parameters, reads: Reads
+        self, cohort: Cohort, histories: Histories, start: Parameters, reads: Reads
     ) -> Parameters:
         """All steps: the change D of each parameter of `start`, the vector included: float64 [devices, …]."""
         settings = self.settings
@@ -158,33 +158,36 @@ class BatchedTrainer:
         change = {name: torch.zeros_like(part, dtype=torch.float64) for name, part in start.items()}
         for step in range(settings.steps_per_round):
             current = {name: (part + change[name]).float() for name, part in start.items()}
-            for examples in self.examples(reads, step):
+            for examples in self.examples(cohort, histories, reads, step):
                 descend(change, current, examples)
             if deviation > 0:
                 last = step == settings.steps_per_round - 1
                 noisy = [change[VECTOR]] if last else list(change.values())
                 sizes = [part[0].numel() for part in noisy]
-                noise = draw_noise(key_words(cohort.key), cohort.question, step, devices, sum(sizes))
+                drawn_by, question = histories.devices, cohort.question
+                noise = draw_noise(key_words(cohort.key), question, step, drawn_by, sum(sizes))
                 drawn = torch.from_numpy(noise).to(self.torch_device).split(sizes, dim=1)
                 for part, normals in zip(noisy, drawn, strict=True):
                     part.add_(normals.view_as(part), alpha=deviation)
         return change
 
-    def examples(self, reads: Reads, step: int) -> Iterator[Examples]:
+    def examples(self, cohort: Cohort, histories: Histories, reads: Reads, step: int) -> Iterator[Examples]:
         """A step's batches, as many examples of each device at a time as memory is meant for."""
-        devices = len(reads.rows)
+        devices, sampling = len(reads.rows), self.sampling(cohort)
+        batches = draw_batches(histories, sampling, step)
         most = int(reads.sizes[:, step].max())
         size = max(1, CHUNK_BYTES // (4 * devices * self.numbers_of_example))
         for start in range(0, most, size):
             part = slice(start, min(start + size, most))
             places = np.arange(part.start, part.stop)
+            chunk = draw_chunk(histories, sampling, reads, step, batches, part)
             yield Examples(
                 *(
                     torch.from_numpy(array).to(self.torch_device)
                     for array in (
-                        reads.slots[:, step, part].astype(np.int64),
-                        reads.first[:, step, part].astype(np.int64),
-                        np.ascontiguousarray(reads.weights[:, step, part]),
+                        chunk.slots.astype(np.int64),
+                        chunk.first.astype(np.int64),
+                        chunk.weights,
                         places < reads.sizes[:, step, None],
                     )
                 )

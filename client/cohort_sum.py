@@ -13,9 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from client.trainer import Cohort
+from client.trainer import Cohort, precision_of
 from models.randomness import Purpose, on_grid
 from models.settings import RoundSettings
+
+CHUNK = 2**18  # numbers worked on at a time
 
 # Updates are added up in multiples of 2⁻³² of what an interaction may move in one step.
 UNIT = 2.0**-32
@@ -33,22 +35,30 @@ def step_deviation(settings: RoundSettings) -> float:
 
 
 def noised(
-    summed: npt.NDArray[np.float64],
+    units: npt.NDArray[np.float64],
     drawn: npt.NDArray[np.int64],
     part: int,
     cohort: Cohort,
     settings: RoundSettings,
 ) -> Tensor:
-    """A sum [n, …] of updates with the noise of all devices and steps that it lacks, float32.
+    """A sum [n, …] of updates, in units, with the noise of all devices and steps that it lacks.
 
     drawn: int64, broadcast to the sum's shape: for how many steps of a device it is there already. part
     numbers the arrays of a model, for the noise of each is a stream of its own.
     """
     deviation = settings.learning_rate * step_deviation(settings)
-    if deviation == 0:
-        return torch.from_numpy(summed).float()
-    lacking = len(cohort.devices) * settings.steps_per_round - drawn
-    noise = cohort.stream(int(cohort.devices[0]), part, Purpose.DEVICE_NOISE).normals(summed.size)
-    whole = summed + deviation * np.sqrt(lacking) * noise.reshape(summed.shape)
-    # No step reads the last step's noise: of every device so much at least is not drawn before.
-    return on_grid(torch.from_numpy(whole), deviation * len(cohort.devices) ** 0.5).float()
+    stream = cohort.stream(int(cohort.devices[0]), part, Purpose.DEVICE_NOISE)
+    lacking = np.broadcast_to(len(cohort.devices) * settings.steps_per_round - drawn, units.shape)
+    whole = torch.empty(units.shape, dtype=precision_of(settings))
+    rows = max(1, CHUNK * len(units) // max(1, units.size))
+    for start in range(0, len(units), rows):
+        some = slice(start, start + rows)
+        summed = units[some] * unit_of(settings)
+        if deviation > 0:
+            noise = stream.normals(summed.size).reshape(summed.shape)
+            summed += deviation * np.sqrt(lacking[some]) * noise
+            # No step reads the last step's noise: of every device so much at least is not drawn before.
+            grid = deviation * len(cohort.devices) ** 0.5
+            summed = on_grid(torch.from_numpy(summed), grid).numpy()
+        whole[some] = torch.from_numpy(summed)
+    return whole

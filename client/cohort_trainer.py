@@ -7,12 +7,13 @@ they have the same distribution: client/sgd_kernel.py says which noise is drawn 
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from client.cohort_sum import noised, step_deviation, unit_of
 from client.compiled_streams import key_words
-from client.sgd_kernel import Bags, Schedule, histories_of, train_devices
+from client.sgd_kernel import Bags, Schedule, histories_of, room_for, train_devices
 from client.threads import threads_for
 from client.trainer import Cohort
 from models.factorisation import Factorisation
@@ -22,7 +23,7 @@ from models.update import BELOW_CLIP
 
 
 class CohortTrainer:
-    """A cohort at once, in memory that grows with the model and with the events, never with their product.
+    """A cohort at once, in memory that public numbers fix, beside a few numbers for each event.
 
     Interactions are clipped and noised at interaction level, whole updates are clipped at shopper level.
     """
@@ -54,7 +55,18 @@ class CohortTrainer:
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
         """`Trainer.train`."""
-        events, schedule = cohort.events, self.schedule
+        vectors = cohort.vectors.clone()
+        table, bias, rows_drawn, biases_drawn, clipped = self.sums(cohort, parameters, vectors)
+        update = {"table.weight": self.noised(cohort, table, rows_drawn[:, None], 0)}
+        if self.model.bias is not None:
+            update["bias.weight"] = self.noised(cohort, bias[:, None], biases_drawn[:, None], 1)
+        if self.settings.adapts_clip:
+            below, above = clipped
+            update[BELOW_CLIP] = torch.tensor([self.settings.indicator * 0.5 * float(below - above)])
+        return update, vectors
+
+    def sums(self, cohort: Cohort, parameters: Parameters, vectors: Tensor) -> list[npt.NDArray[np.float64]]:
+        """`sgd_kernel.Sums` over all threads. The vectors are trained in place."""
         has_bias = self.model.bias is not None
         bags = Bags(
             parameters["table.weight"].numpy(),
@@ -62,27 +74,25 @@ class CohortTrainer:
             self.bag_offsets,
             self.bag_rows,
         )
-        histories = histories_of(cohort.devices, events)
-        vectors = cohort.vectors.clone()
+        histories = histories_of(cohort.devices, cohort.events)
+        longest = int(cohort.events.counts.max(initial=0))
         with threads_for(histories.offsets) as edges:
-            table, bias, rows_drawn, biases_drawn, clipped = train_devices(
+            room = room_for(len(edges) - 1, bags, self.settings.negatives, longest)
+            train_devices(
                 bags,
-                schedule,
+                self.schedule,
                 key_words(cohort.key),
                 cohort.question,
                 histories,
                 vectors.numpy(),
                 edges,
-                int(events.counts.max(initial=0)),
+                *room,
             )
-        update = {"table.weight": self.noised(cohort, table, rows_drawn[:, None], 0)}
-        if has_bias:
-            update["bias.weight"] = self.noised(cohort, bias[:, None], biases_drawn[:, None], 1)
-        if self.settings.adapts_clip:
-            below, above = clipped
-            update[BELOW_CLIP] = torch.tensor([self.settings.indicator * 0.5 * float(below - above)])
-        return update, vectors
+        for part in room[-1]:
+            for other in part[1:]:
+                part[0] += other  # in place: a copy would be as large as the model
+        return [part[0] for part in room[-1]]
 
     def noised(self, cohort: Cohort, units: np.ndarray, drawn: np.ndarray, part: int) -> Tensor:
-        """`cohort_sum.noised` of a sum in units."""
-        return noised(units * self.schedule.unit, drawn, part, cohort, self.settings)
+        """`cohort_sum.noised`."""
+        return noised(units, drawn, part, cohort, self.settings)

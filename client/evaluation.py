@@ -47,6 +47,4 @@ class HitCounter:
             share = 1.0 / counts[of]
             counted = (counts > 0).double(), share * (ranks <= FIRST), share * gains(ranks, FIRST)
             sums += torch.stack([each.sum() for each in counted])
-        return {
-            name: total.reshape(1) for name, total in zip(EVALUATION, sums.float(), strict=True)
-        }, cohort.vectors
+        return {name: total.reshape(1) for name, total in zip(EVALUATION, sums, strict=True)}, cohort.vectors

@@ -86,6 +86,12 @@ class Events:
             weights=np.asarray(weights)[order].astype(np.float32),
         )
 
+    @classmethod
+    def none(cls, num_devices: int) -> "Events":
+        """Of devices that hold nothing."""
+        nothing = np.empty(0, dtype=np.int64)
+        return cls.from_columns(nothing, nothing, nothing, nothing, num_devices)
+
     def keep(self, mask: Array) -> "Events":
         """The events where mask [events] is true; every device stays, perhaps with nothing."""
         kept = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])

@@ -15,14 +15,17 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from client.events import Events
 from client.ledger import Integers, Ledger, Mask
@@ -36,11 +39,13 @@ from models.durable import locked, owner_only
 from models.randomness import Purpose, Stream, new_key, seeded_key
 from models.recommender import Parameters, Recommender, shapes
 from models.settings import RoundSettings
-from models.update import Refusal, Reply, Request, digest, expected_update
+from models.update import Refusal, Reply, Request, digest, expected_update, plain
 
 TARGETS_FOLDER = "targets"
 
 logger = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 # For the owner of a device, in its own log.
 CORRUPT = (
@@ -55,6 +60,9 @@ NO_POLICY = (
 )
 
 
+FAILED = "training failed (%s): whoever fails answers as if it held nothing"
+
+
 class Declined(Exception):
     """Every device of the farm refuses a question."""
 
@@ -67,7 +75,7 @@ class Farm:
     """The devices of partition `partition` out of `partitions`, opened from a folder.
 
     policy: the file of the devices' policy, absolute, where it is not in the folder. trainer: `cohort` trains
-    all devices in one computation, unless there is but one; `opacus` one after the other, by the reference.
+    all devices in one computation; `opacus` one after the other, by the reference.
     torch_device: where neural CF is trained together, as torch names it. clock: seconds since 1970.
     """
 
@@ -95,7 +103,7 @@ class Farm:
         self.lock_path = self.state_path.with_suffix(".lock")
         self.policy_path = policy
         self.torch_device = torch_device
-        self.together = trainer == "cohort" and len(self.devices) > 1
+        self.together = trainer == "cohort"
         self.clock = clock
 
     def own_path(self, name: str, suffix: str = "") -> Path:
@@ -106,6 +114,11 @@ class Farm:
     def events(self) -> Events:
         """What this partition's devices hold. Not opened before a question is allowed and booked."""
         return Events.load(self.folder / "events").span(*self.span)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is on sale; public."""
+        return _catalogue(self.folder / "catalogue.parquet")
 
     @cached_property
     def targets(self) -> Targets:
@@ -151,16 +164,15 @@ class Farm:
             policy = self.allow(settings)
             if settings.trust == "distributed" and not policy.unmasked:
                 raise Declined(Refusal.MASKS)  # this answer is read by whoever asks
-            model = self.fitting_model(request)
+            expected = self.expected(request, policy)
             with self.booked(settings, digest(request).hex(), policy) as state:
                 if not state.replied:
-                    self.train(state, model, request)
+                    self.train(state, request)
                     state.save(self.state_path)
         except Declined as declined:
             return self.refuse(settings.round, declined.reason)
         # In the order of the question: a stored answer must not look different from a fresh one.
-        names = expected_update(settings, model.shared_parameters())
-        update = {name: state.update[name] for name in names if name in state.update}
+        update = {name: state.update[name] for name in expected if name in state.update}
         return Reply(settings.round, update, int(state.took_part.sum()), state.refused)
 
     def allow(self, settings: RoundSettings) -> Policy:
@@ -174,12 +186,18 @@ class Farm:
             raise Declined(objection)
         return policy
 
-    def fitting_model(self, request: Request) -> Recommender:
-        """The recommender that the request's parameters are of. Raises Declined."""
-        model = self.load_model(request.settings)
-        if not fits(request.parameters, model.shared_parameters()):
+    def expected(self, request: Request, policy: Policy) -> Parameters:
+        """`expected_update` of a request whose parameters fit the model, and whose size is allowed.
+
+        Raises Declined.
+        """
+        shared = self.load_model(request.settings).shared_parameters()
+        if not fits(request.parameters, shared):
             raise Declined(Refusal.MODEL)
-        return model
+        update = expected_update(request.settings, shared)
+        if objection := policy.size_objection(request.settings, len(self.catalogue), update):
+            raise Declined(objection)
+        return update
 
     @contextmanager
     def opened(self, settings: RoundSettings) -> Iterator[DeviceState]:
@@ -204,22 +222,90 @@ class Farm:
                 state.save(self.state_path)
             yield state
 
-    def train(self, state: DeviceState, model: Recommender, request: Request) -> None:
-        """Put the answer to the booked question, and the vectors it leads to, into the state."""
+    def train(self, state: DeviceState, request: Request) -> None:
+        """Put the answer to the booked question, and the vectors it leads to, into the state.
+
+        From here on a failure must not show: it may be of what a device holds. Nor may it show that training
+        was killed, for its memory perhaps: where it was begun before, all answer as if they held nothing.
+        """
         chosen = np.flatnonzero(state.took_part)
         if len(chosen):
             cohort = Cohort(
                 devices=self.devices[chosen],
-                events=usable(self.events.take(chosen), model.num_items),
+                events=Events.none(len(chosen)),
                 vectors=state.vectors[chosen],
                 key=self.new_key(),
                 question=state.asked,
-                targets=usable_targets(self.targets, model.num_items).take(chosen),
+                targets=Targets.none(len(chosen)),
             )
-            trainer = trainer_for(model, request.settings, self.together, self.torch_device)
-            state.update, vectors = trainer.train(cohort, request.parameters)
-            state.vectors = state.vectors.index_copy(0, torch.from_numpy(chosen), vectors)
+            with self.begin(state) as first:
+                trained = self.trained(cohort, chosen, request) if first else self.train_once(cohort, request)
+                update, vectors = trained
+                state.update = {name: plain(tensor) for name, tensor in update.items()}
+                state.vectors = state.vectors.index_copy(0, torch.from_numpy(chosen), vectors)
         state.replied = True
+
+    @contextmanager
+    def begin(self, state: DeviceState) -> Iterator[bool]:
+        """Note on disk that training is begun; gives whether it is for the first time.
+
+        Who stops the process by Ctrl-C may go on later as if nothing had been: that tells nothing. A seeded
+        farm notes nothing: it is not private, and a run that was killed has to end as the unbroken one would.
+        """
+        first = not state.begun
+        if self.seeded or not first:
+            yield first
+            return
+        state.begun = True
+        state.save(self.state_path)
+        try:
+            yield True
+        except (KeyboardInterrupt, SystemExit):
+            booked = DeviceState.load(self.state_path)
+            booked.begun = False
+            booked.save(self.state_path)
+            raise
+
+    def trained(
+        self, cohort: Cohort, places: npt.NDArray[np.int64], request: Request
+    ) -> tuple[Parameters, Tensor]:
+        """`train_once` of a cohort that holds nothing yet, with all that the devices at these places hold.
+
+        A failure does not say whose events made it. So those that can be trained are looked for, and trained
+        among all the others, which then hold nothing. Whatever failed, the answer comes from one training of
+        the whole cohort: its size, its noise and the grid that it lies on are those of any other answer.
+        """
+        held = attempt(partial(self.holding, cohort, places))
+        if held is None:
+            return self.train_once(cohort, request)
+        answer = attempt(partial(self.train_once, held, request))
+        if answer is None and len(places) > 1:
+            sound = self.sound(held, request)
+            answer = attempt(partial(self.train_once, held.holding_if(sound), request))
+        return answer or self.train_once(cohort, request)
+
+    def sound(self, cohort: Cohort, request: Request) -> npt.NDArray[np.bool_]:
+        """Which devices of a cohort that cannot be trained together can be trained, found by halves."""
+        sound = np.zeros(len(cohort.devices), dtype=np.bool_)
+        for half in np.array_split(np.arange(len(sound)), min(2, len(sound))):
+            part = cohort.take(half)
+            if attempt(partial(self.train_once, part, request)) is not None:
+                sound[half] = True
+            elif len(half) > 1:
+                sound[half] = self.sound(part, request)
+        return sound
+
+    def holding(self, cohort: Cohort, places: npt.NDArray[np.int64]) -> Cohort:
+        """The cohort with what the devices at these places hold."""
+        items = len(self.catalogue)
+        events = usable(self.events.take(places), items)
+        return replace(cohort, events=events, targets=usable_targets(self.targets, items).take(places))
+
+    def train_once(self, cohort: Cohort, request: Request) -> tuple[Parameters, Tensor]:
+        """By a model of its own: one whose training failed may be in any state."""
+        model = self.load_model(request.settings)
+        trainer = trainer_for(model, request.settings, self.together, self.torch_device)
+        return trainer.train(cohort, request.parameters)
 
     def book(self, state: DeviceState, settings: RoundSettings, question: str, policy: Policy) -> DeviceState:
         """The state with a new question in its ledgers."""
@@ -246,10 +332,14 @@ class Farm:
             day=max(today, state.day),
         )
 
+    @property
+    def seeded(self) -> bool:
+        """Whether the farm's draws can be repeated by anyone: it is not private."""
+        return (self.folder / "seed").exists()
+
     def new_key(self) -> bytes:
         """A fresh secret key; of a seeded farm, always the same (its streams are numbered by question)."""
-        seed = self.folder / "seed"
-        return seeded_key(int(seed.read_text())) if seed.exists() else new_key()
+        return seeded_key(int((self.folder / "seed").read_text())) if self.seeded else new_key()
 
     def coins(self, question: int) -> npt.NDArray[np.float64]:
         """Each device's draw in (0, 1), to take part or not: [devices]. Device d reads place d."""
@@ -276,7 +366,7 @@ class Farm:
 
     def load_model(self, settings: RoundSettings) -> Recommender:
         """The recommender that the settings name, over this farm's catalogue."""
-        return recommender_for(settings, _catalogue(self.folder / "catalogue.parquet"))
+        return recommender_for(settings, self.catalogue)
 
     def load_state(self, dim: int) -> DeviceState:
         """State from disk. Vectors of another size start again at zero; the ledger always stays.
@@ -334,6 +424,17 @@ def afford(
     refused = {reason: devices for reason, devices in counts.items() if devices}
     allowed = in_all & promised & today
     return willing & allowed, exposed & allowed, refused
+
+
+def attempt(make: Callable[[], Made]) -> Made | None:
+    """What `make` gives, or None where it fails in any way but that the process is to end."""
+    try:
+        return make()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a library may raise what is no Exception
+        logger.error(FAILED, type(error).__name__)
+        return None
 
 
 def usable(events: Events, num_items: int) -> Events:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from client.co_occurrence import packed_co_occurrence, popularity_sum
-from client.trainer import Cohort
+from client.trainer import Cohort, precision_of
 from models.head import head_items
 from models.linear_autoencoder import LinearAutoencoder
 from models.recommender import Parameters
@@ -32,4 +32,4 @@ class GramTrainer:
         else:
             head = head_items(parameters["popularity"], self.model.head).numpy()
             total = packed_co_occurrence(cohort.events, head, items, asked.kernel_half_life)
-        return {str(self.settings.released): self.clip * total}, cohort.vectors
+        return {str(asked.released): total.mul_(self.clip).to(precision_of(asked))}, cohort.vectors

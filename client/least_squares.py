@@ -14,6 +14,7 @@ node's devices at once, in blocks of bounded memory.
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from models.recommender import Parameters
 from models.settings import RoundSettings
 
 BLOCK_BYTES = 2**21  # of what is held for a block of shoppers at a time: it stays in a cache
+OUTER_BYTES = 2**26  # of every item's v vᵀ, which many shoppers are solved from at once
 
 
 def confidences(
@@ -59,21 +61,37 @@ def solve_vectors(
     """
     items, dim = item_vectors.shape
     vectors, biases = item_vectors.numpy(), item_biases.numpy()
-    outer = (vectors[:, :, None] * vectors[:, None, :]).reshape(items, dim * dim)
-    shared = catalogue_weight * vectors.T @ vectors + regularisation * np.eye(dim, dtype=np.float32)
-    pulls = vectors * (1.0 - biases)[:, None]  # [items, dim]
+    together = 4 * items * dim * dim <= OUTER_BYTES
+    outer = (vectors[:, :, None] * vectors[:, None, :]).reshape(items, dim * dim) if together else None
+    shared = catalogue_weight * vectors.T @ vectors
+    shared[np.diag_indices(dim)] += np.float32(regularisation)
     push = catalogue_weight * (vectors.T @ biases)
     solved = []
     for block in blocks(confidence.shape[0], 4 * dim * dim):
         rows = confidence[block]
-        matrices = torch.from_numpy(shared + (rows @ outer).reshape(-1, dim, dim))
-        targets = torch.from_numpy(np.asarray(rows @ pulls - push))
+        quadratic = weighed_outer(rows, vectors) if outer is None else rows @ outer
+        matrices = torch.from_numpy(shared + quadratic.reshape(-1, dim, dim))
+        pulled = rows.copy()
+        pulled.data *= 1.0 - biases[rows.indices]
+        targets = torch.from_numpy(np.asarray(pulled @ vectors - push))
         # An exception would tell that a device holds what makes its matrix singular: such a vector is 0.
         factor, failed = torch.linalg.cholesky_ex(matrices)
         vectors_of_block = torch.cholesky_solve(targets.unsqueeze(-1), factor).squeeze(-1)
         sound = (failed == 0) & torch.isfinite(vectors_of_block).all(dim=1)
         solved.append(torch.where(sound.unsqueeze(1), vectors_of_block, 0.0))
     return torch.cat(solved) if solved else torch.zeros(0, dim)
+
+
+def weighed_outer(rows: scipy.sparse.csr_matrix, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Σ_i c_ui v_i v_iᵀ of each device, from some items at a time: [devices, dim, dim]."""
+    dim = vectors.shape[1]
+    summed = np.zeros((rows.shape[0], dim, dim), dtype=np.float32)
+    for device, matrix in enumerate(summed):
+        places = np.arange(*rows.indptr[device : device + 2])
+        for block in blocks(len(places), 4 * dim):
+            own = vectors[rows.indices[places[block]]]
+            matrix += (own * rows.data[places[block], None]).T @ own
+    return summed
 
 
 def blocks(rows: int, row_bytes: int) -> Iterator[slice]:

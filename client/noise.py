@@ -8,7 +8,7 @@ from torch import Tensor
 from client.trainer import Cohort, Trainer
 from models.discrete_gaussian import discrete_normals
 from models.fixed_point import fixed_point
-from models.randomness import Purpose, Stream, add_noise
+from models.randomness import CHUNK, Purpose, Stream, add_noise
 from models.recommender import Parameters
 from models.settings import RoundSettings
 from models.update import STEPS
@@ -54,5 +54,7 @@ class SharedNoise:
         steps = grid.encode(update)
         if self.settings.noise > 0:
             deviation = grid.share * len(cohort.devices) ** 0.5
-            steps += torch.from_numpy(discrete_normals(farm_stream(cohort), len(steps), deviation))
+            stream = farm_stream(cohort)
+            for some in steps.split(CHUNK):
+                some += torch.from_numpy(discrete_normals(stream, len(some), deviation))
         return {STEPS: grid.wrapped(steps)}, vectors

@@ -3,8 +3,9 @@
 The gradient of an example, the shopper's vector included, is clipped to norm C, and Gaussian noise of
 standard deviation σ·C covers every coordinate. Noise 0 and an infinite clip give `SgdTrainer` back.
 
-Opacus brings the per-sample gradients, the clip, the optimizer and (in `SgdTrainer`) the Poisson sampler; the
-source of their randomness alone is replaced, by the device's keyed streams.
+Opacus brings the per-sample gradients, the optimizer and (in `SgdTrainer`) the Poisson sampler; the source of
+their randomness is replaced, by the device's keyed streams. Its clip is worked out anew in double precision:
+in single, one example more changes the roundings of a sum of ten thousand by more than a clip's margin.
 """
 
 import warnings
@@ -12,15 +13,13 @@ import warnings
 import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
-from torch import Tensor
 from torch.linalg import vector_norm
 
-from client.sgd_trainer import SgdTrainer
+from client.sgd_kernel import OPACUS_MARGIN
+from client.sgd_trainer import Batch, SgdTrainer
 from models.randomness import Stream, add_noise
 from models.recommender import Recommender
 from models.settings import ROUNDING, RoundSettings
-
-LEAST_RIGHT = 1.0 - 1e-6  # of a norm in single precision; ROUNDING allows ten times the rest
 
 
 class KeyedDPOptimizer(DPOptimizer):
@@ -30,27 +29,24 @@ class KeyedDPOptimizer(DPOptimizer):
     noise: Stream
 
     def clip_and_accumulate(self) -> None:
-        """Leave out examples whose gradient is not finite, then clip as Opacus does.
+        """Clip each example as Opacus does, and add up what is left of them; all in double precision.
 
-        Opacus scales an infinite gradient by 0, and 0 · ∞ is NaN, which no noise hides: a server that sends
-        absurd parameters could read from it which rows a device touched. And it takes norms in single
-        precision, in which that of very many alike numbers comes out too short: such examples are shortened
-        to the clip before.
+        An example whose gradient is not finite is left out. Opacus scales it by 0, and 0 · ∞ is NaN, which no
+        noise hides: a server that sends absurd parameters could read from it which rows a device touched.
         """
         samples = [sample.flatten(1) for sample in self.grad_samples]
         norms = torch.stack([vector_norm(sample, dim=1, dtype=torch.float64) for sample in samples]).norm(
             dim=0
         )
-        single = torch.stack([vector_norm(sample, dim=1) for sample in samples]).norm(dim=0)
-        finite = torch.isfinite(single.square())
-        short = finite & (single < norms * LEAST_RIGHT)
-        if not finite.all() or short.any():
-            factor = torch.where(short, (self.max_grad_norm / norms).clamp(max=1.0), 1.0).float()
-            for parameter in self.params:
-                shape = -1, *[1] * parameter.dim()
-                scaled = parameter.grad_sample * factor.view(shape)
-                parameter.grad_sample = torch.where(finite.view(shape), scaled, 0.0)
-        super().clip_and_accumulate()
+        finite = torch.isfinite(norms)
+        factor = torch.where(finite, (self.max_grad_norm / (norms + OPACUS_MARGIN)).clamp(max=1.0), 0.0)
+        for parameter in self.params:
+            sample = parameter.grad_sample
+            if not finite.all():
+                sample = torch.where(finite.view(-1, *[1] * parameter.dim()), sample, 0.0)
+            clipped = torch.einsum("i,i...->...", factor, sample.double())
+            before = parameter.summed_grad
+            parameter.summed_grad = clipped if before is None else before.add_(clipped)
 
     def add_noise(self) -> None:
         """Noise σ·C on every coordinate of every parameter, touched or not, rounded to a public grid."""
@@ -58,7 +54,7 @@ class KeyedDPOptimizer(DPOptimizer):
             summed = parameter.summed_grad
             if self.deviation > 0:
                 summed = add_noise(summed, self.deviation, self.noise)
-            parameter.grad = summed.view_as(parameter)
+            parameter.grad = summed.float().view_as(parameter)
 
 
 class OpacusTrainer(SgdTrainer):
@@ -78,16 +74,23 @@ class OpacusTrainer(SgdTrainer):
         )
         self.optimizer.deviation = settings.noise * settings.clip if settings.noise > 0 else 0.0
 
-    def step(self, candidates: Tensor, weights: Tensor, noise: Stream) -> None:
-        """An empty batch steps too, on noise alone: silence would tell that it was empty."""
+    @property
+    def numbers_of_example(self) -> int:
+        """Of its candidates, and of its own gradient in every parameter."""
+        return super().numbers_of_example + sum(int(part.numel()) for part in self.optimizer.params)
+
+    def step(self, batch: Batch, noise: Stream) -> None:
+        """Every batch ends like an empty one, with a step on noise: silence would tell that it was empty."""
         self.optimizer.noise = noise
-        if len(candidates):
+        self.optimizer.zero_grad(set_to_none=True)
+        for candidates, weights in batch:
             with warnings.catch_warnings():
                 # The first layer reads indices, which have no gradient: torch warns of it at every step.
                 warnings.filterwarnings("ignore", "Full backward hook is firing")
-                super().step(candidates, weights, noise)
-            return
-        self.optimizer.zero_grad(set_to_none=True)
+                self.summed_loss(candidates, weights).backward()
+            self.optimizer.clip_and_accumulate()
+            for parameter in self.optimizer.params:
+                parameter.grad_sample = parameter.grad = None
         for parameter in self.optimizer.params:
             parameter.grad_sample = torch.zeros(0, *parameter.shape)
         self.optimizer.step()

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.build import recommender_for
+from models.catalogue import Catalogue
 from models.promise import Trust, Unit
+from models.recommender import Parameters
 from models.settings import MOST_EVENTS, ModelName, RoundSettings
-from models.update import Refusal
+from models.update import Refusal, expected_update
 
 POLICY_FILE = "policy.toml"
 
@@ -59,6 +62,11 @@ class Policy(BaseModel):
     )
     most_rounds: int | None = Field(None, ge=1, description="rounds that one run's promise covers")
     models: tuple[ModelName, ...] | None = Field(None, strict=False, description="names of allowed models")
+    most_dim: int | None = Field(None, ge=1, description="numbers in a vector")
+    most_negatives: int | None = Field(None, ge=1, description="negatives drawn for an interaction")
+    most_steps: int | None = Field(None, ge=1, description="steps of a round")
+    most_items: int | None = Field(None, ge=1, description="items of the catalogue, and of a model's head")
+    most_bytes: int | None = Field(None, ge=1, description="bytes of one reply's update")
     least_agreement: float = Field(
         0.66,
         ge=0.5,
@@ -94,9 +102,12 @@ class Policy(BaseModel):
             raise PolicyUnreadable(f"the file is not TOML in UTF-8 ({type(error).__name__})") from None
 
     @classmethod
-    def allowing(cls, settings: RoundSettings, most_events: int = MOST_EVENTS) -> "Policy":
+    def allowing(
+        cls, settings: RoundSettings, catalogue: Catalogue, most_events: int = MOST_EVENTS
+    ) -> "Policy":
         """All that a run with these settings asks in its rounds, and nothing beyond it."""
         rounds = {1, settings.rounds, settings.last_round}  # those between have the noise of the first
+        shared = recommender_for(settings, catalogue).shared_parameters()
         return cls.model_validate(
             {
                 "least_noise_multiplier": min(settings.at(round).noise for round in rounds),
@@ -107,6 +118,11 @@ class Policy(BaseModel):
                 "trusts": [] if settings.trust == "none" else [settings.trust],
                 "most_rounds": settings.rounds,
                 "models": [settings.model],
+                "most_dim": settings.dim,
+                "most_negatives": settings.negatives,
+                "most_steps": settings.steps_per_round,
+                "most_items": max(len(catalogue), settings.head),
+                "most_bytes": max(bytes_of(expected_update(settings.at(each), shared)) for each in rounds),
                 "least_agreement": settings.agreement,
                 "least_devices": settings.least_devices,
                 "unmasked": settings.trust == "distributed" and not settings.masks,
@@ -130,13 +146,32 @@ class Policy(BaseModel):
             Refusal.MODEL_NAME: self.models is not None and settings.model not in self.models,
             Refusal.UNIT: self.units is not None and settings.unit not in self.units,
             Refusal.TRUST: trust_matters and self.trusts is not None and settings.trust not in self.trusts,
-            Refusal.ROUNDS: self.most_rounds is not None and settings.rounds > self.most_rounds,
+            Refusal.ROUNDS: above(settings.rounds, self.most_rounds),
+            Refusal.DIM: above(settings.dim, self.most_dim),
+            Refusal.NEGATIVES: above(settings.negatives, self.most_negatives),
+            Refusal.STEPS: above(settings.steps_per_round, self.most_steps),
             Refusal.NOISE: settings.noise < self.least_noise_multiplier,
             Refusal.DELTA: settings.delta > self.most_delta,
             Refusal.SUM: settings.trust == "distributed"
             and (settings.agreement < self.least_agreement or settings.least_devices < self.least_devices),
         }
         return next((reason for reason, holds in objections.items() if holds), None)
+
+    def size_objection(self, settings: RoundSettings, items: int, update: Parameters) -> Refusal | None:
+        """Why a question over a catalogue of so many items is refused for its size. update: as expected."""
+        if above(max(items, settings.head), self.most_items):
+            return Refusal.ITEMS
+        return Refusal.BYTES if above(bytes_of(update), self.most_bytes) else None
+
+
+def above(value: int, most: int | None) -> bool:
+    """Whether a value passes a limit; None: there is none."""
+    return most is not None and value > most
+
+
+def bytes_of(update: Parameters) -> int:
+    """Of its numbers, as they are sent."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in update.values())
 
 
 def policy_of(folder: Path, named: Path | None) -> Policy:

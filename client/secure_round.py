@@ -103,7 +103,10 @@ class SecureNode:
             raise ProtocolError("no question for secure aggregation")
         policy = self.farm.allow(settings)
         participant = self.participant(settings, policy)
-        steps = expected_update(settings, self.farm.load_model(settings).shared_parameters())[STEPS]
+        update = expected_update(settings, self.farm.load_model(settings).shared_parameters())
+        if objection := policy.size_objection(settings, len(self.farm.catalogue), update):
+            raise Declined(objection)
+        steps = update[STEPS]
         task = Task(exchange.session, settings.round, question, 8 * steps.element_size(), len(steps))
         with self.farm.booked(settings, name_of(task, settings), policy) as state:
             if state.replied:
@@ -150,14 +153,14 @@ class SecureNode:
         request = understood(unpack_request, content)
         if request.settings != settings or digest(request) != session.task.question:
             raise ProtocolError("not the question that was booked")
-        model = self.farm.fitting_model(request)
+        self.farm.expected(request, self.farm.allow(settings))
         with self.farm.opened(settings) as state:
             if state.question != name_of(session.task, settings) or state.replied:
                 raise ProtocolError("not the question that was booked")
 
             def train() -> Vector:
                 self.save(session, settings)  # this stage is not answered twice, whatever happens now
-                self.farm.train(state, model, request)
+                self.farm.train(state, request)
                 steps, state.update = state.update[STEPS], {}  # what is not masked is kept nowhere
                 state.save(self.farm.state_path)
                 vector: Vector = steps.numpy().view(dtype_of(session.task.width))

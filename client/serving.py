@@ -22,6 +22,7 @@ from models.settings import MOST_EVENTS
 FIT_STEPS = 40
 FIT_LEARNING_RATE = 0.1
 FIT_NEGATIVES = 4
+CHUNK = 2**22  # numbers of the largest array, about, for the purchases that are worked on at a time
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,17 @@ def fitted_vectors(model: Recommender, confidence: scipy.sparse.csr_matrix, serv
     optimizer = torch.optim.Adam([vectors], lr=FIT_LEARNING_RATE)
     starts = confidence.indptr.astype(np.int64)
     place = np.arange(len(items)) - np.repeat(starts[:-1], np.diff(starts))  # of a pair, within its device
+    rows = max(1, CHUNK // ((1 + FIT_NEGATIVES) * 2 * model.dim))
     for step in range(FIT_STEPS):
         # By place: what one device holds moves no draw of another, whose hits may be counted beside its own.
         draws = np.random.Generator(np.random.Philox(key=step))
         drawn = draws.integers(model.num_items, size=(int(place.max(initial=0)) + 1, FIT_NEGATIVES))
-        negatives = torch.from_numpy(drawn[place])
-        scores = model.score_candidates(vectors[shoppers], torch.cat([items, negatives], dim=1))
-        loss = interaction_loss(scores, weights, serving.negative_weight, model.loss).sum()
-        loss = loss + serving.regularisation * vectors.square().sum()
-        (vectors.grad,) = torch.autograd.grad(loss, [vectors])  # and no gradient in the shared parameters
+        vectors.grad = 2.0 * serving.regularisation * vectors.detach()
+        for start in range(0, len(items), rows):
+            some = slice(start, start + rows)
+            candidates = torch.cat([items[some], torch.from_numpy(drawn[place[some]])], dim=1)
+            scores = model.score_candidates(vectors[shoppers[some]], candidates)
+            loss = interaction_loss(scores, weights[some], serving.negative_weight, model.loss).sum()
+            vectors.grad += torch.autograd.grad(loss, [vectors])[0]  # and none in the shared parameters
         optimizer.step()
     return vectors.detach()

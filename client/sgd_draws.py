@@ -1,4 +1,7 @@
-"""What one step of one device draws: its batch, its negatives, and the noise that it reads."""
+"""What one step of one device draws: its batch, its negatives, and the noise that it reads.
+
+A batch is worked on in chunks of a fixed size, so that memory does not grow with what a device holds.
+"""
 
 from typing import NamedTuple
 
@@ -24,29 +27,45 @@ LAZY_NOISE = int(Purpose.LAZY_NOISE)
 
 UNIFORMS_OF_BLOCK = WORDS // 2
 READY = 1024  # normals drawn ahead, at most
+CANDIDATES = 2**18  # held at a time, or those of one interaction
 
 
 class Draws(NamedTuple):
     """Room for a step's draws."""
 
-    batch: Array  # events: int64 [longest history]
-    candidates: Array  # items, then their places: uint32 [longest history, 1 + negatives]
+    batch: Array  # events: int64 [longest history + 1]
+    candidates: Array  # of a chunk of the batch, items, then their places: uint32 [chunk, 1 + negatives]
     words: Array  # uint32 [WORDS, LANES]
     uniforms: Array  # float64 [UNIFORMS]
     normals: Array  # float32 [max(READY, dim) + NORMALS]
     cursor: Array  # of the step's noise, int64 [2]: normals that are ready, and blocks they came from
 
 
-@compiled()
-def room_for_draws(longest, negatives, dim):
-    """For histories of at most so many events."""
+def room_for_draws(threads, longest, negatives, dim):
+    """Of each thread [threads, …], for histories of at most so many events.
+
+    It is made here, once, for an error in a thread of a compiled loop would be lost.
+    """
     return Draws(
-        np.empty(longest + 1, np.int64),  # one more: a coin is written before it is known to fall
-        np.empty((longest, 1 + negatives), np.uint32),
-        np.empty((WORDS, LANES), np.uint32),
-        np.empty(UNIFORMS, np.float64),
-        np.empty(max(READY, dim) + NORMALS, np.float32),
-        np.zeros(2, np.int64),
+        np.empty((threads, longest + 1), np.int64),  # one more: a coin is written before it is known to fall
+        np.empty((threads, max(1, CANDIDATES // (1 + negatives)), 1 + negatives), np.uint32),
+        np.empty((threads, WORDS, LANES), np.uint32),
+        np.empty((threads, UNIFORMS), np.float64),
+        np.empty((threads, max(READY, dim) + NORMALS), np.float32),
+        np.zeros((threads, 2), np.int64),
+    )
+
+
+@compiled()
+def draws_of(room, thread):
+    """The part of `room_for_draws` that is a thread's."""
+    return Draws(
+        room.batch[thread],
+        room.candidates[thread],
+        room.words[thread],
+        room.uniforms[thread],
+        room.normals[thread],
+        room.cursor[thread],
     )
 
 
@@ -65,17 +84,21 @@ def draw_batch(key, device, question, step, sampling_rate, events, draws):
 
 
 @compiled()
-def draw_candidates(key, device, question, step, size, items, catalogue, draws):
-    """The batch's items, and negatives from the whole catalogue beside each, into draws.candidates."""
-    batch, candidates, words, uniforms = draws.batch, draws.candidates, draws.words, draws.uniforms
+def draw_candidates(key, device, question, step, start, size, batch, items, catalogue, draws):
+    """The items of a chunk of the batch, and negatives from the whole catalogue beside each.
+
+    start, size: which of the events in batch. What is drawn goes into draws.candidates.
+    """
+    candidates, words, uniforms = draws.candidates, draws.words, draws.uniforms
     negatives = candidates.shape[1] - 1
     for example in range(size):
-        candidates[example, 0] = u32(items[batch[example]])
+        candidates[example, 0] = u32(items[batch[start + example]])
     example, column = 0, 1
-    for start in range(0, size * negatives, UNIFORMS):
-        fill_words(key, device, question, step, NEGATIVES, start // UNIFORMS_OF_BLOCK, words)
+    first, last = start * negatives, (start + size) * negatives
+    for block in range(first - first % UNIFORMS, last, UNIFORMS):
+        fill_words(key, device, question, step, NEGATIVES, block // UNIFORMS_OF_BLOCK, words)
         fill_uniforms(words, uniforms)
-        for place in range(min(UNIFORMS, size * negatives - start)):
+        for place in range(max(first - block, 0), min(UNIFORMS, last - block)):
             candidates[example, column] = u32(uniforms[place] * catalogue)
             column += 1
             if column > negatives:

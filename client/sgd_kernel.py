@@ -24,8 +24,17 @@ from numba import prange
 
 from client.compiled import Array, compiled
 from client.events import Events
-from client.sgd_draws import draw_batch, draw_candidates, draw_normals, room_for_draws
-from client.sgd_reads import find_slots, list_items, list_rows, no_reads, read_biases, read_rows
+from client.sgd_draws import Draws, draw_batch, draw_candidates, draw_normals, draws_of, room_for_draws
+from client.sgd_reads import (
+    Reads,
+    find_slots,
+    list_items,
+    list_rows,
+    no_reads,
+    read_biases,
+    read_rows,
+    reads_of,
+)
 
 f32 = np.float32
 
@@ -94,6 +103,64 @@ class Example(NamedTuple):
     seen: Array  # number of the interaction: int64 [1]
 
 
+class Sums(NamedTuple):
+    """Of updates, in units: table, float64 [rows, dim], and bias, float64 [items].
+
+    rows_drawn, biases_drawn: how many steps' noise is drawn in them already, int64 [rows] and [items].
+    clipped: how many updates were below the device's clip and above it, int64 [2].
+    """
+
+    table: Array
+    bias: Array
+    rows_drawn: Array
+    biases_drawn: Array
+    clipped: Array
+
+
+def room_for(threads, bags, negatives, longest) -> tuple[Reads, Reads, Example, Draws, Sums]:
+    """What each thread works in and adds up [threads, …], for histories of at most so many events.
+
+    All of it but Draws.batch is of a size that public numbers fix.
+    """
+    num_rows, dim = bags.table.shape
+    num_items, num_biases = len(bags.offsets) - 1, len(bags.bias)
+    return (
+        no_reads(threads, num_rows, dim),
+        no_reads(threads, num_items),
+        Example(
+            np.zeros((threads, num_items + 1), np.int64),
+            np.empty((threads, len(bags.rows)), np.uint32),
+            np.empty((threads, num_rows), np.uint32),
+            np.empty((threads, num_items), np.uint32),
+            np.empty((threads, dim), np.float32),
+            np.empty((threads, dim), np.float64),
+            np.zeros((threads, 1), np.int64),
+        ),
+        room_for_draws(threads, longest, negatives, dim),
+        Sums(
+            np.zeros((threads, num_rows, dim)),
+            np.zeros((threads, num_biases)),
+            np.zeros((threads, num_rows), np.int64),
+            np.zeros((threads, num_biases), np.int64),
+            np.zeros((threads, 2), np.int64),
+        ),
+    )
+
+
+@compiled()
+def example_of(examples, thread):
+    """The part of the examples' room that is a thread's."""
+    return Example(
+        examples.bag_starts[thread],
+        examples.bag_places[thread],
+        examples.rows[thread],
+        examples.items[thread],
+        examples.vector[thread],
+        examples.vector_move[thread],
+        examples.seen[thread],
+    )
+
+
 @compiled(fastmath={"reassoc", "contract"})
 def squared(numbers):
     """Sum of squares in double precision, where those of single-precision numbers stay above 0."""
@@ -104,11 +171,11 @@ def squared(numbers):
 
 
 @compiled()
-def score_items(num_items, has_bias, rows, items, example):
-    """The scores of a step's items, from their rows' and their biases."""
+def score_items(known, num_items, has_bias, rows, items, example):
+    """The scores of the items at places known … num_items − 1, from their rows' and their biases."""
     projection, score, bias = rows.score, items.score, items.current
     bag_starts, bag_places = example.bag_starts, example.bag_places
-    for place in range(num_items):
+    for place in range(known, num_items):
         total = bias[place] if has_bias else f32(0.0)
         for member in range(bag_starts[place], bag_starts[place + 1]):
             total += projection[bag_places[member]]
@@ -117,7 +184,7 @@ def score_items(num_items, has_bias, rows, items, example):
 
 @compiled(error_model="numpy")
 def add_gradients(schedule, vector, weights, size, candidates, batch, has_bias, rows, items, example):
-    """The clipped gradients of a batch, added up into rows.move, items.move and example.vector_move."""
+    """The clipped gradients of a chunk, added up into rows.move, items.move and example.vector_move."""
     row_move, row_gradient, row_marked, current = rows.move, rows.gradient, rows.marked, rows.current
     item_move, item_gradient, item_marked, scores = items.move, items.gradient, items.marked, items.score
     bag_starts, bag_places = example.bag_starts, example.bag_places
@@ -200,26 +267,36 @@ def train_device(
     row_change, row_move, slot_of_row = rows.change, rows.move, rows.slot_of_place
     bias_change, bias_move, slot_of_item = items.change, items.move, items.slot_of_place
     candidates, batch, normals = draws.candidates, draws.batch, draws.normals
-    vector_move = example.vector_move
+    vector_move, chunk = example.vector_move, len(candidates)
     device_rows = device_biases = 0
     for step in range(schedule.steps):
         draws.cursor[:] = 0
         size = draw_batch(key, device, question, step, schedule.sampling_rate, len(history), draws)
-        draw_candidates(key, device, question, step, size, history, catalogue, draws)
-        num_items = list_items(size, candidates, items)
-        num_rows = list_rows(bags.offsets, bags.rows, num_items, items, rows, example)
-        known, device_rows = device_rows, find_slots(num_rows, device_rows, rows)
-        in_step = (num_rows, device_rows)
-        used = read_rows(bags.table, vector, key, device, question, step, noise, known, in_step, rows, draws)
-        if has_bias:
-            known, device_biases = device_biases, find_slots(num_items, device_biases, items)
-            in_step = (num_items, device_biases)
-            used = read_biases(
-                bags.bias, key, device, question, step, noise, known, in_step, used, items, draws
-            )
-        score_items(num_items, has_bias, rows, items, example)
+        num_items = num_rows = used = 0
         vector_move[:] = 0.0
-        add_gradients(schedule, vector, weights, size, candidates, batch, has_bias, rows, items, example)
+        for start in range(0, size, chunk):  # D moves after the last chunk: all read it as the step found it
+            part = min(chunk, size - start)
+            draw_candidates(key, device, question, step, start, part, batch, history, catalogue, draws)
+            listed, num_items = num_items, list_items(part, candidates, num_items, items)
+            known = (num_rows, device_rows)
+            num_rows = list_rows(bags.offsets, bags.rows, listed, num_items, num_rows, items, rows, example)
+            device_rows = find_slots(known[0], num_rows, device_rows, rows)
+            read = (num_rows, device_rows)
+            used = read_rows(
+                bags.table, vector, key, device, question, step, noise, known, read, used, rows, draws
+            )
+            if has_bias:
+                known = (listed, device_biases)
+                device_biases = find_slots(listed, num_items, device_biases, items)
+                read = (num_items, device_biases)
+                used = read_biases(
+                    bags.bias, key, device, question, step, noise, known, read, used, items, draws
+                )
+            score_items(listed, num_items, has_bias, rows, items, example)
+            of_part = batch[start : start + part]
+            add_gradients(
+                schedule, vector, weights, part, candidates, of_part, has_bias, rows, items, example
+            )
         for place in range(num_rows):
             move = learning_rate * row_move[place]
             row_move[place] = 0.0
@@ -274,33 +351,17 @@ def add_update(device_rows, device_biases, scale, rows, items, table, bias, rows
 
 
 @compiled(parallel=True)
-def train_devices(bags, schedule, key, question, histories, vectors, edges, longest):
+def train_devices(
+    bags, schedule, key, question, histories, vectors, edges, all_rows, all_items, examples, all_draws, sums
+):
     """Train devices edges[k] … edges[k + 1] − 1 on thread k, from and into vectors [n, dim].
 
-    Gives the sums of their updates in units, float64 [rows, dim] and [items]; how many steps' noise is drawn
-    in them already, int64 [rows] and [items]; and how many updates were below and above the device's clip.
+    What comes after the edges is what `room_for` gives.
     """
-    threads = len(edges) - 1
-    num_rows, dim = bags.table.shape
-    num_items, num_biases = len(bags.offsets) - 1, len(bags.bias)
-    tables = np.zeros((threads, num_rows, dim))
-    all_biases = np.zeros((threads, num_biases))
-    rows_drawn = np.zeros((threads, num_rows), np.int64)
-    biases_drawn = np.zeros((threads, num_biases), np.int64)
-    clipped = np.zeros((threads, 2), np.int64)
     clips = np.isfinite(schedule.device_clip)
-    for thread in prange(threads):
-        rows, items = no_reads(num_rows, (num_rows, dim)), no_reads(num_items, num_items)
-        example = Example(
-            np.empty(num_items + 1, np.int64),
-            np.empty(len(bags.rows), np.uint32),
-            np.empty(num_rows, np.uint32),
-            np.empty(num_items, np.uint32),
-            np.empty(dim, np.float32),
-            np.empty(dim, np.float64),
-            np.zeros(1, np.int64),
-        )
-        draws = room_for_draws(longest, schedule.negatives, dim)
+    for thread in prange(len(edges) - 1):
+        rows, items = reads_of(all_rows, thread), reads_of(all_items, thread)
+        example, draws = example_of(examples, thread), draws_of(all_draws, thread)
         for place in range(edges[thread], edges[thread + 1]):
             start, stop = histories.offsets[place], histories.offsets[place + 1]
             device_rows, device_biases = train_device(
@@ -325,22 +386,15 @@ def train_devices(bags, schedule, key, question, histories, vectors, edges, long
                 elif square > 0:
                     factor = min(1.0, schedule.device_clip / np.sqrt(square))
                 if square != 0:  # one that holds nothing is on neither side of the clip
-                    clipped[thread, 0 if factor == 1.0 else 1] += 1
+                    sums.clipped[thread, 0 if factor == 1.0 else 1] += 1
             add_update(
                 device_rows,
                 device_biases,
                 factor / schedule.unit,
                 rows,
                 items,
-                tables[thread],
-                all_biases[thread],
-                rows_drawn[thread],
-                biases_drawn[thread],
+                sums.table[thread],
+                sums.bias[thread],
+                sums.rows_drawn[thread],
+                sums.biases_drawn[thread],
             )
-    return (
-        tables.sum(axis=0),
-        all_biases.sum(axis=0),
-        rows_drawn.sum(axis=0),
-        biases_drawn.sum(axis=0),
-        clipped.sum(axis=0),
-    )

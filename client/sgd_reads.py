@@ -40,22 +40,41 @@ class Reads(NamedTuple):
     marked: Array  # the interaction that last wrote there: int64
 
 
-@compiled()
-def no_reads(size, shape):
-    """Nothing read yet, of so many rows or items. shape: of D, [size, dim] or [size]."""
+def no_reads(threads, size, *dim):
+    """Nothing read yet on any thread [threads, …], of so many rows or items. dim: of D, [n, *dim]."""
+    each, shape = (threads, size), (threads, size, *dim)
     return Reads(
-        np.zeros(size, np.uint32),
-        np.zeros(size, np.uint32),
-        np.zeros(size, np.uint32),
-        np.zeros(size, np.uint32),
-        np.zeros(size, np.uint32),
+        np.zeros(each, np.uint32),
+        np.zeros(each, np.uint32),
+        np.zeros(each, np.uint32),
+        np.zeros(each, np.uint32),
+        np.zeros(each, np.uint32),
         np.empty(shape, np.float64),
-        np.empty(size, np.int64),
+        np.empty(each, np.int64),
         np.empty(shape, np.float32),
-        np.empty(size, np.float32),
-        np.zeros(size, np.float64),
-        np.empty(size, np.float32),
-        np.zeros(size, np.int64),
+        np.empty(each, np.float32),
+        np.zeros(each, np.float64),
+        np.empty(each, np.float32),
+        np.zeros(each, np.int64),
+    )
+
+
+@compiled()
+def reads_of(reads, thread):
+    """The part of `no_reads` that is a thread's."""
+    return Reads(
+        reads.slot_of[thread],
+        reads.row_of_slot[thread],
+        reads.place_of[thread],
+        reads.row_of_place[thread],
+        reads.slot_of_place[thread],
+        reads.change[thread],
+        reads.drawn[thread],
+        reads.current[thread],
+        reads.score[thread],
+        reads.move[thread],
+        reads.gradient[thread],
+        reads.marked[thread],
     )
 
 
@@ -70,10 +89,12 @@ def dot(left, right):
 
 # The lists are made without branches, which the processor would guess wrong one time in three.
 @compiled()
-def list_items(size, candidates, items):
-    """Number the different items of a step, and put their places into `candidates`; gives how many."""
+def list_items(size, candidates, listed, items):
+    """Number the different items of a chunk, and put their places into `candidates`.
+
+    listed: how many the chunks of the step before it have; gives how many by now.
+    """
     place_of, item_of_place = items.place_of, items.row_of_place
-    listed = 0
     for example in range(size):
         for column in range(candidates.shape[1]):
             item = candidates[example, column]
@@ -88,14 +109,16 @@ def list_items(size, candidates, items):
 
 
 @compiled()
-def list_rows(offsets, members, num_items, items, rows, example):
-    """Number the different rows of the step's items, their bags into example.bag_places; gives how many."""
+def list_rows(offsets, members, known, num_items, listed, items, rows, example):
+    """Number the different rows of a chunk's items, at places known … num_items − 1; fill example.bag_places.
+
+    listed: how many the step has had before; gives how many by now.
+    """
     place_of, row_of_place, item_of_place = rows.place_of, rows.row_of_place, items.row_of_place
     bag_starts, bag_places = example.bag_starts, example.bag_places
-    listed = filled = 0
-    for number in range(num_items):
+    filled = bag_starts[known]
+    for number in range(known, num_items):
         item = item_of_place[number]
-        bag_starts[number] = filled
         for member in range(offsets[item], offsets[item + 1]):
             row = members[member]
             place = place_of[row]
@@ -106,16 +129,19 @@ def list_rows(offsets, members, num_items, items, rows, example):
             bag_places[filled] = place
             filled += 1
             listed += int(new)
-    bag_starts[num_items] = filled
+        bag_starts[number + 1] = filled
     return listed
 
 
 @compiled()
-def find_slots(in_step, in_device, reads):
-    """Number for the device what the step reads; it has read in_device before. Gives how many by now."""
+def find_slots(known, in_step, in_device, reads):
+    """Number for the device what the step reads at places known … in_step − 1; it has read in_device before.
+
+    Gives how many by now.
+    """
     slot_of, row_of_slot = reads.slot_of, reads.row_of_slot
     row_of_place, slot_of_place = reads.row_of_place, reads.slot_of_place
-    for place in range(in_step):
+    for place in range(known, in_step):
         row = row_of_place[place]
         slot = slot_of[row]
         new = (slot >= in_device) | (row_of_slot[slot] != row)
@@ -151,21 +177,21 @@ def begin(flat, first, last, deviation, key, device, question, step, used, draws
 
 
 @compiled()
-def read_rows(table, vector, key, device, question, step, noise, known, in_step, rows, draws):
-    """θ + D of the step's rows, with the noise that is due, and x · (θ + D).
+def read_rows(table, vector, key, device, question, step, noise, known, read, used, rows, draws):
+    """θ + D of a chunk's rows, with the noise that is due, and x · (θ + D).
 
-    noise: ησC, the standard deviation of what a step adds to each coordinate. known: how many rows the device
-    has read before; in_step: how many the step reads, and how many the device by now. Gives how many of the
-    normals that are ready are used up.
+    noise: ησC, the standard deviation of what a step adds to each coordinate. known: how many rows the step
+    has read before, and how many the device; read: how many by now. used: how many of the normals that are
+    ready are used up; gives how many by now.
     """
     change, drawn, current, projection = rows.change, rows.drawn, rows.current, rows.score
     row_of_place, slot_of_place = rows.row_of_place, rows.slot_of_place
     normals, cursor = draws.normals, draws.cursor
-    dim, (listed, by_now) = len(vector), in_step
+    dim, (listed, slots), (last, last_slot) = len(vector), known, read
     flat, deviation = change.reshape(-1), noise * np.sqrt(step)
-    used = begin(flat, known * dim, by_now * dim, deviation, key, device, question, step, 0, draws)
-    drawn[known:by_now] = step
-    for place in range(listed):
+    used = begin(flat, slots * dim, last_slot * dim, deviation, key, device, question, step, used, draws)
+    drawn[slots:last_slot] = step
+    for place in range(listed, last):
         slot = slot_of_place[place]
         due = step - drawn[slot]
         if due > 0 and noise > 0:
@@ -177,7 +203,7 @@ def read_rows(table, vector, key, device, question, step, noise, known, in_step,
                 change[slot, each] += scale * normals[used + each]
             used += dim
             drawn[slot] = step
-    for place in range(listed):
+    for place in range(listed, last):
         row, slot = row_of_place[place], slot_of_place[place]
         for each in range(dim):
             current[place, each] = f32(table[row, each] + change[slot, each])
@@ -186,21 +212,21 @@ def read_rows(table, vector, key, device, question, step, noise, known, in_step,
 
 
 @compiled()
-def read_biases(bias, key, device, question, step, noise, known, in_step, used, items, draws):
-    """θ + D of the step's biases, with the noise that is due; gives what `read_rows` does."""
+def read_biases(bias, key, device, question, step, noise, known, read, used, items, draws):
+    """θ + D of a chunk's biases, with the noise that is due; takes and gives what `read_rows` does."""
     change, drawn, current = items.change, items.drawn, items.current
     item_of_place, slot_of_place = items.row_of_place, items.slot_of_place
     normals, cursor = draws.normals, draws.cursor
-    listed, by_now = in_step
+    (listed, slots), (last, last_slot) = known, read
     deviation = noise * np.sqrt(step)
-    used = begin(change, known, by_now, deviation, key, device, question, step, used, draws)
-    drawn[known:by_now] = step
-    for place in range(listed):
+    used = begin(change, slots, last_slot, deviation, key, device, question, step, used, draws)
+    drawn[slots:last_slot] = step
+    for place in range(listed, last):
         item, slot = item_of_place[place], slot_of_place[place]
         due = step - drawn[slot]
         if due > 0 and noise > 0:
             if used == cursor[0]:
-                draw_normals(key, device, question, step, min(listed - place, READY), draws)
+                draw_normals(key, device, question, step, min(last - place, READY), draws)
                 used = 0
             change[slot] += noise * np.sqrt(due) * normals[used]
             used += 1

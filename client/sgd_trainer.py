@@ -1,10 +1,12 @@
 """Plain SGD on one device after the other, with batches and negatives from each device's own streams.
 
 An example is one interaction and the negatives drawn for it. Steps, sampling rate and reduction (a sum) are
-the same constants on every device, whatever it holds. `OpacusTrainer` is this with a clip and noise.
+the same constants on every device, whatever it holds. A batch is worked on in chunks, so that memory does not
+grow with it. `OpacusTrainer` is this with a clip and noise.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,11 +14,15 @@ from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from torch import Tensor, nn
 
 from client.events import Events
-from client.trainer import Cohort
+from client.trainer import Cohort, precision_of
 from models.randomness import Purpose, Stream
 from models.recommender import Parameters, Recommender, interaction_loss
 from models.settings import RoundSettings
 from models.update import released_update
+
+CHUNK = 2**22  # numbers of the largest array, about, for the interactions that are worked on at a time
+
+Batch = Iterator[tuple[Tensor, Tensor]]  # candidates [chunk, 1 + negatives], the positive first; weights
 
 
 class KeyedPoissonSampler(UniformWithReplacementSampler):
@@ -64,7 +70,7 @@ class SgdTrainer:
             )
             for name, part in update.items():
                 total[name] += part
-        return {name: tensor.float() for name, tensor in total.items()}, vectors
+        return {name: tensor.to(precision_of(self.settings)) for name, tensor in total.items()}, vectors
 
     def released(self, update: Parameters) -> Parameters:
         """What of a device's update goes into the sum: here, all of it."""
@@ -73,24 +79,40 @@ class SgdTrainer:
     def train_device(self, cohort: Cohort, device: int, events: Events) -> None:
         """All steps of one device. One with no events takes the same steps, of empty batches."""
         settings = self.settings
-        items = torch.from_numpy(events.items.astype(np.int64))
-        weights = torch.from_numpy(np.log2(1.0 + events.weights)).float()
         batches: Iterator[list[int]] = iter([[]] * settings.steps_per_round)
         if len(events):  # Opacus's sampler wants at least one event
             steps, rate = settings.steps_per_round, settings.sampling_rate
             batches = iter(KeyedPoissonSampler(len(events), rate, steps, cohort, device))
         for step, batch in enumerate(batches):
-            drawn = cohort.stream(device, step, Purpose.NEGATIVES).integers(
-                len(batch) * settings.negatives, self.model.num_items
-            )
-            negatives = torch.from_numpy(drawn).view(len(batch), settings.negatives)
-            candidates = torch.cat([items[batch].unsqueeze(1), negatives], dim=1)  # [batch, 1 + negatives]
-            self.step(candidates, weights[batch], cohort.stream(device, step, Purpose.NOISE))
+            negatives = cohort.stream(device, step, Purpose.NEGATIVES)
+            chunks = self.chunks(events, batch, negatives)
+            self.step(chunks, cohort.stream(device, step, Purpose.NOISE))
 
-    def step(self, candidates: Tensor, weights: Tensor, noise: Stream) -> None:
-        """One step on a batch: candidates [batch, 1 + negatives], the positive first; weights [batch]."""
+    def chunks(self, events: Events, batch: list[int], negatives: Stream) -> Batch:
+        """The events of a batch with negatives, as many at a time as public numbers say."""
+        count = self.settings.negatives
+        for start in range(0, len(batch), self.chunk):
+            part = batch[start : start + self.chunk]
+            drawn = negatives.integers(len(part) * count, self.model.num_items).reshape(len(part), count)
+            candidates = np.concatenate([events.items[part, None].astype(np.int64), drawn], axis=1)
+            weights = np.log2(1.0 + events.weights[part])
+            yield torch.from_numpy(candidates), torch.from_numpy(weights).float()
+
+    @cached_property
+    def chunk(self) -> int:
+        """How many interactions are worked on at a time."""
+        return max(1, CHUNK // self.numbers_of_example)
+
+    @property
+    def numbers_of_example(self) -> int:
+        """About how many numbers the largest array holds for one interaction: of its candidates."""
+        return (1 + self.settings.negatives) * self.model.dim
+
+    def step(self, batch: Batch, noise: Stream) -> None:
+        """One step on a batch."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.summed_loss(candidates, weights).backward()
+        for candidates, weights in batch:
+            self.summed_loss(candidates, weights).backward()
         self.optimizer.step()
 
     def summed_loss(self, candidates: Tensor, weights: Tensor) -> Tensor:

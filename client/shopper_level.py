@@ -86,11 +86,11 @@ class ClippedLeastSquaresTrainer(LeastSquaresTrainer):
             broken = ~torch.isfinite(squares)
             if broken.any():  # 0 times what is no number would be none
                 own, by_item, by_row = (torch.where(broken, 0.0, part) for part in (own, by_item, by_row))
-            table += by_row @ (factor * own).T
-            bias += by_item @ factor
+            table.addmm_(by_row, (factor * own).T)
+            bias.addmv_(by_item, factor)
             below += indicators(factor, holds, self.settings).double().sum()
-        update = self.named(table.float(), bias.float())
-        return update | ({BELOW_CLIP: below.float()} if self.settings.adapts_clip else {})
+        update = self.named(table, bias)
+        return update | ({BELOW_CLIP: below} if self.settings.adapts_clip else {})
 
 
 def squared_norms(columns: Tensor) -> Tensor:

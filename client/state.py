@@ -18,7 +18,7 @@ from models.recommender import Parameters
 from models.settings import KINDS_OF_ROUND
 from models.update import Refusal
 
-FACTS = ("asked", "question", "refused", "replied", "promise", "run", "day")
+FACTS = ("asked", "question", "refused", "begun", "replied", "promise", "run", "day")
 
 
 class CorruptState(Exception):
@@ -31,8 +31,9 @@ class DeviceState:
 
     vectors: float32 [devices, dim], the shoppers' vectors after the last answer. took_part: bool [devices],
     who is in the last question's answer; refused: how many would not be, by the budget they would pass.
-    question: digest of the last question; asked: how many different ones there were. replied: whether its
-    answer is ready; update: that answer, from which it is given again. promise: the unit and trust that
+    question: digest of the last question; asked: how many different ones there were. begun: whether training
+    for it was begun, and not stopped by its owner; replied: whether its answer is ready; update: that answer,
+    from which it is given again. promise: the unit and trust that
     ledger and vectors are kept under. run: the last one that asked; rounds: of each kind, in how many of that
     run's a device was booked, int64 [devices, KINDS_OF_ROUND]. day: the latest UTC date (ISO) on which a new
     question came; day_start: the ledger's steps when it began, int64 [devices, mechanisms known then]. No key
@@ -47,6 +48,7 @@ class DeviceState:
     asked: int = 0
     question: str = ""
     refused: dict[Refusal, int] = field(default_factory=dict)
+    begun: bool = False
     replied: bool = False
     promise: str = ""
     run: str = ""
@@ -131,7 +133,7 @@ class DeviceState:
             and self.rounds.dtype == np.int64
             and self.rounds.shape == (devices, KINDS_OF_ROUND)
             and bool((self.rounds >= 0).all())
-            and isinstance(self.replied, bool)
+            and all(isinstance(fact, bool) for fact in (self.begun, self.replied))
             and all(isinstance(fact, str) for fact in (self.question, self.promise, self.run))
             and (self.day == "" or date.fromisoformat(self.day).isoformat() == self.day)
             and all(type(count) is int and count >= 0 for count in (self.asked, *self.refused.values()))

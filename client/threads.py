@@ -7,18 +7,19 @@ import numba
 import numpy as np
 
 EVENTS_OF_A_DEVICE = 16  # that cost as much as a device which holds nothing
-LEAST_EVENTS = 20_000  # of a thread that is worth waking
+LEAST_DEVICES = 128  # of a thread that is worth waking
 
 
 @contextmanager
-def threads_for(offsets: np.ndarray) -> Iterator[np.ndarray]:
+def threads_for(offsets: np.ndarray, least: int | None = None) -> Iterator[np.ndarray]:
     """Devices [k, k + 1) of each thread, int64 [threads + 1], with as much to do for each.
 
-    offsets: int64 [devices + 1], of their events. Where there is little to do, one thread is soonest done.
+    offsets: int64 [devices + 1], of their events. least: devices of a thread that is worth waking. How many
+    threads there are, and so how much memory they take, does not depend on what the devices hold.
     """
     work = offsets + EVENTS_OF_A_DEVICE * np.arange(len(offsets))
     available = numba.get_num_threads()
-    threads = max(1, min(available, int(work[-1]) // LEAST_EVENTS))
+    threads = max(1, min(available, (len(offsets) - 1) // (least or LEAST_DEVICES)))
     edges = np.searchsorted(work, work[-1] * np.arange(threads + 1) / threads)
     edges[0], edges[-1] = 0, len(offsets) - 1
     numba.set_num_threads(threads)

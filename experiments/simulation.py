@@ -151,7 +151,9 @@ def lay_out_devices(plan: Plan, folder: RunFolder) -> None:
         folder.devices,
         plan.dataset.catalogue,
         plan.split.train,
-        Policy.allowing(asked_settings(plan.config, plan.promise), plan.config.most_events),
+        Policy.allowing(
+            asked_settings(plan.config, plan.promise), plan.dataset.catalogue, plan.config.most_events
+        ),
         seed=plan.config.seed,
         targets=plan.split.test.targets,
     )

@@ -23,7 +23,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from models.randomness import Integers, Stream
+from models.randomness import CHUNK, Integers, Stream
 
 LEAST_DEVIATION = 4.0  # in steps of the grid
 
@@ -42,12 +42,13 @@ def discrete_normals(stream: Stream, count: int, deviation: float) -> Integers:
     if deviation < LEAST_DEVIATION:
         raise ValueError(f"a deviation of {deviation:g} steps is too coarse for the sum to be a Gaussian")
     drawn = np.empty(count, dtype=np.int64)
-    open_places = np.arange(count)
-    while len(open_places):
-        proposed = np.rint(deviation * stream.normals(len(open_places)))
-        keep = stream.uniforms(len(open_places)) < _kept_part(proposed, deviation)
-        drawn[open_places[keep]] = proposed[keep].astype(np.int64)
-        open_places = open_places[~keep]
+    for start in range(0, count, CHUNK):
+        open_places = np.arange(start, min(start + CHUNK, count))
+        while len(open_places):
+            proposed = np.rint(deviation * stream.normals(len(open_places)))
+            keep = stream.uniforms(len(open_places)) < _kept_part(proposed, deviation)
+            drawn[open_places[keep]] = proposed[keep].astype(np.int64)
+            open_places = open_places[~keep]
     return drawn
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.discrete_gaussian import LEAST_DEVIATION, concentrated_bound
 from models.errors import UserError
+from models.randomness import CHUNK
 from models.recommender import Parameters
 from models.settings import RoundSettings
 
@@ -30,8 +31,12 @@ class FixedPoint:
 
     def encode(self, update: Parameters) -> Tensor:
         """All arrays, in order of their names, as one vector of steps: int64 [coordinates]."""
-        flat = torch.cat([update[name].double().reshape(-1) for name in sorted(update)])
-        return torch.round(flat / self.step).to(torch.int64)
+        parts = [update[name].double().reshape(-1) for name in sorted(update)]
+        steps = torch.empty(sum(map(len, parts)), dtype=torch.int64)
+        for part, into in zip(parts, steps.split([*map(len, parts)]), strict=True):
+            for some, place in zip(part.split(CHUNK), into.split(CHUNK), strict=True):
+                place.copy_(torch.round(some / self.step))
+        return steps
 
     def wrapped(self, steps: Tensor) -> Tensor:
         """int64 steps mod 2^width, as the signed integers of that width."""

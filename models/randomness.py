@@ -28,6 +28,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 KEY_BYTES = 32
+CHUNK = 2**18  # numbers that noise is drawn for at a time
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -86,12 +87,16 @@ class Stream:
 
 
 def add_noise(value: Tensor, deviation: float, stream: Stream) -> Tensor:
-    """float32 `value` plus Gaussian noise of standard deviation `deviation` on every coordinate.
+    """`value` plus Gaussian noise of standard deviation `deviation` on every coordinate: float32.
 
     Added in double precision and rounded to the public grid that the module's text explains.
     """
-    drawn = torch.from_numpy(stream.normals(value.numel())).view_as(value)
-    return on_grid(value.double() + deviation * drawn, deviation).float()
+    flat, noised = value.reshape(-1), torch.empty(value.numel())
+    for start in range(0, len(flat), CHUNK):
+        part = flat[start : start + CHUNK].double()
+        drawn = torch.from_numpy(stream.normals(len(part)))
+        noised[start : start + CHUNK] = on_grid(part + deviation * drawn, deviation)
+    return noised.view_as(value)
 
 
 def on_grid(noised: Tensor, deviation: float) -> Tensor:

@@ -54,6 +54,11 @@ class Refusal(StrEnum):
     NOISE = "noise-below-floor"
     DELTA = "delta-above-limit"
     SUM = "sum-below-floor"
+    DIM = "vectors-too-long"
+    NEGATIVES = "too-many-negatives"
+    STEPS = "too-many-steps"
+    ITEMS = "too-many-items"
+    BYTES = "reply-too-large"
     DAILY_BUDGET = "daily-budget-passed"
 
 
@@ -100,10 +105,11 @@ def expected_update(settings: RoundSettings, shared: Parameters) -> Parameters:
 
 def to_arrays(parameters: Parameters) -> ArrayRecord:
     """Tensors as a Flower record: integers as they are, all else in single precision."""
-    return ArrayRecord({name: Array(_plain(tensor).cpu().numpy()) for name, tensor in parameters.items()})
+    return ArrayRecord({name: Array(plain(tensor).cpu().numpy()) for name, tensor in parameters.items()})
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def plain(tensor: Tensor) -> Tensor:
+    """Integers as they are, all else in single precision: as it leaves a device."""
     return tensor.float() if tensor.is_floating_point() else tensor
 
 

@@ -113,7 +113,7 @@ def test_a_part_is_named_by_the_nodes_config(asked, folder):
 @pytest.mark.parametrize(("part", "parts"), [(3, 3), (-1, 3), (0, 0)])
 def test_a_part_that_there_is_not_is_an_error(part, parts, asked, folder):
     reply = send(asked, folder, context_with({"partition-id": part, "num-partitions": parts}))
-    assert "ValueError" in reply.error.reason
+    assert reply.error.reason == client.app.FAILED
     assert states(folder) == []
 
 
@@ -207,34 +207,35 @@ def raise_secret(*args: object, **rest: object) -> None:
     ("owner", "name"),
     [
         (OpacusTrainer, "train"),
-        (OpacusTrainer, "train_device"),
         (Farm, "book"),
         (Farm, "load_state"),
         (Farm, "answer"),
         (client.app, "open_farm"),
         (client.app, "pack_reply"),
-        (torch.Tensor, "backward"),
     ],
 )
-def test_an_error_tells_its_type_and_no_value(owner, name, asked, folder, monkeypatch, caplog, capfd):
+def test_an_error_says_nothing_but_that_it_is_one(owner, name, asked, folder, monkeypatch, caplog, capfd):
     monkeypatch.setattr(owner, name, raise_secret)
     with caplog.at_level(logging.DEBUG):
         reply = send(asked, folder)
     assert reply.has_error()
     assert not reply.has_content()
     assert reply.error.code == client.app.TRAINING_FAILED
-    assert "RuntimeError" in reply.error.reason
+    assert reply.error.reason == client.app.FAILED
     said = capfd.readouterr()
     logged = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
+    assert "RuntimeError" in logged  # for the owner
     for text in (reply.error.reason, logged, said.out, said.err):
         for part in (*SECRETS, str(folder)):
             assert part not in text
 
 
-def test_the_check_of_errors_catches_a_text_that_is_passed_on(asked, folder, monkeypatch):
+def test_the_check_of_errors_catches_a_text_that_is_passed_on(asked, folder, monkeypatch, caplog):
     monkeypatch.setattr(client.app, "own_frames", str)
     monkeypatch.setattr(OpacusTrainer, "train", raise_secret)
-    assert SECRET in send(asked, folder).error.reason
+    with caplog.at_level(logging.DEBUG):
+        send(asked, folder)
+    assert SECRET in caplog.text
 
 
 class Panic(BaseException):
@@ -247,8 +248,7 @@ def test_a_panic_is_an_error_like_any_other(asked, folder, monkeypatch):
 
     monkeypatch.setattr(OpacusTrainer, "train", panic)
     reply = send(asked, folder)
-    assert "Panic" in reply.error.reason
-    assert SECRET not in reply.error.reason
+    assert reply.error.reason == client.app.FAILED
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
@@ -281,15 +281,17 @@ def test_a_ledger_of_other_devices_is_refused(asked, folder, held):
 
 
 @pytest.mark.parametrize("place", ["node config", "environment"])
-def test_the_owner_says_where_neural_cf_is_trained(ask, build, folder, monkeypatch, place):
+def test_the_owner_says_where_neural_cf_is_trained(ask, build, folder, monkeypatch, place, caplog):
     """And a device that is not there is an error like any other."""
     if place == "environment":
         monkeypatch.setenv(VARIABLE.format("TORCH_DEVICE"), "hpu")
     context = context_with({"torch_device": "hpu"} if place == "node config" else {})
     settings = ask(model="neural-cf")
     content = question_of(settings, build(settings))
-    reply = make_app(folder)(Message(content, 1, "train"), context)
-    assert "batched_trainer" in reply.error.reason
+    with caplog.at_level(logging.ERROR):
+        reply = make_app(folder)(Message(content, 1, "train"), context)
+    assert reply.error.reason == client.app.FAILED
+    assert "batched_trainer" in caplog.text
 
 
 def test_a_key_leaves_in_no_reply_no_log_and_no_error(asked, folder, monkeypatch, caplog, capfd):

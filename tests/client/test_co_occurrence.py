@@ -1,18 +1,14 @@
 """Each device's part of either sum has norm 1 at most, whatever it holds and the server says is popular."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import client.co_occurrence
-from client.co_occurrence import (
-    device_blocks,
-    packed_co_occurrence,
-    pairs,
-    popularity_sum,
-)
+from client.co_occurrence import packed_co_occurrence, popularity_sum
 from client.events import Events
 from client.profiles import clipped_rows, profiles, recency_rows, unit_rows
 from models.head import head_items
@@ -158,11 +154,6 @@ def test_rows_of_serving_weigh_newer_visits_more(held):
     )
 
 
-def test_pairs_by_hand():
-    left, right = pairs(np.array([0, 0, 2]))
-    assert list(zip(left.tolist(), right.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 1), (2, 2)]
-
-
 # Against the definition
 
 
@@ -198,22 +189,7 @@ def test_one_that_holds_nothing_of_the_head_adds_nothing(held):
     assert not popularity_sum(held([], []), ITEMS).any()
 
 
-# In blocks
-
-
-@pytest.mark.parametrize("half_life", [0.0, 2.0])
-@pytest.mark.parametrize("most", [1, 4, 11])
-def test_blocks_change_nothing(most, half_life, held, monkeypatch):
-    head = head_of(POPULARITY, 6)
-    whole = co_occurrence(held(*BASKETS), head, half_life)
-    monkeypatch.setattr(client.co_occurrence, "BLOCK_PAIRS", most)
-    assert torch.allclose(co_occurrence(held(*BASKETS), head, half_life), whole, atol=1e-6)
-
-
-def test_blocks_hold_every_device_once_within_their_bound(held, monkeypatch):
-    monkeypatch.setattr(client.co_occurrence, "BLOCK_PAIRS", 12)
-    blocks = list(device_blocks(held(*BASKETS), 3))  # pairs of each, at most: 6, 0, 1, 6, 6
-    assert [block.counts.tolist() for block in blocks] == [[3, 0, 1], [4, 6]]
+# Sums
 
 
 def test_a_farm_is_the_sum_of_its_devices(held):
@@ -223,3 +199,15 @@ def test_a_farm_is_the_sum_of_its_devices(held):
     assert torch.allclose(co_occurrence(events, head, 2.0), apart, atol=1e-6)
     apart = torch.stack([popularity_sum(device, ITEMS) for device in devices]).sum(dim=0)
     assert torch.allclose(popularity_sum(events, ITEMS), apart, atol=1e-6)
+
+
+def test_one_that_holds_all_items_takes_no_more_memory_than_the_matrix(held):
+    """Pairs are added up one by one: 2,000 items are 2 million pairs, and the matrix has as many numbers."""
+    items = 2_000
+    events = events_of(list(range(items)))
+    packed_co_occurrence(events_of([0, 1]), np.arange(2), 2, 2.0)  # compiled by now
+    tracemalloc.start()
+    packed_co_occurrence(events, np.arange(items), items, 2.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.1 * 8 * items * (items + 1) / 2

@@ -184,7 +184,7 @@ def test_devices_one_by_one_add_up_to_the_cohort(shop, ask, monkeypatch, threads
     model, parameters = model_and_parameters(settings, shop)
     events = ragged()
     trainer = CohortTrainer(model, settings)
-    monkeypatch.setattr(client.threads, "LEAST_EVENTS", 1)
+    monkeypatch.setattr(client.threads, "LEAST_DEVICES", 1)
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, before))
     try:
@@ -202,7 +202,7 @@ def test_devices_one_by_one_add_up_to_the_cohort(shop, ask, monkeypatch, threads
 
 def test_threads_do_not_show(shop, ask, monkeypatch):
     """To the bit, noise and all."""
-    monkeypatch.setattr(client.threads, "LEAST_EVENTS", 1)
+    monkeypatch.setattr(client.threads, "LEAST_DEVICES", 1)
     settings = ask(steps_per_round=3, sampling_rate=0.5)
     model, parameters = model_and_parameters(settings, shop)
     before = numba.get_num_threads()

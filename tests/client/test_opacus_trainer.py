@@ -341,6 +341,12 @@ def test_one_event_moves_all_parameters_together_by_the_clip_at_most(
     assert norm > 0.999 * clip  # it is a heavy event: the bound is met, not just kept
 
 
+def add(parameter, clipped: Tensor) -> None:
+    """To the sum of the clipped gradients of a step."""
+    before = parameter.summed_grad
+    parameter.summed_grad = clipped if before is None else before + clipped
+
+
 class ClipsEachParameter(KeyedDPOptimizer):
     """Broken: C for each parameter, so √k·C in all."""
 
@@ -349,8 +355,7 @@ class ClipsEachParameter(KeyedDPOptimizer):
             samples = parameter.grad_sample
             norms = samples.reshape(len(samples), -1).norm(dim=1)
             factors = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
-            parameter.summed_grad = torch.einsum("i,i...", factors, samples)
-            parameter.grad_sample._processed = True
+            add(parameter, torch.einsum("i,i...", factors, samples))
 
 
 class ClipForgetsTheVector(KeyedDPOptimizer):
@@ -361,8 +366,7 @@ class ClipForgetsTheVector(KeyedDPOptimizer):
         norms = torch.stack([s.reshape(len(s), -1).norm(dim=1) for s in samples], dim=1).norm(dim=1)
         factors = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
         for parameter in self.params:
-            parameter.summed_grad = torch.einsum("i,i...", factors, parameter.grad_sample)
-            parameter.grad_sample._processed = True
+            add(parameter, torch.einsum("i,i...", factors, parameter.grad_sample))
 
 
 class ClipsTheSum(KeyedDPOptimizer):
@@ -372,8 +376,7 @@ class ClipsTheSum(KeyedDPOptimizer):
         sums = [parameter.grad_sample.sum(dim=0) for parameter in self.params]
         norm = torch.stack([total.norm() for total in sums]).norm()
         for parameter, total in zip(self.params, sums, strict=True):
-            parameter.summed_grad = total * (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
-            parameter.grad_sample._processed = True
+            add(parameter, total * (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
 
 
 @pytest.mark.parametrize("broken", [ClipsEachParameter, ClipForgetsTheVector])
@@ -429,7 +432,7 @@ def test_whether_a_coordinate_is_finite_does_not_depend_on_events(poison, ask, b
         assert torch.equal(empty, with_events)
 
 
-@pytest.mark.parametrize("poison", [math.inf, -math.inf, math.nan, 1e30])
+@pytest.mark.parametrize("poison", [math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("place", [0, -1], ids=["first-parameter", "last-parameter"])
 def test_an_example_without_a_finite_gradient_is_left_out_whole(place, poison, ask, build):
     """One bad number in one parameter: that example adds nothing to any, and the others what they would."""

@@ -337,9 +337,9 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize("changes", ALLOWED, ids=str)
-def test_a_run_is_allowed_all_its_rounds_and_no_weaker_run_is(changes, ask, tmp_path):
+def test_a_run_is_allowed_all_its_rounds_and_no_weaker_run_is(changes, ask, shop, tmp_path):
     settings = ask(**changes)
-    Policy.allowing(settings).save(tmp_path)
+    Policy.allowing(settings, shop).save(tmp_path)
     allowed = policy_of(tmp_path, None)
     rounds = range(1, settings.last_round + 1)
     assert [allowed.objection(settings.at(round)) for round in rounds] == [None] * len(rounds)
@@ -349,6 +349,9 @@ def test_a_run_is_allowed_all_its_rounds_and_no_weaker_run_is(changes, ask, tmp_
         "rounds": settings.rounds + 1,
         "model": "attributes",
         "unit": "shopper" if settings.unit != "shopper" else "interaction",
+        "dim": settings.dim + 1,
+        "negatives": settings.negatives + 1,
+        "steps_per_round": settings.steps_per_round + 1,
     }
     if settings.noise_multiplier:
         weaker["noise_multiplier"] = 0.9 * min(settings.noise_multiplier, settings.at(rounds[-1]).noise)

@@ -1,19 +1,22 @@
-"""Checks of what leaves a device, and devices that break them; test_twelve_rules.py has the table.
+"""Checks of what leaves a device, and devices that break them; test_fifteen_rules.py has the table.
 
 A check raises AssertionError where its rule is broken. A variant breaks the real code by a patch.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from scipy.stats import binom, chi2
 from torch import Tensor
@@ -22,10 +25,11 @@ import client.app
 import client.farm
 import client.noise
 import client.opacus_trainer
+import client.sgd_trainer
 import models.randomness
 import server.aggregate
 from client.farm import Farm
-from client.opacus_trainer import OpacusTrainer
+from client.opacus_trainer import KeyedDPOptimizer, OpacusTrainer
 from client.sgd_trainer import KeyedPoissonSampler, SgdTrainer
 from client.state import DeviceState
 from client.targets import Targets
@@ -77,10 +81,15 @@ def state_of(folder: Path) -> DeviceState:
     return DeviceState.load(folder / "state-0-of-1.safetensors")
 
 
-def sent_by(folder: Path, content: RecordDict) -> Message:
-    """What the app of a farm answers."""
-    context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
-    return client.app.make_app(folder)(Message(content, 1, "train"), context)
+def sent_by(folder: Path, content: RecordDict, **run_config: str) -> Message:
+    """What the app of a farm answers, by the reference, which the variants break."""
+    context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config)
+    return client.app.make_app(folder, trainer="opacus")(Message(content, 1, "train"), context)
+
+
+def reference(folder: Path) -> Farm:
+    """The devices of a folder, trained by the reference."""
+    return Farm(folder, trainer="opacus")
 
 
 def flat(parameters: Parameters) -> Tensor:
@@ -493,12 +502,12 @@ def each_training_has_a_key_of_its_own(bench: Bench) -> None:
         patch.setattr(models.randomness.secrets, "token_bytes", token_bytes)
         patch.setattr(OpacusTrainer, "train", training)
         folder = bench.farm([1, 4], seed=None)
-        replies = [Farm(folder).answer(bench.request(bench.ask(round=number))) for number in (1, 2)]
+        replies = [reference(folder).answer(bench.request(bench.ask(round=number))) for number in (1, 2)]
         backup = {path: path.read_bytes() for path in folder.glob("state-*")}
-        replies.append(Farm(folder).answer(bench.request(bench.ask(round=3))))
+        replies.append(reference(folder).answer(bench.request(bench.ask(round=3))))
         for path, content in backup.items():  # restored, the same question is asked once more
             path.write_bytes(content)
-        replies.append(Farm(folder).answer(bench.request(bench.ask(round=3))))
+        replies.append(reference(folder).answer(bench.request(bench.ask(round=3))))
     assert len(set(used)) == 4
     assert set(used) <= set(given)
     for number, reply in enumerate(replies):
@@ -562,7 +571,7 @@ class Listener(logging.Handler):
 
 
 def errors_tell_no_value(bench: Bench) -> None:
-    """An error on a device says where it was and of what type, in its reply and in every log."""
+    """An error on a device says what it was of and where, in its own log alone, and never a value."""
     listener, root = Listener(), logging.getLogger()
     folder = bench.farm([1])
 
@@ -574,14 +583,15 @@ def errors_tell_no_value(bench: Bench) -> None:
     root.setLevel(logging.DEBUG)
     try:
         with Patch.context() as patch:
-            patch.setattr(OpacusTrainer, "train_device", fail)
+            patch.setattr(Farm, "train_once", fail)
             reply = sent_by(folder, pack_request(bench.request(bench.ask())))
     finally:
         root.removeHandler(listener)
         root.setLevel(level)
     assert reply.has_error()
     told = [reply.error.reason, *listener.said, *(str(path) for path in folder.rglob("*"))]
-    assert "IndexError" in told[0]
+    assert told[0] == "this node cannot answer"
+    assert any("IndexError" in text for text in told[1:])
     assert not [text for text in told if any(part in text for part in SECRETS)]
 
 
@@ -591,7 +601,15 @@ def text_is_passed_on(patch: Patch) -> None:
 
 def traceback_is_logged(patch: Patch) -> None:
     real = client.app.logger.error
-    patch.setattr(client.app.logger, "error", lambda reason: real(reason, exc_info=True))
+    patch.setattr(client.app.logger, "error", lambda *rest: real(*rest, exc_info=True))
+
+
+def type_is_told(patch: Patch) -> None:
+    patch.setattr(
+        client.app,
+        "Error",
+        lambda code, reason: Error(code=code, reason=f"{reason}: {sys.exc_info()[1]!r:.10}"),
+    )
 
 
 def file_of_a_shopper(patch: Patch) -> None:
@@ -607,5 +625,175 @@ def file_of_a_shopper(patch: Patch) -> None:
 TEXTS = {
     "an exception text that holds a value": text_is_passed_on,
     "a traceback in the log": traceback_is_logged,
+    "the type of an error in its reply": type_is_told,
     "a file named by a value": file_of_a_shopper,
 }
+
+
+# 13: what fails, and what it takes, does not depend on what is held
+
+
+def failure_answers_as_nothing_would(bench: Bench) -> None:
+    """Whatever is raised on a device's events, it is in the sum as if it held none; so are all others."""
+    request = bench.request(bench.ask())
+    expected = reference(bench.farm([1, 4], [], [6])).answer(request)
+    real = OpacusTrainer.train
+
+    def train(self: OpacusTrainer, cohort: Cohort, parameters: Parameters) -> Any:
+        if 7 in cohort.events.items:
+            raise MemoryError
+        return real(self, cohort, parameters)
+
+    with Patch.context() as patch:
+        patch.setattr(OpacusTrainer, "train", train)
+        reply = sent_by(bench.farm([1, 4], [7, 2, 7], [6]), pack_request(request))
+    assert not reply.has_error()
+    answer = unpack_reply(reply.content, request.parameters, 1)
+    assert answer.answered == expected.answered == 3
+    assert torch.equal(flat(answer.update), flat(expected.update))
+
+
+def errors_leave(patch: Patch) -> None:
+    patch.setattr(client.farm, "attempt", lambda make: make())
+
+
+def only_exceptions_are_caught(patch: Patch) -> None:
+    def attempt(make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except ValueError:
+            return None
+
+    patch.setattr(client.farm, "attempt", attempt)
+
+
+def all_hold_nothing(patch: Patch) -> None:
+    patch.setattr(Farm, "sound", lambda own, cohort, request: np.zeros(len(cohort.devices), dtype=np.bool_))
+
+
+def who_fails_is_left_out(patch: Patch) -> None:
+    real = Cohort.holding_if
+    patch.setattr(Cohort, "holding_if", lambda own, kept: real(own.take(np.flatnonzero(kept)), kept[kept]))
+
+
+FAILURES = {
+    "an error that leaves the device": errors_leave,
+    "an error that is none of those foreseen": only_exceptions_are_caught,
+    "one that takes all others out of the sum": all_hold_nothing,
+    "one that is left out of the sum": who_fails_is_left_out,
+}
+
+
+def memory_is_of_public_numbers(bench: Bench) -> None:
+    """As many interactions are worked on at a time for any device, and numbers in the largest array."""
+    settings = bench.ask(negatives=500, steps_per_round=2)
+    most = []
+    for events in (1, 3_000):
+        model = bench.build(settings)
+        trainer, batches = OpacusTrainer(model, settings), [0]
+        trainer.module.register_forward_pre_hook(lambda _, inputs, to=batches: to.append(len(inputs[0])))
+        trainer.train(bench.gather(bench.held([5] * events)), bench.copied(model))
+        most.append(max(batches) * trainer.numbers_of_example)
+    assert max(most) <= 2**22
+
+
+def whole_batches(patch: Patch) -> None:
+    patch.setattr(client.sgd_trainer, "CHUNK", 2**62)
+
+
+def chunks_that_forget_the_parameters(patch: Patch) -> None:
+    patch.setattr(OpacusTrainer, "chunk", 3_000)
+
+
+MEMORY = {"whole batches": whole_batches, "chunks of some events": chunks_that_forget_the_parameters}
+
+
+def killed_device_answers_as_nothing_would(bench: Bench) -> None:
+    """Where training was begun before and never answered, all answer as if they held nothing."""
+    settings = bench.ask(noise_multiplier=0.0, epsilon=inf)
+    folder, request = bench.farm([1, 4, 4], seed=None), bench.request(settings)
+    with Patch.context() as patch:
+        patch.setattr(Farm, "trained", out_of_memory)
+        with pytest.raises(MemoryError):  # stands for a process that ends
+            reference(folder).answer(request)
+    assert not state_of(folder).replied
+    answer = reference(folder).answer(request)
+    assert answer.answered == 1
+    assert not flat(answer.update).any()
+
+
+def out_of_memory(*rest: Any) -> None:
+    raise MemoryError
+
+
+def begun_is_not_noted(patch: Patch) -> None:
+    patch.setattr(Farm, "begin", lambda own, state: nullcontext(True))
+
+
+def begun_is_noted_too_late(patch: Patch) -> None:
+    real = DeviceState.save
+    patch.setattr(DeviceState, "save", lambda own, path: real(replace(own, begun=False), path))
+
+
+KILLED = {
+    "training that is not noted": begun_is_not_noted,
+    "a note that never reaches the disk": begun_is_noted_too_late,
+}
+
+
+def sums_move_by_the_clip(bench: Bench) -> None:
+    """One of thousands of interactions that are all alike moves their sum by no more than the clip."""
+    settings = bench.ask(noise_multiplier=0.0, clip=0.1, negative_weight=0.0, negatives=1)
+    sums: list[Tensor] = []
+    real = KeyedDPOptimizer.add_noise
+
+    def add_noise(self: KeyedDPOptimizer) -> None:
+        sums.append(torch.cat([part.summed_grad.reshape(-1).double() for part in self.params]))
+        real(self)
+
+    with Patch.context() as patch:
+        patch.setattr(KeyedDPOptimizer, "add_noise", add_noise)
+        for events in (9_000, 9_001):
+            held = bench.held([3] * events, weights=[1e6] * events)
+            model = bench.build(settings)
+            OpacusTrainer(model, settings).train(bench.gather(held), bench.copied(model))
+    assert 0.999 * 0.1 < float((sums[1] - sums[0]).norm()) <= 0.1
+
+
+def sums_in_single_precision(patch: Patch) -> None:
+    real = KeyedDPOptimizer.clip_and_accumulate
+
+    def clip_and_accumulate(self: KeyedDPOptimizer) -> None:
+        real(self)
+        for part in self.params:
+            part.summed_grad = part.summed_grad.float()
+
+    patch.setattr(KeyedDPOptimizer, "clip_and_accumulate", clip_and_accumulate)
+
+
+PRECISION = {"a sum in single precision": sums_in_single_precision}
+
+
+# 14: what a device could have known before
+
+
+def owner_alone_decides(bench: Bench) -> None:
+    """What comes with a question, its run's config, names neither another policy nor another farm."""
+    folder, other = bench.farm([1, 4], policy="units = ['shopper']"), bench.farm([2], [3])
+    free = bench.folder / "free.toml"
+    free.write_text("")
+    request = bench.request(bench.ask())
+    said = sent_by(folder, pack_request(request), policy=str(free), farm=str(other)).content
+    assert dict(said[REPLY_RECORD]).get(f"refused.{Refusal.UNIT}") == 1
+    assert not list(folder.glob("state-*"))
+
+
+def run_config_is_believed(patch: Patch) -> None:
+    patch.setattr(
+        client.app,
+        "owned",
+        lambda context, name: Path(context.run_config[name]) if name in context.run_config else None,
+    )
+
+
+OWNERS = {"a policy that comes with the question": run_config_is_believed}

@@ -1,4 +1,4 @@
-"""Checks of sums, books and sessions, and federations that break them. test_twelve_rules.py has the table.
+"""Checks of sums, books and sessions, and federations that break them. test_fifteen_rules.py has the table.
 
 A check raises AssertionError where its rule is broken. A variant breaks the real code by a patch.
 """
@@ -549,10 +549,10 @@ def sessions_share_no_noise(bench: Bench) -> None:
 def vector_is_masked_again(patch: Patch) -> None:
     real, kept = Farm.train, {}
 
-    def train(self: Farm, state: DeviceState, model: Any, request: Request) -> None:
+    def train(self: Farm, state: DeviceState, request: Request) -> None:
         name = (self.partition, digest(request))
         if name not in kept:
-            real(self, state, model, request)
+            real(self, state, request)
             kept[name] = dict(state.update)
         state.update, state.replied = dict(kept[name]), True
 

@@ -205,7 +205,8 @@ class NeverTouched(SgdTrainer):
         pool = np.setdiff1d(np.arange(self.model.num_items), touched)
         drawn = np.random.default_rng(device).choice(pool, size=(len(items), NEGATIVES))
         candidates = torch.from_numpy(np.concatenate([items[:, None], drawn], axis=1))
-        self.step(candidates, torch.ones(len(items)), cohort.stream(device, 0, 4))  # type: ignore[arg-type]
+        batch = iter([(candidates, torch.ones(len(items)))])
+        self.step(batch, cohort.stream(device, 0, 4))  # type: ignore[arg-type]
 
 
 def test_a_trainer_that_avoids_the_held_out_item_is_found(towels: tuple[Split, Catalogue]) -> None:

@@ -224,8 +224,8 @@ def test_what_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
     trained: list[torch.Tensor] = []
     real = Farm.train
 
-    def train(self, state, model, request):
-        real(self, state, model, request)
+    def train(self, state, request):
+        real(self, state, request)
         trained.append(state.update["steps"].clone())
 
     monkeypatch.setattr(Farm, "train", train)

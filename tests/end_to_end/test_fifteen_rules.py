@@ -1,4 +1,4 @@
-"""The twelve rules of privacy: for each, a check of the real code, and the same check of code that breaks it.
+"""The fifteen rules of privacy: for each, a check of the real code, and of code that breaks it.
 
 A check passes on the code as it is, and raises AssertionError on each of the broken variants beside it. What
 a check does is in the files that the table reads from: rules_of_devices.py and rules_of_federations.py.
@@ -75,6 +75,13 @@ RULES = {
     "12 a checkpoint holds the model alone": Rule(
         federations.checkpoint_holds_the_model_alone, federations.CHECKPOINT
     ),
+    "13 a failure answers as nothing would": Rule(devices.failure_answers_as_nothing_would, devices.FAILURES),
+    "13 memory is of public numbers": Rule(devices.memory_is_of_public_numbers, devices.MEMORY),
+    "13 a killed device answers as nothing would": Rule(
+        devices.killed_device_answers_as_nothing_would, devices.KILLED
+    ),
+    "13 sums move by the clip": Rule(devices.sums_move_by_the_clip, devices.PRECISION),
+    "14 a device's owner alone says what it does": Rule(devices.owner_alone_decides, devices.OWNERS),
     "15 the unit is what is stored": Rule(federations.unit_is_what_is_stored, federations.STORED),
 }
 BROKEN = [(rule, variant) for rule in RULES for variant in RULES[rule].broken]
@@ -106,5 +113,5 @@ def test_a_broken_variant_is_caught(rule: str, variant: str, bench: Bench) -> No
 
 
 def test_every_rule_is_checked_and_every_check_catches_something() -> None:
-    assert {int(rule.split()[0]) for rule in RULES} == set(range(1, 13)) | {15}
+    assert {int(rule.split()[0]) for rule in RULES} == set(range(1, 16))
     assert all(rule.broken for rule in RULES.values())

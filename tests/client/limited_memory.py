@@ -1,0 +1,90 @@
+"""Questions to farms in a process of little memory: read from standard input, one line of JSON an answer.
+
+A question is {"farm", "trainer", "settings", "spare"}: a folder, who trains, settings, and how many bytes the
+process may take beyond what it has. "broken" names a way in which devices were once, to see that a test
+would find it; "killed": the process kills itself as it trains.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import client.farm
+import client.sgd_trainer
+from client.farm import Farm
+from client.trainer import Trainer
+from models.settings import RoundSettings
+from models.update import Request
+
+
+def size() -> int:
+    """Of the process's address space, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def answered(farm: Farm, settings: RoundSettings, spare: int | None) -> dict[str, Any]:
+    """What a server can tell of the answer to a question, but for the numbers."""
+    start = {
+        name: torch.full_like(tensor, 0.01)
+        for name, tensor in farm.load_model(settings).shared_parameters().items()
+    }
+    limit = resource.RLIM_INFINITY if spare is None else size() + spare
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    try:
+        reply = farm.answer(Request(start, settings))
+    except Exception as error:
+        return {"failed": type(error).__name__}
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return {
+        "answered": reply.answered,
+        "refused": reply.refused,
+        "arrays": [[name, list(part.shape), str(part.dtype)] for name, part in reply.update.items()],
+        "noised": all(float((part != 0).float().mean()) > 0.9 for part in reply.update.values()),
+        "sum": sum(float(part.double().sum()) for part in reply.update.values()),
+    }
+
+
+def as_it_was() -> None:
+    """Whole batches, and errors that leave the farm."""
+    client.sgd_trainer.CHUNK = 2**62
+    client.farm.attempt = lambda make: make()
+
+
+def kill_in_training() -> None:
+    """As the system does where memory is short."""
+
+    class Killed:
+        def train(self, *rest: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def killed(*rest: object) -> Trainer:
+        return Killed()  # type: ignore[return-value]
+
+    client.farm.trainer_for = killed
+
+
+def main() -> None:
+    """Answer all questions, in turn."""
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        settings = RoundSettings.model_validate(asked["settings"])
+        real = client.farm.attempt, client.sgd_trainer.CHUNK
+        if asked.get("killed"):
+            kill_in_training()
+        if asked.get("broken"):
+            as_it_was()
+        farm = Farm(Path(asked["farm"]), trainer=asked["trainer"])
+        print(json.dumps(answered(farm, settings, asked["spare"])), flush=True)
+        client.farm.attempt, client.sgd_trainer.CHUNK = real
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,445 @@
+"""What fails does not depend on what is held: no answer tells that a device ran out of memory."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import client.farm
+import client.opacus_trainer
+import client.sgd_draws
+import client.sgd_trainer
+from client.cohort_trainer import CohortTrainer
+from client.events import Events
+from client.farm import Farm
+from client.opacus_trainer import OpacusTrainer
+from client.policy import Policy
+from client.sgd_trainer import SgdTrainer
+from client.state import DeviceState
+from client.trainer import Cohort
+from models.catalogue import Catalogue
+from models.recommender import Parameters
+from models.update import Reply, Request
+from tests.client.cohorts import (
+    REFERENCES,
+    assert_close,
+    cohort_of,
+    has_all_noise,
+    model_and_parameters,
+    ragged,
+)
+
+ALLOWED = Policy(most_delta=1.0, unmasked=True)
+ROOT = Path(__file__).resolve().parents[2]
+MIB = 2**20
+
+
+# In a process of little memory
+
+
+def ask_process(questions: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """The answers of tests/client/limited_memory.py, and how the process ended."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.client.limited_memory"],
+        cwd=ROOT,
+        env=os.environ | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
+        input="\n".join(map(json.dumps, questions)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
+
+
+ITEMS = 400
+
+
+@pytest.fixture(scope="module")
+def department_store() -> Catalogue:
+    names = [str(item) for item in range(ITEMS)]
+    colours = [(f"colour {item % 7}",) for item in range(ITEMS)]
+    return Catalogue(pd.DataFrame({"item": names, "title": names, "colour": colours}))
+
+
+def holding(*counts: int, items: int = ITEMS) -> Events:
+    """Devices that hold so many events, each of them of all items in turn."""
+    total = sum(counts)
+    places = np.concatenate([np.arange(count) for count in counts] or [np.empty(0)])
+    return Events.from_columns(
+        np.repeat(np.arange(len(counts)), counts), places % items, places, np.ones(total), len(counts)
+    )
+
+
+PROMISES = {
+    "none": {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf},
+    "interaction": {"unit": "interaction", "trust": "local"},
+    "local": {"unit": "shopper", "trust": "local"},
+    "central": {"unit": "shopper", "trust": "central"},
+    "distributed": {"unit": "shopper", "trust": "distributed", "masks": False},
+}
+MODELS = {
+    "mf": {"model": "mf"},
+    "attributes": {"model": "attributes", "own_rows": True},
+    "neural-cf": {"model": "neural-cf", "dim": 16},
+    "linear": {"model": "linear", "rounds": 2, "round": 2, "head": ITEMS},
+}
+HELD = (0, 18, 19, 2_000)
+CASES = [
+    pytest.param(model, trainer, promise, id=f"{model}-{trainer}-{promise}")
+    for model in MODELS
+    for trainer in ("cohort", "opacus")
+    for promise in PROMISES
+    if (model, promise) != ("linear", "interaction")
+]
+SPARE = {"mf": 64, "attributes": 64, "neural-cf": 64, "linear": 24}  # MiB: the matrix is packed
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory, ask, department_store) -> Callable[..., list[dict[str, Any]]]:
+    """What devices that hold HELD events answer, all cases from one process."""
+    folder = tmp_path_factory.mktemp("farms")
+    questions, keys = [], []
+    for case in CASES:
+        model, trainer, promise = case.values
+        changes = {"dim": 64, "negatives": 300} | MODELS[model] | PROMISES[promise]
+        settings = ask(**changes).model_dump()
+        for held in HELD:
+            farm = folder / f"{case.id}-{held}"
+            Farm.create(farm, department_store, holding(held), ALLOWED)
+            asked = {"farm": str(farm), "trainer": trainer, "settings": settings}
+            questions += [asked | {"spare": None, "settings": settings | {"run": "first"}}] * (held == 0)
+            questions.append(asked | {"spare": SPARE[model] * MIB})
+            keys += [None] * (held == 0) + [(*case.values, held)]
+    said, _ = ask_process(questions)
+    found = dict(zip(keys, said, strict=True))
+    return lambda *case: [found[(*case, held)] for held in HELD]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "trainer", "promise"), CASES)
+def test_the_kind_of_an_answer_does_not_depend_on_what_is_held(model, trainer, promise, answers):
+    """Neighbours, and nothing beside many: an answer, of the same arrays, with noise where it is promised."""
+    said = answers(model, trainer, promise)
+    kinds = [{name: value for name, value in each.items() if name not in ("sum", "noised")} for each in said]
+    assert kinds == [kinds[0]] * len(HELD)
+    assert kinds[0]["answered"] == 1
+    if promise in ("interaction", "local", "distributed"):
+        assert all(each["noised"] for each in said)
+
+
+@pytest.mark.slow
+def test_devices_as_they_were_are_found(tmp_path, ask, department_store):
+    """One event more takes a few MiB more, and at some number of them the answer is an error."""
+    settings = ask(dim=64, negatives=300).model_dump()
+    questions = []
+    for held in HELD:
+        farm = tmp_path / str(held)
+        Farm.create(farm, department_store, holding(held), ALLOWED)
+        asked = {"farm": str(farm), "trainer": "opacus", "settings": settings, "broken": True}
+        questions.append(asked | {"spare": SPARE["mf"] * MIB})
+    said, _ = ask_process(questions)
+    assert "answered" in said[0]
+    assert "failed" in said[-1]
+
+
+@pytest.mark.slow
+def test_one_that_holds_thousands_of_items_takes_nobody_out_of_a_sum(tmp_path, ask):
+    """Of 50 devices one has 3,000 items: all are in the sum, in the memory of a few of its matrices."""
+    items = 3_000
+    names = [str(item) for item in range(items)]
+    shop = Catalogue(pd.DataFrame({"item": names, "title": names}))
+    promise = PROMISES["central"] | {"noise_multiplier": 0.0, "epsilon": math.inf}
+    settings = ask(**promise, model="linear", rounds=2, round=2, head=items, dim=8).model_dump()
+    sums = []
+    for largest in (items, 0):
+        farm = tmp_path / str(largest)
+        Farm.create(farm, shop, holding(*[2] * 49, largest, items=items), ALLOWED)
+        question = {"farm": str(farm), "trainer": "cohort", "settings": settings, "spare": 300 * MIB}
+        (said,), _ = ask_process([question])
+        assert said["answered"] == 50
+        sums.append(said["sum"])
+    # Of a device with n items 1/n on the diagonal and √2/n beside it, packed.
+    own = (items + math.sqrt(2) * items * (items - 1) / 2) / items
+    assert sums == pytest.approx([49 * (1 + math.sqrt(0.5)) + own, 49 * (1 + math.sqrt(0.5))], rel=1e-4)
+
+
+# Killed
+
+
+@pytest.fixture
+def farm_of(tmp_path, shop, held) -> Callable[..., Path]:
+    """A fresh farm folder."""
+    made = iter(range(1_000))
+
+    def create(*baskets: list[int], seed: int | None = None) -> Path:
+        folder = tmp_path / f"farm-{next(made)}"
+        Farm.create(folder, shop, held(*baskets), ALLOWED, seed)
+        return folder
+
+    return create
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [None, 7])
+def test_killed_as_it_trained_a_device_answers_as_if_it_held_nothing(seed, ask, build, copied, farm_of):
+    """Unless its farm is seeded, and so not private: a run that was killed ends as the unbroken one would."""
+    folder, asked = farm_of([1, 4, 4], seed=seed), ask(noise_multiplier=0.0, epsilon=math.inf)
+    question = {"farm": str(folder), "trainer": "opacus", "settings": asked.model_dump(), "spare": None}
+    said, ended = ask_process([question | {"killed": True}])
+    assert (said, ended) == ([], -signal.SIGKILL)
+    ((again,), _) = ask_process([question])
+    assert again["answered"] == 1
+    assert (again["sum"] == 0.0) == (seed is None)
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C."""
+
+
+def interrupted(*rest: object) -> None:
+    raise Stopped
+
+
+def test_stopped_by_its_owner_a_device_answers_what_it_would_have(ask, build, copied, farm_of, monkeypatch):
+    folder = farm_of([1, 4, 4])
+    settings = ask(noise_multiplier=0.0, epsilon=math.inf)
+    request = Request(copied(build(settings)), settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(OpacusTrainer, "train", interrupted)
+        with pytest.raises(Stopped):
+            Farm(folder, trainer="opacus").answer(request)
+    assert not state_of(folder).begun
+    assert flat(Farm(folder, trainer="opacus").answer(request).update).any()
+
+
+def test_training_is_noted_on_disk_before_it_begins(ask, build, copied, farm_of, monkeypatch):
+    folder, settings, noted = farm_of([1, 4, 4]), ask(), []
+    real = OpacusTrainer.train
+
+    def train(*rest: Any) -> Any:
+        noted.append(state_of(folder).begun)
+        return real(*rest)
+
+    monkeypatch.setattr(OpacusTrainer, "train", train)
+    for number in (1, 2):
+        asked = settings.at(number)
+        assert Farm(folder, trainer="opacus").answer(Request(copied(build(asked)), asked)).answered == 1
+    assert noted == [True, True]
+
+
+# Whatever is raised
+
+
+def state_of(folder: Path) -> DeviceState:
+    return DeviceState.load(folder / "state-0-of-1.safetensors")
+
+
+def flat(parameters: Parameters) -> torch.Tensor:
+    return torch.cat([parameters[name].reshape(-1).double() for name in sorted(parameters)])
+
+
+class Panic(BaseException):
+    """What a library in Rust raises: no `except Exception` catches it."""
+
+
+BAD = 7  # the item that no trainer can be trained on
+
+
+def failing(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on every trainer fails where a device holds the item BAD."""
+    real = client.farm.trainer_for
+
+    class Failing:
+        def __init__(self, *rest: Any) -> None:
+            self.trainer = real(*rest)
+
+        def train(self, cohort: Cohort, parameters: Parameters) -> Any:
+            if BAD in cohort.events.items:
+                raise error(f"{BAD}")
+            return self.trainer.train(cohort, parameters)
+
+    monkeypatch.setattr(client.farm, "trainer_for", Failing)
+
+
+BASKETS = [[1, 4, 4], [], [6, 0, BAD, 3], [5], [5, 5, BAD], [2, 2]]
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError, ZeroDivisionError, Panic])
+@pytest.mark.parametrize("promise", ["none", "interaction", "local", "distributed"])
+def test_one_whose_training_fails_answers_as_if_it_held_nothing(
+    error, promise, ask, build, copied, farm_of, monkeypatch
+):
+    """Seeded, so that answers can be compared to the bit, noise and all; and all others are in the sum."""
+    settings = ask(**PROMISES[promise])
+    request = Request(copied(build(settings)), settings)
+    sound = farm_of(*([] if BAD in basket else basket for basket in BASKETS), seed=7)
+    expected = Farm(sound, trainer="opacus").answer(request)
+    failing(error, monkeypatch)
+    folder = farm_of(*BASKETS, seed=7)
+    reply = Farm(folder, trainer="opacus").answer(request)
+    assert (reply.answered, reply.refused) == (expected.answered, expected.refused) == (6, {})
+    assert same(reply, expected)
+    assert torch.equal(state_of(folder).vectors, state_of(sound).vectors)
+
+
+def same(one: Reply, other: Reply) -> bool:
+    """To the bit."""
+    return list(one.update) == list(other.update) and torch.equal(flat(one.update), flat(other.update))
+
+
+@pytest.mark.parametrize("what", ["events", "targets", "usable"])
+def test_events_that_cannot_be_read_are_none(what, ask, build, copied, farm_of, monkeypatch):
+    settings = ask()
+    request = Request(copied(build(settings)), settings)
+    expected = Farm(farm_of([], [], seed=7), trainer="opacus").answer(request)
+    folder = farm_of([1], [4, 4], seed=7)
+    if what == "events":
+        (folder / "events" / "items.npy").write_bytes(b"")
+    elif what == "targets":
+        (folder / "targets").mkdir()
+    else:
+        monkeypatch.setattr(client.farm, "usable", interrupted_by(MemoryError))
+    assert same(Farm(folder, trainer="opacus").answer(request), expected)
+
+
+def interrupted_by(error: type[BaseException]) -> Callable[..., None]:
+    def fail(*rest: object) -> None:
+        raise error
+
+    return fail
+
+
+# In chunks, without showing
+
+
+@pytest.mark.parametrize("unit", REFERENCES)
+@pytest.mark.parametrize("model", ["mf", "neural-cf"])
+def test_the_reference_in_chunks_is_the_reference(model, unit, ask, shop, monkeypatch):
+    promise = PROMISES["none" if unit == "none" else "interaction"] | {"unit": unit}
+    settings = ask(model=model, **promise, sampling_rate=0.5, steps_per_round=3, learning_rate=0.01)
+    recommender, parameters = model_and_parameters(settings, shop)
+    cohort = cohort_of(ragged(counts=(0, 5, 40)))
+    whole, vectors = REFERENCES[unit](recommender, settings).train(cohort, parameters)
+    monkeypatch.setattr(client.sgd_trainer, "CHUNK", 1)
+    recommender, _ = model_and_parameters(settings, shop)
+    trainer = REFERENCES[unit](recommender, settings)
+    assert trainer.chunk == 1
+    chunked, their_vectors = trainer.train(cohort, parameters)
+    assert_close(chunked, whole, 1e-5)
+    assert_close({"x": their_vectors}, {"x": vectors})
+
+
+def test_a_chunk_of_the_reference_depends_on_public_numbers_alone(ask, shop):
+    settings = ask(dim=512, negatives=1000)
+    model, _ = model_and_parameters(settings, shop)
+    trainer = OpacusTrainer(model, settings)
+    numbers = 1001 * 512 + 8 * 512 + 8 + 512
+    assert trainer.chunk == client.sgd_trainer.CHUNK // numbers
+
+
+@pytest.mark.parametrize("unit", REFERENCES)
+def test_the_compiled_loop_in_chunks_is_the_loop(unit, ask, shop, monkeypatch):
+    promise = PROMISES["none"] | {"unit": unit, "trust": "none" if unit == "none" else "local"}
+    settings = ask(model="attributes", **promise, sampling_rate=0.5, steps_per_round=3, learning_rate=0.01)
+    model, parameters = model_and_parameters(settings, shop)
+    cohort = cohort_of(ragged(counts=(0, 5, 40)))
+    whole, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    monkeypatch.setattr(client.sgd_draws, "CANDIDATES", 12)  # three interactions and their negatives
+    chunked, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    assert_close(chunked, whole, 1e-5)
+
+
+def test_in_chunks_a_row_has_its_noise_once_whichever_chunk_reads_it(ask, shop, monkeypatch):
+    monkeypatch.setattr(client.sgd_draws, "CANDIDATES", 12)
+    assert has_all_noise(CohortTrainer, shop, ask, model="attributes", own_rows=True)
+
+
+# Sums in double precision
+
+
+def aligned(ask, shop, events: int) -> tuple[OpacusTrainer, Cohort, Parameters]:
+    """A device whose interactions all have one and the same gradient, which is cut to the clip."""
+    settings = ask(clip=0.1, noise_multiplier=0.0, epsilon=math.inf, negative_weight=0.0, negatives=1)
+    model, parameters = model_and_parameters(settings, shop)
+    held = Events.from_columns(
+        np.zeros(events, int), np.full(events, 3), np.arange(events), np.full(events, 1e6), 1
+    )
+    return OpacusTrainer(model, settings), cohort_of(held, torch.full((1, 3), 0.7)), parameters
+
+
+def clipped_sum(trainer: SgdTrainer, cohort: Cohort, parameters: Parameters) -> torch.Tensor:
+    """What a step of the reference adds noise to, of one device."""
+    found: list[torch.Tensor] = []
+    optimizer = trainer.optimizer
+    real = optimizer.add_noise  # type: ignore[attr-defined]
+
+    def add_noise() -> None:
+        found.append(torch.cat([part.summed_grad.reshape(-1).double() for part in optimizer.params]))
+        real()
+
+    optimizer.add_noise = add_noise  # type: ignore[attr-defined]
+    trainer.train(cohort, parameters)
+    return found[0]
+
+
+@pytest.mark.slow
+def test_one_of_ten_thousand_alike_moves_a_sum_by_the_clip_at_most(ask, shop):
+    """In single precision it would be by 1.0003 of it and more."""
+    sums = [clipped_sum(*aligned(ask, shop, events)) for events in (10_000, 10_001)]
+    moved = float((sums[1] - sums[0]).norm())
+    assert 0.9999 * 0.1 < moved <= 0.1
+    single = float((sums[1].float() - sums[0].float()).double().norm())
+    assert single > 0.1  # which is why
+
+
+@pytest.mark.parametrize("model", ["mf", "linear", "neural-cf"])
+def test_shopper_level_sums_reach_their_noise_in_double_precision(model, ask, shop, held, gather):
+    from client.trainer import bounded_trainer
+
+    changes = {"model": model, "unit": "shopper", "trust": "local"}
+    if model == "linear":
+        changes |= {"rounds": 2, "round": 2, "head": 5}
+    settings = ask(**changes)
+    recommender, parameters = model_and_parameters(settings, shop)
+    cohort = gather(held([1, 4, 4], [2, 5]), vectors=torch.zeros(2, settings.vector_length))
+    for together in (True, False):
+        update, _ = bounded_trainer(recommender, settings, together).train(cohort, parameters)
+        assert {part.dtype for part in update.values()} == {torch.float64}
+        assert any((part != part.float()).any() for part in update.values())
+
+
+def thousands_alike(count: int, held: Callable[..., Events]) -> Events:
+    return held(*[[1, 4]] * count)
+
+
+def norms_between(neighbours: Iterable[Parameters]) -> float:
+    one, other = neighbours
+    return float((flat(one) - flat(other)).norm())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mf", "linear"])
+def test_one_of_ten_thousand_shoppers_moves_a_sum_by_the_clip_at_most(model, ask, shop, held):
+    from client.trainer import bounded_trainer
+
+    changes = {"model": model, "unit": "shopper", "trust": "local", "clip": 0.3}
+    if model == "linear":
+        changes |= {"rounds": 2, "round": 2, "head": 5}
+    settings = ask(**changes, devices=20_000)
+    recommender, parameters = model_and_parameters(settings, shop)
+    sums = []
+    for count in (10_000, 10_001):
+        cohort = cohort_of(thousands_alike(count, held), torch.zeros(count, settings.vector_length))
+        sums.append(bounded_trainer(recommender, settings, True).train(cohort, parameters)[0])
+    assert 0.999 * 0.3 < norms_between(sums) <= 0.3
