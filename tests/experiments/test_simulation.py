@@ -57,6 +57,8 @@ FILES = {
     "figures/accuracy.png",
     "figures/accuracy.svg",
     "checkpoint.safetensors",
+    "newest-checkpoint.json",
+    "server.lock",
 }
 DEVICES = {
     "devices/catalogue.parquet",
