@@ -12,6 +12,7 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+MOST_MECHANISMS = 8  # of a ledger: what one costs to compose is seconds
 MOST_STEPS = 2**53  # more than any device takes; far from where sums of int64 turn negative
 
 
@@ -21,6 +22,11 @@ class Ledger:
 
     A row is all that composition needs, so ε goes on where it stopped after any pause. Rows that are equal
     are composed once, so a million devices cost as much as the handful of different histories among them.
+
+    How many mechanisms there are is bounded, or a server could ask for ever others until each question took
+    minutes. Where there is no place for a new one, the nearest is moved to the smaller noise and the larger
+    sampling rate of the two, and both are booked there: ε may be told too large, and never too small. A run
+    has at most three, so the first runs of a device are told exactly.
     """
 
     mechanisms: Doubles
@@ -35,14 +41,17 @@ class Ledger:
         """The ledger with `steps` more steps booked for the devices where took_part [n] is true."""
         if not took_part.any():
             return self
-        mechanism = np.array([[noise_multiplier, sampling_rate]])
-        known = (self.mechanisms == mechanism).all(axis=1)
         mechanisms, booked = self.mechanisms, self.steps.copy()
-        if not known.any():
-            mechanisms = np.concatenate([mechanisms, mechanism])
+        mechanism = np.array([noise_multiplier, sampling_rate])
+        apart = _distances(mechanisms, mechanism)
+        if len(mechanisms) < MOST_MECHANISMS and not (apart == 0).any():
+            mechanisms = np.concatenate([mechanisms, [mechanism]])
             booked = np.concatenate([booked, np.zeros((len(booked), 1), dtype=np.int64)], axis=1)
-            known = np.append(known, True)
-        booked[:, int(np.argmax(known))] += steps * took_part
+            apart = np.append(apart, 0.0)
+        nearest = int(apart.argmin())
+        mechanisms = mechanisms.copy()
+        mechanisms[nearest] = _dominating(mechanisms[nearest], mechanism)
+        booked[:, nearest] += steps * took_part
         return Ledger(mechanisms, booked)
 
     def since(self, earlier: Integers) -> "Ledger":
@@ -83,6 +92,25 @@ class Ledger:
             for history in histories
         ]
         return np.array(spent, dtype=np.float64)[row_of]
+
+
+def _distances(mechanisms: Doubles, mechanism: Doubles) -> Doubles:
+    """How far apart in the logarithms of noise and rate; 0 for what is equal, and for nothing else: [k]."""
+    least = np.finfo(np.float64).tiny  # no noise is far from any
+    apart = np.abs(np.log(np.maximum(mechanisms, least)) - np.log(np.maximum(mechanism, least))).sum(axis=1)
+    same = (mechanisms == mechanism).all(axis=1)
+    return np.where(same, 0.0, np.maximum(apart, least))
+
+
+def _dominating(one: Doubles, other: Doubles) -> Doubles:
+    """The mechanism with the smaller noise and the larger rate, which costs at least as much as either.
+
+    More noise can be added to what is released. At a rate q < q' a step is one at q' whose sample may then
+    leave the unit out, and no divergence grows by mixing (joint convexity). What dominates every step
+    dominates all of them composed (Zhu, Dong & Wang 2022, "Optimal accounting of differential privacy via
+    characteristic function", theorem 10).
+    """
+    return np.array([min(one[0], other[0]), max(one[1], other[1])])
 
 
 def _groups(rows: Integers) -> tuple[Integers, Integers]:

@@ -38,6 +38,9 @@ NOISE_TOLERANCE = 1e-3  # of ε, for noise that is searched for
 LEAST_DELTA_OF_PLD = 1e-10
 MOST_EPSILON_OF_PLD = 500.0
 
+# Its arrays grow with the steps: a million take seconds, and ten million a minute.
+MOST_STEPS_OF_PLD = 1_000_000
+
 # Without sampling a Rényi curve is a straight line, so that many orders cost nothing, and large noise needs
 # large ones. The formulas are not stable at orders below 1.01.
 UNSAMPLED_ORDERS = 1.0 + np.geomspace(0.011, 1e8, 2000)
@@ -196,7 +199,8 @@ def by_dp_accounting_pld(history: History, delta: float) -> Spent:
 
 def told_by_pld(history: History) -> bool:
     """Whether it is small enough for PLD."""
-    return by_opacus_rdp(history, 1e-5).epsilon < MOST_EPSILON_OF_PLD
+    few = sum(steps for _, _, steps in history) <= MOST_STEPS_OF_PLD
+    return few and by_opacus_rdp(history, 1e-5).epsilon < MOST_EPSILON_OF_PLD
 
 
 def by_opacus_prv(history: History, delta: float) -> Spent:

@@ -16,7 +16,7 @@ from models.randomness import CHUNK
 from models.recommender import Parameters
 from models.settings import RoundSettings
 
-NOISE_REACH = 10.0  # no draw of `discrete_normals` lies further out, in deviations
+NOISE_REACH = 10.0  # in deviations; a draw of noise lies further out with a chance of 2·10⁻²³
 ROUNDED_APART = 1e-12  # two ways to compute one bound
 
 
@@ -54,8 +54,9 @@ def fixed_point(settings: RoundSettings, coordinates: int) -> FixedPoint:
 
     Fine enough that rounding adds at most 1/64 to the sensitivity, and that one device's share of the noise
     is no less than LEAST_DEVIATION steps. Wide enough that the sum of all devices, each at its clip and with
-    the largest noise that can be drawn, stays within half the range: a sum never wraps around. Raises
-    UserError where no width is, and ValueError where the shares would add up to less than is booked.
+    noise as far out as NOISE_REACH, stays within half the range, so that no sum wraps around (one that did
+    would be wrong, and no less private). Raises UserError where no width is, and ValueError where the shares
+    would add up to less than is booked.
     """
     noise, least = settings.noise, math.sqrt(settings.least_devices)
     finest = max(64.0 * math.sqrt(coordinates), 2.0 * LEAST_DEVIATION * least / noise if noise else 0.0)
@@ -64,7 +65,7 @@ def fixed_point(settings: RoundSettings, coordinates: int) -> FixedPoint:
     sensitivity = steps * (1.0 + 2.0**-23 * settings.devices) + math.sqrt(coordinates)
     share = noise * sensitivity / least
     largest = settings.devices * (steps + 1.0 + NOISE_REACH * share)
-    if largest >= 2.0**62:
+    if largest >= 2.0**59:  # then the noise of all devices together stays below MOST_DEVIATION
         raise UserError(
             "no integer of 64 bits holds the sum of so many devices with so much noise: take fewer devices, "
             "or a noise multiplier that is nearer to 1"

@@ -11,7 +11,7 @@ is the quantile function of a 63-bit uniform, with a sign of its own; it is adde
 noised value is rounded to a public grid, the power of two below σC/1024. A cell of that grid is hit by some
 2⁴² different draws near the middle and 2²⁴ at five deviations, so that its probability is that of the ideal
 Gaussian to a part in 10¹² there and 10⁷ here: over 100,000 coordinates a privacy loss of some 10⁻⁶ beside ε.
-That is an estimate, not a proof; a proof would need discrete noise (Canonne, Kamath & Steinke 2020).
+That is an estimate, not a proof. The discrete noise of distributed trust needs none of it: it is exact.
 """
 
 import math

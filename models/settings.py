@@ -20,6 +20,9 @@ MOST_EVENTS = 100_000
 # Of the linear model's matrix: its square is sent, and its eigenvectors are found.
 MOST_ITEMS = 5_000
 
+# Of a run: what a device may take part in is found from it, in doubles.
+MOST_ROUNDS = 2**40
+
 # What the linear model's rounds release, in turn.
 LINEAR_RELEASES = ("popularity", "gram")
 
@@ -88,7 +91,7 @@ class RoundSettings(BaseModel):
         "", max_length=64, description="name of the run, new for each: makes its questions its own"
     )
     round: int = Field(ge=1, description="the round this message asks for, from 1")
-    rounds: int = Field(ge=1, description="rounds that the promise covers")
+    rounds: int = Field(ge=1, le=MOST_ROUNDS, description="rounds that the promise covers")
 
     model: ModelName
     dim: int = Field(ge=1, le=4096)

@@ -7,7 +7,7 @@ import pytest
 from opacus.accountants import PRVAccountant, RDPAccountant
 from opacus.accountants.analysis import rdp
 
-from client.ledger import Ledger
+from client.ledger import MOST_MECHANISMS, Ledger
 from client.state import DeviceState
 from models.accounting import Spent, by_opacus_rdp, epsilon_composed, epsilon_spent
 
@@ -139,6 +139,88 @@ def test_steps_below_zero_are_no_ledger():
     mechanisms = np.array([[1.0, 0.5]])
     assert Ledger(mechanisms, np.array([[0], [3]])).is_sound(2)
     assert not Ledger(mechanisms, np.array([[0], [-1]])).is_sound(2)
+
+
+def asked(noises: np.ndarray, rates: np.ndarray) -> tuple[Ledger, list[int]]:
+    """One device's ledger after a step of each mechanism, and the column that each was booked in."""
+    ledger, columns = Ledger.empty(1), []
+    for noise, rate in zip(noises, rates, strict=True):
+        before = ledger
+        ledger = ledger.after(ALL[:1], float(noise), float(rate), 1)
+        columns.append(int(np.argmax(ledger.since(before.steps).steps[0])))
+    return ledger, columns
+
+
+def test_of_many_mechanisms_no_step_is_lost_or_booked_as_a_cheaper_one():
+    generator = np.random.default_rng(1)
+    noises, rates = generator.uniform(0.5, 9.0, 200), generator.uniform(0.01, 1.0, 200)
+    ledger, columns = asked(noises, rates)
+    assert ledger.steps.tolist() == [np.bincount(columns, minlength=MOST_MECHANISMS).tolist()]
+    assert (ledger.mechanisms[columns, 0] <= noises).all()
+    assert (ledger.mechanisms[columns, 1] >= rates).all()
+    # Not all of them in one that dominates all.
+    assert ledger.mechanisms[:, 0].max() > 2 * noises.min()
+
+
+def test_epsilon_of_many_mechanisms_is_an_upper_bound_of_their_exact_composition():
+    noises = 20.0 + 10.0 * np.random.default_rng(2).random(200)
+    ledger, _ = asked(noises, np.ones(200))
+    exact = epsilon_composed(tuple((float(noise), 1.0, 1) for noise in noises), DELTA)
+    assert exact.accountant == "analytic-gaussian"
+    assert exact.epsilon < ledger.epsilon(DELTA)[0] < 1.15 * exact.epsilon
+
+
+def test_epsilon_of_sampled_mechanisms_that_share_a_place_is_an_upper_bound(monkeypatch):
+    monkeypatch.setattr("client.ledger.MOST_MECHANISMS", 1)
+    history = [(1.0, 0.3, 2), (1.1, 0.4, 2)]
+    ledger = Ledger.empty(1)
+    for mechanism in history:
+        ledger = ledger.after(ALL[:1], *mechanism)
+    assert ledger.mechanisms.tolist() == [[1.0, 0.4]]
+    assert ledger.epsilon(DELTA)[0] > stepped(*history)
+
+
+def test_a_later_question_costs_no_more_after_two_hundred_mechanisms_than_after_eight(monkeypatch):
+    composed = []
+
+    def count(history: tuple[object, ...], delta: float, *, only_renyi: bool) -> Spent:
+        composed.append(len(history))
+        return Spent(1.0, "counted")
+
+    monkeypatch.setattr("client.ledger.epsilon_composed", count)
+    asked(np.linspace(1.0, 5.0, 200), np.linspace(0.1, 0.5, 200))[0].epsilon(DELTA)
+    assert composed == [MOST_MECHANISMS] == [8]
+
+
+def test_a_mechanism_that_has_no_place_moves_the_nearest_once():
+    ledger, _ = asked(2.0 ** np.arange(MOST_MECHANISMS), np.full(MOST_MECHANISMS, 0.5))
+    once = ledger.after(ALL[:1], 3.5, 0.6, 1)
+    assert once.mechanisms[2].tolist() == [3.5, 0.6]
+    assert np.delete(once.mechanisms, 2, axis=0).tolist() == np.delete(ledger.mechanisms, 2, axis=0).tolist()
+    assert ledger.mechanisms[2].tolist() == [4.0, 0.5]  # the old ledger is as it was
+    again = once.after(ALL[:1], 3.5, 0.6, 1).after(ALL[:1], 4.0, 0.5, 1)
+    assert np.array_equal(again.mechanisms, once.mechanisms)
+    assert again.steps.tolist() == [[1, 1, 4, 1, 1, 1, 1, 1]]
+    # What was booked that day, too, is told by the mechanism that dominates.
+    assert again.since(ledger.steps).steps.tolist() == [[0, 0, 3, 0, 0, 0, 0, 0]]
+
+
+def test_no_noise_is_never_booked_as_some():
+    ledger, _ = asked(2.0 ** np.arange(MOST_MECHANISMS), np.full(MOST_MECHANISMS, 0.5))
+    assert ledger.after(ALL[:1], 0.0, 1.0, 1).epsilon(DELTA)[0] == math.inf
+    unprotected, _ = asked(np.arange(MOST_MECHANISMS), np.full(MOST_MECHANISMS, 0.5))
+    assert unprotected.after(ALL[:1], 0.9, 0.5, 1).mechanisms[:2].tolist() == [[0.0, 0.5], [0.9, 0.5]]
+
+
+def test_a_ledger_of_an_older_version_with_more_mechanisms_is_read_and_grows_no_more(tmp_path):
+    state = DeviceState.new(1, 3)
+    state.ledger = Ledger(np.stack([np.arange(1.0, 61.0), np.ones(60)], axis=1), np.ones((1, 60), np.int64))
+    state.save(tmp_path / "state.safetensors")
+    ledger = DeviceState.load(tmp_path / "state.safetensors").ledger
+    assert np.array_equal(ledger.mechanisms, state.ledger.mechanisms)
+    after = ledger.after(ALL[:1], 3.0, 1.0, 1).after(ALL[:1], 30.4, 1.0, 1)
+    assert (after.steps.sum(), len(after.mechanisms)) == (62, 60)
+    assert after.mechanisms[[2, 29]].tolist() == [[3.0, 1.0], [30.0, 1.0]]
 
 
 def test_no_noise_is_an_infinite_epsilon_for_ever():

@@ -15,6 +15,7 @@ from scipy.special import log_ndtr, ndtr
 
 import models.accounting
 from models.accounting import (
+    MOST_STEPS_OF_PLD,
     by_dp_accounting_pld,
     by_dp_accounting_rdp,
     by_opacus_prv,
@@ -26,6 +27,7 @@ from models.accounting import (
     noise_for,
     reduced,
     rounds_for,
+    told_by_pld,
 )
 from models.errors import UserError
 
@@ -420,3 +422,10 @@ def test_the_libraries_are_loaded_when_they_are_asked() -> None:
     tell = "import sys, models.accounting; print({'dp_accounting', 'opacus', 'torch'} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True, check=True)
     assert ended.stdout == "set()\n"
+
+
+def test_more_steps_than_pld_can_take_in_seconds_are_told_by_renyi_curves_alone() -> None:
+    assert told_by_pld(((30.0, 0.01, MOST_STEPS_OF_PLD),))
+    many = ((30.0, 0.01, MOST_STEPS_OF_PLD), (31.0, 0.01, 1))
+    assert not told_by_pld(many)
+    assert epsilon_composed(many, 1e-5).accountant == "opacus-rdp"

@@ -312,3 +312,13 @@ def test_the_measuring_round_comes_after_and_is_booked_with_its_own_noise() -> N
     assert settings.history(3) == (*settings.history(2), (7.0, 1.0, 1))
     assert settings.at(3).released is None
     assert settings.measured(2) == ()
+
+
+def test_rounds_are_so_few_that_a_device_can_find_its_part_of_them() -> None:
+    """At 2⁵³ rounds it would fail in the middle of an answer."""
+    settings = RoundSettings.model_validate(
+        {**VALID, "unit": "shopper", "trust": "local", "participation": 0.5, "rounds": 2**40}
+    )
+    assert settings.covered == pytest.approx(2**39, rel=1e-5)
+    with pytest.raises(ValidationError, match="rounds"):
+        RoundSettings.model_validate({**VALID, "rounds": 2**40 + 1})
