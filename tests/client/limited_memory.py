@@ -1,8 +1,8 @@
 """Questions to farms in a process of little memory: read from standard input, one line of JSON an answer.
 
 A question is {"farm", "trainer", "settings", "spare"}: a folder, who trains, settings, and how many bytes the
-process may take beyond what it has. "strict": errors leave the farm. "broken": they do, and batches are whole,
-as both were once. "killed": the process kills itself as it trains.
+process may take beyond what it has. "strict": errors leave the farm. "broken": they do, and batches are
+whole, as both were once. "killed": the process kills itself as it trains.
 """
 
 import json

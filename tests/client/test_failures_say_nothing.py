@@ -156,7 +156,7 @@ def test_devices_as_they_were_are_found(tmp_path, ask, department_store):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["interaction", "local", "linear"])
 def test_the_largest_question_to_the_largest_device_takes_256_mib(case, tmp_path, ask):
-    """Beside the model, and the update. Some of 100,000 events are in its batch: room is made for any of them."""
+    """Beside the model and the update. Some of 100,000 events are in its batch; any could be."""
     items, linear = 3_706, case == "linear"
     names = [str(item) for item in range(items)]
     shop = Catalogue(pd.DataFrame({"item": names, "title": names}))
