@@ -99,7 +99,7 @@ class BatchedTrainer:
             if name in self.tables:
                 summed, copies = summed[1:], holders[1:, None]
             released[name] = self.noised(cohort, summed, drawn * copies, number)
-        return released | ({BELOW_CLIP: below.float()} if settings.adapts_clip else {}), vectors
+        return released | ({BELOW_CLIP: below} if settings.adapts_clip else {}), vectors
 
     def noised(
         self, cohort: Cohort, units: npt.NDArray[np.float64], drawn: npt.NDArray[np.int64], part: int

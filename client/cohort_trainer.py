@@ -62,7 +62,8 @@ class CohortTrainer:
             update["bias.weight"] = self.noised(cohort, bias[:, None], biases_drawn[:, None], 1)
         if self.settings.adapts_clip:
             below, above = clipped
-            update[BELOW_CLIP] = torch.tensor([self.settings.indicator * 0.5 * float(below - above)])
+            counted = [self.settings.indicator * 0.5 * float(below - above)]
+            update[BELOW_CLIP] = torch.tensor(counted, dtype=torch.float64)
         return update, vectors
 
     def sums(self, cohort: Cohort, parameters: Parameters, vectors: Tensor) -> list[npt.NDArray[np.float64]]:

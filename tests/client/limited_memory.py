@@ -1,8 +1,8 @@
 """Questions to farms in a process of little memory: read from standard input, one line of JSON an answer.
 
 A question is {"farm", "trainer", "settings", "spare"}: a folder, who trains, settings, and how many bytes the
-process may take beyond what it has. "broken" names a way in which devices were once, to see that a test
-would find it; "killed": the process kills itself as it trains.
+process may take beyond what it has. "strict": errors leave the farm. "broken": they do, and batches are
+whole, as both were once. "killed": the process kills itself as it trains.
 """
 
 import json
@@ -51,12 +51,6 @@ def answered(farm: Farm, settings: RoundSettings, spare: int | None) -> dict[str
     }
 
 
-def as_it_was() -> None:
-    """Whole batches, and errors that leave the farm."""
-    client.sgd_trainer.CHUNK = 2**62
-    client.farm.attempt = lambda make: make()
-
-
 def kill_in_training() -> None:
     """As the system does where memory is short."""
 
@@ -79,8 +73,10 @@ def main() -> None:
         real = client.farm.attempt, client.sgd_trainer.CHUNK
         if asked.get("killed"):
             kill_in_training()
+        if asked.get("strict") or asked.get("broken"):
+            client.farm.attempt = lambda make: make()
         if asked.get("broken"):
-            as_it_was()
+            client.sgd_trainer.CHUNK = 2**62
         farm = Farm(Path(asked["farm"]), trainer=asked["trainer"])
         print(json.dumps(answered(farm, settings, asked["spare"])), flush=True)
         client.farm.attempt, client.sgd_trainer.CHUNK = real

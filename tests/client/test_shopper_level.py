@@ -38,7 +38,7 @@ def norm(update) -> float:
 
 
 def flat(update):
-    return torch.cat([part.reshape(-1) for _, part in sorted(update.items())])
+    return torch.cat([part.double().reshape(-1) for _, part in sorted(update.items())])
 
 
 @pytest.mark.parametrize("model", FACTORISATIONS)
