@@ -164,7 +164,7 @@ class Farm:
             policy = self.allow(settings)
             if settings.trust == "distributed" and not policy.unmasked:
                 raise Declined(Refusal.MASKS)  # this answer is read by whoever asks
-            expected = self.expected(request, policy)
+            names = list(self.expected(request, policy))
             with self.booked(settings, digest(request).hex(), policy) as state:
                 if not state.replied:
                     self.train(state, request)
@@ -172,7 +172,7 @@ class Farm:
         except Declined as declined:
             return self.refuse(settings.round, declined.reason)
         # In the order of the question: a stored answer must not look different from a fresh one.
-        update = {name: state.update[name] for name in expected if name in state.update}
+        update = {name: state.update[name] for name in names if name in state.update}
         return Reply(settings.round, update, int(state.took_part.sum()), state.refused)
 
     def allow(self, settings: RoundSettings) -> Policy:

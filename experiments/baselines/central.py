@@ -50,7 +50,7 @@ def train_centrally(
     if isinstance(model, LinearAutoencoder):
         popularity = popularity_sum(
             train, model.num_items, now=now, half_life=popularity_half_life, norm=popularity_norm
-        )
+        ).float()  # as it would be released
         head = head_items(popularity, model.head).numpy()
         gram = packed_co_occurrence(train, head, model.num_items, kernel_half_life)
         sums = {"popularity": popularity, "gram": gram}

@@ -39,7 +39,7 @@ def head_of(popularity: torch.Tensor, size: int) -> np.ndarray:
 
 
 def co_occurrence(events: Events, head: np.ndarray, half_life: float) -> torch.Tensor:
-    return packed_co_occurrence(events, head, ITEMS, half_life)
+    return packed_co_occurrence(events, head, ITEMS, half_life).float()
 
 
 def plain_loop(baskets: list[list[int]], head: np.ndarray, half_life: float) -> torch.Tensor:

@@ -139,47 +139,6 @@ def test_the_kind_of_an_answer_does_not_depend_on_what_is_held(model, trainer, p
 
 
 @pytest.mark.slow
-def test_devices_as_they_were_are_found(tmp_path, ask, department_store):
-    """One event more takes a few MiB more, and at some number of them the answer is an error."""
-    settings = ask(dim=64, negatives=300).model_dump()
-    questions = []
-    for held in HELD:
-        farm = tmp_path / str(held)
-        Farm.create(farm, department_store, holding(held), ALLOWED)
-        asked = {"farm": str(farm), "trainer": "opacus", "settings": settings, "broken": True}
-        questions.append(asked | {"spare": SPARE["mf"] * MIB})
-    said, _ = ask_process(questions)
-    assert "answered" in said[0]
-    assert "failed" in said[-1]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", ["interaction", "local", "linear"])
-def test_the_largest_question_to_the_largest_device_takes_256_mib(case, tmp_path, ask):
-    """Beside the model and the update. Some of 100,000 events are in its batch; any could be."""
-    items, linear = 3_706, case == "linear"
-    names = [str(item) for item in range(items)]
-    shop = Catalogue(pd.DataFrame({"item": names, "title": names}))
-    changes = {"dim": 4_096, "negatives": 10_000, "sampling_rate": 2e-4} | PROMISES[
-        "local" if linear else case
-    ]
-    if linear:
-        changes |= {"model": "linear", "rounds": 2, "round": 2, "head": items}
-    settings = ask(**changes).model_dump()
-    numbers = items * (items + 1) // 2 + items if linear else items * 4_097
-    questions = []
-    for held in (0, 100_000):
-        farm = tmp_path / str(held)
-        Farm.create(farm, shop, holding(held, items=items), ALLOWED)
-        asked = {"farm": str(farm), "trainer": "cohort", "settings": settings, "strict": True}
-        questions.append(asked | {"spare": 256 * MIB + 2 * 4 * numbers})
-    small = ask(**changes | {"dim": 2, "negatives": 2, "head": 4 if linear else 0}).model_dump()
-    first = questions[0] | {"settings": small, "spare": None}
-    said, _ = ask_process([first, *questions])
-    assert [each.get("answered") for each in said] == [1, 1, 1], said
-
-
-@pytest.mark.slow
 def test_one_that_holds_thousands_of_items_takes_nobody_out_of_a_sum(tmp_path, ask):
     """Of 50 devices one has 3,000 items: all are in the sum, in the memory of a few of its matrices."""
     items = 3_000
