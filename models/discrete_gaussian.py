@@ -92,7 +92,8 @@ def _exact_chance(integer: int, block: int, deviation: float, digits: int) -> De
     """The same to so many digits, but for the last few."""
     with localcontext(prec=digits):
         exponent = Decimal(integer) ** 2 / (2 * Decimal(deviation) ** 2)
-        return (-exponent).exp() * 2**block
+        chance: Decimal = (-exponent).exp() * 2**block
+        return chance
 
 
 def _is_below(stream: Stream, word: int, integer: int, block: int, deviation: float) -> bool:
@@ -102,7 +103,7 @@ def _is_below(stream: Stream, word: int, integer: int, block: int, deviation: fl
         # With as many decimal digits as bits, an error is far below 1 in units of the last bit.
         chance = Fraction(_exact_chance(integer, block, deviation, digits=bits)) * 2**bits
         if abs(chance - word) > 2:
-            return word < chance
+            return bool(word < chance)
         word, bits = (word << 64) + int(stream.words(1)[0]), bits + 64
 
 
