@@ -137,6 +137,7 @@ def test_a_file_holds_what_is_named_and_no_key(state, tmp_path):
         "asked": 3,
         "question": "ab" * 32,
         "refused": {"budget-passed": 1, "daily-budget-passed": 2},
+        "begun": False,
         "replied": True,
         "promise": "interaction, local",
         "run": "a run",
