@@ -362,6 +362,7 @@ def train_devices(
     for thread in prange(len(edges) - 1):
         rows, items = reads_of(all_rows, thread), reads_of(all_items, thread)
         example, draws = example_of(examples, thread), draws_of(all_draws, thread)
+        clipped = sums.clipped[thread]
         for place in range(edges[thread], edges[thread + 1]):
             start, stop = histories.offsets[place], histories.offsets[place + 1]
             device_rows, device_biases = train_device(
@@ -386,7 +387,7 @@ def train_devices(
                 elif square > 0:
                     factor = min(1.0, schedule.device_clip / np.sqrt(square))
                 if square != 0:  # one that holds nothing is on neither side of the clip
-                    sums.clipped[thread, 0 if factor == 1.0 else 1] += 1
+                    clipped[0 if factor == 1.0 else 1] += 1
             add_update(
                 device_rows,
                 device_biases,

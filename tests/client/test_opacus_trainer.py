@@ -274,7 +274,7 @@ class NoNoiseOnTheVector(KeyedDPOptimizer):
         super().add_noise()
         for parameter in self.params:
             if parameter.shape == (1, DIM):
-                parameter.grad = parameter.summed_grad
+                parameter.grad = parameter.summed_grad.float()
 
 
 class SameNoiseEverywhere(KeyedDPOptimizer):
@@ -353,7 +353,7 @@ class ClipsEachParameter(KeyedDPOptimizer):
     def clip_and_accumulate(self) -> None:
         for parameter in self.params:
             samples = parameter.grad_sample
-            norms = samples.reshape(len(samples), -1).norm(dim=1)
+            norms = samples.flatten(1).norm(dim=1)
             factors = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
             add(parameter, torch.einsum("i,i...", factors, samples))
 
@@ -363,7 +363,7 @@ class ClipForgetsTheVector(KeyedDPOptimizer):
 
     def clip_and_accumulate(self) -> None:
         samples = [p.grad_sample for p in self.params if p.shape != (1, DIM)]
-        norms = torch.stack([s.reshape(len(s), -1).norm(dim=1) for s in samples], dim=1).norm(dim=1)
+        norms = torch.stack([s.flatten(1).norm(dim=1) for s in samples], dim=1).norm(dim=1)
         factors = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
         for parameter in self.params:
             add(parameter, torch.einsum("i,i...", factors, parameter.grad_sample))

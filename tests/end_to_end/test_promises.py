@@ -58,7 +58,8 @@ def test_the_linear_model_is_done_in_two_rounds(unit, trust, tmp_path):
         assert not any(row["refused"] or row["invalid"] for row in rows)
     if unit == "none":  # the sum of all updates is all there is to know: nothing is lost by federating
         assert result.baselines.central is not None
-        assert result.metrics.full == result.baselines.central.full
+        # But for what is rounded on the way, which may swap two items that are liked alike.
+        assert result.metrics.full == pytest.approx(result.baselines.central.full, rel=1e-3)
 
 
 @pytest.mark.parametrize(("unit", "trust"), [("interaction", "central"), ("interaction", "distributed")])

@@ -338,9 +338,10 @@ def test_no_space_in_the_first_round(terry: Terry, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_delta_just_small_enough_is_accepted(terry: Terry, quick_ceiling: None) -> None:
-    ended = terry(*OWN, *SMALL, "--delta", "0.16", "--out", "run")
+    just_below = "0.000166"  # one in six devices of a thousand events each is .0001666…
+    ended = terry(*OWN, *SMALL, "--delta", just_below, "--out", "run")
     assert (ended.code, ended.err) == (0, "")
-    assert RunFolder(Path("run")).read_result().promise.delta == 0.16
+    assert RunFolder(Path("run")).read_result().promise.delta == float(just_below)
 
 
 def test_a_stop_is_130_and_tells_how_to_go_on(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,13 +498,22 @@ def test_identities_laid_out_with_the_devices_behind_each(terry: Terry, tmp_path
 
 
 SPLIT = ["data", "split", "csv", "farm", *OWN[3:]]
-DELTA = 1e-5  # a tenth of one in six devices would be more
+DELTA = 1e-5  # a tenth of one in all that six devices may store would be more
 
 
 @pytest.mark.parametrize(
     ("flags", "allowed"),
     [
-        ([], {"units": ["interaction"], "trusts": ["local"], "most_epsilon": 8.0, "most_delta": DELTA}),
+        (
+            [],
+            {
+                "units": ["interaction"],
+                "trusts": ["local"],
+                "most_epsilon": 8.0,
+                "most_delta": DELTA,
+                "most_events": 1000,
+            },
+        ),
         (
             ["--unit", "shopper", "--trust", "distributed", "--epsilon", "2", "--delta", "1e-7"],
             {"units": ["shopper"], "trusts": ["distributed"], "most_epsilon": 2.0, "most_delta": 1e-7},

@@ -105,7 +105,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "plan"
     assert sorted(path.name for path in folder.iterdir()) == ["epsilon.png", "epsilon.svg", "plan.json"]
     written = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    assert written["promise"] == made.promise.model_dump()
+    assert written["promise"] == made.promise.model_dump(mode="json")
     assert written["accountants"]["analytic-gaussian"] == made.promise.epsilon
     assert written["spending"][-1] == {"round": 20, "epsilon": made.promise.epsilon}
     assert written["attacker"][1]["false_positive_rate"] == 0.01

@@ -62,6 +62,9 @@ DESIGN: dict[str, Any] = {
         "evaluated": False,
         "catalogue_from_events": False,
         "of_training_events": False,
+        "most_events": 50,
+        "history": [[1.9, 0.2, 90]],
+        "mechanism": "gaussian",
     },
     "metrics": {
         "full": FULL,
@@ -169,6 +172,9 @@ OPTIONAL = {
     ("promise", "evaluated"),
     ("promise", "catalogue_from_events"),
     ("promise", "of_training_events"),
+    ("promise", "most_events"),
+    ("promise", "history"),
+    ("promise", "mechanism"),
 }
 
 
