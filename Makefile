@@ -73,7 +73,7 @@ test: install ## run the quick tests
 	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow and not federation"
 
 test-slow: install ## run the tests that are slow or start processes
-	$(BIN)/pytest -n auto --maxprocesses 4 -m "slow and not federation"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup -m "slow and not federation"
 	$(BIN)/pytest -m federation
 
 test-all: test test-slow ## run every test

@@ -101,6 +101,8 @@ CASES = [
     for trainer in ("cohort", "opacus")
     for promise in PROMISES
     if (model, promise) != ("linear", "interaction")
+    # Elsewhere the two trainers are one.
+    if trainer == "cohort" or (model != "linear" and promise == "interaction") or model == "neural-cf"
 ]
 SPARE = {"mf": 64, "attributes": 64, "neural-cf": 64, "linear": 24}  # MiB: the matrix is packed
 
@@ -127,6 +129,7 @@ def answers(tmp_path_factory, ask, department_store) -> Callable[..., list[dict[
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("one process answers all")
 @pytest.mark.parametrize(("model", "trainer", "promise"), CASES)
 def test_the_kind_of_an_answer_does_not_depend_on_what_is_held(model, trainer, promise, answers):
     """Neighbours, and nothing beside many: an answer, of the same arrays, with noise where it is promised."""
@@ -380,12 +383,10 @@ def clipped_sum(trainer: SgdTrainer, cohort: Cohort, parameters: Parameters) -> 
 
 @pytest.mark.slow
 def test_one_of_ten_thousand_alike_moves_a_sum_by_the_clip_at_most(ask, shop):
-    """In single precision it would be by 1.0003 of it and more."""
+    """Added up in single precision it could be by more: by 1.00035 of it was seen."""
     sums = [clipped_sum(*aligned(ask, shop, events)) for events in (10_000, 10_001)]
     moved = float((sums[1] - sums[0]).norm())
     assert 0.9999 * 0.1 < moved <= 0.1
-    single = float((sums[1].float() - sums[0].float()).double().norm())
-    assert single > 0.1  # which is why
 
 
 @pytest.mark.parametrize("model", ["mf", "linear", "neural-cf"])
