@@ -194,8 +194,12 @@ class Farm:
         shared = self.load_model(request.settings).shared_parameters()
         if not fits(request.parameters, shared):
             raise Declined(Refusal.MODEL)
-        update = expected_update(request.settings, shared)
-        if objection := policy.size_objection(request.settings, len(self.catalogue), update):
+        return self.allowed_update(request.settings, policy, shared)
+
+    def allowed_update(self, settings: RoundSettings, policy: Policy, shared: Parameters) -> Parameters:
+        """`expected_update`, where the policy has nothing against its size. Raises Declined."""
+        update = expected_update(settings, shared)
+        if objection := policy.size_objection(settings, len(self.catalogue), update):
             raise Declined(objection)
         return update
 

@@ -108,7 +108,7 @@ def _dominating(one: Doubles, other: Doubles) -> Doubles:
     More noise can be added to what is released. At a rate q < q' a step is one at q' whose sample may then
     leave the unit out, and no divergence grows by mixing (joint convexity). What dominates every step
     dominates all of them composed (Zhu, Dong & Wang 2022, "Optimal accounting of differential privacy via
-    characteristic function", section 3).
+    characteristic function", on dominating pairs).
     """
     return np.array([min(one[0], other[0]), max(one[1], other[1])])
 

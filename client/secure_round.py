@@ -54,7 +54,6 @@ from models.update import (
     Refusal,
     Reply,
     digest,
-    expected_update,
     pack_reply,
     to_arrays,
     unpack_question,
@@ -103,10 +102,8 @@ class SecureNode:
             raise ProtocolError("no question for secure aggregation")
         policy = self.farm.allow(settings)
         participant = self.participant(settings, policy)
-        update = expected_update(settings, self.farm.load_model(settings).shared_parameters())
-        if objection := policy.size_objection(settings, len(self.farm.catalogue), update):
-            raise Declined(objection)
-        steps = update[STEPS]
+        shared = self.farm.load_model(settings).shared_parameters()
+        steps = self.farm.allowed_update(settings, policy, shared)[STEPS]
         task = Task(exchange.session, settings.round, question, 8 * steps.element_size(), len(steps))
         with self.farm.booked(settings, name_of(task, settings), policy) as state:
             if state.replied:

@@ -362,7 +362,7 @@ def train_devices(
     for thread in prange(len(edges) - 1):
         rows, items = reads_of(all_rows, thread), reads_of(all_items, thread)
         example, draws = example_of(examples, thread), draws_of(all_draws, thread)
-        clipped = sums.clipped[thread]
+        clipped = sums.clipped[thread]  # by itself: numba lost what was added to it as a part of `sums`
         for place in range(edges[thread], edges[thread + 1]):
             start, stop = histories.offsets[place], histories.offsets[place + 1]
             device_rows, device_biases = train_device(

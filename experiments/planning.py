@@ -289,8 +289,7 @@ def refuse_weak_promise(config: RunConfig, devices: int) -> None:
         )
     if math.inf in (config.epsilon, config.clip, config.noise_multiplier):
         raise UserError(f"--unit {config.unit} needs finite numbers: for no promise, say --unit none")
-    units = units_of(config, devices)
-    if config.delta is not None and config.delta >= 1 / units:
+    if config.delta is not None and config.delta >= 1 / (units := units_of(config, devices)):
         whose = "shopper's data" if config.unit == "shopper" else "purchase"
         held = "" if config.unit == "shopper" else f" that store up to {units // devices} purchases each"
         raise UserError(

@@ -25,7 +25,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from models.randomness import CHUNK, Doubles, Integers, Stream
+from models.randomness import Doubles, Integers, Stream
 
 Mask = npt.NDArray[np.bool_]
 
@@ -49,13 +49,12 @@ def discrete_normals(stream: Stream, count: int, deviation: float) -> Integers:
     if deviation > MOST_DEVIATION:
         raise ValueError(f"a deviation of {deviation:g} steps is too large for integers of 64 bits")
     drawn = np.empty(count, dtype=np.int64)
-    for start in range(0, count, CHUNK):
-        open_places = np.arange(start, min(start + CHUNK, count))
-        while len(open_places):
-            proposed, blocks = _proposals(stream, len(open_places), deviation)
-            keep = _kept(stream, proposed, blocks, deviation)
-            drawn[open_places[keep]] = proposed[keep]
-            open_places = open_places[~keep]
+    open_places = np.arange(count)
+    while len(open_places):
+        proposed, blocks = _proposals(stream, len(open_places), deviation)
+        keep = _kept(stream, proposed, blocks, deviation)
+        drawn[open_places[keep]] = proposed[keep]
+        open_places = open_places[~keep]
     return drawn
 
 

@@ -57,7 +57,7 @@ class LinearAutoencoder(Recommender):
     `popularity` and in `gram`; 0 without any. attribute_weights: g without noise, and where it drowns all
     else. popularity_discount: β of D = diag(u)^−β, u at mean square 1. Ridge regression scores popular items
     higher; how far they should be is for validation to say (the asymmetric normalisation of graph filters:
-    Park, Shin & Kim 2024, "Turbo-CF", equation 3).
+    Park, Shin & Shin 2024, "Turbo-CF: matrix decomposition-free graph filtering").
     """
 
     loss = "squared"

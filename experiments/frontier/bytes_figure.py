@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from experiments.figures import save
 from experiments.frontier.alternatives import below, describe_bytes, sentences
-from experiments.frontier.points import Federation, Line, family_title
+from experiments.frontier.points import Federation, Line, family_heading, family_title
 from experiments.frontier.style import (
     NAMES,
     WIDTH,
@@ -44,7 +44,7 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
                 axes.set_xlabel("bytes a device sends, all rounds")
     finish(panels)
     legend(figure, panels, sizes)
-    title(figure, f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}")
+    title(figure, family_heading(sizes))
     name = "-".join(map(slug, ("bytes", *sizes[0].family)))
     save(figure, folder, name)
     return Drawn(

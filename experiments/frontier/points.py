@@ -242,6 +242,11 @@ def family_title(sizes: list[Federation]) -> str:
     return f"{one.data} by {split_label(one.split, [size.at for size in sizes], one.repeats)}"
 
 
+def family_heading(sizes: list[Federation]) -> str:
+    """Their title, and the δ of their promises, each once."""
+    return f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}"
+
+
 def families(found: list[Federation]) -> list[list[Federation]]:
     """Federations that differ in their size alone, together."""
     groups: dict[tuple[str, ...], list[Federation]] = {}

@@ -9,7 +9,7 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from experiments.figures import save
 from experiments.frontier.alternatives import below, describe_rounds, sentences
 from experiments.frontier.courses import Course, courses
-from experiments.frontier.points import Federation, Line, family_title, line_label
+from experiments.frontier.points import Federation, Line, family_heading, family_title, line_label
 from experiments.frontier.style import (
     NAMES,
     WIDTH,
@@ -54,7 +54,7 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
                 axes.set_xlabel("round (logarithmic)")
     finish(panels)
     legend(figure, panels, sizes, columns=1)
-    title(figure, f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}")
+    title(figure, family_heading(sizes))
     name = "-".join(map(slug, ("rounds", *sizes[0].family)))
     save(figure, folder, name)
     return Drawn(

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from experiments.baselines import NOTHING_RELEASED, label_of
 from experiments.figures import DOTTED, GREY, save
 from experiments.frontier.alternatives import below, describe_sizes, sentences
-from experiments.frontier.points import Federation, family_title
+from experiments.frontier.points import Federation, family_heading, family_title
 from experiments.frontier.style import (
     NAMES,
     WIDTH,
@@ -52,7 +52,7 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
                 axes.set_xlabel("devices (logarithmic)")
     finish(panels)
     legend(figure, panels, sizes, columns=4)
-    title(figure, f"{family_title(sizes)}; {', '.join(dict.fromkeys(size.deltas for size in sizes))}")
+    title(figure, family_heading(sizes))
     name = "-".join(map(slug, ("devices", *sizes[0].family)))
     save(figure, folder, name)
     return Drawn(
