@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.split_names import SplitName
 from models.errors import UserError
+from models.settings import MOST_EVENTS
 
 FLAGS = {"torch_device": "--device"}  # that are not named as their setting is
 MeasuredOnly = Literal["pfedrec", "fedrap", "counter"]  # models that the simulator trains, and no device
@@ -107,7 +108,7 @@ class RunConfig(BaseModel):
         description="linear: power of an item's popularity that its learned scores are divided by",
     )
     most_events: int | None = Field(
-        None, ge=1, le=100_000, description="events that a device stores and trains on: the newest"
+        None, ge=1, le=MOST_EVENTS, description="events that a device stores and trains on: the newest"
     )
     title_words: bool | None = Field(
         None, description="linear: words that two titles or more share count as attributes"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from models.fixed_point import fixed_point
 from models.recommender import Parameters
-from models.settings import PROTOCOL, RoundSettings
+from models.settings import MOST_EVENTS, PROTOCOL, RoundSettings
 
 # Flower's own keys for a strategy's records, kept so that its FedAvg can build the messages.
 PARAMETERS_RECORD = "arrays"
@@ -201,39 +201,40 @@ def unpack_facts(facts: ConfigRecord, round: int) -> tuple[int, dict[Refusal, in
 
 
 # No promise rests on these: they keep one broken device from wiping out the sum of all the others.
-MOST_INTERACTIONS = 10_000  # of a device
 MOST_GRADIENT = 10.0  # norm of what one of them adds to a step's gradient, where nothing clips it
 FALSE_ALARMS = 1e-9  # chance that a reply of honest devices is refused for the size of its noise
 
 
-def check_size(reply: Reply, settings: RoundSettings, most_devices: int) -> None:
+def check_size(
+    reply: Reply, settings: RoundSettings, most_devices: int, most_events: int = MOST_EVENTS
+) -> None:
     """Raise InvalidReply where more devices answer than a node has, or they send more than they can.
 
-    most_devices: behind one node, public: what a node says of itself bounds nothing. What secure aggregation
-    hides has no size.
+    most_devices: behind one node, public: what a node says of itself bounds nothing. most_events: that one
+    device stores, public too. What secure aggregation hides has no size.
     """
     if reply.answered > most_devices:
         raise InvalidReply("more devices than a node has")
     if settings.trust == "distributed":
         return
     coordinates = sum(tensor.numel() for tensor in reply.update.values())
-    bound = largest_norm(settings, reply.answered, coordinates)
+    bound = largest_norm(settings, reply.answered, coordinates, most_events)
     squares = [float(tensor.double().square().sum()) for tensor in reply.update.values()]
     if sum(squares) ** 0.5 > bound * (1.0 + 1e-4):  # sums are rounded
         raise InvalidReply("norm above the bound")
 
 
-def largest_norm(settings: RoundSettings, devices: int, coordinates: int) -> float:
+def largest_norm(settings: RoundSettings, devices: int, coordinates: int, most_events: int) -> float:
     """Of the sum that so many devices send: of what they learned, and of their noise but for FALSE_ALARMS.
 
     What n devices learned is n times the most that one can. Their noise is independent: that of the sum has
     the deviation √n·s in each of D coordinates, and its squared norm is n·s² times a χ² of D degrees.
     """
     noise = devices**0.5 * noise_of_a_device(settings) * chdtri(coordinates, FALSE_ALARMS) ** 0.5
-    return float(devices * largest_without_noise(settings) + noise)
+    return float(devices * largest_without_noise(settings, most_events) + noise)
 
 
-def largest_without_noise(settings: RoundSettings) -> float:
+def largest_without_noise(settings: RoundSettings, most_events: int) -> float:
     """Norm of one device's update. Where a whole update is clipped it is known, else it goes by steps.
 
     The linear model's has norm 1. Where nothing clips it, it is the gradient of a sum over interactions:
@@ -245,8 +246,8 @@ def largest_without_noise(settings: RoundSettings) -> float:
         return 1.0
     steps = settings.steps_per_round * settings.learning_rate
     if settings.unit == "interaction":
-        return steps * settings.clip * MOST_INTERACTIONS
-    return (steps if settings.model == "neural-cf" else 1.0) * MOST_GRADIENT * MOST_INTERACTIONS
+        return steps * settings.clip * most_events
+    return (steps if settings.model == "neural-cf" else 1.0) * MOST_GRADIENT * most_events
 
 
 def noise_of_a_device(settings: RoundSettings) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.settings import RoundSettings
+from models.settings import MOST_EVENTS, RoundSettings
 
 
 class ServerSettings(BaseModel):
@@ -42,6 +42,12 @@ class ServerSettings(BaseModel):
         ge=1,
         description="most devices behind one node, public; not said: an equal share of all, and by secure "
         "aggregation what the roster says",
+    )
+    most_events: int = Field(
+        MOST_EVENTS,
+        ge=1,
+        le=MOST_EVENTS,
+        description="that a device stores at most, public: it bounds what one can send",
     )
     least_nodes: int = Field(1, ge=1, description="nodes to wait for before a later round: some may be lost")
     timeout: float = Field(3600.0, gt=0, description="seconds to wait for a round's replies")

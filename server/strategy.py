@@ -249,6 +249,7 @@ class FederatedSum(FedAvg):
         refused: Counter[str] = Counter()
         invalid: Counter[str] = Counter()
         expected = expected_update(settings, self.shared())
+        most_devices = self.server.most_devices(settings.devices)
         for message in replies:
             if message.has_error():
                 invalid[NODE_FAILED] += 1
@@ -256,7 +257,7 @@ class FederatedSum(FedAvg):
                 continue
             try:
                 reply = unpack_reply(message.content, expected, settings.round)
-                check_size(reply, settings, self.server.most_devices(settings.devices))
+                check_size(reply, settings, most_devices, self.server.most_events)
                 answers.append(reply)
                 refused.update(reply.refused)
             except InvalidReply as reason:

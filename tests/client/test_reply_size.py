@@ -1,5 +1,6 @@
 """The server does not take what honest devices send for a lie, however their noise falls; a lie it does."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import models.update
 from client.events import Events
 from client.noise import LocalNoise
 from client.trainer import Cohort, trainer_for
 from models.build import recommender_for
 from models.catalogue import Catalogue
 from models.recommender import Parameters
-from models.settings import RoundSettings
+from models.settings import MOST_EVENTS, RoundSettings
 from models.update import InvalidReply, Reply, check_size, largest_norm, released_update
 from tests.models.test_settings import VALID
 
@@ -62,7 +62,7 @@ def test_the_noise_of_honest_devices_is_never_too_large_and_a_lie_is(release: st
         check_size(Reply(settings.round, update, devices), settings, devices)
         norms.append(sum(float(tensor.double().square().sum()) for tensor in update.values()) ** 0.5)
     coordinates = sum(tensor.numel() for tensor in update.values())
-    lie = 1.001 * largest_norm(settings, devices, coordinates) / max(norms)
+    lie = 1.001 * largest_norm(settings, devices, coordinates, MOST_EVENTS) / max(norms)
     assert lie < 2.5, "honest devices come nowhere near"
     grown = {name: tensor * (max(norms) / norms[-1]) * lie for name, tensor in update.items()}
     with pytest.raises(InvalidReply, match="norm above the bound"):
@@ -71,11 +71,8 @@ def test_the_noise_of_honest_devices_is_never_too_large_and_a_lie_is(release: st
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("devices", [1, 5])
-def test_nor_is_the_noise_of_dp_sgd(
-    devices: int, together: bool, shop: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nor_is_the_noise_of_dp_sgd(devices: int, together: bool, shop: Catalogue) -> None:
     """Of devices that hold nothing, against a bound that leaves no room for anything but noise."""
-    monkeypatch.setattr(models.update, "MOST_INTERACTIONS", 0)
     settings = RoundSettings.model_validate({**VALID, "round": 1, "dim": 2})
     model = recommender_for(settings, shop)
     parameters = {name: torch.zeros_like(tensor) for name, tensor in model.shared_parameters().items()}
@@ -83,8 +80,34 @@ def test_nor_is_the_noise_of_dp_sgd(
     largest = 0.0
     for draw in range(60 if together else 15):
         update, _ = trainer.train(cohort(devices, draw), parameters)
-        check_size(Reply(1, update, devices), settings, devices)
+        check_size(Reply(1, update, devices), settings, devices, most_events=0)
         norm = sum(float(tensor.double().square().sum()) for tensor in update.values()) ** 0.5
         coordinates = sum(tensor.numel() for tensor in update.values())
-        largest = max(largest, norm / largest_norm(settings, devices, coordinates))
+        largest = max(largest, norm / largest_norm(settings, devices, coordinates, 0))
     assert 0.5 < largest < 1.0
+
+
+# The part of the one item bought is all of a gradient, and the clip cuts it.
+ALIGNED = {
+    "clip": 1e-3,
+    "noise_multiplier": 0.01,
+    "sampling_rate": 1.0,
+    "steps_per_round": 1,
+    "negatives": 1,
+    "negative_weight": 1e-6,
+}
+
+
+def test_a_device_that_stores_as_much_as_it_may_is_not_taken_for_a_liar(shop: Catalogue) -> None:
+    """12,000 times the same purchase: the gradients all point one way, and each is as long as the clip."""
+    many = 12_000
+    alike = np.zeros(many, dtype=np.int64)
+    events = Events.from_columns(alike, alike, np.arange(many), np.ones(many), num_devices=1)
+    settings = RoundSettings.model_validate({**VALID, "round": 1, "dim": 2, **ALIGNED})
+    model = recommender_for(settings, shop)
+    parameters = {name: torch.full_like(each, 0.1) for name, each in model.shared_parameters().items()}
+    one = replace(cohort(1, draw=0), events=events)
+    update, _ = trainer_for(model, settings, together=True).train(one, parameters)
+    check_size(Reply(1, update, 1), settings, 1, many)
+    with pytest.raises(InvalidReply, match="norm above the bound"):
+        check_size(Reply(1, update, 1), settings, 1, 9 * many // 10)

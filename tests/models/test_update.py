@@ -284,7 +284,8 @@ LEARNED, NOISE = 0.3 * 10_000, 0.135 * 3**0.5 * 60.6603**0.5
 def sized(norm: float, answered: int = 1, **changes: Any) -> None:
     """Check an update of nine coordinates with this norm, spread over both arrays."""
     update = {name: torch.full_like(tensor, norm / 3.0) for name, tensor in SHARED.items()}
-    check_size(Reply(ROUND, update, answered), RoundSettings.model_validate({**VALID, **changes}), 10)
+    settings = RoundSettings.model_validate({**VALID, **changes})
+    check_size(Reply(ROUND, update, answered), settings, 10, 10_000)
 
 
 def is_largest(norm: float, answered: int = 1, **changes: Any) -> None:
