@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 import scipy.sparse
 import torch
 from torch import Tensor
@@ -61,37 +62,47 @@ def solve_vectors(
     """
     items, dim = item_vectors.shape
     vectors, biases = item_vectors.numpy(), item_biases.numpy()
-    together = 4 * items * dim * dim <= OUTER_BYTES
-    outer = (vectors[:, :, None] * vectors[:, None, :]).reshape(items, dim * dim) if together else None
     shared = catalogue_weight * vectors.T @ vectors
     shared[np.diag_indices(dim)] += np.float32(regularisation)
     push = catalogue_weight * (vectors.T @ biases)
+    pulled = confidence.copy()
+    pulled.data *= 1.0 - biases[pulled.indices]
+    if 4 * items * dim * dim > OUTER_BYTES:
+        return solve_in_turn(confidence, pulled, vectors, shared, push)
+    outer = (vectors[:, :, None] * vectors[:, None, :]).reshape(items, dim * dim)
     solved = []
     for block in blocks(confidence.shape[0], 4 * dim * dim):
-        rows = confidence[block]
-        quadratic = weighed_outer(rows, vectors) if outer is None else rows @ outer
-        matrices = torch.from_numpy(shared + quadratic.reshape(-1, dim, dim))
-        pulled = rows.copy()
-        pulled.data *= 1.0 - biases[rows.indices]
-        targets = torch.from_numpy(np.asarray(pulled @ vectors - push))
+        quadratic = (confidence[block] @ outer).reshape(-1, dim, dim)
+        targets = torch.from_numpy(np.asarray(pulled[block] @ vectors - push))
         # An exception would tell that a device holds what makes its matrix singular: such a vector is 0.
-        factor, failed = torch.linalg.cholesky_ex(matrices)
+        factor, failed = torch.linalg.cholesky_ex(torch.from_numpy(shared + quadratic))
         vectors_of_block = torch.cholesky_solve(targets.unsqueeze(-1), factor).squeeze(-1)
         sound = (failed == 0) & torch.isfinite(vectors_of_block).all(dim=1)
         solved.append(torch.where(sound.unsqueeze(1), vectors_of_block, 0.0))
     return torch.cat(solved) if solved else torch.zeros(0, dim)
 
 
-def weighed_outer(rows: scipy.sparse.csr_matrix, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Σ_i c_ui v_i v_iᵀ of each device, from some items at a time: [devices, dim, dim]."""
-    dim = vectors.shape[1]
-    summed = np.zeros((rows.shape[0], dim, dim), dtype=np.float32)
-    for device, matrix in enumerate(summed):
-        places = np.arange(*rows.indptr[device : device + 2])
-        for block in blocks(len(places), 4 * dim):
-            own = vectors[rows.indices[places[block]]]
-            matrix += (own * rows.data[places[block], None]).T @ own
-    return summed
+def solve_in_turn(
+    confidence: scipy.sparse.csr_matrix,
+    pulled: scipy.sparse.csr_matrix,
+    vectors: npt.NDArray[np.float32],
+    shared: npt.NDArray[np.float32],
+    push: npt.NDArray[np.float32],
+) -> Tensor:
+    """The same for vectors so long that one matrix at a time is in memory, solved where it lies."""
+    solved = torch.zeros(confidence.shape[0], vectors.shape[1])
+    for device in range(len(solved)):
+        matrix = torch.from_numpy(shared.copy())
+        places = np.arange(*confidence.indptr[device : device + 2])
+        for block in blocks(len(places), 4 * vectors.shape[1]):
+            own = torch.from_numpy(vectors[confidence.indices[places[block]]])
+            matrix.addmm_((own * torch.from_numpy(confidence.data[places[block], None])).T, own)
+        target = np.asarray(pulled[[device]] @ vectors)[0] - push
+        # Symmetric, so that its transpose is the matrix in LAPACK's order of columns.
+        _, vector, failed = scipy.linalg.lapack.sposv(matrix.numpy().T, target, overwrite_a=True)
+        if failed == 0 and np.isfinite(vector).all():  # as above, no exception
+            solved[device] = torch.from_numpy(vector.reshape(-1))
+    return solved
 
 
 def blocks(rows: int, row_bytes: int) -> Iterator[slice]:
@@ -143,11 +154,10 @@ class LeastSquaresTrainer:
         self.model.load_shared(parameters)
         confidence = confidences(cohort.events, self.model.num_items)
         with torch.no_grad():
-            item_vectors, item_biases = self.model.item_vectors(), self.model.item_biases()
             vectors = solve_vectors(
                 confidence,
-                item_vectors,
-                item_biases,
+                self.model.item_vectors(),
+                self.model.item_biases(),
                 catalogue_weight=self.settings.catalogue_weight,
                 regularisation=self.settings.regularisation,
             )
@@ -166,6 +176,6 @@ class LeastSquaresTrainer:
         return self.named(torch.sparse.mm(self.model.incidence.t(), by_item), bias)
 
     def named(self, table: Tensor, bias: Tensor) -> Parameters:
-        """Gradients in the table [rows, dim] and the biases [items] as an update."""
-        update = {"table.weight": -table}
-        return update if self.model.bias is None else update | {"bias.weight": -bias.unsqueeze(1)}
+        """Gradients in the table [rows, dim] and the biases [items], which are turned round, as an update."""
+        update = {"table.weight": table.neg_()}
+        return update if self.model.bias is None else update | {"bias.weight": bias.neg_().unsqueeze(1)}

@@ -93,6 +93,24 @@ def test_vectors_are_those_of_a_plain_loop(events, items):
     np.testing.assert_allclose(vectors.numpy(), solved_by_a_loop(confidence, *items), rtol=1e-4, atol=1e-5)
 
 
+def test_long_vectors_are_solved_in_turn_with_the_same_result(events, items, monkeypatch):
+    confidence = confidences(events, ITEMS)
+    together = solve(confidence, items)
+    monkeypatch.setattr(client.least_squares, "OUTER_BYTES", 0)
+    np.testing.assert_allclose(solve(confidence, items), together, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("outer_bytes", [0, client.least_squares.OUTER_BYTES], ids=["in turn", "together"])
+@pytest.mark.parametrize("bad", [1e30, float("nan")])
+def test_a_matrix_that_cannot_be_solved_gives_a_zero_vector(outer_bytes, bad, events, items, monkeypatch):
+    """No error: it would tell that a device holds the item."""
+    monkeypatch.setattr(client.least_squares, "OUTER_BYTES", outer_bytes)
+    vectors = items[0].clone()
+    vectors[0] = bad
+    solved = solve(confidences(events, ITEMS), (vectors, items[1]))
+    assert torch.equal(solved, torch.zeros(5, 3))
+
+
 def test_vectors_are_a_minimum(events, items):
     confidence = confidences(events, ITEMS)
     vectors = solve(confidence, items).double().requires_grad_()
