@@ -37,6 +37,7 @@ from client.sgd_reads import (
 )
 
 f32 = np.float32
+u32 = np.uint32
 
 OPACUS_MARGIN = 1e-6  # that Opacus adds to a norm before it divides by it
 
@@ -175,7 +176,8 @@ def score_items(known, num_items, has_bias, rows, items, example):
     """The scores of the items at places known … num_items − 1, from their rows' and their biases."""
     projection, score, bias = rows.score, items.score, items.current
     bag_starts, bag_places = example.bag_starts, example.bag_places
-    for place in range(known, num_items):
+    for number in range(known, num_items):
+        place = u32(number)
         total = bias[place] if has_bias else f32(0.0)
         for member in range(bag_starts[place], bag_starts[place + 1]):
             total += projection[bag_places[member]]

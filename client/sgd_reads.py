@@ -21,7 +21,8 @@ class Reads(NamedTuple):
     Both are numbered in the order of reading, slots for the device and places for the step, so that what the
     loops go through lies together in the nearest cache. A row's number holds where the list has that row at
     that number, so nothing is cleared for the next (Briggs & Torczon 1993, sparse sets). Indices are uint32,
-    for which numba has no case of an index from the end. [n] each, but where a shape is given.
+    for which numba has no case of an index from the end: a loop that does not begin at 0 has that case, which
+    takes a tenth of the whole round, unless its number is made one. [n] each, but where a shape is given.
     """
 
     slot_of: Array  # of a row
@@ -117,7 +118,8 @@ def list_rows(offsets, members, known, num_items, listed, items, rows, example):
     place_of, row_of_place, item_of_place = rows.place_of, rows.row_of_place, items.row_of_place
     bag_starts, bag_places = example.bag_starts, example.bag_places
     filled = bag_starts[known]
-    for number in range(known, num_items):
+    for each in range(known, num_items):
+        number = u32(each)
         item = item_of_place[number]
         for member in range(offsets[item], offsets[item + 1]):
             row = members[member]
@@ -129,7 +131,7 @@ def list_rows(offsets, members, known, num_items, listed, items, rows, example):
             bag_places[filled] = place
             filled += 1
             listed += int(new)
-        bag_starts[number + 1] = filled
+        bag_starts[number + u32(1)] = filled
     return listed
 
 
@@ -141,7 +143,8 @@ def find_slots(known, in_step, in_device, reads):
     """
     slot_of, row_of_slot = reads.slot_of, reads.row_of_slot
     row_of_place, slot_of_place = reads.row_of_place, reads.slot_of_place
-    for place in range(known, in_step):
+    for each in range(known, in_step):
+        place = u32(each)
         row = row_of_place[place]
         slot = slot_of[row]
         new = (slot >= in_device) | (row_of_slot[slot] != row)
@@ -191,7 +194,8 @@ def read_rows(table, vector, key, device, question, step, noise, known, read, us
     flat, deviation = change.reshape(-1), noise * np.sqrt(step)
     used = begin(flat, slots * dim, last_slot * dim, deviation, key, device, question, step, used, draws)
     drawn[slots:last_slot] = step
-    for place in range(listed, last):
+    for number in range(listed, last):
+        place = u32(number)
         slot = slot_of_place[place]
         due = step - drawn[slot]
         if due > 0 and noise > 0:
@@ -203,7 +207,8 @@ def read_rows(table, vector, key, device, question, step, noise, known, read, us
                 change[slot, each] += scale * normals[used + each]
             used += dim
             drawn[slot] = step
-    for place in range(listed, last):
+    for number in range(listed, last):
+        place = u32(number)
         row, slot = row_of_place[place], slot_of_place[place]
         for each in range(dim):
             current[place, each] = f32(table[row, each] + change[slot, each])
@@ -221,7 +226,8 @@ def read_biases(bias, key, device, question, step, noise, known, read, used, ite
     deviation = noise * np.sqrt(step)
     used = begin(change, slots, last_slot, deviation, key, device, question, step, used, draws)
     drawn[slots:last_slot] = step
-    for place in range(listed, last):
+    for number in range(listed, last):
+        place = u32(number)
         item, slot = item_of_place[place], slot_of_place[place]
         due = step - drawn[slot]
         if due > 0 and noise > 0:
