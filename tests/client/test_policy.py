@@ -34,8 +34,14 @@ most_epsilon_a_day = 2.5
 most_delta = 1e-5
 units = ["shopper", "interaction"]
 trusts = ["local", "distributed"]
+most_events = 1000
 most_rounds = 200
 models = ["attributes", "linear"]
+most_dim = 64
+most_negatives = 100
+most_steps = 20
+most_items = 10_000
+most_bytes = 16_000_000
 least_agreement = 0.75
 least_nodes = 5
 least_devices = 40
@@ -65,7 +71,7 @@ def question(build, copied) -> Callable[..., Request]:
 
     def request(settings: RoundSettings, moved: float = 0.0) -> Request:
         parameters = copied(build(settings))
-        next(iter(parameters.values()))[0, 0] += moved
+        next(iter(parameters.values())).view(-1)[0] += moved
         return Request(parameters, settings)
 
     return request
@@ -90,8 +96,14 @@ def test_every_key_is_read(written):
         most_delta=1e-5,
         units=("shopper", "interaction"),
         trusts=("local", "distributed"),
+        most_events=1000,
         most_rounds=200,
         models=("attributes", "linear"),
+        most_dim=64,
+        most_negatives=100,
+        most_steps=20,
+        most_items=10_000,
+        most_bytes=16_000_000,
         least_agreement=0.75,
         least_nodes=5,
         least_devices=40,
@@ -134,6 +146,13 @@ BROKEN = [
     "trusts = ['none']",
     "trusts = [1]",
     "models = ['gru']",
+    "most_events = 0",
+    "most_events = 100_001",
+    "most_dim = 0",
+    "most_negatives = 2.5",
+    "most_steps = -1",
+    "most_items = '9'",
+    "most_bytes = inf",
     "unmasked = 1",
     "least_agreement = 0.4",
     "least_nodes = 2",
@@ -217,6 +236,9 @@ NONE = {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.i
         ({"trusts": ["local"], "units": ["none", "shopper"]}, NONE, SHOPPER, "trust-not-allowed"),
         ({"most_rounds": 7}, {"rounds": 7}, {"rounds": 8}, "too-many-rounds"),
         ({"models": ["mf", "linear"]}, {}, {"model": "attributes"}, "model-not-allowed"),
+        ({"most_dim": 5}, {"dim": 5}, {"dim": 6}, "vectors-too-long"),
+        ({"most_negatives": 5}, {"negatives": 5}, {"negatives": 6}, "too-many-negatives"),
+        ({"most_steps": 5}, {"steps_per_round": 5}, {"steps_per_round": 6}, "too-many-steps"),
         ({"least_agreement": 0.6}, SUM | {"agreement": 0.6}, SUM | {"agreement": 0.59}, "sum-below-floor"),
         ({"least_devices": 5}, SUM, SUM | {"least_devices": 4}, "sum-below-floor"),
         ({"least_devices": 5}, SHOPPER, SUM | {"least_devices": 4}, "sum-below-floor"),
@@ -240,6 +262,9 @@ RULE_AND_REASON = {
     "trusts = ['central']": Refusal.TRUST,
     "models = ['linear']": Refusal.MODEL_NAME,
     "most_rounds = 9": Refusal.ROUNDS,
+    "most_dim = 2": Refusal.DIM,
+    "most_negatives = 2": Refusal.NEGATIVES,
+    "most_steps = 1": Refusal.STEPS,
     "most_delta = 1e-6": Refusal.DELTA,
     "most_epsilom = 9": Refusal.POLICY,
     "not TOML": Refusal.POLICY,
@@ -254,12 +279,44 @@ def test_a_refusal_comes_before_events_state_and_catalogue_are_touched(text, fol
     (folder / "catalogue.parquet").write_bytes(b"unreadable")
     (folder / "policy.toml").write_text(text)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    asked = question(ask())
+    asked = question(ask(steps_per_round=2))
     assert Farm(folder).answer(asked) == Reply(1, {}, 0, {RULE_AND_REASON[text]: 3})
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     ANYTHING.save(folder)
     with pytest.raises(Exception, match=r"(?i)parquet"):  # what shows that they would have been touched
         Farm(folder).answer(asked)
+
+
+# mf's table of 8 items × 3 and 8 biases, 4 bytes each; linear's popularity, then its packed matrix.
+LINEAR = {"model": "linear", "rounds": 2, "head": 6, "unit": "shopper"}
+SIZES = [
+    ("most_items", 8, {}, Refusal.ITEMS),
+    ("most_items", 8, LINEAR, Refusal.ITEMS),
+    ("most_bytes", 4 * (8 * 3 + 8), {}, Refusal.BYTES),
+    ("most_bytes", 4 * 8, LINEAR, Refusal.BYTES),
+    ("most_bytes", 4 * 6 * 7 // 2, LINEAR | {"round": 2}, Refusal.BYTES),
+    (
+        "most_bytes",
+        3 * 4,
+        {"evaluate": True, "evaluation_noise": 1.0, "round": 11, "unit": "shopper"},
+        Refusal.BYTES,
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "size", "changes", "reason"), SIZES)
+def test_a_question_above_a_size_is_refused_before_it_is_booked(
+    key, size, changes, reason, folder, ask, question
+):
+    """At the size itself it is answered, and a byte or an item less refuses it."""
+    asked = question(ask(**changes | {"steps_per_round": 1}))
+    (folder / "events" / "items.npy").rename(folder / "items")
+    (folder / "policy.toml").write_text(f"most_delta = 1.0\n{key} = {size - 1}")
+    assert Farm(folder).answer(asked) == Reply(asked.settings.round, {}, 0, {reason: 3})
+    assert not list(folder.glob("state-*"))
+    (folder / "items").rename(folder / "events" / "items.npy")
+    (folder / "policy.toml").write_text(f"most_delta = 1.0\n{key} = {size}")
+    assert Farm(folder).answer(asked).answered == 3
 
 
 def test_events_are_opened_for_training_alone(folder, ask, question):

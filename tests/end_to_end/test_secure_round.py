@@ -13,6 +13,7 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.supercore.task_identity import TaskIdentity
 
 import client.app
+import client.farm
 from client.events import Events
 from client.farm import Farm
 from client.identity import Identity
@@ -247,6 +248,50 @@ def test_what_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
         # Uniform on 32 bits: the mean magnitude is 2³⁰, where no update has one of 2²⁰.
         assert 0.9 * 2**30 < masked.double().abs().mean() < 1.1 * 2**30
         assert all((masked == steps).double().mean() < 0.01 for steps in trained)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_one_whose_training_fails_is_in_the_sum_as_if_it_held_nothing(rounds, tmp_path, monkeypatch) -> None:
+    """Through all five messages, at each of which every node answers as any other."""
+    federation = Federation(tmp_path, 5, rounds=rounds)
+    real = client.farm.trainer_for
+
+    class Failing:
+        def __init__(self, *rest: Any) -> None:
+            self.trainer = real(*rest)
+
+        def train(self, cohort: Cohort, parameters: Parameters) -> Any:
+            if 3 in cohort.devices and len(cohort.events):
+                raise MemoryError
+            return self.trainer.train(cohort, parameters)
+
+    monkeypatch.setattr(client.farm, "trainer_for", Failing)
+    stages: list[list[int]] = []
+
+    class CountingGrid(LosingGrid):
+        def send_and_receive(self, messages, *, timeout=None):
+            replies = list(super().send_and_receive(messages, timeout=timeout))
+            if replies:
+                stages.append([EXCHANGE_RECORD in reply.content for reply in replies])
+            return replies
+
+    moved, records = federation.run(grid=CountingGrid, rounds=rounds)
+    assert stages == [[True] * 5] * 5 * rounds
+    assert [(record.answered, record.refused, record.invalid) for record in records] == [(5, {}, {})] * rounds
+    if rounds == 1:
+        plain = plain_sum(federation.model, federation.events, {0, 1, 2, 4}, federation.settings)
+        is_the_sum(moved, plain, 5, federation.settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"), [("most_items", "too-many-items"), ("most_bytes", "reply-too-large")]
+)
+def test_a_sum_above_an_owners_size_is_refused_before_it_is_booked(key, reason, tmp_path) -> None:
+    federation = Federation(tmp_path, 4)
+    (federation.folder / "policy.toml").write_text(f"least_agreement = 0.5\n{key} = 10")
+    _, (record,) = federation.run()
+    assert record.refused == {reason: 4}
+    assert federation.states() == []
 
 
 def lying(change: Any) -> type:
