@@ -34,6 +34,8 @@ NOT_ASKED = "not asked for"
 FACTORS = (0.25, 0.5, 1, 2, 4)  # of a sweep, around the comparison's own size
 LEAST_SWEPT = 1_000
 SWEEP_REPEATS = 3  # at most
+ALONE = (1, 10, 100, 1_000)  # events of a device that trains alone
+ALONE_REPEATS = 15  # a round takes milliseconds
 
 
 def measure(sizes: Sizes, watch: Watch) -> Bench:
@@ -169,22 +171,32 @@ def add_timings(
 
 
 def sweep_all(sizes: Sizes, noise: float, watch: Watch) -> dict[str, list[Point]]:
-    """The cohort's cost against devices, and against events, items and dim around the comparison's."""
+    """The cohort's cost against devices, and against events, items and dim around the comparison's.
+
+    And that of one device alone against what it holds: how long it takes tells of it.
+    """
     of_devices = {most: (sizes, most) for most in device_counts(sizes.devices_most)}
-    points = {"devices": sweep(of_devices, noise, watch)}
+    repeats = min(SWEEP_REPEATS, sizes.repeats)
+    points = {"devices": sweep(of_devices, noise, repeats, watch)}
     for field in ("events", "items", "dim"):
         changed = {}
         for factor in FACTORS if sizes.sweep_devices else ():
             size = max(2, round(factor * getattr(sizes, field)))
-            update = {field: size}
-            if field == "events":  # at the same sampling rate
-                update["batch"] = max(1, round(size * sizes.sampling_rate))
-            changed[size] = (sizes.model_copy(update=update), sizes.sweep_devices)
-        points[field] = sweep(changed, noise, watch)
+            swept = with_events(sizes, size) if field == "events" else sizes.model_copy(update={field: size})
+            changed[size] = (swept, sizes.sweep_devices)
+        points[field] = sweep(changed, noise, repeats, watch)
+    alone = {events: (with_events(sizes, events), 1) for events in ALONE if sizes.sweep_devices}
+    points["alone"] = sweep(alone, noise, ALONE_REPEATS, watch)
     return points
 
 
-def sweep(of: dict[int, tuple[Sizes, int]], noise: float, watch: Watch) -> list[Point]:
+def with_events(sizes: Sizes, events: int) -> Sizes:
+    """So many on each device, at the same sampling rate."""
+    batch = max(1, round(events * sizes.sampling_rate))
+    return sizes.model_copy(update={"events": events, "batch": batch})
+
+
+def sweep(of: dict[int, tuple[Sizes, int]], noise: float, repeats: int, watch: Watch) -> list[Point]:
     """Points by size, each of some sizes and so many devices, measured in turns."""
     contenders = {
         size: cohort(
@@ -193,7 +205,6 @@ def sweep(of: dict[int, tuple[Sizes, int]], noise: float, watch: Watch) -> list[
         )
         for size, (sizes, devices) in of.items()
     }
-    repeats = min([SWEEP_REPEATS, *(sizes.repeats for sizes, _ in of.values())])
     seconds = interleaved(list(contenders.values()), repeats, watch)
     return [
         Point(size=size, timing=Timing.of(each.name, each.devices, seconds[each.name]))

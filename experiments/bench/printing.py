@@ -86,7 +86,9 @@ def lines(bench: Bench) -> list[str]:
         )
     for field, points in bench.sweeps.items():
         costs = ", ".join(f"{point.size:,}: {1e6 * point.timing.median_a_device:.3g}" for point in points)
-        if points:
+        if points and field == "alone":
+            said.append(f"µs of a device that trains alone, by the events that it holds: {costs}.")
+        elif points:
             said.append(f"µs a device of the cohort, by {field}: {costs}.")
     memory = bench.peak_memory_bytes
     said.append(

@@ -314,6 +314,9 @@ def test_a_run_writes_what_it_measured(terry: Terry, tmp_path: Path):  # noqa: F
     assert bench.ratios["opacus"] is None
     assert [point.size for point in bench.sweeps["devices"]] == [1000, 2000]
     assert [point.size for point in bench.sweeps["events"]] == [2, 4, 8, 16, 32]
+    assert [(point.size, point.timing.devices) for point in bench.sweeps["alone"]] == [
+        (1, 1), (10, 1), (100, 1), (1_000, 1)
+    ]  # fmt: skip
     assert bench.linear.keys() == {"popularity", "gram"}
     assert bench.peak_memory_bytes.all >= bench.peak_memory_bytes.comparison > 2**20
     for name in ("bench.png", "bench.svg"):
