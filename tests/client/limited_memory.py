@@ -1,8 +1,9 @@
 """Questions to farms in a process of little memory: read from standard input, one line of JSON an answer.
 
 A question is {"farm", "trainer", "settings", "spare"}: a folder, who trains, settings, and how many bytes the
-process may take beyond what it has. "strict": errors leave the farm. "broken": they do, and batches are
-whole, as both were once. "killed": the process kills itself as it trains.
+process may take beyond what it has. "measured": the answer says how many bytes it took. "strict": errors
+leave the farm. "broken": they do, and batches are whole, as both were once. "killed": the process kills
+itself as it trains.
 """
 
 import json
@@ -26,6 +27,19 @@ from models.update import Request
 def size() -> int:
     """Of the process's address space, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def resident(most: bool) -> int:
+    """Bytes of the process in memory: now, or the most since `forget_most`."""
+    name = "VmHWM:" if most else "VmRSS:"
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kibibytes,) = [line.split()[1] for line in lines if line.startswith(name)]
+    return 1024 * int(kibibytes)
+
+
+def forget_most() -> None:
+    """From now on `resident` counts anew (proc(5), clear_refs)."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def answered(farm: Farm, settings: RoundSettings, spare: int | None) -> dict[str, Any]:
@@ -78,7 +92,11 @@ def main() -> None:
         if asked.get("broken"):
             client.sgd_trainer.CHUNK = 2**62
         farm = Farm(Path(asked["farm"]), trainer=asked["trainer"])
-        print(json.dumps(answered(farm, settings, asked["spare"])), flush=True)
+        forget_most()
+        before = resident(most=False)
+        said = answered(farm, settings, asked["spare"])
+        took = {"took": resident(most=True) - before} if asked.get("measured") else {}
+        print(json.dumps(said | took), flush=True)
         client.farm.attempt, client.sgd_trainer.CHUNK = real
 
 

@@ -162,6 +162,35 @@ def test_one_that_holds_thousands_of_items_takes_nobody_out_of_a_sum(tmp_path, a
     assert sums == pytest.approx([49 * (1 + math.sqrt(0.5)) + own, 49 * (1 + math.sqrt(0.5))], rel=1e-4)
 
 
+LARGEST = {"model": "mf", "dim": 4_096, "negatives": 10_000}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("promise", ["interaction", "local"])
+def test_the_largest_question_takes_so_much_memory_and_no_more(promise, tmp_path, ask):
+    """Of a device that holds all it may, 256 MiB beside the parameters it is sent, its model and its update.
+
+    At interaction level 20 of its events are in the batch: more of them take time, for hours.
+    """
+    items = 3_706
+    names = [str(item) for item in range(items)]
+    shop = Catalogue(pd.DataFrame({"item": names, "title": names}))
+    changes = PROMISES[promise] | {"own_rows": True, "sampling_rate": 2e-4}
+    farm = tmp_path / "farm"
+    Farm.create(farm, shop, holding(100_000, items=items), ALLOWED)
+    questions = [
+        {"farm": str(farm), "trainer": "cohort", "spare": None, "measured": True, "settings": settings}
+        for settings in (
+            ask(**LARGEST | changes | {"dim": 4, "negatives": 4}).model_dump(),
+            ask(**LARGEST | changes).model_dump(),
+        )
+    ]
+    (_, said), _ = ask_process(questions)
+    assert said["answered"] == 1
+    assert said["noised"]
+    assert said["took"] < 3 * 4 * items * (4_096 + 1) + 256 * MIB
+
+
 # Killed
 
 
