@@ -96,11 +96,9 @@ def basket(events: Events, seed: int, *, repeats: bool) -> Parted:
     width = int(visits.max(initial=0)) + 1
     pairs = pairs_of(events)
     held = pairs_in_visits(events)  # each (visit, item) of a device once
-    numbers = held.devices * width + held.first
-    distinct = np.bincount(numbers, minlength=events.num_devices * width)
-    fresh = np.bincount(pairs.devices * width + pairs.first, minlength=events.num_devices * width)
-    usable = (distinct >= 2) & ((fresh >= 1) | repeats)
-    candidates = np.flatnonzero(usable)
+    numbers, distinct = np.unique(held.devices * width + held.first, return_counts=True)
+    fresh = np.isin(numbers, pairs.devices * width + pairs.first)
+    candidates = numbers[(distinct >= 2) & (fresh | repeats)]
     last = greatest(candidates // width, candidates % width, events.num_devices)
     inside = held.first == last[held.devices]
     own, items = held.devices[inside], held.items[inside]
