@@ -1,20 +1,23 @@
-"""Compiled loops, kept on disk between processes.
+"""Compiled loops, kept on disk between processes, and shared by every copy of the same sources.
 
 numba looks whether a function's own file has changed, and not those that the function calls are in, which
 are compiled into it. So the folder they are kept in is named by all that is compiled here: a change makes
-another. It is beside this file or, where nobody may write there, in the user's own cache; or in the place
-that NUMBA_CACHE_DIR names. Where none can be written, each process compiles anew.
+another, and a copy (a checkout, the app that Flower unpacks for a run) finds what was compiled before. It is
+in the user's own cache or, where nobody may write there, beside this file; or in the place that
+NUMBA_CACHE_DIR names. Where none can be written, each process compiles anew.
 """
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy.typing as npt
 from numba.core import config
+from numba.core.caching import UserProvidedCacheLocator
 
 from models.randomness import Purpose
 
@@ -44,22 +47,46 @@ def kept_in(places: list[Path], name: str) -> Path | None:
     return None
 
 
-def choose_folder() -> bool:
-    """Tell numba where to keep what it compiles; gives whether there is a place."""
+def choose_folder() -> Path | None:
+    """Where to keep what is compiled; None: there is no place."""
     here = Path(__file__).parent
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     named = config.CACHE_DIR  # type: ignore[attr-defined]
-    places = [Path(named)] if named else [here / "__pycache__", cache / "terrycloth"]
-    folder = kept_in(places, FOLDER + digest_of(here))
-    if folder is not None:
-        config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-    return folder is not None
+    places = [Path(named)] if named else [cache / "terrycloth", here / "__pycache__"]
+    return kept_in(places, FOLDER + digest_of(here))
 
 
 KEPT = choose_folder()
 
 
+class ByContent(UserProvidedCacheLocator):
+    """Tells numba to keep a function under the name of its file, wherever that file lies."""
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        """None: the folder itself, which is named by what is in the files."""
+        return ""
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Have numba look in KEPT for what is compiled in the block, and nowhere for anything else."""
+    own = {"CACHE_DIR": str(KEPT), "CACHE_LOCATOR_CLASSES": f"{__name__}.{ByContent.__name__}"}
+    before = {name: getattr(config, name) for name in own}
+    vars(config).update(own)
+    try:
+        yield
+    finally:
+        vars(config).update(before)
+
+
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit`, kept on disk."""
-    decorator: Callable[[Callable[..., Any]], Any] = numba.njit(cache=KEPT, **options)
-    return decorator
+
+    def compile_later(function: Callable[..., Any]) -> Any:
+        if KEPT is None:
+            return numba.njit(**options)(function)
+        with keeping():
+            return numba.njit(cache=True, **options)(function)
+
+    return compile_later

@@ -36,14 +36,13 @@ def test_other_numbers_of_streams_make_another_folder(monkeypatch):
 
 def test_a_place_of_ones_own_has_a_folder_for_each_change_too(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
-    assert choose_folder()
-    assert Path(config.CACHE_DIR) == tmp_path / (FOLDER + digest_of(CLIENT))
+    assert choose_folder() == tmp_path / (FOLDER + digest_of(CLIENT))
 
 
 def test_a_place_of_ones_own_that_cannot_be_written_is_no_place(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "file"))
-    assert not choose_folder()
+    assert choose_folder() is None
 
 
 def test_all_that_is_compiled_counts():
@@ -61,30 +60,51 @@ def test_the_first_place_that_can_be_written_is_taken(tmp_path):
     assert kept_in([tmp_path / "file"], "numba-1") is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cache", ["a folder", "a file"])
-def test_where_the_sources_cannot_be_written_the_users_cache_is_or_nothing(tmp_path, cache):
-    """By a copy of the sources that has a file where its cache would be."""
-    for room in ("client", "models"):
-        shutil.copytree(CLIENT.parent / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "client" / "__pycache__").touch()
-    if cache == "a file":
-        (tmp_path / "cache").touch()
-    program = (
-        "import numpy as np; import client.compiled_streams as c;"
-        "words = np.empty((c.WORDS, c.LANES), np.uint32);"
-        "c.fill_words(c.key_words(bytes(32)), 0, 0, 0, 0, 0, words); print(words.sum())"
-    )
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+PROGRAM = """
+import numpy as np
+import client.compiled_streams as streams
+words = np.empty((streams.WORDS, streams.LANES), np.uint32)
+streams.fill_words(streams.key_words(bytes(32)), 0, 0, 0, 0, 0, words)
+(hits,) = streams.fill_words.stats.cache_hits.values() or (0,)
+print(words.sum(), hits)
+"""
+
+
+def drawn_in(folder: Path, cache: Path) -> list[int]:
+    """What a copy of the sources in a folder draws, and whether it found the loop compiled before."""
+    if not (folder / "client").exists():
+        for room in ("client", "models"):
+            shutil.copytree(CLIENT.parent / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(folder)}
     environment.pop("NUMBA_CACHE_DIR", None)
     done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
+        [sys.executable, "-c", PROGRAM],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert int(done.stdout) > 0
-    kept = list((tmp_path / "cache").glob(f"terrycloth/{FOLDER}*/**/*.nbi")) if cache == "a folder" else []
-    assert bool(kept) == (cache == "a folder")
+    return [int(number) for number in done.stdout.split()]
+
+
+@pytest.mark.slow
+def test_a_copy_of_the_sources_finds_what_another_compiled(tmp_path):
+    (first, none), (second, found) = (
+        drawn_in(tmp_path / copy, tmp_path / "cache") for copy in ("one", "two")
+    )
+    assert first == second > 0
+    assert (none, found) == (0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", ["a folder", "a file"])
+def test_where_the_users_cache_cannot_be_written_it_is_beside_the_sources_or_nowhere(tmp_path, beside):
+    (tmp_path / "cache").touch()
+    shutil.copytree(CLIENT, tmp_path / "client", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CLIENT.parent / "models", tmp_path / "models")
+    if beside == "a file":
+        (tmp_path / "client" / "__pycache__").touch()
+    assert drawn_in(tmp_path, tmp_path / "cache")[0] > 0
+    kept = list((tmp_path / "client").glob(f"__pycache__/{FOLDER}*/*.nbi"))
+    assert bool(kept) == (beside == "a folder")
