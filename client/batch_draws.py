@@ -72,7 +72,7 @@ def draw_reads(histories: Histories, sampling: Sampling) -> Reads:
 def fill_reads(histories, sampling, reads, edges, slot_of, room):
     """`fill_device` for devices edges[k] … edges[k + 1] − 1 on thread k."""
     for thread in prange(len(edges) - 1):
-        draws = draws_of(room, thread)
+        draws = draws_of(room, np.int64(thread))
         for place in range(edges[thread], edges[thread + 1]):
             fill_device(histories, sampling, place, reads, slot_of[thread], draws)
 

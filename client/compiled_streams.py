@@ -34,7 +34,7 @@ def key_words(key: bytes) -> Array:
     return np.frombuffer(key, dtype="<u4").astype(np.uint32)
 
 
-@compiled(inline="always")
+@compiled(forceinline=True)
 def quarter_round(a, b, c, d):
     """RFC 8439, section 2.1."""
     a = u32(a + b)
@@ -52,7 +52,7 @@ def quarter_round(a, b, c, d):
     return a, b, c, d
 
 
-@compiled(inline="always")
+@compiled(forceinline=True)
 def double_round(state):
     """A round on the columns and one on the diagonals."""
     x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15 = state

@@ -21,9 +21,9 @@ from models.randomness import Purpose
 
 u32 = np.uint32
 
-BATCH = int(Purpose.BATCH)
-NEGATIVES = int(Purpose.NEGATIVES)
-LAZY_NOISE = int(Purpose.LAZY_NOISE)
+BATCH = u32(Purpose.BATCH)
+NEGATIVES = u32(Purpose.NEGATIVES)
+LAZY_NOISE = u32(Purpose.LAZY_NOISE)
 
 UNIFORMS_OF_BLOCK = WORDS // 2
 READY = 1024  # normals drawn ahead, at most

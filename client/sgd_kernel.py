@@ -38,6 +38,7 @@ from client.sgd_reads import (
 
 f32 = np.float32
 u32 = np.uint32
+i64 = np.int64
 
 OPACUS_MARGIN = 1e-6  # that Opacus adds to a norm before it divides by it
 
@@ -270,11 +271,11 @@ def train_device(
     bias_change, bias_move, slot_of_item = items.change, items.move, items.slot_of_place
     candidates, batch, normals = draws.candidates, draws.batch, draws.normals
     vector_move, chunk = example.vector_move, len(candidates)
-    device_rows = device_biases = 0
+    device_rows = device_biases = i64(0)  # a plain 0 is a type of its own: all would be compiled twice
     for step in range(schedule.steps):
         draws.cursor[:] = 0
         size = draw_batch(key, device, question, step, schedule.sampling_rate, len(history), draws)
-        num_items = num_rows = used = 0
+        num_items = num_rows = used = i64(0)
         vector_move[:] = 0.0
         for start in range(0, size, chunk):  # D moves after the last chunk: all read it as the step found it
             part = min(chunk, size - start)
@@ -362,8 +363,9 @@ def train_devices(
     """
     clips = np.isfinite(schedule.device_clip)
     for thread in prange(len(edges) - 1):
-        rows, items = reads_of(all_rows, thread), reads_of(all_items, thread)
-        example, draws = example_of(examples, thread), draws_of(all_draws, thread)
+        own = i64(thread)  # which has two types where the loop is made parallel
+        rows, items = reads_of(all_rows, own), reads_of(all_items, own)
+        example, draws = example_of(examples, own), draws_of(all_draws, own)
         clipped = sums.clipped[thread]  # by itself: numba lost what was added to it as a part of `sums`
         for place in range(edges[thread], edges[thread + 1]):
             start, stop = histories.offsets[place], histories.offsets[place + 1]
