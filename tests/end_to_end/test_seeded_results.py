@@ -1,0 +1,101 @@
+"""Seeded runs end where they ended before: every unit, trust and model, whatever is moved or renamed.
+
+seeded_results.json beside this file holds what they gave. After a change that is meant to change results,
+
+    python -m tests.end_to_end.test_seeded_results
+
+writes it anew. Where another machine's arithmetic differs in the last digits a shopper's list may change, so
+accuracy is compared to two of a hundred, and the parameters themselves to one in a thousand.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from experiments.config import RunConfig
+from experiments.simulation import simulate
+
+KEPT = Path(__file__).with_name("seeded_results.json")
+
+PROMISES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "interaction": {"unit": "interaction", "epsilon": 8.0},
+    "local": {"unit": "shopper", "trust": "local", "epsilon": 8.0},
+    "distributed": {"unit": "shopper", "trust": "distributed", "epsilon": 8.0, "nodes": 4},
+    "central": {"unit": "shopper", "trust": "central", "epsilon": 8.0, "participation": 0.5},
+}
+MODELS = ("attributes", "mf", "neural-cf", "linear")
+OTHERS: dict[str, dict[str, Any]] = {
+    "pfedrec": {"model": "pfedrec"},
+    "auto": {"model": "auto", "unit": "shopper", "trust": "central", "epsilon": 2.0},
+    "next-visit": {"split": "next-visit"},
+    "last-item": {"split": "last-item"},
+    "repeats": {"repeats": "include", "split": "next-visit"},
+    "released": {"unit": "shopper", "trust": "local", "epsilon": 8.0, "evaluate": "released"},
+    "adapted-clip": {"unit": "shopper", "trust": "central", "epsilon": 8.0, "clip_quantile": 0.5},
+    "opacus": {"unit": "interaction", "epsilon": 8.0, "trainer": "opacus", "devices": 40},
+}
+RUNS: dict[str, dict[str, Any]] = {
+    f"{model}-{promise}": {"model": model, **said}
+    for model in MODELS
+    for promise, said in PROMISES.items()
+    if (model, promise) != ("linear", "interaction")
+} | OTHERS
+RUNS["linear-central"]["participation"] = 1.0
+
+
+def result_of(said: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What a run gives, without its times, sizes and versions; and the sums of its parameters."""
+    usual: dict[str, Any] = {"devices": 150, "seed": 1, "central": False, "evaluate_every": 0}
+    if said.get("model") != "linear":
+        usual["rounds"] = 3
+    run = simulate(RunConfig.model_validate(usual | said), folder)
+    result = json.loads(run.result.read_text(encoding="utf-8"))
+    del result["cost"], result["versions"]
+    parameters = load_file(run.model) if run.model.exists() else {}
+    sums = {name: [float(part.sum()), float(part.abs().sum())] for name, part in parameters.items()}
+    return {"result": result, "parameters": sums}
+
+
+def assert_alike(found: Any, kept: Any, place: str) -> None:
+    """The same shape, texts and whole numbers, and floats that are near."""
+    if isinstance(kept, dict):
+        assert list(found) == list(kept), place
+        for name, value in kept.items():
+            assert_alike(found[name], value, f"{place}/{name}")
+    elif isinstance(kept, list):
+        assert len(found) == len(kept), place
+        for number, value in enumerate(kept):
+            assert_alike(found[number], value, f"{place}/{number}")
+    elif isinstance(kept, float):
+        rounding = 1e-3 if "/promise" in place or "/parameters" in place else 0.0
+        assert found == pytest.approx(kept, rel=rounding, abs=0.02 if rounding == 0 else 1e-3), place
+    else:
+        assert found == kept, place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_a_seeded_run_gives_what_it_gave(name: str, tmp_path: Path) -> None:
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))[name]
+    found = result_of(RUNS[name], tmp_path / "run")
+    assert_alike(json.loads(json.dumps(found)), kept, name)
+
+
+def write(path: Path) -> None:
+    """All runs anew."""
+    results = {}
+    for name, said in RUNS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            results[name] = result_of(said, Path(folder) / "run")
+        print(name, flush=True)
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else KEPT)
