@@ -162,7 +162,7 @@ class Farm:
         settings = request.settings
         try:
             policy = self.allow(settings)
-            if settings.trust == "distributed" and not policy.unmasked:
+            if settings.trust_model.secure_aggregation and not policy.unmasked:
                 raise Declined(Refusal.MASKS)  # this answer is read by whoever asks
             names = list(self.expected(request, policy))
             with self.booked(settings, digest(request).hex(), policy) as state:
@@ -410,7 +410,7 @@ def afford(
     number. ε alone would let what is set aside for one kind of round be spent on another.
     """
     # A round that amplifies by its coins has cost a device something whichever way its own coin fell.
-    exposed = np.ones_like(willing) if settings.trust == "central" else willing
+    exposed = np.ones_like(willing) if settings.trust_model.amplified_by_participation else willing
     after = ledger.after(exposed, *settings.mechanism)
     in_all = after.epsilon(settings.delta, only_renyi=settings.only_renyi) <= min(
         settings.epsilon, policy.most_epsilon

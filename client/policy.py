@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.build import recommender_for
 from models.catalogue import Catalogue
-from models.promise import Trust, Unit
 from models.recommender import Parameters
 from models.settings import MOST_EVENTS, ModelName, RoundSettings
+from models.trust import Trust, Unit
 from models.update import Refusal, expected_update
 
 POLICY_FILE = "policy.toml"
@@ -115,7 +115,7 @@ class Policy(BaseModel):
                 "most_delta": settings.delta,
                 "most_events": most_events,
                 "units": [settings.unit],
-                "trusts": [] if settings.trust == "none" else [settings.trust],
+                "trusts": [] if settings.unit == "none" else [settings.trust],
                 "most_rounds": settings.rounds,
                 "models": [settings.model],
                 "most_dim": settings.dim,
@@ -125,7 +125,7 @@ class Policy(BaseModel):
                 "most_bytes": max(bytes_of(expected_update(settings.at(each), shared)) for each in rounds),
                 "least_agreement": settings.agreement,
                 "least_devices": settings.least_devices,
-                "unmasked": settings.trust == "distributed" and not settings.masks,
+                "unmasked": settings.trust_model.secure_aggregation and not settings.masks,
             }
         )
 
@@ -152,7 +152,7 @@ class Policy(BaseModel):
             Refusal.STEPS: above(settings.steps_per_round, self.most_steps),
             Refusal.NOISE: settings.noise < self.least_noise_multiplier,
             Refusal.DELTA: settings.delta > self.most_delta,
-            Refusal.SUM: settings.trust == "distributed"
+            Refusal.SUM: settings.trust_model.secure_aggregation
             and (settings.agreement < self.least_agreement or settings.least_devices < self.least_devices),
         }
         return next((reason for reason, holds in objections.items() if holds), None)

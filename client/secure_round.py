@@ -98,7 +98,7 @@ class SecureNode:
     def advertise(self, exchange: Exchange, content: RecordDict) -> RecordDict:
         """Stage 1: book the devices whose coins fall for this session, and say how many they are."""
         settings, question = understood(unpack_question, content)
-        if settings.trust != "distributed" or settings.round != exchange.round:
+        if not settings.trust_model.secure_aggregation or settings.round != exchange.round:
             raise ProtocolError("no question for secure aggregation")
         policy = self.farm.allow(settings)
         participant = self.participant(settings, policy)

@@ -17,7 +17,7 @@ releases the sum to add. So each coordinate has the noise of every step, and the
 everything read or released is that of DP-SGD device by device (Abadi et al. 2016, algorithm 1).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
@@ -38,7 +38,7 @@ from client.sgd_reads import (
 
 f32 = np.float32
 u32 = np.uint32
-i64 = np.int64
+i64: Any = np.int64  # numba reads it as the type, and mypy as none in particular
 
 OPACUS_MARGIN = 1e-6  # that Opacus adds to a norm before it divides by it
 

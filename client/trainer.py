@@ -15,6 +15,7 @@ from models.linear_autoencoder import LinearAutoencoder
 from models.randomness import Purpose, Stream
 from models.recommender import Parameters, Recommender
 from models.settings import RoundSettings
+from models.trust import NoiseSource
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,11 @@ def trainer_for(
     from client.noise import LocalNoise, SharedNoise
 
     trainer = bounded_trainer(model, settings, together, torch_device)
-    if settings.trust == "distributed":
+    source = settings.trust_model.source
+    if source is NoiseSource.SHARES:
         return SharedNoise(trainer, settings)
     # At interaction level DP-SGD has noised every step.
-    if settings.trust == "local" and (settings.unit == "shopper" or settings.evaluates):
+    if source is NoiseSource.DEVICE and (settings.unit == "shopper" or settings.evaluates):
         return LocalNoise(trainer, settings)
     return trainer
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from experiments.split_names import SplitName
 from models.errors import UserError
 from models.settings import MOST_EVENTS
+from models.trust import TRUST_MODELS, Trust, TrustModel, Unit
 
 FLAGS = {"torch_device": "--device"}  # that are not named as their setting is
 MeasuredOnly = Literal["pfedrec", "fedrap", "counter"]  # models that the simulator trains, and no device
@@ -117,10 +118,10 @@ class RunConfig(BaseModel):
         None, ge=0, le=2**40, description="public instant that ages are counted from, in seconds since 1970"
     )
 
-    unit: Literal["none", "interaction", "shopper"] = Field(
+    unit: Unit = Field(
         "none", description="what the promise protects: none, interaction or shopper (all that one did)"
     )
-    trust: Literal["local", "distributed", "central"] = Field(
+    trust: Trust = Field(
         "local",
         description="who adds the noise: local (each device all of it), distributed (each a share of it; "
         "the server sees sums only) or central (the server)",
@@ -210,6 +211,11 @@ class RunConfig(BaseModel):
         False, description="tune and fit EASE, iALS and other strong models too, to compare"
     )
     ceiling: bool = Field(True, description="find the best that anyone could do, where the data can tell")
+
+    @property
+    def trust_model(self) -> TrustModel:
+        """Who adds the noise of its promise, where it makes one."""
+        return TRUST_MODELS[self.trust]
 
 
 def read_config(path: Path | None, overrides: dict[str, Any], assignments: list[str]) -> RunConfig:

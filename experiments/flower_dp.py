@@ -49,6 +49,7 @@ from models.errors import UserError
 from models.promise import Promise
 from models.randomness import new_key, seeded_key
 from models.recommender import Parameters, Recommender
+from models.trust import NoiseSource
 from models.update import from_arrays, to_arrays
 from server.accountant import Accountant
 
@@ -65,7 +66,7 @@ CLIP, LEARNING_RATE, STEPS = 0.3, 0.03, 3
 
 def refuse(config: RunConfig) -> None:
     """Raise UserError for a run that it cannot be compared with, by what is known of it."""
-    if (config.unit, config.trust) != ("shopper", "central"):
+    if config.unit != "shopper" or config.trust_model.source is not NoiseSource.SERVER:
         raise UserError("Flower's strategy is for --unit shopper and --trust central")
     if config.model not in MODELS:
         raise UserError(f"Flower's strategy trains by plain SGD: say --model {' or '.join(MODELS)}")

@@ -26,11 +26,11 @@ from models.secure_aggregation.thresholds import least_listed, tolerated_of
 from models.settings import (
     LINEAR_RELEASES,
     MOST_ITEMS,
-    TRUSTS,
     ModelName,
     RoundSettings,
     rounds_covered,
 )
+from models.trust import trusts_of
 from models.update import expected_update
 from server.settings import ServerSettings
 
@@ -89,7 +89,9 @@ class ResolvedConfig(RunConfig):
                 "trust": self.trust if private else "none",
                 "epsilon": math.inf,
                 "delta": (self.delta or 0.0) if private else 0.0,
-                "least_devices": max(1, self.sure_devices) if private and self.trust == "distributed" else 1,
+                "least_devices": max(1, self.sure_devices)
+                if private and self.trust_model.secure_aggregation
+                else 1,
                 "evaluate": self.evaluate == "released",
                 "evaluation_noise": self.evaluation_noise if private and self.evaluate == "released" else 0.0,
             }
@@ -193,7 +195,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
         if config.model == "linear" and config.unit == "interaction":
             raise UserError("--model linear is not trained by interactions: say --unit shopper")
         filled["delta"] = default_delta(units_of(config, devices))
-    filled["masks"] = config.trust == "distributed" and config.nodes >= LEAST_NODES
+    filled["masks"] = config.trust_model.secure_aggregation and config.nodes >= LEAST_NODES
     if config.masks and config.nodes < LEAST_NODES:
         raise UserError(
             f"secure aggregation hides a node among at least {LEAST_NODES}: say --nodes {LEAST_NODES} "
@@ -225,7 +227,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
 
 def refuse_sums_without_noise(resolved: ResolvedConfig) -> None:
     """Raise UserError where those that drop out and those that collude may be all there are."""
-    if resolved.trust == "distributed" and resolved.masks and resolved.sure_devices < 1:
+    if resolved.trust_model.secure_aggregation and resolved.masks and resolved.sure_devices < 1:
         raise UserError(
             f"of {resolved.devices} devices behind --nodes {resolved.nodes} none is sure to be left when "
             f"some nodes collude and tolerated_dropout = {resolved.tolerated_dropout:g} of the devices is "
@@ -279,10 +281,10 @@ def refuse_weak_promise(config: RunConfig, devices: int) -> None:
                 "--unit none makes no promise: leave out --epsilon, --noise-multiplier and --clip"
             )
         return
-    if config.trust not in TRUSTS[config.unit]:
-        kept = " or ".join(TRUSTS[config.unit])
+    if config.trust not in (kept_by := trusts_of(config.unit)):
+        kept = " or ".join(kept_by)
         raise UserError(f"--unit {config.unit} is not kept under --trust {config.trust}: say {kept}")
-    if config.trust == "distributed" and devices < LEAST_NODES:
+    if config.trust_model.secure_aggregation and devices < LEAST_NODES:
         raise UserError(
             f"--trust distributed hides a device among at least {LEAST_NODES}: there are {devices}, so raise "
             "--devices, or say --trust local"
@@ -438,7 +440,7 @@ def make_promise(config: ResolvedConfig, *, catalogue_from_events: bool = False)
     history = settings.history(settings.last_round)
     epsilon, accountant = epsilon_composed(history, settings.delta, only_renyi=settings.only_renyi)
     bounded = math.isfinite(epsilon)
-    distributed = config.trust == "distributed"
+    distributed = config.trust_model.secure_aggregation
     return Promise(
         unit=config.unit,
         trust=config.trust,

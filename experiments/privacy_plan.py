@@ -40,7 +40,7 @@ def make_privacy_plan(config: RunConfig, points: int = ROWS_SHOWN) -> PrivacyPla
         raise UserError("say over how many devices: --devices")
     if config.unit == "none":
         raise UserError("without a promise there is nothing to plan: say --unit shopper or interaction")
-    if config.trust == "distributed" and config.masks is None:
+    if config.trust_model.secure_aggregation and config.masks is None:
         config = config.model_copy(update={"nodes": max(LEAST_NODES, config.nodes)})  # as it is deployed
     resolved = resolve(config, devices)
     promise = make_promise(resolved)
@@ -128,8 +128,7 @@ def print_plan(plan: PrivacyPlan) -> None:
 def mechanism(plan: PrivacyPlan) -> str:
     """The noise, who adds it, and what sampling is counted."""
     promise, settings = plan.promise, plan.config.settings
-    who = {"local": "each device adds it", "central": "the server adds it to the sum"}
-    adds = who.get(str(promise.trust), "each device adds a share of it")
+    adds = promise.trust_model.adds_noise
     deviation = promise.noise_multiplier * (promise.clip or 0.0)
     once = promise.steps_per_round == 1
     steps = "one Gaussian step" if once else f"{promise.steps_per_round} Gaussian steps"

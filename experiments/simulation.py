@@ -157,7 +157,7 @@ def lay_out_devices(plan: Plan, folder: RunFolder) -> None:
         seed=plan.config.seed,
         targets=plan.split.test.targets,
     )
-    if plan.config.trust == "distributed" and plan.config.masks:
+    if plan.config.trust_model.secure_aggregation and plan.config.masks:
         lay_out_identities(folder.devices, plan.config.nodes)
 
 

@@ -17,6 +17,7 @@ from experiments.result import Accuracy, Result
 from experiments.run_folder import RunFolder
 from experiments.simulation import Plan, Reporter
 from models.promise import rounded_up
+from models.trust import NoiseSource
 
 ROWS_SHOWN = 12
 MEASURED_BY = {
@@ -213,7 +214,11 @@ def reading(result: Result) -> list[str]:
     lines += result.baselines.left_out
     popular = result.baselines.of("popularity")
     below = popular is not None and (popular.full["hr@10"] or 0.0) > own
-    if result.promise.trust == "local" and result.promise.epsilon is not None and below:
+    if (
+        result.promise.trust_model.source is NoiseSource.DEVICE
+        and result.promise.epsilon is not None
+        and below
+    ):
         lines.append(
             "With local trust every device adds all of its own noise. What devices have in common adds up "
             "with their number, the noise with its square root: the promise is paid for in devices, and "

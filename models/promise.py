@@ -1,12 +1,12 @@
 """A promise of privacy: what it protects, whom it trusts, and how much it allows, over the whole run."""
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
-Unit = Literal["none", "interaction", "shopper"]
-Trust = Literal["local", "distributed", "central"]
+from models.trust import TRUST_MODELS, AnyTrust, Trust, TrustModel, Unit
+
 Release = tuple[float, float, int]  # noise multiplier, sampling rate, and how many Gaussian steps
 
 
@@ -43,6 +43,18 @@ class Promise(BaseModel):
     history: tuple[Release, ...] = ()
     mechanism: Literal["gaussian", "discrete-gaussian"] | None = None
 
+    @model_validator(mode="after")
+    def _unit_is_kept_under_the_trust(self) -> Self:
+        if self.unit not in self.trust_model.units:
+            raise ValueError(f"unit {self.unit} is not kept under trust {self.trust}")
+        return self
+
+    @property
+    def trust_model(self) -> TrustModel:
+        """Who adds the noise, and what follows from it."""
+        name: AnyTrust = self.trust or "none"
+        return TRUST_MODELS[name]
+
     @property
     def label(self) -> str:
         """A few words for tables: what a result must never be shown without."""
@@ -62,16 +74,11 @@ class Promise(BaseModel):
                 "No promise of privacy is made: no noise is added, and updates can reveal what shoppers did."
             )
         what = {"interaction": "any one interaction", "shopper": "everything one shopper did"}[self.unit]
-        who = {
-            "local": "Whoever reads every reply of a device, the server included,",
-            "distributed": "Whoever sees the sums that secure aggregation gives the server",
-            "central": "Whoever sees every model that the server releases",
-        }[self.trust or "local"]
         factor = math.exp(min(self.epsilon, 700.0))
         when = "in the one round" if self.rounds == 1 else f"over all {self.rounds} rounds"
         if self.evaluated:
             when += ", and in the counts of hits that devices release after,"
-        said = f"{who} {when} can hardly tell whether {what} is in the data: "
+        said = f"{self.trust_model.observer} {when} can hardly tell whether {what} is in the data: "
         said += (
             f"adding or removing it changes the odds of anything they see by at most a factor {factor:.3g} "
         )

@@ -7,6 +7,8 @@ from typing import Any, Literal, Self
 from flwr.app import ConfigRecord
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.trust import TRUST_MODELS, AnyTrust, NoiseSource, TrustModel, Unit
+
 PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
 
 ModelName = Literal["mf", "attributes", "neural-cf", "linear"]
@@ -31,45 +33,42 @@ KINDS_OF_ROUND = 3
 
 LEAST_CLIP, MOST_CLIP = 1e-6, 1e6  # that a device accepts, beside no clip at all
 
-# Who may be trusted to keep each unit's promise. Interactions are protected on the device or not at all.
-TRUSTS = {"interaction": ("local",), "shopper": ("local", "distributed", "central")}
-
 # Noise on the noised count of updates below the clip, in devices, as a part of their expected number:
 # Andrew et al. 2021, "Differentially private learning with adaptive clipping", section 3.1.
 COUNT_NOISE = 1.0 / 20.0
 
 
 def round_mechanism(
-    unit: str, trust: str, *, participation: float, sampling_rate: float, steps_per_round: int
+    unit: str, trust: AnyTrust, *, participation: float, sampling_rate: float, steps_per_round: int
 ) -> tuple[float, int]:
     """What one round costs beside its noise: a sampling rate, and how many Gaussian steps.
 
     Interactions are sampled inside the device, where nobody sees which. Whether a *device* takes part stays
-    hidden only from those who see the released model and not the replies: under central trust.
+    hidden only from those who see the released model and not the replies.
     """
     if unit != "shopper":
         return sampling_rate, steps_per_round
-    return (participation if trust == "central" else 1.0), 1
+    return (participation if TRUST_MODELS[trust].amplified_by_participation else 1.0), 1
 
 
 # The part of all devices whose coins fall for no more rounds than are paid for; a ledger refuses the others'.
 COVERED_DEVICES = 0.99
 
 
-def rounds_of_a_device(rounds: int, trust: str, participation: float) -> int:
+def rounds_of_a_device(rounds: int, trust: AnyTrust, participation: float) -> int:
     """How many of a run's rounds one device may take part in, at most, for the promise to hold.
 
-    Under central trust all of them count: whether it took part is hidden, and lowers what a round costs.
-    Elsewhere only those that it takes part in cost anything, a Binomial number of them.
+    Where participation amplifies, all of them count: whether it took part is hidden, which lowers what each
+    costs. Elsewhere only those that it takes part in cost anything, a Binomial number of them.
     """
-    if trust == "central" or participation == 1.0:
+    if TRUST_MODELS[trust].amplified_by_participation or participation == 1.0:
         return rounds
     from scipy.stats import binom
 
     return max(1, int(binom.ppf(COVERED_DEVICES, rounds, participation)))
 
 
-def rounds_covered(of_a_device: int, trust: str, participation: float) -> int:
+def rounds_covered(of_a_device: int, trust: AnyTrust, participation: float) -> int:
     """The most rounds of which one device may take part in so many: `rounds_of_a_device` inverted."""
     low, high = of_a_device, of_a_device + 1
     while rounds_of_a_device(high, trust, participation) <= of_a_device:
@@ -98,8 +97,8 @@ class RoundSettings(BaseModel):
     own_rows: bool = Field(description="an item's bag holds a row of its own")
     item_bias: bool
 
-    unit: Literal["none", "interaction", "shopper"]
-    trust: Literal["none", "local", "distributed", "central"]
+    unit: Unit
+    trust: AnyTrust
     epsilon: float = Field(
         gt=0, allow_inf_nan=True, description="most ε that all rounds together may spend; inf: no promise"
     )
@@ -202,7 +201,7 @@ class RoundSettings(BaseModel):
             raise ValueError("a promise by Gaussian noise needs δ > 0")
         if self.unit == "none" and not unprotected:
             raise ValueError("unit none has trust none, no noise, no clip and no ε")
-        if self.unit != "none" and self.trust not in TRUSTS[self.unit]:
+        if self.unit != "none" and self.unit not in self.trust_model.units:
             raise ValueError(f"unit {self.unit} is not kept under trust {self.trust}")
         if self.clip > MOST_CLIP and self.clip != inf:
             raise ValueError("a clip is at most 1e6, or infinite")
@@ -223,6 +222,11 @@ class RoundSettings(BaseModel):
         if self.clip_quantile > 0 and (self.unit != "shopper" or self.model == "linear"):
             raise ValueError("the clip is adapted for whole updates, at shopper level")
         return self
+
+    @property
+    def trust_model(self) -> TrustModel:
+        """Who adds the noise, and what follows from it."""
+        return TRUST_MODELS[self.trust]
 
     def to_record(self) -> ConfigRecord:
         """For a Flower message."""
@@ -296,7 +300,8 @@ class RoundSettings(BaseModel):
         makes that COUNT_NOISE·qN (Andrew et al. 2021, theorem 1, says what it costs: see `sensitivity`).
         """
         expected = self.participation * self.devices
-        noise_on_sum = self.noise_multiplier * (math.sqrt(expected) if self.trust == "local" else 1.0)
+        each_adds_all = self.trust_model.source is NoiseSource.DEVICE
+        noise_on_sum = self.noise_multiplier * (math.sqrt(expected) if each_adds_all else 1.0)
         return self.clip * min(1.0, noise_on_sum / (COUNT_NOISE * expected) if noise_on_sum else 1.0)
 
     @property
@@ -312,7 +317,7 @@ class RoundSettings(BaseModel):
     def mechanism(self) -> tuple[float, float, int]:
         """What one round adds to a ledger: noise multiplier, sampling rate, and Gaussian steps."""
         if self.evaluates:
-            amplified = self.unit == "shopper" and self.trust == "central"
+            amplified = self.trust_model.amplified_by_participation
             return self.noise, self.participation if amplified else 1.0, 1
         rate, steps = round_mechanism(
             self.unit,
@@ -339,8 +344,8 @@ class RoundSettings(BaseModel):
 
     @property
     def only_renyi(self) -> bool:
-        """Whether no more is known of a release than its Rényi curve: its noise is of discrete shares."""
-        return self.trust == "distributed"
+        """`TrustModel.only_renyi`."""
+        return self.trust_model.only_renyi
 
     @property
     def last_round(self) -> int:
@@ -360,9 +365,7 @@ class RoundSettings(BaseModel):
     @property
     def noises_in_sum(self) -> float:
         """How often the noise that is booked is in a sum: devices may add more than is needed."""
-        expected = self.participation * self.devices
-        times = {"local": expected, "distributed": expected / self.least_devices, "central": 1.0}
-        return times[self.trust]
+        return self.trust_model.noises_in_sum(self.participation * self.devices, self.least_devices)
 
     @property
     def released_deviation(self) -> float:

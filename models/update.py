@@ -19,6 +19,7 @@ from torch import Tensor
 from models.fixed_point import fixed_point
 from models.recommender import Parameters
 from models.settings import MOST_EVENTS, PROTOCOL, RoundSettings
+from models.trust import NoiseSource
 
 # Flower's own keys for a strategy's records, kept so that its FedAvg can build the messages.
 PARAMETERS_RECORD = "arrays"
@@ -96,7 +97,7 @@ def released_update(settings: RoundSettings, shared: Parameters) -> Parameters:
 def expected_update(settings: RoundSettings, shared: Parameters) -> Parameters:
     """Zeros with the names, shapes and types of what a node sends."""
     update = released_update(settings, shared)
-    if settings.trust != "distributed":
+    if not settings.trust_model.secure_aggregation:
         return update
     coordinates = sum(tensor.numel() for tensor in update.values())
     grid = fixed_point(settings, coordinates)
@@ -215,7 +216,7 @@ def check_size(
     """
     if reply.answered > most_devices:
         raise InvalidReply("more devices than a node has")
-    if settings.trust == "distributed":
+    if settings.trust_model.secure_aggregation:
         return
     coordinates = sum(tensor.numel() for tensor in reply.update.values())
     bound = largest_norm(settings, reply.answered, coordinates, most_events)
@@ -252,7 +253,7 @@ def largest_without_noise(settings: RoundSettings, most_events: int) -> float:
 
 def noise_of_a_device(settings: RoundSettings) -> float:
     """Standard deviation of the noise in each coordinate of one device's update; 0 where it adds none."""
-    if settings.trust != "local":
+    if settings.trust_model.source is not NoiseSource.DEVICE:
         return 0.0
     deviation = settings.noise * settings.sensitivity
     if settings.unit == "interaction" and not settings.evaluates:  # of DP-SGD: in each of its steps

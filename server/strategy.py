@@ -20,6 +20,7 @@ from models.secure_aggregation.exchange import floors_of
 from models.secure_aggregation.roster import Roster
 from models.secure_aggregation.thresholds import honest, plan_for
 from models.settings import RoundSettings
+from models.trust import NoiseSource
 from models.update import (
     BELOW_CLIP,
     EVALUATION,
@@ -93,7 +94,7 @@ class FederatedSum(FedAvg):
         if self.accountant is not None and self.progress.accountant is not None:
             self.accountant.load_state_dict(self.progress.accountant)
         self.roster = None if server.roster is None else Roster.load(server.roster)
-        if self.roster is not None and settings.trust == "distributed" and settings.masks:
+        if self.roster is not None and settings.trust_model.secure_aggregation and settings.masks:
             check_reach(settings, self.roster)
         self.secure: SecureExchange | None = None  # this round's, under distributed trust
         self.left_out: set[int] = set()  # nodes that secure aggregation found at fault since this start
@@ -165,7 +166,7 @@ class FederatedSum(FedAvg):
             self.min_train_nodes = self.min_available_nodes = self.server.least_nodes
         messages = super().configure_train(asked.round, arrays, asked.to_record(), grid)
         self.secure = None
-        if asked.trust == "distributed" and asked.masks:
+        if asked.trust_model.secure_aggregation and asked.masks:
             nodes = {message.metadata.dst_node_id for message in messages} - self.left_out
             request = Request(self.shared(), asked)
             most = self.server.most_devices(asked.devices)
@@ -190,8 +191,8 @@ class FederatedSum(FedAvg):
             self.leave_out(self.secure.at_fault)
             self.failed = 0 if answers else self.failed + 1
         updates = [answer.update for answer in answers if answer.answered]
-        # Central trust hides who took part, so a round in which nobody did must look like any other.
-        if not updates and settings.trust == "central":
+        # Where it is hidden who took part, a round in which nobody did must look like any other.
+        if not updates and settings.trust_model.amplified_by_participation:
             updates = [released_update(settings, self.shared())]
         evaluation = None
         if updates:
@@ -218,10 +219,10 @@ class FederatedSum(FedAvg):
 
     def released(self, settings: RoundSettings, total: Parameters) -> Parameters:
         """The sum as numbers, noised first where the server is trusted to do it."""
-        if settings.trust == "distributed":
+        if settings.trust_model.secure_aggregation:
             update = released_update(settings, self.shared())
             return fixed_point(settings, total[STEPS].numel()).decode(total[STEPS], update)
-        if settings.trust == "central" and settings.noise > 0:
+        if settings.trust_model.source is NoiseSource.SERVER and settings.noise > 0:
             seed = self.server.noise_seed
             key = new_key() if seed is None else seeded_key(seed)
             # Nodes send their sums in single precision: two neighbouring sums of norm N·C at most are rounded
@@ -263,7 +264,7 @@ class FederatedSum(FedAvg):
             except InvalidReply as reason:
                 invalid[str(reason)] += 1
         shares = sum(answer.answered for answer in answers)
-        if answers and settings.trust == "distributed" and shares < settings.least_devices:
+        if answers and settings.trust_model.secure_aggregation and shares < settings.least_devices:
             invalid[TOO_FEW_SHARES] += len(answers)
             answers = [replace(answer, update={}, answered=0) for answer in answers]
         return answers, refused, invalid

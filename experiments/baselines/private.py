@@ -36,6 +36,7 @@ from models.promise import Promise
 from models.randomness import new_key, seeded_key
 from models.recommender import Parameters
 from models.settings import ROUNDING, RoundSettings
+from models.trust import NoiseSource
 from server.aggregate import sum_updates
 from server.settings import ServerSettings
 from server.strategy import FederatedSum
@@ -138,8 +139,7 @@ def one_release(config: ResolvedConfig, promise: Promise) -> ResolvedConfig:
         "clip_quantile": 0.0,
         "evaluate": "simulator",
     }
-    only_renyi = config.trust == "distributed" and config.unit == "shopper"
-    noise = noise_for(promise.epsilon, promise.delta, 1.0, 1, only_renyi=only_renyi)
+    noise = noise_for(promise.epsilon, promise.delta, 1.0, 1, only_renyi=promise.trust_model.only_renyi)
     return config.model_copy(update={**once, "noise_multiplier": noise})
 
 
@@ -161,9 +161,10 @@ def release(settings: RoundSettings, context: Context, public: Settings, seed: i
 
 def noising(counting: "Counting", settings: RoundSettings) -> Trainer:
     """What devices do: count, and add the noise that the trust asks of them."""
-    if settings.trust == "local":
+    source = settings.trust_model.source
+    if source is NoiseSource.DEVICE:
         return LocalNoise(counting, settings)
-    return SharedNoise(counting, settings) if settings.trust == "distributed" else counting
+    return SharedNoise(counting, settings) if source is NoiseSource.SHARES else counting
 
 
 class Counting:

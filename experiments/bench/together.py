@@ -3,6 +3,7 @@
 from client.trainer import Trainer
 from experiments.bench.workload import Workload
 from models.randomness import Purpose, Stream, add_noise
+from models.trust import NoiseSource
 
 
 class InProcess:
@@ -21,7 +22,7 @@ class InProcess:
         """Train, and noise the sum where the server does."""
         workload, settings = self.workload, self.workload.settings
         update, _ = self.trainer.train(workload.cohort, workload.parameters)
-        if settings.trust == "central":
+        if settings.trust_model.source is NoiseSource.SERVER:
             stream = Stream(workload.cohort.key, round=1, purpose=Purpose.CENTRAL_NOISE)
             for part in update.values():
                 add_noise(part, settings.noise_on_sum, stream)

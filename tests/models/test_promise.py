@@ -56,9 +56,9 @@ def test_sentence_holds_every_part_of_the_promise() -> None:
     [
         ("shopper", "local", "everything one shopper did", "the server included"),
         (
-            "interaction",
+            "shopper",
             "distributed",
-            "any one interaction",
+            "everything one shopper did",
             "the sums that secure aggregation gives the server",
         ),
         ("shopper", "central", "everything one shopper did", "every model that the server releases"),
