@@ -14,9 +14,11 @@ from experiments.baselines.central import model_scorer
 from experiments.bootstrap import LEVEL, RESAMPLES, Difference, paired_bootstrap
 from experiments.datasets import load
 from experiments.datasets.dataset import Dataset
-from experiments.evaluate import FULL, SAMPLED99, Ranks, by_history, rank_targets
+from experiments.evaluate import by_history, rank_targets
 from experiments.frontier.cell import DATA_SETTINGS
+from experiments.metric_table import METRICS, SAMPLED_METRICS, measured
 from experiments.planning import ResolvedConfig
+from experiments.ranks import Ranks
 from experiments.result import Accuracy, Metrics, Result
 from experiments.run_folder import RunFolder
 from experiments.simulation import data_options, no_nan, rule_of
@@ -103,7 +105,7 @@ def ranks_again(path: Path, run: Trained, result: Result, split: Split) -> Ranks
         )
     scorer = by_history(model_scorer(run.model, run.config.serving), split.test)
     ranks = rank_targets(scorer, split, len(run.catalogue), sample=run.config.evaluate_sample)
-    again = Metrics.model_validate(no_nan(ranks.metrics()))
+    again = Metrics.model_validate(no_nan(measured(ranks)))
     for name, (found, told) in figures(again, result.metrics).items():
         if found is None and told is None:
             continue
@@ -116,11 +118,11 @@ def ranks_again(path: Path, run: Trained, result: Result, split: Split) -> Ranks
 
 
 def figures(found: Accuracy, told: Accuracy) -> dict[str, tuple[float | None, float | None]]:
-    """Every figure, by its name: found again, and told."""
+    """Every figure that is told, by its name: found again, and told."""
     pairs: dict[str, tuple[float | None, float | None]] = {}
     for ranking in ("full", "sampled99"):
         ours, theirs = getattr(found, ranking), getattr(told, ranking)
-        pairs |= {f"{ranking} {name}": (ours[name], theirs.get(name)) for name in ours}
+        pairs |= {f"{ranking} {name}": (ours.get(name), theirs[name]) for name in theirs}
     return pairs
 
 
@@ -128,12 +130,13 @@ def differences(first: Ranks, other: Ranks) -> Differences:
     """HR@10 and NDCG@10 of the other less those of the first, shopper by shopper."""
     if not np.array_equal(first.devices, other.devices):
         raise AssertionError("ranks of other shoppers")
+    full = {name: METRICS[name].by_shopper for name in SAMPLED_METRICS}  # those that both rankings have
     return {
         ranking: {
-            name: paired_bootstrap((metrics[name](other) - metrics[name](first)).numpy())
-            for name in ("hr@10", "ndcg@10")
+            name: paired_bootstrap((by_shopper(other) - by_shopper(first)).numpy())
+            for name, by_shopper in metrics.items()
         }
-        for ranking, metrics in (("full", FULL), ("sampled99", SAMPLED99))
+        for ranking, metrics in (("full", full), ("sampled99", SAMPLED_METRICS))
     }
 
 

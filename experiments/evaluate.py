@@ -1,20 +1,19 @@
 """Accuracy on what shoppers bought next, measured by the simulator: nothing here is released by a device."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from client.evaluation import BLOCK_SCORES
 from client.events import Events
+from experiments.metric_table import measured
 from experiments.negatives import NONE
+from experiments.ranks import Devices, Ranks
 from experiments.split import Holdout, Split
-from models.metrics import above, first, gains, padded, ranks_alone, ranks_together
+from models.metrics import above, first, padded, ranks_alone, ranks_together
 
-Devices = npt.NDArray[np.int64]
 Metrics = dict[str, dict[str, float]]
 Scorer = Callable[[Events], Tensor]  # events of some devices → scores [devices, items]
 DeviceScorer = Callable[[Devices], Tensor]  # numbers of some devices → the same
@@ -22,84 +21,9 @@ DeviceScorer = Callable[[Devices], Tensor]  # numbers of some devices → the sa
 LISTED = 10  # items in the list that coverage and novelty look at
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Where each target came: private, so never a part of a result.
-
-    devices: int64 [tested], ascending. shoppers: int64 [targets], which of the tested a target is of. alone,
-    together: float64 [targets], 1 the best, over the whole catalogue, as in `models.metrics`. sampled:
-    float64 [targets, draws], among 99 negatives. repeated: bool [targets], bought before. shown: bool
-    [items], in somebody's first ten. novelty: float64 [tested], of the first ten.
-    """
-
-    devices: Devices
-    shoppers: Tensor
-    alone: Tensor
-    together: Tensor
-    sampled: Tensor
-    repeated: Tensor
-    shown: Tensor
-    novelty: Tensor
-
-    def by_shopper(self, values: Tensor) -> Tensor:
-        """The mean over each shopper's targets of values [targets, …]: float64 [tested]."""
-        if values.dim() > 1:
-            values = values.double().mean(dim=1)
-        counts = torch.bincount(self.shoppers, minlength=len(self.devices))
-        sums = torch.zeros(len(self.devices), dtype=torch.float64)
-        return sums.index_add_(0, self.shoppers, values.double()) / counts
-
-    def found(self, k: int) -> Tensor:
-        """Recall@k of each shopper: its targets in the one list of k, over as many as fit: [tested]."""
-        counts = torch.bincount(self.shoppers, minlength=len(self.devices))
-        return self.by_shopper(self.together <= k) * counts / counts.clamp(max=k)
-
-    def only(self, mask: Tensor) -> Tensor:
-        """HR@10 of the targets where mask [targets] is true: of each shopper that has one."""
-        counts = torch.bincount(self.shoppers[mask], minlength=len(self.devices))
-        hits = torch.bincount(
-            self.shoppers[mask], (self.alone[mask] <= 10).double(), minlength=len(self.devices)
-        )
-        return (hits / counts)[counts > 0]
-
-    def metrics(self) -> Metrics:
-        """Every metric, the mean over the tested shoppers; with nobody to test, NaN."""
-        full = {name: float(of(self).mean()) for name, of in FULL.items()}
-        full["hr@10_error"] = standard_error(FULL["hr@10"](self))
-        full["coverage@10"] = float(self.shown.double().mean())
-        if bool(self.repeated.any()):
-            full["new_hr@10"] = float(self.only(~self.repeated).mean())
-            full["repeated_hr@10"] = float(self.only(self.repeated).mean())
-        return {"full": full, "sampled99": {name: float(of(self).mean()) for name, of in SAMPLED99.items()}}
-
-
-PerShopper = Callable[[Ranks], Tensor]
-
-# What is measured of each shopper, and its mean is in a result: by the metric's name, over the whole
-# catalogue and against 99 sampled negatives.
-FULL: dict[str, PerShopper] = {
-    "hr@10": lambda ranks: ranks.by_shopper(ranks.alone <= 10),
-    "ndcg@10": lambda ranks: ranks.by_shopper(gains(ranks.alone, 10)),
-    "mrr": lambda ranks: ranks.by_shopper(1.0 / ranks.alone),
-    "anyhit@10": lambda ranks: (ranks.by_shopper(ranks.alone <= 10) > 0).double(),
-    "recall@10": lambda ranks: ranks.found(10),
-    "recall@20": lambda ranks: ranks.found(20),
-    "novelty@10": lambda ranks: ranks.novelty,
-}
-SAMPLED99: dict[str, PerShopper] = {
-    "hr@10": lambda ranks: ranks.by_shopper(ranks.sampled <= 10),
-    "ndcg@10": lambda ranks: ranks.by_shopper(gains(ranks.sampled, 10)),
-}
-
-
-def standard_error(values: Tensor) -> float:
-    """Of the mean over shoppers of values [tested]; NaN with fewer than two."""
-    return float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("nan")
-
-
 def evaluate(scorer: Scorer, split: Split, num_items: int, *, sample: int = 0) -> Metrics:
     """The metrics of `rank_targets`, of a model that scores by what is known of a shopper alone."""
-    return rank_targets(by_history(scorer, split.test), split, num_items, sample=sample).metrics()
+    return measured(rank_targets(by_history(scorer, split.test), split, num_items, sample=sample))
 
 
 def by_history(scorer: Scorer, holdout: Holdout) -> DeviceScorer:
@@ -122,7 +46,7 @@ def evaluate_unseen(scorer: Scorer, split: Split, num_items: int) -> dict[str, d
     found = {}
     for name, holdout in split.unseen.items():
         ranks = ranks_of(by_history(scorer, holdout), holdout, known, split.rule.repeats, 0)
-        full = ranks.metrics()["full"]
+        full = measured(ranks)["full"]
         visits = float(len(ranks.devices))
         found[name] = {"visits": visits, "hr@10": full["hr@10"], "ndcg@10": full["ndcg@10"]}
     return found

@@ -28,17 +28,15 @@ from experiments.datasets import load
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.engines import engine
 from experiments.evaluate import (
-    FULL,
-    SAMPLED99,
     DeviceScorer,
     Metrics,
-    Ranks,
     Scorer,
     by_history,
     evaluate,
     evaluate_unseen,
     rank_targets,
 )
+from experiments.metric_table import METRICS, SAMPLED_METRICS, measured
 from experiments.planning import (
     ResolvedConfig,
     asked_settings,
@@ -48,6 +46,7 @@ from experiments.planning import (
     resolve,
     run_config,
 )
+from experiments.ranks import Ranks
 from experiments.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from experiments.result import Metrics as RunMetrics
 from experiments.run_folder import RunFolder, choose_path, continued, created
@@ -314,7 +313,7 @@ class RoundLog:
         """How accurate scores are."""
         items, sample = len(self.plan.dataset.catalogue), self.plan.config.evaluate_sample
         self.ranked = rank_targets(score, self.plan.split, items, sample=sample)
-        return self.ranked.metrics()
+        return measured(self.ranked)
 
     def measure_latest(self) -> None:
         """Measure the latest round, which its own turn did not."""
@@ -392,7 +391,10 @@ def counted_metrics(evaluation: dict[str, float]) -> Metrics:
     shares = {name: min(max(evaluation[name] / tested, 0.0), 1.0) for name in ("hits", "gains")}
     error = math.sqrt(shares["hits"] * (1.0 - shares["hits"]) / tested)  # a share's is the most it can be
     known = {"hr@10": shares["hits"], "hr@10_error": error, "ndcg@10": shares["gains"]}
-    return {"full": dict.fromkeys(FULL, math.nan) | known, "sampled99": dict.fromkeys(SAMPLED99, math.nan)}
+    return {
+        "full": dict.fromkeys(METRICS, math.nan) | known,
+        "sampled99": dict.fromkeys(SAMPLED_METRICS, math.nan),
+    }
 
 
 def compare(plan: Plan, reporter: Reporter, own: Ranks | None = None) -> Baselines:
@@ -429,7 +431,7 @@ def compare(plan: Plan, reporter: Reporter, own: Ranks | None = None) -> Baselin
         reporter.doing("finding the ceiling")
         for name, score in plan.dataset.ceiling(plan.split.train).items():
             ranks = rank_targets(score, plan.split, items, sample=sample)
-            ceiling[name] = ranks.metrics()["full"] | beside(own, ranks)
+            ceiling[name] = measured(ranks)["full"] | beside(own, ranks)
     return Baselines.model_validate(
         {name: no_nan(measured) for name, measured in found.items()}
         | {"left_out": reasons, "ceiling": no_nan(ceiling)}
@@ -445,7 +447,8 @@ def beside(own: Ranks | None, other: Ranks) -> dict[str, float]:
     """The run's HR@10 less the other's, over the same shoppers, and its 95% interval by the bootstrap."""
     if own is None or not len(own.devices):
         return {}
-    found = paired_bootstrap((FULL["hr@10"](own) - FULL["hr@10"](other)).numpy())
+    hits = METRICS["hr@10"].by_shopper
+    found = paired_bootstrap((hits(own) - hits(other)).numpy())
     return {"difference": found.mean, "difference_low": found.low, "difference_high": found.high}
 
 

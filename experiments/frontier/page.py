@@ -18,8 +18,12 @@ from experiments.frontier.points import Federation, Point
 from experiments.frontier.style import Drawn
 from experiments.frontier.svg import inline_svg
 from experiments.frontier.table import COLUMNS, SAMPLED, Row
+from experiments.metric_table import METRICS
 from experiments.result import Versions
 from models.promise import rounded_up
+
+# The headings of the metrics that the table shows beside HR@10.
+FURTHER = {name: metric.label for name, metric in METRICS.items() if metric.on_page and name != "hr@10"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Line:
             standing(self.point),
             measured(self.point.spread("hr@10")),
             measured(self.point.spread("above_nothing_released"), "{:+.3f}"),
-            *(measured(self.point.spread(name)) for name in ("ndcg@10", "mrr", "anyhit@10", "recall@20")),
+            *(measured(self.point.spread(name)) for name in FURTHER),
             *(measured(self.point.spread(name)) for name in (SAMPLED if self.published else ())),
             Cell(f"{of('bytes_up_per_device'):,}", of("bytes_up_per_device")),
             Cell(str(of("rounds")), of("rounds")),
@@ -81,7 +85,7 @@ def headers(published: bool) -> tuple[str, ...]:
     """Of the table."""
     return (
         "data", "split", "devices", "model", "unit", "trust", "ε", "δ", "best floor", "HR@10",
-        "above nothing released", "NDCG@10", "MRR", "any hit in 10", "recall@20",
+        "above nothing released", *FURTHER.values(),
         *(SAMPLED_HEADERS if published else ()), "bytes a device", "rounds", "seconds", "seeds",
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from experiments.baselines import NOTHING_RELEASED, label_of
 from experiments.figures import BLACK, BLUE, DOTTED, GREEN, GREY, ORANGE, WHITE
 from experiments.frontier.points import Federation, Point
+from experiments.metric_table import METRICS, SAMPLED_METRICS
 
 Look = tuple[str, str]  # a colour and a marker
 
@@ -25,11 +26,8 @@ HOLLOW = "hollow: below its best floor"
 SHADES = ["#00224e", "#163770", "#404c6c", "#5e626e", "#777777", "#948e77", "#b4a76f"]  # of cividis
 WIDTH = 7.0  # inches, a paper's two columns
 TITLE_CHARACTERS = 11  # that fit into an inch of a title
-NAMES = {
-    "hr@10": "HR@10, whole catalogue",
-    "ndcg@10": "NDCG@10, whole catalogue",
-    "sampled_hr@10": "HR@10, 99 sampled negatives",
-    "sampled_ndcg@10": "NDCG@10, 99 sampled negatives",
+NAMES = {name: f"{metric.label}, whole catalogue" for name, metric in METRICS.items()} | {
+    f"sampled_{name}": f"{METRICS[name].label}, 99 sampled negatives" for name in SAMPLED_METRICS
 }
 
 

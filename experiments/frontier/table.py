@@ -10,34 +10,22 @@ from typing import Any
 import pandas as pd
 
 from experiments.baselines import BASELINES, NOTHING_RELEASED, label_of
-from experiments.evaluate import FULL, SAMPLED99
 from experiments.files import RUN_AGAIN, write_whole
 from experiments.floors import PRIVATE, best_floor, floors_of
 from experiments.frontier.cell import Cell, Reference, variants
 from experiments.frontier.folder import FrontierFolder
 from experiments.frontier.work import Reasons
+from experiments.metric_table import ABOUT_FULL, ERROR, SAMPLED_METRICS
 from experiments.result import Accuracy, Baselines, Result
 from experiments.split import FIRST_VISIT, LATER_VISITS
 from models.errors import UserError
 
 Row = dict[str, Any]
 
-MEANING = {
-    "hr@10": "HR@10, whole catalogue: the part of a shopper's targets among the first ten, each ranked alone",
-    "hr@10_error": "the standard error of hr@10 over the shoppers tested",
-    "ndcg@10": "NDCG@10, whole catalogue: a target counts more the higher it stands",
-    "mrr": "mean reciprocal rank, whole catalogue",
-    "anyhit@10": "the part of the shoppers with any target among the ten",
-    "recall@10": "the part of a shopper's targets in one list of ten, over as many as fit",
-    "recall@20": "the same in a list of twenty",
-    "coverage@10": "the part of the catalogue that is in somebody's first ten",
-    "novelty@10": "the mean of −log₂ of the popularity of the first ten",
-    "new_hr@10": "where repeats count: hr@10 of what the shopper had not bought before",
-    "repeated_hr@10": "where repeats count: hr@10 of what the shopper had bought before",
+OF_BASELINES = ("hr@10", ERROR, "ndcg@10")
+SAMPLED = {
+    f"sampled_{name}": f"{name} against 99 sampled negatives, which flatters" for name in SAMPLED_METRICS
 }
-OF_RUNS = tuple(dict.fromkeys(("hr@10", "hr@10_error", *FULL, "coverage@10", "new_hr@10", "repeated_hr@10")))
-OF_BASELINES = ("hr@10", "hr@10_error", "ndcg@10")
-SAMPLED = {f"sampled_{name}": f"{name} against 99 sampled negatives, which flatters" for name in SAMPLED99}
 PROMISING = (*PRIVATE, "flower")  # baselines that keep the row's own promise
 COMPARED = (*BASELINES, "central", *PROMISING)
 ABOUT = {
@@ -83,7 +71,7 @@ COLUMNS = {
     "best_floor": "the floor with the greatest hr@10: under a promise of those that use no other shopper's "
     "data or are released under the same promise, else of all floors",
     "above_nothing_released": "what shoppers' data added: hr@10 less that of nothing released",
-    **{name: MEANING.get(name, name) for name in OF_RUNS},
+    **ABOUT_FULL,
     **SAMPLED,
     **{column: text for name in COMPARED for column, text in columns_of_baseline(name).items()},
     "ceiling_hr@10": "the best use of a shopper's history, whole catalogue; known for synthetic data only",
@@ -163,7 +151,7 @@ def columns_of(result: Result) -> Row:
         "targets": data.targets,
         "epsilon_spent": promise.epsilon,
         "delta": promise.delta,
-        **{name: full.get(name) for name in OF_RUNS},
+        **{name: full.get(name) for name in ABOUT_FULL},
         **sampled("", result.metrics),
         **{column: unseen.get(visit, {}).get(name) for column, (visit, name) in UNSEEN.items()},
         "bytes_up_per_device": cost.bytes_up_per_device,
@@ -190,7 +178,7 @@ def baselines(found: Baselines) -> Row:
 
 def sampled(prefix: str, measured: Accuracy) -> Row:
     """What is measured against 99 sampled negatives."""
-    return {f"{prefix}sampled_{name}": measured.sampled99.get(name) for name in SAMPLED99}
+    return {f"{prefix}sampled_{name}": measured.sampled99.get(name) for name in SAMPLED_METRICS}
 
 
 def standing(row: Row, private: bool) -> Row:

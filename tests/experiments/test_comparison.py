@@ -13,7 +13,7 @@ import torch
 from experiments.comparison import as_json, compare_runs, differences
 from experiments.comparison_table import print_comparison
 from experiments.config import RunConfig
-from experiments.evaluate import Ranks
+from experiments.ranks import Ranks
 from experiments.run_folder import RunFolder
 from experiments.simulation import simulate
 from models.errors import UserError

@@ -11,8 +11,6 @@ import experiments.evaluate
 from client.events import Events
 from client.targets import Targets
 from experiments.evaluate import (
-    FULL,
-    SAMPLED99,
     Scorer,
     by_history,
     evaluate,
@@ -21,6 +19,7 @@ from experiments.evaluate import (
     rank_targets,
     sampled_ranks,
 )
+from experiments.metric_table import METRICS, SAMPLED_METRICS, measured
 from experiments.negatives import NONE, SAMPLED
 from experiments.split import FIRST_VISIT, LATER_VISITS, Holdout, Rule, Split
 
@@ -136,6 +135,16 @@ def test_recall_is_of_as_many_targets_as_fit() -> None:
     assert best["recall@10"] == best["recall@20"] == 1.0
 
 
+def test_precision_and_average_precision_by_hand() -> None:
+    """Of items in a row 1, 3 and 24 are targets: places 1 and 3 of the list, and one beyond it."""
+    scorer: Scorer = lambda events: torch.arange(30, 0, -1.0).expand(events.num_devices, -1)  # noqa: E731
+    full = evaluate(scorer, split_of([[0], [0]], [[24, 3, 1], [29]]), 30)["full"]
+    assert full["precision@10"] == pytest.approx((2 / 10 + 0) / 2)
+    assert full["map@10"] == pytest.approx((1 / 1 + 2 / 3) / 3 / 2)
+    best = evaluate(scorer, split_of([[29]], [list(range(13))]), 30)["full"]  # ten of thirteen fit
+    assert best["precision@10"] == best["map@10"] == 1.0
+
+
 def test_anyhit_is_of_shoppers() -> None:
     scores = torch.arange(30, 0, -1.0).expand(30, -1)
     split = split_of([[0], [0], [0]], [[1, 29], [28, 29], []])
@@ -149,7 +158,7 @@ def test_the_sampled_protocol_is_the_mean_over_draws_of_each_target(downhill: Sc
     found = rank_targets(by_history(downhill, split.test), split, ITEMS)
     assert found.sampled.tolist() == [[3.0, 1.0], [4.0, 3.0]]
     expected = sum(1 / math.log2(1 + rank) for rank in (3, 1, 4, 3)) / 4
-    assert found.metrics()["sampled99"]["ndcg@10"] == pytest.approx(expected)
+    assert measured(found)["sampled99"]["ndcg@10"] == pytest.approx(expected)
 
 
 def test_with_repeats_what_was_bought_is_ranked_and_told_apart(downhill: Scorer) -> None:
@@ -287,9 +296,9 @@ def test_scores_are_not_changed() -> None:
 
 def test_nobody_to_test_is_nan_and_not_zero(downhill: Scorer) -> None:
     metrics = evaluate(downhill, split_of([[0], [1]], [[], []]), ITEMS)
-    assert set(metrics["full"]) == {*FULL, "hr@10_error", "coverage@10"}
-    assert set(metrics["sampled99"]) == set(SAMPLED99)
-    assert all(math.isnan(metrics["full"][name]) for name in (*FULL, "hr@10_error"))
+    assert set(metrics["full"]) == {*METRICS, "hr@10_error", "coverage@10"}
+    assert set(metrics["sampled99"]) == set(SAMPLED_METRICS)
+    assert all(math.isnan(metrics["full"][name]) for name in (*METRICS, "hr@10_error"))
     assert all(math.isnan(value) for value in metrics["sampled99"].values())
 
 
@@ -311,6 +320,9 @@ def test_padding_is_no_negative() -> None:
 # --- Against another implementation ------------------------------------------------------------------------
 
 
+LISTS = ["recall@10", "recall@20", "precision@10", "map@10"]  # that judge the one list
+
+
 @pytest.mark.slow  # ranx compiles itself first
 @pytest.mark.parametrize("most", [1, 6])
 def test_against_ranx(most: int) -> None:
@@ -330,8 +342,8 @@ def test_against_ranx(most: int) -> None:
             for u in range(shoppers)
         }
     )
-    theirs = ranx.evaluate(wanted, run, ["hit_rate@10", "recall@10", "recall@20", "ndcg@10", "mrr"])
+    theirs = ranx.evaluate(wanted, run, [*LISTS, "hit_rate@10", "ndcg@10", "mrr"])
     theirs["anyhit@10"] = theirs.pop("hit_rate@10")
-    names = ["anyhit@10", "recall@10", "recall@20"] + ["ndcg@10", "mrr"] * (most == 1)
+    names = ["anyhit@10", *LISTS] + ["ndcg@10", "mrr"] * (most == 1)
     assert 0.1 < full["recall@10"] < 0.9
     assert {name: full[name] for name in names} == pytest.approx({name: theirs[name] for name in names})

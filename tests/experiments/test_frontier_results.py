@@ -642,7 +642,7 @@ def test_the_page_is_read_by_keyboard_and_by_screen_reader(page: Structure) -> N
     assert all(region["tabindex"] == "0" for region in page.of("div") if "scroll" in region["class"])
     assert len(page.of("caption")) == len(page.of("table")) == 3
     headings = [th for th in page.of("th") if "aria-sort" in th]
-    assert len(headings) == len(page.of("button")) == 19 + 12
+    assert len(headings) == len(page.of("button")) == 20 + 12
     assert page.of("html")[0]["lang"] == "en"
 
 

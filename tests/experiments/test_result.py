@@ -19,6 +19,8 @@ FULL = {
     "anyhit@10": 0.35,
     "recall@10": 0.3,
     "recall@20": 0.4,
+    "precision@10": 0.03,
+    "map@10": 0.15,
     "novelty@10": 5.5,
     "hr@10_error": 0.01,
     "coverage@10": 0.9,

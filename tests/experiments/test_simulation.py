@@ -31,8 +31,9 @@ from experiments.cli import main
 from experiments.config import RunConfig, read_config
 from experiments.datasets import load
 from experiments.engines.in_process import InProcessGrid
-from experiments.evaluate import FULL, Ranks
 from experiments.figures import floor_of
+from experiments.metric_table import METRICS
+from experiments.ranks import Ranks
 from experiments.result import Result
 from experiments.run_folder import COLUMNS, RunFolder
 from experiments.simulation import Plan, Reporter, data_options, make_plan, needed_bytes, resume, simulate
@@ -549,10 +550,12 @@ def test_the_ceiling_is_of_the_same_shoppers_and_no_model_is_above_it(
     for name, ceiling in zip(result.baselines.ceiling, ceilings, strict=True):
         assert ceiling.devices.tolist() == model.devices.tolist()
         assert ceiling.shoppers.tolist() == model.shoppers.tolist()
-        assert result.baselines.ceiling[name]["hr@10"] == pytest.approx(float(FULL["hr@10"](ceiling).mean()))
-        reached = FULL["ndcg@10"](ceiling) - FULL["ndcg@10"](model)
+        assert result.baselines.ceiling[name]["hr@10"] == pytest.approx(
+            float(METRICS["hr@10"].by_shopper(ceiling).mean())
+        )
+        reached = METRICS["ndcg@10"].by_shopper(ceiling) - METRICS["ndcg@10"].by_shopper(model)
         assert float(reached.mean()) > -5 * float(reached.std()) / 200**0.5, name
-    oracle = FULL["ndcg@10"](ceilings[0]) - FULL["ndcg@10"](model)
+    oracle = METRICS["ndcg@10"].by_shopper(ceilings[0]) - METRICS["ndcg@10"].by_shopper(model)
     assert float(oracle.mean()) > 3 * float(oracle.std()) / 200**0.5, "this shop has something to be learned"
 
 

@@ -17,7 +17,9 @@ from experiments.datasets import towel_ceiling, towels
 from experiments.datasets.dataset import DataOptions, Dataset
 from experiments.datasets.towel_ceiling import ChoiceModel, History, ceilings
 from experiments.datasets.towel_likelihood import Visits, log_likelihood
-from experiments.evaluate import FULL, Ranks, popularity_of, rank_targets
+from experiments.evaluate import popularity_of, rank_targets
+from experiments.metric_table import METRICS
+from experiments.ranks import Ranks
 from experiments.split import Split, SplitName, make_split, rule_for
 from models.metrics import gains, ranks_alone
 
@@ -224,10 +226,12 @@ def test_oracle_beats_history_beats_popularity_shopper_by_shopper(shop: Dataset,
         torch.testing.assert_close(each.shoppers, ranks["popularity"].shoppers)
     assert len(ranks["popularity"].devices) == 2_000
     for metric in ("hr@10", "ndcg@10"):
-        low, middle, high = (FULL[metric](ranks[each]) for each in ("popularity", "history", "oracle"))
+        low, middle, high = (
+            METRICS[metric].by_shopper(ranks[each]) for each in ("popularity", "history", "oracle")
+        )
         for difference in (middle - low, high - middle):
             assert float(difference.mean()) > 4 * float(difference.std()) / math.sqrt(2_000)
-    found = {each: float(FULL["hr@10"](of).mean()) for each, of in ranks.items()}
+    found = {each: METRICS["hr@10"].of(of) for each, of in ranks.items()}
     expected = {"popularity": 0.115, "history": 0.237, "oracle": 0.300}  # what the shop is tuned for
     assert found == pytest.approx(expected, abs=0.03)  # standard errors are below .01
 
