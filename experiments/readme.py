@@ -86,7 +86,7 @@ def promise_of(row: pd.Series) -> str:
     """Unit, trust and ε, in few words."""
     if row["unit"] == "none":
         return "none"
-    masks = " (masks skipped)" if "without secure aggregation" in str(row["promise"]) else ""
+    masks = " (masks skipped)" if row["masks_skipped"] else ""
     return f"{row['unit']}, {row['trust']}{masks}, ε = {row['epsilon']:g}"
 
 

@@ -123,7 +123,7 @@ def how_securely(found: list[Federation]) -> Answer:
 def how_openly(rows: list[Row]) -> Answer:
     """What is shown, what failed, and what these numbers do not promise."""
     failed = sum(row["status"] == "failed" for row in rows)
-    counted = sum("counts of hits" in (row["promise"] or "") for row in rows)
+    counted = sum(bool(row["evaluated"]) for row in rows)
     said = [
         "Every point below has its promise in words and the command that repeats it, and all results are in "
         "one table.",
@@ -135,9 +135,9 @@ def how_openly(rows: list[Row]) -> Answer:
         "Accuracy is measured by the simulator, and is not released"
         + ("." if not counted else f", but for {counted:,} runs whose devices counted hits, with noise."),
     ]
-    if any("without secure aggregation" in (row["promise"] or "") for row in rows):
+    if any(row["masks_skipped"] for row in rows):
         said.append("Under distributed trust the sums were simulated without secure aggregation.")
-    if any("The catalogue lists" in (row["promise"] or "") for row in rows):
+    if any(row["catalogue_from_events"] for row in rows):
         said.append(
             "Where a catalogue lists what its shoppers chose, it counts as public all the same: what it "
             "gives away is not in ε. The promises say where that is so."

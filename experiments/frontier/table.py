@@ -87,12 +87,16 @@ COLUMNS = {
     "reason": "why it failed",
     "split_sentence": "what trains and what tests, in a sentence",
     "promise": "the promise in a sentence",
+    "masks_skipped": "whether sums of distributed trust were simulated without secure aggregation",
+    "evaluated": "whether counts of hits that devices release are in ε too",
+    "catalogue_from_events": "whether the catalogue lists what its shoppers chose, and counts as public",
     **{f"{name}_settings": f"what was chosen of {label_of(name)} on validation" for name in BASELINES},
     **{f"{name}_promise": f"what {label_of(name)} promises" for name in PROMISING},
     "command": "what repeats this run",
     "run": "the run's folder, under runs/",
 }
 WHOLE = ("devices", "items", "events", "tested", "targets", "seed", "bytes_up_per_device", "rounds")
+TRUTHS_OF_PROMISE = ("masks_skipped", "evaluated", "catalogue_from_events")
 TEXT = (
     "data", "split", "at", "at_asked", "repeats", "model", "variant", "protocol", "unit", "trust",
     "best_floor", "status", "reason", "split_sentence", "promise", "command", "run",
@@ -158,6 +162,7 @@ def columns_of(result: Result) -> Row:
         "rounds": promise.rounds,
         "seconds": round(cost.seconds_total, 2),
         "promise": promise.sentence(),
+        **{name: getattr(promise, name) for name in TRUTHS_OF_PROMISE},
         **baselines(result.baselines),
     }
 
@@ -224,7 +229,8 @@ def write_table(folder: FrontierFolder, rows: list[Row]) -> None:
     """frontier.csv and frontier.parquet, each in one step. Raises UserError where there is no space."""
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     text = [*TEXT, *(name for name in COLUMNS if name.endswith(("_settings", "_promise")))]
-    types = dict.fromkeys(WHOLE, "Int64") | dict.fromkeys(text, "string") | {"below_floor": "boolean"}
+    truths = ("below_floor", *TRUTHS_OF_PROMISE)
+    types = dict.fromkeys(WHOLE, "Int64") | dict.fromkeys(text, "string") | dict.fromkeys(truths, "boolean")
     table = table.astype(dict.fromkeys(COLUMNS, "float64") | types)
     write_whole(folder.csv, table.to_csv(index=False, lineterminator="\n"), RUN_AGAIN)
     parquet = io.BytesIO()

@@ -10,7 +10,7 @@ from experiments.readme import BLOCK, KINDS, main
 SENTENCE = "By date: what happened before 2025-10-18 trains; the rest tests."
 ROW = dict.fromkeys(COLUMNS, "") | {
     "data": "towels", "devices": 2000, "model": "linear", "protocol": "clean", "split": "date",
-    "at": "2025-10-18", "repeats": "exclude", "split_sentence": SENTENCE,
+    "at": "2025-10-18", "repeats": "exclude", "split_sentence": SENTENCE, "masks_skipped": False,
 }  # fmt: skip
 NEXT = {"split": "next-visit", "at": "", "split_sentence": "By next visit: the test is the last visit."}
 LAST = {"split": "last-item", "at": "", "split_sentence": "By last item: one item of the last visit."}
@@ -67,7 +67,7 @@ def test_masks_are_called_skipped_where_they_were(tmp_path: Path) -> None:
     frontier(
         tmp_path / "runs" / "towels",
         row("shopper", "8.0", 0, 0.18, **secure),
-        row("shopper", "1.0", 0, 0.16, **secure | {"promise": "simulated without secure aggregation"}),
+        row("shopper", "1.0", 0, 0.16, **secure | {"masks_skipped": True}),
     )
     text = remade(tmp_path, "promises towels")
     assert "| shopper, distributed, ε = 8 |" in text
