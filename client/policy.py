@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.build import recommender_for
 from models.catalogue import Catalogue
+from models.limits import MOST_EVENTS
 from models.recommender import Parameters
-from models.settings import MOST_EVENTS, ModelName, RoundSettings
+from models.settings import ModelName, RoundSettings
 from models.trust import Trust, Unit
 from models.update import Refusal, expected_update
 

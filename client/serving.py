@@ -15,9 +15,9 @@ from client.events import Events
 from client.least_squares import confidences, solve_vectors
 from client.profiles import profiles, unit_rows
 from models.factorisation import Factorisation
+from models.limits import MOST_EVENTS
 from models.linear_autoencoder import LinearAutoencoder
 from models.recommender import Recommender, interaction_loss
-from models.settings import MOST_EVENTS
 
 FIT_STEPS = 40
 FIT_LEARNING_RATE = 0.1

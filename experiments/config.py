@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.split_names import SplitName
 from models.errors import UserError
-from models.settings import MOST_EVENTS
+from models.limits import MOST_EVENTS
 from models.trust import TRUST_MODELS, Trust, TrustModel, Unit
 
 FLAGS = {"torch_device": "--device"}  # that are not named as their setting is

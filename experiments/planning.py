@@ -20,12 +20,12 @@ from models.build import recommender_for
 from models.catalogue import Catalogue
 from models.errors import UserError
 from models.head import head_size
+from models.limits import MOST_ITEMS
 from models.promise import Promise
 from models.recommender import Recommender
 from models.secure_aggregation.thresholds import least_listed, tolerated_of
 from models.settings import (
     LINEAR_RELEASES,
-    MOST_ITEMS,
     ModelName,
     RoundSettings,
     rounds_covered,

@@ -3,10 +3,11 @@
 from models.bag import build_bag
 from models.catalogue import TITLE, Catalogue
 from models.factorisation import Factorisation
+from models.limits import MOST_ITEMS
 from models.linear_autoencoder import LinearAutoencoder
 from models.neural_cf import NeuralCF
 from models.recommender import Recommender
-from models.settings import MOST_ITEMS, RoundSettings
+from models.settings import RoundSettings
 
 
 def build_model(

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from models.settings import MOST_ITEMS
+from models.limits import MOST_ITEMS
 
 LEAST_HEAD = 50
 FLOOR = 1e-5  # of the largest: what noise pushed to zero and below keeps a direction

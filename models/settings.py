@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from flwr.app import ConfigRecord
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.limits import MOST_ITEMS, MOST_ROUNDS
 from models.trust import TRUST_MODELS, AnyTrust, NoiseSource, TrustModel, Unit
 
 PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
@@ -15,15 +16,6 @@ ModelName = Literal["mf", "attributes", "neural-cf", "linear"]
 
 # Single precision can round a clipped norm up; clipped to this much of C, it stays below.
 ROUNDING = 1.0 - 1e-5
-
-# That one device stores, whatever its owner says: its memory and its work are bounded by a public number.
-MOST_EVENTS = 100_000
-
-# Of the linear model's matrix: its square is sent, and its eigenvectors are found.
-MOST_ITEMS = 5_000
-
-# Of a run: what a device may take part in is found from it, in doubles.
-MOST_ROUNDS = 2**40
 
 # What the linear model's rounds release, in turn.
 LINEAR_RELEASES = ("popularity", "gram")

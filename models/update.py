@@ -17,8 +17,9 @@ from scipy.special import chdtri
 from torch import Tensor
 
 from models.fixed_point import fixed_point
+from models.limits import MOST_EVENTS
 from models.recommender import Parameters
-from models.settings import MOST_EVENTS, PROTOCOL, RoundSettings
+from models.settings import PROTOCOL, RoundSettings
 from models.trust import NoiseSource
 
 # Flower's own keys for a strategy's records, kept so that its FedAvg can build the messages.

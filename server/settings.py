@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.settings import MOST_EVENTS, RoundSettings
+from models.limits import MOST_EVENTS
+from models.settings import RoundSettings
 
 
 class ServerSettings(BaseModel):

@@ -203,6 +203,7 @@ class StandsStill(BatchedTrainer):
         pass
 
 
+@pytest.mark.slow
 def test_every_coordinate_has_the_noise_of_every_device_and_step(shop, ask):
     assert has_all_noise(StandsStill, shop, ask, 2500, model="neural-cf")
 
@@ -240,11 +241,13 @@ def reference_runs(shop, ask, held):
     return runs(OpacusTrainer(model, settings), *case, RUNS)
 
 
+@pytest.mark.slow
 def test_sums_and_vectors_are_distributed_as_the_references(shop, ask, held, reference_runs):
     settings, model, *case = noisy_case(shop, ask, held)
     assert alike(runs(BatchedTrainer(model, settings), *case, RUNS), reference_runs)
 
 
+@pytest.mark.slow
 def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, held, reference_runs):
     class Broken(ReadNoiseIsNotReleased, BatchedTrainer):
         pass

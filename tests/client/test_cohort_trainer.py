@@ -235,6 +235,7 @@ def reference_runs(shop, ask):
     return runs(OpacusTrainer(model, settings), parameters, events, vectors, 600)
 
 
+@pytest.mark.slow
 def test_sums_and_vectors_are_distributed_as_the_references(shop, ask, reference_runs):
     settings, model, parameters, events, vectors = noisy_case(shop, ask)
     ours = runs(CohortTrainer(model, settings), parameters, events, vectors, 600)

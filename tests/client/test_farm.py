@@ -735,6 +735,7 @@ def test_each_release_of_the_linear_model_is_made_once(ask, layout, question):
     assert spent(folder) == [[1, 1, 0]] * 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trust", ["local", "central"])
 def test_each_device_counts_the_rounds_it_paid_for(trust, ask, layout, question):
     """Under local trust those that its coin chose, at most 5 of 7; under central trust all 7."""

@@ -79,6 +79,7 @@ def test_epsilon_is_opacus_stepped_one_by_one_to_its_error_band(history):
     assert float(ledger.epsilon(DELTA)[0]) == pytest.approx(stepped(*history) - 0.01, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_every_device_gets_its_own_history():
     ledger = Ledger.empty(4)
     ledger = ledger.after(np.array([True, True, False, True]), 1.0, 0.3, 5)

@@ -508,6 +508,7 @@ CLOCK = st.sampled_from([-3, -1, 0, 0, 0, 1])  # days that it moves before a que
 PROMISES = st.sampled_from([("interaction", "local"), ("shopper", "local"), ("shopper", "central")])
 
 
+@pytest.mark.slow
 @seed(20260329)
 @examples(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

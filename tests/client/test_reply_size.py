@@ -13,8 +13,9 @@ from client.noise import LocalNoise
 from client.trainer import Cohort, trainer_for
 from models.build import recommender_for
 from models.catalogue import Catalogue
+from models.limits import MOST_EVENTS
 from models.recommender import Parameters
-from models.settings import MOST_EVENTS, RoundSettings
+from models.settings import RoundSettings
 from models.update import InvalidReply, Reply, check_size, largest_norm, released_update
 from tests.models.test_settings import VALID
 

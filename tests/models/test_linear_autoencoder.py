@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from models.build import build_model
 from models.head import popularity_direction
+from models.limits import MOST_ITEMS
 from models.linear_autoencoder import POPULAR, packed, unpacked
-from models.settings import MOST_ITEMS
 
 RIDGE = 12.0  # in mean eigenvalues
 LEAST_LIFT, LIFT = 0.02, 0.15

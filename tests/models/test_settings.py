@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from models.accounting import reduced
-from models.settings import MOST_ITEMS, PROTOCOL, RoundSettings
+from models.limits import MOST_ITEMS
+from models.settings import PROTOCOL, RoundSettings
 
 VALID: dict[str, Any] = {
     "round": 2,
