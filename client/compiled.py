@@ -64,13 +64,13 @@ class ByContent(UserProvidedCacheLocator):
 
     @classmethod
     def get_suitable_cache_subpath(cls, py_file: str) -> str:
-        """None: the folder itself, which is named by what is in the files."""
+        """An empty one: the folder itself is named by what is in the files."""
         return ""
 
 
 @contextmanager
 def keeping() -> Iterator[None]:
-    """Have numba look in KEPT for what is compiled in the block, and nowhere for anything else."""
+    """Have numba keep in KEPT what is decorated in the block; for other code its settings stay."""
     own = {"CACHE_DIR": str(KEPT), "CACHE_LOCATOR_CLASSES": f"{__name__}.{ByContent.__name__}"}
     before = {name: getattr(config, name) for name in own}
     vars(config).update(own)

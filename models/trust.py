@@ -7,7 +7,7 @@ Nothing else in the project compares a trust's name: it asks the `TrustModel`. A
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 from typing import Literal, get_args
 
 Unit = Literal["none", "interaction", "shopper"]
@@ -18,10 +18,10 @@ AnyTrust = Literal["none", "local", "distributed", "central"]
 class NoiseSource(Enum):
     """Who adds the noise."""
 
-    NOBODY = "nobody adds any"
-    DEVICE = "each device adds all of it to what it sends"
-    SHARES = "each device adds a share of it, on integers, and only their sum is seen"
-    SERVER = "the server adds it to the sum"
+    NOBODY = auto()
+    DEVICE = auto()  # each device adds all of it to what it sends
+    SHARES = auto()  # each device adds a share of it, on integers, and only their sum is seen
+    SERVER = auto()  # the server adds it to the sum
 
 
 @dataclass(frozen=True)
