@@ -61,7 +61,7 @@ class CohortTrainer:
         if self.model.bias is not None:
             update["bias.weight"] = self.noised(cohort, bias[:, None], biases_drawn[:, None], 1)
         if self.settings.adapts_clip:
-            below, above = clipped
+            below, above = clipped[:2]
             counted = [self.settings.indicator * 0.5 * float(below - above)]
             update[BELOW_CLIP] = torch.tensor(counted, dtype=torch.float64)
         return update, vectors

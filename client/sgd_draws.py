@@ -17,6 +17,7 @@ from client.compiled_streams import (
     fill_uniforms,
     fill_words,
 )
+from client.threads import APART
 from models.randomness import Purpose
 
 u32 = np.uint32
@@ -38,7 +39,7 @@ class Draws(NamedTuple):
     words: Array  # uint32 [WORDS, LANES]
     uniforms: Array  # float64 [UNIFORMS]
     normals: Array  # float32 [max(READY, dim) + NORMALS]
-    cursor: Array  # of the step's noise, int64 [2]: normals that are ready, and blocks they came from
+    cursor: Array  # of the step's noise, int64 [2, and APART]: normals that are ready, and blocks they came from
 
 
 def room_for_draws(threads, longest, negatives, dim):
@@ -52,7 +53,7 @@ def room_for_draws(threads, longest, negatives, dim):
         np.empty((threads, WORDS, LANES), np.uint32),
         np.empty((threads, UNIFORMS), np.float64),
         np.empty((threads, max(READY, dim) + NORMALS), np.float32),
-        np.zeros((threads, 2), np.int64),
+        np.zeros((threads, 2 + APART), np.int64),
     )
 
 

@@ -35,6 +35,7 @@ from client.sgd_reads import (
     read_rows,
     reads_of,
 )
+from client.threads import APART
 
 f32 = np.float32
 u32 = np.uint32
@@ -100,16 +101,16 @@ class Example(NamedTuple):
     bag_places: Array  # places of its rows: uint32 [members of all bags]
     rows: Array  # places of the interaction's rows: uint32 [rows]
     items: Array  # and of its different items: uint32 [items]
-    vector: Array  # gradient in x: float32 [dim]
-    vector_move: Array  # clipped, added up over the batch: float64 [dim]
-    seen: Array  # number of the interaction: int64 [1]
+    vector: Array  # gradient in x: float32 [dim, and APART]
+    vector_move: Array  # clipped, added up over the batch: float64 [dim, and APART]
+    seen: Array  # number of the interaction: int64 [1, and APART]
 
 
 class Sums(NamedTuple):
     """Of updates, in units: table, float64 [rows, dim], and bias, float64 [items].
 
     rows_drawn, biases_drawn: how many steps' noise is drawn in them already, int64 [rows] and [items].
-    clipped: how many updates were below the device's clip and above it, int64 [2].
+    clipped: how many updates were below the device's clip and above it, int64 [2, and APART].
     """
 
     table: Array
@@ -134,9 +135,9 @@ def room_for(threads, bags, negatives, longest) -> tuple[Reads, Reads, Example, 
             np.empty((threads, len(bags.rows)), np.uint32),
             np.empty((threads, num_rows), np.uint32),
             np.empty((threads, num_items), np.uint32),
-            np.empty((threads, dim), np.float32),
-            np.empty((threads, dim), np.float64),
-            np.zeros((threads, 1), np.int64),
+            np.empty((threads, dim + APART), np.float32),
+            np.empty((threads, dim + APART), np.float64),
+            np.zeros((threads, 1 + APART), np.int64),
         ),
         room_for_draws(threads, longest, negatives, dim),
         Sums(
@@ -144,7 +145,7 @@ def room_for(threads, bags, negatives, longest) -> tuple[Reads, Reads, Example, 
             np.zeros((threads, num_biases)),
             np.zeros((threads, num_rows), np.int64),
             np.zeros((threads, num_biases), np.int64),
-            np.zeros((threads, 2), np.int64),
+            np.zeros((threads, 2 + APART), np.int64),
         ),
     )
 
@@ -241,7 +242,7 @@ def add_gradients(schedule, vector, weights, size, candidates, batch, has_bias, 
             for listed in range(num_rows):
                 gradient = row_gradient[rows_of_example[listed]]
                 row_square += np.float64(gradient) * np.float64(gradient)
-            square = vector_square * row_square + squared(example_vector) + item_square
+            square = vector_square * row_square + squared(example_vector[:dim]) + item_square
             if not np.isfinite(square):
                 continue  # it adds nothing: 0 times it would be no number
             factor = min(1.0, clip / (np.sqrt(square) + OPACUS_MARGIN))
