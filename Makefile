@@ -8,7 +8,7 @@ RUN_FLAGS := --data towels --devices 20000 --unit interaction --epsilon 8
 FLOWER := runs/flower-$(shell date +%Y%m%d-%H%M%S)
 FLOWER_DEVICES := 300
 FIGURES := runs/figures
-LINEAR := experiments/grids/linear.toml
+LINEAR := experiments/frontier/grids/linear.toml
 DATA := ../shared/data
 
 # Nobody hears of a run.
@@ -43,7 +43,7 @@ run: install ## simulate a federation of 20,000 towel shoppers under a promise o
 
 flower: install ## the same two apps by `flwr run`, on Ray; stops all that it starts
 	$(BIN)/terry data split towels $(FLOWER)/farm --devices $(FLOWER_DEVICES)
-	$(BIN)/python -m experiments.flower_run $(FLOWER)/farm $(FLOWER)
+	$(BIN)/python -m terrycloth.experiments.runs.flower_run $(FLOWER)/farm $(FLOWER)
 
 figures: install ## README's pictures and tables of accuracy again; DATA: folder of ml-100k, ml-1m, online-retail
 	$(BIN)/terry frontier --out $(FIGURES)/towels
@@ -52,16 +52,16 @@ figures: install ## README's pictures and tables of accuracy again; DATA: folder
 		--path $(DATA)/online-retail/online-retail.parquet --out $(FIGURES)/online-retail
 	test ! -e $(DATA)/ml-100k || $(BIN)/terry frontier $(LINEAR) --data movielens --path $(DATA)/ml-100k \
 		--split next-visit --delta 1e-4 --out $(FIGURES)/movielens
-	test ! -e $(DATA)/ml-100k || $(BIN)/terry frontier experiments/grids/last-item.toml --path $(DATA)/ml-100k \
+	test ! -e $(DATA)/ml-100k || $(BIN)/terry frontier experiments/frontier/grids/last-item.toml --path $(DATA)/ml-100k \
 		--out $(FIGURES)/movielens-last-item
-	test ! -e $(DATA)/ml-1m || $(BIN)/terry frontier experiments/grids/movielens-1m.toml --path $(DATA)/ml-1m \
+	test ! -e $(DATA)/ml-1m || $(BIN)/terry frontier experiments/frontier/grids/movielens-1m.toml --path $(DATA)/ml-1m \
 		--out $(FIGURES)/movielens-1m
-	test ! -e $(DATA)/ml-100k || $(BIN)/terry frontier experiments/grids/leak.toml --path $(DATA)/ml-100k \
+	test ! -e $(DATA)/ml-100k || $(BIN)/terry frontier experiments/frontier/grids/leak.toml --path $(DATA)/ml-100k \
 		--out $(FIGURES)/leak
 	test -e $(FIGURES)/run || $(BIN)/terry simulate $(RUN_FLAGS) --seed 1 --out $(FIGURES)/run
 	cp $(FIGURES)/run/figures/accuracy.png docs/accuracy.png
 	cp $(FIGURES)/towels/figures/frontier-towels-20000-date.png docs/frontier.png
-	$(BIN)/python -m experiments.readme README.md docs/last-item.md $(FIGURES)
+	$(BIN)/python -m terrycloth.experiments.reports.readme README.md docs/last-item.md $(FIGURES)
 
 bench: install ## measure a round beside Opacus, Flower with Ray and pfl-research: some minutes
 	$(BIN)/terry bench $(if $(OUT),--out "$(OUT)")

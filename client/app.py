@@ -15,11 +15,11 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.farm import Farm
-from client.secure_round import SecureNode
-from models.durable import owner_only
-from models.secure_aggregation.exchange import EXCHANGE_RECORD
-from models.update import SETTINGS_RECORD, Refusal, pack_reply, unpack_request
+from terrycloth.client.farm import Farm
+from terrycloth.client.secure.secure_round import SecureNode
+from terrycloth.models.durable import owner_only
+from terrycloth.models.secure_aggregation.exchange import EXCHANGE_RECORD
+from terrycloth.models.update import SETTINGS_RECORD, Refusal, pack_reply, unpack_request
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ release.
 import torch
 from torch import Tensor
 
-from client.serving import Serving, serving_vectors
-from client.trainer import Cohort
-from models.metrics import gains, ranks_alone
-from models.recommender import Parameters, Recommender
-from models.update import EVALUATION
+from terrycloth.client.serving import Serving, serving_vectors
+from terrycloth.client.training.trainer import Cohort
+from terrycloth.models.metrics import gains, ranks_alone
+from terrycloth.models.recommenders.recommender import Parameters, Recommender
+from terrycloth.models.update import EVALUATION
 
 FIRST = 10  # places that count
 BLOCK_SCORES = 2**24  # scores held at a time

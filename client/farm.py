@@ -27,19 +27,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.ledger import Integers, Ledger, Mask
-from client.policy import Policy, PolicyUnreadable, policy_of
-from client.state import CorruptState, DeviceState
-from client.targets import Targets
-from client.trainer import Cohort, trainer_for
-from models.build import recommender_for
-from models.catalogue import Catalogue
-from models.durable import locked, owner_only
-from models.randomness import Purpose, Stream, new_key, seeded_key
-from models.recommender import Parameters, Recommender, shapes
-from models.settings import RoundSettings
-from models.update import Refusal, Reply, Request, digest, expected_update, plain
+from terrycloth.client.events import Events
+from terrycloth.client.ledger import Integers, Ledger, Mask
+from terrycloth.client.policy import Policy, PolicyUnreadable, policy_of
+from terrycloth.client.state import CorruptState, DeviceState
+from terrycloth.client.targets import Targets
+from terrycloth.client.training.trainer import Cohort, trainer_for
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.durable import locked, owner_only
+from terrycloth.models.privacy.randomness import Purpose, Stream, new_key, seeded_key
+from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.models.recommenders.recommender import Parameters, Recommender, shapes
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import Refusal, Reply, Request, digest, expected_update, plain
 
 TARGETS_FOLDER = "targets"
 

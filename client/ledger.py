@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.accounting import epsilon_composed
+from terrycloth.models.privacy.accounting import epsilon_composed
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.build import recommender_for
-from models.catalogue import Catalogue
-from models.limits import MOST_EVENTS
-from models.recommender import Parameters
-from models.settings import ModelName, RoundSettings
-from models.trust import Trust, Unit
-from models.update import Refusal, expected_update
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.limits import MOST_EVENTS
+from terrycloth.models.privacy.trust import Trust, Unit
+from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.settings import ModelName, RoundSettings
+from terrycloth.models.update import Refusal, expected_update
 
 POLICY_FILE = "policy.toml"
 

@@ -11,13 +11,13 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.least_squares import confidences, solve_vectors
-from client.profiles import profiles, unit_rows
-from models.factorisation import Factorisation
-from models.limits import MOST_EVENTS
-from models.linear_autoencoder import LinearAutoencoder
-from models.recommender import Recommender, interaction_loss
+from terrycloth.client.events import Events
+from terrycloth.client.training.least_squares import confidences, solve_vectors
+from terrycloth.client.training.profiles import profiles, unit_rows
+from terrycloth.models.limits import MOST_EVENTS
+from terrycloth.models.recommenders.factorisation import Factorisation
+from terrycloth.models.recommenders.linear_autoencoder import LinearAutoencoder
+from terrycloth.models.recommenders.recommender import Recommender, interaction_loss
 
 FIT_STEPS = 40
 FIT_LEARNING_RATE = 0.1
@@ -29,7 +29,7 @@ CHUNK = 2**22  # numbers of the largest array, about, for the purchases that are
 class Serving:
     """How a device fits its serving vector: a choice of its own, which nothing released depends on.
 
-    catalogue_weight, regularisation: of `client.least_squares`, for models that it can solve.
+    catalogue_weight, regularisation: of `training.least_squares`, for models that it can solve.
     negative_weight: of the negatives drawn for the others. recency_half_life: later visits after which an
     event counts half; None: all count the same. most_events: that a device stores, the newest ones.
     """

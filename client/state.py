@@ -12,11 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from client.ledger import Ledger
-from models.durable import replace
-from models.recommender import Parameters
-from models.settings import KINDS_OF_ROUND
-from models.update import Refusal
+from terrycloth.client.ledger import Ledger
+from terrycloth.models.durable import replace
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.settings import KINDS_OF_ROUND
+from terrycloth.models.update import Refusal
 
 FACTS = ("asked", "question", "refused", "begun", "replied", "promise", "run", "day")
 

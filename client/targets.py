@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.events import Array, take_rows
+from terrycloth.client.events import Array, take_rows
 
 COLUMNS = ("offsets", "items")
 

@@ -8,16 +8,16 @@ from typing import Annotated
 import click
 import typer
 
-import experiments.commands.bench as bench
-import experiments.commands.compare as compare
-import experiments.commands.data as data
-import experiments.commands.frontier as frontier
-import experiments.commands.privacy as privacy
-import experiments.commands.recommend as recommend
-import experiments.commands.simulate as simulate
-import experiments.commands.tune as tune
-from models.durable import owner_only
-from models.errors import UserError
+import terrycloth.experiments.commands.bench as bench
+import terrycloth.experiments.commands.compare as compare
+import terrycloth.experiments.commands.data as data
+import terrycloth.experiments.commands.frontier as frontier
+import terrycloth.experiments.commands.privacy as privacy
+import terrycloth.experiments.commands.recommend as recommend
+import terrycloth.experiments.commands.simulate as simulate
+import terrycloth.experiments.commands.tune as tune
+from terrycloth.models.durable import owner_only
+from terrycloth.models.errors import UserError
 
 STOPPED = 130
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 from flwr.app import ConfigRecord
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.limits import MOST_ITEMS, MOST_ROUNDS
-from models.trust import TRUST_MODELS, AnyTrust, NoiseSource, TrustModel, Unit
+from terrycloth.models.limits import MOST_ITEMS, MOST_ROUNDS
+from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust, NoiseSource, TrustModel, Unit
 
 PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
 

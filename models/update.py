@@ -16,11 +16,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from scipy.special import chdtri
 from torch import Tensor
 
-from models.fixed_point import fixed_point
-from models.limits import MOST_EVENTS
-from models.recommender import Parameters
-from models.settings import PROTOCOL, RoundSettings
-from models.trust import NoiseSource
+from terrycloth.models.limits import MOST_EVENTS
+from terrycloth.models.privacy.trust import NoiseSource
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.secure_aggregation.fixed_point import fixed_point
+from terrycloth.models.settings import PROTOCOL, RoundSettings
 
 # Flower's own keys for a strategy's records, kept so that its FedAvg can build the messages.
 PARAMETERS_RECORD = "arrays"

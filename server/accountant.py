@@ -1,4 +1,4 @@
-"""The server's accountant: Flower's types over the accountants of `models/accounting.py`."""
+"""The server's accountant: Flower's types over the accountants of `models/privacy/accounting.py`."""
 
 import math
 from dataclasses import asdict
@@ -15,8 +15,8 @@ from flwr.serverapp import (
     SamplingMethod,
 )
 
-from models.accounting import History, Spent, delta_composed, epsilon_composed
-from models.settings import RoundSettings
+from terrycloth.models.privacy.accounting import History, Spent, delta_composed, epsilon_composed
+from terrycloth.models.settings import RoundSettings
 
 SCHEMA = 1
 

@@ -6,10 +6,10 @@ import math
 import torch
 from torch import Tensor
 
-from models.randomness import Purpose, Stream, add_noise
-from models.recommender import Parameters
-from models.settings import LEAST_CLIP, MOST_CLIP
-from server.settings import ServerSettings
+from terrycloth.models.privacy.randomness import Purpose, Stream, add_noise
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.settings import LEAST_CLIP, MOST_CLIP
+from terrycloth.server.settings import ServerSettings
 
 
 def sum_updates(updates: list[Parameters]) -> Parameters:

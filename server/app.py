@@ -13,13 +13,13 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from safetensors.torch import save_file
 
-from models.build import recommender_for
-from models.catalogue import Catalogue
-from models.durable import locked, owner_only
-from models.errors import UserError
-from server.checkpoint import run_of_checkpoint
-from server.settings import ServerSettings, from_run_config
-from server.strategy import FederatedSum, RoundObserver
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.durable import locked, owner_only
+from terrycloth.models.errors import UserError
+from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.server.checkpoint import run_of_checkpoint
+from terrycloth.server.settings import ServerSettings, from_run_config
+from terrycloth.server.strategy import FederatedSum, RoundObserver
 
 MODEL_FILE = "model.safetensors"
 LOCK = "server.lock"

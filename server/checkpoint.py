@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from models.durable import replace
-from models.errors import UserError
-from models.settings import RoundSettings
+from terrycloth.models.durable import replace
+from terrycloth.models.errors import UserError
+from terrycloth.models.settings import RoundSettings
 
 FILE = "checkpoint.safetensors"
 

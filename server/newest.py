@@ -14,8 +14,8 @@ Whoever puts an old copy of this file back too, or runs a copy of the folder, de
 import json
 from pathlib import Path
 
-from models.durable import write_private
-from models.errors import UserError
+from terrycloth.models.durable import write_private
+from terrycloth.models.errors import UserError
 
 NEWEST = "newest-checkpoint.json"
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.limits import MOST_EVENTS
-from models.settings import RoundSettings
+from terrycloth.models.limits import MOST_EVENTS
+from terrycloth.models.settings import RoundSettings
 
 
 class ServerSettings(BaseModel):

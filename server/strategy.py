@@ -12,16 +12,16 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from torch import nn
 
-from models.errors import UserError
-from models.fixed_point import fixed_point
-from models.randomness import new_key, seeded_key
-from models.recommender import Parameters
-from models.secure_aggregation.exchange import floors_of
-from models.secure_aggregation.roster import Roster
-from models.secure_aggregation.thresholds import honest, plan_for
-from models.settings import RoundSettings
-from models.trust import NoiseSource
-from models.update import (
+from terrycloth.models.errors import UserError
+from terrycloth.models.privacy.randomness import new_key, seeded_key
+from terrycloth.models.privacy.trust import NoiseSource
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.secure_aggregation.exchange import floors_of
+from terrycloth.models.secure_aggregation.fixed_point import fixed_point
+from terrycloth.models.secure_aggregation.roster import Roster
+from terrycloth.models.secure_aggregation.thresholds import honest, plan_for
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import (
     BELOW_CLIP,
     EVALUATION,
     PARAMETERS_RECORD,
@@ -36,18 +36,18 @@ from models.update import (
     to_arrays,
     unpack_reply,
 )
-from server.accountant import RunAccountant
-from server.aggregate import (
+from terrycloth.server.accountant import RunAccountant
+from terrycloth.server.aggregate import (
     adapted_clip,
     add_central_noise,
     make_optimizer,
     pseudo_gradient,
     sum_updates,
 )
-from server.checkpoint import Progress, RoundRecord, load_checkpoint, save_checkpoint
-from server.newest import check_newest, note_newest
-from server.secure_exchange import NODE_FAILED, SecureExchange
-from server.settings import ServerSettings
+from terrycloth.server.checkpoint import Progress, RoundRecord, load_checkpoint, save_checkpoint
+from terrycloth.server.newest import check_newest, note_newest
+from terrycloth.server.secure.secure_exchange import NODE_FAILED, SecureExchange
+from terrycloth.server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from client.events import Events
-from models.catalogue import Catalogue
+from terrycloth.client.events import Events
+from terrycloth.models.catalogue import Catalogue
 
 torch.set_num_threads(1)
 settings.register_profile("terrycloth", deadline=None)

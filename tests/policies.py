@@ -1,5 +1,5 @@
 """What the devices of tests allow, where a test is not about what they allow."""
 
-from client.policy import Policy
+from terrycloth.client.policy import Policy
 
 ANYTHING = Policy(most_delta=1.0)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from client.identity import Identity
-from client.secure_aggregation import Participant
-from client.secure_session import Session
-from models.secure_aggregation.masks import Vector
-from models.secure_aggregation.messages import (
+from terrycloth.client.secure.identity import Identity
+from terrycloth.client.secure.secure_aggregation import Participant
+from terrycloth.client.secure.secure_session import Session
+from terrycloth.models.secure_aggregation.masks import Vector
+from terrycloth.models.secure_aggregation.messages import (
     AdvertList,
     Confirmations,
     MaskedList,
@@ -20,9 +20,9 @@ from models.secure_aggregation.messages import (
     RelayedShares,
     Task,
 )
-from models.secure_aggregation.roster import Roster
-from models.secure_aggregation.thresholds import Floors
-from server.secure_aggregation import SecureRound, Total
+from terrycloth.models.secure_aggregation.roster import Roster
+from terrycloth.models.secure_aggregation.thresholds import Floors
+from terrycloth.server.secure.secure_aggregation import SecureRound, Total
 
 STAGES = ("advertise", "share", "mask", "confirm", "unmask")
 KINDS: dict[str, type[Message]] = {

@@ -1,6 +1,6 @@
 """The table of what a model is held against: one row a baseline, and everything else goes over this table."""
 
-from experiments.baselines import (
+from terrycloth.experiments.baselines import (
     co_occurrence,
     ease,
     ials,
@@ -10,7 +10,7 @@ from experiments.baselines import (
     popularity,
     sequence,
 )
-from experiments.baselines.row import BaselineRow
+from terrycloth.experiments.baselines.row import BaselineRow
 
 BASELINES: dict[str, BaselineRow] = {
     "popularity": BaselineRow(

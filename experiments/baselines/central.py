@@ -4,15 +4,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.co_occurrence import packed_co_occurrence, popularity_sum
-from client.events import Events
-from client.least_squares import confidences
-from client.serving import Serving, serving_vectors
-from experiments.evaluate import Scorer
-from models.factorisation import Factorisation
-from models.head import head_items
-from models.linear_autoencoder import LinearAutoencoder
-from models.recommender import Recommender, interaction_loss
+from terrycloth.client.events import Events
+from terrycloth.client.serving import Serving, serving_vectors
+from terrycloth.client.training.co_occurrence import packed_co_occurrence, popularity_sum
+from terrycloth.client.training.least_squares import confidences
+from terrycloth.experiments.evaluation.evaluate import Scorer
+from terrycloth.models.recommenders.factorisation import Factorisation
+from terrycloth.models.recommenders.head import head_items
+from terrycloth.models.recommenders.linear_autoencoder import LinearAutoencoder
+from terrycloth.models.recommenders.recommender import Recommender, interaction_loss
 
 CENTRAL_STEPS = 200
 CENTRAL_LEARNING_RATE = 0.05
@@ -45,7 +45,7 @@ def train_centrally(
 
     The objective is the one that devices descend, but nothing of the federated code is used to reach it: the
     gradient comes from autograd, and the vectors are descended rather than solved. The linear model is two
-    sums, to which the half-lives, `now` and the norm belong (client/co_occurrence.py).
+    sums, to which the half-lives, `now` and the norm belong (client/training/co_occurrence.py).
     """
     if isinstance(model, LinearAutoencoder):
         popularity = popularity_sum(
@@ -93,7 +93,7 @@ def _whole_catalogue_loss(
     weights: Tensor,
     catalogue_weight: float,
 ) -> Tensor:
-    """Σ_u L_u of `client.least_squares`, without its regularisation, as autograd can follow it."""
+    """Σ_u L_u of `training.least_squares`, without its regularisation, as autograd can follow it."""
     item_vectors, biases = model.item_vectors(), model.item_biases()
     # index_select: its gradient is several times as fast as that of plain indexing.
     pairs = vectors.index_select(0, shoppers) * item_vectors.index_select(0, items)

@@ -9,11 +9,11 @@ h = ∞ and no limit of visits give the plain cosine back.
 
 import numpy as np
 
-from client.compiled import compiled
-from client.events import Array
-from client.profiles import last_rows
-from experiments.baselines.ease import by_weights
-from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
+from terrycloth.client.events import Array
+from terrycloth.client.training.compiled.compiled import compiled
+from terrycloth.client.training.profiles import last_rows
+from terrycloth.experiments.baselines.ease import by_weights
+from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 
 APART = "apart"  # h, in visits; 0: infinite
 VISITS = 50

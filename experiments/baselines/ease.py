@@ -10,10 +10,10 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.profiles import profiles
-from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
-from experiments.evaluate import Scorer
+from terrycloth.client.events import Events
+from terrycloth.client.training.profiles import profiles
+from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
+from terrycloth.experiments.evaluation.evaluate import Scorer
 
 LAMBDA = "lambda"
 

@@ -14,11 +14,11 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.least_squares import confidences
-from client.profiles import profiles
-from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
-from experiments.evaluate import Scorer
+from terrycloth.client.events import Events
+from terrycloth.client.training.least_squares import confidences
+from terrycloth.client.training.profiles import profiles
+from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
+from terrycloth.experiments.evaluation.evaluate import Scorer
 
 FACTORS, REGULARISATION, ALPHA, ITERATIONS = "factors", "regularisation", "alpha", "iterations"
 

@@ -7,9 +7,9 @@ Of two items with c and d shoppers, n of them the same, W = n / (√(c d) + shri
 among the k greatest to a recommended item.
 """
 
-from client.profiles import profiles
-from experiments.baselines.ease import by_weights
-from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
+from terrycloth.client.training.profiles import profiles
+from terrycloth.experiments.baselines.ease import by_weights
+from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 
 SHRINKAGE, NEIGHBOURS = "shrinkage", "neighbours"
 

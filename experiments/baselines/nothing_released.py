@@ -15,11 +15,11 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.profiles import profiles, unit_rows
-from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
-from experiments.evaluate import Scorer
-from models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.client.events import Events
+from terrycloth.client.training.profiles import profiles, unit_rows
+from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
+from terrycloth.experiments.evaluation.evaluate import Scorer
+from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 
 ATTRIBUTES, CODES, SCALE = "attributes", "codes", "scale"  # weights beside that of words, 1
 

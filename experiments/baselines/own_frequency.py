@@ -12,10 +12,10 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from client.events import Events
-from experiments.baselines.popularity import WINDOW, decayed_counts
-from experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
-from experiments.evaluate import Scorer
+from terrycloth.client.events import Events
+from terrycloth.experiments.baselines.popularity import WINDOW, decayed_counts
+from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
+from terrycloth.experiments.evaluation.evaluate import Scorer
 
 BESIDE = "popularity"  # what the most popular item counts beside a purchase
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.profiles import ages_weigh, last_rows
-from experiments.baselines.row import Context, Serve, Settings
-from experiments.evaluate import Scorer
+from terrycloth.client.events import Events
+from terrycloth.client.training.profiles import ages_weigh, last_rows
+from terrycloth.experiments.baselines.row import Context, Serve, Settings
+from terrycloth.experiments.evaluation.evaluate import Scorer
 
 WINDOW = "window"  # h, in days; 0: infinite
 

@@ -20,26 +20,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.noise import LocalNoise, SharedNoise
-from client.profiles import clipped_rows, recency_rows
-from client.trainer import Cohort, Trainer
-from experiments.baselines.popularity import WINDOW, same_for_all
-from experiments.baselines.row import Context, Settings
-from experiments.baselines.tuning import hit_rate
-from experiments.evaluate import Scorer
-from experiments.planning import ResolvedConfig, make_promise
-from experiments.split import Split, validation_split
-from models.accounting import noise_for
-from models.catalogue import Catalogue
-from models.promise import Promise
-from models.randomness import new_key, seeded_key
-from models.recommender import Parameters
-from models.settings import ROUNDING, RoundSettings
-from models.trust import NoiseSource
-from server.aggregate import sum_updates
-from server.settings import ServerSettings
-from server.strategy import FederatedSum
+from terrycloth.client.events import Events
+from terrycloth.client.training.noise import LocalNoise, SharedNoise
+from terrycloth.client.training.profiles import clipped_rows, recency_rows
+from terrycloth.client.training.trainer import Cohort, Trainer
+from terrycloth.experiments.baselines.popularity import WINDOW, same_for_all
+from terrycloth.experiments.baselines.row import Context, Settings
+from terrycloth.experiments.baselines.tuning import hit_rate
+from terrycloth.experiments.evaluation.evaluate import Scorer
+from terrycloth.experiments.evaluation.split import Split, validation_split
+from terrycloth.experiments.settings.planning import ResolvedConfig, make_promise
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.privacy.accounting import noise_for
+from terrycloth.models.privacy.promise import Promise
+from terrycloth.models.privacy.randomness import new_key, seeded_key
+from terrycloth.models.privacy.trust import NoiseSource
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.settings import ROUNDING, RoundSettings
+from terrycloth.server.aggregate import sum_updates
+from terrycloth.server.settings import ServerSettings
+from terrycloth.server.strategy import FederatedSum
 
 COUNTS = "popularity"
 NORM = "norm"  # C

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from client.events import Events
-from experiments.evaluate import Scorer
-from experiments.split import Split
-from models.catalogue import Catalogue
+from terrycloth.client.events import Events
+from terrycloth.experiments.evaluation.evaluate import Scorer
+from terrycloth.experiments.evaluation.split import Split
+from terrycloth.models.catalogue import Catalogue
 
 HALF_LIFE = "half-life"  # of a purchase at serving, in visits; 0: all purchases weigh the same
 TRIALS = 24  # settings of one baseline that validation may choose between, the same for all

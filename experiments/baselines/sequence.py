@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.events import Events
-from experiments.baselines.row import Context, Serve, Settings
-from experiments.evaluate import Scorer
+from terrycloth.client.events import Events
+from terrycloth.experiments.baselines.row import Context, Serve, Settings
+from terrycloth.experiments.evaluation.evaluate import Scorer
 
 PYTHON = "TERRYCLOTH_SEQUENCE_PYTHON"  # names another interpreter than that of `make install-sequence`
 INSTALLED = Path(".venv-sequence/bin/python")

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.evaluation import BLOCK_SCORES
-from experiments.baselines import BASELINES
-from experiments.baselines.row import BaselineRow, Context, Settings
-from experiments.evaluate import Metrics, Scorer, evaluate
-from experiments.split import Holdout, Split, validation_split
-from models.catalogue import Catalogue
+from terrycloth.client.evaluation import BLOCK_SCORES
+from terrycloth.experiments.baselines import BASELINES
+from terrycloth.experiments.baselines.row import BaselineRow, Context, Settings
+from terrycloth.experiments.evaluation.evaluate import Metrics, Scorer, evaluate
+from terrycloth.experiments.evaluation.split import Holdout, Split, validation_split
+from terrycloth.models.catalogue import Catalogue
 
 LISTED = 10  # places that count
 
@@ -103,7 +103,7 @@ def hit_rate(scorer: Scorer, holdout: Holdout, num_items: int, repeats: bool, sa
 
 
 def ranks_among(others: Tensor, own: Tensor, rows: Tensor) -> Tensor:
-    """Rank of each score among its row of others, as `models.metrics.ranks_alone` has it up to LISTED: [n].
+    """Rank of each score among its row of others, as `metrics.ranks_alone` has it up to LISTED: [n].
 
     others: [rows, items]. A target placed at LISTED or better has fewer than 2 · LISTED others above it or
     level with it, so no more of each row need be looked at.

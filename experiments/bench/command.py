@@ -6,14 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.bench.contender import Watch
-from experiments.bench.measure import measure
-from experiments.bench.printing import bound, print_bench
-from experiments.bench.report import RATIOS, Bench
-from experiments.bench.sizes import Sizes
-from experiments.console import make_console
-from experiments.run_folder import created
-from models.errors import UserError
+from terrycloth.experiments.bench.contender import Watch
+from terrycloth.experiments.bench.measure import measure
+from terrycloth.experiments.bench.printing import bound, print_bench
+from terrycloth.experiments.bench.report import RATIOS, Bench
+from terrycloth.experiments.bench.sizes import Sizes
+from terrycloth.experiments.reports.console import make_console
+from terrycloth.experiments.runs.run_folder import created
+from terrycloth.models.errors import UserError
 
 FILE = "bench.json"
 NEEDED_BYTES = 2**20
@@ -51,7 +51,7 @@ def unmet(bench: Bench, requirements: dict[str, float]) -> list[str]:
 
 def run(sizes: Sizes, folder: Path) -> Bench:
     """Measure, print, and write bench.json and a figure into a new folder. Raises UserError."""
-    from experiments.bench.figure import draw_bench
+    from terrycloth.experiments.bench.figure import draw_bench
 
     console = make_console()
     with created(folder, NEEDED_BYTES):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-from experiments.bench.report import COHORT, FLOOR, Bench
-from experiments.figures import BLUE, GREEN, GREY, ORANGE, save
+from terrycloth.experiments.bench.report import COHORT, FLOOR, Bench
+from terrycloth.experiments.reports.figures import BLUE, GREEN, GREY, ORANGE, save
 
 SCALED = {
     "flower_ray_opacus": (GREEN, "-.", "Flower + Ray + Opacus, scaled"),

@@ -17,8 +17,8 @@ coordinate of the sum. R and A are counted on the first devices, from the very d
 
 As a contender it does so many and nothing else, on all cores, and is measured in turn with the cohort:
 y ← y + a·x in a compiled loop on numbers in the first-level cache (two operations an element), and draws in
-bulk from client/compiled_streams.py. It leaves out whatever finds, moves or remembers anything, so nothing
-can reach it.
+bulk from client/training/compiled/compiled_streams.py. It leaves out whatever finds, moves or remembers
+anything, so nothing can reach it.
 """
 
 import math
@@ -28,8 +28,8 @@ import numba
 import numpy as np
 from numba import prange
 
-from client.compiled import compiled
-from client.compiled_streams import (
+from terrycloth.client.training.compiled.compiled import compiled
+from terrycloth.client.training.compiled.compiled_streams import (
     LANES,
     NORMALS,
     UNIFORMS,
@@ -39,8 +39,8 @@ from client.compiled_streams import (
     fill_words,
     key_words,
 )
-from experiments.bench.workload import Workload
-from models.randomness import Purpose
+from terrycloth.experiments.bench.workload import Workload
+from terrycloth.models.privacy.randomness import Purpose
 
 COUNTED = 64  # devices whose rows are counted
 IN_CACHE = 2048  # numbers of each of two arrays: 16 KiB together

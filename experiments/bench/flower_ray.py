@@ -31,12 +31,12 @@ from opacus import PrivacyEngine
 from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from torch.utils.data import DataLoader, TensorDataset
 
-from client.events import Events
-from experiments.bench.plain_model import PlainFactorisation, with_negatives
-from experiments.bench.workers import Round, Workers
-from experiments.bench.workload import Workload
-from experiments.engines.ray import loopback_only
-from models.settings import RoundSettings
+from terrycloth.client.events import Events
+from terrycloth.experiments.bench.plain_model import PlainFactorisation, with_negatives
+from terrycloth.experiments.bench.workers import Round, Workers
+from terrycloth.experiments.bench.workload import Workload
+from terrycloth.experiments.runs.engines.ray import loopback_only
+from terrycloth.models.settings import RoundSettings
 
 ARRAYS, METRICS, CLIENTS = "arrays", "metrics", "clients"
 

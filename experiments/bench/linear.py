@@ -5,13 +5,13 @@ import time
 import numpy as np
 import torch
 
-from client.gram_trainer import GramTrainer
-from client.trainer import Cohort
-from experiments.bench.workload import draw_events, plain_catalogue, promise, round_settings
-from models.build import recommender_for
-from models.linear_autoencoder import LinearAutoencoder
-from models.randomness import seeded_key
-from models.settings import LINEAR_RELEASES
+from terrycloth.client.training.gram_trainer import GramTrainer
+from terrycloth.client.training.trainer import Cohort
+from terrycloth.experiments.bench.workload import draw_events, plain_catalogue, promise, round_settings
+from terrycloth.models.privacy.randomness import seeded_key
+from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.models.recommenders.linear_autoencoder import LinearAutoencoder
+from terrycloth.models.settings import LINEAR_RELEASES
 
 EVENTS, ITEMS = 12, 300
 

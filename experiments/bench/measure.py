@@ -3,14 +3,14 @@
 import resource
 import time
 
-from client.cohort_trainer import CohortTrainer
-from client.trainer import trainer_for
-from experiments.bench import flower_ray, pfl_research
-from experiments.bench.contender import Contender, Watch, interleaved
-from experiments.bench.floor import Floor, Work, count_work
-from experiments.bench.linear import linear_rounds
-from experiments.bench.opacus_by_device import plain_opacus, reference
-from experiments.bench.report import (
+from terrycloth.client.training.cohort_trainer import CohortTrainer
+from terrycloth.client.training.trainer import trainer_for
+from terrycloth.experiments.bench import flower_ray, pfl_research
+from terrycloth.experiments.bench.contender import Contender, Watch, interleaved
+from terrycloth.experiments.bench.floor import Floor, Work, count_work
+from terrycloth.experiments.bench.linear import linear_rounds
+from terrycloth.experiments.bench.opacus_by_device import plain_opacus, reference
+from terrycloth.experiments.bench.report import (
     COHORT,
     FLOOR,
     Bench,
@@ -23,12 +23,12 @@ from experiments.bench.report import (
     peak_memory,
     ratios,
 )
-from experiments.bench.sizes import Sizes
-from experiments.bench.together import InProcess
-from experiments.bench.workers import Prepare, Workers, cores
-from experiments.bench.workload import DELTA, Workload, make_workload
-from models.accounting import noise_for
-from models.factorisation import Factorisation
+from terrycloth.experiments.bench.sizes import Sizes
+from terrycloth.experiments.bench.together import InProcess
+from terrycloth.experiments.bench.workers import Prepare, Workers, cores
+from terrycloth.experiments.bench.workload import DELTA, Workload, make_workload
+from terrycloth.models.privacy.accounting import noise_for
+from terrycloth.models.recommenders.factorisation import Factorisation
 
 NOT_ASKED = "not asked for"
 FACTORS = (0.25, 0.5, 1, 2, 4)  # of a sweep, around the comparison's own size

@@ -14,11 +14,11 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
-from client.trainer import trainer_for
-from experiments.bench.plain_model import interactions, plain_model, with_negatives
-from experiments.bench.workers import Round
-from experiments.bench.workload import Workload
-from models.recommender import Parameters
+from terrycloth.client.training.trainer import trainer_for
+from terrycloth.experiments.bench.plain_model import interactions, plain_model, with_negatives
+from terrycloth.experiments.bench.workers import Round
+from terrycloth.experiments.bench.workload import Workload
+from terrycloth.models.recommenders.recommender import Parameters
 
 
 @contextmanager

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.bench.plain_model import PlainFactorisation, interactions, with_negatives
-from experiments.bench.workers import Round, Workers, cores
-from experiments.bench.workload import Workload
-from experiments.flower_run import free_port
+from terrycloth.experiments.bench.plain_model import PlainFactorisation, interactions, with_negatives
+from terrycloth.experiments.bench.workers import Round, Workers, cores
+from terrycloth.experiments.bench.workload import Workload
+from terrycloth.experiments.runs.flower_run import free_port
 
 ROUNDS_MOST = sys.maxsize
 

@@ -1,6 +1,6 @@
 """Matrix factorisation as anybody writes it in torch: what the other tools train.
 
-The same scores and loss as `models.factorisation` on a catalogue without attributes (a test holds it to
+The same scores and loss as `recommenders.factorisation` on a catalogue without attributes (a test holds it to
 that), without what attributes cost there. One shopper's model: vector [1, dim], table [items, dim], bias.
 """
 
@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from experiments.bench.workload import Workload
-from models.recommender import Parameters
+from terrycloth.experiments.bench.workload import Workload
+from terrycloth.models.recommenders.recommender import Parameters
 
 
 class PlainFactorisation(nn.Module):

@@ -4,7 +4,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from experiments.bench.report import RATIOS, Bench, Ratio
+from terrycloth.experiments.bench.report import RATIOS, Bench, Ratio
 
 
 def print_bench(console: Console, bench: Bench) -> None:

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from experiments.bench.sizes import Sizes
-from experiments.bench.workers import cores
+from terrycloth.experiments.bench.sizes import Sizes
+from terrycloth.experiments.bench.workers import cores
 
 PACKAGES = ("terrycloth", "torch", "numpy", "numba", "opacus", "flwr", "ray", "pfl")
 

@@ -4,8 +4,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from experiments.config import explain
-from models.errors import UserError
+from terrycloth.experiments.settings.config import explain
+from terrycloth.models.errors import UserError
 
 # `--quick`: the same model, steps and events a device, on fewer devices. Flags win over it.
 QUICK: dict[str, int] = {

@@ -1,9 +1,9 @@
 """A contender in this process: a trainer of terrycloth, on all devices of a workload at once."""
 
-from client.trainer import Trainer
-from experiments.bench.workload import Workload
-from models.randomness import Purpose, Stream, add_noise
-from models.trust import NoiseSource
+from terrycloth.client.training.trainer import Trainer
+from terrycloth.experiments.bench.workload import Workload
+from terrycloth.models.privacy.randomness import Purpose, Stream, add_noise
+from terrycloth.models.privacy.trust import NoiseSource
 
 
 class InProcess:

@@ -16,14 +16,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.trainer import Cohort
-from experiments.bench.sizes import Sizes
-from models.build import recommender_for
-from models.catalogue import ITEM, TITLE, Catalogue
-from models.randomness import seeded_key
-from models.recommender import Parameters, Recommender
-from models.settings import RoundSettings
+from terrycloth.client.events import Events
+from terrycloth.client.training.trainer import Cohort
+from terrycloth.experiments.bench.sizes import Sizes
+from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.models.privacy.randomness import seeded_key
+from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.models.recommenders.recommender import Parameters, Recommender
+from terrycloth.models.settings import RoundSettings
 
 DELTA = 1e-5
 CLIP = 1.0

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.bench.sizes import Sizes, read_sizes
+from terrycloth.experiments.bench.sizes import Sizes, read_sizes
 
 EXAMPLE = "Example: terry bench --quick --require opacus=50"
 
@@ -58,7 +58,7 @@ def bench(
         if name not in ("quick", "require", "out") and value is not None
     }
     sizes = read_sizes(said, quick=quick)
-    from experiments.bench.command import read_requirements, run, unmet
+    from terrycloth.experiments.bench.command import read_requirements, run, unmet
 
     requirements = read_requirements(require or [])
     folder = out or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-bench"

@@ -18,6 +18,6 @@ def compare(
     Every run's model ranks the held-out items of the same shoppers again, so they are paired shopper by
     shopper: the simulator's measurement, which no device releases.
     """
-    from experiments.comparison_table import print_comparison
+    from terrycloth.experiments.reports.comparison_table import print_comparison
 
     print_comparison(runs, json)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.commands.flags import (
+from terrycloth.experiments.commands.flags import (
     At,
     CataloguePath,
     Category,
@@ -24,7 +24,7 @@ from experiments.commands.flags import (
     WeightColumn,
     setting,
 )
-from experiments.config import RunConfig, read_config
+from terrycloth.experiments.settings.config import RunConfig, read_config
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,8 +38,8 @@ def list_sources() -> None:
     """Name every data set and say where it comes from."""
     from rich.table import Table
 
-    from experiments.console import make_console
-    from experiments.datasets import SOURCES
+    from terrycloth.experiments.datasets import SOURCES
+    from terrycloth.experiments.reports.console import make_console
 
     table = Table("name", "what it is", "real", "needs --path")
     for name, source in SOURCES.items():
@@ -75,9 +75,9 @@ def inspect(
     said: dict[str, Any] = {
         key: value for key, value in locals().items() if key != "name" and value is not None
     }
-    from experiments.datasets import load
-    from experiments.datasets.dataset import DataOptions
-    from experiments.inspection import print_dataset
+    from terrycloth.experiments.datasets import load
+    from terrycloth.experiments.datasets.dataset import DataOptions
+    from terrycloth.experiments.datasets.inspection import print_dataset
 
     print_dataset(load(name, DataOptions(**said)))
 
@@ -85,7 +85,7 @@ def inspect(
 @app.command(
     "split",
     epilog="Example: terry data split towels farm --devices 300  "
-    "(then: python -m experiments.flower_run farm runs/flower)",
+    "(then: python -m terrycloth.experiments.runs.flower_run farm runs/flower)",
 )
 def split(
     name: Annotated[str, typer.Argument(help="a name from terry data list")],
@@ -118,14 +118,14 @@ def split(
     """
     said: dict[str, Any] = {key: value for key, value in locals().items() if key in RunConfig.model_fields}
     config = read_config(None, said | {"data": name, "split": split_by}, [])
-    from client.farm import Farm
-    from client.secure_round import lay_out_identities
-    from experiments.datasets import load
-    from experiments.planning import owner_policy
-    from experiments.run_folder import created
-    from experiments.simulation import data_options, rule_of
-    from experiments.split import make_split
-    from models.errors import UserError
+    from terrycloth.client.farm import Farm
+    from terrycloth.client.secure.secure_round import lay_out_identities
+    from terrycloth.experiments.datasets import load
+    from terrycloth.experiments.evaluation.split import make_split
+    from terrycloth.experiments.runs.run_folder import created
+    from terrycloth.experiments.runs.simulation import data_options, rule_of
+    from terrycloth.experiments.settings.planning import owner_policy
+    from terrycloth.models.errors import UserError
 
     if out.exists():
         raise UserError(f"{out} exists: choose another folder, or remove it")

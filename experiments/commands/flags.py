@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.config import RunConfig
+from terrycloth.experiments.settings.config import RunConfig
 
 
 def setting(name: str, panel: str, *flags: str) -> Any:

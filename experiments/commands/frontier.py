@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.commands.flags import CataloguePath, Category, DataPath, setting
+from terrycloth.experiments.commands.flags import CataloguePath, Category, DataPath, setting
 
 EXAMPLE = (
     "Example: terry frontier --data towels --devices 2000 --split date,next-visit --model linear "
@@ -60,11 +60,11 @@ def frontier(
         for name, value in locals().items()
         if name not in {"grid", "assign", "out", "jobs", "quiet"} and value is not None
     }
-    from experiments.frontier.folder import FrontierFolder
-    from experiments.frontier.frontier import run_frontier
-    from experiments.frontier.grid import DEFAULT_GRID, override, read_grid, table_of_flags
-    from experiments.frontier.progress import Silent, TerminalProgress
-    from models.errors import UserError
+    from terrycloth.experiments.frontier.folder import FrontierFolder
+    from terrycloth.experiments.frontier.frontier import run_frontier
+    from terrycloth.experiments.frontier.grid import DEFAULT_GRID, override, read_grid, table_of_flags
+    from terrycloth.experiments.frontier.progress import Silent, TerminalProgress
+    from terrycloth.models.errors import UserError
 
     for assignment in assign or []:
         name, equals, text = assignment.partition("=")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.commands.flags import (
+from terrycloth.experiments.commands.flags import (
     Clip,
     Delta,
     Epsilon,
@@ -17,7 +17,7 @@ from experiments.commands.flags import (
     Unit,
     setting,
 )
-from experiments.config import read_config
+from terrycloth.experiments.settings.config import read_config
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,7 +60,12 @@ def plan(
     """
     said: dict[str, Any] = {name: value for name, value in locals().items() if name != "out"}
     settings = read_config(None, said, [])
-    from experiments.privacy_plan import make_privacy_plan, new_folder, print_plan, write_plan
+    from terrycloth.experiments.reports.privacy_plan import (
+        make_privacy_plan,
+        new_folder,
+        print_plan,
+        write_plan,
+    )
 
     if out is not None:
         new_folder(out)

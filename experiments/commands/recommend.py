@@ -15,6 +15,6 @@ def recommend(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
     """List what a device would show its shopper, and why: every reason is an exact part of the score."""
-    from experiments.recommendation import print_recommendations
+    from terrycloth.experiments.reports.recommendation import print_recommendations
 
     print_recommendations(run, device, top, as_json=as_json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.flags import (
+from terrycloth.experiments.commands.flags import (
     At,
     CataloguePath,
     Category,
@@ -31,7 +31,7 @@ from experiments.commands.flags import (
     WeightColumn,
     setting,
 )
-from experiments.config import FLAGS, RunConfig, read_config
+from terrycloth.experiments.settings.config import FLAGS, RunConfig, read_config
 
 EXAMPLE = "Example: terry simulate --data towels --devices 300 --unit interaction --epsilon 8 --out runs/try"
 
@@ -88,14 +88,14 @@ def simulate(
         for name, value in locals().items()
         if name in RunConfig.model_fields and value is not None and (value is not False or name == "masks")
     }
-    from models.errors import UserError
+    from terrycloth.models.errors import UserError
 
     if resume and (out is None or said or config or assign):
         raise UserError("--resume goes on with the settings in --out FOLDER: give that and nothing else")
     settings = None if resume else read_config(config, said, assign or [])
 
-    from experiments import simulation
-    from experiments.terminal import TerminalReporter, print_result
+    from terrycloth.experiments.reports.terminal import TerminalReporter, print_result
+    from terrycloth.experiments.runs import simulation
 
     reporter = simulation.Reporter() if quiet else TerminalReporter()
     with reporter:

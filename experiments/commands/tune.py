@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.commands.flags import (
+from terrycloth.experiments.commands.flags import (
     At,
     CataloguePath,
     Category,
@@ -29,7 +29,7 @@ from experiments.commands.flags import (
     WeightColumn,
     setting,
 )
-from experiments.config import RunConfig, read_config
+from terrycloth.experiments.settings.config import RunConfig, read_config
 
 EXAMPLE = (
     "Example: terry tune --data towels --devices 2000 --model linear --unit shopper --trust central "
@@ -93,18 +93,18 @@ def tune(
         if name in RunConfig.model_fields and value is not None and value is not False
     }
     settings = read_config(config, said, assign or [])
-    from models.errors import UserError
+    from terrycloth.models.errors import UserError
 
     try:
-        from experiments.tune.tune import runner_in_processes
+        from terrycloth.experiments.tune.tune import runner_in_processes
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
         raise UserError('terry tune needs Optuna: pip install "terrycloth[tune]"') from None
-    from experiments.tune import tune as whole
-    from experiments.tune.folder import SearchFolder
-    from experiments.tune.progress import Silent, TerminalProgress
-    from experiments.tune.search import RUNS_AT_ONCE
+    from terrycloth.experiments.tune import tune as whole
+    from terrycloth.experiments.tune.folder import SearchFolder
+    from terrycloth.experiments.tune.progress import Silent, TerminalProgress
+    from terrycloth.experiments.tune.search import RUNS_AT_ONCE
 
     folder = SearchFolder(out or Path("runs") / f"tune-{settings.data}-{settings.model}")
     most = min(jobs or os.cpu_count() or 1, RUNS_AT_ONCE * seeds)

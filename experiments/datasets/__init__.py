@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 
-from experiments.datasets.dataset import DataOptions, Dataset
-from models.errors import UserError
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.models.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def load(name: str, options: DataOptions) -> Dataset:
     """Read the named data set; every reason it cannot be read is a UserError."""
     source = source_of(name)
     _check_options(name, source, options)
-    dataset: Dataset = import_module(f"experiments.datasets.{source.module}").load(options)
+    dataset: Dataset = import_module(f"terrycloth.experiments.datasets.{source.module}").load(options)
     dataset.report.check()
     return dataset.take(options.devices, options.data_seed)
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from experiments.datasets.cells import as_numbers, as_text
-from experiments.datasets.dataset import ImportReport
-from experiments.datasets.tables import (
+from terrycloth.experiments.datasets.cells import as_numbers, as_text
+from terrycloth.experiments.datasets.dataset import ImportReport
+from terrycloth.experiments.datasets.tables import (
     MISFIT,
     USUAL_NAMES,
     TableFile,
@@ -20,8 +20,8 @@ from experiments.datasets.tables import (
     read_columns,
     simplify,
 )
-from models.catalogue import ITEM, TITLE, Catalogue
-from models.errors import UserError
+from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.models.errors import UserError
 
 Array = npt.NDArray[Any]
 

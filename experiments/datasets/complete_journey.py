@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
-from experiments.datasets.visits import Lines, events_in_visits, order_numbers
-from models.catalogue import ITEM, TITLE, Catalogue
-from models.errors import UserError
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from terrycloth.experiments.datasets.visits import Lines, events_in_visits, order_numbers
+from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.models.errors import UserError
 
 NAME = "complete-journey"
 MINIMUM_HOUSEHOLDS = 20

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 from torch import Tensor
 
-from client.events import Events
-from models.catalogue import Catalogue
-from models.errors import UserError
+from terrycloth.client.events import Events
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Dataset:
     times_known: false for want of times: all that a shopper did is then one visit, at time 0.
     catalogue_from_events: whether the items are those that shoppers chose, which no promise covers.
     ceiling: for synthetic data, maps training events, a row a device, to scorers of devices by what each
-    knows: what `experiments.evaluate.rank_targets` takes, so that a ceiling is found of the very targets and
+    knows: what `evaluate.rank_targets` takes, so that a ceiling is found of the very targets and
     shoppers that a model is measured by. They are of items not bought before, so not for repeats.
     """
 

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from experiments.datasets.dataset import DataOptions, Dataset, ImportReport, PublishedTest
-from experiments.datasets.visits import Lines, events_in_visits
-from models.catalogue import ITEM, TITLE, Catalogue
-from models.errors import UserError
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport, PublishedTest
+from terrycloth.experiments.datasets.visits import Lines, events_in_visits
+from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.models.errors import UserError
 
 NAME = "movielens"
 NUM_NEGATIVES = 99

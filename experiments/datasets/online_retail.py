@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from experiments.datasets.catalogue_file import quantile_bins
-from experiments.datasets.cells import as_numbers, as_text, as_times, pseudonyms
-from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
-from experiments.datasets.orders import lines_of
-from experiments.datasets.tables import find_column, open_table, read_columns, read_sheets
-from experiments.datasets.visits import events_in_visits, order_numbers
-from models.catalogue import ITEM, TITLE, Catalogue
-from models.errors import UserError
+from terrycloth.experiments.datasets.catalogue_file import quantile_bins
+from terrycloth.experiments.datasets.cells import as_numbers, as_text, as_times, pseudonyms
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from terrycloth.experiments.datasets.orders import lines_of
+from terrycloth.experiments.datasets.tables import find_column, open_table, read_columns, read_sheets
+from terrycloth.experiments.datasets.visits import events_in_visits, order_numbers
+from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.models.errors import UserError
 
 # What each column is called in the first release, and in the second.
 COLUMNS = {

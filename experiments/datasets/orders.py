@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from experiments.datasets.catalogue_file import read_catalogue
-from experiments.datasets.cells import as_numbers, as_text, as_times, numbered, pseudonyms
-from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
-from experiments.datasets.tables import (
+from terrycloth.experiments.datasets.catalogue_file import read_catalogue
+from terrycloth.experiments.datasets.cells import as_numbers, as_text, as_times, numbered, pseudonyms
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from terrycloth.experiments.datasets.tables import (
     MISFIT,
     USUAL_NAMES,
     TableFile,
@@ -28,15 +28,15 @@ from experiments.datasets.tables import (
     simplify,
     why_private,
 )
-from experiments.datasets.visits import (
+from terrycloth.experiments.datasets.visits import (
     Lines,
     events_in_visits,
     order_numbers,
     orders_of_several,
     seconds_of,
 )
-from models.catalogue import ITEM, Catalogue
-from models.errors import UserError
+from terrycloth.models.catalogue import ITEM, Catalogue
+from terrycloth.models.errors import UserError
 
 Array = npt.NDArray[Any]
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
-from experiments.datasets.cells import as_text
-from models.errors import UserError
+from terrycloth.experiments.datasets.cells import as_text
+from terrycloth.models.errors import UserError
 
 # Column names that are understood without a flag, best first; case, spaces, dashes, underscores do not count.
 USUAL_NAMES = {

@@ -2,7 +2,7 @@
 
 A shopper with taste z picks item i with probability p_z(i) = softmax(appeal + z · loadingsᵀ)(i), and each new
 item from p_z restricted to what is not yet bought. A ceiling is a scorer like any other, so that
-`experiments.evaluate` ranks the same targets of the same shoppers by it as by a model.
+`evaluation.evaluate` ranks the same targets of the same shoppers by it as by a model.
 
 **oracle** knows z, which no recommender does, and ranks by p_z.
 
@@ -42,8 +42,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from client.events import Events
-from experiments.datasets.towel_likelihood import SMALLEST_REMAINDER, Visits, log_likelihood
+from terrycloth.client.events import Events
+from terrycloth.experiments.datasets.towel_likelihood import SMALLEST_REMAINDER, Visits, log_likelihood
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def oracle_scorer(model: ChoiceModel, tastes: Array) -> Callable[[Array], Tensor
 def ceilings(
     model: ChoiceModel, tastes: Array, history: Events, samples: int = SAMPLES
 ) -> dict[str, Callable[[Array], Tensor]]:
-    """A scorer of devices a ceiling, for `experiments.evaluate.rank_targets`: oracle and history.
+    """A scorer of devices a ceiling, for `evaluate.rank_targets`: oracle and history.
 
     tastes: [devices, K], the true ones. history: what each device is served by, its training events. Raises
     ValueError where the two disagree on the number of devices.

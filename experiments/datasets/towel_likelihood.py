@@ -24,8 +24,8 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from client.events import Events
-from experiments.split_rules import pairs_of
+from terrycloth.client.events import Events
+from terrycloth.experiments.evaluation.split_rules import pairs_of
 
 NODES = 4
 SMALLEST_REMAINDER = 1e-6  # of the whole: float32 cannot tell what is left from 0 below this

@@ -45,10 +45,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from client.events import Events
-from experiments.datasets.dataset import DataOptions, Dataset, ImportReport
-from experiments.datasets.towel_ceiling import ChoiceModel, ceilings
-from models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.client.events import Events
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from terrycloth.experiments.datasets.towel_ceiling import ChoiceModel, ceilings
+from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 
 Array = npt.NDArray[Any]
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import gammaln
 
-from client.events import Events
-from experiments.datasets.cells import as_text
-from experiments.datasets.dataset import FileOrder, ImportReport
+from terrycloth.client.events import Events
+from terrycloth.experiments.datasets.cells import as_text
+from terrycloth.experiments.datasets.dataset import FileOrder, ImportReport
 
 Array = npt.NDArray[Any]
 

@@ -1,9 +1,9 @@
 """What each figure shows, in words: for whoever does not see it. What is below its floor is said first."""
 
-from experiments.baselines import BASELINES, label_of
-from experiments.frontier.answers import below_floors
-from experiments.frontier.courses import Course
-from experiments.frontier.points import Federation, Line, Point, family_title
+from terrycloth.experiments.baselines import BASELINES, label_of
+from terrycloth.experiments.frontier.answers import below_floors
+from terrycloth.experiments.frontier.courses import Course
+from terrycloth.experiments.frontier.points import Federation, Line, Point, family_title
 
 
 def describe_frontier(federation: Federation) -> str:

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.baselines import BASELINES, label_of
-from experiments.floors import ALONE
-from experiments.frontier.points import (
+from terrycloth.experiments.baselines import BASELINES, label_of
+from terrycloth.experiments.evaluation.floors import ALONE
+from terrycloth.experiments.frontier.points import (
     Federation,
     Floor,
     Line,
@@ -16,7 +16,7 @@ from experiments.frontier.points import (
     line_label,
     under,
 )
-from experiments.frontier.table import Row
+from terrycloth.experiments.frontier.table import Row
 
 HEADLINE = "hr@10"
 

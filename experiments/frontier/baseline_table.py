@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from experiments.baselines import BASELINES, label_of
-from experiments.floors import FLOORS, PRIVATE
-from experiments.frontier.page_cell import Cell, measured
-from experiments.frontier.points import Federation, Point, Spread
-from experiments.frontier.table import ABOUT, PROMISING, SAMPLED
-from models.promise import rounded_up
+from terrycloth.experiments.baselines import BASELINES, label_of
+from terrycloth.experiments.evaluation.floors import FLOORS, PRIVATE
+from terrycloth.experiments.frontier.page_cell import Cell, measured
+from terrycloth.experiments.frontier.points import Federation, Point, Spread
+from terrycloth.experiments.frontier.table import ABOUT, PROMISING, SAMPLED
+from terrycloth.models.privacy.promise import rounded_up
 
 HEADERS = ("data", "split", "devices", "baseline", "kind", "unit", "trust", "ε", "δ", "HR@10", "NDCG@10")
 SAMPLED_HEADERS = ("HR@10 of 100", "NDCG@10 of 100")

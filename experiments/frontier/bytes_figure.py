@@ -5,10 +5,9 @@ from pathlib import Path
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from experiments.figures import save
-from experiments.frontier.alternatives import below, describe_bytes, sentences
-from experiments.frontier.points import Federation, Line, family_heading, family_title
-from experiments.frontier.style import (
+from terrycloth.experiments.frontier.alternatives import below, describe_bytes, sentences
+from terrycloth.experiments.frontier.points import Federation, Line, family_heading, family_title
+from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
     Drawn,
@@ -21,6 +20,7 @@ from experiments.frontier.style import (
     styles,
     title,
 )
+from terrycloth.experiments.reports.figures import save
 
 
 def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:

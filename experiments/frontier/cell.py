@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from experiments.config import FLAGS, RunConfig, explain
-from experiments.datasets import source_of
-from models.errors import UserError
+from terrycloth.experiments.datasets import source_of
+from terrycloth.experiments.settings.config import FLAGS, RunConfig, explain
+from terrycloth.models.errors import UserError
 
 DATA_SETTINGS = (
     "data", "path", "catalogue", "category", "shopper_column", "item_column", "time_column", "weight_column",
@@ -126,7 +126,7 @@ class Cell(Job):
         if asked.model == "auto":
             raise UserError("--model auto is for one run: a grid compares models, so name them")
         if flower and asked.unit != "none":
-            from experiments.flower_dp import refuse
+            from terrycloth.experiments.baselines.flower_dp import refuse
 
             refuse(asked)
         return cls(
@@ -188,7 +188,7 @@ class Cell(Job):
     @property
     def command(self) -> str:
         """What repeats this run, and compares it but with Flower's strategy, outside the grid."""
-        from experiments.commands.simulate import simulate
+        from terrycloth.experiments.commands.simulate import simulate
 
         said = self.config.model_dump(mode="json", exclude_defaults=True, exclude=set(COMPARISONS))
         if self.config.unit != "none":

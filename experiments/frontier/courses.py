@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.frontier.points import Line, Point
-from experiments.run_folder import RunFolder
+from terrycloth.experiments.frontier.points import Line, Point
+from terrycloth.experiments.runs.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Every figure of a frontier that its results have points enough for."""
 
-from experiments.frontier.bytes_figure import draw_bytes
-from experiments.frontier.folder import FrontierFolder
-from experiments.frontier.frontier_figure import draw_frontier
-from experiments.frontier.leak_figure import draw_leak
-from experiments.frontier.points import Federation, families, under
-from experiments.frontier.rounds_figure import draw_rounds
-from experiments.frontier.sizes_figure import draw_sizes
-from experiments.frontier.style import Drawn
+from terrycloth.experiments.frontier.bytes_figure import draw_bytes
+from terrycloth.experiments.frontier.folder import FrontierFolder
+from terrycloth.experiments.frontier.frontier_figure import draw_frontier
+from terrycloth.experiments.frontier.leak_figure import draw_leak
+from terrycloth.experiments.frontier.points import Federation, families, under
+from terrycloth.experiments.frontier.rounds_figure import draw_rounds
+from terrycloth.experiments.frontier.sizes_figure import draw_sizes
+from terrycloth.experiments.frontier.style import Drawn
 
 
 def draw_all(of: FrontierFolder, found: list[Federation]) -> list[Drawn]:

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import tomli_w
 
-from experiments.files import RUN_AGAIN, write_whole
-from experiments.frontier.cell import Job, Reference
-from experiments.frontier.grid import SCHEMA, Table, expand, read_grid
-from experiments.planning import in_use
-from experiments.result import Baselines
-from experiments.run_folder import RunFolder
-from models.errors import UserError
+from terrycloth.experiments.frontier.cell import Job, Reference
+from terrycloth.experiments.frontier.grid import SCHEMA, Table, expand, read_grid
+from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
+from terrycloth.experiments.runs.result import Baselines
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.experiments.settings.planning import in_use
+from terrycloth.models.errors import UserError
 
 BEGUN = {".lock", "grid.toml.partial"}
 RESULTS = 2**32  # after the last digest

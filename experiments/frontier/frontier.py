@@ -1,12 +1,12 @@
 """The whole of `terry frontier`: run a grid's cells, then write the table, the figures and the page."""
 
-from experiments.files import RUN_AGAIN
-from experiments.frontier.cell import Job
-from experiments.frontier.folder import FrontierFolder
-from experiments.frontier.grid import Table, expand
-from experiments.frontier.progress import Silent
-from experiments.frontier.work import Ended, run_jobs
-from models.errors import UserError
+from terrycloth.experiments.frontier.cell import Job
+from terrycloth.experiments.frontier.folder import FrontierFolder
+from terrycloth.experiments.frontier.grid import Table, expand
+from terrycloth.experiments.frontier.progress import Silent
+from terrycloth.experiments.frontier.work import Ended, run_jobs
+from terrycloth.experiments.runs.files import RUN_AGAIN
+from terrycloth.models.errors import UserError
 
 
 def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, progress: Silent) -> list[str]:
@@ -25,10 +25,10 @@ def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, prog
         progress.started(len(cells), len(left), workers)
         reasons, bugs = run_jobs(folder, left, workers, progress.done) if left else Ended({}, [])
 
-    from experiments.frontier.figures import draw_all
-    from experiments.frontier.page import write_page
-    from experiments.frontier.points import federations
-    from experiments.frontier.table import make_rows, not_compared, write_table
+    from terrycloth.experiments.frontier.figures import draw_all
+    from terrycloth.experiments.frontier.page import write_page
+    from terrycloth.experiments.frontier.points import federations
+    from terrycloth.experiments.frontier.table import make_rows, not_compared, write_table
 
     rows = make_rows(folder, cells, reasons)
     found = federations(rows)

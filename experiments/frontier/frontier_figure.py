@@ -8,12 +8,11 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter
 
-from experiments.baselines import NOTHING_RELEASED, label_of
-from experiments.figures import BLACK, DASHED, DOTTED, GREY, SHADE, SPARSE, Level, name_levels, save
-from experiments.frontier.alternatives import below, describe_frontier
-from experiments.frontier.answers import joined
-from experiments.frontier.points import Federation, Line
-from experiments.frontier.style import (
+from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
+from terrycloth.experiments.frontier.alternatives import below, describe_frontier
+from terrycloth.experiments.frontier.answers import joined
+from terrycloth.experiments.frontier.points import Federation, Line
+from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
     Drawn,
@@ -25,6 +24,17 @@ from experiments.frontier.style import (
     slug,
     styles,
     title,
+)
+from terrycloth.experiments.reports.figures import (
+    BLACK,
+    DASHED,
+    DOTTED,
+    GREY,
+    SHADE,
+    SPARSE,
+    Level,
+    name_levels,
+    save,
 )
 
 

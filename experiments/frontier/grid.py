@@ -22,13 +22,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from experiments.config import literal
-from experiments.frontier.cell import Cell
-from models.errors import UserError
+from terrycloth.experiments.frontier.cell import Cell
+from terrycloth.experiments.settings.config import literal
+from terrycloth.models.errors import UserError
 
 SCHEMA = 2  # 1: before splits had names
 DEFAULT_SEEDS = 3
-DEFAULT_GRID = Path(__file__).parents[1] / "grids" / "towels.toml"
+DEFAULT_GRID = Path(__file__).parent / "grids" / "towels.toml"
 
 Table = dict[str, Any]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from experiments.figures import BLUE, GREY, ORANGE, save
-from experiments.frontier.points import Federation, Point
-from experiments.frontier.style import NAMES, WIDTH, Drawn, legend, slug, title
+from terrycloth.experiments.frontier.points import Federation, Point
+from terrycloth.experiments.frontier.style import NAMES, WIDTH, Drawn, legend, slug, title
+from terrycloth.experiments.reports.figures import BLUE, GREY, ORANGE, save
 
 Pair = tuple[Point | None, Point]  # clean where it was run, and leaky
 

@@ -8,19 +8,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments.files import RUN_AGAIN, write_whole
-from experiments.frontier.answers import answers, said_first
-from experiments.frontier.baseline_table import SAMPLED_HEADERS, baseline_lines
-from experiments.frontier.baseline_table import headers as baseline_headers
-from experiments.frontier.folder import FrontierFolder
-from experiments.frontier.page_cell import Cell, measured
-from experiments.frontier.points import Federation, Point
-from experiments.frontier.style import Drawn
-from experiments.frontier.svg import inline_svg
-from experiments.frontier.table import COLUMNS, SAMPLED, Row
-from experiments.metric_table import METRICS
-from experiments.result import Versions
-from models.promise import rounded_up
+from terrycloth.experiments.evaluation.metric_table import METRICS
+from terrycloth.experiments.frontier.answers import answers, said_first
+from terrycloth.experiments.frontier.baseline_table import SAMPLED_HEADERS, baseline_lines
+from terrycloth.experiments.frontier.baseline_table import headers as baseline_headers
+from terrycloth.experiments.frontier.folder import FrontierFolder
+from terrycloth.experiments.frontier.page_cell import Cell, measured
+from terrycloth.experiments.frontier.points import Federation, Point
+from terrycloth.experiments.frontier.style import Drawn
+from terrycloth.experiments.frontier.svg import inline_svg
+from terrycloth.experiments.frontier.table import COLUMNS, SAMPLED, Row
+from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
+from terrycloth.experiments.runs.result import Versions
+from terrycloth.models.privacy.promise import rounded_up
 
 # The headings of the metrics that the table shows beside HR@10.
 FURTHER = {name: metric.label for name, metric in METRICS.items() if metric.on_page and name != "hr@10"}
@@ -102,7 +102,7 @@ def write_page(
     not_compared: why some baselines are not on it.
     """
     environment = Environment(
-        loader=PackageLoader("experiments.frontier", "."),
+        loader=PackageLoader("terrycloth.experiments.frontier", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

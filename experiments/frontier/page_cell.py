@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.frontier.points import Spread
+from terrycloth.experiments.frontier.points import Spread
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.baselines import label_of
-from experiments.floors import STRONG, best_floor, floors_of
-from experiments.frontier.table import Row
-from experiments.split_names import SPLITS
-from models.promise import rounded_up
+from terrycloth.experiments.baselines import label_of
+from terrycloth.experiments.evaluation.floors import STRONG, best_floor, floors_of
+from terrycloth.experiments.frontier.table import Row
+from terrycloth.experiments.settings.split_names import SPLITS
+from terrycloth.models.privacy.promise import rounded_up
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import time
 from typing import Self
 
-from experiments.console import make_bar, make_console
-from experiments.frontier.cell import Job, Reference
+from terrycloth.experiments.frontier.cell import Job, Reference
+from terrycloth.experiments.reports.console import make_bar, make_console
 
 
 class Silent:

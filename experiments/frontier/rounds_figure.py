@@ -6,11 +6,10 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from experiments.figures import save
-from experiments.frontier.alternatives import below, describe_rounds, sentences
-from experiments.frontier.courses import Course, courses
-from experiments.frontier.points import Federation, Line, family_heading, family_title, line_label
-from experiments.frontier.style import (
+from terrycloth.experiments.frontier.alternatives import below, describe_rounds, sentences
+from terrycloth.experiments.frontier.courses import Course, courses
+from terrycloth.experiments.frontier.points import Federation, Line, family_heading, family_title, line_label
+from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
     Drawn,
@@ -24,6 +23,7 @@ from experiments.frontier.style import (
     styles,
     title,
 )
+from terrycloth.experiments.reports.figures import save
 
 
 def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | None:

@@ -7,11 +7,10 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from experiments.baselines import NOTHING_RELEASED, label_of
-from experiments.figures import DOTTED, GREY, save
-from experiments.frontier.alternatives import below, describe_sizes, sentences
-from experiments.frontier.points import Federation, family_heading, family_title
-from experiments.frontier.style import (
+from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
+from terrycloth.experiments.frontier.alternatives import below, describe_sizes, sentences
+from terrycloth.experiments.frontier.points import Federation, family_heading, family_title
+from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
     Drawn,
@@ -23,6 +22,7 @@ from experiments.frontier.style import (
     slug,
     title,
 )
+from terrycloth.experiments.reports.figures import DOTTED, GREY, save
 
 
 def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.baselines import NOTHING_RELEASED, label_of
-from experiments.figures import BLACK, BLUE, DOTTED, GREEN, GREY, ORANGE, WHITE
-from experiments.frontier.points import Federation, Point
-from experiments.metric_table import METRICS, SAMPLED_METRICS
+from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
+from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METRICS
+from terrycloth.experiments.frontier.points import Federation, Point
+from terrycloth.experiments.reports.figures import BLACK, BLUE, DOTTED, GREEN, GREY, ORANGE, WHITE
 
 Look = tuple[str, str]  # a colour and a marker
 

@@ -2,7 +2,7 @@
 
 import re
 
-from experiments.frontier.style import SHADES
+from terrycloth.experiments.frontier.style import SHADES
 
 VARIABLES = {
     "#000000": "ink",

@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.baselines import BASELINES, NOTHING_RELEASED, label_of
-from experiments.files import RUN_AGAIN, write_whole
-from experiments.floors import PRIVATE, best_floor, floors_of
-from experiments.frontier.cell import Cell, Reference, variants
-from experiments.frontier.folder import FrontierFolder
-from experiments.frontier.work import Reasons
-from experiments.metric_table import ABOUT_FULL, ERROR, SAMPLED_METRICS
-from experiments.result import Accuracy, Baselines, Result
-from experiments.split import FIRST_VISIT, LATER_VISITS
-from models.errors import UserError
+from terrycloth.experiments.baselines import BASELINES, NOTHING_RELEASED, label_of
+from terrycloth.experiments.evaluation.floors import PRIVATE, best_floor, floors_of
+from terrycloth.experiments.evaluation.metric_table import ABOUT_FULL, ERROR, SAMPLED_METRICS
+from terrycloth.experiments.evaluation.split import FIRST_VISIT, LATER_VISITS
+from terrycloth.experiments.frontier.cell import Cell, Reference, variants
+from terrycloth.experiments.frontier.folder import FrontierFolder
+from terrycloth.experiments.frontier.work import Reasons
+from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
+from terrycloth.experiments.runs.result import Accuracy, Baselines, Result
+from terrycloth.models.errors import UserError
 
 Row = dict[str, Any]
 

@@ -11,13 +11,13 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.config import MEASURED_ONLY
-from experiments.files import RUN_AGAIN, write_whole
-from experiments.frontier.cell import Job, Reference
-from experiments.frontier.folder import FrontierFolder
-from experiments.processes import processes
-from experiments.run_folder import NoSpace
-from models.errors import UserError
+from terrycloth.experiments.frontier.cell import Job, Reference
+from terrycloth.experiments.frontier.folder import FrontierFolder
+from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
+from terrycloth.experiments.runs.processes import processes
+from terrycloth.experiments.runs.run_folder import NoSpace
+from terrycloth.experiments.settings.config import MEASURED_ONLY
+from terrycloth.models.errors import UserError
 
 Reasons = dict[str, str]  # by a failed job's name
 
@@ -72,7 +72,7 @@ def work(path: Path, job: Job) -> str | None:
 
 def find_reference(folder: FrontierFolder, job: Reference) -> None:
     """Popularity, and what else is asked of this reference. Raises UserError."""
-    from experiments.simulation import Reporter, compare, compare_flower, make_plan
+    from terrycloth.experiments.runs.simulation import Reporter, compare, compare_flower, make_plan
 
     plan = make_plan(job.config)
     baselines = compare_flower(plan) if job.flower else compare(plan, Reporter())
@@ -81,7 +81,7 @@ def find_reference(folder: FrontierFolder, job: Reference) -> None:
 
 def run_cell(folder: FrontierFolder, job: Job) -> None:
     """One simulated federation, from where it was broken off. Raises UserError."""
-    from experiments import simulation
+    from terrycloth.experiments.runs import simulation
 
     run = folder.run(job)
     needed = [run.rounds, run.config]

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from experiments.config import RunConfig
-from experiments.datasets import SOURCES
-from experiments.planning import resolve
-from experiments.tune.trial import Run
-from models.accounting import History, epsilon_composed
-from models.errors import UserError
-from models.promise import Promise, rounded_up
+from terrycloth.experiments.datasets import SOURCES
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.planning import resolve
+from terrycloth.experiments.tune.trial import Run
+from terrycloth.models.errors import UserError
+from terrycloth.models.privacy.accounting import History, epsilon_composed
+from terrycloth.models.privacy.promise import Promise, rounded_up
 
 
 class SearchCost(NamedTuple):

@@ -18,10 +18,10 @@ from typing import Any
 
 import tomli_w
 
-from experiments.config import literal
-from experiments.files import RUN_AGAIN, write_whole
-from experiments.tune.trial import METRICS, Outcome, Run
-from models.errors import UserError
+from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
+from terrycloth.experiments.settings.config import literal
+from terrycloth.experiments.tune.trial import METRICS, Outcome, Run
+from terrycloth.models.errors import UserError
 
 SCHEMA = 1
 FIRST_COLUMNS = ("trial", "seed", *METRICS, "seconds", "reason")

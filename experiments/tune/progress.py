@@ -3,11 +3,11 @@
 import time
 from typing import Self
 
-from experiments.console import make_bar, make_console
-from experiments.frontier.progress import duration
-from experiments.simulation import Plan
-from experiments.terminal import import_line
-from experiments.tune.trial import Outcome, Run
+from terrycloth.experiments.frontier.progress import duration
+from terrycloth.experiments.reports.console import make_bar, make_console
+from terrycloth.experiments.reports.terminal import import_line
+from terrycloth.experiments.runs.simulation import Plan
+from terrycloth.experiments.tune.trial import Outcome, Run
 
 
 class Silent:

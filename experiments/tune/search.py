@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import optuna
 
-from experiments.planning import ResolvedConfig
-from experiments.tune.folder import SearchFolder
-from experiments.tune.space import Space, start_of, to_parameters, to_settings
-from experiments.tune.trial import Outcome, Run
+from terrycloth.experiments.settings.planning import ResolvedConfig
+from terrycloth.experiments.tune.folder import SearchFolder
+from terrycloth.experiments.tune.space import Space, start_of, to_parameters, to_settings
+from terrycloth.experiments.tune.trial import Outcome, Run
 
 CONFIRMED = 3  # trials, besides the defaults
 CONFIRMING_SEEDS = 3  # times as many as a trial has

@@ -8,8 +8,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from experiments.config import RunConfig
-from experiments.planning import ResolvedConfig
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.planning import ResolvedConfig
 
 Space = dict[str, BaseDistribution]
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from experiments.config import RunConfig, explain
-from models.errors import UserError
+from terrycloth.experiments.settings.config import RunConfig, explain
+from terrycloth.models.errors import UserError
 
 METRICS = ("ndcg@10", "hr@10", "sampled_ndcg@10", "sampled_hr@10")  # the columns of `simulation.flat`
 
@@ -43,8 +43,8 @@ def measure(said: RunConfig, run: Run, scratch: Path) -> Outcome:
 
     Raises UserError where the disk is full.
     """
-    from experiments.run_folder import NoSpace, created
-    from experiments.simulation import Reporter, federate, flat, lay_out, needed_bytes
+    from terrycloth.experiments.runs.run_folder import NoSpace, created
+    from terrycloth.experiments.runs.simulation import Reporter, federate, flat, lay_out, needed_bytes
 
     started = time.monotonic()
     shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
@@ -65,8 +65,8 @@ def measure(said: RunConfig, run: Run, scratch: Path) -> Outcome:
 
 def validation_plan(config: RunConfig) -> Any:
     """The plan of a run over the validation split. Raises UserError."""
-    from experiments.frontier.cell import DATA_SETTINGS
-    from experiments.simulation import plan_for
+    from terrycloth.experiments.frontier.cell import DATA_SETTINGS
+    from terrycloth.experiments.runs.simulation import plan_for
 
     dataset, split = validation_data(RunConfig(**{name: getattr(config, name) for name in DATA_SETTINGS}))
     return plan_for(config, dataset, split)
@@ -77,9 +77,9 @@ def validation_data(config: RunConfig) -> Any:
     """The data set as it is before its test, and the validation split: read once a process."""
     from dataclasses import replace
 
-    from experiments.datasets import load
-    from experiments.simulation import data_options, rule_of
-    from experiments.split import make_split, validation_split
+    from terrycloth.experiments.datasets import load
+    from terrycloth.experiments.evaluation.split import make_split, validation_split
+    from terrycloth.experiments.runs.simulation import data_options, rule_of
 
     dataset = load(config.data, data_options(config))
     test = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)

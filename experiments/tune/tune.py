@@ -7,18 +7,18 @@ from typing import Any
 
 import tomli_w
 
-from experiments.config import RunConfig
-from experiments.files import RUN_AGAIN, write_whole
-from experiments.planning import in_use
-from experiments.processes import processes
-from experiments.simulation import Plan
-from experiments.tune.cost import cost_of, statement
-from experiments.tune.folder import SearchFolder
-from experiments.tune.progress import Silent
-from experiments.tune.search import Found, Runner, Search
-from experiments.tune.space import Space, space_of
-from experiments.tune.trial import METRICS, Outcome, Run, measure, validation_plan
-from models.errors import UserError
+from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
+from terrycloth.experiments.runs.processes import processes
+from terrycloth.experiments.runs.simulation import Plan
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.planning import in_use
+from terrycloth.experiments.tune.cost import cost_of, statement
+from terrycloth.experiments.tune.folder import SearchFolder
+from terrycloth.experiments.tune.progress import Silent
+from terrycloth.experiments.tune.search import Found, Runner, Search
+from terrycloth.experiments.tune.space import Space, space_of
+from terrycloth.experiments.tune.trial import METRICS, Outcome, Run, measure, validation_plan
+from terrycloth.models.errors import UserError
 
 FIXED = {  # what every run of a search has, whatever is said
     "seed": "every run of a search has a seed of its own",

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from flwr.app import ConfigRecord, RecordDict
 
-from models.secure_aggregation.messages import Message, ProtocolError
-from models.secure_aggregation.thresholds import Floors
-from models.settings import RoundSettings
+from terrycloth.models.secure_aggregation.messages import Message, ProtocolError
+from terrycloth.models.secure_aggregation.thresholds import Floors
+from terrycloth.models.settings import RoundSettings
 
 EXCHANGE_RECORD = "exchange"
 MESSAGE_RECORD = "message"

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from models.secure_aggregation.messages import ProtocolError, statement
+from terrycloth.models.secure_aggregation.messages import ProtocolError, statement
 
 KEY_BYTES = 32
 NONCE_BYTES = 12

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
-from models.errors import UserError
-from models.secure_aggregation.messages import MOST_DEVICES, fingerprint
+from terrycloth.models.errors import UserError
+from terrycloth.models.secure_aggregation.messages import MOST_DEVICES, fingerprint
 
 DEVICES = b"devices="
 

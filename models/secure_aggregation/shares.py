@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from Crypto.Protocol.SecretSharing import Shamir
 
-from models.secure_aggregation.keys import KEY_BYTES
+from terrycloth.models.secure_aggregation.keys import KEY_BYTES
 
 HALF = 16
 SHARE_BYTES = KEY_BYTES

@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
 
-from models.secure_aggregation.keys import KEY_BYTES, usable
-from models.secure_aggregation.messages import (
+from terrycloth.models.secure_aggregation.keys import KEY_BYTES, usable
+from terrycloth.models.secure_aggregation.messages import (
     MOST_DEVICES,
     Advert,
     ProtocolError,
     Task,
     statement,
 )
-from models.secure_aggregation.roster import Roster, signed_by
-from models.secure_aggregation.thresholds import Plan, honest, plan_for
+from terrycloth.models.secure_aggregation.roster import Roster, signed_by
+from terrycloth.models.secure_aggregation.thresholds import Plan, honest, plan_for
 
 
 def check_advert(advert: Advert, task: Task, roster: Roster | None, most_devices: int = MOST_DEVICES) -> None:

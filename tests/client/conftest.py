@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.trainer import Cohort
-from models.build import recommender_for
-from models.catalogue import Catalogue
-from models.randomness import seeded_key
-from models.recommender import Parameters, Recommender
-from models.settings import RoundSettings
+from terrycloth.client.events import Events
+from terrycloth.client.training.trainer import Cohort
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.privacy.randomness import seeded_key
+from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.models.recommenders.recommender import Parameters, Recommender
+from terrycloth.models.settings import RoundSettings
 
 ITEMS = 8
 DIM = 3

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-import client.farm
-import client.sgd_trainer
-from client.farm import Farm
-from client.trainer import Trainer
-from models.settings import RoundSettings
-from models.update import Request
+import terrycloth.client.farm
+import terrycloth.client.training.sgd_trainer
+from terrycloth.client.farm import Farm
+from terrycloth.client.training.trainer import Trainer
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import Request
 
 
 def size() -> int:
@@ -75,7 +75,7 @@ def kill_in_training() -> None:
     def killed(*rest: object) -> Trainer:
         return Killed()  # type: ignore[return-value]
 
-    client.farm.trainer_for = killed
+    terrycloth.client.farm.trainer_for = killed
 
 
 def main() -> None:
@@ -84,20 +84,20 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         settings = RoundSettings.model_validate(asked["settings"])
-        real = client.farm.attempt, client.sgd_trainer.CHUNK
+        real = terrycloth.client.farm.attempt, terrycloth.client.training.sgd_trainer.CHUNK
         if asked.get("killed"):
             kill_in_training()
         if asked.get("strict") or asked.get("broken"):
-            client.farm.attempt = lambda make: make()
+            terrycloth.client.farm.attempt = lambda make: make()
         if asked.get("broken"):
-            client.sgd_trainer.CHUNK = 2**62
+            terrycloth.client.training.sgd_trainer.CHUNK = 2**62
         farm = Farm(Path(asked["farm"]), trainer=asked["trainer"])
         forget_most()
         before = resident(most=False)
         said = answered(farm, settings, asked["spare"])
         took = {"took": resident(most=True) - before} if asked.get("measured") else {}
         print(json.dumps(said | took), flush=True)
-        client.farm.attempt, client.sgd_trainer.CHUNK = real
+        terrycloth.client.farm.attempt, terrycloth.client.training.sgd_trainer.CHUNK = real
 
 
 if __name__ == "__main__":

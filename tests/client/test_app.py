@@ -11,15 +11,15 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.task_identity import TaskIdentity
 
-import client.app
-from client.app import FARM_VARIABLE, VARIABLE, make_app
-from client.farm import Farm
-from client.opacus_trainer import OpacusTrainer
-from client.trainer import Cohort
-from models.randomness import KEY_BYTES
-from models.recommender import Recommender
-from models.settings import RoundSettings
-from models.update import (
+import terrycloth.client.app
+from terrycloth.client.app import FARM_VARIABLE, VARIABLE, make_app
+from terrycloth.client.farm import Farm
+from terrycloth.client.training.opacus_trainer import OpacusTrainer
+from terrycloth.client.training.trainer import Cohort
+from terrycloth.models.privacy.randomness import KEY_BYTES
+from terrycloth.models.recommenders.recommender import Recommender
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import (
     PARAMETERS_RECORD,
     REPLY_RECORD,
     SETTINGS_RECORD,
@@ -113,7 +113,7 @@ def test_a_part_is_named_by_the_nodes_config(asked, folder):
 @pytest.mark.parametrize(("part", "parts"), [(3, 3), (-1, 3), (0, 0)])
 def test_a_part_that_there_is_not_is_an_error(part, parts, asked, folder):
     reply = send(asked, folder, context_with({"partition-id": part, "num-partitions": parts}))
-    assert reply.error.reason == client.app.FAILED
+    assert reply.error.reason == terrycloth.client.app.FAILED
     assert states(folder) == []
 
 
@@ -152,7 +152,7 @@ def test_a_farm_that_would_depend_on_the_working_directory_is_refused(
     monkeypatch.setenv(FARM_VARIABLE, named if place == "environment" else str(folder))
     context = context_with({"farm": named} if place == "node config" else {})
     with pytest.raises(ValueError, match="absolute"):
-        client.app.open_farm(context, None)
+        terrycloth.client.app.open_farm(context, None)
     assert send(asked, None, context).has_error()
     assert states(folder) == []
 
@@ -210,8 +210,8 @@ def raise_secret(*args: object, **rest: object) -> None:
         (Farm, "book"),
         (Farm, "load_state"),
         (Farm, "answer"),
-        (client.app, "open_farm"),
-        (client.app, "pack_reply"),
+        (terrycloth.client.app, "open_farm"),
+        (terrycloth.client.app, "pack_reply"),
     ],
 )
 def test_an_error_says_nothing_but_that_it_is_one(owner, name, asked, folder, monkeypatch, caplog, capfd):
@@ -220,8 +220,8 @@ def test_an_error_says_nothing_but_that_it_is_one(owner, name, asked, folder, mo
         reply = send(asked, folder)
     assert reply.has_error()
     assert not reply.has_content()
-    assert reply.error.code == client.app.TRAINING_FAILED
-    assert reply.error.reason == client.app.FAILED
+    assert reply.error.code == terrycloth.client.app.TRAINING_FAILED
+    assert reply.error.reason == terrycloth.client.app.FAILED
     said = capfd.readouterr()
     logged = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
     assert "RuntimeError" in logged  # for the owner
@@ -231,7 +231,7 @@ def test_an_error_says_nothing_but_that_it_is_one(owner, name, asked, folder, mo
 
 
 def test_the_check_of_errors_catches_a_text_that_is_passed_on(asked, folder, monkeypatch, caplog):
-    monkeypatch.setattr(client.app, "own_frames", str)
+    monkeypatch.setattr(terrycloth.client.app, "own_frames", str)
     monkeypatch.setattr(OpacusTrainer, "train", raise_secret)
     with caplog.at_level(logging.DEBUG):
         send(asked, folder)
@@ -248,7 +248,7 @@ def test_a_panic_is_an_error_like_any_other(asked, folder, monkeypatch):
 
     monkeypatch.setattr(OpacusTrainer, "train", panic)
     reply = send(asked, folder)
-    assert reply.error.reason == client.app.FAILED
+    assert reply.error.reason == terrycloth.client.app.FAILED
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
@@ -290,7 +290,7 @@ def test_the_owner_says_where_neural_cf_is_trained(ask, build, folder, monkeypat
     content = question_of(settings, build(settings))
     with caplog.at_level(logging.ERROR):
         reply = make_app(folder)(Message(content, 1, "train"), context)
-    assert reply.error.reason == client.app.FAILED
+    assert reply.error.reason == terrycloth.client.app.FAILED
     assert "batched_trainer" in caplog.text
 
 
@@ -304,7 +304,7 @@ def test_a_key_leaves_in_no_reply_no_log_and_no_error(asked, folder, monkeypatch
     def tell(trainer: OpacusTrainer, cohort: Cohort, parameters: object) -> None:
         raise ValueError(f"{cohort.key.hex()} {cohort.key!r} {cohort!r}")
 
-    monkeypatch.setattr("models.randomness.secrets.token_bytes", token_bytes)
+    monkeypatch.setattr("terrycloth.models.privacy.randomness.secrets.token_bytes", token_bytes)
     replies = []
     with caplog.at_level(logging.DEBUG):
         for number in (1, 2):

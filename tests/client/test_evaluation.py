@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from client.evaluation import HitCounter
-from client.noise import LocalNoise, SharedNoise
-from client.serving import Serving
-from client.targets import Targets
-from client.trainer import bounded_trainer, trainer_for
-from models.update import EVALUATION
+from terrycloth.client.evaluation import HitCounter
+from terrycloth.client.serving import Serving
+from terrycloth.client.targets import Targets
+from terrycloth.client.training.noise import LocalNoise, SharedNoise
+from terrycloth.client.training.trainer import bounded_trainer, trainer_for
+from terrycloth.models.update import EVALUATION
 
 SERVING = Serving(catalogue_weight=0.1, negative_weight=1.0, regularisation=0.5)
 FIRST_TEN_OF_EIGHT = 3.0  # a catalogue of eight items: every rank is among the first ten
@@ -36,7 +36,7 @@ def keeping(cohort, *targets):
 def test_counts_by_hand(ask, build, copied, held, gather, monkeypatch):
     """Scores are fixed: item 7 best, item 0 last. The first device has 7 already, so that 6 is its first."""
     recommender = build(ask())
-    monkeypatch.setattr("client.evaluation.FIRST", 3)
+    monkeypatch.setattr("terrycloth.client.evaluation.FIRST", 3)
     scores = torch.arange(8.0)
     monkeypatch.setattr(recommender, "score_catalogue", lambda vectors: scores.expand(len(vectors), -1))
     cohort = keeping(gather(held([7], [7], [1], [1, 2])), [6], [3], [], [5])
@@ -51,7 +51,7 @@ def test_of_several_targets_each_is_ranked_alone_and_counts_its_part(
 ):
     """Item 7 is held. 6 is first; 5 too, for 6 is a target; 2 is third, after 4 and 3; 0 fourth, after 1."""
     recommender = build(ask())
-    monkeypatch.setattr("client.evaluation.FIRST", 3)
+    monkeypatch.setattr("terrycloth.client.evaluation.FIRST", 3)
     scores = torch.arange(8.0)
     monkeypatch.setattr(recommender, "score_catalogue", lambda vectors: scores.expand(len(vectors), -1))
     cohort = keeping(gather(held([7], [7])), [0, 2, 5, 6], [])

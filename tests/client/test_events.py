@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.events import Events, take_rows
+from terrycloth.client.events import Events, take_rows
 
 DEVICES = 5
 rows = st.lists(

@@ -15,22 +15,22 @@ import pandas as pd
 import pytest
 import torch
 
-import client.farm
-import client.opacus_trainer
-import client.sgd_draws
-import client.sgd_trainer
-from client.cohort_trainer import CohortTrainer
-from client.events import Events
-from client.farm import Farm
-from client.opacus_trainer import OpacusTrainer
-from client.policy import Policy
-from client.sgd_trainer import SgdTrainer
-from client.state import DeviceState
-from client.trainer import Cohort
-from models.catalogue import Catalogue
-from models.recommender import Parameters
-from models.update import Reply, Request
-from tests.client.cohorts import (
+import terrycloth.client.farm
+import terrycloth.client.training.compiled.sgd_draws
+import terrycloth.client.training.opacus_trainer
+import terrycloth.client.training.sgd_trainer
+from terrycloth.client.events import Events
+from terrycloth.client.farm import Farm
+from terrycloth.client.policy import Policy
+from terrycloth.client.state import DeviceState
+from terrycloth.client.training.cohort_trainer import CohortTrainer
+from terrycloth.client.training.opacus_trainer import OpacusTrainer
+from terrycloth.client.training.sgd_trainer import SgdTrainer
+from terrycloth.client.training.trainer import Cohort
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.update import Reply, Request
+from tests.client.training.cohorts import (
     REFERENCES,
     assert_close,
     cohort_of,
@@ -275,7 +275,7 @@ BAD = 7  # the item that no trainer can be trained on
 
 def failing(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on every trainer fails where a device holds the item BAD."""
-    real = client.farm.trainer_for
+    real = terrycloth.client.farm.trainer_for
 
     class Failing:
         def __init__(self, *rest: Any) -> None:
@@ -286,7 +286,7 @@ def failing(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None
                 raise error(f"{BAD}")
             return self.trainer.train(cohort, parameters)
 
-    monkeypatch.setattr(client.farm, "trainer_for", Failing)
+    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", Failing)
 
 
 BASKETS = [[1, 4, 4], [], [6, 0, BAD, 3], [5], [5, 5, BAD], [2, 2]]
@@ -326,7 +326,7 @@ def test_events_that_cannot_be_read_are_none(what, ask, build, copied, farm_of, 
     elif what == "targets":
         (folder / "targets").mkdir()
     else:
-        monkeypatch.setattr(client.farm, "usable", interrupted_by(MemoryError))
+        monkeypatch.setattr(terrycloth.client.farm, "usable", interrupted_by(MemoryError))
     assert same(Farm(folder, trainer="opacus").answer(request), expected)
 
 
@@ -348,7 +348,7 @@ def test_the_reference_in_chunks_is_the_reference(model, unit, ask, shop, monkey
     recommender, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged(counts=(0, 5, 40)))
     whole, vectors = REFERENCES[unit](recommender, settings).train(cohort, parameters)
-    monkeypatch.setattr(client.sgd_trainer, "CHUNK", 1)
+    monkeypatch.setattr(terrycloth.client.training.sgd_trainer, "CHUNK", 1)
     recommender, _ = model_and_parameters(settings, shop)
     trainer = REFERENCES[unit](recommender, settings)
     assert trainer.chunk == 1
@@ -362,7 +362,7 @@ def test_a_chunk_of_the_reference_depends_on_public_numbers_alone(ask, shop):
     model, _ = model_and_parameters(settings, shop)
     trainer = OpacusTrainer(model, settings)
     numbers = 1001 * 512 + 8 * 512 + 8 + 512
-    assert trainer.chunk == client.sgd_trainer.CHUNK // numbers
+    assert trainer.chunk == terrycloth.client.training.sgd_trainer.CHUNK // numbers
 
 
 @pytest.mark.parametrize("unit", REFERENCES)
@@ -372,13 +372,15 @@ def test_the_compiled_loop_in_chunks_is_the_loop(unit, ask, shop, monkeypatch):
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged(counts=(0, 5, 40)))
     whole, _ = CohortTrainer(model, settings).train(cohort, parameters)
-    monkeypatch.setattr(client.sgd_draws, "CANDIDATES", 12)  # three interactions and their negatives
+    monkeypatch.setattr(
+        terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12
+    )  # three interactions and their negatives
     chunked, _ = CohortTrainer(model, settings).train(cohort, parameters)
     assert_close(chunked, whole, 1e-5)
 
 
 def test_in_chunks_a_row_has_its_noise_once_whichever_chunk_reads_it(ask, shop, monkeypatch):
-    monkeypatch.setattr(client.sgd_draws, "CANDIDATES", 12)
+    monkeypatch.setattr(terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12)
     assert has_all_noise(CohortTrainer, shop, ask, model="attributes", own_rows=True)
 
 
@@ -420,7 +422,7 @@ def test_one_of_ten_thousand_alike_moves_a_sum_by_the_clip_at_most(ask, shop):
 
 @pytest.mark.parametrize("model", ["mf", "linear", "neural-cf"])
 def test_shopper_level_sums_reach_their_noise_in_double_precision(model, ask, shop, held, gather):
-    from client.trainer import bounded_trainer
+    from terrycloth.client.training.trainer import bounded_trainer
 
     changes = {"model": model, "unit": "shopper", "trust": "local"}
     if model == "linear":
@@ -446,7 +448,7 @@ def norms_between(neighbours: Iterable[Parameters]) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["mf", "linear"])
 def test_one_of_ten_thousand_shoppers_moves_a_sum_by_the_clip_at_most(model, ask, shop, held):
-    from client.trainer import bounded_trainer
+    from terrycloth.client.training.trainer import bounded_trainer
 
     changes = {"model": model, "unit": "shopper", "trust": "local", "clip": 0.3}
     if model == "linear":

@@ -16,16 +16,16 @@ import torch
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from scipy.stats import binom
 
-import client.farm
-from client.events import Events
-from client.farm import Farm
-from client.state import DeviceState
-from client.trainer import Cohort
-from models.catalogue import Catalogue
-from models.randomness import KEY_BYTES, seeded_key
-from models.recommender import Parameters
-from models.settings import RoundSettings
-from models.update import Refusal, Reply, Request, pack_reply
+import terrycloth.client.farm
+from terrycloth.client.events import Events
+from terrycloth.client.farm import Farm
+from terrycloth.client.state import DeviceState
+from terrycloth.client.training.trainer import Cohort
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.privacy.randomness import KEY_BYTES, seeded_key
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import Refusal, Reply, Request, pack_reply
 from tests.policies import ANYTHING
 
 BASKETS = [[1, 4, 4], [], [6, 0, 2, 3], [7], [5, 5, 1], []]
@@ -187,7 +187,7 @@ def test_the_same_question_gets_the_stored_answer_word_for_word(
     first = Farm(folder).answer(asked)
     before = (folder / "state-0-of-1.safetensors").read_bytes()
     held(*([*basket, 2] for basket in BASKETS)).save(folder / "events")
-    monkeypatch.setattr(client.farm, "trainer_for", crash)
+    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", crash)
     for _ in range(2):
         again = Farm(folder).answer(asked)
         assert sent(again) == sent(first)
@@ -270,7 +270,7 @@ def crash_on_save(number: int, monkeypatch: pytest.MonkeyPatch) -> list[DeviceSt
 def crash_in_training(folder: Path, asked: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the question booked, and not answered."""
     with monkeypatch.context() as patched:
-        patched.setattr(client.farm, "trainer_for", crash)
+        patched.setattr(terrycloth.client.farm, "trainer_for", crash)
         with pytest.raises(ZeroDivisionError):
             Farm(folder).answer(asked)
     assert not state_of(folder).replied
@@ -352,8 +352,10 @@ def test_a_question_that_was_booked_and_given_up_stays_booked(ask, layout, quest
 def watched(monkeypatch) -> list[object]:
     """Every trainer that is made."""
     made: list[object] = []
-    real = client.farm.trainer_for
-    monkeypatch.setattr(client.farm, "trainer_for", lambda *rest: (made.append(rest), real(*rest))[1])
+    real = terrycloth.client.farm.trainer_for
+    monkeypatch.setattr(
+        terrycloth.client.farm, "trainer_for", lambda *rest: (made.append(rest), real(*rest))[1]
+    )
     return made
 
 
@@ -540,7 +542,7 @@ def test_a_damaged_ledger_is_refused_and_stays_as_it_is(damage, ask, layout, que
         assert reply == Reply(1, {}, 0, {Refusal.LEDGER: 6})
     assert len(watched) == 1
     assert (path.read_bytes() if path.exists() else None) == damaged
-    (line, _) = [record.getMessage() for record in caplog.records if record.name == "client.farm"]
+    (line, _) = [record.getMessage() for record in caplog.records if record.name == "terrycloth.client.farm"]
     assert "state-0-of-1.safetensors" in line
     assert "backup" in line
     assert "retire" in line
@@ -587,7 +589,7 @@ def drawn(monkeypatch) -> list[bytes]:
         keys.append(os.urandom(count))
         return keys[-1]
 
-    monkeypatch.setattr("models.randomness.secrets.token_bytes", token_bytes)
+    monkeypatch.setattr("terrycloth.models.privacy.randomness.secrets.token_bytes", token_bytes)
     return keys
 
 
@@ -605,7 +607,7 @@ def test_the_coins_and_each_training_have_a_key_of_their_own_from_the_system(
     ask, layout, question, drawn, monkeypatch
 ):
     used: list[bytes] = []
-    real = client.farm.trainer_for
+    real = terrycloth.client.farm.trainer_for
 
     class Watched:
         def __init__(self, *rest: object) -> None:
@@ -615,7 +617,7 @@ def test_the_coins_and_each_training_have_a_key_of_their_own_from_the_system(
             used.append(cohort.key)
             return self.trainer.train(cohort, parameters)
 
-    monkeypatch.setattr(client.farm, "trainer_for", Watched)
+    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", Watched)
     farm = Farm(layout(seed=None))
     for moved in (0.0, 0.1, 0.1, 0.0):  # the third is the second again
         farm.answer(question(ask(), moved))

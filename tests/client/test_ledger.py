@@ -7,9 +7,9 @@ import pytest
 from opacus.accountants import PRVAccountant, RDPAccountant
 from opacus.accountants.analysis import rdp
 
-from client.ledger import MOST_MECHANISMS, Ledger
-from client.state import DeviceState
-from models.accounting import Spent, by_opacus_rdp, epsilon_composed, epsilon_spent
+from terrycloth.client.ledger import MOST_MECHANISMS, Ledger
+from terrycloth.client.state import DeviceState
+from terrycloth.models.privacy.accounting import Spent, by_opacus_rdp, epsilon_composed, epsilon_spent
 
 DELTA = 1e-5
 ALL = np.array([True, True, True])
@@ -102,7 +102,7 @@ def test_equal_histories_are_composed_once(monkeypatch):
         composed.append(history)
         return Spent(1.0, "counted")
 
-    monkeypatch.setattr("client.ledger.epsilon_composed", count)
+    monkeypatch.setattr("terrycloth.client.ledger.epsilon_composed", count)
     ledger = Ledger.empty(100_000).after(np.arange(100_000) % 3 == 0, 1.0, 0.3, 5)
     assert ledger.epsilon(DELTA).shape == (100_000,)
     assert len(composed) == 2
@@ -172,7 +172,7 @@ def test_epsilon_of_many_mechanisms_is_an_upper_bound_of_their_exact_composition
 
 
 def test_epsilon_of_sampled_mechanisms_that_share_a_place_is_an_upper_bound(monkeypatch):
-    monkeypatch.setattr("client.ledger.MOST_MECHANISMS", 1)
+    monkeypatch.setattr("terrycloth.client.ledger.MOST_MECHANISMS", 1)
     history = [(1.0, 0.3, 2), (1.1, 0.4, 2)]
     ledger = Ledger.empty(1)
     for mechanism in history:
@@ -188,7 +188,7 @@ def test_a_later_question_costs_no_more_after_two_hundred_mechanisms_than_after_
         composed.append(len(history))
         return Spent(1.0, "counted")
 
-    monkeypatch.setattr("client.ledger.epsilon_composed", count)
+    monkeypatch.setattr("terrycloth.client.ledger.epsilon_composed", count)
     asked(np.linspace(1.0, 5.0, 200), np.linspace(0.1, 0.5, 200))[0].epsilon(DELTA)
     assert composed == [MOST_MECHANISMS] == [8]
 

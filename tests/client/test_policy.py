@@ -12,14 +12,14 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import client.farm
-from client.farm import Farm
-from client.ledger import Ledger
-from client.policy import Policy, PolicyUnreadable, policy_of
-from client.state import DeviceState
-from models.accounting import epsilon_composed
-from models.settings import RoundSettings
-from models.update import Refusal, Reply, Request
+import terrycloth.client.farm
+from terrycloth.client.farm import Farm
+from terrycloth.client.ledger import Ledger
+from terrycloth.client.policy import Policy, PolicyUnreadable, policy_of
+from terrycloth.client.state import DeviceState
+from terrycloth.models.privacy.accounting import epsilon_composed
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import Refusal, Reply, Request
 from tests.policies import ANYTHING
 
 DELTA = 1e-5
@@ -351,7 +351,7 @@ def test_a_named_policy_that_is_not_there_is_no_freedom(folder, tmp_path, ask, q
     (folder / "policy.toml").write_text("")
     farm = Farm(folder, policy=tmp_path / "nowhere.toml")
     assert farm.answer(question(ask())).refused == {Refusal.POLICY: 3}
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "client.farm"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "terrycloth.client.farm"]
     assert "there is no such file" in line
     assert str(tmp_path) not in line
 
@@ -489,7 +489,9 @@ def test_budgets_are_told_apart_and_each_device_has_its_own():
     )  # fmt: skip
     rule = policy(most_epsilon=two, most_epsilon_a_day=A_STEP)
     everyone = np.array([True, True, True, True])
-    took_part, booked, refused = client.farm.afford(ledger, day_start, everyone, everyone, settings, rule)
+    took_part, booked, refused = terrycloth.client.farm.afford(
+        ledger, day_start, everyone, everyone, settings, rule
+    )
     assert took_part.tolist() == booked.tolist() == [False, False, True, False]
     assert refused == {Refusal.BUDGET: 2, Refusal.DAILY_BUDGET: 1}  # who would pass both is counted once
 
@@ -528,7 +530,7 @@ def test_whatever_is_asked_no_cap_is_passed(caps, promise, asked, folder, ask, q
         def train(self, cohort, parameters):
             return dict(parameters), cohort.vectors
 
-    monkeypatch.setattr(client.farm, "trainer_for", NoTrainer)
+    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", NoTrainer)
     (folder / "policy.toml").write_text(
         f"most_epsilon = {caps[0]}\nmost_epsilon_a_day = {caps[1]}\nmost_delta = {DELTA}"
     )

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.events import Events
-from client.noise import LocalNoise
-from client.trainer import Cohort, trainer_for
-from models.build import recommender_for
-from models.catalogue import Catalogue
-from models.limits import MOST_EVENTS
-from models.recommender import Parameters
-from models.settings import RoundSettings
-from models.update import InvalidReply, Reply, check_size, largest_norm, released_update
+from terrycloth.client.events import Events
+from terrycloth.client.training.noise import LocalNoise
+from terrycloth.client.training.trainer import Cohort, trainer_for
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.limits import MOST_EVENTS
+from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import InvalidReply, Reply, check_size, largest_norm, released_update
 from tests.models.test_settings import VALID
 
 DRAWS = 600

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from client.least_squares import confidences, solve_vectors
-from client.serving import Serving, serving_vectors
-from models.recommender import interaction_loss
+from terrycloth.client.serving import Serving, serving_vectors
+from terrycloth.client.training.least_squares import confidences, solve_vectors
+from terrycloth.models.recommenders.recommender import interaction_loss
 
 ITEMS = 8
 SERVING = Serving(catalogue_weight=0.3, negative_weight=1.0, regularisation=0.2)

@@ -13,10 +13,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import client.state
-from client.ledger import Ledger
-from client.state import CorruptState, DeviceState
-from models.update import Refusal
+import terrycloth.client.state
+from terrycloth.client.ledger import Ledger
+from terrycloth.client.state import CorruptState, DeviceState
+from terrycloth.models.update import Refusal
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_crash_in_the_middle_leaves_the_old(place, state, tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     owner, name = {
-        "half-written": (client.state, "save_file"),
+        "half-written": (terrycloth.client.state, "save_file"),
         "before-fsync": (os, "fsync"),
         "before-replace": (Path, "replace"),
     }[place]

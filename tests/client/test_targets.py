@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.targets import Targets
+from terrycloth.client.targets import Targets
 
 DEVICES = 5
 pairs = st.lists(st.tuples(st.integers(0, DEVICES - 1), st.integers(0, 6)), max_size=20)

@@ -21,28 +21,40 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from scipy.stats import binom, chi2
 from torch import Tensor
 
-import client.app
-import client.farm
-import client.noise
-import client.opacus_trainer
-import client.sgd_trainer
-import models.randomness
-import server.aggregate
-from client.farm import Farm
-from client.opacus_trainer import KeyedDPOptimizer, OpacusTrainer
-from client.sgd_trainer import KeyedPoissonSampler, SgdTrainer
-from client.state import DeviceState
-from client.targets import Targets
-from client.trainer import Cohort, trainer_for
-from models.fixed_point import FixedPoint
-from models.randomness import Purpose, add_noise
-from models.recommender import Parameters
-from models.settings import RoundSettings
-from models.update import REPLY_RECORD, UPDATE_RECORD, Refusal, Reply, Request, pack_request, unpack_reply
-from server.settings import ServerSettings
-from server.strategy import FederatedSum
+import terrycloth.client.app
+import terrycloth.client.farm
+import terrycloth.client.training.noise
+import terrycloth.client.training.opacus_trainer
+import terrycloth.client.training.sgd_trainer
+import terrycloth.models.privacy.randomness
+import terrycloth.server.aggregate
+from terrycloth.client.farm import Farm
+from terrycloth.client.state import DeviceState
+from terrycloth.client.targets import Targets
+from terrycloth.client.training.opacus_trainer import KeyedDPOptimizer, OpacusTrainer
+from terrycloth.client.training.sgd_trainer import KeyedPoissonSampler, SgdTrainer
+from terrycloth.client.training.trainer import Cohort, trainer_for
+from terrycloth.models.privacy.randomness import Purpose, add_noise
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.secure_aggregation.fixed_point import FixedPoint
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import (
+    REPLY_RECORD,
+    UPDATE_RECORD,
+    Refusal,
+    Reply,
+    Request,
+    pack_request,
+    unpack_reply,
+)
+from terrycloth.server.settings import ServerSettings
+from terrycloth.server.strategy import FederatedSum
 from tests.client.conftest import DIM, ITEMS
-from tests.client.test_opacus_trainer import ClipForgetsTheVector, NoNoiseOnTheVector, NoNoiseOnUntouched
+from tests.client.training.test_opacus_trainer import (
+    ClipForgetsTheVector,
+    NoNoiseOnTheVector,
+    NoNoiseOnUntouched,
+)
 from tests.policies import ANYTHING
 from tests.secret import SECRET, SECRETS
 
@@ -84,7 +96,7 @@ def state_of(folder: Path) -> DeviceState:
 def sent_by(folder: Path, content: RecordDict, **run_config: str) -> Message:
     """What the app of a farm answers, by the reference, which the variants break."""
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config)
-    return client.app.make_app(folder, trainer="opacus")(Message(content, 1, "train"), context)
+    return terrycloth.client.app.make_app(folder, trainer="opacus")(Message(content, 1, "train"), context)
 
 
 def reference(folder: Path) -> Farm:
@@ -159,7 +171,7 @@ def vector_is_in_dp_sgd(bench: Bench) -> None:
 
 
 def optimiser(broken: type) -> Callable[[Patch], None]:
-    return lambda patch: patch.setattr(client.opacus_trainer, "KeyedDPOptimizer", broken)
+    return lambda patch: patch.setattr(terrycloth.client.training.opacus_trainer, "KeyedDPOptimizer", broken)
 
 
 VECTOR = {
@@ -325,25 +337,29 @@ def noise_by(module: Any, broken: Any) -> Callable[[Patch], None]:
 
 
 def shares_on_touched_alone(patch: Patch) -> None:
-    encode, draw, steps = FixedPoint.encode, client.noise.discrete_normals, []
+    encode, draw, steps = FixedPoint.encode, terrycloth.client.training.noise.discrete_normals, []
 
     def remember(self: FixedPoint, update: Parameters) -> Tensor:
         steps[:] = [encode(self, update)]
         return steps[0].clone()
 
     patch.setattr(FixedPoint, "encode", remember)
-    patch.setattr(client.noise, "discrete_normals", lambda *rest: draw(*rest) * (steps[0] != 0).numpy())
+    patch.setattr(
+        terrycloth.client.training.noise,
+        "discrete_normals",
+        lambda *rest: draw(*rest) * (steps[0] != 0).numpy(),
+    )
 
 
 def shares_of_all_devices(patch: Patch) -> None:
     """The noise is divided by all ten devices: that of the four who came is too little."""
-    real = client.noise.fixed_point
+    real = terrycloth.client.training.noise.fixed_point
 
     def fixed_point(settings: RoundSettings, coordinates: int) -> FixedPoint:
         grid = real(settings, coordinates)
         return replace(grid, share=grid.share * (settings.least_devices / settings.devices) ** 0.5)
 
-    patch.setattr(client.noise, "fixed_point", fixed_point)
+    patch.setattr(terrycloth.client.training.noise, "fixed_point", fixed_point)
 
 
 def an_untouched_row_of_dp_sgd(patch: Patch) -> None:
@@ -353,10 +369,10 @@ def an_untouched_row_of_dp_sgd(patch: Patch) -> None:
 COORDINATES: dict[str, dict[str, Callable[[Patch], None]]] = {
     "interaction": {
         "an untouched row without noise": an_untouched_row_of_dp_sgd,
-        "an array without noise": noise_by(client.opacus_trainer, all_but_biases),
+        "an array without noise": noise_by(terrycloth.client.training.opacus_trainer, all_but_biases),
     },
-    "local": {"an untouched row without noise": noise_by(client.noise, touched_alone)},
-    "central": {"an untouched row without noise": noise_by(server.aggregate, touched_alone)},
+    "local": {"an untouched row without noise": noise_by(terrycloth.client.training.noise, touched_alone)},
+    "central": {"an untouched row without noise": noise_by(terrycloth.server.aggregate, touched_alone)},
     "distributed": {
         "an untouched row without noise": shares_on_touched_alone,
         "a share of all devices, not of the fewest": shares_of_all_devices,
@@ -385,9 +401,15 @@ def evaluation_without_noise(owner: type, name: str) -> Callable[[Patch], None]:
 
 
 UNNOISED_EVALUATION = {
-    "local": {"an evaluation without noise": evaluation_without_noise(client.noise.LocalNoise, "train")},
+    "local": {
+        "an evaluation without noise": evaluation_without_noise(
+            terrycloth.client.training.noise.LocalNoise, "train"
+        )
+    },
     "distributed": {
-        "an evaluation without noise": evaluation_without_noise(client.noise.SharedNoise, "train")
+        "an evaluation without noise": evaluation_without_noise(
+            terrycloth.client.training.noise.SharedNoise, "train"
+        )
     },
     "central": {"an evaluation without noise": evaluation_without_noise(FederatedSum, "released")},
 }
@@ -457,14 +479,14 @@ def reply_is_public(bench: Bench) -> None:
 
 def saying(add: Callable[[RecordDict], Any]) -> Callable[[Patch], None]:
     def variant(patch: Patch) -> None:
-        real = client.app.pack_reply
+        real = terrycloth.client.app.pack_reply
 
         def pack(reply: Reply) -> RecordDict:
             packed = real(reply)
             add(packed)
             return packed
 
-        patch.setattr(client.app, "pack_reply", pack)
+        patch.setattr(terrycloth.client.app, "pack_reply", pack)
 
     return variant
 
@@ -488,7 +510,7 @@ REPLIES = {
 def each_training_has_a_key_of_its_own(bench: Bench) -> None:
     """From the operating system, and no two answers share noise."""
     given, used = [], []
-    real, train = models.randomness.secrets.token_bytes, OpacusTrainer.train
+    real, train = terrycloth.models.privacy.randomness.secrets.token_bytes, OpacusTrainer.train
 
     def token_bytes(length: int) -> bytes:
         given.append(real(length))
@@ -499,7 +521,7 @@ def each_training_has_a_key_of_its_own(bench: Bench) -> None:
         return train(self, cohort, parameters)
 
     with Patch.context() as patch:
-        patch.setattr(models.randomness.secrets, "token_bytes", token_bytes)
+        patch.setattr(terrycloth.models.privacy.randomness.secrets, "token_bytes", token_bytes)
         patch.setattr(OpacusTrainer, "train", training)
         folder = bench.farm([1, 4], seed=None)
         replies = [reference(folder).answer(bench.request(bench.ask(round=number))) for number in (1, 2)]
@@ -523,7 +545,7 @@ def one_key_for_two_trainings(patch: Patch) -> None:
 
 def keys_of_a_twister(patch: Patch) -> None:
     draw = np.random.Generator(np.random.MT19937(3))
-    patch.setattr(client.farm, "new_key", lambda: draw.bytes(32))
+    patch.setattr(terrycloth.client.farm, "new_key", lambda: draw.bytes(32))
 
 
 KEYS = {"one key for two trainings": one_key_for_two_trainings, "keys of a twister": keys_of_a_twister}
@@ -543,7 +565,7 @@ def noise_lies_on_a_grid(bench: Bench) -> None:
 
 
 def noise_off_the_grid(patch: Patch) -> None:
-    for module in (client.noise, client.opacus_trainer):
+    for module in (terrycloth.client.training.noise, terrycloth.client.training.opacus_trainer):
         patch.setattr(
             module,
             "add_noise",
@@ -596,17 +618,17 @@ def errors_tell_no_value(bench: Bench) -> None:
 
 
 def text_is_passed_on(patch: Patch) -> None:
-    patch.setattr(client.app, "own_frames", str)
+    patch.setattr(terrycloth.client.app, "own_frames", str)
 
 
 def traceback_is_logged(patch: Patch) -> None:
-    real = client.app.logger.error
-    patch.setattr(client.app.logger, "error", lambda *rest: real(*rest, exc_info=True))
+    real = terrycloth.client.app.logger.error
+    patch.setattr(terrycloth.client.app.logger, "error", lambda *rest: real(*rest, exc_info=True))
 
 
 def type_is_told(patch: Patch) -> None:
     patch.setattr(
-        client.app,
+        terrycloth.client.app,
         "Error",
         lambda code, reason: Error(code=code, reason=f"{reason}: {sys.exc_info()[1]!r:.10}"),
     )
@@ -654,7 +676,7 @@ def failure_answers_as_nothing_would(bench: Bench) -> None:
 
 
 def errors_leave(patch: Patch) -> None:
-    patch.setattr(client.farm, "attempt", lambda make: make())
+    patch.setattr(terrycloth.client.farm, "attempt", lambda make: make())
 
 
 def only_exceptions_are_caught(patch: Patch) -> None:
@@ -664,7 +686,7 @@ def only_exceptions_are_caught(patch: Patch) -> None:
         except ValueError:
             return None
 
-    patch.setattr(client.farm, "attempt", attempt)
+    patch.setattr(terrycloth.client.farm, "attempt", attempt)
 
 
 def all_hold_nothing(patch: Patch) -> None:
@@ -698,7 +720,7 @@ def memory_is_of_public_numbers(bench: Bench) -> None:
 
 
 def whole_batches(patch: Patch) -> None:
-    patch.setattr(client.sgd_trainer, "CHUNK", 2**62)
+    patch.setattr(terrycloth.client.training.sgd_trainer, "CHUNK", 2**62)
 
 
 def chunks_that_forget_the_parameters(patch: Patch) -> None:
@@ -790,7 +812,7 @@ def owner_alone_decides(bench: Bench) -> None:
 
 def run_config_is_believed(patch: Patch) -> None:
     patch.setattr(
-        client.app,
+        terrycloth.client.app,
         "owned",
         lambda context, name: Path(context.run_config[name]) if name in context.run_config else None,
     )

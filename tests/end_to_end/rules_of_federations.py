@@ -17,38 +17,38 @@ from safetensors import safe_open
 from scipy.optimize import brentq
 from scipy.stats import chi2, norm
 
-import client.app
-import client.farm
-import experiments.planning
-import experiments.simulation
-import models.accounting
-import models.settings
-import models.update
-import server.strategy
-from client.events import Events
-from client.farm import Farm
-from client.ledger import Ledger
-from client.policy import Policy
-from client.secure_session import Session, Stage
-from client.shopper_level import ClippedLeastSquaresTrainer
-from client.state import DeviceState
-from experiments.config import RunConfig
-from experiments.datasets.towel_ceiling import ceilings
-from experiments.engines.in_process import InProcessGrid
-from experiments.planning import make_promise, resolve
-from experiments.simulation import simulate
-from experiments.terminal import result_table
-from models.errors import UserError
-from models.fixed_point import fixed_point
-from models.promise import Promise
-from models.recommender import Parameters
-from models.secure_aggregation.messages import MaskedList, ProtocolError
-from models.settings import RoundSettings
-from models.update import REPLY_RECORD, Refusal, Reply, Request, digest, pack_request
-from server.accountant import GaussianPrivacyEvent, RunAccountant
-from server.checkpoint import FILE, RoundRecord
-from server.settings import ServerSettings
-from server.strategy import FederatedSum
+import terrycloth.client.app
+import terrycloth.client.farm
+import terrycloth.experiments.runs.simulation
+import terrycloth.experiments.settings.planning
+import terrycloth.models.privacy.accounting
+import terrycloth.models.settings
+import terrycloth.models.update
+import terrycloth.server.strategy
+from terrycloth.client.events import Events
+from terrycloth.client.farm import Farm
+from terrycloth.client.ledger import Ledger
+from terrycloth.client.policy import Policy
+from terrycloth.client.secure.secure_session import Session, Stage
+from terrycloth.client.state import DeviceState
+from terrycloth.client.training.shopper_level import ClippedLeastSquaresTrainer
+from terrycloth.experiments.datasets.towel_ceiling import ceilings
+from terrycloth.experiments.reports.terminal import result_table
+from terrycloth.experiments.runs.engines.in_process import InProcessGrid
+from terrycloth.experiments.runs.simulation import simulate
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.planning import make_promise, resolve
+from terrycloth.models.errors import UserError
+from terrycloth.models.privacy.promise import Promise
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.secure_aggregation.fixed_point import fixed_point
+from terrycloth.models.secure_aggregation.messages import MaskedList, ProtocolError
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import REPLY_RECORD, Refusal, Reply, Request, digest, pack_request
+from terrycloth.server.accountant import GaussianPrivacyEvent, RunAccountant
+from terrycloth.server.checkpoint import FILE, RoundRecord
+from terrycloth.server.settings import ServerSettings
+from terrycloth.server.strategy import FederatedSum
 from tests.end_to_end.rules_of_devices import ALARM, Bench, flat, refusal_of, sent_by, state_of
 from tests.end_to_end.test_secure_round import Federation
 from tests.policies import ANYTHING
@@ -75,11 +75,11 @@ def nothing_remembered() -> Iterator[None]:
     functions = ("epsilon_composed", "by_opacus_rdp", "privacy_loss")
     try:
         for name in functions:
-            getattr(models.accounting, name).cache_clear()
+            getattr(terrycloth.models.privacy.accounting, name).cache_clear()
         yield
     finally:
         for name in functions:
-            getattr(models.accounting, name).cache_clear()
+            getattr(terrycloth.models.privacy.accounting, name).cache_clear()
 
 
 # 2 and 7: the server's sum
@@ -97,7 +97,7 @@ def denominator_is_public(bench: Bench) -> None:
 
 
 def denominator_by_arrivals(patch: Patch) -> None:
-    check, divide, came = FederatedSum.check, server.strategy.pseudo_gradient, [0]
+    check, divide, came = FederatedSum.check, terrycloth.server.strategy.pseudo_gradient, [0]
 
     def count(self: FederatedSum, *rest: Any) -> Any:
         checked = check(self, *rest)
@@ -105,7 +105,9 @@ def denominator_by_arrivals(patch: Patch) -> None:
         return checked
 
     patch.setattr(FederatedSum, "check", count)
-    patch.setattr(server.strategy, "pseudo_gradient", lambda total, expected: divide(total, came[0]))
+    patch.setattr(
+        terrycloth.server.strategy, "pseudo_gradient", lambda total, expected: divide(total, came[0])
+    )
 
 
 DENOMINATOR = {"a denominator by arrivals": denominator_by_arrivals}
@@ -125,11 +127,11 @@ def bad_replies_are_left_out(bench: Bench) -> None:
 
 
 def facts_are_not_looked_at(patch: Patch) -> None:
-    patch.setattr(models.update, "unpack_facts", lambda facts, round: (facts["answered"], {}))
+    patch.setattr(terrycloth.models.update, "unpack_facts", lambda facts, round: (facts["answered"], {}))
 
 
 def sizes_are_not_looked_at(patch: Patch) -> None:
-    patch.setattr(server.strategy, "check_size", lambda *rest: None)
+    patch.setattr(terrycloth.server.strategy, "check_size", lambda *rest: None)
 
 
 def numbers_are_not_looked_at(patch: Patch) -> None:
@@ -164,14 +166,14 @@ def who_measured_is_told(bench: Bench) -> None:
 
 
 def all_is_released(patch: Patch) -> None:
-    real = experiments.simulation.RunMetrics
+    real = terrycloth.experiments.runs.simulation.RunMetrics
 
     class Asked(real):  # type: ignore[misc, valid-type]
         @classmethod
         def model_validate(cls, facts: Any) -> Any:
             return real.model_validate({**facts, "measured_by": "released"})
 
-    patch.setattr(experiments.simulation, "RunMetrics", Asked)
+    patch.setattr(terrycloth.experiments.runs.simulation, "RunMetrics", Asked)
 
 
 WHO_MEASURED = {"a simulator's figure that passes for a released one": all_is_released}
@@ -189,10 +191,12 @@ def participation_amplifies_where_it_is_hidden(bench: Bench) -> None:
     for trust in ("local", "distributed", "central"):
         asked = bench.ask(unit="shopper", trust=trust, participation=0.1, noise_multiplier=2.0, rounds=9)
         everyone, new = np.ones_like(willing), Ledger.empty(2)
-        _, booked, _ = client.farm.afford(new, none, everyone, willing, asked, ANYTHING)
+        _, booked, _ = terrycloth.client.farm.afford(new, none, everyone, willing, asked, ANYTHING)
         came, stayed = new.after(booked, *asked.mechanism).epsilon(DELTA, only_renyi=asked.only_renyi)
         booked = RunAccountant(asked).book(asked)
-        history = models.accounting.epsilon_composed(asked.history(9), DELTA, only_renyi=asked.only_renyi)
+        history = terrycloth.models.privacy.accounting.epsilon_composed(
+            asked.history(9), DELTA, only_renyi=asked.only_renyi
+        )
         if trust == "central":
             assert came == stayed == booked > 0.0
             assert booked < 0.8 * gaussian(2.0)  # what all of this is for
@@ -204,22 +208,22 @@ def participation_amplifies_where_it_is_hidden(bench: Bench) -> None:
 
 
 def amplified_everywhere(patch: Patch) -> None:
-    real = models.settings.round_mechanism
+    real = terrycloth.models.settings.round_mechanism
 
     def mechanism(unit: str, trust: str, **rest: Any) -> tuple[float, int]:
         return real(unit, "central" if trust == "local" else trust, **rest)
 
-    patch.setattr(models.settings, "round_mechanism", mechanism)
+    patch.setattr(terrycloth.models.settings, "round_mechanism", mechanism)
 
 
 def those_who_stayed_pay_nothing(patch: Patch) -> None:
-    real = client.farm.afford
+    real = terrycloth.client.farm.afford
 
     def afford(*rest: Any) -> Any:
         took_part, _, refused = real(*rest)
         return took_part, took_part, refused
 
-    patch.setattr(client.farm, "afford", afford)
+    patch.setattr(terrycloth.client.farm, "afford", afford)
 
 
 AMPLIFICATION = {
@@ -235,7 +239,7 @@ def federation(
     bench: Bench, farm: Any, settings: RoundSettings, on_round: Any = None, **told: Any
 ) -> FederatedSum:
     """A run of the two apps over one farm, in this process."""
-    grid = InProcessGrid(client.app.make_app(farm), {}, 1)
+    grid = InProcessGrid(terrycloth.client.app.make_app(farm), {}, 1)
     start = bench.copied(bench.build(settings))
     run = FederatedSum(start, settings, ServerSettings.model_validate({"catalogue": "c", **told}), on_round)
     run.run(grid)
@@ -252,7 +256,9 @@ def evaluation_is_composed(bench: Bench) -> None:
     spent = gaussian((2 / 2.0**2 + 1 / 3.0**2) ** -0.5)
     assert run.progress.records[-1].epsilon == pytest.approx(spent, rel=1e-4)
     assert state_of(folder).ledger.epsilon(DELTA) == pytest.approx([spent] * 3, rel=1e-4)
-    planned = models.accounting.epsilon_composed(settings.history(settings.last_round), DELTA)
+    planned = terrycloth.models.privacy.accounting.epsilon_composed(
+        settings.history(settings.last_round), DELTA
+    )
     assert planned.epsilon == pytest.approx(spent, rel=1e-4)
 
 
@@ -271,14 +277,14 @@ def server_books_no_evaluation(patch: Patch) -> None:
 
 
 def device_books_no_evaluation(patch: Patch) -> None:
-    real = client.farm.afford
+    real = terrycloth.client.farm.afford
 
     def afford(*rest: Any) -> Any:
         took_part, booked, refused = real(*rest)
         settings: RoundSettings = rest[4]
         return took_part, booked & (not settings.evaluates), refused
 
-    patch.setattr(client.farm, "afford", afford)
+    patch.setattr(terrycloth.client.farm, "afford", afford)
 
 
 EVALUATION_BOOKED = {
@@ -352,21 +358,21 @@ ADAPTED_CLIP = {"a count beside the update that no noise is for": clip_is_all_th
 def ledger_comes_first(bench: Bench) -> None:
     """When an answer is put into its message, what it costs is on disk: no crash from here on forgets it."""
     folder, on_disk = bench.farm([1, 4], []), []
-    real = client.app.pack_reply
+    real = terrycloth.client.app.pack_reply
 
     def pack(reply: Reply) -> RecordDict:
         on_disk.append(state_of(folder).ledger.steps.tolist())
         return real(reply)
 
     with Patch.context() as patch:
-        patch.setattr(client.app, "pack_reply", pack)
+        patch.setattr(terrycloth.client.app, "pack_reply", pack)
         sent_by(folder, pack_request(bench.request(bench.ask(steps_per_round=3))))
     assert on_disk == [[[3], [3]]]
 
 
 def ledger_after_the_reply(patch: Patch) -> None:
     """A crash in between forgets what was booked."""
-    save, answer, late = DeviceState.save, client.app.answer, {}
+    save, answer, late = DeviceState.save, terrycloth.client.app.answer, {}
 
     def later(state: DeviceState, path: Path) -> None:
         if state.question:
@@ -381,7 +387,7 @@ def ledger_after_the_reply(patch: Patch) -> None:
         return reply
 
     patch.setattr(DeviceState, "save", later)
-    patch.setattr(client.app, "answer", answered)
+    patch.setattr(terrycloth.client.app, "answer", answered)
 
 
 LEDGER_FIRST = {"a ledger written after the reply": ledger_after_the_reply}
@@ -407,8 +413,8 @@ def no_objection(patch: Patch) -> None:
 
 def affording(change: Callable[[RoundSettings, Policy], tuple[RoundSettings, Policy]]) -> Any:
     def variant(patch: Patch) -> None:
-        real = client.farm.afford
-        patch.setattr(client.farm, "afford", lambda *rest: real(*rest[:4], *change(*rest[4:])))
+        real = terrycloth.client.farm.afford
+        patch.setattr(terrycloth.client.farm, "afford", lambda *rest: real(*rest[:4], *change(*rest[4:])))
 
     return variant
 
@@ -461,7 +467,7 @@ def accountants_agree(bench: Bench) -> None:
     for noise, rate, steps in ((1.0, 0.05, 100), (2.0, 0.3, 20), (0.8, 0.01, 400)):
         other = PRVAccountant()
         other.history = [(noise, rate, steps)]
-        with models.accounting.quiet():
+        with terrycloth.models.privacy.accounting.quiet():
             upper = other.get_epsilon(DELTA)  # 0.01 above its estimate, which is good to 0.01
         settings = bench.ask(
             unit="shopper", trust="central", participation=rate, noise_multiplier=noise, rounds=steps
@@ -475,7 +481,7 @@ def accountants_agree(bench: Bench) -> None:
         for told in (ledger.epsilon(DELTA)[0], books.accountant.get_epsilon(DELTA)):
             assert upper - 0.02 <= told <= upper + 0.01
     for noise, steps in ((1.0, 1), (5.0, 30)):
-        told = models.accounting.epsilon_spent(noise, 1.0, steps, DELTA).epsilon
+        told = terrycloth.models.privacy.accounting.epsilon_spent(noise, 1.0, steps, DELTA).epsilon
         assert told == pytest.approx(gaussian(noise / steps**0.5), rel=1e-6)
 
 
@@ -483,20 +489,20 @@ def composing(change: Callable[[float, float, int], tuple[float, float, int]]) -
     """Both of dp-accounting's accountants are told something else."""
 
     def variant(patch: Patch) -> None:
-        real = models.accounting.compose
+        real = terrycloth.models.privacy.accounting.compose
 
         def compose(accountant: Any, history: Any) -> None:
             real(accountant, tuple(change(*step) for step in history))
 
-        patch.setattr(models.accounting, "compose", compose)
+        patch.setattr(terrycloth.models.privacy.accounting, "compose", compose)
 
     return variant
 
 
 def formula_of_another_noise(patch: Patch) -> None:
-    real = models.accounting.by_analytic_gaussian
+    real = terrycloth.models.privacy.accounting.by_analytic_gaussian
     patch.setattr(
-        models.accounting,
+        terrycloth.models.privacy.accounting,
         "by_analytic_gaussian",
         lambda history, delta: real(((history[0][0] * 1.01, 1.0, 1),), delta),
     )
@@ -523,7 +529,11 @@ def seed_voids_the_promise(bench: Bench) -> None:
 
 
 def seed_is_not_told(patch: Patch) -> None:
-    patch.setattr(experiments.planning, "Promise", lambda **facts: Promise(**facts | {"seeded": False}))
+    patch.setattr(
+        terrycloth.experiments.settings.planning,
+        "Promise",
+        lambda **facts: Promise(**facts | {"seeded": False}),
+    )
 
 
 SEEDED = {"a seed that the promise does not tell": seed_is_not_told}
@@ -600,14 +610,14 @@ def checkpoint_holds_the_model_alone(bench: Bench) -> None:
     kept = folder / "server"
     kept.mkdir()
     settings = bench.ask(unit="shopper", trust="central", noise_multiplier=0.01, epsilon=1e9, rounds=1)
-    real = client.app.pack_reply
+    real = terrycloth.client.app.pack_reply
 
     def pack(answer: Reply) -> RecordDict:
         sums.append(answer.update)
         return real(answer)
 
     with Patch.context() as patch:
-        patch.setattr(client.app, "pack_reply", pack)
+        patch.setattr(terrycloth.client.app, "pack_reply", pack)
         federation(bench, folder, settings, folder=kept)
     with safe_open(kept / FILE, framework="pt") as file:
         assert {name.split("/")[0] for name in file.keys()} <= {"parameter", "optimizer"}  # noqa: SIM118
@@ -619,7 +629,7 @@ def checkpoint_holds_the_model_alone(bench: Bench) -> None:
 
 
 def sum_is_kept(patch: Patch) -> None:
-    save, add, sums = server.strategy.save_checkpoint, server.strategy.sum_updates, []
+    save, add, sums = terrycloth.server.strategy.save_checkpoint, terrycloth.server.strategy.sum_updates, []
 
     def sum_updates(updates: list[Parameters]) -> Parameters:
         sums[:] = [add(updates)]
@@ -633,8 +643,8 @@ def sum_is_kept(patch: Patch) -> None:
         }
         save(folder, settings, parameters | kept, optimizer, progress)
 
-    patch.setattr(server.strategy, "sum_updates", sum_updates)
-    patch.setattr(server.strategy, "save_checkpoint", save_checkpoint)
+    patch.setattr(terrycloth.server.strategy, "sum_updates", sum_updates)
+    patch.setattr(terrycloth.server.strategy, "save_checkpoint", save_checkpoint)
 
 
 CHECKPOINT = {"a sum without noise in the checkpoint": sum_is_kept}
@@ -684,12 +694,12 @@ def oldest_are_stored(patch: Patch) -> None:
 
 
 def delta_is_of_the_devices(patch: Patch) -> None:
-    patch.setattr(experiments.planning, "units_of", lambda config, devices: devices)
+    patch.setattr(terrycloth.experiments.settings.planning, "units_of", lambda config, devices: devices)
 
 
 def split_is_not_told(patch: Patch) -> None:
     told = lambda **facts: Promise(**facts | {"of_training_events": False})  # noqa: E731
-    patch.setattr(experiments.planning, "Promise", told)
+    patch.setattr(terrycloth.experiments.settings.planning, "Promise", told)
 
 
 STORED = {

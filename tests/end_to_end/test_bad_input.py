@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
-from experiments.config import RunConfig
-from experiments.datasets.towel_ceiling import ceilings
-from experiments.engines.in_process import InProcessGrid
-from experiments.run_folder import RunFolder
-from experiments.simulation import Reporter, simulate
-from models.update import REPLY_RECORD, UPDATE_RECORD
+from terrycloth.experiments.datasets.towel_ceiling import ceilings
+from terrycloth.experiments.runs.engines.in_process import InProcessGrid
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.experiments.runs.simulation import Reporter, simulate
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.models.update import REPLY_RECORD, UPDATE_RECORD
 
 CLIP = 0.5
 QUICK = RunConfig(
@@ -122,12 +122,12 @@ def test_a_policy_and_a_ledger_that_cannot_be_read(tmp_path: Path, caplog: pytes
         (devices / "state-1-of-3.safetensors").write_bytes(ledgers[0])
 
     meddler = Meddler(tmp_path / "run", {1: break_policy, 2: break_ledger, 3: mend_ledger})
-    with caplog.at_level(logging.ERROR, logger="client.farm"):
+    with caplog.at_level(logging.ERROR, logger="terrycloth.client.farm"):
         folder = simulate(QUICK.model_copy(update={"rounds": 4}), tmp_path / "run", meddler)
     rows = folder.read_rounds()
     assert [row["refused"] for row in rows] == ["", "no-usable-policy:30", "ledger-corrupt:10", ""]
     assert [row["answered"] for row in rows] == ["30", "0", "20", "30"]
-    said = [record.getMessage() for record in caplog.records if record.name == "client.farm"]
+    said = [record.getMessage() for record in caplog.records if record.name == "terrycloth.client.farm"]
     assert [
         line for line in said if "state-1-of-3.safetensors" in line and "restore it from a backup" in line
     ]

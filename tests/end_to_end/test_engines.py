@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.config import RunConfig
-from experiments.run_folder import RunFolder
-from experiments.simulation import simulate
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.experiments.runs.simulation import simulate
+from terrycloth.experiments.settings.config import RunConfig
 
 pytestmark = [pytest.mark.federation, pytest.mark.slow]
 

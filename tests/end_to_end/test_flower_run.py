@@ -11,18 +11,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from client.app import make_app
-from client.farm import Farm
-from experiments.config import RunConfig
-from experiments.datasets import load
-from experiments.datasets.dataset import DataOptions
-from experiments.engines import engine
-from experiments.flower_run import APP, descendants
-from experiments.planning import owner_policy
-from experiments.split import make_split, rule_for
-from models.settings import RoundSettings
-from server.app import MODEL_FILE
-from server.settings import ServerSettings, from_run_config
+from terrycloth.client.app import make_app
+from terrycloth.client.farm import Farm
+from terrycloth.experiments.datasets import load
+from terrycloth.experiments.datasets.dataset import DataOptions
+from terrycloth.experiments.evaluation.split import make_split, rule_for
+from terrycloth.experiments.runs.engines import engine
+from terrycloth.experiments.runs.flower_run import APP, descendants
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.planning import owner_policy
+from terrycloth.models.settings import RoundSettings
+from terrycloth.server.app import MODEL_FILE
+from terrycloth.server.settings import ServerSettings, from_run_config
 from tests.policies import ANYTHING
 
 DEVICES, NODES, ROUNDS = 40, 2, 2
@@ -68,7 +68,7 @@ def test_flwr_run_makes_the_in_process_model_and_leaves_no_process(tmp_path: Pat
     here, there, out = tmp_path / "here", tmp_path / "there", tmp_path / "flower-run"
     farm = lay_out(tmp_path / "farm")
 
-    command = [sys.executable, "-m", "experiments.flower_run", str(farm), str(out)]
+    command = [sys.executable, "-m", "terrycloth.experiments.runs.flower_run", str(farm), str(out)]
     command += ["--nodes", str(NODES), "--set", f"rounds={ROUNDS}"]
     done = subprocess.run(command, cwd=APP, capture_output=True, text=True, timeout=900, check=False)
 

@@ -41,7 +41,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 def terry(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     """`terry frontier` on the grid, as a process of its own."""
     (folder / "grid.toml").write_text(GRID)
-    program = "import sys; sys.argv[0] = 'terry'\nfrom experiments.cli import main\nmain()"
+    program = "import sys; sys.argv[0] = 'terry'\nfrom terrycloth.experiments.cli import main\nmain()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "frontier", "grid.toml", *arguments],
         cwd=folder,

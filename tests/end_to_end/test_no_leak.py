@@ -22,22 +22,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.batched_trainer import BatchedTrainer
-from client.events import Events
-from client.sgd_trainer import SgdTrainer
-from client.targets import Targets
-from client.trainer import Cohort, Trainer, trainer_for
-from experiments.datasets import load
-from experiments.datasets.dataset import DataOptions, Dataset
-from experiments.evaluate import rank_targets
-from experiments.negatives import NONE
-from experiments.personalised.examples import Shoppers
-from experiments.split import Holdout, Rule, Split, make_split, rule_for
-from models.build import recommender_for
-from models.catalogue import Catalogue
-from models.randomness import seeded_key
-from models.recommender import Recommender
-from models.settings import RoundSettings
+from terrycloth.client.events import Events
+from terrycloth.client.targets import Targets
+from terrycloth.client.training.batched_trainer import BatchedTrainer
+from terrycloth.client.training.sgd_trainer import SgdTrainer
+from terrycloth.client.training.trainer import Cohort, Trainer, trainer_for
+from terrycloth.experiments.baselines.personalised.examples import Shoppers
+from terrycloth.experiments.datasets import load
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.evaluation.evaluate import rank_targets
+from terrycloth.experiments.evaluation.negatives import NONE
+from terrycloth.experiments.evaluation.split import Holdout, Rule, Split, make_split, rule_for
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.privacy.randomness import seeded_key
+from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.models.recommenders.recommender import Recommender
+from terrycloth.models.settings import RoundSettings
 
 ALARM = 1e-6
 SHOPPERS = 1000  # looked at, where there are more

@@ -18,18 +18,18 @@ import torch
 from flwr.app import Array, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
-import client.app
-from client.events import Events
-from client.farm import Farm
-from client.state import DeviceState
-from experiments.config import RunConfig
-from experiments.engines.in_process import InProcessGrid
-from experiments.run_folder import RunFolder
-from experiments.simulation import simulate
-from models.catalogue import Catalogue
-from models.randomness import seeded_key
-from models.recommender import Parameters
-from models.update import (
+import terrycloth.client.app
+from terrycloth.client.events import Events
+from terrycloth.client.farm import Farm
+from terrycloth.client.state import DeviceState
+from terrycloth.experiments.runs.engines.in_process import InProcessGrid
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.experiments.runs.simulation import simulate
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.privacy.randomness import seeded_key
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.update import (
     PARAMETERS_RECORD,
     REPLY_RECORD,
     UPDATE_RECORD,
@@ -352,7 +352,7 @@ def test_the_checkpoint_holds_shared_parameters_and_moments_of_their_shapes(reco
 
 def ask_once(folder: Path, content: RecordDict) -> Message:
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
-    return client.app.make_app(folder)(Message(content, 1, "train"), context)
+    return terrycloth.client.app.make_app(folder)(Message(content, 1, "train"), context)
 
 
 def test_a_reply_looks_the_same_whatever_devices_hold(recording, tmp_path):
@@ -458,14 +458,14 @@ def leaky_reply(leak: Leak, recording: Recording, tmp_path: Path, monkeypatch) -
     """A reply of an app that leaks, and a search for what its devices hold."""
     events, farm = recording.events.span(0, 10), tmp_path / "farm"
     Farm.create(farm, Catalogue.load(recording.folder.catalogue), events, ANYTHING, seed=LEAKY_SEED)
-    real = client.app.pack_reply
+    real = terrycloth.client.app.pack_reply
 
     def pack(reply: Any) -> RecordDict:
         packed = real(reply)
         leak(packed, events, *all_states(farm))  # an answer is stored before it leaves
         return packed
 
-    monkeypatch.setattr(client.app, "pack_reply", pack)
+    monkeypatch.setattr(terrycloth.client.app, "pack_reply", pack)
     reply = ask_once(farm, recording.requests[0].content)
     assert not reply.has_error()
     (state,) = all_states(farm)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli
-from experiments.config import RunConfig
-from experiments.simulation import RoundLog, resume, simulate
-from server.checkpoint import FILE
-from server.newest import NEWEST
+from terrycloth.experiments import cli
+from terrycloth.experiments.runs.simulation import RoundLog, resume, simulate
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.server.checkpoint import FILE
+from terrycloth.server.newest import NEWEST
 
 SMALL = {"devices": 12, "rounds": 2, "central": False, "floors": False, "ceiling": False, "data": "towels"}
 RUNS = {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from experiments.config import read_config
-from experiments.simulation import simulate
-from models.errors import UserError
+from terrycloth.experiments.runs.simulation import simulate
+from terrycloth.experiments.settings.config import read_config
+from terrycloth.models.errors import UserError
 
 PROMISES = [
     ("none", None),

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 import torch
 
-import server.strategy
-from client.cohort_trainer import CohortTrainer
-from client.ledger import Ledger
-from client.secure_round import SecureNode
-from client.state import DeviceState
-from experiments.config import RunConfig
-from experiments.datasets.towel_ceiling import ceilings
-from experiments.run_folder import RunFolder
-from experiments.simulation import Reporter, RoundLog, resume, simulate
-from models.errors import UserError
-from server.checkpoint import FILE
-from server.secure_exchange import SecureExchange
-from server.strategy import FederatedSum
+import terrycloth.server.strategy
+from terrycloth.client.ledger import Ledger
+from terrycloth.client.secure.secure_round import SecureNode
+from terrycloth.client.state import DeviceState
+from terrycloth.client.training.cohort_trainer import CohortTrainer
+from terrycloth.experiments.datasets.towel_ceiling import ceilings
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.experiments.runs.simulation import Reporter, RoundLog, resume, simulate
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.models.errors import UserError
+from terrycloth.server.checkpoint import FILE
+from terrycloth.server.secure.secure_exchange import SecureExchange
+from terrycloth.server.strategy import FederatedSum
 
 ROUNDS = 4
 KINDS: dict[str, dict[str, Any]] = {
@@ -153,8 +153,13 @@ SECOND_NODE_BOOKS, SECOND_NODE_ANSWERS = 9, 10
 PLACES = {  # all in round 2
     "reported": (RoundLog, "observe", True, 2),  # in the observer, the round in rounds.csv
     "not reported": (RoundLog, "observe", False, 2),  # checkpoint written, rounds.csv a line short
-    "before the checkpoint": (server.strategy, "save_checkpoint", False, 3),  # the server has stepped
-    "between the checkpoint and its count": (server.strategy, "note_newest", False, 4),
+    "before the checkpoint": (
+        terrycloth.server.strategy,
+        "save_checkpoint",
+        False,
+        3,
+    ),  # the server has stepped
+    "between the checkpoint and its count": (terrycloth.server.strategy, "note_newest", False, 4),
     "before the sum": (FederatedSum, "check", False, 2),  # clients trained, nothing added
     "between two nodes": (DeviceState, "save", False, SECOND_NODE_BOOKS),
     "between booking and training": (DeviceState, "save", True, SECOND_NODE_BOOKS),
@@ -188,7 +193,9 @@ def test_killed_in_every_round_it_ends_the_same_still(kind, unbroken, tmp_path):
     for _ in range(ROUNDS - 2):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(
-                server.strategy, "save_checkpoint", on_call(1, server.strategy.save_checkpoint, after=True)
+                terrycloth.server.strategy,
+                "save_checkpoint",
+                on_call(1, terrycloth.server.strategy.save_checkpoint, after=True),
             )
             with pytest.raises(Killed):
                 resume(folder.path)
@@ -220,7 +227,7 @@ WITHIN_A_SESSION = {  # the round that is lost
     "a node, in its third stage, in round 1": (SecureNode, "mask", 2, 1),
     "a node, in its third stage, in round 2": (SecureNode, "mask", 5, 2),
     "the server, before the last stage": (SecureExchange, "close", 2, 2),
-    "the server, with the sum": (server.strategy, "sum_updates", 2, 2),
+    "the server, with the sum": (terrycloth.server.strategy, "sum_updates", 2, 2),
     "the server, in the last round": (SecureExchange, "close", 3, 3),
 }
 
@@ -326,7 +333,7 @@ def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, un
             for file in folder.devices.glob("state-*"):
                 file.unlink()
         else:
-            real = server.strategy.load_checkpoint
+            real = terrycloth.server.strategy.load_checkpoint
 
             def forget(*args: Any) -> Any:
                 *_, optimizer = args
@@ -334,7 +341,7 @@ def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, un
                 optimizer.load_state_dict({**optimizer.state_dict(), "state": {}})
                 return progress
 
-            patched.setattr(server.strategy, "load_checkpoint", forget)
+            patched.setattr(terrycloth.server.strategy, "load_checkpoint", forget)
         resume(folder.path)
     assert "model.safetensors" in differences(folder, unbroken)
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.secure_aggregation import thresholds
-from models.secure_aggregation.messages import RoundFailed
-from models.secure_aggregation.thresholds import Floors
+from terrycloth.models.secure_aggregation import thresholds
+from terrycloth.models.secure_aggregation.messages import RoundFailed
+from terrycloth.models.secure_aggregation.thresholds import Floors
 from tests.secure_round import STAGES, Rehearsal
 
 MAJORITY = Floors(least_devices=2, agreement=0.5)

@@ -12,24 +12,23 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.supercore.task_identity import TaskIdentity
 
-import client.app
-import client.farm
-from client.events import Events
-from client.farm import Farm
-from client.identity import Identity
-from client.policy import Policy
-from client.secure_round import lay_out_identities
-from client.state import DeviceState
-from client.trainer import Cohort, trainer_for
-from experiments.datasets import load
-from experiments.datasets.dataset import DataOptions
-from experiments.engines.in_process import InProcessGrid
-from models.build import build_model
-from models.catalogue import Catalogue
-from models.errors import UserError
-from models.fixed_point import fixed_point
-from models.recommender import Parameters, Recommender
-from models.secure_aggregation.exchange import (
+import terrycloth.client.app
+import terrycloth.client.farm
+from terrycloth.client.events import Events
+from terrycloth.client.farm import Farm
+from terrycloth.client.policy import Policy
+from terrycloth.client.secure.identity import Identity
+from terrycloth.client.secure.secure_round import lay_out_identities
+from terrycloth.client.state import DeviceState
+from terrycloth.client.training.trainer import Cohort, trainer_for
+from terrycloth.experiments.datasets import load
+from terrycloth.experiments.datasets.dataset import DataOptions
+from terrycloth.experiments.runs.engines.in_process import InProcessGrid
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.errors import UserError
+from terrycloth.models.recommenders.build import build_model
+from terrycloth.models.recommenders.recommender import Parameters, Recommender
+from terrycloth.models.secure_aggregation.exchange import (
     ADVERTISE,
     CONFIRM,
     EXCHANGE_RECORD,
@@ -39,10 +38,11 @@ from models.secure_aggregation.exchange import (
     STAGES,
     UNMASK,
 )
-from models.settings import RoundSettings
-from models.update import to_arrays
-from server.settings import ServerSettings
-from server.strategy import LEFT_OUT, FederatedSum, RoundObserver
+from terrycloth.models.secure_aggregation.fixed_point import fixed_point
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import to_arrays
+from terrycloth.server.settings import ServerSettings
+from terrycloth.server.strategy import LEFT_OUT, FederatedSum, RoundObserver
 from tests.models.test_settings import VALID
 
 MAJORITY = Policy(least_agreement=0.5)  # none may collude, and nearly half may be lost
@@ -85,7 +85,7 @@ class Federation:
         **server: Any,
     ):
         """The first rounds, in which node k is lost from the stage on whose key lists it."""
-        app = client.app.make_app(self.folder)
+        app = terrycloth.client.app.make_app(self.folder)
         grid_ = (grid or LosingGrid)(app, self.nodes, gone or {})
         told = ServerSettings.model_validate({"catalogue": "c", "nodes": self.nodes, **PLAIN_SUM, **server})
         strategy = FederatedSum(self.start, self.settings, told, on_round)
@@ -254,7 +254,7 @@ def test_what_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
 def test_one_whose_training_fails_is_in_the_sum_as_if_it_held_nothing(rounds, tmp_path, monkeypatch) -> None:
     """Through all five messages, at each of which every node answers as any other."""
     federation = Federation(tmp_path, 5, rounds=rounds)
-    real = client.farm.trainer_for
+    real = terrycloth.client.farm.trainer_for
 
     class Failing:
         def __init__(self, *rest: Any) -> None:
@@ -265,7 +265,7 @@ def test_one_whose_training_fails_is_in_the_sum_as_if_it_held_nothing(rounds, tm
                 raise MemoryError
             return self.trainer.train(cohort, parameters)
 
-    monkeypatch.setattr(client.farm, "trainer_for", Failing)
+    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", Failing)
     stages: list[list[int]] = []
 
     class CountingGrid(LosingGrid):
@@ -439,7 +439,7 @@ def test_a_node_with_more_devices_than_its_roster_says_takes_no_part(tmp_path, c
 
     class Grown(LosingGrid):
         def __init__(self, app, nodes: int, gone: Mapping[int, Iterable[int]]) -> None:
-            super().__init__(client.app.make_app(), nodes, gone)
+            super().__init__(terrycloth.client.app.make_app(), nodes, gone)
             for context in self._contexts.values():
                 context.node_config["farm"] = str(farm)
             own = {"farm": str(larger), "partition-id": 0, "num-partitions": 1}

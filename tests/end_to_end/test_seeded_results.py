@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from experiments.config import RunConfig
-from experiments.simulation import simulate
+from terrycloth.experiments.runs.simulation import simulate
+from terrycloth.experiments.settings.config import RunConfig
 
 KEPT = Path(__file__).with_name("seeded_results.json")
 

@@ -15,16 +15,23 @@ import pytest
 import tomli_w
 from safetensors.torch import load_file
 
-from client.farm import Farm
-from client.policy import Policy
-from client.secure_round import lay_out_identities
-from client.secure_session import Stage
-from experiments.datasets import load
-from experiments.datasets.dataset import DataOptions
-from experiments.flower_run import descendants, environment, free_port, read_records, run_app, superlink
-from models.build import build_model
-from server.app import MODEL_FILE
-from server.settings import from_run_config
+from terrycloth.client.farm import Farm
+from terrycloth.client.policy import Policy
+from terrycloth.client.secure.secure_round import lay_out_identities
+from terrycloth.client.secure.secure_session import Stage
+from terrycloth.experiments.datasets import load
+from terrycloth.experiments.datasets.dataset import DataOptions
+from terrycloth.experiments.runs.flower_run import (
+    descendants,
+    environment,
+    free_port,
+    read_records,
+    run_app,
+    superlink,
+)
+from terrycloth.models.recommenders.build import build_model
+from terrycloth.server.app import MODEL_FILE
+from terrycloth.server.settings import from_run_config
 from tests.end_to_end.test_flower_run import app_config
 from tests.end_to_end.test_secure_round import is_the_sum, plain_sum
 

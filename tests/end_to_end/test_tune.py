@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-import experiments.datasets
-import experiments.tune.tune
-from experiments.cli import main
-from experiments.config import RunConfig, read_config
-from experiments.datasets.dataset import DataOptions, PublishedTest
-from experiments.planning import resolve
-from experiments.split import make_split, rule_for
-from experiments.tune.cost import SearchCost, cost_of, statement
-from experiments.tune.folder import SearchFolder
-from experiments.tune.search import Runner
-from experiments.tune.trial import Outcome, Run, measure, validation_data
-from models.accounting import epsilon_spent
-from models.errors import UserError
-from models.promise import Promise
+import terrycloth.experiments.datasets
+import terrycloth.experiments.tune.tune
+from terrycloth.experiments.cli import main
+from terrycloth.experiments.datasets.dataset import DataOptions, PublishedTest
+from terrycloth.experiments.evaluation.split import make_split, rule_for
+from terrycloth.experiments.settings.config import RunConfig, read_config
+from terrycloth.experiments.settings.planning import resolve
+from terrycloth.experiments.tune.cost import SearchCost, cost_of, statement
+from terrycloth.experiments.tune.folder import SearchFolder
+from terrycloth.experiments.tune.search import Runner
+from terrycloth.experiments.tune.trial import Outcome, Run, measure, validation_data
+from terrycloth.models.errors import UserError
+from terrycloth.models.privacy.accounting import epsilon_spent
+from terrycloth.models.privacy.promise import Promise
 
 SAID = RunConfig(devices=60, model="linear", unit="shopper", trust="central", epsilon=4.0)
 FLAGS = ["tune", "--devices", "60", "--model", "linear", "--unit", "shopper", "--trust", "central",
@@ -46,7 +46,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
         yield run
 
-    monkeypatch.setattr(experiments.tune.tune, "runner_in_processes", runner)
+    monkeypatch.setattr(terrycloth.experiments.tune.tune, "runner_in_processes", runner)
     validation_data.cache_clear()
     yield
     validation_data.cache_clear()
@@ -83,7 +83,7 @@ def test_other_defaults_are_another_search(
     arguments = [*FLAGS, "--trials", "1", "--out", str(tmp_path / "found")]
     assert terry(*arguments, monkeypatch=monkeypatch) == 0
     before = (tmp_path / "found" / "trials.csv").read_bytes()
-    monkeypatch.setattr(experiments.tune.tune, "in_use", lambda: "terrycloth 9, defaults abcd")
+    monkeypatch.setattr(terrycloth.experiments.tune.tune, "in_use", lambda: "terrycloth 9, defaults abcd")
     assert terry(*arguments, "--trials", "2", monkeypatch=monkeypatch) == 2
     assert "another search (begun_with differs): choose another --out" in capsys.readouterr().err
     assert (tmp_path / "found" / "trials.csv").read_bytes() == before
@@ -91,13 +91,13 @@ def test_other_defaults_are_another_search(
 
 def test_runs_at_once_are_as_many_as_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last ones, with fresh seeds, do not wait for each other."""
-    asked, real = [], experiments.tune.tune.runner_in_processes
+    asked, real = [], terrycloth.experiments.tune.tune.runner_in_processes
 
     def runner(folder: SearchFolder, said: RunConfig, jobs: int) -> Any:
         asked.append(jobs)
         return real(folder, said, jobs)
 
-    monkeypatch.setattr(experiments.tune.tune, "runner_in_processes", runner)
+    monkeypatch.setattr(terrycloth.experiments.tune.tune, "runner_in_processes", runner)
     out = ["--trials", "1", "--out", str(tmp_path / "found")]
     for jobs in ("5", "500"):
         assert terry(*FLAGS, *out, "--jobs", jobs, monkeypatch=monkeypatch) == 0
@@ -118,7 +118,7 @@ def test_no_trial_depends_on_a_test_purchase(
     unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The metrics are the same to the last digit, whatever was bought last, or if it is published apart."""
-    source = experiments.datasets.load("towels", DataOptions(devices=60))
+    source = terrycloth.experiments.datasets.load("towels", DataOptions(devices=60))
     train = make_split(source, rule_for(source, "last-item")).train
     everybody = np.arange(60, dtype=np.int32) % 7
     published = PublishedTest(everybody, np.full((60, 99), 1, dtype=np.int32))
@@ -126,7 +126,7 @@ def test_no_trial_depends_on_a_test_purchase(
     said = said.model_copy(update={"split": "last-item"})
     found = []
     for data in (source, replace(source, events=train, published=published, ceiling=None)):
-        monkeypatch.setattr(experiments.datasets, "load", lambda name, options, data=data: data)
+        monkeypatch.setattr(terrycloth.experiments.datasets, "load", lambda name, options, data=data: data)
         validation_data.cache_clear()
         seen, _ = validation_data(RunConfig(devices=60, split="last-item"))
         assert len(seen.events) == len(train)
@@ -214,7 +214,7 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
     def full(*arguments: Any, **named: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("experiments.simulation.federate", full)
+    monkeypatch.setattr("terrycloth.experiments.runs.simulation.federate", full)
     with pytest.raises(UserError, match="no space is left"):
         measure(RunConfig(model="linear", devices=30), Run(0, 0, {}), tmp_path / "scratch")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import RunConfig
-from experiments.datasets.towel_ceiling import ceilings
-from experiments.run_folder import RunFolder
-from experiments.simulation import simulate
+from terrycloth.experiments.datasets.towel_ceiling import ceilings
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.experiments.runs.simulation import simulate
+from terrycloth.experiments.settings.config import RunConfig
 
 TINY = RunConfig(devices=30, rounds=2, unit="interaction", noise_multiplier=1.0, seed=7, evaluate_every=1)
 

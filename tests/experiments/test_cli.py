@@ -16,15 +16,15 @@ import click
 import pytest
 import typer
 
-import experiments.run_folder
-import experiments.simulation
-import models.fixed_point
-from client.farm import Farm
-from client.identity import Identity
-from client.policy import Policy, policy_of
-from experiments.cli import app, main
-from experiments.run_folder import RunFolder
-from models.secure_aggregation.roster import Roster
+import terrycloth.experiments.runs.run_folder
+import terrycloth.experiments.runs.simulation
+import terrycloth.models.secure_aggregation.fixed_point
+from terrycloth.client.farm import Farm
+from terrycloth.client.policy import Policy, policy_of
+from terrycloth.client.secure.identity import Identity
+from terrycloth.experiments.cli import app, main
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.models.secure_aggregation.roster import Roster
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDERS = "shopper,item,date\n" + "".join(
@@ -308,7 +308,9 @@ def test_a_run_does_not_go_on_under_an_edited_promise(
 
 def test_no_space_is_told_before_anything_is_written(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        experiments.run_folder.shutil, "disk_usage", lambda path: Usage(2**40, 2**40 - 2**20, 2**20)
+        terrycloth.experiments.runs.run_folder.shutil,
+        "disk_usage",
+        lambda path: Usage(2**40, 2**40 - 2**20, 2**20),
     )
     assert "1 MiB free" in refused(terry, "simulate", "--devices", "30", "--out", "new/run")
 
@@ -322,7 +324,7 @@ def full_disk(folder: Path, *arguments: Any, **more: Any) -> None:
 
 def test_sums_that_no_integer_holds(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes over a million devices, or noise that reaches further than any."""
-    monkeypatch.setattr(models.fixed_point, "NOISE_REACH", 1e18)
+    monkeypatch.setattr(terrycloth.models.secure_aggregation.fixed_point, "NOISE_REACH", 1e18)
     small = ["--devices", "30", "--noise-multiplier", "1", "--rounds", "1"]
     assert "take fewer devices" in refused(terry, *DISTRIBUTED, *small)
 
@@ -348,7 +350,7 @@ def test_a_stop_is_130_and_tells_how_to_go_on(terry: Terry, monkeypatch: pytest.
     def stop(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiments.simulation, "simulate", stop)
+    monkeypatch.setattr(terrycloth.experiments.runs.simulation, "simulate", stop)
     ended = terry("simulate", "--devices", "30")
     assert ended.code == 130
     assert "terry simulate --resume --out" in ended.err
@@ -357,7 +359,9 @@ def test_a_stop_is_130_and_tells_how_to_go_on(terry: Terry, monkeypatch: pytest.
 
 def in_a_process(folder: Path, *arguments: str, first: str = "") -> subprocess.CompletedProcess[str]:
     """`terry ARGUMENTS…` as a process of its own; `first` is what its Python runs before."""
-    program = f"import sys; sys.argv[0] = 'terry'\n{first}\nfrom experiments.cli import main\nmain()"
+    program = (
+        f"import sys; sys.argv[0] = 'terry'\n{first}\nfrom terrycloth.experiments.cli import main\nmain()"
+    )
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=folder,
@@ -370,7 +374,7 @@ def in_a_process(folder: Path, *arguments: str, first: str = "") -> subprocess.C
 
 def test_a_bug_is_1_and_shows_where(tmp_path: Path) -> None:
     broken = (
-        "import experiments.commands.simulate as command\n"
+        "import terrycloth.experiments.commands.simulate as command\n"
         "def broken(*arguments): raise RuntimeError('a bug')\n"
         "command.read_config = broken"
     )

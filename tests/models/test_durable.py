@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.durable import locked, owner_only, write_private
+from terrycloth.models.durable import locked, owner_only, write_private
 
 
 def mode(path: Path) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.metrics import above, first, gains, padded, ranks_alone, ranks_together
+from terrycloth.models.metrics import above, first, gains, padded, ranks_alone, ranks_together
 
 INFINITY = torch.inf
 

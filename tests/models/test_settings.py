@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.accounting import reduced
-from models.limits import MOST_ITEMS
-from models.settings import PROTOCOL, RoundSettings
+from terrycloth.models.limits import MOST_ITEMS
+from terrycloth.models.privacy.accounting import reduced
+from terrycloth.models.settings import PROTOCOL, RoundSettings
 
 VALID: dict[str, Any] = {
     "round": 2,

@@ -11,8 +11,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.settings import RoundSettings
-from models.update import (
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import (
     EVALUATION,
     InvalidReply,
     Refusal,

@@ -15,8 +15,8 @@ from flwr.serverapp import (
     SamplingMethod,
 )
 
-from models.accounting import epsilon_composed
-from server.accountant import Accountant, whole_numbers
+from terrycloth.models.privacy.accounting import epsilon_composed
+from terrycloth.server.accountant import Accountant, whole_numbers
 
 DELTA = 1e-5
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.recommender import Parameters
-from server.aggregate import adapted_clip, make_optimizer, pseudo_gradient, sum_updates
-from server.settings import ServerSettings
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.server.aggregate import adapted_clip, make_optimizer, pseudo_gradient, sum_updates
+from terrycloth.server.settings import ServerSettings
 
 
 def server(**changes: Any) -> ServerSettings:

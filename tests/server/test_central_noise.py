@@ -4,12 +4,12 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from models.settings import RoundSettings
-from server.aggregate import add_central_noise
-from server.app import run_name
-from server.checkpoint import FILE
-from server.settings import ServerSettings
-from server.strategy import FederatedSum
+from terrycloth.models.settings import RoundSettings
+from terrycloth.server.aggregate import add_central_noise
+from terrycloth.server.app import run_name
+from terrycloth.server.checkpoint import FILE
+from terrycloth.server.settings import ServerSettings
+from terrycloth.server.strategy import FederatedSum
 
 ALARM = 1e-7
 SHARED = {"table.weight": torch.zeros(40, 3), "bias.weight": torch.zeros(40, 1)}

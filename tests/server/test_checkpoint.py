@@ -10,12 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-import server.checkpoint
-from models.errors import UserError
-from models.settings import RoundSettings
-from server.aggregate import make_optimizer
-from server.checkpoint import FILE, Progress, RoundRecord, load_checkpoint, run_of_checkpoint, save_checkpoint
-from server.settings import ServerSettings
+import terrycloth.server.checkpoint
+from terrycloth.models.errors import UserError
+from terrycloth.models.settings import RoundSettings
+from terrycloth.server.aggregate import make_optimizer
+from terrycloth.server.checkpoint import (
+    FILE,
+    Progress,
+    RoundRecord,
+    load_checkpoint,
+    run_of_checkpoint,
+    save_checkpoint,
+)
+from terrycloth.server.settings import ServerSettings
 from tests.models.test_settings import VALID
 
 SETTINGS = RoundSettings.model_validate({**VALID, "round": 1})
@@ -117,7 +124,7 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(
         path.write_bytes(b"half of it")
         raise OSError("no space left")
 
-    monkeypatch.setattr(server.checkpoint, "save_file", cut_short)
+    monkeypatch.setattr(terrycloth.server.checkpoint, "save_file", cut_short)
     advance(parameters, optimizer, 2)
     with pytest.raises(OSError, match="no space"):
         save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1), record(2)]))

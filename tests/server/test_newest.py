@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from flwr.app import RecordDict
 
-import server.strategy
-from models.errors import UserError
-from models.recommender import Parameters
-from models.update import Request
-from server.app import alone_in
-from server.checkpoint import FILE, RoundRecord
-from server.newest import NEWEST, check_newest, note_newest
+import terrycloth.server.strategy
+from terrycloth.models.errors import UserError
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.update import Request
+from terrycloth.server.app import alone_in
+from terrycloth.server.checkpoint import FILE, RoundRecord
+from terrycloth.server.newest import NEWEST, check_newest, note_newest
 from tests.server.test_strategy import Nodes, noisy, strategy, superlink  # noqa: F401
 
 CENTRAL: dict[str, Any] = {"unit": "shopper", "trust": "central", "run": "a"}
@@ -82,13 +82,13 @@ def test_nothing_is_seen_of_a_checkpoint_before_it_is_noted(
         return noisy(node, request)
 
     for name in ("save_checkpoint", "note_newest"):
-        real = getattr(server.strategy, name)
+        real = getattr(terrycloth.server.strategy, name)
 
         def noting(*arguments: Any, name: str = name, real: Any = real) -> Any:
             happened.append(name)
             return real(*arguments)
 
-        monkeypatch.setattr(server.strategy, name, noting)
+        monkeypatch.setattr(terrycloth.server.strategy, name, noting)
     run = strategy(lambda record, parameters: happened.append("told"), CENTRAL, folder=tmp_path)
     run.run(Nodes(1, answer).grid)
     kept = ["save_checkpoint", "note_newest"]
@@ -99,7 +99,7 @@ def test_nothing_is_seen_of_a_checkpoint_before_it_is_noted(
 def test_a_checkpoint_that_was_not_noted_goes_on_and_is_noted_before_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = server.strategy.note_newest, []
+    real, calls = terrycloth.server.strategy.note_newest, []
 
     def killed(*arguments: Any) -> None:
         calls.append(arguments)
@@ -107,10 +107,10 @@ def test_a_checkpoint_that_was_not_noted_goes_on_and_is_noted_before_it_is_told(
             raise Killed
         real(*arguments)
 
-    monkeypatch.setattr(server.strategy, "note_newest", killed)
+    monkeypatch.setattr(terrycloth.server.strategy, "note_newest", killed)
     with pytest.raises(Killed):
         strategy(settings=CENTRAL, folder=tmp_path).run(Nodes(1, noisy).grid)
-    monkeypatch.setattr(server.strategy, "note_newest", real)
+    monkeypatch.setattr(terrycloth.server.strategy, "note_newest", real)
     kept = (tmp_path / FILE).read_bytes()
     stopped_after(2, tmp_path, resume=True)  # told again, and killed at once
     assert (tmp_path / FILE).read_bytes() == kept

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from models.settings import RoundSettings
-from server.settings import ServerSettings, from_run_config
+from terrycloth.models.settings import RoundSettings
+from terrycloth.server.settings import ServerSettings, from_run_config
 from tests.models.test_settings import VALID
 
 ASKED = {name: value for name, value in VALID.items() if name != "round"}

@@ -12,16 +12,25 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.supercore.task_identity import TaskIdentity
 
-from experiments.engines.in_process import InProcessGrid
-from models.accounting import epsilon_composed, epsilon_spent
-from models.errors import UserError
-from models.fixed_point import fixed_point
-from models.recommender import Parameters
-from models.settings import RoundSettings
-from models.update import BELOW_CLIP, EVALUATION, STEPS, Refusal, Reply, Request, pack_reply, unpack_request
-from server.checkpoint import RoundRecord
-from server.settings import ServerSettings
-from server.strategy import NODE_FAILED, TOO_FEW_SHARES, FederatedSum
+from terrycloth.experiments.runs.engines.in_process import InProcessGrid
+from terrycloth.models.errors import UserError
+from terrycloth.models.privacy.accounting import epsilon_composed, epsilon_spent
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.secure_aggregation.fixed_point import fixed_point
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import (
+    BELOW_CLIP,
+    EVALUATION,
+    STEPS,
+    Refusal,
+    Reply,
+    Request,
+    pack_reply,
+    unpack_request,
+)
+from terrycloth.server.checkpoint import RoundRecord
+from terrycloth.server.settings import ServerSettings
+from terrycloth.server.strategy import NODE_FAILED, TOO_FEW_SHARES, FederatedSum
 from tests.models.test_settings import NO_PROMISE, VALID
 from tests.secure_round import identity
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from client.events import Events
-from experiments.baselines.row import Context
-from experiments.split import DAY
-from models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.client.events import Events
+from terrycloth.experiments.baselines.row import Context
+from terrycloth.experiments.evaluation.split import DAY
+from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 
 
 def catalogue_of(

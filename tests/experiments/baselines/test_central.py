@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from client.events import Events
-from client.serving import Serving
-from experiments.baselines.central import _whole_catalogue_loss, model_scorer, train_centrally
-from models.build import build_model
-from models.catalogue import Catalogue
-from models.factorisation import Factorisation
-from models.recommender import Recommender
+from terrycloth.client.events import Events
+from terrycloth.client.serving import Serving
+from terrycloth.experiments.baselines.central import _whole_catalogue_loss, model_scorer, train_centrally
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.recommenders.build import build_model
+from terrycloth.models.recommenders.factorisation import Factorisation
+from terrycloth.models.recommenders.recommender import Recommender
 
 ITEMS = 6
 CATALOGUE_WEIGHT, REGULARISATION = 0.1, 1.0

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from client.events import Events
-from client.profiles import profiles
-from experiments.baselines.nothing_released import (
+from terrycloth.client.events import Events
+from terrycloth.client.training.profiles import profiles
+from terrycloth.experiments.baselines.nothing_released import (
     ATTRIBUTES,
     CODES,
     SCALE,
@@ -19,9 +19,9 @@ from experiments.baselines.nothing_released import (
     tf_idf,
     title_words,
 )
-from experiments.baselines.own_frequency import BESIDE, fit_own_frequency
-from experiments.baselines.popularity import WINDOW, fit_popularity, fit_recent_popularity
-from experiments.baselines.row import HALF_LIFE
+from terrycloth.experiments.baselines.own_frequency import BESIDE, fit_own_frequency
+from terrycloth.experiments.baselines.popularity import WINDOW, fit_popularity, fit_recent_popularity
+from terrycloth.experiments.baselines.row import HALF_LIFE
 from tests.experiments.baselines.shop import bought, catalogue_of, context_of
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from client.events import Events
-from client.trainer import Cohort
-from experiments.baselines.popularity import WINDOW
-from experiments.baselines.private import (
+from terrycloth.client.events import Events
+from terrycloth.client.training.trainer import Cohort
+from terrycloth.experiments.baselines.popularity import WINDOW
+from terrycloth.experiments.baselines.private import (
     COUNTS,
     NORM,
     PLAIN,
@@ -21,11 +21,11 @@ from experiments.baselines.private import (
     private_popularity,
     release,
 )
-from experiments.baselines.row import TRIALS
-from experiments.config import RunConfig
-from experiments.planning import make_promise, resolve
-from experiments.split import DAY, Rule, split_events, validation_split
-from models.accounting import epsilon_composed
+from terrycloth.experiments.baselines.row import TRIALS
+from terrycloth.experiments.evaluation.split import DAY, Rule, split_events, validation_split
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.planning import make_promise, resolve
+from terrycloth.models.privacy.accounting import epsilon_composed
 from tests.experiments.baselines.shop import bought, catalogue_of, context_of
 
 ITEMS = 4000
@@ -183,7 +183,7 @@ def test_settings_are_chosen_under_noise_as_strong_as_that_of_the_release(
         scored.append(scorer(holdout.history)[0])
         return [0.1, 0.3, 0.2][len(scored) - 1]
 
-    monkeypatch.setattr("experiments.baselines.private.hit_rate", hits)
+    monkeypatch.setattr("terrycloth.experiments.baselines.private.hit_rate", hits)
     grid = (PLAIN, RECENT, {WINDOW: 1.0, NORM: 0.0})
     assert chosen_under_noise(grid, asked, split, catalogue_of(ITEMS)) == RECENT
     validation = validation_split(split, ITEMS)
@@ -225,8 +225,8 @@ def test_seeds_repeat_and_differ_and_no_seed_is_fresh() -> None:
 
 
 def test_a_seed_gives_it_noise_that_the_run_does_not_draw() -> None:
-    from models.randomness import seeded_key
-    from server.aggregate import add_central_noise
+    from terrycloth.models.privacy.randomness import seeded_key
+    from terrycloth.server.aggregate import add_central_noise
 
     config, promise = planned("shopper", "central")
     asked = one_release(config, promise)

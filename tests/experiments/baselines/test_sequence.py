@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-import experiments.baselines.sequence as sequence
-from experiments.baselines.sequence import DROPOUT, EPOCHS, FACTORS, LENGTH, PYTHON, absent, fit_sequence
+import terrycloth.experiments.baselines.sequence as sequence
+from terrycloth.experiments.baselines.sequence import (
+    DROPOUT,
+    EPOCHS,
+    FACTORS,
+    LENGTH,
+    PYTHON,
+    absent,
+    fit_sequence,
+)
 from tests.experiments.baselines.shop import bought, context_of
 
 SETTINGS = {FACTORS: 8.0, DROPOUT: 0.2, LENGTH: 10.0}

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from client.events import Events
-from experiments.baselines import BASELINES
-from experiments.baselines.co_occurrence import APART, VISITS, fit_co_occurrence
-from experiments.baselines.ease import LAMBDA, fit_ease
-from experiments.baselines.ials import ALPHA, FACTORS, ITERATIONS, REGULARISATION, fit_ials
-from experiments.baselines.nearest import NEIGHBOURS, SHRINKAGE, fit_nearest
-from experiments.baselines.row import HALF_LIFE
+from terrycloth.client.events import Events
+from terrycloth.experiments.baselines import BASELINES
+from terrycloth.experiments.baselines.co_occurrence import APART, VISITS, fit_co_occurrence
+from terrycloth.experiments.baselines.ease import LAMBDA, fit_ease
+from terrycloth.experiments.baselines.ials import ALPHA, FACTORS, ITERATIONS, REGULARISATION, fit_ials
+from terrycloth.experiments.baselines.nearest import NEIGHBOURS, SHRINKAGE, fit_nearest
+from terrycloth.experiments.baselines.row import HALF_LIFE
 from tests.experiments.baselines.shop import bought, context_of
 
 NONE = {HALF_LIFE: 0.0}
@@ -157,11 +157,11 @@ def test_item_knn_keeps_the_nearest_alone() -> None:
 @pytest.mark.realdata
 def test_movielens_100k_is_where_others_have_it(shared_data: Path) -> None:
     """The next visit: EASE .152, co-occurrence .123, measured apart, with half-lives chosen less well."""
-    from experiments.baselines.row import Context
-    from experiments.datasets import load
-    from experiments.datasets.dataset import DataOptions
-    from experiments.evaluate import evaluate
-    from experiments.split import make_split, rule_for
+    from terrycloth.experiments.baselines.row import Context
+    from terrycloth.experiments.datasets import load
+    from terrycloth.experiments.datasets.dataset import DataOptions
+    from terrycloth.experiments.evaluation.evaluate import evaluate
+    from terrycloth.experiments.evaluation.split import make_split, rule_for
 
     dataset = load("movielens", DataOptions(path=shared_data / "ml-100k"))
     split, items = make_split(dataset, rule_for(dataset, "next-visit")), len(dataset.catalogue)

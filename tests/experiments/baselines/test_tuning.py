@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-import experiments.baselines.tuning
-from client.events import Events
-from client.targets import Targets
-from experiments.baselines import BASELINES
-from experiments.baselines.row import TRIALS, BaselineRow, Context
-from experiments.baselines.tuning import best_of, hit_rate, ranks_among, tuned_baselines
-from experiments.evaluate import evaluate
-from experiments.split import DAY, Holdout, Rule, Split, split_events
-from models.catalogue import Catalogue
-from models.metrics import ranks_alone
+import terrycloth.experiments.baselines.tuning
+from terrycloth.client.events import Events
+from terrycloth.client.targets import Targets
+from terrycloth.experiments.baselines import BASELINES
+from terrycloth.experiments.baselines.row import TRIALS, BaselineRow, Context
+from terrycloth.experiments.baselines.tuning import best_of, hit_rate, ranks_among, tuned_baselines
+from terrycloth.experiments.evaluation.evaluate import evaluate
+from terrycloth.experiments.evaluation.split import DAY, Holdout, Rule, Split, split_events
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.metrics import ranks_alone
 from tests.experiments.baselines.shop import bought, catalogue_of, context_of
 
 ITEMS = 30
@@ -95,7 +95,7 @@ def test_settings_never_see_the_test(split: str, monkeypatch: pytest.MonkeyPatch
         seen.append((row.label, *(array.tolist() for array in arrays)))
         return best_of(row, validation, catalogue, sample)
 
-    monkeypatch.setattr(experiments.baselines.tuning, "best_of", spied)
+    monkeypatch.setattr(terrycloth.experiments.baselines.tuning, "best_of", spied)
     one = parted(split)
     moved = Targets.from_pairs(one.test.targets.devices, (one.test.targets.items + 7) % ITEMS, 40)
     other = replace(one, test=replace(one.test, targets=moved))

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
-from models.secure_aggregation.messages import (
+from terrycloth.models.secure_aggregation.messages import (
     Advert,
     AdvertList,
     Masked,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from models.secure_aggregation.keys import (
+from terrycloth.models.secure_aggregation.keys import (
     SEALED_BYTES,
     commitment,
     new_private_key,
@@ -17,9 +17,9 @@ from models.secure_aggregation.keys import (
     unseal,
     usable,
 )
-from models.secure_aggregation.masks import add_pairwise, expand
-from models.secure_aggregation.messages import ProtocolError
-from models.secure_aggregation.shares import combine, split
+from terrycloth.models.secure_aggregation.masks import add_pairwise, expand
+from terrycloth.models.secure_aggregation.messages import ProtocolError
+from terrycloth.models.secure_aggregation.shares import combine, split
 
 VIEW = b"v" * 32
 

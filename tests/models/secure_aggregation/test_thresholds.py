@@ -6,8 +6,8 @@ from math import comb, floor
 
 import pytest
 
-from models.secure_aggregation import thresholds
-from models.secure_aggregation.thresholds import (
+from terrycloth.models.secure_aggregation import thresholds
+from terrycloth.models.secure_aggregation.thresholds import (
     COMPLETE_UP_TO,
     Floors,
     Plan,

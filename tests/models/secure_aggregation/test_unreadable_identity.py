@@ -1,6 +1,6 @@
 """Bytes that another node calls its identity are an identity or are not: no other error comes of them."""
 
-from models.secure_aggregation.roster import signed_by
+from terrycloth.models.secure_aggregation.roster import signed_by
 
 
 def test_a_point_that_says_it_is_compressed() -> None:

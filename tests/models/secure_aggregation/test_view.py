@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from models.secure_aggregation import thresholds
-from models.secure_aggregation.messages import Advert, ProtocolError
-from models.secure_aggregation.view import View, check_names
+from terrycloth.models.secure_aggregation import thresholds
+from terrycloth.models.secure_aggregation.messages import Advert, ProtocolError
+from terrycloth.models.secure_aggregation.view import View, check_names
 from tests.secure_round import new_task
 
 TASK = new_task()

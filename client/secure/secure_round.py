@@ -1,0 +1,230 @@
+"""A node's part in a round of secure aggregation: one Flower message a stage, its session on disk in between.
+
+`secure.secure_aggregation` checks the messages; here they meet the devices. Devices are booked before their
+node advertises, so a round that fails may cost them what it did not release, and never the reverse. Each
+session is a question of its own, trained and noised afresh: two sums of the same noised vectors over
+different nodes would differ by what a few of them sent, under a few shares of noise.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from flwr.app import RecordDict
+
+from terrycloth.client.farm import Declined, Farm
+from terrycloth.client.policy import Policy
+from terrycloth.client.secure.identity import Identity
+from terrycloth.client.secure.secure_aggregation import Participant
+from terrycloth.client.secure.secure_session import Session
+from terrycloth.models.durable import locked, owner_only, write_private
+from terrycloth.models.errors import UserError
+from terrycloth.models.secure_aggregation.exchange import (
+    ADVERTISE,
+    CONFIRM,
+    MASK,
+    SHARE,
+    Exchange,
+    floors_of,
+    pack_exchange,
+    unpack_exchange,
+    unpack_message,
+)
+from terrycloth.models.secure_aggregation.masks import Vector, dtype_of
+from terrycloth.models.secure_aggregation.messages import (
+    AdvertList,
+    Confirmations,
+    MaskedList,
+    ProtocolError,
+    RelayedShares,
+    Task,
+)
+from terrycloth.models.secure_aggregation.roster import Roster
+from terrycloth.models.secure_aggregation.thresholds import least_listed
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import (
+    REPLY_RECORD,
+    STEPS,
+    UPDATE_RECORD,
+    Refusal,
+    Reply,
+    digest,
+    pack_reply,
+    to_arrays,
+    unpack_question,
+    unpack_request,
+)
+
+logger = logging.getLogger(__name__)
+
+Unpacked = TypeVar("Unpacked")
+
+ROSTER_FILE = "roster"
+
+
+class SecureNode:
+    """The devices of a farm as one participant.
+
+    identity, roster: files of the devices' owner, where they are not in the farm's folder.
+    """
+
+    def __init__(self, farm: Farm, identity: Path | None = None, roster: Path | None = None) -> None:
+        self.farm = farm
+        self.identity_path = identity or farm.own_path("identity")
+        self.roster_path = roster or farm.folder / ROSTER_FILE
+        self.session_path = farm.own_path("session", ".json")
+
+    def answer(self, content: RecordDict) -> RecordDict:
+        """The answer to one stage, or a typed refusal, which tells nothing of what the devices hold."""
+        exchange = Exchange(0, b"", 0)
+        try:
+            exchange = unpack_exchange(content)
+            with locked(self.session_path.with_suffix(".lock")):
+                if exchange.stage == ADVERTISE:
+                    return self.advertise(exchange, content)
+                return self.go_on(exchange, content)
+        except Declined as declined:
+            reason = declined.reason
+        except (ProtocolError, UserError) as error:
+            logger.error("no part is taken in secure aggregation: %s", error)
+            reason = Refusal.UNSOUND
+        return pack_reply(self.farm.refuse(exchange.round, reason))
+
+    def advertise(self, exchange: Exchange, content: RecordDict) -> RecordDict:
+        """Stage 1: book the devices whose coins fall for this session, and say how many they are."""
+        settings, question = understood(unpack_question, content)
+        if not settings.trust_model.secure_aggregation or settings.round != exchange.round:
+            raise ProtocolError("no question for secure aggregation")
+        policy = self.farm.allow(settings)
+        participant = self.participant(settings, policy)
+        shared = self.farm.load_model(settings).shared_parameters()
+        steps = self.farm.allowed_update(settings, policy, shared)[STEPS]
+        task = Task(exchange.session, settings.round, question, 8 * steps.element_size(), len(steps))
+        with self.farm.booked(settings, name_of(task, settings), policy) as state:
+            if state.replied:
+                raise ProtocolError("a session that is over")
+            facts = pack_reply(Reply(settings.round, {}, int(state.took_part.sum()), state.refused))
+            if not state.took_part.any():
+                return facts
+            session, advert = participant.advertise(task, int(state.took_part.sum()))
+        self.save(session, settings)
+        answer = pack_exchange(exchange, advert)
+        answer[REPLY_RECORD] = facts[REPLY_RECORD]
+        return answer
+
+    def go_on(self, exchange: Exchange, content: RecordDict) -> RecordDict:
+        """Stages 2 to 5 of the session that this node advertised for last."""
+        session, settings = self.load()
+        if (session.task.session, session.task.round) != (exchange.session, exchange.round):
+            raise ProtocolError("another session")
+        participant = self.participant(settings, self.farm.allow(settings))
+        try:
+            if exchange.stage == SHARE:
+                return pack_exchange(
+                    exchange, participant.share(session, unpack_message(content, AdvertList))
+                )
+            if exchange.stage == MASK:
+                return self.mask(exchange, content, participant, session, settings)
+            if exchange.stage == CONFIRM:
+                lists = unpack_message(content, MaskedList)
+                return pack_exchange(exchange, participant.confirm(session, lists))
+            signatures = unpack_message(content, Confirmations)
+            return pack_exchange(exchange, participant.unmask(session, signatures))
+        finally:
+            self.save(session, settings)  # before an answer leaves; and after a refusal, which closes it
+
+    def mask(
+        self,
+        exchange: Exchange,
+        content: RecordDict,
+        participant: Participant,
+        session: Session,
+        settings: RoundSettings,
+    ) -> RecordDict:
+        """Stage 3: train the devices that were booked, and send their sum under its masks."""
+        request = understood(unpack_request, content)
+        if request.settings != settings or digest(request) != session.task.question:
+            raise ProtocolError("not the question that was booked")
+        self.farm.expected(request, self.farm.allow(settings))
+        with self.farm.opened(settings) as state:
+            if state.question != name_of(session.task, settings) or state.replied:
+                raise ProtocolError("not the question that was booked")
+
+            def train() -> Vector:
+                self.save(session, settings)  # this stage is not answered twice, whatever happens now
+                self.farm.train(state, request)
+                steps, state.update = state.update[STEPS], {}  # what is not masked is kept nowhere
+                state.save(self.farm.state_path)
+                vector: Vector = steps.numpy().view(dtype_of(session.task.width))
+                return vector
+
+            signed, vector = participant.mask(session, unpack_message(content, RelayedShares), train)
+        answer = pack_exchange(exchange, signed)
+        signed_integers = vector.view(np.dtype(f"int{session.task.width}"))
+        answer[UPDATE_RECORD] = to_arrays({STEPS: torch.from_numpy(signed_integers)})
+        return answer
+
+    def participant(self, settings: RoundSettings, policy: Policy) -> Participant:
+        """This node, and what it asks of a round. Raises UserError without an identity and a roster."""
+        # The working directory of an app holds what the server sent: its roster would list invented nodes.
+        if not (self.identity_path.is_absolute() and self.roster_path.is_absolute()):
+            raise UserError("identity and roster are named by paths that are not absolute: give whole ones")
+        identity, roster = Identity.load(self.identity_path), Roster.load(self.roster_path)
+        if identity.name not in roster:
+            raise UserError(f"the roster {self.roster_path} does not list this node's own identity: add it")
+        held, listed = len(self.farm.devices), roster.devices[identity.name]
+        if held > listed:  # every other node would refuse its advert
+            message = (
+                f"the roster {self.roster_path} allows this node devices={listed}, and its farm has {held}"
+            )
+            raise UserError(f"{message}: correct the roster on every node")
+        least_nodes = max(policy.least_nodes, least_listed(len(roster.devices)))
+        return Participant(identity, roster, floors_of(settings, least_nodes))
+
+    def save(self, session: Session, settings: RoundSettings) -> None:
+        """For its owner's eyes only, and on disk when this returns."""
+        kept = {"settings": settings.model_dump(), "session": session.to_dict()}
+        write_private(self.session_path, json.dumps(kept).encode())
+
+    def load(self) -> tuple[Session, RoundSettings]:
+        """What `save` kept. Raises ProtocolError where there is nothing that can be read."""
+        try:
+            kept = json.loads(self.session_path.read_bytes())
+            settings = RoundSettings.model_validate(kept["settings"])
+            return Session.from_dict(kept["session"]), settings
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ProtocolError("no session") from None
+
+
+def understood(unpack: Callable[[RecordDict], Unpacked], content: RecordDict) -> Unpacked:
+    """What a message says. Raises Declined where a device does not know it in full."""
+    try:
+        return unpack(content)
+    except (ValueError, KeyError, TypeError):
+        raise Declined(Refusal.SETTINGS) from None
+
+
+@owner_only()
+def lay_out_identities(folder: Path, partitions: int) -> None:
+    """A new identity for each node of a farm, and the roster of all: what an owner of devices does.
+
+    partitions: nodes; each has a device at least.
+    """
+    lines = []
+    for partition in range(partitions):
+        farm, identity = Farm(folder, partition, partitions), Identity.new()
+        identity.save(farm.own_path("identity"))
+        lines.append(f"{identity.public.decode()} devices={len(farm.devices)}")
+    (folder / ROSTER_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def name_of(task: Task, settings: RoundSettings) -> str:
+    """What tells a session's question from every other, and from the same one in another session."""
+    hashed = hashlib.sha256(settings.model_dump_json().encode())
+    hashed.update(len(task.session).to_bytes(8) + task.session + task.question)
+    return hashed.hexdigest()

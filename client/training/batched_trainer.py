@@ -1,0 +1,274 @@
+"""SGD and DP-SGD of any model whose items are rows of tables, for many devices at once, by `torch.func`.
+
+Each device has parameters of its own, along one more axis, and `vmap` works on all of them together; a second
+`vmap` runs over the interactions where each is clipped by itself. Of a table a device has the rows that it
+reads. `OpacusTrainer`, `ClippedSgdTrainer` and `SgdTrainer` are the references, by unit: coins, batches and
+negatives are theirs, draw by draw, and so are the updates without noise.
+
+Noise at interaction level is that of DP-SGD (Abadi et al. 2016, algorithm 1) in distribution. A device draws
+it for the rows it reads, in every step but the last; what no step reads is drawn once for the cohort's sum.
+A device keeps its change D apart from the public θ: rounded into θ + D, a step could change by more than the
+clip where a server sends an enormous θ. D is in double precision: what one interaction more changes in the
+roundings of a long sum is then far below what a clip may be passed by.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from terrycloth.client.training.cohort_sum import noised, step_deviation, unit_of
+from terrycloth.client.training.compiled.batch_draws import (
+    Reads,
+    Sampling,
+    draw_batches,
+    draw_chunk,
+    draw_noise,
+    draw_reads,
+)
+from terrycloth.client.training.compiled.compiled_streams import key_words
+from terrycloth.client.training.compiled.sgd_kernel import OPACUS_MARGIN, Histories, histories_of
+from terrycloth.client.training.shopper_level import clip_factor, indicators
+from terrycloth.client.training.trainer import Cohort
+from terrycloth.models.recommenders.recommender import SHOPPER, Parameters, Recommender, interaction_loss
+from terrycloth.models.settings import ROUNDING, RoundSettings
+from terrycloth.models.update import BELOW_CLIP
+
+CHUNK_BYTES = 2**24  # of the largest array, about, for the devices that are trained at a time
+VECTOR = f"{SHOPPER}.weight"
+
+
+class Examples(NamedTuple):
+    """Some interactions of a step, of each device; `Chunk` says what the integers are.
+
+    slots, first: int64 [devices, examples, 1 + negatives]. weights: float32 [devices, examples]. present:
+    bool [devices, examples], false where a device has fewer.
+    """
+
+    slots: Tensor
+    first: Tensor
+    weights: Tensor
+    present: Tensor
+
+
+class BatchedTrainer:
+    """A cohort in chunks of devices; `trainer.Trainer` has the shapes.
+
+    torch_device: where the arithmetic is done, as torch names it. Memory there does not grow with the cohort.
+    """
+
+    def __init__(self, model: Recommender, settings: RoundSettings, torch_device: str = "cpu") -> None:
+        self.model = model
+        self.settings = settings
+        self.torch_device = torch.device(torch_device)
+        self.tables = {
+            f"{name}.weight"
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Embedding) and name != SHOPPER
+        }
+
+    def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
+        """`Trainer.train`. Devices with as much to do go together, so that little is padded."""
+        settings = self.settings
+        start = {name: self.padded(name, tensor.to(self.torch_device)) for name, tensor in parameters.items()}
+        total = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in start.items()}
+        holders = np.zeros(1 + self.model.num_items, dtype=np.int64)  # devices that have a slot for each row
+        below = torch.zeros(1, dtype=torch.float64)
+        vectors = torch.empty_like(cohort.vectors)
+        for places in self.chunks(cohort.events.counts):
+            histories = histories_of(cohort.devices[places], cohort.events.take(places))
+            reads = draw_reads(histories, self.sampling(cohort))
+            rows = torch.from_numpy(reads.rows.astype(np.int64)).to(self.torch_device)
+            own = {VECTOR: cohort.vectors[places].to(self.torch_device).unsqueeze(1)}
+            # Tables last: where the noise of the others stands does not depend on how many slots there are.
+            for name in sorted(start, key=self.tables.__contains__):
+                part = start[name]
+                own[name] = part[rows] if name in self.tables else part.expand(len(places), *part.shape)
+            change = self.train_chunk(cohort, histories, own, reads)
+            vectors[places] = (own[VECTOR] + change.pop(VECTOR)).squeeze(1).float().cpu()
+            update, indicator = self.released(change)
+            below += indicator.cpu()
+            for name, units in update.items():
+                if name in self.tables:
+                    total[name].index_add_(0, rows.flatten(), units.flatten(0, 1))
+                else:
+                    total[name] += units.sum(dim=0)
+            holders += np.bincount(reads.rows.ravel(), minlength=len(holders))
+        drawn = settings.steps_per_round - 1  # steps whose noise is in a device's change
+        released = {}
+        for number, (name, units) in enumerate(total.items()):
+            summed, copies = units.cpu().numpy(), np.array(len(cohort.devices))
+            if name in self.tables:
+                summed, copies = summed[1:], holders[1:, None]
+            released[name] = self.noised(cohort, summed, drawn * copies, number)
+        return released | ({BELOW_CLIP: below} if settings.adapts_clip else {}), vectors
+
+    def noised(
+        self, cohort: Cohort, units: npt.NDArray[np.float64], drawn: npt.NDArray[np.int64], part: int
+    ) -> Tensor:
+        """`cohort_sum.noised`."""
+        return noised(units, drawn, part, cohort, self.settings)
+
+    def padded(self, name: str, tensor: Tensor) -> Tensor:
+        """A table after a row of zeros, for slots that hold no item; all else as it is."""
+        return torch.cat([torch.zeros_like(tensor[:1]), tensor]) if name in self.tables else tensor
+
+    def chunks(self, counts: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+        """Places in the cohort of the devices of each chunk: int64. counts: events of each device."""
+        order = np.argsort(-counts, kind="stable")
+        start = 0
+        while start < len(order):
+            size = max(1, CHUNK_BYTES // (4 * self.numbers_of(int(counts[order[start]]))))
+            yield order[start : start + size]
+            start += size
+
+    def numbers_of(self, events: int) -> int:
+        """About how many numbers the largest array holds for a device with so many events."""
+        settings = self.settings
+        examples = 1.0 + events * settings.sampling_rate
+        reads = examples * settings.steps_per_round * (1 + settings.negatives)
+        return int(max(min(reads, self.model.num_items) * self.model.dim, examples * self.numbers_of_example))
+
+    @cached_property
+    def numbers_of_example(self) -> int:
+        """About how many numbers an array holds for an interaction: its rows, or its own gradient."""
+        sizes = [(1 + self.settings.negatives) * self.model.dim]
+        if self.settings.unit == "interaction":
+            shared = self.model.shared_parameters()
+            sizes += [part.numel() for name, part in shared.items() if name not in self.tables]
+        return max(sizes)
+
+    def sampling(self, cohort: Cohort) -> Sampling:
+        """How this question's steps read events."""
+        settings = self.settings
+        return Sampling(
+            key_words(cohort.key),
+            cohort.question,
+            settings.steps_per_round,
+            settings.sampling_rate,
+            settings.negatives,
+            self.model.num_items,
+        )
+
+    def train_chunk(
+        self, cohort: Cohort, histories: Histories, start: Parameters, reads: Reads
+    ) -> Parameters:
+        """All steps: the change D of each parameter of `start`, the vector included: float64 [devices, …]."""
+        settings = self.settings
+        descend = self.descend_clipped if settings.unit == "interaction" else self.descend
+        deviation = settings.learning_rate * step_deviation(settings)
+        change = {name: torch.zeros_like(part, dtype=torch.float64) for name, part in start.items()}
+        for step in range(settings.steps_per_round):
+            current = {name: (part + change[name]).float() for name, part in start.items()}
+            for examples in self.examples(cohort, histories, reads, step):
+                descend(change, current, examples)
+            if deviation > 0:
+                last = step == settings.steps_per_round - 1
+                noisy = [change[VECTOR]] if last else list(change.values())
+                sizes = [part[0].numel() for part in noisy]
+                drawn_by, question = histories.devices, cohort.question
+                noise = draw_noise(key_words(cohort.key), question, step, drawn_by, sum(sizes))
+                drawn = torch.from_numpy(noise).to(self.torch_device).split(sizes, dim=1)
+                for part, normals in zip(noisy, drawn, strict=True):
+                    part.add_(normals.view_as(part), alpha=deviation)
+        return change
+
+    def examples(self, cohort: Cohort, histories: Histories, reads: Reads, step: int) -> Iterator[Examples]:
+        """A step's batches, as many examples of each device at a time as memory is meant for."""
+        devices, sampling = len(reads.rows), self.sampling(cohort)
+        batches = draw_batches(histories, sampling, step)
+        most = int(reads.sizes[:, step].max())
+        size = max(1, CHUNK_BYTES // (4 * devices * self.numbers_of_example))
+        for start in range(0, most, size):
+            part = slice(start, min(start + size, most))
+            places = np.arange(part.start, part.stop)
+            chunk = draw_chunk(histories, sampling, reads, step, batches, part)
+            yield Examples(
+                *(
+                    torch.from_numpy(array).to(self.torch_device)
+                    for array in (
+                        chunk.slots.astype(np.int64),
+                        chunk.first.astype(np.int64),
+                        chunk.weights,
+                        places < reads.sizes[:, step, None],
+                    )
+                )
+            )
+
+    def descend(self, change: Parameters, current: Parameters, examples: Examples) -> None:
+        """Move `change` against the gradient of each device's summed loss at `current`."""
+
+        def loss(parameters: Parameters, slots: Tensor, weights: Tensor, present: Tensor) -> Tensor:
+            return torch.where(present, self.losses(parameters, slots, weights), 0.0).sum()
+
+        gradient = vmap(grad(loss))(current, examples.slots, examples.weights, examples.present)
+        for name, part in gradient.items():
+            change[name].sub_(part, alpha=self.settings.learning_rate)
+
+    def descend_clipped(self, change: Parameters, current: Parameters, examples: Examples) -> None:
+        """The same with the gradient of each interaction clipped, or left out where it is not finite.
+
+        An interaction reads a table of its own 1 + negatives rows. An item that comes twice in it stands at
+        its first place only: it is one coordinate of the gradient.
+        """
+
+        def loss(rows: Parameters, rest: Parameters, first: Tensor, weight: Tensor) -> Tensor:
+            return self.losses(rows | rest, first.unsqueeze(0), weight.unsqueeze(0)).sum()
+
+        devices, slots = current[VECTOR].shape[0], examples.slots
+        rest = {name: part for name, part in current.items() if name not in self.tables}
+        rows = {}
+        for name in self.tables:
+            table = current[name]
+            offsets = table.shape[1] * torch.arange(devices, device=table.device)
+            flat = (slots + offsets.view(-1, 1, 1)).flatten()
+            rows[name] = table.flatten(0, 1).index_select(0, flat).view(*slots.shape, -1)
+        of_example = vmap(grad(loss, argnums=(0, 1)), in_dims=(0, None, 0, 0))
+        by_rows, by_rest = vmap(of_example)(rows, rest, examples.first, examples.weights)
+        gradients = {name: part.flatten(2) for name, part in (by_rows | by_rest).items()}
+        # In single precision a layer of 256 × 512 alike numbers can come out too short for ROUNDING.
+        by_part = [torch.linalg.vector_norm(part, dim=2, dtype=torch.float64) for part in gradients.values()]
+        norms = torch.stack(by_part).norm(dim=0)  # [devices, examples]
+        factor = (ROUNDING * self.settings.clip / (norms + float(OPACUS_MARGIN))).clamp(max=1.0)
+        finite = torch.isfinite(norms)
+        factor = torch.where(finite & examples.present, factor, 0.0)
+        if not finite.all():  # 0 times what is not finite would be no number
+            gradients = {
+                name: torch.where(finite.unsqueeze(2), part, 0.0) for name, part in gradients.items()
+            }
+        for name, part in gradients.items():
+            if name in self.tables:
+                moves = (factor.unsqueeze(2) * part).view(flat.numel(), -1)
+                change[name].flatten(0, 1).index_add_(0, flat, moves, alpha=-self.settings.learning_rate)
+            else:
+                summed = torch.bmm(factor.unsqueeze(1), part.double())  # [devices, 1, numbers]
+                change[name].sub_(summed.view_as(change[name]), alpha=self.settings.learning_rate)
+
+    def losses(self, parameters: Parameters, slots: Tensor, weights: Tensor) -> Tensor:
+        """Of interactions whose items are rows `slots` of one device's tables: [examples]."""
+        scores = functional_call(self.model, parameters, (slots,))
+        return interaction_loss(scores, weights, self.settings.negative_weight, self.model.loss)
+
+    def released(self, change: Parameters) -> tuple[Parameters, Tensor]:
+        """What of each device's change goes into the sum: whole units, float64 [devices, …].
+
+        At shopper level it is clipped, and one that diverged adds nothing; the second is the sum of the
+        devices' indicators [1].
+        """
+        unit = unit_of(self.settings)
+        units = {name: part / unit for name, part in change.items()}
+        if self.settings.unit != "shopper":
+            return {name: part.round_() for name, part in units.items()}, torch.zeros(1)
+        norms = [torch.linalg.vector_norm(part.flatten(1), dim=1) for part in units.values()]
+        squares = (unit * torch.stack(norms)).square().sum(dim=0)
+        factor = clip_factor(squares, self.settings.clip)
+        for part in units.values():
+            if not factor.all():
+                part[factor == 0] = 0.0
+            part.mul_(factor.view(-1, *[1] * (part.dim() - 1))).round_()
+        return units, indicators(factor, squares > 0, self.settings).sum().reshape(1)

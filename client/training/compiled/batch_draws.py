@@ -1,0 +1,207 @@
+"""What the steps of some devices read, drawn before any of them is trained, and their noise.
+
+Coins, batches and negatives do not depend on the model: so they can be drawn first, in compiled code, and be
+the same draws as `SgdTrainer` makes from the same streams. The items that a device reads in any step are its
+slots: a device needs a copy of those rows of a table, and of no others. What a step reads is drawn once more
+when its turn comes, some interactions at a time: kept, it would grow with what a device holds.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from terrycloth.client.training.compiled.compiled import Array, compiled
+from terrycloth.client.training.compiled.compiled_streams import (
+    LANES,
+    NORMALS,
+    WORDS,
+    fill_normals,
+    fill_words,
+)
+from terrycloth.client.training.compiled.sgd_draws import (
+    LAZY_NOISE,
+    draw_batch,
+    draw_candidates,
+    draws_of,
+    room_for_draws,
+)
+from terrycloth.client.training.compiled.sgd_kernel import Histories
+from terrycloth.client.training.compiled.threads import threads_for
+
+LEAST_BLOCKS = 20_000  # of noise, that a thread is worth waking for
+
+
+class Sampling(NamedTuple):
+    """How the steps of all devices read their events, out of a catalogue of so many items."""
+
+    key: Array
+    question: int
+    steps: int
+    rate: float
+    negatives: int
+    catalogue: int
+
+
+class Reads(NamedTuple):
+    """What the steps of some devices read. Zeros where there is nothing: slot 0 is no item's.
+
+    rows: int32 [devices, slots], the item of each slot, counted from 1. sizes: int64 [devices, steps], of the
+    batches.
+    """
+
+    rows: Array
+    sizes: Array
+
+
+class Chunk(NamedTuple):
+    """Some interactions of one step of some devices. Zeros where a device has fewer.
+
+    slots: int32 [devices, examples, 1 + negatives], the positive first. first: the same shape, the first
+    place of the example that has the same item. weights: float32 [devices, examples].
+    """
+
+    slots: Array
+    first: Array
+    weights: Array
+
+
+def draw_reads(histories: Histories, sampling: Sampling) -> Reads:
+    """Which rows the steps of these devices read."""
+    devices, longest = len(histories.devices), int(np.diff(histories.offsets).max(initial=0))
+    most_slots = 1 + min(sampling.catalogue, sampling.steps * longest * (1 + sampling.negatives))
+    reads = Reads(np.zeros((devices, most_slots), np.int32), np.zeros((devices, sampling.steps), np.int64))
+    with threads_for(histories.offsets) as edges:
+        threads = len(edges) - 1
+        slot_of = np.zeros((threads, sampling.catalogue), np.int32)
+        room = room_for_draws(threads, longest, sampling.negatives, 0)
+        fill_reads(histories, sampling, reads, edges, slot_of, room)
+    slots = 1 + int(np.count_nonzero(reads.rows, axis=1).max(initial=0))
+    return Reads(np.ascontiguousarray(reads.rows[:, :slots]), reads.sizes)
+
+
+@compiled(parallel=True)
+def fill_reads(histories, sampling, reads, edges, slot_of, room):
+    """`fill_device` for devices edges[k] … edges[k + 1] − 1 on thread k."""
+    for thread in prange(len(edges) - 1):
+        draws = draws_of(room, np.int64(thread))
+        for place in range(edges[thread], edges[thread + 1]):
+            fill_device(histories, sampling, place, reads, slot_of[thread], draws)
+
+
+@compiled()
+def fill_device(histories, sampling, place, reads, slot_of, draws):
+    """What is of one device in `reads`, which are zeros. slot_of: zeros, int32 [catalogue], left so."""
+    start, stop = histories.offsets[place], histories.offsets[place + 1]
+    device, items = histories.devices[place], histories.items[start:stop]
+    key, question, rate, catalogue = sampling.key, sampling.question, sampling.rate, sampling.catalogue
+    rows, chunk = reads.rows[place], len(draws.candidates)
+    num_slots = 0
+    for step in range(sampling.steps):
+        size = draw_batch(key, device, question, step, rate, len(items), draws)
+        reads.sizes[place, step] = size
+        for begin in range(0, size, chunk):
+            part = min(chunk, size - begin)
+            draw_candidates(key, device, question, step, begin, part, draws.batch, items, catalogue, draws)
+            for example in range(part):
+                for item in draws.candidates[example]:
+                    if slot_of[item] == 0:
+                        num_slots += 1
+                        slot_of[item] = num_slots
+                        rows[num_slots] = item + 1
+    for slot in range(1, num_slots + 1):
+        slot_of[rows[slot] - 1] = 0
+
+
+def draw_batches(histories: Histories, sampling: Sampling, step: int) -> Array:
+    """Which events are in a step's batches, as many as `Reads.sizes` says: int64 [devices, longest + 1]."""
+    longest = int(np.diff(histories.offsets).max(initial=0))
+    batches = np.zeros((len(histories.devices), longest + 1), np.int64)
+    fill_batches(histories, sampling, step, batches, draws_of(room_for_draws(1, longest, 1, 0), 0))
+    return batches
+
+
+@compiled()
+def fill_batches(histories, sampling, step, batches, draws):
+    """`draw_batches`, into zeros."""
+    for place in range(len(batches)):
+        events, device = histories.offsets[place + 1] - histories.offsets[place], histories.devices[place]
+        size = draw_batch(sampling.key, device, sampling.question, step, sampling.rate, events, draws)
+        batches[place, :size] = draws.batch[:size]
+
+
+def draw_chunk(
+    histories: Histories, sampling: Sampling, reads: Reads, step: int, batches: Array, places: slice
+) -> Chunk:
+    """The interactions at these places of each device's batch."""
+    shape = len(histories.devices), places.stop - places.start
+    chunk = Chunk(
+        np.zeros((*shape, 1 + sampling.negatives), np.int32),
+        np.zeros((*shape, 1 + sampling.negatives), np.int32),
+        np.zeros(shape, np.float32),
+    )
+    slot_of, place_of = np.zeros(sampling.catalogue, np.int32), np.zeros(sampling.catalogue, np.int32)
+    draws = draws_of(room_for_draws(1, 0, sampling.negatives, 0), 0)
+    fill_chunk(histories, sampling, reads, step, batches, places.start, chunk, slot_of, place_of, draws)
+    return chunk
+
+
+@compiled()
+def fill_chunk(histories, sampling, reads, step, batches, start, chunk, slot_of, place_of, draws):
+    """`draw_chunk` into zeros. slot_of, place_of: zeros, int32 [catalogue]."""
+    devices, most, columns = chunk.slots.shape
+    for place in range(devices):
+        rows, batch = reads.rows[place], batches[place]
+        first_event, after = histories.offsets[place], histories.offsets[place + 1]
+        items, weights = histories.items[first_event:after], histories.weights[first_event:after]
+        for slot in range(1, len(rows)):
+            if rows[slot] > 0:
+                slot_of[rows[slot] - 1] = slot
+        stop = min(reads.sizes[place, step], start + most)
+        for begin in range(start, stop, len(draws.candidates)):
+            part = min(len(draws.candidates), stop - begin)
+            draw_candidates(
+                sampling.key,
+                histories.devices[place],
+                sampling.question,
+                step,
+                begin,
+                part,
+                batch,
+                items,
+                sampling.catalogue,
+                draws,
+            )
+            for each in range(part):
+                candidates, example = draws.candidates[each], begin - start + each
+                chunk.weights[place, example] = weights[batch[begin + each]]
+                for column in range(columns):
+                    item = candidates[column]
+                    # What another example wrote here counts only if this one has the item there too.
+                    earlier = place_of[item]
+                    if earlier >= column or candidates[earlier] != item:
+                        earlier = column
+                        place_of[item] = column
+                    chunk.slots[place, example, column] = slot_of[item]
+                    chunk.first[place, example, column] = earlier
+
+
+def draw_noise(key: Array, question: int, step: int, devices: Array, count: int) -> Array:
+    """The first `count` standard Gaussian draws of one step of each device: float32 [devices, count]."""
+    blocks = -(-count // NORMALS)
+    noise = np.empty((len(devices), blocks * NORMALS), np.float32)
+    with threads_for(np.arange(len(devices) + 1) * blocks, max(1, LEAST_BLOCKS // max(1, blocks))) as edges:
+        words = np.empty((len(edges) - 1, WORDS, LANES), np.uint32)
+        fill_noise(key, question, step, devices, noise, edges, words)
+    return noise[:, :count]
+
+
+@compiled(parallel=True)
+def fill_noise(key, question, step, devices, noise, edges, words):
+    """Fill `noise`, whose rows are a multiple of NORMALS long, as `fill_reads` does."""
+    for thread in prange(len(edges) - 1):
+        own = words[thread]
+        for place in range(edges[thread], edges[thread + 1]):
+            for start in range(0, noise.shape[1], NORMALS):
+                fill_words(key, devices[place], question, step, LAZY_NOISE, start // NORMALS * LANES, own)
+                fill_normals(own, noise[place, start : start + NORMALS])

@@ -1,0 +1,124 @@
+"""What one step of one device draws: its batch, its negatives, and the noise that it reads.
+
+A batch is worked on in chunks of a fixed size, so that memory does not grow with what a device holds.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from terrycloth.client.training.compiled.compiled import Array, compiled
+from terrycloth.client.training.compiled.compiled_streams import (
+    LANES,
+    NORMALS,
+    UNIFORMS,
+    WORDS,
+    fill_normals,
+    fill_uniforms,
+    fill_words,
+)
+from terrycloth.client.training.compiled.threads import APART
+from terrycloth.models.privacy.randomness import Purpose
+
+u32 = np.uint32
+
+BATCH = u32(Purpose.BATCH)
+NEGATIVES = u32(Purpose.NEGATIVES)
+LAZY_NOISE = u32(Purpose.LAZY_NOISE)
+
+UNIFORMS_OF_BLOCK = WORDS // 2
+READY = 1024  # normals drawn ahead, at most
+CANDIDATES = 2**18  # held at a time, or those of one interaction
+
+
+class Draws(NamedTuple):
+    """Room for a step's draws."""
+
+    batch: Array  # events: int64 [longest history + 1]
+    candidates: Array  # of a chunk of the batch, items, then their places: uint32 [chunk, 1 + negatives]
+    words: Array  # uint32 [WORDS, LANES]
+    uniforms: Array  # float64 [UNIFORMS]
+    normals: Array  # float32 [max(READY, dim) + NORMALS]
+    cursor: (
+        Array  # of the step's noise, int64 [2, and APART]: normals that are ready, and blocks they came from
+    )
+
+
+def room_for_draws(threads, longest, negatives, dim):
+    """Of each thread [threads, …], for histories of at most so many events.
+
+    It is made here, once, for an error in a thread of a compiled loop would be lost.
+    """
+    return Draws(
+        np.empty((threads, longest + 1), np.int64),  # one more: a coin is written before it is known to fall
+        np.empty((threads, max(1, CANDIDATES // (1 + negatives)), 1 + negatives), np.uint32),
+        np.empty((threads, WORDS, LANES), np.uint32),
+        np.empty((threads, UNIFORMS), np.float64),
+        np.empty((threads, max(READY, dim) + NORMALS), np.float32),
+        np.zeros((threads, 2 + APART), np.int64),
+    )
+
+
+@compiled()
+def draws_of(room, thread):
+    """The part of `room_for_draws` that is a thread's."""
+    return Draws(
+        room.batch[thread],
+        room.candidates[thread],
+        room.words[thread],
+        room.uniforms[thread],
+        room.normals[thread],
+        room.cursor[thread],
+    )
+
+
+@compiled()
+def draw_batch(key, device, question, step, sampling_rate, events, draws):
+    """The events whose coins fall for this step, into draws.batch; gives their number."""
+    batch, words, uniforms = draws.batch, draws.words, draws.uniforms
+    size = 0
+    for start in range(0, events, UNIFORMS):
+        fill_words(key, device, question, step, BATCH, start // UNIFORMS_OF_BLOCK, words)
+        fill_uniforms(words, uniforms)
+        for place in range(min(UNIFORMS, events - start)):
+            batch[size] = start + place
+            size += int(uniforms[place] < sampling_rate)
+    return size
+
+
+@compiled()
+def draw_candidates(key, device, question, step, start, size, batch, items, catalogue, draws):
+    """The items of a chunk of the batch, and negatives from the whole catalogue beside each.
+
+    start, size: which of the events in batch. What is drawn goes into draws.candidates.
+    """
+    candidates, words, uniforms = draws.candidates, draws.words, draws.uniforms
+    negatives = candidates.shape[1] - 1
+    for example in range(size):
+        candidates[example, 0] = u32(items[batch[start + example]])
+    example, column = 0, 1
+    first, last = start * negatives, (start + size) * negatives
+    for block in range(first - first % UNIFORMS, last, UNIFORMS):
+        fill_words(key, device, question, step, NEGATIVES, block // UNIFORMS_OF_BLOCK, words)
+        fill_uniforms(words, uniforms)
+        for place in range(max(first - block, 0), min(UNIFORMS, last - block)):
+            candidates[example, column] = u32(uniforms[place] * catalogue)
+            column += 1
+            if column > negatives:
+                example, column = example + 1, 1
+
+
+@compiled()
+def draw_normals(key, device, question, step, count, draws):
+    """Put the next `count` draws or more of the step's noise into draws.normals; what was there is lost.
+
+    Who calls keeps count of those it uses, and asks for many: a call for each row costs more than its noise.
+    """
+    normals, cursor = draws.normals, draws.cursor
+    drawn = 0
+    while drawn < count:
+        fill_words(key, device, question, step, LAZY_NOISE, cursor[1], draws.words)
+        fill_normals(draws.words, normals[drawn : drawn + NORMALS])
+        drawn += NORMALS
+        cursor[1] += LANES
+    cursor[0] = drawn

@@ -1,0 +1,241 @@
+"""What one device reads of the shared parameters, and each of its steps: which rows, and what they are then.
+
+A row is read as θ + D, where D holds what the device's own steps have added to it, the noise of the steps
+before included (client/training/compiled/sgd_kernel.py says why it is drawn no sooner).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from terrycloth.client.training.compiled.compiled import Array, compiled
+from terrycloth.client.training.compiled.sgd_draws import READY, draw_normals
+
+f32 = np.float32
+u32 = np.uint32
+
+
+class Reads(NamedTuple):
+    """Of the rows of the table, or of the items: which a device reads, and which a step of it.
+
+    Both are numbered in the order of reading, slots for the device and places for the step, so that what the
+    loops go through lies together in the nearest cache. A row's number holds where the list has that row at
+    that number, so nothing is cleared for the next (Briggs & Torczon 1993, sparse sets). Indices are uint32,
+    for which numba has no case of an index from the end: a loop that does not begin at 0 has that case, which
+    takes a tenth of the whole round, unless its number is made one. [n] each, but where a shape is given.
+    """
+
+    slot_of: Array  # of a row
+    row_of_slot: Array
+    place_of: Array  # of a row
+    row_of_place: Array
+    slot_of_place: Array
+    # By slot.
+    change: Array  # D: float64 [n, dim], or [n]
+    drawn: Array  # steps whose noise is in D: int64
+    # By place.
+    current: Array  # θ + D as the step reads it: float32 [n, dim], or [n]
+    score: Array  # of a row x · current, of an item what it comes to: float32
+    move: Array  # clipped gradient of the step, as a number: float64
+    gradient: Array  # of an interaction, as a number: float32
+    marked: Array  # the interaction that last wrote there: int64
+
+
+def no_reads(threads, size, *dim):
+    """Nothing read yet on any thread [threads, …], of so many rows or items. dim: of D, [n, *dim]."""
+    each, shape = (threads, size), (threads, size, *dim)
+    return Reads(
+        np.zeros(each, np.uint32),
+        np.zeros(each, np.uint32),
+        np.zeros(each, np.uint32),
+        np.zeros(each, np.uint32),
+        np.zeros(each, np.uint32),
+        np.empty(shape, np.float64),
+        np.empty(each, np.int64),
+        np.empty(shape, np.float32),
+        np.empty(each, np.float32),
+        np.zeros(each, np.float64),
+        np.empty(each, np.float32),
+        np.zeros(each, np.int64),
+    )
+
+
+@compiled()
+def reads_of(reads, thread):
+    """The part of `no_reads` that is a thread's."""
+    return Reads(
+        reads.slot_of[thread],
+        reads.row_of_slot[thread],
+        reads.place_of[thread],
+        reads.row_of_place[thread],
+        reads.slot_of_place[thread],
+        reads.change[thread],
+        reads.drawn[thread],
+        reads.current[thread],
+        reads.score[thread],
+        reads.move[thread],
+        reads.gradient[thread],
+        reads.marked[thread],
+    )
+
+
+@compiled(fastmath={"reassoc", "contract"})
+def dot(left, right):
+    """Inner product, in whichever order is fastest."""
+    total = f32(0.0)
+    for place in range(len(left)):
+        total += left[place] * right[place]
+    return total
+
+
+# The lists are made without branches, which the processor would guess wrong one time in three.
+@compiled()
+def list_items(size, candidates, listed, items):
+    """Number the different items of a chunk, and put their places into `candidates`.
+
+    listed: how many the chunks of the step before it have; gives how many by now.
+    """
+    place_of, item_of_place = items.place_of, items.row_of_place
+    for example in range(size):
+        for column in range(candidates.shape[1]):
+            item = candidates[example, column]
+            place = place_of[item]
+            new = (place >= listed) | (item_of_place[place] != item)
+            place = u32(listed) if new else place
+            place_of[item] = place
+            item_of_place[place] = item
+            candidates[example, column] = place
+            listed += int(new)
+    return listed
+
+
+@compiled()
+def list_rows(offsets, members, known, num_items, listed, items, rows, example):
+    """Number the different rows of a chunk's items, at places known … num_items − 1; fill example.bag_places.
+
+    listed: how many the step has had before; gives how many by now.
+    """
+    place_of, row_of_place, item_of_place = rows.place_of, rows.row_of_place, items.row_of_place
+    bag_starts, bag_places = example.bag_starts, example.bag_places
+    filled = bag_starts[known]
+    for each in range(known, num_items):
+        number = u32(each)
+        item = item_of_place[number]
+        for member in range(offsets[item], offsets[item + 1]):
+            row = members[member]
+            place = place_of[row]
+            new = (place >= listed) | (row_of_place[place] != row)
+            place = u32(listed) if new else place
+            place_of[row] = place
+            row_of_place[place] = row
+            bag_places[filled] = place
+            filled += 1
+            listed += int(new)
+        bag_starts[number + u32(1)] = filled
+    return listed
+
+
+@compiled()
+def find_slots(known, in_step, in_device, reads):
+    """Number for the device what the step reads at places known … in_step − 1; it has read in_device before.
+
+    Gives how many by now.
+    """
+    slot_of, row_of_slot = reads.slot_of, reads.row_of_slot
+    row_of_place, slot_of_place = reads.row_of_place, reads.slot_of_place
+    for each in range(known, in_step):
+        place = u32(each)
+        row = row_of_place[place]
+        slot = slot_of[row]
+        new = (slot >= in_device) | (row_of_slot[slot] != row)
+        slot = u32(in_device) if new else slot
+        slot_of[row] = slot
+        row_of_slot[slot] = row
+        slot_of_place[place] = slot
+        in_device += int(new)
+    return in_device
+
+
+@compiled()
+def begin(flat, first, last, deviation, key, device, question, step, used, draws):
+    """D of what a device has not read before, flat[first:last]: the noise of its earlier steps, or nothing.
+
+    used: how many of the normals that are ready are used up; gives how many by now.
+    """
+    normals, cursor = draws.normals, draws.cursor
+    if deviation == 0:
+        flat[first:last] = 0.0
+        return used
+    while first < last:
+        if used == cursor[0]:
+            draw_normals(key, device, question, step, min(last - first, READY), draws)
+            used = 0
+        count = min(last - first, cursor[0] - used)
+        into, ready = flat[first : first + count], normals[used : used + count]
+        for place in range(count):  # slices: an index worked out here might be one from the end
+            into[place] = deviation * ready[place]
+        first += count
+        used += count
+    return used
+
+
+@compiled()
+def read_rows(table, vector, key, device, question, step, noise, known, read, used, rows, draws):
+    """θ + D of a chunk's rows, with the noise that is due, and x · (θ + D).
+
+    noise: ησC, the standard deviation of what a step adds to each coordinate. known: how many rows the step
+    has read before, and how many the device; read: how many by now. used: how many of the normals that are
+    ready are used up; gives how many by now.
+    """
+    change, drawn, current, projection = rows.change, rows.drawn, rows.current, rows.score
+    row_of_place, slot_of_place = rows.row_of_place, rows.slot_of_place
+    normals, cursor = draws.normals, draws.cursor
+    dim, (listed, slots), (last, last_slot) = len(vector), known, read
+    flat, deviation = change.reshape(-1), noise * np.sqrt(step)
+    used = begin(flat, slots * dim, last_slot * dim, deviation, key, device, question, step, used, draws)
+    drawn[slots:last_slot] = step
+    for number in range(listed, last):
+        place = u32(number)
+        slot = slot_of_place[place]
+        due = step - drawn[slot]
+        if due > 0 and noise > 0:
+            if cursor[0] - used < dim:
+                draw_normals(key, device, question, step, dim, draws)
+                used = 0
+            scale = noise * np.sqrt(due)
+            for each in range(dim):
+                change[slot, each] += scale * normals[used + each]
+            used += dim
+            drawn[slot] = step
+    for number in range(listed, last):
+        place = u32(number)
+        row, slot = row_of_place[place], slot_of_place[place]
+        for each in range(dim):
+            current[place, each] = f32(table[row, each] + change[slot, each])
+        projection[place] = dot(vector, current[place])
+    return used
+
+
+@compiled()
+def read_biases(bias, key, device, question, step, noise, known, read, used, items, draws):
+    """θ + D of a chunk's biases, with the noise that is due; takes and gives what `read_rows` does."""
+    change, drawn, current = items.change, items.drawn, items.current
+    item_of_place, slot_of_place = items.row_of_place, items.slot_of_place
+    normals, cursor = draws.normals, draws.cursor
+    (listed, slots), (last, last_slot) = known, read
+    deviation = noise * np.sqrt(step)
+    used = begin(change, slots, last_slot, deviation, key, device, question, step, used, draws)
+    drawn[slots:last_slot] = step
+    for number in range(listed, last):
+        place = u32(number)
+        item, slot = item_of_place[place], slot_of_place[place]
+        due = step - drawn[slot]
+        if due > 0 and noise > 0:
+            if used == cursor[0]:
+                draw_normals(key, device, question, step, min(last - place, READY), draws)
+                used = 0
+            change[slot] += noise * np.sqrt(due) * normals[used]
+            used += 1
+            drawn[slot] = step
+        current[place] = f32(bias[item] + change[slot])
+    return used

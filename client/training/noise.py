@@ -1,0 +1,60 @@
+"""The noise that devices add to their own update before it leaves: all of it, or a share of the sum's."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from terrycloth.client.training.trainer import Cohort, Trainer
+from terrycloth.models.privacy.discrete_gaussian import discrete_normals
+from terrycloth.models.privacy.randomness import CHUNK, Purpose, Stream, add_noise
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.secure_aggregation.fixed_point import fixed_point
+from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import STEPS
+
+
+def farm_stream(cohort: Cohort) -> Stream:
+    """For noise that all devices of a farm draw at once: named by the first of them."""
+    return cohort.stream(int(cohort.devices[0]), 0, Purpose.DEVICE_NOISE)
+
+
+@dataclass
+class LocalNoise:
+    """Each of n devices adds noise of deviation σ·C to its update; their sum is one Gaussian of σ·C·√n."""
+
+    trainer: Trainer
+    settings: RoundSettings
+
+    def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
+        """`Trainer.train`, with the noise of all devices drawn at once."""
+        update, vectors = self.trainer.train(cohort, parameters)
+        if self.settings.noise > 0:
+            a_device = self.settings.noise * self.settings.sensitivity
+            deviation, noise = a_device * len(cohort.devices) ** 0.5, farm_stream(cohort)
+            update = {name: add_noise(tensor, deviation, noise) for name, tensor in update.items()}
+        return update, vectors
+
+
+@dataclass
+class SharedNoise:
+    """Each device adds a share to its update, on integers, so that any `least_devices` shares are enough.
+
+    A sum of discrete Gaussians is one as nearly as models/privacy/discrete_gaussian.py says, so the shares of
+    all devices of a farm are drawn at once.
+    """
+
+    trainer: Trainer
+    settings: RoundSettings
+
+    def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
+        """`Trainer.train`, with the update as one vector `STEPS` of integers mod 2³² or 2⁶⁴."""
+        update, vectors = self.trainer.train(cohort, parameters)
+        grid = fixed_point(self.settings, sum(tensor.numel() for tensor in update.values()))
+        steps = grid.encode(update)
+        if self.settings.noise > 0:
+            deviation = grid.share * len(cohort.devices) ** 0.5
+            stream = farm_stream(cohort)
+            for some in steps.split(CHUNK):
+                some += torch.from_numpy(discrete_normals(stream, len(some), deviation))
+        return {STEPS: grid.wrapped(steps)}, vectors

@@ -1,0 +1,158 @@
+"""Every metric of accuracy: its name, what it is called, what it says, and how it is found from the ranks.
+
+Results, tables, pages, figures and comparisons go through these rows, so a metric is added here and nowhere
+else. Of all of them more is better, but for novelty, which is neither.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from terrycloth.experiments.evaluation.ranks import Ranks
+from terrycloth.models.metrics import gains
+
+PerShopper = Callable[[Ranks], Tensor]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, whose value is the mean over the tested shoppers.
+
+    label: as people read it. about: what it says, for the description of a column. by_shopper: its values
+    over the whole catalogue, float64 [tested]. by_shopper_sampled: the same against 99 sampled negatives;
+    None: it is not measured so. on_page: whether a page's table shows it.
+    """
+
+    label: str
+    about: str
+    by_shopper: PerShopper
+    by_shopper_sampled: PerShopper | None = None
+    on_page: bool = True
+
+    def of(self, ranks: Ranks) -> float:
+        """Over the whole catalogue; NaN with nobody to test."""
+        return float(self.by_shopper(ranks).mean())
+
+
+METRICS = {
+    "hr@10": Metric(
+        "HR@10",
+        "the part of a shopper's targets among the first ten, each ranked alone",
+        lambda ranks: ranks.by_shopper(ranks.alone <= 10),
+        lambda ranks: ranks.by_shopper(ranks.sampled <= 10),
+    ),
+    "ndcg@10": Metric(
+        "NDCG@10",
+        "a target counts more the higher it stands, each ranked alone",
+        lambda ranks: ranks.by_shopper(gains(ranks.alone, 10)),
+        lambda ranks: ranks.by_shopper(gains(ranks.sampled, 10)),
+    ),
+    "mrr": Metric(
+        "MRR",
+        "the mean reciprocal rank of a shopper's targets, each ranked alone",
+        lambda ranks: ranks.by_shopper(1.0 / ranks.alone),
+    ),
+    "anyhit@10": Metric(
+        "any hit in 10",
+        "the part of the shoppers with any target among the ten, each ranked alone",
+        lambda ranks: (ranks.by_shopper(ranks.alone <= 10) > 0).double(),
+    ),
+    "recall@10": Metric(
+        "recall@10",
+        "the part of a shopper's targets in one list of ten, over as many as fit",
+        lambda ranks: ranks.listed(10) / ranks.counts.clamp(max=10),
+        on_page=False,
+    ),
+    "recall@20": Metric(
+        "recall@20",
+        "the part of a shopper's targets in one list of twenty, over as many as fit",
+        lambda ranks: ranks.listed(20) / ranks.counts.clamp(max=20),
+    ),
+    "precision@10": Metric(
+        "precision@10",
+        "the part of one list of ten that are a shopper's targets",
+        lambda ranks: ranks.listed(10) / 10,
+        on_page=False,
+    ),
+    "map@10": Metric(
+        "MAP@10",
+        "the mean average precision of one list of ten, over as many targets as fit",
+        lambda ranks: ranks.average_precision(10),
+    ),
+    "novelty@10": Metric(
+        "novelty@10",
+        "the mean of −log₂ of the popularity of the first ten",
+        lambda ranks: ranks.novelty,
+        on_page=False,
+    ),
+}
+SAMPLED_METRICS = {
+    name: metric.by_shopper_sampled
+    for name, metric in METRICS.items()
+    if metric.by_shopper_sampled is not None
+}
+
+# The name of the standard error of HR@10, beside it.
+ERROR = "hr@10_error"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is found of all ranks at once. of: its value; None: it says nothing of these ranks."""
+
+    about: str
+    of: Callable[[Ranks], float | None]
+
+
+def standard_error(values: Tensor) -> float:
+    """Of the mean over shoppers of values [tested]; NaN with fewer than two."""
+    return float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("nan")
+
+
+def hit_rate_of(repeated: bool) -> Callable[[Ranks], float | None]:
+    """HR@10 of the targets that were bought before, or of the others, where there are some of the former."""
+
+    def found(ranks: Ranks) -> float | None:
+        if not bool(ranks.repeated.any()):
+            return None
+        return float(ranks.only(ranks.repeated if repeated else ~ranks.repeated).mean())
+
+    return found
+
+
+SUMMARIES = {
+    ERROR: Summary(
+        "the standard error of hr@10 over the shoppers tested",
+        lambda ranks: standard_error(METRICS["hr@10"].by_shopper(ranks)),
+    ),
+    "coverage@10": Summary(
+        "the part of the catalogue that is in somebody's first ten",
+        lambda ranks: float(ranks.shown.double().mean()),
+    ),
+    "new_hr@10": Summary(
+        "where repeats count: hr@10 of what the shopper had not bought before", hit_rate_of(repeated=False)
+    ),
+    "repeated_hr@10": Summary(
+        "where repeats count: hr@10 of what the shopper had bought before", hit_rate_of(repeated=True)
+    ),
+}
+
+# What is measured over the whole catalogue, in the order of a table's columns, and what each says.
+ABOUT_FULL = {
+    "hr@10": f"HR@10, whole catalogue: {METRICS['hr@10'].about}",
+    ERROR: SUMMARIES[ERROR].about,
+    **{name: f"{metric.label}, whole catalogue: {metric.about}" for name, metric in METRICS.items()},
+    **{name: summary.about for name, summary in SUMMARIES.items()},
+}
+
+
+def measured(ranks: Ranks) -> dict[str, dict[str, float]]:
+    """Every metric and summary of ranks, over the whole catalogue and against 99 sampled negatives."""
+    full = {name: metric.of(ranks) for name, metric in METRICS.items()}
+    of_all = {name: summary.of(ranks) for name, summary in SUMMARIES.items()}
+    full |= {name: value for name, value in of_all.items() if value is not None}
+    return {
+        "full": full,
+        "sampled99": {name: float(by_shopper(ranks).mean()) for name, by_shopper in SAMPLED_METRICS.items()},
+    }

@@ -1,0 +1,1 @@
+"""What people read of finished runs: tables, figures, lists."""

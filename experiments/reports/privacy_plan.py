@@ -1,0 +1,144 @@
+"""`terry privacy plan`: a promise worked out with no data, by what `terry simulate` works it out with."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from terrycloth.experiments.reports.console import make_console
+from terrycloth.experiments.runs.run_folder import created
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.planning import LEAST_NODES, ResolvedConfig, make_promise, resolve
+from terrycloth.models.errors import UserError
+from terrycloth.models.privacy.accounting import Spent, epsilon_by_each, epsilon_composed
+from terrycloth.models.privacy.promise import Promise, rounded_up
+from terrycloth.models.privacy.tradeoff import most_true_positives
+
+SCHEMA = 1
+FALSE_POSITIVES = (0.001, 0.01, 0.1)
+ROWS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class PrivacyPlan:
+    """A promise and what it means. spending: (round, ε after it), to the last round; attacker: (FPR, TPR)."""
+
+    config: ResolvedConfig
+    promise: Promise
+    accountants: list[Spent]
+    spending: list[tuple[int, float]]
+    attacker: list[tuple[float, float]]
+
+
+def make_privacy_plan(config: RunConfig, points: int = ROWS_SHOWN) -> PrivacyPlan:
+    """Resolve a configuration as a run over so many devices would, and account for it. Raises UserError."""
+    devices = config.devices
+    if devices is None:
+        raise UserError("say over how many devices: --devices")
+    if config.unit == "none":
+        raise UserError("without a promise there is nothing to plan: say --unit shopper or interaction")
+    if config.trust_model.secure_aggregation and config.masks is None:
+        config = config.model_copy(update={"nodes": max(LEAST_NODES, config.nodes)})  # as it is deployed
+    resolved = resolve(config, devices)
+    promise = make_promise(resolved)
+    if promise.delta is None or promise.epsilon is None:
+        raise UserError("without noise there is no promise to plan: say --noise-multiplier above 0")
+    settings = resolved.settings
+    delta, renyi = promise.delta, settings.only_renyi
+    spending = [
+        (done, epsilon_composed(settings.history(done), delta, only_renyi=renyi).epsilon)
+        for done in spread(settings.last_round, points)
+    ]
+    whole = settings.history(settings.last_round)
+    seen = most_true_positives(whole, np.array(FALSE_POSITIVES), only_renyi=renyi)
+    return PrivacyPlan(
+        config=resolved,
+        promise=promise,
+        accountants=epsilon_by_each(whole, delta, only_renyi=renyi),
+        spending=spending,
+        attacker=list(zip(FALSE_POSITIVES, seen.tolist(), strict=True)),
+    )
+
+
+def spread(last: int, points: int) -> list[int]:
+    """At most so many rounds, evenly, the last among them."""
+    return sorted({math.ceil(last * part / points) for part in range(1, points + 1)})
+
+
+def new_folder(out: Path) -> None:
+    """Raises UserError where something is there already."""
+    if out.exists():
+        raise UserError(f"{out} exists: choose another --out, or remove it")
+
+
+def write_plan(plan: PrivacyPlan, out: Path) -> None:
+    """plan.json, and epsilon.png and .svg, in a folder of their own. Raises UserError."""
+    from terrycloth.experiments.reports.figures import draw_plan
+
+    values = {
+        "schema": SCHEMA,
+        "devices": plan.config.devices,
+        "model": plan.config.model,
+        "promise": plan.promise.model_dump(),
+        "sentence": plan.promise.sentence(),
+        "accountants": {spent.accountant: spent.epsilon for spent in plan.accountants},
+        "spending": [{"round": done, "epsilon": epsilon} for done, epsilon in plan.spending],
+        "attacker": [
+            {"false_positive_rate": false, "true_positive_rate_at_most": true}
+            for false, true in plan.attacker
+        ],
+    }
+    with created(out, needed_bytes=2**20) as folder:
+        (folder.path / "plan.json").write_text(
+            json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
+        draw_plan(folder.path, plan)
+
+
+def print_plan(plan: PrivacyPlan) -> None:
+    """The promise in a sentence, what keeps it, and its tables; never a number rounded down."""
+    console = make_console()
+    console.print(plan.promise.sentence())
+    console.print(mechanism(plan))
+    accountants = Table("accountant", "ε", title="ε over all rounds")
+    for spent in plan.accountants:
+        reported = spent.accountant == plan.promise.accountant
+        accountants.add_row(spent.accountant, rounded_up(spent.epsilon, 4), style="bold" if reported else "")
+    accountants.caption = "Each is an upper bound:\nthe tightest is promised."
+    spending = Table("rounds done", "ε", title="ε as rounds go by")
+    shown = spread(plan.config.settings.last_round, ROWS_SHOWN)
+    for done, epsilon in plan.spending:
+        if done in shown:
+            spending.add_row(f"{done:,}", rounded_up(epsilon, 4))
+    attacker = Table(
+        "of those who are not in the data,\nwrongly called in it",
+        "of those who are, rightly called\nin it, at most",
+        title="What an attacker who sees every release can do",
+        caption="The attacker knows all of the data but the one in question.",
+    )
+    for false, true in plan.attacker:
+        attacker.add_row(f"{100 * false:g}%", f"{rounded_up(100 * true)}%")
+    for table in (accountants, spending, attacker):
+        console.print(table)
+
+
+def mechanism(plan: PrivacyPlan) -> str:
+    """The noise, who adds it, and what sampling is counted."""
+    promise, settings = plan.promise, plan.config.settings
+    adds = promise.trust_model.adds_noise
+    deviation = promise.noise_multiplier * (promise.clip or 0.0)
+    once = promise.steps_per_round == 1
+    steps = "one Gaussian step" if once else f"{promise.steps_per_round} Gaussian steps"
+    all_in = promise.sampling_rate == 1.0
+    counted = "no sampling" if all_in else f"sampling at a rate of {promise.sampling_rate:g}"
+    apart = ""
+    if len(settings.noise_factors) > 1:
+        each = " and ".join(f"{settings.at(round).noise:.4g}" for round in range(1, settings.rounds + 1))
+        apart = f" That is of all rounds together: theirs are {each}."
+    return (
+        f"Noise multiplier {promise.noise_multiplier:.4g}, clip {promise.clip:g}: noise of standard "
+        f"deviation {deviation:.4g}; {adds}. A round counts as {steps}, with {counted}." + apart
+    )

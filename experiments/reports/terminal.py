@@ -1,0 +1,276 @@
+"""What `terry simulate` draws: a bar and a live table, or plain lines; then the result."""
+
+import math
+from typing import Any, Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
+from terrycloth.experiments.evaluation.bootstrap import Difference
+from terrycloth.experiments.evaluation.floors import ALONE, best_floor, is_floor
+from terrycloth.experiments.reports.console import make_console
+from terrycloth.experiments.runs.result import Accuracy, Result
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.experiments.runs.simulation import Plan, Reporter
+from terrycloth.experiments.settings.config import MEASURED_ONLY
+from terrycloth.models.privacy.promise import rounded_up
+from terrycloth.models.privacy.trust import NoiseSource
+
+ROWS_SHOWN = 12
+MEASURED_BY = {
+    "simulator": "Measured by the simulator, not released.",
+    "released": "The federated row is of noised counts that devices released;\nthe rest is the simulator's.",
+}
+
+
+class TerminalReporter(Reporter):
+    """A progress bar under the latest rounds; where there is no terminal, a line a measured round."""
+
+    def __init__(self) -> None:
+        self.console = make_console()
+        self.progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rounds"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.live = Live(console=self.console, transient=True, auto_refresh=False)
+        self.rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.stop()
+
+    def planned(self, plan: Plan) -> None:
+        """Print what was read and what is promised, before the first round."""
+        report = plan.dataset.report
+        self.console.print(import_line(plan))
+        for note in report.notes:
+            self.console.print(f"  {note}", style="dim")
+        self.console.print(plan.promise.sentence())
+        if plan.config.model_reason is not None:
+            self.console.print(plan.config.model_reason)
+        self.task = self.progress.add_task("training", total=plan.config.rounds)
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        """Add the round's line."""
+        self.rows.append(row)
+        self.progress.update(self.task, completed=int(row["round"]))
+        if self.console.is_terminal:
+            self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
+        elif "hr@10" in row:
+            self.console.print(round_line(row), soft_wrap=True)
+
+    def doing(self, what: str) -> None:
+        """Name the stage."""
+        if self.console.is_terminal:
+            self.progress.update(self.task, description=what)
+            self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
+        else:
+            self.console.print(f"{what} …")
+
+
+def import_line(plan: Plan) -> str:
+    """Rows read = kept + dropped, by reason."""
+    report, held = plan.dataset.report, plan.split
+    dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in report.rows_dropped.items())
+    text = f"{report.source}: {report.rows_read:,} rows read, {report.rows_kept:,} kept"
+    text += f", dropped: {dropped}" if dropped else ", none dropped"
+    tested = len(held.test.tested())
+    return text + (
+        f"; {plan.config.devices:,} devices hold {len(held.train):,} training events of "
+        f"{len(plan.dataset.catalogue):,} items, {tested:,} are tested on {len(held.test.targets):,} "
+        f"targets. {held.rule.sentence}"
+    )
+
+
+def rounds_table(rows: list[dict[str, Any]]) -> Table:
+    """The latest rounds."""
+    table = Table("round", "HR@10", "NDCG@10", "ε so far", "answered", "bytes up", "seconds")
+    for row in rows:
+        table.add_row(
+            str(row["round"]),
+            number(row.get("hr@10")),
+            number(row.get("ndcg@10")),
+            spent(row["epsilon"]),
+            f"{row['answered']:,}",
+            f"{row['bytes_up']:,}",
+            f"{row['seconds']:.2f}",
+        )
+    return table
+
+
+def round_line(row: dict[str, Any]) -> str:
+    """The same, in one line of text."""
+    return (
+        f"round {row['round']}: HR@10 {number(row['hr@10'])}, NDCG@10 {number(row['ndcg@10'])}, "
+        f"ε so far {spent(row['epsilon'])}, {row['answered']:,} answered, "
+        f"{row['bytes_up']:,} bytes up a device, {row['seconds']:.2f} s"
+    )
+
+
+def spent(epsilon: float | None) -> str:
+    """An ε, never less than it is, or a dash."""
+    return "–" if epsilon is None else rounded_up(epsilon)
+
+
+def number(value: Any, form: str = "{:.4f}") -> str:
+    """A measured number, or a dash."""
+    return "–" if value is None else form.format(value)
+
+
+def print_result(folder: RunFolder) -> None:
+    """The table a run ends with, what it means, and where the rest is."""
+    console = make_console()
+    result = folder.read_result()
+    console.print(result_table(result))
+    for line in reading(result):
+        console.print(line)
+    console.print(f"run folder: {folder.path}", soft_wrap=True)
+
+
+def result_table(result: Result) -> Table:
+    """The run beside the baselines that were found, and the ceilings.
+
+    99 sampled negatives, which flatter, only where the split is that of published tables.
+    """
+    published = result.data.split == "last-item"
+    of_100 = "“of 100”: among 99 sampled negatives, which flatters. " if published else ""
+    table = Table(
+        Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "any hit\nin 10",
+        *(["of 100:\nHR@10"] if published else []), "bytes\nsent",
+        title=f"{result.data.name} by {result.data.split}: {result.data.devices:,} devices, "
+        f"{result.data.items:,} items\n{result.label}",
+        caption=f"{result.data.split_sentence}\nHR@10: the part of a shopper's targets among the first ten "
+        f"of the whole catalogue, each ranked alone. {of_100}{MEASURED_BY[result.metrics.measured_by]} "
+        "Bytes: by one device, over all rounds.",
+    )  # fmt: skip
+
+    def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:
+        full = accuracy.full
+        sampled = [number(accuracy.sampled99["hr@10"])] if published else []
+        figures = [number(full[metric]) for metric in ("hr@10", "ndcg@10", "anyhit@10")]
+        table.add_row(
+            name, "∞" if epsilon is None else rounded_up(epsilon), *figures, *sampled, sent, style=style
+        )
+
+    sent = f"{result.cost.bytes_up_per_device:,}"
+    row(f"federated {result.model}", result.promise.epsilon, result.metrics, sent, "bold")
+    for name, baseline in result.baselines.found.items():
+        promise = baseline.promise
+        label = f"central {result.model}" if name == "central" else label_of(name)
+        epsilon = None if promise is None else promise.epsilon
+        pooled = "nothing" if name in ALONE else "" if promise else "all events"
+        row(label, epsilon, baseline, pooled)
+    for name, ceiling in result.baselines.ceiling.items():
+        table.add_row(f"ceiling: {name}", "", number(ceiling["hr@10"]), number(ceiling["ndcg@10"]))
+    return table
+
+
+def reading(result: Result) -> list[str]:
+    """What the figures say, in words that follow from them; where the run is below a floor, that first."""
+    own = result.metrics.full["hr@10"]
+    lines = [*below_floor(result), result.promise.sentence(), *leak_warning(result)]
+    if result.model_reason is not None:
+        lines.append(result.model_reason)
+    if own is None:
+        return [*lines, "Nobody could be tested: no shopper has a target under this split."]
+    for name, baseline in result.baselines.found.items():
+        if not (is_floor(name) and (theirs := baseline.full["hr@10"]) is not None):
+            continue
+        promised = (
+            "" if baseline.promise is None else f" under a promise as strong ({baseline.promise.label})"
+        )
+        lines.append(
+            f"HR@10 over the whole catalogue is {own:.3f} against {theirs:.3f} of {label_of(name)}{promised}"
+            f", on {result.data.tested:,} shoppers: "
+            f"{verdict(own - theirs, error_between(result.metrics, baseline))}."
+        )
+    if (nothing := result.baselines.of(NOTHING_RELEASED)) is not None and nothing.full["hr@10"] is not None:
+        lines.append(
+            f"What shoppers' data added above what a device finds by itself, with nothing released: "
+            f"{own - nothing.full['hr@10']:+.3f}."
+        )
+    lines += [
+        f"Shoppers first seen after {result.data.at}, {name}: HR@10 {number(figures['hr@10'], '{:.3f}')} "
+        f"over {int(figures['visits'] or 0):,} visits."
+        for name, figures in result.metrics.unseen.items()
+        if figures["visits"]
+    ]
+    if "difference" in (ceiling := result.baselines.ceiling.get("history", {})):
+        found = Difference(
+            *(ceiling[key] or 0.0 for key in ("difference", "difference_low", "difference_high"))
+        )
+        lines.append(f"Beside the best use of the same shoppers' histories HR@10 is {found.verdict}.")
+    lines += result.baselines.left_out
+    popular = result.baselines.of("popularity")
+    below = popular is not None and (popular.full["hr@10"] or 0.0) > own
+    if (
+        result.promise.trust_model.source is NoiseSource.DEVICE
+        and result.promise.epsilon is not None
+        and below
+    ):
+        lines.append(
+            "With local trust every device adds all of its own noise. What devices have in common adds up "
+            "with their number, the noise with its square root: the promise is paid for in devices, and "
+            f"{result.data.devices:,} are few. With more of them, the same ε costs less."
+        )
+    return lines
+
+
+def below_floor(result: Result) -> list[str]:
+    """That the run does not reach the best of its floors, where it does not."""
+    own, private = result.metrics.full["hr@10"], result.promise.epsilon is not None
+    found = {name: baseline.full["hr@10"] for name, baseline in result.baselines.found.items()}
+    floor = best_floor(found, private)
+    if own is None or floor is None or floor[1] <= own:
+        return []
+    name, level = floor
+    said = (
+        f"Below its floor: HR@10 is {own:.3f}, and {label_of(name)} reaches {level:.3f} on the same shoppers "
+    )
+    said += "under a promise as strong." if private else "without this model."
+    popular = found.get("popularity")
+    if private and popular is not None and popular > own:
+        said += f" Popularity that keeps no promise is above it too: {popular:.3f}."
+    return [said]
+
+
+def error_between(one: Accuracy, other: Accuracy) -> float | None:
+    """Standard error of the difference of two means over the same shoppers, at most: as if they were others.
+
+    None where it is not known, as of one shopper.
+    """
+    errors = [accuracy.full.get("hr@10_error") for accuracy in (one, other)]
+    known = [error for error in errors if error is not None]
+    return math.hypot(*known) if len(known) == 2 else None
+
+
+def leak_warning(result: Result) -> list[str]:
+    """What the leaky protocol means for these figures; nothing under the clean one."""
+    if result.protocol == "clean":
+        return []
+    if result.model not in MEASURED_ONLY:
+        return [f"Leaky protocol: nothing leaks into {result.model}, which draws no negatives here."]
+    return [
+        "Leaky protocol: what is held out was never drawn as a negative in training, which gives it away. "
+        "The figures are of the protocol, and not of recommendations."
+    ]
+
+
+def verdict(difference: float, error: float | None) -> str:
+    """Whether a difference can be told from chance, at two standard errors."""
+    if error is None:
+        return f"{difference:+.3f}, too few shoppers to tell apart"
+    if abs(difference) <= 2 * error:
+        return f"{difference:+.3f}, too close to tell apart (standard error {error:.3f})"
+    return f"{difference:+.3f}, {'above' if difference > 0 else 'below'} it (standard error {error:.3f})"

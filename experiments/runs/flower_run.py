@@ -1,0 +1,213 @@
+"""`flwr run` on one machine: start a SuperLink, run the app on Flower's simulation, wait, stop the SuperLink.
+
+    terry data split towels farm --devices 300
+    python -m terrycloth.experiments.runs.flower_run farm runs/flower --set rounds=3
+
+The same can be typed by hand (README, "Run it on Flower"); `flwr run . local` alone would leave a SuperLink
+running, and exit 0 whatever became of the run. Everything listens on 127.0.0.1 only.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+import typer
+from safetensors import safe_open
+
+from terrycloth.client.app import FARM_VARIABLE
+from terrycloth.client.events import Events
+from terrycloth.experiments.settings.config import literal
+from terrycloth.models.durable import owner_only
+from terrycloth.models.errors import UserError
+from terrycloth.models.privacy.promise import rounded_up
+from terrycloth.server.app import MODEL_FILE
+from terrycloth.server.checkpoint import FILE, RoundRecord
+
+APP = Path(__file__).resolve().parents[2]  # where pyproject.toml names the two apps
+CONNECTION = "here"
+SECONDS_TO_START = 60.0
+SECONDS_TO_STOP = 15.0
+
+
+def environment(home: Path, farm: Path) -> dict[str, str]:
+    """For every process: the farm, no telemetry, no installing, Ray on loopback, state in `home`."""
+    return {
+        **os.environ,
+        FARM_VARIABLE: str(farm),
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for "one machine": 127.0.0.1
+        # Flower starts its own commands by their bare names.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port: int = server.getsockname()[1]
+    return port
+
+
+@contextmanager
+def superlink(home: Path, env: Mapping[str, str], *kind: str) -> Iterator[str]:
+    """A SuperLink as the connection `here`, on the address given; gone when the block is left.
+
+    kind: --simulation for one that simulates its nodes; else it waits for SuperNodes.
+    """
+    address = f"127.0.0.1:{free_port()}"
+    host, port = address.split(":")
+    (home / "config.toml").write_text(f'[superlink.{CONNECTION}]\naddress = "{address}"\ninsecure = true\n')
+    command = ["flower-superlink", "--insecure", *kind, "--host", host, "--port", port]
+    with (home / "superlink.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait_until_healthy(f"http://{address}/health", process)
+        yield address
+    finally:
+        stop(process, home)
+
+
+def stop(process: subprocess.Popen[bytes], home: Path) -> None:
+    """End the SuperLink and what it started: an interrupted simulation, and its Ray, would outlive it."""
+    for ending in (signal.SIGTERM, signal.SIGKILL):
+        process.send_signal(ending)
+        for pid in descendants(home):
+            with suppress(ProcessLookupError):
+                os.kill(pid, ending)
+        deadline = time.monotonic() + SECONDS_TO_STOP
+        while time.monotonic() < deadline:
+            if process.poll() is not None and not descendants(home):
+                return
+            time.sleep(0.2)
+
+
+def descendants(home: Path) -> list[int]:
+    """Processes that were given this folder as FLWR_HOME. Read from /proc, so Linux only."""
+    mark = f"FLWR_HOME={home}".encode()
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in environ.read_bytes().split(b"\0"):
+                found.append(int(environ.parent.name))
+    return found
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Return once the SuperLink answers."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise RuntimeError("the SuperLink did not start: superlink.log says why")
+
+
+def flwr(env: Mapping[str, str], *arguments: str) -> str:
+    """What a `flwr` command prints."""
+    done = subprocess.run(["flwr", *arguments], env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"flwr {arguments[0]} failed: {(done.stderr + done.stdout).strip()}")
+    return done.stdout
+
+
+def run_app(env: Mapping[str, str], nodes: int | None, run_config: Path, log: Path) -> str:
+    """Submit the app, wait for its end, and return the status that Flower gives it.
+
+    nodes: how many a simulation has; None where SuperNodes have come.
+    """
+    simulated = f"num-supernodes={nodes} client-resources-num-cpus=1"
+    federation = [] if nodes is None else ["--federation-config", simulated]
+    submitted = flwr(
+        env, "run", str(APP), CONNECTION, "--format", "json", *federation, "--run-config", str(run_config)
+    )
+    run_id: str = json.loads(submitted)["run-id"]
+    while True:
+        listed = json.loads(flwr(env, "list", CONNECTION, "--run-id", run_id, "--format", "json"))
+        status: str = listed["runs"][0]["status"]
+        if status.startswith("finished"):
+            log.write_text(flwr(env, "log", run_id, CONNECTION, "--show"), encoding="utf-8")
+            return status
+        time.sleep(2)
+
+
+@owner_only()
+def flower_run(farm: Path, out: Path, nodes: int, run_config: Mapping[str, Any]) -> list[RoundRecord]:
+    """Run the app over a farm's folder; leaves the model in `out`. Raises UserError or RuntimeError."""
+    if not (APP / "pyproject.toml").exists():
+        raise UserError("flwr run needs the project's own folder, with its pyproject.toml")
+    if not (farm / "catalogue.parquet").exists():
+        raise UserError(f"{farm} holds no devices: make it with terry data split")
+    if (out / MODEL_FILE).exists():
+        raise UserError(f"{out} holds a model already: choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    farm, out = farm.resolve(), out.resolve()
+    settings = {
+        "catalogue": str(farm / "catalogue.parquet"),
+        "folder": str(out),
+        "devices": Events.load(farm / "events").num_devices,
+        "nodes": nodes,
+        **{name.replace("_", "-"): value for name, value in run_config.items()},
+    }
+    home = out / "flower"
+    home.mkdir()
+    (home / "run.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
+    env = environment(home, farm)
+    with superlink(home, env, "--simulation"):
+        status = run_app(env, nodes, home / "run.toml", home / "run.log")
+    if status != "finished:completed" or not (out / MODEL_FILE).exists():
+        raise RuntimeError(f"Flower's run is {status}: {home / 'run.log'} says why")
+    records = read_records(out)
+    # A run whose nodes all failed is "completed" to Flower.
+    if any(record.invalid for record in records):
+        raise RuntimeError(f"replies could not be used: {[record.invalid for record in records]}")
+    if not any(record.answered for record in records):
+        raise UserError(f"no device took part: {records[-1].refused or 'no coin fell for it'}")
+    return records
+
+
+def read_records(folder: Path) -> list[RoundRecord]:
+    """The rounds that the server's checkpoint tells of."""
+    with safe_open(folder / FILE, framework="pt") as file:
+        return [RoundRecord(**record) for record in json.loads(file.metadata()["progress"])["records"]]
+
+
+def main(
+    farm: Annotated[Path, typer.Argument(help="a folder made by terry data split")],
+    out: Annotated[Path, typer.Argument(help="folder for the model and the logs")],
+    nodes: Annotated[int, typer.Option(help="Flower nodes, each with an equal share of devices", min=1)] = 2,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="a key of the app's config")] = None,
+) -> None:
+    """Run the Flower app on this machine."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that cleaning up happens
+    try:
+        parts = (text.partition("=") for text in assign or [])
+        run_config = {name: literal(value) for name, _, value in parts}
+        for record in flower_run(farm, out, nodes, run_config):
+            spent = "" if record.epsilon is None else f", ε {rounded_up(record.epsilon)}"
+            print(f"round {record.round}: {record.answered} of {record.asked} devices{spent}")
+        print(out / MODEL_FILE)
+    except UserError as error:
+        print(f"flower_run: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

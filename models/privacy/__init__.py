@@ -1,0 +1,1 @@
+"""Promises of privacy, the trust they rest on, their accounting, and the randomness that keeps them."""

@@ -1,0 +1,93 @@
+"""The compiled streams: the library's ChaCha20 word by word, the reference's uniforms, Gaussian draws."""
+
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+from terrycloth.client.training.compiled.compiled_streams import (
+    LANES,
+    NORMALS,
+    UNIFORMS,
+    WORDS,
+    fill_normals,
+    fill_uniforms,
+    fill_words,
+    key_words,
+)
+from terrycloth.models.privacy.randomness import Purpose, Stream
+
+KEY = bytes(range(7, 39))
+
+
+def words_of(device: int, question: int, step: int, purpose: int, first: int = 0) -> np.ndarray:
+    words = np.empty((WORDS, LANES), np.uint32)
+    fill_words(key_words(KEY), device, question, step, purpose, first, words)
+    return words
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+@pytest.mark.parametrize(
+    ("device", "question", "step"), [(0, 0, 0), (1, 2, 3), (2**32 - 1, 2**32 - 1, 2**16 - 1), (77, 5, 40_000)]
+)
+def test_words_are_the_librarys(purpose, device, question, step):
+    """A nonce of its own for each device, question, step and purpose, and no bit of one lost."""
+    stream = Stream(KEY, device=device, round=question, step=step, purpose=purpose)
+    expected = stream.words(3 * LANES * WORDS // 2).view(np.uint32).reshape(3, LANES, WORDS)
+    for group in range(3):
+        words = words_of(device, question, step, int(purpose), group * LANES)
+        np.testing.assert_array_equal(words.T, expected[group])
+
+
+def test_uniforms_are_the_references():
+    uniforms = np.empty(UNIFORMS)
+    fill_uniforms(words_of(3, 4, 5, 2), uniforms)
+    np.testing.assert_array_equal(
+        uniforms, Stream(KEY, device=3, round=4, step=5, purpose=Purpose.BATCH).uniforms(UNIFORMS)
+    )
+
+
+def normals(words: np.ndarray) -> np.ndarray:
+    drawn = np.empty(NORMALS, np.float32)
+    fill_normals(np.ascontiguousarray(words, dtype=np.uint32), drawn)
+    return drawn
+
+
+def test_normals_are_gaussian():
+    """Kolmogorov–Smirnov and the fourth moment, over 2.5 million draws: false alarm below 1e-6."""
+    drawn = np.concatenate([normals(words_of(device, 1, 1, 7)) for device in range(10_000)]).astype(
+        np.float64
+    )
+    assert kstest(drawn, "norm").pvalue > 5e-7
+    assert abs((drawn**4).mean() - 3) < 5.1 * (96 / len(drawn)) ** 0.5
+
+
+def test_normals_of_one_word_do_not_go_together():
+    """Nor do their sizes: of two draws from one word, and of draws beside each other. False alarm 1e-6."""
+    drawn = np.stack([normals(words_of(device, 1, 1, 7)) for device in range(4000)]).astype(np.float64)
+    half = NORMALS // 2
+    for first, second in ((drawn[:, :half], drawn[:, half:]), (drawn[:, :-1], drawn[:, 1:])):
+        pairs = first.size
+        assert abs((first * second).mean()) < 5.2 / pairs**0.5
+        assert abs((first**2 * second**2).mean() - 1) < 5.2 * 8**0.5 / pairs**0.5
+
+
+@pytest.mark.parametrize(
+    ("radial", "radius"),
+    [
+        (0, np.sqrt(-2 * np.log(0.5 * 2.0**-40))),  # the farthest draw
+        (2**32 - 1, 0.0),
+        (2**31, np.sqrt(-2 * np.log(0.5))),
+        (1, np.sqrt(-2 * np.log((256 + 0.5) * 2.0**-40))),
+        (int(2**32 * 0.99), np.sqrt(-2 * np.log(0.99))),
+    ],
+)
+@pytest.mark.parametrize("turn", [0, 1, 2**21, 2**22, 2**23 - 1, 2**23 + 5, 3 * 2**22 + 99, 2**24 - 1])
+def test_the_transform_by_hand(radial, radius, turn):
+    """Quadrant q's middle is at q quarter turns; word B's low 24 bits run from an eighth before the first."""
+    words = np.zeros((WORDS, LANES), np.uint32)
+    words[: WORDS // 2] = radial
+    words[WORDS // 2 :] = turn
+    drawn = normals(words)
+    angle = (turn + 0.5) / 2**24 * 2 * np.pi - np.pi / 4
+    np.testing.assert_allclose(drawn[: NORMALS // 2], radius * np.cos(angle), atol=3e-6, rtol=0)
+    np.testing.assert_allclose(drawn[NORMALS // 2 :], radius * np.sin(angle), atol=3e-6, rtol=0)

@@ -1,0 +1,215 @@
+"""Flower's own strategy: the noise it adds, the ε it books, and what each device sends."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
+from scipy.optimize import brentq
+from scipy.stats import chi2, norm
+
+from terrycloth.client.events import Events
+from terrycloth.experiments.baselines.flower_dp import (
+    ARRAYS,
+    EXAMPLES,
+    LEAST_CHANGE,
+    METRICS,
+    SLACK,
+    asked_of,
+    changed,
+    drawn_from,
+    in_double,
+    make_strategy,
+    refuse,
+    train_by_flower,
+)
+from terrycloth.experiments.runs.engines.in_process import InProcessGrid, be_the_server
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.planning import make_promise, resolve
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.errors import UserError
+from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.update import from_arrays, to_arrays
+
+ALARM = 1e-7
+SAID = {
+    "unit": "shopper", "trust": "central", "epsilon": 2.0, "delta": 1e-5, "model": "attributes", "dim": 2,
+    "rounds": 3, "seed": 1, "devices": 4,
+}  # fmt: skip
+
+
+def planned(**changes):
+    config = resolve(RunConfig.model_validate(SAID | changes), (SAID | changes)["devices"], 6)
+    return config, make_promise(config)
+
+
+def test_its_noise_multiplier_is_that_of_all_rounds_without_amplification() -> None:
+    """Three Gaussians of multiplier z are one of z/√3, which spends ε = 2 at δ = 1e-5 (Balle & Wang 2018).
+
+    A run's own participation, which amplifies, is not this strategy's.
+    """
+
+    def delta_at(sigma: float) -> float:
+        return float(norm.cdf(0.5 / sigma - 2 * sigma) - math.exp(2.0) * norm.cdf(-0.5 / sigma - 2 * sigma))
+
+    sigma = brentq(lambda sigma: delta_at(sigma) - 1e-5, 0.5, 10.0, xtol=1e-12)
+    config, promise = planned(participation=0.5)
+    asked = asked_of(config, promise.model_copy(update={"epsilon": 2.0}))
+    assert asked.noise_multiplier == pytest.approx(math.sqrt(3) * sigma, rel=1e-6)
+    own = make_promise(asked)
+    assert own.epsilon == pytest.approx(2.0, rel=1e-6)
+    assert own.epsilon <= 2.0
+    assert not own.catalogue_from_events
+    assert (own.unit, own.trust, own.rounds, own.participation) == ("shopper", "central", 3, 1.0)
+
+
+def asked_once(
+    strategy: DifferentialPrivacyServerSideFixedClipping,
+    sent: dict[str, torch.Tensor],
+    updates: list[float],
+    weights: list[int],
+) -> ArrayRecord | None:
+    """What it releases of one round, in which so many of four devices answer."""
+    be_the_server()
+    grid = InProcessGrid(ClientApp(), {}, 4)
+    asked = strategy.configure_train(1, to_arrays(sent), ConfigRecord(), grid)
+    replies = []
+    for question, update, weight in zip(list(asked)[: len(updates)], updates, weights, strict=True):
+        trained = to_arrays({name: tensor + update for name, tensor in sent.items()})
+        content = RecordDict({ARRAYS: trained, METRICS: MetricRecord({EXAMPLES: weight})})
+        replies.append(Message(content, reply_to=question))
+    return strategy.aggregate_train(1, replies)[0]
+
+
+def test_the_deviation_of_what_it_releases() -> None:
+    """z·C/N on every number of the average, by a chi-squared interval, whatever the devices send."""
+    config, promise = planned()
+    asked = asked_of(config, promise)
+    sent = {"table": torch.zeros(20_000)}
+    with drawn_from(3):
+        released = asked_once(make_strategy(asked), sent, [0.0001, 0.0002, -0.0001, -0.0002], [1, 1, 1, 1])
+    assert released is not None
+    noise = from_arrays(released)["table"].double()
+    deviation = asked.noise_multiplier * asked.clip / 4
+    low, high = chi2.interval(1 - ALARM, len(noise))
+    assert low < float(noise.square().sum()) / (deviation * (1 + SLACK)) ** 2 < high
+
+
+def test_an_update_is_clipped_and_the_average_is_over_all() -> None:
+    """One device moves by far more than C: the average moves by C/N, beside next to no noise."""
+    config, promise = planned()
+    asked = asked_of(config, promise).model_copy(update={"noise_multiplier": 1e-6})
+    released = asked_once(
+        make_strategy(asked), {"table": torch.zeros(100)}, [50.0, 1e-9, 1e-9, 1e-9], [1] * 4
+    )
+    assert released is not None
+    assert float(from_arrays(released)["table"].norm()) == pytest.approx(asked.clip / 4, rel=1e-3)
+
+
+def test_it_refuses_unequal_weights_and_releases_nothing_where_one_is_missing() -> None:
+    config, promise = planned()
+    asked, sent = asked_of(config, promise), {"table": torch.zeros(5)}
+    with pytest.raises(ValueError, match="equal client weights"):
+        asked_once(make_strategy(asked), sent, [0.1] * 4, [1, 1, 1, 2])
+    assert asked_once(make_strategy(asked), sent, [0.1] * 3, [1] * 3) is None
+
+
+@pytest.mark.parametrize(("pack", "holds"), [(to_arrays, False), (in_double, True)])
+def test_one_device_moves_the_average_by_no_more_than_is_booked(
+    pack: Callable[[Parameters], ArrayRecord], holds: bool
+) -> None:
+    """In single precision it also changes how the sums after it are rounded."""
+    devices, numbers = 200, 2_000
+    config, promise = planned(devices=devices)
+    asked = asked_of(config, promise).model_copy(update={"noise_multiplier": 1e-12})
+    generator = torch.Generator().manual_seed(0)
+    sent = {"table": 100.0 * torch.randn(numbers, generator=generator)}
+    updates = torch.randn(devices, numbers, generator=generator)
+
+    def released(first: torch.Tensor) -> torch.Tensor:
+        be_the_server()
+        strategy, grid = make_strategy(asked), InProcessGrid(ClientApp(), {}, devices)
+        questions = strategy.configure_train(1, pack(sent), ConfigRecord(), grid)
+        replies = []
+        for question, update in zip(questions, [first, *updates[1:]], strict=True):
+            at = from_arrays(question.content.array_records[ARRAYS])
+            trained = pack(changed(at, {"table": update}, asked.clip))
+            content = RecordDict({ARRAYS: trained, METRICS: MetricRecord({EXAMPLES: 1})})
+            replies.append(Message(content, reply_to=question))
+        arrays = strategy.aggregate_train(1, replies)[0]
+        assert arrays is not None
+        return from_arrays(arrays)["table"].double()
+
+    moved = float((released(updates[0]) - released(torch.zeros(numbers))).norm()) * devices / asked.clip
+    assert moved == pytest.approx(1.0, rel=0.1)
+    assert (moved <= 1 + SLACK) is holds
+
+
+def test_every_round_is_booked(catalogue: Catalogue, events: Events) -> None:
+    """Device 2 holds nothing, and the run goes on. The strategy books the same, less SLACK."""
+    config, promise = planned()
+    strategy = make_strategy(asked_of(config, promise))
+    precisions = set()
+
+    def aggregated(round: int, replies: Iterable[Message]) -> Any:
+        replies = list(replies)
+        precisions.update(
+            array.numpy().dtype for reply in replies for array in reply.content[ARRAYS].values()
+        )
+        return aggregate(round, replies)
+
+    aggregate, strategy.aggregate_train = strategy.aggregate_train, aggregated
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("terrycloth.experiments.baselines.flower_dp.make_strategy", lambda config: strategy)
+        public = promise.model_copy(update={"catalogue_from_events": True})
+        model, own = train_by_flower(config, public, catalogue, events)
+    assert own.catalogue_from_events
+    spent = strategy.privacy_spent()
+    assert spent is not None
+    assert spent.num_releases == 3
+    assert spent.epsilon == pytest.approx(own.epsilon, rel=1e-4)
+    assert spent.epsilon <= own.epsilon
+    assert precisions == {np.dtype(np.float64)}
+    assert all(torch.isfinite(tensor).all() for tensor in model.shared_parameters().values())
+
+
+def test_a_seed_repeats_it_and_leaves_the_global_generators_alone(
+    catalogue: Catalogue, events: Events
+) -> None:
+    found = []
+    for seed in (1, 1, 2):
+        before = np.random.get_state()[1].tolist()  # noqa: NPY002
+        config, promise = planned(seed=seed)
+        model, _ = train_by_flower(config, promise, catalogue, events)
+        found.append(model.shared_parameters()["table.weight"])
+        assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("update", [0.0, math.inf, math.nan])
+@pytest.mark.parametrize("first", [0.0, 100.0])
+def test_a_device_that_holds_nothing_or_diverged_hardly_moves(update: float, first: float) -> None:
+    sent = {"table": torch.full((3,), first)}
+    back = changed(sent, {"table": torch.full((3,), update)}, clip=0.5)["table"] - sent["table"]
+    assert back[1:].tolist() == [0.0, 0.0]
+    assert 0 < float(back[0]) <= max(0.5 * LEAST_CHANGE * 1.01, first * 1.2e-7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"unit": "interaction", "trust": "local"}, "--unit shopper"),
+        ({"trust": "local"}, "--trust central"),
+        ({"model": "linear"}, "--model mf or attributes"),
+        ({"devices": 2001}, "2,001 devices are more than the 2,000"),
+    ],
+)
+def test_what_it_is_not_for_is_refused(changes: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        refuse(RunConfig.model_validate({"unit": "shopper", "trust": "central", **changes}))

@@ -1,0 +1,112 @@
+"""A brand's catalogue file: its items, its titles, and which columns become attributes of what values."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from terrycloth.experiments.datasets.catalogue_file import attribute_values, quantile_bins, read_catalogue
+from terrycloth.experiments.datasets.dataset import ImportReport
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.errors import UserError
+
+
+def read(folder: Path, items: str, item_column: str = "sku") -> tuple[Catalogue, list[str]]:
+    """The catalogue and the notes on what was left out."""
+    path = folder / "items.csv"
+    path.write_text(items)
+    report = ImportReport("a test")
+    return read_catalogue(path, item_column, report), report.notes
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ("sku,title\nA,x\nA,y\n", "holds item 'A' more than once"),
+        ("sku,title\nA,x\n,y\n", "no item in line 3"),
+        ("sku,title\nA,x\nB,y,z\n", "another number of cells than the header in line 3"),
+        ("title,colour\nx,red\n", "has no item column"),
+    ],
+)
+def test_bad_catalogues(tmp_path, items, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, items)
+
+
+def test_the_catalogue_item_column_may_be_called_as_in_the_orders(tmp_path):
+    catalogue, _ = read(tmp_path, "towel,item,name\nA,g1,x\nB,g1,y\n", item_column="towel")
+    assert catalogue.table.values.tolist() == [["A", "x", ("g1",)], ["B", "y", ("g1",)]]
+    assert catalogue.attributes == ["item 2"]
+
+
+def test_columns_that_tell_all_items_apart_are_left_out_and_listed(tmp_path):
+    items = "sku,title,url,ean\nA,x,u/1,4000000000017\nB,y,u/2,4000000000024\nC,z,u/3,\n"
+    catalogue, notes = read(tmp_path, items)
+    assert catalogue.attributes == []
+    assert "left out of the catalogue, different for every item: url, ean" in notes
+
+
+def test_without_titles_the_ids_are_shown(tmp_path):
+    assert read(tmp_path, "sku\nA\nB\nC\n")[0].table["title"].tolist() == ["A", "B", "C"]
+
+
+def test_attribute_values():
+    cells = pd.Series(["red|blue", "red; green;red", None, "cotton"])
+    assert attribute_values(pd.concat([cells, cells[:1]]), "colour") == [
+        ("red", "blue"),
+        ("red", "green"),
+        (),
+        ("cotton",),
+        ("red", "blue"),
+    ]
+
+
+def test_parquet_lists_are_several_values(tmp_path):
+    frame = pd.DataFrame({"item": ["A", "B", "C"], "colour": [["red", "blue"], ["red"], []]})
+    frame.to_parquet(tmp_path / "items.parquet")
+    catalogue = read_catalogue(tmp_path / "items.parquet", "item", ImportReport("a test"))
+    assert catalogue.table["colour"].tolist() == [("red", "blue"), ("red",), ()]
+
+
+def test_numbers_of_which_there_are_many_are_binned_and_identifiers_are_not():
+    numbers = pd.Series(range(300, 801, 5)).astype(str)
+    assert set(attribute_values(numbers, "gsm") or []) == {
+        ("300–400",),
+        ("400–500",),
+        ("500–600",),
+        ("600–700",),
+        ("700–800",),
+    }
+    assert attribute_values(numbers, "product id") is None
+    assert attribute_values(numbers.astype(int) + 40_000_000, "e") is None
+    few = pd.Series(["50", "70"] * 30)
+    assert set(attribute_values(few, "length") or []) == {("50",), ("70",)}
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6).map(lambda number: round(number, 2)) | st.none(), min_size=1, max_size=80)
+)
+def test_a_binned_number_lies_within_its_label(numbers):
+    bins = quantile_bins(pd.Series(numbers, dtype="float64"))
+    assert len(set(bins) - {()}) <= 5
+    for number, label in zip(numbers, bins, strict=True):
+        if number is None:
+            assert label == ()
+        else:
+            low, _, high = re.fullmatch(r"(-?[\d.]+)(–(-?[\d.]+))?", label[0]).groups()  # type: ignore[union-attr]
+            assert float(low) <= number <= float(high or low)
+
+
+def test_bins_hold_about_as_many_each():
+    counts = pd.Series(quantile_bins(pd.Series(np.arange(1000.0)))).value_counts()
+    assert counts.tolist() == [200] * 5
+
+
+def test_bins_of_few_different_numbers():
+    assert set(quantile_bins(pd.Series([0.0] * 9 + [1.0] * 4))) == {("0–1",)}
+    # Interpolated, the quantile between the zeros and the ones is 8.9e-16.
+    assert set(quantile_bins(pd.Series([-58.8] + [0.0] * 6 + [1.0] * 4))) == {("-60–0",), ("0–10",)}

@@ -1,0 +1,202 @@
+"""`terry data inspect`: what was kept, what was not, and what the catalogue says, by hand."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from terrycloth.client.events import Events
+from terrycloth.experiments.cli import main
+from terrycloth.experiments.datasets.dataset import Dataset, FileOrder, ImportReport, PublishedTest
+from terrycloth.experiments.datasets.inspection import (
+    attribute_table,
+    print_dataset,
+    quartiles,
+    rows_table,
+    shape_table,
+    split_table,
+    time_table,
+)
+from terrycloth.experiments.evaluation.split import DAY
+from terrycloth.models.catalogue import Catalogue
+
+
+@pytest.fixture
+def dataset(catalogue: Catalogue, events: Events) -> Dataset:
+    """The six towels and four devices of conftest."""
+    report = ImportReport(
+        "shop.csv",
+        rows_read=9,
+        rows_kept=6,
+        rows_dropped={"no item": 2, "a weight of zero": 1},
+        columns_kept=["customer", "sku"],
+        columns_dropped=["comment"],
+        columns_never_read={"mail": "looks like an e-mail address"},
+        notes=["no weight column: every row weighs 1"],
+    )
+    return Dataset("csv", catalogue, events, report)
+
+
+def rows(table: Table) -> list[list[str]]:
+    return [list(row) for row in zip(*(column.cells for column in table.columns), strict=True)]
+
+
+def test_rows_read_are_rows_kept_and_dropped_by_reason(dataset: Dataset) -> None:
+    assert rows(rows_table(dataset)) == [
+        ["read", "9"],
+        ["kept", "6"],
+        ["dropped: no item", "2"],
+        ["dropped: a weight of zero", "1"],
+    ]
+
+
+def test_the_shape(dataset: Dataset) -> None:
+    """Histories of 3, 2, 0 and 1."""
+    assert dict(rows(shape_table(dataset))) == {
+        "devices": "4",
+        "items": "6",
+        "events": "6",
+        "events a device: least, quartiles, most": "0 0 1 2 3",
+    }
+
+
+def test_quartiles_of_nothing() -> None:
+    assert quartiles(np.empty(0, dtype=np.int64)) == "–"
+
+
+# --- Time --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def timed(dataset: Dataset) -> Dataset:
+    """Ten events over six days: shopper 3 is first seen after day 4, which eight of the events precede.
+
+    Shopper 0: t0 twice and t1 on day 0, t2 on day 4. 1: t0 on day 1, t1 on day 2, t0 on day 5. 2: nothing.
+    3: t0, t1 and t2 on day 4.
+    """
+    found = [(0, 0, 0), (0, 0, 0), (0, 1, 0), (0, 2, 4), (1, 0, 1), (1, 1, 2), (1, 0, 5)]
+    found += [(3, item, 4) for item in (0, 1, 2)]
+    devices, items, days = np.array(found).T
+    noon = days * DAY + DAY // 2
+    report = replace(dataset.report, file_order=FileOrder(visits=2, ascending=1, by_chance=1 / 2))
+    return replace(dataset, events=Events.from_columns(devices, items, noon, np.ones(10), 4), report=report)
+
+
+def test_what_is_known_of_time(timed: Dataset) -> None:
+    """Six visits, two of several items; of the three who bought from day 4 on one was new."""
+    assert dict(rows(time_table(timed))) == {
+        "first and last day": "1970-01-01 to 1970-01-06",
+        "days": "6",
+        "visits": "6",
+        "visits a device: least, quartiles, most": "1 1 2 2 3",
+        "different items a visit: least, quartiles, most": "1 1 1 1 3",
+        "shoppers with a visit of several items": "66.7%",
+        "visits that the file lists in ascending item id": "50.0% (by chance 25.0%)",
+        "buyers from 1970-01-05 on who were unseen before": "33.3%",
+    }
+
+
+def test_what_is_not_known_is_left_out(timed: Dataset) -> None:
+    without = replace(timed, report=replace(timed.report, file_order=None))
+    assert not any("ascending" in name for name, _ in rows(time_table(without)))
+    untimed = rows(time_table(replace(timed, times_known=False)))
+    assert untimed == [["times", "none: what a shopper did is one visit"]]
+
+
+def test_how_many_each_split_would_test(timed: Dataset) -> None:
+    """By date shopper 0 (t2); 1 buys only what it had. By next visit 0 (t2) and 1 (t1)."""
+    found = {name: (shoppers, targets) for name, shoppers, targets, _ in rows(split_table(timed))}
+    assert found == {
+        "date, from 1970-01-05 on": ("1", "1"),
+        "next-visit": ("2", "2"),
+        "basket": ("2", "2"),
+        "last-item": ("3", "3"),
+    }
+    assert "By next visit: the test is" in rows(split_table(timed))[1][3]
+
+
+def test_a_split_that_cannot_be_says_why(timed: Dataset) -> None:
+    found = {name: rest for name, *rest in rows(split_table(replace(timed, times_known=False)))}
+    assert found["date"] == ["–", "–", "--split date needs times, and csv has none: say --split last-item"]
+    assert found["last-item"][:2] == ["3", "3"]
+    one_day = replace(timed, events=replace(timed.events, times=timed.events.times % DAY))
+    assert "nothing was bought before 1970-01-01" in rows(split_table(one_day))[0][3]
+
+
+def test_a_published_test_is_counted_as_it_is(timed: Dataset) -> None:
+    published = PublishedTest(np.array([5, -1, 5, 5], dtype=np.int32), np.full((4, 99), 4, dtype=np.int32))
+    with_test = replace(timed, times_known=False, published=published)
+    assert rows(split_table(with_test))[-1][1:3] == ["3", "3"]
+
+
+def test_a_shop_without_purchases_can_be_printed(timed: Dataset) -> None:
+    nothing = replace(timed, events=timed.events.keep(np.zeros(10, dtype=bool)))
+    print_dataset(nothing)
+
+
+def test_the_command_takes_an_order_column_and_a_visit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "orders.csv").write_text("user,sku,date,slip\nann,A,2024-01-01T10:00,1\nann,B,2024-01-02,1\n")
+    (tmp_path / "items.csv").write_text("sku,title\nA,x\nB,y\n")
+    monkeypatch.chdir(tmp_path)
+
+    def terry(*flags: str) -> tuple[int, str]:
+        files = ["csv", "--path", "orders.csv", "--catalogue", "items.csv"]
+        monkeypatch.setattr(sys, "argv", ["terry", "data", "inspect", *files, *flags])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out + said.err
+
+    def visits(*flags: str) -> str:
+        code, said = terry(*flags)
+        assert code == 0, said
+        return next(line for line in said.splitlines() if "│ visits  " in line).split()[3]
+
+    assert visits() == visits("--visit", "day") == "2"
+    assert visits("--order-column", "slip") == "1"
+    assert "columns kept: user, sku, date, slip" in terry("--order-column", "slip")[1]
+    assert terry("--visit", "week") == (2, "terry: --visit week is no visit: say instant or day\n")
+    code, said = terry("--order-column", "till")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "no column 'till' for --order-column: it has user, sku, date, slip" in said
+
+
+# --- The catalogue -----------------------------------------------------------------------------------------
+
+
+def test_the_catalogues_attributes(dataset: Dataset) -> None:
+    (colour, values, known, common), composition, size = rows(attribute_table(dataset))
+    assert (colour, values, known) == ("colour", "2", "83%")
+    assert set(common.split(", ")) == {"sand", "moss"}
+    assert composition == ["composition", "2", "83%", "cotton, linen"]
+    assert size[:3] == ["size", "2", "67%"]
+
+
+def test_everything_is_printed(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    print_dataset(dataset)
+    text = capsys.readouterr().out
+    for said in (
+        "shop.csv",
+        "columns kept: customer, sku",
+        "columns dropped: comment",
+        "column never read: mail (looks like an e-mail address)",
+        "no weight column: every row weighs 1",
+        "first and last day",
+        "next-visit",
+        "composition",
+    ):
+        assert said in text
+
+
+def test_a_shop_without_attributes_can_be_printed(dataset: Dataset) -> None:
+    bare = Catalogue(dataset.catalogue.table[["item", "title"]])
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(attribute_table(Dataset("csv", bare, dataset.events, dataset.report)))
+    assert "catalogue" in printed.get()

@@ -1,0 +1,85 @@
+"""Choosing a data set by name: options that it would ignore are refused, and those it needs asked for."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from terrycloth.experiments.datasets import SOURCES, load
+from terrycloth.experiments.datasets.dataset import DataOptions
+from terrycloth.models.errors import UserError
+
+GIVEN = DataOptions(
+    path=Path(__file__),
+    catalogue=Path(__file__),
+    category="towels",
+    shopper_column="who",
+    item_column="what",
+    time_column="when",
+    weight_column="how-many",
+    order_column="which",
+    visit="day",
+    strict=True,
+)
+READ = {
+    "towels": set(),
+    "complete-journey": {"category", "visit"},
+    "online-retail": {"path", "category", "visit"},
+    "movielens": {"path", "visit"},
+    "csv": {
+        "path",
+        "catalogue",
+        "shopper_column",
+        "item_column",
+        "time_column",
+        "weight_column",
+        "order_column",
+        "visit",
+        "strict",
+    },
+}
+IGNORED = [
+    (name, option.name)
+    for name in SOURCES
+    for option in fields(DataOptions)
+    if option.name not in {"devices", "data_seed", *READ[name]}
+]
+
+
+@pytest.mark.parametrize(("name", "option"), IGNORED)
+def test_an_option_that_means_nothing_is_refused(name, option):
+    options = DataOptions(**{key: getattr(GIVEN, key) for key in (option, *SOURCES[name].needs)})
+    flag = "--" + option.replace("_", "-")
+    with pytest.raises(UserError, match=f"^{flag} means nothing for --data {name}: leave it out$"):
+        load(name, options)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_names_only_options_that_there_are(name):
+    assert {*SOURCES[name].needs, *SOURCES[name].accepts} == READ[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, need) for name in SOURCES for need in SOURCES[name].needs]
+)
+def test_what_is_needed_is_asked_for(name, option):
+    needs = DataOptions(**{key: getattr(GIVEN, key) for key in SOURCES[name].needs})
+    with pytest.raises(UserError, match=f"^--data {name} needs --{option}: the "):
+        load(name, replace(needs, **{option: None}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (DataOptions(devices=0), "--devices 0 leaves no shopper"),
+        (DataOptions(data_seed=-1), "--data-seed -1 is negative"),
+    ],
+)
+def test_numbers_out_of_range(options, message):
+    with pytest.raises(UserError, match=message):
+        load("towels", options)
+
+
+def test_an_unknown_name_lists_those_known():
+    with pytest.raises(UserError, match="no data set 'towel': choose one of towels, complete-journey"):
+        load("towel", DataOptions())

@@ -1,0 +1,70 @@
+"""How the columns of a table are found by their headers, and which are private."""
+
+import pytest
+
+from terrycloth.experiments.datasets.tables import USUAL_NAMES, find_column, why_private
+
+
+@pytest.mark.parametrize("header", ["Customer ID", "customer-id", "CUSTOMER_ID", "CustomerId"])
+def test_names_are_found_whatever_their_case_and_marks(header):
+    assert find_column(["x", header], "customerid") == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("Customer Name", "name"),
+        ("firstname", "name"),
+        ("surname", "name"),
+        ("customerEmail", "e-mail"),
+        ("e-mail address", "e-mail"),
+        ("Mobile", "telephone"),
+        ("tel.", "telephone"),
+        ("Shipping City", "address"),
+        ("zip", "address"),
+        ("billing_postcode", "address"),
+        ("IP address", "network"),
+        ("date_of_birth", "birth"),
+        ("product_name", None),
+        ("Item Name", None),
+        ("ArticleName", None),
+        ("quantity", None),
+        ("shipping", None),
+        ("percentage", None),
+        ("hotel", None),
+    ],
+)
+def test_private_headers(header, reason):
+    found = why_private(header)
+    assert (found is None) if reason is None else reason in (found or "")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "order", "Order ID", "order-number", "OrderNo", "InvoiceNo", "Invoice", "receipt no.", "basket_id",
+        "transaction id", "Bestellnummer", "Beleg-Nr.", "commande", "N° commande", "numéro de commande",
+    ],
+)  # fmt: skip
+def test_order_ids_are_found_by_their_usual_names(header):
+    assert find_column(["x", header], USUAL_NAMES["order"]) == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["order date", "order time", "ordered at", "order status", "order item", "order quantity", "invoice date",
+     "InvoiceDate", "transaction date", "transaction type", "basket size", "Bestelldatum", "order line"],
+)  # fmt: skip
+def test_what_else_is_known_of_an_order_is_no_order_id(header):
+    assert find_column([header], USUAL_NAMES["order"]) is None
+
+
+def test_an_id_comes_before_a_bare_word():
+    assert find_column(["order", "order id"], USUAL_NAMES["order"]) == 1
+
+
+def test_no_name_stands_for_two_parts():
+    names = [
+        name for part in ("shopper", "item", "time", "weight", "order") for name in USUAL_NAMES[part].split()
+    ]
+    assert len(set(names)) == len(names)

@@ -1,0 +1,153 @@
+"""The leaky protocol in a frontier: its rows are its own, said everywhere, and out of all other figures."""
+
+from pathlib import Path
+
+import pytest
+
+import terrycloth.experiments.reports.figures
+from terrycloth.experiments.frontier.answers import answers
+from terrycloth.experiments.frontier.cell import Job
+from terrycloth.experiments.frontier.figures import draw_all
+from terrycloth.experiments.frontier.folder import FrontierFolder
+from terrycloth.experiments.frontier.grid import DEFAULT_GRID, Table, expand, read_grid
+from terrycloth.experiments.frontier.leak_figure import draw_leak, pairs
+from terrycloth.experiments.frontier.page import write_page
+from terrycloth.experiments.frontier.points import federations, under
+from terrycloth.experiments.frontier.style import Drawn
+from terrycloth.experiments.frontier.table import Row, make_rows, write_table
+from terrycloth.experiments.frontier.work import work
+
+COMMON: Table = {
+    "devices": 40, "seeds": 2, "rounds": 2, "split": "last-item", "central": False, "ceiling": False,
+    "baselines": False,
+}  # fmt: skip
+TABLES: list[Table] = [
+    COMMON | {"model": ["counter", "pfedrec"], "protocol": ["clean", "leaky"]},
+    COMMON | {"model": "mf", "protocol": "leaky", "unit": "shopper", "trust": "central"},
+]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list[Row], list[Drawn]]:
+    """A frontier with both protocols, and cells that would promise something under the leaky one."""
+    folder = FrontierFolder(tmp_path_factory.mktemp("frontier") / "out")
+    cells = expand(TABLES)
+    folder.open(TABLES)
+    jobs: dict[str, Job] = {job.name: job for cell in cells for job in [*cell.references, cell]}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(terrycloth.experiments.reports.figures, "draw_run", lambda *arguments: None)
+        reasons = {job.name: reason for job in jobs.values() if (reason := work(folder.path, job))}
+    rows = make_rows(folder, cells, reasons)
+    found = federations(rows)
+    write_table(folder, rows)
+    drawn = draw_all(folder, found)
+    write_page(folder, rows, found, drawn)
+    return folder, rows, drawn
+
+
+def test_a_promise_under_the_leaky_protocol_fails_with_its_reason(
+    done: tuple[FrontierFolder, list[Row], list[Drawn]],
+) -> None:
+    _, rows, _ = done
+    assert [row["status"] for row in rows] == ["done"] * 8 + ["failed"] * 2
+    assert all("no promise can be kept" in row["reason"] for row in rows[8:])
+
+
+def test_protocols_are_points_of_their_own(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
+    _, rows, _ = done
+    (federation,) = federations(rows)
+    said = [(point.of("model"), point.of("protocol"), len(point.rows)) for point in federation.points]
+    assert said == [(model, name, 2) for model in ("counter", "pfedrec") for name in ("clean", "leaky")]
+    for model, (clean, leaky) in pairs(federation).items():
+        assert clean is not None
+        assert (clean.of("model"), clean.of("protocol")) == (model, "clean")
+        assert (leaky.of("model"), leaky.of("protocol")) == (model, "leaky")
+
+
+def test_a_leaky_cell_is_named_so(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
+    _, rows, _ = done
+    assert all(("leaky" in row["run"]) == (row["protocol"] == "leaky") for row in rows)
+    assert all(("--protocol leaky" in row["command"]) == (row["protocol"] == "leaky") for row in rows)
+
+
+def test_other_figures_know_nothing_of_leaky_points(
+    done: tuple[FrontierFolder, list[Row], list[Drawn]], tmp_path: Path
+) -> None:
+    """They are, to the byte, those of the clean rows alone."""
+    folder, rows, drawn = done
+    assert [one.name for one in drawn] == [
+        "leak-towels-40-last-item",
+        "frontier-towels-40-last-item",
+        "bytes-towels-last-item",
+        "rounds-towels-last-item",
+    ]
+    other = FrontierFolder(tmp_path)
+    other.runs.symlink_to(folder.runs)
+    alone = draw_all(other, federations([row for row in rows if row["protocol"] == "clean"]))
+    assert alone == drawn[1:]
+    for one in alone:
+        for ending in ("svg", "png"):
+            name = f"{one.name}.{ending}"
+            assert (other.figures / name).read_bytes() == (folder.figures / name).read_bytes()
+
+
+def test_the_leaks_figure_says_both_protocols(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
+    folder, rows, (leak, *_) = done
+    svg = (folder.figures / f"{leak.name}.svg").read_text()
+    assert "leaky protocol" in svg
+    assert "not private" in svg
+    mean = sum(row["sampled_hr@10"] for row in rows[2:4]) / 2
+    assert f"leaky {mean:.3f}" in leak.alternative
+    assert "Hollow: the leaky one" in leak.caption
+    sentence = rows[0]["split_sentence"]
+    assert sentence in leak.caption
+    assert sentence in leak.alternative
+    assert "99 sampled negatives" in svg
+
+
+def test_without_the_split_of_published_tables_the_whole_catalogue_alone_is_drawn(
+    done: tuple[FrontierFolder, list[Row], list[Drawn]], tmp_path: Path
+) -> None:
+    _, rows, _ = done
+    (federation,) = federations([row | {"split": "next-visit"} for row in rows])
+    drawn = draw_leak(tmp_path, federation)
+    svg = (tmp_path / f"{drawn.name}.svg").read_text()
+    assert "99 sampled negatives" not in svg
+    mean = sum(row["hr@10"] for row in rows[2:4]) / 2
+    assert f"HR@10 over the whole catalogue: counter: clean {rows[0]['hr@10']:.3f}, leaky {mean:.3f}" in (
+        drawn.alternative
+    )
+
+
+def test_the_page_says_it_in_its_table_and_its_text(
+    done: tuple[FrontierFolder, list[Row], list[Drawn]],
+) -> None:
+    folder, rows, _ = done
+    text = folder.page.read_text(encoding="utf-8")
+    assert text.count(">counter, leaky protocol</td>") == text.count(">pfedrec, leaky protocol</td>") == 1
+    assert text.count(">counter</td>") == text.count(">pfedrec</td>") == 1
+    said = [sentence for answer in answers(rows, federations(rows)) for sentence in answer.sentences]
+    assert any("repeat a fault of published code" in sentence for sentence in said)
+    clean = [row for row in rows if row["protocol"] == "clean"]
+    assert "eaky" not in str(answers(clean, federations(clean)))
+
+
+def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
+    done: tuple[FrontierFolder, list[Row], list[Drawn]], tmp_path: Path
+) -> None:
+    _, rows, _ = done
+    leaky = [row for row in rows if row["protocol"] == "leaky"]
+    found, other = federations(leaky), FrontierFolder(tmp_path)
+    assert under("clean", found) == []
+    drawn = draw_all(other, found)
+    assert [one.name for one in drawn] == ["leak-towels-40-last-item"]
+    write_page(other, leaky, found, drawn)
+    assert "not measured" in drawn[0].alternative
+
+
+def test_the_kept_grid_has_both_protocols_of_every_model() -> None:
+    cells = expand(read_grid(DEFAULT_GRID.with_name("leak.toml")))
+    said = {(cell.config.model, cell.config.protocol) for cell in cells}
+    models = ("counter", "pfedrec", "fedrap", "mf", "linear")
+    assert said == {(model, protocol) for model in models for protocol in ("clean", "leaky")}
+    assert {cell.config.split for cell in cells} == {"last-item"}, "as the figures are published"

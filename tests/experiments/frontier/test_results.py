@@ -1,0 +1,772 @@
+"""From cells to the table, the points, the figures and the page; on thirty devices, in this process."""
+
+import csv
+import math
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+import terrycloth.experiments.reports.figures
+import terrycloth.experiments.runs.simulation
+from terrycloth.experiments.baselines import BASELINES
+from terrycloth.experiments.datasets.towel_ceiling import ceilings
+from terrycloth.experiments.evaluation.evaluate import evaluate
+from terrycloth.experiments.evaluation.split import Split
+from terrycloth.experiments.frontier import bytes_figure, frontier_figure, sizes_figure
+from terrycloth.experiments.frontier.answers import answers, best_central, is_above, said_first
+from terrycloth.experiments.frontier.baseline_table import baseline_lines
+from terrycloth.experiments.frontier.cell import Cell, Job
+from terrycloth.experiments.frontier.courses import course_of
+from terrycloth.experiments.frontier.figures import draw_all
+from terrycloth.experiments.frontier.folder import FrontierFolder
+from terrycloth.experiments.frontier.frontier_figure import draw_frontier, places
+from terrycloth.experiments.frontier.grid import Table, expand
+from terrycloth.experiments.frontier.page import write_page
+from terrycloth.experiments.frontier.points import Point, families, federations
+from terrycloth.experiments.frontier.style import styles
+from terrycloth.experiments.frontier.table import COLUMNS, Row, make_rows, not_compared, standing, write_table
+from terrycloth.experiments.frontier.work import Reasons, work
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.models.catalogue import Catalogue
+
+COMMON: Table = {
+    "devices": [30, 60], "unit": "shopper", "trust": "central", "seeds": 2, "split": "next-visit",
+}  # fmt: skip
+TABLES: list[Table] = [
+    COMMON | {"model": "linear", "epsilon": [1, 8, math.inf]},
+    COMMON
+    | {"model": "attributes", "epsilon": 4.0, "delta": [1e-5, 0.5], "rounds": 2, "central": False}
+    | {"flower": True},
+]
+PRIVATE, FLOWER = "private_popularity_hr@10", "flower_hr@10"
+IMPOSSIBLE = "would allow one shopper's data to be published whole"
+
+
+LEFT_OUT = "ials is left out here"
+
+
+def quickly_tuned(
+    split: Split, catalogue: Catalogue, names: list[str], *, sample: int = 0
+) -> tuple[dict[str, tuple[Any, dict[str, float]]], list[str]]:
+    """Stands for the baselines: each another order of the catalogue, but for one that is left out."""
+    found = {}
+    for name in names:
+        if name not in ("ials", "own_frequency"):
+            scores = torch.rand(len(catalogue), generator=torch.Generator().manual_seed(sum(map(ord, name))))
+            metrics = evaluate(
+                lambda events, scores=scores: scores.expand(events.num_devices, -1), split, len(catalogue)
+            )
+            found[name] = (metrics, {"half_life": 30.0} if name == "ease" else {})
+    return found, [LEFT_OUT] if "ials" in names else []
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list[Row], Reasons]:
+    """A frontier with cells that failed. Not to be written to."""
+    folder = FrontierFolder(tmp_path_factory.mktemp("frontier") / "<b>out")
+    cells = expand(TABLES)
+    folder.open(TABLES)
+    jobs: dict[str, Job] = {job.name: job for cell in cells for job in [*cell.references, cell]}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ceilings, "__defaults__", (200,))
+        patched.setattr(terrycloth.experiments.reports.figures, "draw_run", lambda *arguments: None)
+        patched.setattr(terrycloth.experiments.runs.simulation, "tuned_baselines", quickly_tuned)
+        reasons = {job.name: reason for job in jobs.values() if (reason := work(folder.path, job))}
+    rows = make_rows(folder, cells, reasons)
+    found = federations(rows)
+    write_table(folder, rows)
+    write_page(folder, rows, found, draw_all(folder, found), not_compared(folder, cells, reasons))
+    return folder, rows, reasons
+
+
+@pytest.fixture
+def rows(done: tuple[FrontierFolder, list[Row], Reasons]) -> list[Row]:
+    return done[1]
+
+
+@pytest.fixture
+def folder(done: tuple[FrontierFolder, list[Row], Reasons]) -> FrontierFolder:
+    return done[0]
+
+
+def test_every_cell_has_a_row_with_every_column(rows: list[Row]) -> None:
+    assert len(rows) == len(expand(TABLES)) == 20
+    assert all(list(row) == list(COLUMNS) for row in rows)
+
+
+def test_an_impossible_promise_fails_with_its_reason_and_the_rest_goes_on(rows: list[Row]) -> None:
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert len(failed) == 4
+    assert all(IMPOSSIBLE in row["reason"] and row["hr@10"] is None for row in failed)
+    assert all(row["hr@10"] is not None for row in rows if row["status"] == "done")
+
+
+def test_cells_are_compared_with_what_was_found_once(rows: list[Row]) -> None:
+    for devices in (30, 60):
+        mine = [row for row in rows if row["devices"] == devices and row["status"] == "done"]
+        assert len({row["popularity_hr@10"] for row in mine}) == 1
+        assert len({row["ceiling_hr@10"] for row in mine}) == 1
+        assert {row["central_hr@10"] is None for row in mine if row["model"] == "attributes"} == {True}
+        assert {row["central_hr@10"] is None for row in mine if row["model"] == "linear"} == {False}
+
+
+def test_private_baselines_keep_the_promise_of_their_row(rows: list[Row]) -> None:
+    done = [row for row in rows if row["status"] == "done"]
+    for row in done:
+        private = row["unit"] == "shopper"
+        assert (row[PRIVATE] is not None) is private
+        assert (row[FLOWER] is not None) is (row["model"] == "attributes")
+        for name in ("private_popularity", "flower") if private else ():
+            if (promise := row[f"{name}_promise"]) is not None:
+                assert "in any one" not in promise
+                assert "everything one shopper did" in promise
+                factor = re.search(r"at most a factor ([\d.e+]+)", promise)
+                assert factor is not None
+                assert float(factor[1]) <= math.exp(row["epsilon"]) * 1.01
+                assert ("all 2 rounds" in promise) is (name == "flower")
+    noisy = {row["private_popularity_sampled_ndcg@10"] for row in done if row["epsilon"] == 1.0}
+    assert len(noisy) > 2  # a release a seed
+
+
+def test_baselines_are_found_once_for_each_size(rows: list[Row]) -> None:
+    for devices in (30, 60):
+        mine = [row for row in rows if row["devices"] == devices and row["status"] == "done"]
+        for name in set(BASELINES) - {"own_frequency"}:
+            assert len({row[f"{name}_hr@10"] for row in mine}) == 1
+            assert (mine[0][f"{name}_hr@10"] is None) is (name == "ials")
+        assert {row["ease_settings"] for row in mine} == {"half_life = 30"}
+        assert {row["popularity_settings"] for row in mine} == {None}
+
+
+def test_a_row_says_its_split_and_where_it_stands(rows: list[Row]) -> None:
+    for row in rows:
+        if row["status"] != "done":
+            continue
+        assert (row["split"], row["at"], row["repeats"]) == ("next-visit", None, "exclude")
+        assert row["split_sentence"].startswith("By next visit: ")
+        assert row["targets"] >= row["tested"] > 0
+        assert row["above_nothing_released"] == row["hr@10"] - row["nothing_released_hr@10"]
+        private = row["unit"] == "shopper"
+        floors = (
+            ("nothing_released", "private_popularity", "private_recent_popularity")
+            if private
+            else ("popularity", "recent_popularity", "nothing_released")
+        )
+        levels = {name: row[f"{name}_hr@10"] for name in floors}
+        assert levels[row["best_floor"]] == max(levels.values())
+        assert row["below_floor"] is (row["hr@10"] < max(levels.values()))
+        assert (row["private_recent_popularity_hr@10"] is not None) is private
+
+
+def test_the_curves_of_private_baselines(rows: list[Row]) -> None:
+    small, _ = federations(rows)
+    (popular,), (flower,) = small.curves("private_popularity"), small.curves("flower")
+    assert popular.label == "private popularity, shopper level, central trust"
+    assert [point.epsilon for point in popular.points] == [1.0, 4.0, 8.0]
+    assert flower.label == "Flower's DP strategy, attributes, rounds = 2, shopper level, central trust"
+    assert [point.epsilon for point in flower.points] == [4.0]
+
+
+LEVELS = {
+    "popularity": 0.05, "recent_popularity": 0.06, "nothing_released": 0.1, "private_popularity": 0.03,
+    "private_recent_popularity": 0.04, "ease": 0.16, "co_occurrence": 0.11,
+}  # fmt: skip
+
+
+def made(rows: list[Row], own: float, epsilon: float = 1.0, error: float = 0.001, **levels: float) -> Row:
+    """A private row whose HR@10 and whose baselines' are these, and no others."""
+    row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
+    row = {name: None if name.endswith("hr@10") and name != "hr@10" else value for name, value in row.items()}
+    row |= {"hr@10": own, "hr@10_error": error, "epsilon": epsilon, "epsilon_spent": epsilon}
+    if math.isinf(epsilon):
+        row |= {"unit": "none", "trust": None, "epsilon_spent": None, "delta": None}
+    for name, level in (LEVELS | levels).items():
+        row |= {f"{name}_hr@10": level, f"{name}_hr@10_error": error}
+    return row | standing(row, private=not math.isinf(epsilon))
+
+
+def said_of(rows: list[Row]) -> str:
+    """The sentence of the one line there is."""
+    return answers(rows, federations(rows))[2].sentences[1]
+
+
+def test_below_the_floor_is_said_first_everywhere(rows: list[Row], tmp_path: Path) -> None:
+    """On the page before the first question, in the line's sentence, in captions and in alternatives."""
+    grid = [made(rows, 0.09), made(rows, 0.12, 8.0)]
+    found = federations(grid)
+    (first,) = said_first(found)
+    assert first == (
+        "Below its floor: linear, shopper level, central trust, with 30 devices of towels by next-visit, has "
+        "an HR@10 of 0.090 at ε = 1, where nothing released reaches 0.100."
+    )
+    assert said_of(grid).startswith("Below its floor at ε = 1: linear, shopper level, central trust, with 30")
+    folder = FrontierFolder(tmp_path)
+    folder.runs.mkdir()
+    drawn = draw_all(folder, found)
+    assert [one.caption.startswith(first) for one in drawn] == [True] * len(drawn)
+    assert [one.alternative.startswith(first) for one in drawn] == [True] * len(drawn)
+    write_page(folder, grid, found, drawn)
+    text = folder.page.read_text(encoding="utf-8")
+    assert text.index(first) < text.index("Which data do you need")
+    assert ">below nothing released (0.100)</td>" in text
+    assert ">above nothing released (0.100)</td>" in text
+    above = [made(rows, 0.12)]
+    assert said_first(federations(above)) == []
+    assert said_of(above).startswith("Linear, shopper level")
+    assert "Below its floor" not in str(answers(above, federations(above)))
+
+
+def test_a_floor_within_two_errors_is_too_close_to_tell(rows: list[Row]) -> None:
+    """.01 apart: with errors of .004 each, .0057 together, it may be chance; with .003 it is not."""
+    for error, close in ((0.004, True), (0.003, False)):
+        (first,) = said_first(federations([made(rows, 0.09, error=error)]))
+        assert ("too close to tell apart" in first) is close
+
+
+def test_popularity_that_keeps_no_promise_is_no_floor_but_is_told(rows: list[Row]) -> None:
+    (first,) = said_first(federations([made(rows, 0.09, popularity=0.2)]))
+    assert first.endswith("reaches 0.100 (popularity that keeps no promise is above it too: 0.200).")
+    assert said_first(federations([made(rows, 0.12, popularity=0.2)])) == []
+    (free,) = said_first(federations([made(rows, 0.12, math.inf, popularity=0.2)]))
+    assert "0.120 without a promise, where popularity reaches 0.200." in free
+
+
+def test_what_it_is_worth_is_said(rows: list[Row]) -> None:
+    said = said_of([made(rows, 0.12), made(rows, 0.15, 8.0), made(rows, 0.18, math.inf)])
+    assert "HR@10 is 0.120 (67% of what it is without a promise) at ε = 1 and 0.150 (83% of" in said
+    assert "shoppers' data added +0.020 at ε = 1 and +0.050 at ε = 8" in said
+    assert "clearly above its best floor (nothing released) at every ε that was run" in said
+    assert "at ε = 8 it is below EASE, the best baseline that keeps no promise (0.160)" in said
+    above = said_of([made(rows, 0.17, 8.0)])
+    assert "it is above EASE, the best baseline" in above
+    some = said_of([made(rows, 0.101), made(rows, 0.15, 8.0)])
+    assert "clearly above its best floor (nothing released) only at ε = 8" in some
+    alone = said_of([made(rows, 0.101)])
+    assert "at no ε that was run is it clearly above its best floor (nothing released)" in alone
+    assert "so here a device does as well by itself" in alone
+    assert "best sellers" not in alone
+
+
+@pytest.mark.parametrize("name", ["popularity", "recent popularity"])
+def test_where_best_sellers_win_it_is_said(name: str, rows: list[Row]) -> None:
+    said = said_of([made(rows, 0.12, **{name.replace(" ", "_"): 0.13})])
+    assert (
+        f"here best sellers win: {name}, which recommends the same to everyone, reaches 0.130, and the most "
+        "that is reached under this promise is 0.120" in said
+    )
+    assert "best sellers" not in said_of([made(rows, 0.12, **{name.replace(" ", "_"): 0.11})])
+
+
+def test_every_baseline_and_the_split_are_in_the_text(rows: list[Row]) -> None:
+    row = made(rows, 0.12)
+    said = " ".join(answers([row], federations([row]))[1].sentences)
+    assert (
+        f"On towels by next-visit: 30 devices, 300 items. {row['split_sentence']} HR@10: popularity 0.050, "
+        in said
+    )
+    assert "recent popularity 0.060, nothing released 0.100, EASE 0.160, co-occurrence 0.110." in said
+
+
+def test_shoppers_first_seen_after_the_date_have_their_line(rows: list[Row]) -> None:
+    seen = {
+        "split": "date", "at": "2025-10-18",
+        "unseen_first_visit_hr@10": 0.08, "unseen_first_visit_visits": 40.0,
+        "unseen_later_visits_hr@10": 0.11, "unseen_later_visits_visits": 1200.0,
+    }  # fmt: skip
+    row = made(rows, 0.12) | seen
+    (said,) = [one for one in answers([row], federations([row]))[1].sentences if "first seen" in one]
+    assert said.startswith(
+        "Shoppers first seen after 2025-10-18 are in no other figure. For them HR@10 is 0.080 at"
+    )
+    assert "(40 visits) and 0.110 at later ones, served from their own purchases since (1,200 visits)" in said
+    assert said.endswith("by linear, shopper level, central trust, at ε = 1.")
+    nobody = made(rows, 0.12)
+    assert "first seen" not in str(answers([nobody], federations([nobody])))
+
+
+def test_two_splits_are_two_federations_each_with_its_sentence(rows: list[Row], tmp_path: Path) -> None:
+    """In captions, alternatives, figures, the table and the text; and by date comes first."""
+    sentence = "By date: what happened before 2025-10-18 trains; the rest tests."
+    dated = {"split": "date", "at": "2025-10-18", "split_sentence": sentence}
+    grid = [made(rows, 0.12), made(rows, 0.2) | dated]
+    found = federations(grid)
+    assert [one.title for one in found] == [
+        "towels by date 2025-10-18: 30 devices, 300 items", "towels by next-visit: 30 devices, 300 items",
+    ]  # fmt: skip
+    folder = FrontierFolder(tmp_path)
+    folder.runs.mkdir()
+    drawn = draw_all(folder, found)
+    assert [one.name for one in drawn] == [
+        "frontier-towels-30-date", "frontier-towels-30-next-visit", "bytes-towels-date",
+        "bytes-towels-next-visit",
+    ]  # fmt: skip
+    for one in drawn:
+        mine, other = (sentence, grid[0]["split_sentence"])[:: -1 if one.name.endswith("visit") else 1]
+        svg = (folder.figures / f"{one.name}.svg").read_text(encoding="utf-8")
+        for text in (one.caption, one.alternative):
+            assert mine in text
+            assert other not in text
+        assert mine.split(":")[0] + ":" in svg
+        assert other.split(":")[0] + ":" not in svg
+        assert ("2025-10-18" in svg) is one.name.endswith("date")
+    write_page(folder, grid, found, drawn)
+    text = folder.page.read_text(encoding="utf-8")
+    assert ">date 2025-10-18</td>" in text
+    assert ">next-visit</td>" in text
+    caption = text[text.index('<caption id="points">') :].split("</caption>")[0]
+    assert sentence in caption
+    assert "99 sampled" not in text.split('id="columns"')[0], "but under the split of published tables"
+
+
+def test_99_negatives_are_drawn_under_the_split_of_published_tables_alone(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    for split, shown in (("last-item", True), ("next-visit", False)):
+        (federation,) = federations([made(rows, 0.12) | {"split": split}])
+        name = draw_frontier(tmp_path, federation).name
+        svg = (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+        assert ("99 sampled negatives" in svg) is shown
+
+
+def test_what_comes_twice_counts_once(rows: list[Row]) -> None:
+    """The usual date and the same date by name are one split, so a seed of both is one run."""
+    row = made(rows, 0.12) | {"split": "date", "at": "2025-10-18"}
+    (federation,) = federations([row, row | {"at_asked": "2025-10-18"}, row | {"seed": 1}])
+    assert [len(point.rows) for point in federation.points] == [2]
+    assert len(federations([row, row | {"at": "2025-10-19", "at_asked": "2025-10-19"}])) == 2
+
+
+def test_sizes_of_one_split_are_a_family_though_their_dates_differ(rows: list[Row]) -> None:
+    row = made(rows, 0.12) | {"split": "date", "at": "2025-10-18"}
+    grid = [row, row | {"devices": 60, "at": "2025-10-20"}, row | {"split": "next-visit", "at": None}]
+    assert [[one.devices for one in family] for family in families(federations(grid))] == [[30, 60], [30]]
+    other = row | {"at": "2025-10-20", "at_asked": "2025-10-20"}
+    assert len(families(federations([row, other]))) == 2
+
+
+def hollow(panel: Any) -> list[float]:
+    """Where the hollow markers of a panel are, of those that are drawn."""
+    return [
+        float(line.get_ydata()[0])
+        for line in panel.lines
+        if len(line.get_ydata()) == 1 and line.get_markerfacecolor() == "#ffffff"
+    ]
+
+
+@pytest.mark.parametrize("figure_of", ["frontier", "sizes", "bytes"])
+def test_points_below_their_floor_are_hollow_and_the_legend_says_so(
+    figure_of: str, rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {"frontier": frontier_figure, "sizes": sizes_figure, "bytes": bytes_figure}
+    drawn: list[Figure] = []
+    monkeypatch.setattr(modules[figure_of], "save", lambda figure, folder, name: drawn.append(figure))
+    for own, below in ((0.09, [0.09]), (0.11, [])):
+        grid = [made(rows, own), made(rows, 0.12, 8.0), made(rows, 0.2, math.inf)]
+        found = federations([*grid, *(row | {"devices": 60, "hr@10": 0.3} for row in grid)])
+        draw_one = {
+            "frontier": lambda sizes: frontier_figure.draw_frontier(tmp_path, sizes[0]),
+            "sizes": lambda sizes: sizes_figure.draw_sizes(tmp_path, sizes),
+            "bytes": lambda sizes: bytes_figure.draw_bytes(tmp_path, sizes),
+        }[figure_of]
+        draw_one(found)
+        figure = drawn.pop()
+        assert hollow(figure.axes[0]) == below
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert ("hollow: below its best floor" in labels) is bool(below)
+        assert figure.legends[0].get_title().get_text().replace("\n", " ") == found[0].sentence
+        pyplot.close(figure)
+
+
+def test_the_floors_in_the_picture_are_those_of_each_epsilon(rows: list[Row]) -> None:
+    """Under a promise nothing released, .1; at ε = 8 private popularity, .14; without, recent popularity."""
+    grid = [
+        made(rows, 0.2), made(rows, 0.2, 8.0, private_popularity=0.14),
+        made(rows, 0.2, math.inf, recent_popularity=0.17),
+    ]  # fmt: skip
+    (federation,) = federations(grid)
+    axes = pyplot.figure().subplots()
+    place = places([point.epsilon for point in federation.points])
+    looks = styles(line.label for line in federation.lines)
+    frontier_figure.floors(axes, federation, "hr@10", place, looks)
+    edges = [(line.get_xdata()[0], line.get_xdata()[1], line.get_ydata()[0]) for line in axes.lines]
+    assert sorted(edges) == [(-1.5, 1.5, 0.1), (1.5, 5.25, 0.14), (5.25, 9.75, 0.17)]
+    assert frontier_figure.floors_in_words(federation) == (
+        "nothing released (ε = 1); private popularity (ε = 8); recent popularity (no promise)"
+    )
+    assert frontier_figure.floors_in_words(federations(grid[:1])[0]) == "nothing released"
+    assert {line.get_color() for line in axes.lines} == {terrycloth.experiments.reports.figures.GREY}
+    pyplot.close()
+
+
+def test_each_promise_has_its_floors_edge_in_its_lines_colour(rows: list[Row]) -> None:
+    """The shade reaches to the lower of them, below which no promise is above its floor."""
+    other = {"unit": "interaction", "trust": "local", "private_popularity_hr@10": 0.13}
+    (federation,) = federations([made(rows, 0.2), made(rows, 0.2) | other])
+    axes = pyplot.figure().subplots()
+    looks = styles(line.label for line in federation.lines)
+    frontier_figure.floors(axes, federation, "hr@10", places([1.0]), looks)
+    shopper, interaction = (looks[line.label][0] for line in federation.lines)
+    assert [(line.get_ydata()[0], line.get_color()) for line in axes.lines] == [
+        (0.1, shopper), (0.13, interaction),
+    ]  # fmt: skip
+    assert axes.collections[0].get_paths()[0].get_extents().y1 == 0.1
+    pyplot.close()
+
+
+def test_the_picture_has_the_best_of_each_kind_named_at_its_line(rows: list[Row], tmp_path: Path) -> None:
+    (federation,) = federations([made(rows, 0.12, central=0.19)])
+    found = frontier_figure.levels(federation, "hr@10", styles(line.label for line in federation.lines))
+    assert {name: level for name, (level, _, _) in found.items()} == {
+        "nothing released": 0.1, "EASE, no promise": 0.16, "central linear, no promise": 0.19,
+    }  # fmt: skip
+    assert len({str(style) for _, _, style in found.values()}) == 3
+    svg = (tmp_path / f"{draw_frontier(tmp_path, federation).name}.svg").read_text(encoding="utf-8")
+    assert all(part in svg for part in ("nothing released", "EASE, no promise", "central linear,"))
+
+
+def test_the_page_says_what_is_not_compared(folder: FrontierFolder, rows: list[Row], tmp_path: Path) -> None:
+    cells = expand([COMMON | {"model": "linear", "epsilon": 1}])
+    reasons = {cells[0].references[-1].name: "a reason & how to mend it"}
+    said = not_compared(FrontierFolder(tmp_path), cells, reasons)
+    assert said == ["a reason & how to mend it"]
+    other = FrontierFolder(tmp_path / "older")
+    other.open([COMMON])
+    other.reference(cells[0].references[0]).write_text('{"popularity": null}')
+    assert any(
+        "is damaged, or of another schema: take it away" in line for line in not_compared(other, cells, {})
+    )
+    write_page(other := FrontierFolder(tmp_path), rows, [], draw_all(other, []), said)
+    assert "Not compared: a reason &amp; how to mend it." in other.page.read_text(encoding="utf-8")
+
+
+def test_what_is_left_out_is_told_once(
+    folder: FrontierFolder, done: tuple[FrontierFolder, list[Row], Reasons]
+) -> None:
+    said = not_compared(folder, expand(TABLES), done[2])
+    assert said.count(LEFT_OUT) == 1
+    assert f"Not compared: {LEFT_OUT}." in folder.page.read_text(encoding="utf-8")
+
+
+def test_both_files_hold_the_table(folder: FrontierFolder, rows: list[Row]) -> None:
+    written, read = pd.read_csv(folder.csv), pd.read_parquet(folder.parquet)
+    assert list(written.columns) == list(read.columns) == list(COLUMNS)
+    assert read["below_floor"].dtype == "boolean"
+    for name in ("hr@10", "sampled_ndcg@10", "central_hr@10", "epsilon", "above_nothing_released"):
+        pd.testing.assert_series_equal(written[name], read[name], check_exact=True)
+    with folder.csv.open(newline="", encoding="utf-8") as file:
+        assert [float(line["epsilon"]) for line in csv.DictReader(file)] == [row["epsilon"] for row in rows]
+
+
+@pytest.mark.slow
+def test_a_cells_command_repeats_it(
+    rows: list[Row], quick_ceiling: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from terrycloth.experiments.cli import main
+
+    row = next(row for row in rows if row["model"] == "attributes" and row["status"] == "done")
+    out = tmp_path / "again"
+    monkeypatch.setattr("sys.argv", [*shlex.split(row["command"]), "--out", str(out), "--quiet"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert RunFolder(out).read_result().metrics.full["hr@10"] == row["hr@10"]
+
+
+def test_what_is_finished_is_not_done_again(folder: FrontierFolder) -> None:
+    job = expand(TABLES)[0]
+    before = folder.run(job).result.stat().st_mtime_ns
+    assert work(folder.path, job) is None
+    assert folder.run(job).result.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        [],
+        ["config.toml"],
+        ["config.toml", "rounds.csv"],
+        ["rounds.csv", "checkpoint.safetensors"],
+        ["config.toml", "rounds.csv", "checkpoint.safetensors"],
+    ],
+)
+def test_a_cell_that_was_broken_off_ends_as_it_would_have(
+    kept: list[str], folder: FrontierFolder, rows: list[Row], tmp_path: Path
+) -> None:
+    """Before its folder was whole, and where something is gone, it starts anew; else it goes on."""
+    number, cell = next(
+        (i, cell) for i, cell in enumerate(expand(TABLES)) if cell.config.model == "attributes"
+    )
+    other = FrontierFolder(tmp_path / "other")
+    other.open(TABLES)
+    shutil.copytree(folder.run(cell).path, other.run(cell).path)
+    other.run(cell).result.unlink()
+    for path in other.run(cell).path.iterdir():
+        state = path.name in ("config.toml", "rounds.csv", "checkpoint.safetensors")
+        if path.is_file() and path.name not in kept and (state or "rounds.csv" not in kept):
+            path.unlink()
+    assert work(other.path, cell) is None
+    again = make_rows(other, [cell], {})[0]
+    for column in ("hr@10", "ndcg@10", "mrr", "sampled_hr@10", "epsilon_spent", "bytes_up_per_device"):
+        assert again[column] == rows[number][column]
+
+
+def test_a_cell_whose_checkpoint_is_damaged_says_what_to_do(folder: FrontierFolder, tmp_path: Path) -> None:
+    cell = next(cell for cell in expand(TABLES) if cell.config.model == "attributes")
+    other = FrontierFolder(tmp_path / "other")
+    other.open(TABLES)
+    shutil.copytree(folder.run(cell).path, other.run(cell).path)
+    other.run(cell).result.unlink()
+    (other.run(cell).path / "checkpoint.safetensors").write_bytes(b"cut short")
+    reason = work(other.path, cell)
+    assert reason is not None
+    assert re.search(r"checkpoint\.safetensors is damaged: take .* away, and run it again", reason)
+
+
+def test_a_result_of_another_schema_is_reported_and_left(folder: FrontierFolder, tmp_path: Path) -> None:
+    cell = expand(TABLES)[0]
+    other = FrontierFolder(tmp_path / "other")
+    other.open(TABLES)
+    shutil.copytree(folder.run(cell).path, other.run(cell).path)
+    result = other.run(cell).result
+    result.write_text(result.read_text().replace('"schema": 2', '"schema": 1'))
+    assert work(other.path, cell) is None
+    row = make_rows(other, [cell], {})[0]
+    assert (row["status"], row["hr@10"]) == ("failed", None)
+    assert "of another schema" in row["reason"]
+    assert '"schema": 1' in result.read_text()
+
+
+def test_seeds_are_one_point_and_no_promise_ends_every_line(rows: list[Row]) -> None:
+    small, large = federations(rows)
+    assert (small.devices, large.devices) == (30, 60)
+    linear, attributes = small.lines
+    assert [point.epsilon for point in linear.points] == [1.0, 8.0, math.inf]
+    assert [point.epsilon for point in attributes.points] == [4.0]
+    assert {len(point.rows) for line in small.lines for point in line.points} == {2}
+    assert linear.label == "linear, shopper level, central trust"
+    assert (attributes.free, linear.free is not None) == (None, True)
+
+
+def test_a_spread_is_the_least_the_mean_and_the_greatest() -> None:
+    point = Point(tuple({"hr@10": value, "unit": "none"} for value in (0.25, 0.5, None, 0.75)))
+    spread = point.spread("hr@10")
+    assert spread is not None
+    assert (spread.low, spread.mean, spread.high) == (0.25, 0.5, 0.75)
+    assert Point(({"hr@10": None},)).mean("hr@10") is None
+
+
+def test_no_promise_is_at_the_right_end() -> None:
+    assert places([1.0, 4.0, math.inf, 2.0]) == {1.0: 0.0, 2.0: 1.0, 4.0: 2.0, math.inf: 3.5}
+    assert places([math.inf]) == {math.inf: 1.5}
+
+
+def test_above_the_floor_is_by_two_standard_errors_of_both(rows: list[Row]) -> None:
+    """.02 apart: with .006 and .006, .0085 together, it is clear; with .008 and .008, .0113, it is not."""
+    for error, clearly in ((0.006, True), (0.008, False)):
+        (federation,) = federations([made(rows, 0.12, error=error)])
+        assert is_above(federation.points[0]) is clearly
+    unknown = made(rows, 0.5) | {"nothing_released_hr@10_error": None}
+    assert not is_above(federations([unknown])[0].points[0]), "one shopper proves nothing"
+    assert not is_above(federations([made(rows, 0.09)])[0].points[0])
+
+
+def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["unit"] == "none" and row["status"] == "done")
+    levels = {"dim = 2": (0.1, 0.09), "dim = 4": (0.3, 0.02), "dim = 8": (0.2, 0.05)}
+    several = [
+        row | {"variant": variant, "central_hr@10": hits, "central_ndcg@10": gains}
+        for variant, (hits, gains) in levels.items()
+    ]
+    (federation,) = federations(several)
+    model = row["model"]
+    assert federation.level("central", "hr@10", model) == 0.3
+    assert federation.level("central", "ndcg@10", model) == 0.02, "of the same one"
+    assert federation.level("central", "hr@10", "another") is None
+    (line,) = [line for line in baseline_lines(federation, False) if line.cells[3].text == f"central {model}"]
+    assert [cell.text for cell in line.cells[9:11]] == ["0.300", "0.020"]
+    assert best_central(federation) == 0.3
+
+
+def test_the_answers_follow_from_the_results(rows: list[Row]) -> None:
+    said = {answer.question: " ".join(answer.sentences) for answer in answers(rows, federations(rows))}
+    assert len(said) == 4
+    assert "16 of 20 runs finished; the others are listed with the reason (4)" in " ".join(said.values())
+    assert "not private" in said["Are you open about it?"]
+    (only,) = answers([row | {"status": "failed"} for row in rows], [])
+    assert "0 of 20 runs finished" in " ".join(only.sentences)
+
+
+class Structure(HTMLParser):
+    """Counts of elements, every id, every address, and the text of headings."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.opened: list[tuple[str, dict[str, Any]]] = []
+        self.feed(text)
+        self.ids = [attributes["id"] for _, attributes in self.opened if "id" in attributes]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.opened.append((tag, dict(attrs)))
+
+    def of(self, tag: str) -> list[dict[str, Any]]:
+        return [attributes for name, attributes in self.opened if name == tag]
+
+
+@pytest.fixture
+def page(folder: FrontierFolder) -> Structure:
+    return Structure(folder.page.read_text(encoding="utf-8"))
+
+
+def test_the_page_needs_no_network(page: Structure) -> None:
+    loaded = [value for _, said in page.opened for name in ("src", "href") if (value := said.get(name))]
+    assert loaded
+    assert all(value.startswith(("#", "figures/", "frontier.", "data:")) for value in loaded)
+
+
+def test_the_page_is_read_by_keyboard_and_by_screen_reader(page: Structure) -> None:
+    assert len(page.ids) == len(set(page.ids))
+    pointed = [name for _, said in page.opened for name in said.get("aria-labelledby", "").split()]
+    assert set(pointed) <= set(page.ids)
+    figures = [svg for svg in page.of("svg") if svg.get("role") == "img"]
+    assert len(figures) == len(page.of("figure")) == 5
+    assert all(region["tabindex"] == "0" for region in page.of("div") if "scroll" in region["class"])
+    assert len(page.of("caption")) == len(page.of("table")) == 3
+    headings = [th for th in page.of("th") if "aria-sort" in th]
+    assert len(headings) == len(page.of("button")) == 20 + 12
+    assert page.of("html")[0]["lang"] == "en"
+
+
+def test_every_point_is_on_the_page_with_its_promise(
+    page: Structure, folder: FrontierFolder, rows: list[Row]
+) -> None:
+    text = folder.page.read_text(encoding="utf-8")
+    points = sum(len(federation.points) for federation in federations(rows))
+    assert text.count("<summary>promise</summary>") == points == 8
+    # Of each size: a promise at each of three points, of two private popularities there, and of Flower's.
+    assert text.count("can hardly tell whether") == 2 * (3 + 2 * 3 + 1)
+    levels = len(BASELINES) - 2 + 1  # all but the two that were not found, and the central linear model
+    assert text.count("<summary>what it is</summary>") == 2 * (levels + 2 * 3 + 1)
+    assert text.count("<code>terry simulate") == len(rows)
+
+
+def test_the_figures_are_there_for_a_paper(folder: FrontierFolder) -> None:
+    names = {path.name for path in folder.figures.iterdir()}
+    stems = {"frontier-towels-30", "frontier-towels-60", "devices-towels", "bytes-towels", "rounds-towels"}
+    assert names == {f"{stem}-next-visit.{ending}" for stem in stems for ending in ("svg", "png")}
+
+
+def test_a_course_is_the_mean_of_its_seeds_after_each_measured_round(tmp_path: Path) -> None:
+    """Only rounds that every seed has measured count; .1 and .3 make .2."""
+    hits: dict[str, list[float | None]] = {"a": [0.1, None, 0.5], "b": [0.3, 0.4, 0.7]}
+    for run, measured in hits.items():
+        (tmp_path / run).mkdir()
+        RunFolder(tmp_path / run).write_rounds(
+            [
+                {"round": round} | ({} if hit is None else {"hr@10": hit, "ndcg@10": hit / 10})
+                for round, hit in enumerate(measured, start=1)
+            ]
+        )
+    course = course_of(tmp_path, Point(tuple({"run": run} for run in hits)))
+    assert course.rounds == (1, 3)
+    assert course.means["hr@10"] == pytest.approx((0.2, 0.6))
+    assert course.means["ndcg@10"] == pytest.approx((0.02, 0.06))
+
+
+def test_no_two_lines_look_alike() -> None:
+    assert len(set(styles(map(str, range(30))).values())) == 30
+
+
+def test_a_line_looks_the_same_at_every_size_and_all_are_in_the_legend(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The smaller size has one line, the larger one it second: one colour, and both in the legend."""
+    done = [row for row in rows if row["status"] == "done" and row["unit"] == "shopper"]
+    small = [row for row in done if row["devices"] == 30 and row["model"] == "attributes"]
+    large = [row for row in done if row["devices"] == 60]
+    drawn: list[Figure] = []
+    monkeypatch.setattr(bytes_figure, "save", lambda figure, folder, name: drawn.append(figure))
+    sizes = federations([*large, *small])
+    assert [[line.model for line in size.lines] for size in sizes] == [
+        ["attributes"],
+        ["linear", "attributes"],
+    ]
+    bytes_figure.draw_bytes(tmp_path, sizes)
+    panels = [{line.get_label(): line.get_color() for line in axes.lines} for axes in drawn[0].axes[:2]]
+    shared = next(label for label in panels[0] if label.startswith("attributes"))
+    assert panels[0][shared] == panels[1][shared]
+    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert {line.label for size in sizes for line in size.lines} <= set(labels)
+    pyplot.close(drawn[0])
+
+
+def test_each_delta_is_a_line_of_its_own(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["epsilon"] == 1.0 and row["devices"] == 30)
+    (federation,) = federations([row, row | {"delta": 1e-6}])
+    assert [line.label for line in federation.lines] == [
+        f"linear, shopper level, central trust, δ = {delta}" for delta in ("1e-05", "1e-06")
+    ]
+    assert len({curve.label for curve in federation.curves("private_popularity")}) == 2
+
+
+def test_noise_that_bounds_nothing_is_no_promise(rows: list[Row]) -> None:
+    """--noise-multiplier 0: it stands beside what was run without a promise, and not in its place."""
+    bounded = next(row for row in rows if row["epsilon"] == 1.0 and row["devices"] == 30)
+    free = next(row for row in rows if row["unit"] == "none" and row["devices"] == 30)
+    unbounded = bounded | {"epsilon": None, "epsilon_spent": None}
+    for given in ([free, unbounded], [unbounded, free]):
+        (federation,) = federations(given)
+        assert [point.epsilon for point in federation.points] == [math.inf, math.inf]
+        assert [line.free.of("unit") for line in federation.lines if line.free] == ["none"]
+
+
+def test_the_answers_tell_of_promises_where_the_largest_size_has_none(rows: list[Row]) -> None:
+    fewer = [row for row in rows if row["devices"] == 30 or row["unit"] == "none"]
+    sentences = answers(fewer, federations(fewer))[2].sentences
+    assert sum("with 30 devices of towels by next-visit" in sentence for sentence in sentences) == 2
+    free = [row for row in rows if row["unit"] == "none"]
+    assert "No promise was run here" in answers(free, federations(free))[2].sentences[1]
+
+
+def test_a_catalogue_that_gives_something_away_is_said(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
+    for all_rows, said in (([row], False), ([row, row | {"catalogue_from_events": True}], True)):
+        sentences = " ".join(answers(all_rows, federations(all_rows))[3].sentences)
+        assert ("Where a catalogue lists what its shoppers chose" in sentences) is said
+
+
+def test_who_counted_the_hits_is_said(rows: list[Row]) -> None:
+    row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
+    counted = row | {"evaluated": True}
+    for all_rows, says in (
+        ([row], "is not released."),
+        ([row, counted], "is not released, but for 1 runs whose devices counted hits"),
+    ):
+        assert says in " ".join(answers(all_rows, federations(all_rows))[3].sentences)
+
+
+def test_what_others_wrote_is_escaped(rows: list[Row], folder: FrontierFolder, tmp_path: Path) -> None:
+    evil = [row | {"data": "<script>alert(1)</script>", "reason": "<img src=x>"} for row in rows]
+    other = FrontierFolder(tmp_path)
+    found = federations(evil)
+    write_page(other, evil, found, draw_all(other, found))
+    text = other.page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "<img" not in text
+
+
+def test_a_grid_in_which_everything_failed_has_a_page(folder: FrontierFolder, tmp_path: Path) -> None:
+    cells = [Cell.of({"devices": 30, "unit": "shopper", "trust": "central", "delta": 0.5, "seed": 0})]
+    failed = make_rows(folder, cells, {cells[0].name: "a reason"})
+    write_table(other := FrontierFolder(tmp_path), failed)
+    write_page(other, failed, [], draw_all(other, []))
+    assert "a reason" in other.page.read_text(encoding="utf-8")
+    assert len(pd.read_parquet(other.parquet)) == 1

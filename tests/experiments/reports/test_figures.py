@@ -1,0 +1,104 @@
+"""The picture of a run: what it is held against, named at its line, and nothing that a name lies over."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import terrycloth.experiments.reports.figures
+from terrycloth.experiments.reports.figures import (
+    apart,
+    draw_accuracy,
+    draw_run,
+    levels_beside,
+    name_levels,
+    pieces,
+)
+from terrycloth.experiments.runs.run_folder import RunFolder
+from tests.experiments.reports.test_terminal import beside, result
+from tests.experiments.runs.test_result import DESIGN, NO_PROMISE
+
+ROWS: list[dict[str, Any]] = [
+    {"round": 1, "hr@10": "0.1", "epsilon": 2.0},
+    {"round": 2, "hr@10": "", "epsilon": 4.0},
+    {"round": 3, "hr@10": "0.12", "epsilon": 5.0},
+]
+
+
+def test_a_picture_has_the_best_floor_and_the_best_of_each_kind() -> None:
+    """Under a promise its own floors; popularity without one is in the table, and no line here."""
+    floors = beside(beside(result(0.12, 0.2), nothing_released=0.05), private=True, private_popularity=0.1)
+    found = levels_beside(beside(floors, ease=0.16, item_knn=0.14, central=0.18))
+    assert {name: level for name, (level, _, _) in found.items()} == {
+        "private popularity": 0.1, "nothing released": 0.05, "EASE, no promise": 0.16,
+        "central attributes, no promise": 0.18,
+    }  # fmt: skip
+    assert len({(colour, str(style)) for _, colour, style in found.values()}) == len(found)
+    free = levels_beside(beside(result(0.12, 0.2, **NO_PROMISE), nothing_released=0.05))
+    assert {name: level for name, (level, _, _) in free.items()} == {
+        "popularity": 0.2,
+        "nothing released": 0.05,
+    }
+    alone = levels_beside(beside(result(0.12, 0.01, **NO_PROMISE), nothing_released=0.05))
+    assert list(alone) == ["nothing released"], "one line, not two over each other"
+
+
+@pytest.mark.parametrize(("own", "below"), [(0.15, True), (0.25, False)])
+def test_a_run_below_its_floor_is_hollow_and_said_so(own: float, below: bool) -> None:
+    axes = pyplot.figure().subplots()
+    draw_accuracy(axes, ROWS, result(own, 0.2, **NO_PROMISE))
+    line = axes.lines[0]
+    assert list(line.get_xdata()) == [1, 3]
+    assert (line.get_markerfacecolor() == "#ffffff") is below
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    said = ", which ends below its floor" if below else ""
+    assert labels == [f"federated attributes{said}", "below popularity"]
+    pyplot.close()
+
+
+def test_the_split_is_on_the_picture_with_its_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(
+        terrycloth.experiments.reports.figures, "save", lambda figure, folder, name: drawn.append(figure)
+    )
+    draw_run(RunFolder(tmp_path), ROWS, result(0.12, 0.1))
+    (figure,) = drawn
+    assert figure.axes[0].get_title().startswith("towels by date: 2,000 devices, 300 items\n")
+    said = figure.axes[-1].get_xlabel().replace("\n", " ")
+    assert said == f"round {DESIGN['data']['split_sentence']}"
+    pyplot.close(figure)
+
+
+def test_names_lie_apart() -> None:
+    """Half heights of .05: three lines at once are spread around it; a far one stays, two that touch too."""
+    assert apart([0.5, 0.5, 0.5, 0.9], [0.05] * 4) == pytest.approx([0.4, 0.5, 0.6, 0.9])
+    assert apart([0.2, 0.3], [0.05, 0.05]) == pytest.approx([0.2, 0.3])
+    assert apart([], []) == []
+    wanted, halves = [0.1, 0.12, 0.3, 0.31, 0.33], [0.05, 0.1, 0.05, 0.05, 0.05]
+    found = apart(wanted, halves)
+    for one, other, low, high in zip(found, found[1:], halves, halves[1:], strict=False):
+        assert other - one >= low + high - 1e-12
+
+
+def test_names_are_outside_of_the_panel_and_none_over_another() -> None:
+    figure = pyplot.figure(figsize=(7.0, 3.0), layout="constrained")
+    axes = figure.subplots()
+    axes.set_ylim(0, 1)
+    levels = {f"level {number}": (0.5 + number / 1000, "#000000") for number in range(5)}
+    name_levels(axes, levels | {"a baseline with a long name, no promise": (0.9, "#000000")})
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without its thread
+    panel = axes.get_window_extent()
+    assert len(boxes) == 6
+    for number, box in enumerate(boxes):
+        assert box.x1 < figure.bbox.x1
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+        x, _ = axes.texts[number].get_position()
+        assert axes.transAxes.transform((x, 0))[0] > panel.x1
+    assert pieces("central linear, no promise") == ["central linear,", "no promise"]
+    pyplot.close(figure)

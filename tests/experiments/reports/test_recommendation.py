@@ -1,0 +1,153 @@
+"""A shopper's list: nothing bought before, in order, and every reason an exact part of the score."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import terrycloth.experiments.reports.recommendation
+from terrycloth.client.events import Events
+from terrycloth.experiments.reports.recommendation import print_recommendations, recommend, spoken
+from terrycloth.experiments.runs.run_folder import RunFolder
+from terrycloth.experiments.runs.simulation import simulate
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.models.errors import UserError
+
+DEVICES = (0, 7, 29)
+
+
+def bought(folder: RunFolder, device: int) -> set[str]:
+    names = Catalogue.load(folder.catalogue).table[ITEM]
+    own = Events.load(folder.devices / "events").span(device, device + 1)
+    return {names[item] for item in own.items.tolist()}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_list_is_in_order_and_as_long_as_asked(finished: RunFolder, device: int) -> None:
+    found = recommend(finished.path, device, 10)
+    assert [each.rank for each in found] == list(range(1, 11))
+    scores = [each.score for each in found]
+    assert scores == sorted(scores, reverse=True)
+    assert len({each.item for each in found}) == 10
+    titles = Catalogue.load(finished.catalogue).table.set_index(ITEM)[TITLE]
+    assert [each.title for each in found] == [titles[each.item] for each in found]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_reasons_add_up_to_the_score(finished: RunFolder, device: int) -> None:
+    for each in recommend(finished.path, device, 10_000):
+        parts = list(each.reasons.values())
+        assert sum(parts) == pytest.approx(each.score, abs=1e-5)
+        assert [abs(part) for part in parts] == sorted(map(abs, parts), reverse=True), "the largest first"
+        assert "liked by everyone" in each.reasons
+        assert len(parts) > 1
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_all_that_was_not_bought_is_listed_and_nothing_that_was(finished: RunFolder, device: int) -> None:
+    """Also where more are asked for than the catalogue holds."""
+    own = bought(finished, device)
+    everything = set(Catalogue.load(finished.catalogue).table[ITEM])
+    assert own
+    assert {each.item for each in recommend(finished.path, device, 10_000)} == everything - own
+
+
+def test_a_longer_list_starts_with_the_shorter(finished: RunFolder) -> None:
+    assert recommend(finished.path, 3, 20)[:5] == recommend(finished.path, 3, 5)
+
+
+def test_devices_have_lists_of_their_own(finished: RunFolder) -> None:
+    one, other = (recommend(finished.path, device, 300) for device in (0, 7))
+    assert [each.score for each in one] != [each.score for each in other]
+
+
+@pytest.mark.parametrize("device", [-1, 30])
+def test_a_device_that_there_is_not(finished: RunFolder, device: int) -> None:
+    with pytest.raises(UserError, match="0 to 29"):
+        recommend(finished.path, device, 10)
+
+
+def test_a_network_has_no_reasons_and_says_so(
+    tmp_path: Path, quick_ceiling: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(model="neural-cf", devices=20, rounds=1, dim=2, central=False, evaluate_every=0)
+    folder = simulate(config, tmp_path / "run")
+    found = recommend(folder.path, 1, 5)
+    assert [each.reasons for each in found] == [{}] * 5
+    assert not {each.item for each in found} & bought(folder, 1)
+    monkeypatch.setenv("COLUMNS", "200")
+    print_recommendations(folder.path, 1, 5, as_json=False)
+    assert capsys.readouterr().out.count("the model is a network") == 5
+
+
+def test_json_holds_what_the_table_shows(
+    finished: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    print_recommendations(finished.path, 7, 6, as_json=True)
+    listed = json.loads(capsys.readouterr().out)
+    assert [set(each) for each in listed] == [{"rank", "item", "title", "score", "reasons"}] * 6
+    found = recommend(finished.path, 7, 6)
+    assert [(each["item"], each["score"]) for each in listed] == [(each.item, each.score) for each in found]
+    assert [each["reasons"] for each in listed] == [each.reasons for each in found]
+    print_recommendations(finished.path, 7, 6, as_json=False)
+    table = capsys.readouterr().out
+    places = [table.index(each["title"]) for each in listed]
+    assert places == sorted(places)
+    assert "device 7" in table
+    for each in listed:
+        line = next(line for line in table.splitlines() if each["title"] in line)
+        name, part = next(iter(each["reasons"].items()))
+        assert f"{spoken(name)} {part:+.2f}" in line
+        assert f"{each['score']:.2f}" in line
+
+
+def test_no_more_reasons_are_shown_than_a_line_holds(
+    finished: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(terrycloth.experiments.reports.recommendation, "REASONS_SHOWN", 2)
+    print_recommendations(finished.path, 7, 1, as_json=False)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "│ 1 " in line]
+    assert line.split("│")[4].count(",") == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("colour=blue", "blue"),
+        ("liked by everyone", "liked by everyone"),
+        ("unknown", "unknown"),
+        ("item t5", "item t5"),
+        ("price=5–9", "price 5–9"),
+        ("size=30x50", "30x50"),
+    ],
+)
+def test_a_reason_is_said_as_a_person_would(reason: str, said: str) -> None:
+    assert spoken(reason) == said
+
+
+@pytest.mark.parametrize("what", ["a setting", "the model", "the devices"])
+def test_a_run_folder_that_lacks_something_is_the_users_to_mend(what: str, copied: RunFolder) -> None:
+    if what == "a setting":
+        copied.config.write_text(copied.config.read_text().replace("dim = 32\n", ""))
+    elif what == "the model":
+        copied.model.unlink()
+    else:
+        copied.devices.rename(copied.path / "elsewhere")
+    with pytest.raises(UserError):
+        recommend(copied.path, 0, 10)
+
+
+def test_reasons_of_the_linear_model_add_up_too(tmp_path: Path, quick_ceiling: None) -> None:
+    config = RunConfig(
+        devices=300, model="linear", unit="shopper", trust="central", epsilon=100.0, seed=7, central=False
+    )
+    folder = simulate(config, tmp_path / "run")
+    seen = set()
+    for each in recommend(folder.path, 7, 10_000):
+        assert sum(each.reasons.values()) == pytest.approx(each.score, abs=1e-5)
+        seen |= {name.split(" ")[0] + " " + name.split(" ")[1] for name in each.reasons}
+    assert seen == {"popular with", "you have", "you like"}
+    assert spoken("you like colour=sand") == "sand"

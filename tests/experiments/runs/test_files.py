@@ -1,0 +1,44 @@
+"""A file is whole, or what was there before."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from terrycloth.experiments.runs.files import write_whole
+from terrycloth.models.errors import UserError
+
+
+def full(path: Path, content: bytes) -> int:
+    with path.open("wb") as file:
+        file.write(content[:1])
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(("content", "written"), [("ä\r\n", "ä\r\n".encode()), (b"\xff", b"\xff")])
+def test_what_is_written_is_there_byte_for_byte(content: str | bytes, written: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"before")
+    write_whole(tmp_path / "a", content)
+    assert (tmp_path / "a").read_bytes() == written
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("remedy", "error", "message"),
+    [(None, OSError, "No space"), ("do this", UserError, r"a cannot be written \(No space.*\): do this")],
+)
+def test_a_full_disk_leaves_what_was_there_and_nothing_else(
+    remedy: str | None,
+    error: type[Exception],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a").write_bytes(b"before")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(error, match=message):
+        write_whole(tmp_path / "a", "after", remedy)
+    monkeypatch.undo()
+    assert (tmp_path / "a").read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

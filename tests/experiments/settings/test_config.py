@@ -1,0 +1,125 @@
+"""Flags win over the file, `--set` over both; what is wrong is one line that names the flag."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from terrycloth.experiments.settings.config import RunConfig, read_config
+from terrycloth.models.errors import UserError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text('model = "mf"\ndim = 4\nrounds = 7\nclip = inf\n', encoding="utf-8")
+    return path
+
+
+def said(path: Path | None = None, overrides: dict[str, Any] | None = None, *assignments: str) -> str:
+    with pytest.raises(UserError) as caught:
+        read_config(path, overrides or {}, list(assignments))
+    text = str(caught.value)
+    assert "\n" not in text, "one line"
+    return text
+
+
+def test_nothing_said_is_the_defaults() -> None:
+    assert read_config(None, {}, []) == RunConfig()
+
+
+def test_the_later_wins(file: Path) -> None:
+    config = read_config(file, {"dim": 5, "rounds": 8, "seed": None}, ["rounds=9", "nodes = 2"])
+    assert (config.model, config.dim, config.rounds, config.nodes) == ("mf", 5, 9, 2)
+    assert config.clip == math.inf
+    assert config.seed is None
+
+
+def test_of_two_assignments_the_last_wins() -> None:
+    assert read_config(None, {}, ["dim=3", "dim=4"]).dim == 4
+
+
+def test_a_flag_set_to_zero_or_false_is_said(file: Path) -> None:
+    config = read_config(file, {"seed": 0, "strict": False, "noise_multiplier": 0.0}, [])
+    assert (config.seed, config.noise_multiplier) == (0, 0.0)
+
+
+def test_a_run_folders_own_config_can_be_read(file: Path) -> None:
+    file.write_text('dim = 4\n[versions]\ntorch = "2.13"\n', encoding="utf-8")
+    assert read_config(file, {}, []).dim == 4
+
+
+@pytest.mark.parametrize(
+    ("assignment", "name", "value"),
+    [
+        ("epsilon=0.5", "epsilon", 0.5),
+        ("noise-multiplier=2", "noise_multiplier", 2.0),
+        ("own_rows=true", "own_rows", True),
+        ("model=mf", "model", "mf"),
+        ('model="mf"', "model", "mf"),
+        ("clip=inf", "clip", math.inf),
+        ("seed=null", "seed", None),
+        ("category=bed=bath", "category", "bed=bath"),
+        ("path=/data/x", "path", Path("/data/x")),
+    ],
+)
+def test_assignments(assignment: str, name: str, value: Any) -> None:
+    assert getattr(read_config(None, {}, [assignment]), name) == value
+
+
+@pytest.mark.parametrize(
+    ("assignment", "starts"),
+    [
+        ("dim=0", "--dim 0: "),
+        ("epsilon=-1", "--epsilon -1: "),
+        ("epsilon=nan", "--epsilon nan: "),
+        ("epsilon=much", "--epsilon much: "),
+        ("noise_multiplier=-0.5", "--noise-multiplier -0.5: "),
+        ("noise-multiplier=nan", "--noise-multiplier nan: "),
+        ("sampling_rate=1.5", "--sampling-rate 1.5: "),
+        ("participation=0", "--participation 0: "),
+        ("delta=1", "--delta 1: "),
+        ("model=svd", "--model svd: "),
+        ("unit=household", "--unit household: "),
+        ("trust=nobody", "--trust nobody: "),
+        ("engine=spark", "--engine spark: "),
+        ("seed=-1", "--seed -1: "),
+        ("nodes=0", "--nodes 0: "),
+    ],
+)
+def test_a_wrong_value_names_its_flag(assignment: str, starts: str) -> None:
+    assert said(None, {}, assignment).startswith(starts)
+
+
+def test_a_wrong_flag_and_a_wrong_line_of_the_file_name_the_flag_too(file: Path) -> None:
+    assert said(None, {"epsilon": "eight"}).startswith("--epsilon eight: ")
+    file.write_text("rounds = 0\n", encoding="utf-8")
+    assert said(file).startswith("--rounds 0: ")
+
+
+def test_a_wrong_value_of_two_lines_is_told_in_one() -> None:
+    assert said(None, {"epsilon": "a\nb"}).startswith("--epsilon ")
+
+
+def test_an_unknown_setting_is_named(file: Path) -> None:
+    assert "'epsilonn'" in said(None, {}, "epsilonn=8")
+    file.write_text("epsilonn = 8\n", encoding="utf-8")
+    assert "'epsilonn'" in said(file)
+
+
+def test_what_is_no_assignment_says_how(file: Path) -> None:
+    assert said(None, {}, "dim 4") == "--set dim 4: write key=value"
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    assert "does not exist: check --config" in said(tmp_path / "none.toml")
+    (tmp_path / "wrong.toml").write_text("dim = = 4")
+    assert "cannot be read as TOML" in said(tmp_path / "wrong.toml")
+    (tmp_path / "latin.toml").write_bytes(b'data = "t\xfcll"')
+    assert "cannot be read as TOML" in said(tmp_path / "latin.toml")
+    assert "cannot be read as TOML" in said(tmp_path)
+
+
+def test_every_setting_is_documented() -> None:
+    assert [name for name, field in RunConfig.model_fields.items() if not field.description] == []

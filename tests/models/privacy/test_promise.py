@@ -1,0 +1,146 @@
+"""A promise says all of itself, and nothing that is not so."""
+
+import math
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from terrycloth.models.privacy.promise import Promise, rounded_up
+
+LOCAL = {
+    "unit": "interaction",
+    "trust": "local",
+    "epsilon": 2.0,
+    "delta": 1e-5,
+    "noise_multiplier": 1.9,
+    "clip": 1.0,
+    "participation": 1.0,
+    "rounds": 30,
+    "steps_per_round": 3,
+    "sampling_rate": 0.2,
+    "accountant": "opacus-prv",
+    "seeded": False,
+}
+NONE = {"unit": "none", "trust": None, "epsilon": None, "delta": None, "clip": None, "accountant": None}
+
+
+def promise(**changes: Any) -> Promise:
+    return Promise.model_validate({**LOCAL, **changes})
+
+
+def test_label() -> None:
+    assert promise().label == "interaction level, local trust, ε = 2, δ = 1e-05"
+    assert promise(seeded=True).label.endswith(" (not private: seeded)")
+    assert promise(**NONE).label == "not private"
+    assert promise(epsilon=None).label == "not private"
+
+
+def test_sentence_holds_every_part_of_the_promise() -> None:
+    sentence = promise().sentence()
+    for part in (
+        "Whoever reads every reply of a device, the server included,",
+        "over all 30 rounds",
+        "any one interaction",
+        "at most a factor 7.39 ",  # e²
+        "(ε = 2)",
+        "probability δ = 1e-05",
+    ):
+        assert part in sentence
+    assert "not private" not in sentence
+    assert promise(seeded=True).sentence().endswith("not private.")
+
+
+@pytest.mark.parametrize(
+    ("unit", "trust", "what", "who"),
+    [
+        ("shopper", "local", "everything one shopper did", "the server included"),
+        (
+            "shopper",
+            "distributed",
+            "everything one shopper did",
+            "the sums that secure aggregation gives the server",
+        ),
+        ("shopper", "central", "everything one shopper did", "every model that the server releases"),
+    ],
+)
+def test_sentence_names_the_unit_and_whom_it_is_against(unit: str, trust: str, what: str, who: str) -> None:
+    sentence = promise(unit=unit, trust=trust).sentence()
+    assert what in sentence
+    assert who in sentence
+
+
+@pytest.mark.parametrize("rounds", [1, 30])
+def test_sentence_counts_what_is_measured_among_what_is_seen(rounds: int) -> None:
+    sentence = promise(rounds=rounds, evaluated=True).sentence()
+    assert "and in the counts of hits that devices release after, can hardly tell" in sentence
+    assert "counts of hits" not in promise(rounds=rounds).sentence()
+
+
+def test_sentence_says_where_the_catalogue_gives_something_away() -> None:
+    said = "The catalogue lists what these shoppers chose, and counts as public"
+    assert said in promise(catalogue_from_events=True).sentence()
+    assert said not in promise().sentence()
+
+
+def test_sentence_says_how_many_nodes_may_collude() -> None:
+    shares = {"unit": "shopper", "trust": "distributed", "least_devices": 1170}
+    sentence = promise(**shares, tolerated_nodes=2).sentence()
+    assert "the noise of at least 1,170 devices, not counting what up to 2 of the nodes may tell" in sentence
+    assert "should more of them do so" in sentence
+    for tolerated in (0, None):
+        sentence = promise(**shares, tolerated_nodes=tolerated).sentence()
+        assert "the noise of at least 1,170 devices; should some of them tell" in sentence
+
+
+@pytest.mark.parametrize("changes", [NONE, {"epsilon": None}, {"delta": None}, {**NONE, "seeded": True}])
+def test_no_promise_claims_nothing(changes: dict[str, Any]) -> None:
+    sentence = promise(**changes).sentence()
+    assert sentence.startswith("No promise of privacy is made")
+    assert "factor" not in sentence
+
+
+def test_a_vast_epsilon_can_still_be_said() -> None:
+    assert "(ε = 1e+05)" in promise(epsilon=1e5).sentence()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epsilon": math.inf},
+        {"epsilon": math.nan},
+        {"clip": math.inf},
+        {"noise_multiplier": math.nan},
+        {"unit": "device"},
+        {"trust": "server"},
+        {"relation": "replace-one"},
+        {"audited": True},
+    ],
+    ids=str,
+)
+def test_what_is_not_a_promise_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        promise(**changes)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_no_part_may_be_left_out(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Promise.model_validate({key: value for key, value in LOCAL.items() if key != name})
+
+
+def test_round_trip_and_frozen() -> None:
+    for each in (promise(), promise(**NONE)):
+        assert Promise.model_validate_json(each.model_dump_json()) == each
+    with pytest.raises(ValidationError):
+        promise().epsilon = 1.0  # type: ignore[misc]
+    assert promise().relation == "add-or-remove-one"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(7.984, "7.99"), (8.0, "8"), (1.4e-6, "1.4e-06"), (8.106e-6, "8.11e-06"), (0.1, "0.1")],
+)
+def test_a_promise_is_never_better_in_print(value: float, text: str) -> None:
+    assert rounded_up(value) == text
+    assert float(rounded_up(value)) >= value * (1 - 1e-9)
