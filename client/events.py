@@ -1,4 +1,4 @@
-"""What devices hold: their interactions, as columns. One device in a deployment, many on a farm."""
+"""What devices hold: their interactions, as columns. One device in a deployment, many on a device group."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ class Ledger:
     A row is all that composition needs, so ε goes on where it stopped after any pause. Rows that are equal
     are composed once, so a million devices cost as much as the handful of different histories among them.
 
-    How many mechanisms there are is bounded, or a server could ask for ever others until each question took
+    How many mechanisms there are is bounded, or a server could ask for ever others until each query took
     minutes. Where there is no place for a new one, the nearest is moved to the smaller noise and the larger
     sampling rate of the two, and both are booked there: ε may be told too large, and never too small. A run
     has at most three, so the first runs of a device are told exactly.

@@ -1,4 +1,4 @@
-"""What a device allows, whoever asks: its owner's rules, in a TOML file that is read at every question.
+"""What a device allows, whoever asks: its owner's rules, in a TOML file that is read at every query.
 
 Without such a file a device allows nothing.
 """
@@ -21,7 +21,7 @@ from terrycloth.models.update import Refusal, expected_update
 POLICY_FILE = "policy.toml"
 
 HEADING = """\
-# What these devices allow, whoever asks them. It is read at every question: change it whenever you like.
+# What these devices allow, whoever asks them. It is read at every query: change it whenever you like.
 # Without this file they refuse everything. A key that is left out sets no limit, but for most_delta and the
 # three that begin with "least_" and are of distributed trust.
 """
@@ -32,9 +32,9 @@ class PolicyUnreadable(Exception):
 
 
 class Policy(BaseModel):
-    """A key that is left out allows everything, but for most_delta. A question has to pass every key.
+    """A key that is left out allows everything, but for most_delta. A query has to pass every key.
 
-    Numbers hold for questions without a promise too: their noise is 0 and their ε infinite, so any floor on
+    Numbers hold for queries without a promise too: their noise is 0 and their ε infinite, so any floor on
     noise and any cap on ε refuses them.
     """
 
@@ -44,15 +44,15 @@ class Policy(BaseModel):
         0.0, ge=0, description="noise's standard deviation over the clip: less is refused"
     )
     most_epsilon: float = Field(
-        inf, ge=0, allow_inf_nan=True, description="ε of all that was ever booked, at the question's δ"
+        inf, ge=0, allow_inf_nan=True, description="ε of all that was ever booked, at the query's δ"
     )
     most_epsilon_a_day: float = Field(
-        inf, ge=0, allow_inf_nan=True, description="ε of what is booked in one UTC day, at the question's δ"
+        inf, ge=0, allow_inf_nan=True, description="ε of what is booked in one UTC day, at the query's δ"
     )
     # Never without a limit: a server that may choose any δ can make any ε small.
-    most_delta: float = Field(1e-3, ge=0, le=1, description="δ of a question: a larger one is refused")
+    most_delta: float = Field(1e-3, ge=0, le=1, description="δ of a query: a larger one is refused")
     units: tuple[Unit, ...] | None = Field(
-        None, strict=False, description="what a promise may protect; 'none' allows questions without one"
+        None, strict=False, description="what a promise may protect; 'none' allows queries without one"
     )
     trusts: tuple[Trust, ...] | None = Field(
         None, strict=False, description="who may be trusted with a promise's noise"
@@ -131,7 +131,7 @@ class Policy(BaseModel):
         )
 
     def save(self, folder: Path) -> None:
-        """Write policy.toml into a farm's folder, for its owner to read and to change."""
+        """Write policy.toml into a device group's folder, for its owner to read and to change."""
         lines = [HEADING]
         for name, field in Policy.model_fields.items():
             value = getattr(self, name)
@@ -140,8 +140,8 @@ class Policy(BaseModel):
         (folder / POLICY_FILE).write_text("\n".join(lines), encoding="utf-8")
 
     def objection(self, settings: RoundSettings) -> Refusal | None:
-        """Why a question is refused for its settings alone; None: they are allowed. Budgets come later."""
-        # A question without a promise trusts nobody. Whoever lists unit none has said that this may be.
+        """Why a query is refused for its settings alone; None: they are allowed. Budgets come later."""
+        # A query without a promise trusts nobody. Whoever lists unit none has said that this may be.
         trust_matters = settings.unit != "none" or self.units is None
         objections = {
             Refusal.MODEL_NAME: self.models is not None and settings.model not in self.models,
@@ -159,7 +159,7 @@ class Policy(BaseModel):
         return next((reason for reason, holds in objections.items() if holds), None)
 
     def size_objection(self, settings: RoundSettings, items: int, update: Parameters) -> Refusal | None:
-        """Why a question over a catalogue of so many items is refused for its size. update: as expected."""
+        """Why a query over a catalogue of so many items is refused for its size. update: as expected."""
         if above(max(items, settings.head), self.most_items):
             return Refusal.ITEMS
         return Refusal.BYTES if above(bytes_of(update), self.most_bytes) else None
@@ -176,5 +176,5 @@ def bytes_of(update: Parameters) -> int:
 
 
 def policy_of(folder: Path, named: Path | None) -> Policy:
-    """The policy of a farm: in the file its owner named, or else in its folder. Raises PolicyUnreadable."""
+    """The policy of a device group, from its owner's file or else its folder. Raises PolicyUnreadable."""
     return Policy.load(folder / POLICY_FILE if named is None else named)

@@ -18,7 +18,7 @@ from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.settings import KINDS_OF_ROUND
 from terrycloth.models.update import Refusal
 
-FACTS = ("asked", "question", "refused", "begun", "replied", "promise", "run", "day")
+FACTS = ("asked", "query", "refused", "begun", "replied", "promise", "run", "day")
 
 
 class CorruptState(Exception):
@@ -30,13 +30,13 @@ class DeviceState:
     """State of the devices behind one node.
 
     vectors: float32 [devices, dim], the shoppers' vectors after the last answer. took_part: bool [devices],
-    who is in the last question's answer; refused: how many would not be, by the budget they would pass.
-    question: digest of the last question; asked: how many different ones there were. begun: whether training
+    who is in the last query's answer; refused: how many would not be, by the budget they would pass.
+    query: digest of the last query; asked: how many different ones there were. begun: whether training
     for it was begun, and not stopped by its owner; replied: whether its answer is ready; update: that answer,
     from which it is given again. promise: the unit and trust that
     ledger and vectors are kept under. run: the last one that asked; rounds: of each kind, in how many of that
     run's a device was booked, int64 [devices, KINDS_OF_ROUND]. day: the latest UTC date (ISO) on which a new
-    question came; day_start: the ledger's steps when it began, int64 [devices, mechanisms known then]. No key
+    query came; day_start: the ledger's steps when it began, int64 [devices, mechanisms known then]. No key
     is kept: what drew the noise is forgotten.
     """
 
@@ -46,7 +46,7 @@ class DeviceState:
     day_start: npt.NDArray[np.int64]
     rounds: npt.NDArray[np.int64]
     asked: int = 0
-    question: str = ""
+    query: str = ""
     refused: dict[Refusal, int] = field(default_factory=dict)
     begun: bool = False
     replied: bool = False
@@ -134,7 +134,7 @@ class DeviceState:
             and self.rounds.shape == (devices, KINDS_OF_ROUND)
             and bool((self.rounds >= 0).all())
             and all(isinstance(fact, bool) for fact in (self.begun, self.replied))
-            and all(isinstance(fact, str) for fact in (self.question, self.promise, self.run))
+            and all(isinstance(fact, str) for fact in (self.query, self.promise, self.run))
             and (self.day == "" or date.fromisoformat(self.day).isoformat() == self.day)
             and all(type(count) is int and count >= 0 for count in (self.asked, *self.refused.values()))
         )

@@ -79,7 +79,7 @@ class RoundSettings(BaseModel):
 
     protocol: Literal[1] = PROTOCOL
     run: str = Field(
-        "", max_length=64, description="name of the run, new for each: makes its questions its own"
+        "", max_length=64, description="name of the run, new for each: makes its queries its own"
     )
     round: int = Field(ge=1, description="the round this message asks for, from 1")
     rounds: int = Field(ge=1, le=MOST_ROUNDS, description="rounds that the promise covers")

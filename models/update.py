@@ -27,7 +27,7 @@ PARAMETERS_RECORD = "arrays"
 SETTINGS_RECORD = "config"
 UPDATE_RECORD = "update"
 REPLY_RECORD = "reply"
-QUESTION_RECORD = "question"  # the digest of a request that will follow
+QUESTION_RECORD = "query"  # the digest of a request that will follow
 
 BELOW_CLIP = "below-clip"  # Σ ±β/2: whether an update's norm was below the clip
 STEPS = "steps"  # under distributed trust: the whole update as one vector of integers
@@ -41,7 +41,7 @@ class Refusal(StrEnum):
     BUDGET = "budget-passed"
     REPEATED = "more-rounds-than-promised"
     MODEL = "model-mismatch"
-    PARTITION = "farm-divided-differently"
+    PARTITION = "device group-divided-differently"
     PROMISE = "kept-under-another-promise"
     LEDGER = "ledger-corrupt"
     MASKS = "masks-required"
@@ -66,7 +66,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """One round's question."""
+    """One round's query."""
 
     parameters: Parameters
     settings: RoundSettings
@@ -121,14 +121,14 @@ def from_arrays(arrays: ArrayRecord) -> Parameters:
 
 
 def digest(request: Request) -> bytes:
-    """SHA-256 of a question, every bit of it."""
+    """SHA-256 of a query, every bit of it."""
     hashed = hashlib.sha256(request.settings.model_dump_json().encode())
     for name, tensor in sorted(request.parameters.items()):
         hashed.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return hashed.digest()
 
 
-def pack_question(request: Request) -> RecordDict:
+def pack_query(request: Request) -> RecordDict:
     """A request's settings, and the digest that fixes all of it."""
     return RecordDict(
         {
@@ -138,12 +138,12 @@ def pack_question(request: Request) -> RecordDict:
     )
 
 
-def unpack_question(content: RecordDict) -> tuple[RoundSettings, bytes]:
+def unpack_query(content: RecordDict) -> tuple[RoundSettings, bytes]:
     """The settings of a request and the digest that it will have. Raises ValueError or KeyError."""
-    settings, question = content[SETTINGS_RECORD], content[QUESTION_RECORD]
-    if not isinstance(settings, ConfigRecord) or not isinstance(question, ConfigRecord):
-        raise ValueError("a question is two config records")
-    fixed = question["digest"]
+    settings, query = content[SETTINGS_RECORD], content[QUESTION_RECORD]
+    if not isinstance(settings, ConfigRecord) or not isinstance(query, ConfigRecord):
+        raise ValueError("a query is two config records")
+    fixed = query["digest"]
     if not isinstance(fixed, bytes):
         raise ValueError("a digest is bytes")
     return RoundSettings.from_record(settings), fixed

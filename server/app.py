@@ -59,7 +59,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 def run_name(server: ServerSettings) -> str:
     """A name that no other run has; of a run that goes on, the one in its checkpoint.
 
-    Under central trust the server's noise is new each time, so a question that another run asked before must
+    Under central trust the server's noise is new each time, so a query that another run asked before must
     not count as the same: devices would repeat their answer without booking it. Nor one that was asked before
     a checkpoint was lost, for its sum may have been released.
     """

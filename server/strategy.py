@@ -121,7 +121,7 @@ class FederatedSum(FedAvg):
         """Book the round in which the run was stopped, and leave it.
 
         Its devices booked it when its session began, and their masked sums may have left them. A second
-        session is a new question to them, which they would book as well, and then refuse the last round.
+        session is a new query to them, which they would book as well, and then refuse the last round.
         """
         stopped = Counter({STOPPED: self.server.nodes})
         self.finish(self.book(self.round_settings(), [], Counter(), stopped))

@@ -2,7 +2,7 @@
 
 `secure.secure_aggregation` checks the messages; here they meet the devices. Devices are booked before their
 node advertises, so a round that fails may cost them what it did not release, and never the reverse. Each
-session is a question of its own, trained and noised afresh: two sums of the same noised vectors over
+session is a query of its own, trained and noised afresh: two sums of the same noised vectors over
 different nodes would differ by what a few of them sent, under a few shares of noise.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from flwr.app import RecordDict
 
-from terrycloth.client.farm import Declined, Farm
+from terrycloth.client.device_group import Declined, DeviceGroup
 from terrycloth.client.policy import Policy
 from terrycloth.client.secure.identity import Identity
 from terrycloth.client.secure.secure_aggregation import Participant
@@ -56,7 +56,7 @@ from terrycloth.models.update import (
     digest,
     pack_reply,
     to_arrays,
-    unpack_question,
+    unpack_query,
     unpack_request,
 )
 
@@ -68,16 +68,16 @@ ROSTER_FILE = "roster"
 
 
 class SecureNode:
-    """The devices of a farm as one participant.
+    """The devices of a device group as one participant.
 
-    identity, roster: files of the devices' owner, where they are not in the farm's folder.
+    identity, roster: files of the devices' owner, where they are not in the device group's folder.
     """
 
-    def __init__(self, farm: Farm, identity: Path | None = None, roster: Path | None = None) -> None:
-        self.farm = farm
-        self.identity_path = identity or farm.own_path("identity")
-        self.roster_path = roster or farm.folder / ROSTER_FILE
-        self.session_path = farm.own_path("session", ".json")
+    def __init__(self, group: DeviceGroup, identity: Path | None = None, roster: Path | None = None) -> None:
+        self.group = group
+        self.identity_path = identity or group.own_path("identity")
+        self.roster_path = roster or group.folder / ROSTER_FILE
+        self.session_path = group.own_path("session", ".json")
 
     def answer(self, content: RecordDict) -> RecordDict:
         """The answer to one stage, or a typed refusal, which tells nothing of what the devices hold."""
@@ -93,19 +93,19 @@ class SecureNode:
         except (ProtocolError, UserError) as error:
             logger.error("no part is taken in secure aggregation: %s", error)
             reason = Refusal.UNSOUND
-        return pack_reply(self.farm.refuse(exchange.round, reason))
+        return pack_reply(self.group.refuse(exchange.round, reason))
 
     def advertise(self, exchange: Exchange, content: RecordDict) -> RecordDict:
         """Stage 1: book the devices whose coins fall for this session, and say how many they are."""
-        settings, question = understood(unpack_question, content)
+        settings, query = understood(unpack_query, content)
         if not settings.trust_model.secure_aggregation or settings.round != exchange.round:
-            raise ProtocolError("no question for secure aggregation")
-        policy = self.farm.allow(settings)
+            raise ProtocolError("no query for secure aggregation")
+        policy = self.group.allow(settings)
         participant = self.participant(settings, policy)
-        shared = self.farm.load_model(settings).shared_parameters()
-        steps = self.farm.allowed_update(settings, policy, shared)[STEPS]
-        task = Task(exchange.session, settings.round, question, 8 * steps.element_size(), len(steps))
-        with self.farm.booked(settings, name_of(task, settings), policy) as state:
+        shared = self.group.load_model(settings).shared_parameters()
+        steps = self.group.allowed_update(settings, policy, shared)[STEPS]
+        task = Task(exchange.session, settings.round, query, 8 * steps.element_size(), len(steps))
+        with self.group.booked(settings, name_of(task, settings), policy) as state:
             if state.replied:
                 raise ProtocolError("a session that is over")
             facts = pack_reply(Reply(settings.round, {}, int(state.took_part.sum()), state.refused))
@@ -122,7 +122,7 @@ class SecureNode:
         session, settings = self.load()
         if (session.task.session, session.task.round) != (exchange.session, exchange.round):
             raise ProtocolError("another session")
-        participant = self.participant(settings, self.farm.allow(settings))
+        participant = self.participant(settings, self.group.allow(settings))
         try:
             if exchange.stage == SHARE:
                 return pack_exchange(
@@ -148,18 +148,18 @@ class SecureNode:
     ) -> RecordDict:
         """Stage 3: train the devices that were booked, and send their sum under its masks."""
         request = understood(unpack_request, content)
-        if request.settings != settings or digest(request) != session.task.question:
-            raise ProtocolError("not the question that was booked")
-        self.farm.expected(request, self.farm.allow(settings))
-        with self.farm.opened(settings) as state:
-            if state.question != name_of(session.task, settings) or state.replied:
-                raise ProtocolError("not the question that was booked")
+        if request.settings != settings or digest(request) != session.task.query:
+            raise ProtocolError("not the query that was booked")
+        self.group.expected(request, self.group.allow(settings))
+        with self.group.opened(settings) as state:
+            if state.query != name_of(session.task, settings) or state.replied:
+                raise ProtocolError("not the query that was booked")
 
             def train() -> Vector:
                 self.save(session, settings)  # this stage is not answered twice, whatever happens now
-                self.farm.train(state, request)
+                self.group.train(state, request)
                 steps, state.update = state.update[STEPS], {}  # what is not masked is kept nowhere
-                state.save(self.farm.state_path)
+                state.save(self.group.state_path)
                 vector: Vector = steps.numpy().view(dtype_of(session.task.width))
                 return vector
 
@@ -177,12 +177,10 @@ class SecureNode:
         identity, roster = Identity.load(self.identity_path), Roster.load(self.roster_path)
         if identity.name not in roster:
             raise UserError(f"the roster {self.roster_path} does not list this node's own identity: add it")
-        held, listed = len(self.farm.devices), roster.devices[identity.name]
+        held, listed = len(self.group.devices), roster.devices[identity.name]
         if held > listed:  # every other node would refuse its advert
-            message = (
-                f"the roster {self.roster_path} allows this node devices={listed}, and its farm has {held}"
-            )
-            raise UserError(f"{message}: correct the roster on every node")
+            message = f"the roster {self.roster_path} allows this node devices={listed}, and its device group
+            has {held}" raise UserError(f"{message}: correct the roster on every node")
         least_nodes = max(policy.least_nodes, least_listed(len(roster.devices)))
         return Participant(identity, roster, floors_of(settings, least_nodes))
 
@@ -211,20 +209,20 @@ def understood(unpack: Callable[[RecordDict], Unpacked], content: RecordDict) ->
 
 @owner_only()
 def lay_out_identities(folder: Path, partitions: int) -> None:
-    """A new identity for each node of a farm, and the roster of all: what an owner of devices does.
+    """A new identity for each node of a device group, and the roster of all: what an owner of devices does.
 
     partitions: nodes; each has a device at least.
     """
     lines = []
     for partition in range(partitions):
-        farm, identity = Farm(folder, partition, partitions), Identity.new()
-        identity.save(farm.own_path("identity"))
-        lines.append(f"{identity.public.decode()} devices={len(farm.devices)}")
+        group, identity = DeviceGroup(folder, partition, partitions), Identity.new()
+        identity.save(group.own_path("identity"))
+        lines.append(f"{identity.public.decode()} devices={len(group.devices)}")
     (folder / ROSTER_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def name_of(task: Task, settings: RoundSettings) -> str:
-    """What tells a session's question from every other, and from the same one in another session."""
+    """What tells a session's query from every other, and from the same one in another session."""
     hashed = hashlib.sha256(settings.model_dump_json().encode())
-    hashed.update(len(task.session).to_bytes(8) + task.session + task.question)
+    hashed.update(len(task.session).to_bytes(8) + task.session + task.query)
     return hashed.hexdigest()

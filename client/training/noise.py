@@ -14,8 +14,8 @@ from terrycloth.models.settings import RoundSettings
 from terrycloth.models.update import STEPS
 
 
-def farm_stream(cohort: Cohort) -> Stream:
-    """For noise that all devices of a farm draw at once: named by the first of them."""
+def group_stream(cohort: Cohort) -> Stream:
+    """For noise that all devices of a device group draw at once: named by the first of them."""
     return cohort.stream(int(cohort.devices[0]), 0, Purpose.DEVICE_NOISE)
 
 
@@ -31,7 +31,7 @@ class LocalNoise:
         update, vectors = self.trainer.train(cohort, parameters)
         if self.settings.noise > 0:
             a_device = self.settings.noise * self.settings.sensitivity
-            deviation, noise = a_device * len(cohort.devices) ** 0.5, farm_stream(cohort)
+            deviation, noise = a_device * len(cohort.devices) ** 0.5, group_stream(cohort)
             update = {name: add_noise(tensor, deviation, noise) for name, tensor in update.items()}
         return update, vectors
 
@@ -41,7 +41,7 @@ class SharedNoise:
     """Each device adds a share to its update, on integers, so that any `least_devices` shares are enough.
 
     A sum of discrete Gaussians is one as nearly as models/privacy/discrete_gaussian.py says, so the shares of
-    all devices of a farm are drawn at once.
+    all devices of a device group are drawn at once.
     """
 
     trainer: Trainer
@@ -54,7 +54,7 @@ class SharedNoise:
         steps = grid.encode(update)
         if self.settings.noise > 0:
             deviation = grid.share * len(cohort.devices) ** 0.5
-            stream = farm_stream(cohort)
+            stream = group_stream(cohort)
             for some in steps.split(CHUNK):
                 some += torch.from_numpy(discrete_normals(stream, len(some), deviation))
         return {STEPS: grid.wrapped(steps)}, vectors

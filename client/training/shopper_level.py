@@ -11,8 +11,8 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from terrycloth.client.training.gram_trainer import GramTrainer
 from terrycloth.client.training.least_squares import LeastSquaresTrainer, blocks
+from terrycloth.client.training.linear_trainer import LinearTrainer
 from terrycloth.client.training.sgd_trainer import SgdTrainer
 from terrycloth.client.training.trainer import Trainer
 from terrycloth.models.recommenders.factorisation import Factorisation
@@ -25,7 +25,7 @@ from terrycloth.models.update import BELOW_CLIP
 def clipped_trainer(model: Recommender, settings: RoundSettings) -> Trainer:
     """The trainer without a promise, but with each device's whole update clipped."""
     if isinstance(model, LinearAutoencoder):
-        return GramTrainer(model, settings)  # its updates have norm 1 by construction
+        return LinearTrainer(model, settings)  # its updates have norm 1 by construction
     if isinstance(model, Factorisation):
         return ClippedLeastSquaresTrainer(model, settings)
     return ClippedSgdTrainer(model, settings)

@@ -1,4 +1,4 @@
-"""The seam between a farm and the ways to train its devices: one question in, one sum out."""
+"""The seam between a device group and the ways to train its devices: one query in, one sum out."""
 
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -22,7 +22,7 @@ from terrycloth.models.settings import RoundSettings
 class Cohort:
     """The devices that take part: ids int64 [n] (which name their random streams), events, vectors [n, dim].
 
-    question numbers the streams, and key is their secret. targets: the purchases that each device keeps back
+    query numbers the streams, and key is their secret. targets: the purchases that each device keeps back
     from training; only an evaluation reads them.
     """
 
@@ -30,7 +30,7 @@ class Cohort:
     events: Events
     vectors: Tensor
     key: bytes = field(repr=False)
-    question: int
+    query: int
     targets: Targets = field(default_factory=lambda: Targets.none(0))
 
     def take(self, places: npt.NDArray[np.int64]) -> "Cohort":
@@ -51,8 +51,8 @@ class Cohort:
         )
 
     def stream(self, device: int, step: int, purpose: Purpose) -> Stream:
-        """One device's draws for one purpose in one step of this question."""
-        return Stream(self.key, device=device, round=self.question, step=step, purpose=purpose)
+        """One device's draws for one purpose in one step of this query."""
+        return Stream(self.key, device=device, round=self.query, step=step, purpose=purpose)
 
 
 def precision_of(settings: RoundSettings) -> torch.dtype:
@@ -77,7 +77,7 @@ def trainer_for(
     """The trainer that keeps the promise asked for: bounded releases, and the device's noise on them.
 
     together: all devices in one computation where there is one; else by the reference, one after the other.
-    torch_device: where `BatchedTrainer` computes.
+    torch_device: where `VmapTrainer` computes.
     """
     from terrycloth.client.training.noise import LocalNoise, SharedNoise
 
@@ -109,14 +109,14 @@ def bounded_trainer(
             Serving(settings.catalogue_weight, settings.negative_weight, settings.regularisation, half_life),
         )
     if together and not isinstance(model, Factorisation | LinearAutoencoder):
-        from terrycloth.client.training.batched_trainer import BatchedTrainer
+        from terrycloth.client.training.vmap_trainer import VmapTrainer
 
-        return BatchedTrainer(model, settings, torch_device)
+        return VmapTrainer(model, settings, torch_device)
     if settings.unit == "interaction":
         if together and isinstance(model, Factorisation):
-            from terrycloth.client.training.cohort_trainer import CohortTrainer
+            from terrycloth.client.training.compiled_trainer import CompiledTrainer
 
-            return CohortTrainer(model, settings)
+            return CompiledTrainer(model, settings)
         from terrycloth.client.training.opacus_trainer import OpacusTrainer
 
         return OpacusTrainer(model, settings)
@@ -125,9 +125,9 @@ def bounded_trainer(
 
         return clipped_trainer(model, settings)
     if isinstance(model, LinearAutoencoder):
-        from terrycloth.client.training.gram_trainer import GramTrainer
+        from terrycloth.client.training.linear_trainer import LinearTrainer
 
-        return GramTrainer(model, settings)
+        return LinearTrainer(model, settings)
     if isinstance(model, Factorisation):
         from terrycloth.client.training.least_squares import LeastSquaresTrainer
 

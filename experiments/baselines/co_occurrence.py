@@ -10,7 +10,7 @@ h = ∞ and no limit of visits give the plain cosine back.
 import numpy as np
 
 from terrycloth.client.events import Array
-from terrycloth.client.training.compiled.compiled import compiled
+from terrycloth.client.training.compiled.compile import compiled
 from terrycloth.client.training.profiles import last_rows
 from terrycloth.experiments.baselines.ease import by_weights
 from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings

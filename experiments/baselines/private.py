@@ -149,7 +149,7 @@ def release(settings: RoundSettings, context: Context, public: Settings, seed: i
     zeros = {COUNTS: torch.zeros(num_items)}
     key = new_key() if seed is None else seeded_key(seed + ANOTHER_SEED)
     none = torch.zeros(train.num_devices, 0)
-    cohort = Cohort(np.arange(train.num_devices), train, none, key, question=1)
+    cohort = Cohort(np.arange(train.num_devices), train, none, key, query=1)
     counting = Counting(settings, num_items, context.now, public)
     update, _ = noising(counting, settings).train(cohort, zeros)
     server = ServerSettings.model_validate(

@@ -28,7 +28,7 @@ import numba
 import numpy as np
 from numba import prange
 
-from terrycloth.client.training.compiled.compiled import compiled
+from terrycloth.client.training.compiled.compile import compiled
 from terrycloth.client.training.compiled.compiled_streams import (
     LANES,
     NORMALS,

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import torch
 
-from terrycloth.client.training.gram_trainer import GramTrainer
+from terrycloth.client.training.linear_trainer import LinearTrainer
 from terrycloth.client.training.trainer import Cohort
 from terrycloth.experiments.bench.workload import draw_events, plain_catalogue, promise, round_settings
 from terrycloth.models.privacy.randomness import seeded_key
@@ -28,11 +28,11 @@ def linear_rounds(devices: int) -> dict[str, float]:
     model = recommender_for(settings, plain_catalogue(ITEMS))
     assert isinstance(model, LinearAutoencoder)
     events = draw_events(devices, EVENTS, ITEMS)
-    cohort = Cohort(np.arange(devices), events, torch.zeros(devices, 0), seeded_key(1), question=1)
+    cohort = Cohort(np.arange(devices), events, torch.zeros(devices, 0), seeded_key(1), query=1)
     parameters, seconds = model.shared_parameters(), {}
     for number, released in enumerate(LINEAR_RELEASES, start=1):
         started = time.perf_counter()
-        update, _ = GramTrainer(model, settings.at(number)).train(cohort, parameters)
+        update, _ = LinearTrainer(model, settings.at(number)).train(cohort, parameters)
         seconds[released] = time.perf_counter() - started
         parameters = {**parameters, **update}
     return seconds

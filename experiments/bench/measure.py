@@ -3,7 +3,7 @@
 import resource
 import time
 
-from terrycloth.client.training.cohort_trainer import CohortTrainer
+from terrycloth.client.training.compiled_trainer import CompiledTrainer
 from terrycloth.client.training.trainer import trainer_for
 from terrycloth.experiments.bench import flower_ray, pfl_research
 from terrycloth.experiments.bench.contender import Contender, Watch, interleaved
@@ -153,7 +153,7 @@ def cohort(name: str, workload: Workload) -> InProcess:
     """The compiled trainer, on all devices."""
     model = workload.model()
     assert isinstance(model, Factorisation)
-    return InProcess(name, CohortTrainer(model, workload.settings), workload)
+    return InProcess(name, CompiledTrainer(model, workload.settings), workload)
 
 
 def by_device(name: str, workload: Workload, prepare: Prepare) -> Workers:

@@ -88,7 +88,7 @@ def make_workload(
         draw_events(devices, sizes.events, sizes.items),
         start_vectors(devices, sizes.dim),
         seeded_key(1),
-        question=1,
+        query=1,
     )
     return Workload(settings, sizes.items, cohort, parameters)
 

@@ -84,8 +84,8 @@ def inspect(
 
 @app.command(
     "split",
-    epilog="Example: terry data split towels farm --devices 300  "
-    "(then: python -m terrycloth.experiments.runs.flower_run farm runs/flower)",
+    epilog="Example: terry data split towels devices --devices 300  "
+    "(then: python -m terrycloth.experiments.runs.flower_run devices runs/flower)",
 )
 def split(
     name: Annotated[str, typer.Argument(help="a name from terry data list")],
@@ -118,7 +118,7 @@ def split(
     """
     said: dict[str, Any] = {key: value for key, value in locals().items() if key in RunConfig.model_fields}
     config = read_config(None, said | {"data": name, "split": split_by}, [])
-    from terrycloth.client.farm import Farm
+    from terrycloth.client.device_group import DeviceGroup
     from terrycloth.client.secure.secure_round import lay_out_identities
     from terrycloth.experiments.datasets import load
     from terrycloth.experiments.evaluation.split import make_split
@@ -138,7 +138,7 @@ def split(
             f"--identities {identities} is more than the {train.num_devices} devices: a node has one at least"
         )
     with created(out, needed_bytes=32 * len(train)):
-        Farm.create(out, dataset.catalogue, train, policy, targets=parted.test.targets)
+        DeviceGroup.create(out, dataset.catalogue, train, policy, targets=parted.test.targets)
         if identities:
             lay_out_identities(out, identities)
     print(f"{out}: {train.num_devices:,} devices, {len(train):,} training events")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from terrycloth.experiments.datasets.cells import as_numbers, as_text
+from terrycloth.experiments.datasets.cell_values import as_numbers, as_text
 from terrycloth.experiments.datasets.dataset import ImportReport
 from terrycloth.experiments.datasets.tables import (
     MISFIT,

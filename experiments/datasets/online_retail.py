@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from terrycloth.experiments.datasets.catalogue_file import quantile_bins
-from terrycloth.experiments.datasets.cells import as_numbers, as_text, as_times, pseudonyms
+from terrycloth.experiments.datasets.cell_values import as_numbers, as_text, as_times, pseudonyms
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
 from terrycloth.experiments.datasets.orders import lines_of
 from terrycloth.experiments.datasets.tables import find_column, open_table, read_columns, read_sheets

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from terrycloth.experiments.datasets.catalogue_file import read_catalogue
-from terrycloth.experiments.datasets.cells import as_numbers, as_text, as_times, numbered, pseudonyms
+from terrycloth.experiments.datasets.cell_values import as_numbers, as_text, as_times, numbered, pseudonyms
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
 from terrycloth.experiments.datasets.tables import (
     MISFIT,

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
-from terrycloth.experiments.datasets.cells import as_text
+from terrycloth.experiments.datasets.cell_values import as_text
 from terrycloth.models.errors import UserError
 
 # Column names that are understood without a flag, best first; case, spaces, dashes, underscores do not count.

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import gammaln
 
 from terrycloth.client.events import Events
-from terrycloth.experiments.datasets.cells import as_text
+from terrycloth.experiments.datasets.cell_values import as_text
 from terrycloth.experiments.datasets.dataset import FileOrder, ImportReport
 
 Array = npt.NDArray[Any]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from terrycloth.experiments.baselines import BASELINES, label_of
 from terrycloth.experiments.evaluation.floors import FLOORS, PRIVATE
-from terrycloth.experiments.frontier.page_cell import Cell, measured
 from terrycloth.experiments.frontier.points import Federation, Point, Spread
 from terrycloth.experiments.frontier.table import ABOUT, PROMISING, SAMPLED
+from terrycloth.experiments.frontier.table_cell import Cell, measured
 from terrycloth.models.privacy.promise import rounded_up
 
 HEADERS = ("data", "split", "devices", "baseline", "kind", "unit", "trust", "ε", "δ", "HR@10", "NDCG@10")

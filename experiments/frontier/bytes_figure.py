@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from terrycloth.experiments.frontier.alternatives import below, describe_bytes, sentences
+from terrycloth.experiments.frontier.alt_text import below, describe_bytes, sentences
 from terrycloth.experiments.frontier.points import Federation, Line, family_heading, family_title
 from terrycloth.experiments.frontier.style import (
     NAMES,

@@ -4,7 +4,7 @@ from terrycloth.experiments.frontier.cell import Job
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.grid import Table, expand
 from terrycloth.experiments.frontier.progress import Silent
-from terrycloth.experiments.frontier.work import Ended, run_jobs
+from terrycloth.experiments.frontier.run_jobs import Ended, run_jobs
 from terrycloth.experiments.runs.files import RUN_AGAIN
 from terrycloth.models.errors import UserError
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
-from terrycloth.experiments.frontier.alternatives import below, describe_frontier
-from terrycloth.experiments.frontier.answers import joined
+from terrycloth.experiments.frontier.alt_text import below, describe_frontier
+from terrycloth.experiments.frontier.findings import joined
 from terrycloth.experiments.frontier.points import Federation, Line
 from terrycloth.experiments.frontier.style import (
     NAMES,

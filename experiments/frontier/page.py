@@ -9,15 +9,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from terrycloth.experiments.evaluation.metric_table import METRICS
-from terrycloth.experiments.frontier.answers import answers, said_first
 from terrycloth.experiments.frontier.baseline_table import SAMPLED_HEADERS, baseline_lines
 from terrycloth.experiments.frontier.baseline_table import headers as baseline_headers
+from terrycloth.experiments.frontier.findings import findings, said_first
 from terrycloth.experiments.frontier.folder import FrontierFolder
-from terrycloth.experiments.frontier.page_cell import Cell, measured
 from terrycloth.experiments.frontier.points import Federation, Point
 from terrycloth.experiments.frontier.style import Drawn
 from terrycloth.experiments.frontier.svg import inline_svg
 from terrycloth.experiments.frontier.table import COLUMNS, SAMPLED, Row
+from terrycloth.experiments.frontier.table_cell import Cell, measured
 from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
 from terrycloth.experiments.runs.result import Versions
 from terrycloth.models.privacy.promise import rounded_up
@@ -118,7 +118,7 @@ def write_page(
         "first": said_first(found),
         "splits": {federation.split_label: federation.sentence for federation in found},
         "published": published,
-        "answers": answers(rows, found),
+        "answers": findings(rows, found),
         "figures": figures,
         "headers": headers(published),
         "lines": [Line(federation, point, published) for federation in found for point in federation.points],

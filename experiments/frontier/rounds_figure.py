@@ -6,8 +6,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from terrycloth.experiments.frontier.alternatives import below, describe_rounds, sentences
-from terrycloth.experiments.frontier.courses import Course, courses
+from terrycloth.experiments.frontier.alt_text import below, describe_rounds, sentences
 from terrycloth.experiments.frontier.points import Federation, Line, family_heading, family_title, line_label
 from terrycloth.experiments.frontier.style import (
     NAMES,
@@ -23,12 +22,13 @@ from terrycloth.experiments.frontier.style import (
     styles,
     title,
 )
+from terrycloth.experiments.frontier.training_curves import TrainingCurve, curves_by_round
 from terrycloth.experiments.reports.figures import save
 
 
 def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | None:
     """A column a size, HR@10 above NDCG@10; None where nothing was trained for more than a few rounds."""
-    found = [(size, [courses(runs, line) for line in size.lines]) for size in sizes]
+    found = [(size, [curves_by_round(runs, line) for line in size.lines]) for size in sizes]
     found = [(size, of_lines) for size, of_lines in found if any(of_lines)]
     if not found:
         return None
@@ -71,7 +71,7 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
     )
 
 
-def draw_course(axes: Axes, line: Line, course: Course, metric: str, look: Look) -> None:
+def draw_course(axes: Axes, line: Line, course: TrainingCurve, metric: str, look: Look) -> None:
     """One curve: dotted without a promise, hollow where it ends below the best floor."""
     point = course.point
     free = not point.private

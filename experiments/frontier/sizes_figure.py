@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
-from terrycloth.experiments.frontier.alternatives import below, describe_sizes, sentences
+from terrycloth.experiments.frontier.alt_text import below, describe_sizes, sentences
 from terrycloth.experiments.frontier.points import Federation, family_heading, family_title
 from terrycloth.experiments.frontier.style import (
     NAMES,

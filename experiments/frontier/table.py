@@ -15,7 +15,7 @@ from terrycloth.experiments.evaluation.metric_table import ABOUT_FULL, ERROR, SA
 from terrycloth.experiments.evaluation.split import FIRST_VISIT, LATER_VISITS
 from terrycloth.experiments.frontier.cell import Cell, Reference, variants
 from terrycloth.experiments.frontier.folder import FrontierFolder
-from terrycloth.experiments.frontier.work import Reasons
+from terrycloth.experiments.frontier.run_jobs import Reasons
 from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
 from terrycloth.experiments.runs.result import Accuracy, Baselines, Result
 from terrycloth.models.errors import UserError

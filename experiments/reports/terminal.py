@@ -14,7 +14,7 @@ from terrycloth.experiments.evaluation.floors import ALONE, best_floor, is_floor
 from terrycloth.experiments.reports.console import make_console
 from terrycloth.experiments.runs.result import Accuracy, Result
 from terrycloth.experiments.runs.run_folder import RunFolder
-from terrycloth.experiments.runs.simulation import Plan, Reporter
+from terrycloth.experiments.runs.simulation import Reporter, RunPlan
 from terrycloth.experiments.settings.config import MEASURED_ONLY
 from terrycloth.models.privacy.promise import rounded_up
 from terrycloth.models.privacy.trust import NoiseSource
@@ -50,7 +50,7 @@ class TerminalReporter(Reporter):
     def __exit__(self, *error: object) -> None:
         self.live.stop()
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: RunPlan) -> None:
         """Print what was read and what is promised, before the first round."""
         report = plan.dataset.report
         self.console.print(import_line(plan))
@@ -79,7 +79,7 @@ class TerminalReporter(Reporter):
             self.console.print(f"{what} …")
 
 
-def import_line(plan: Plan) -> str:
+def import_line(plan: RunPlan) -> str:
     """Rows read = kept + dropped, by reason."""
     report, held = plan.dataset.report, plan.split
     dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in report.rows_dropped.items())

@@ -1,7 +1,7 @@
 """`flwr run` on one machine: start a SuperLink, run the app on Flower's simulation, wait, stop the SuperLink.
 
-    terry data split towels farm --devices 300
-    python -m terrycloth.experiments.runs.flower_run farm runs/flower --set rounds=3
+    terry data split towels devices --devices 300
+    python -m terrycloth.experiments.runs.flower_run devices runs/flower --set rounds=3
 
 The same can be typed by hand (README, "Run it on Flower"); `flwr run . local` alone would leave a SuperLink
 running, and exit 0 whatever became of the run. Everything listens on 127.0.0.1 only.
@@ -25,7 +25,7 @@ import tomli_w
 import typer
 from safetensors import safe_open
 
-from terrycloth.client.app import FARM_VARIABLE
+from terrycloth.client.app import GROUP_VARIABLE
 from terrycloth.client.events import Events
 from terrycloth.experiments.settings.config import literal
 from terrycloth.models.durable import owner_only
@@ -40,11 +40,11 @@ SECONDS_TO_START = 60.0
 SECONDS_TO_STOP = 15.0
 
 
-def environment(home: Path, farm: Path) -> dict[str, str]:
-    """For every process: the farm, no telemetry, no installing, Ray on loopback, state in `home`."""
+def environment(home: Path, group: Path) -> dict[str, str]:
+    """For every process: the device group, no telemetry, no installing, Ray on loopback, state in `home`."""
     return {
         **os.environ,
-        FARM_VARIABLE: str(farm),
+        GROUP_VARIABLE: str(group),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -149,27 +149,27 @@ def run_app(env: Mapping[str, str], nodes: int | None, run_config: Path, log: Pa
 
 
 @owner_only()
-def flower_run(farm: Path, out: Path, nodes: int, run_config: Mapping[str, Any]) -> list[RoundRecord]:
-    """Run the app over a farm's folder; leaves the model in `out`. Raises UserError or RuntimeError."""
+def flower_run(group: Path, out: Path, nodes: int, run_config: Mapping[str, Any]) -> list[RoundRecord]:
+    """Run the app over a device group's folder; leaves the model in `out`. Raises UserError or RuntimeError."""
     if not (APP / "pyproject.toml").exists():
         raise UserError("flwr run needs the project's own folder, with its pyproject.toml")
-    if not (farm / "catalogue.parquet").exists():
-        raise UserError(f"{farm} holds no devices: make it with terry data split")
+    if not (group / "catalogue.parquet").exists():
+        raise UserError(f"{group} holds no devices: make it with terry data split")
     if (out / MODEL_FILE).exists():
         raise UserError(f"{out} holds a model already: choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    farm, out = farm.resolve(), out.resolve()
+    group, out = group.resolve(), out.resolve()
     settings = {
-        "catalogue": str(farm / "catalogue.parquet"),
+        "catalogue": str(group / "catalogue.parquet"),
         "folder": str(out),
-        "devices": Events.load(farm / "events").num_devices,
+        "devices": Events.load(group / "events").num_devices,
         "nodes": nodes,
         **{name.replace("_", "-"): value for name, value in run_config.items()},
     }
     home = out / "flower"
     home.mkdir()
     (home / "run.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
-    env = environment(home, farm)
+    env = environment(home, group)
     with superlink(home, env, "--simulation"):
         status = run_app(env, nodes, home / "run.toml", home / "run.log")
     if status != "finished:completed" or not (out / MODEL_FILE).exists():
@@ -190,7 +190,7 @@ def read_records(folder: Path) -> list[RoundRecord]:
 
 
 def main(
-    farm: Annotated[Path, typer.Argument(help="a folder made by terry data split")],
+    group: Annotated[Path, typer.Argument(help="a folder made by terry data split")],
     out: Annotated[Path, typer.Argument(help="folder for the model and the logs")],
     nodes: Annotated[int, typer.Option(help="Flower nodes, each with an equal share of devices", min=1)] = 2,
     assign: Annotated[list[str] | None, typer.Option("--set", help="a key of the app's config")] = None,
@@ -200,7 +200,7 @@ def main(
     try:
         parts = (text.partition("=") for text in assign or [])
         run_config = {name: literal(value) for name, _, value in parts}
-        for record in flower_run(farm, out, nodes, run_config):
+        for record in flower_run(group, out, nodes, run_config):
             spent = "" if record.epsilon is None else f", ε {rounded_up(record.epsilon)}"
             print(f"round {record.round}: {record.answered} of {record.asked} devices{spent}")
         print(out / MODEL_FILE)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from terrycloth.client.app import make_app
 from terrycloth.client.events import Events
-from terrycloth.client.farm import Farm
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.policy import Policy
 from terrycloth.client.secure.secure_round import ROSTER_FILE, lay_out_identities
 from terrycloth.client.serving import Serving
@@ -22,7 +22,7 @@ from terrycloth.experiments.baselines.central import model_scorer, train_central
 from terrycloth.experiments.baselines.private import private_baselines
 from terrycloth.experiments.baselines.tuning import tuned_baselines
 from terrycloth.experiments.evaluation.bootstrap import paired_bootstrap
-from terrycloth.experiments.settings.choice import PublicFacts, with_model
+from terrycloth.experiments.settings.auto_model import PublicFacts, with_model
 from terrycloth.experiments.settings.config import MEASURED_ONLY, RunConfig
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
@@ -61,7 +61,7 @@ from terrycloth.server.strategy import STOPPED
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """A run about to start: everything that can be refused has been checked."""
 
     config: ResolvedConfig
@@ -79,7 +79,7 @@ class Reporter:
     def __exit__(self, *error: object) -> None:
         """Nothing to clean up."""
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: RunPlan) -> None:
         """The data are read and the noise is found."""
 
     def round_done(self, row: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def data_options(config: RunConfig) -> DataOptions:
     return DataOptions(**{name: getattr(config, name) for name in DataOptions.__dataclass_fields__})
 
 
-def make_plan(config: RunConfig) -> Plan:
+def make_plan(config: RunConfig) -> RunPlan:
     """Read the data, split them, find the noise. Raises UserError; writes nothing."""
     if config.baselines and (reason := missing_libraries()) is not None:
         raise UserError(reason)
@@ -113,7 +113,7 @@ def rule_of(config: RunConfig, dataset: Dataset) -> Rule:
     return rule_for(dataset, config.split or usual, config.at, repeats=config.repeats == "include")
 
 
-def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
+def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> RunPlan:
     """The plan of a run over data that are read and split. Raises UserError."""
     parted = {"split": split.rule.name, "at": split.rule.date, "now": split.now}
     config = config.model_copy(update=parted)
@@ -123,7 +123,7 @@ def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> Plan:
     if resolved.model not in MEASURED_ONLY:
         refuse_wide_sums(resolved, dataset.catalogue)
     promise = make_promise(resolved, catalogue_from_events=dataset.catalogue_from_events)
-    return Plan(resolved, dataset, split, promise)
+    return RunPlan(resolved, dataset, split, promise)
 
 
 def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = None) -> RunFolder:
@@ -136,7 +136,7 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
     return folder
 
 
-def lay_out(plan: Plan, folder: RunFolder) -> None:
+def lay_out(plan: RunPlan, folder: RunFolder) -> None:
     """What is there before the first round: the settings, the devices, the catalogue."""
     folder.write_config(plan.config)
     if plan.config.model not in MEASURED_ONLY:
@@ -144,9 +144,9 @@ def lay_out(plan: Plan, folder: RunFolder) -> None:
     plan.dataset.catalogue.save(folder.catalogue)
 
 
-def lay_out_devices(plan: Plan, folder: RunFolder) -> None:
+def lay_out_devices(plan: RunPlan, folder: RunFolder) -> None:
     """The devices' own disks."""
-    Farm.create(
+    DeviceGroup.create(
         folder.devices,
         plan.dataset.catalogue,
         plan.split.train,
@@ -176,7 +176,7 @@ def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
     return folder
 
 
-def needed_bytes(plan: Plan) -> int:
+def needed_bytes(plan: RunPlan) -> int:
     """A generous estimate of a run folder's size."""
     events = 16 * len(plan.split.train) + 8 * plan.dataset.events.num_devices
     dim, head = plan.config.dim, plan.config.head
@@ -186,7 +186,7 @@ def needed_bytes(plan: Plan) -> int:
     return events + state + 4 * numbers * (4 + plan.config.nodes) + 2**22
 
 
-def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> None:
+def run(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> None:
     """The rounds, the comparisons, the result."""
     started = time.monotonic()
     config = plan.config
@@ -247,7 +247,7 @@ def run(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> N
     folder.write_result(result)
 
 
-def federate(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> "RoundLog":
+def federate(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> "RoundLog":
     """All rounds over the devices in the folder. Raises UserError where none took part."""
     config = plan.config
     rounds = RoundLog(plan, folder, reporter, resume)
@@ -267,7 +267,7 @@ def federate(plan: Plan, folder: RunFolder, reporter: Reporter, *, resume: bool)
     return rounds
 
 
-def train_on_flower(plan: Plan, folder: RunFolder, rounds: "RoundLog", resume: bool) -> None:
+def train_on_flower(plan: RunPlan, folder: RunFolder, rounds: "RoundLog", resume: bool) -> None:
     """All rounds on Flower, or those that are left."""
     config = plan.config
     settings = run_config(
@@ -285,7 +285,7 @@ def train_on_flower(plan: Plan, folder: RunFolder, rounds: "RoundLog", resume: b
 class RoundLog:
     """rounds.csv as it grows: the server's record of each round, the simulator's measurement beside it."""
 
-    def __init__(self, plan: Plan, folder: RunFolder, reporter: Reporter, resume: bool) -> None:
+    def __init__(self, plan: RunPlan, folder: RunFolder, reporter: Reporter, resume: bool) -> None:
         self.plan = plan
         self.folder = folder
         self.reporter = reporter
@@ -397,7 +397,7 @@ def counted_metrics(evaluation: dict[str, float]) -> Metrics:
     }
 
 
-def compare(plan: Plan, reporter: Reporter, own: Ranks | None = None) -> Baselines:
+def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Baselines:
     """The floors, also those under the run's promise; the same model trained centrally without privacy; the
     strong baselines where they are asked for; and the ceiling where one is known.
 
@@ -438,7 +438,7 @@ def compare(plan: Plan, reporter: Reporter, own: Ranks | None = None) -> Baselin
     )
 
 
-def finds_ceiling(plan: Plan) -> bool:
+def finds_ceiling(plan: RunPlan) -> bool:
     """Whether a run is held against what is reachable: known of new items, in data that were made up."""
     return plan.config.ceiling and plan.dataset.ceiling is not None and not plan.split.rule.repeats
 
@@ -452,7 +452,7 @@ def beside(own: Ranks | None, other: Ranks) -> dict[str, float]:
     return {"difference": found.mean, "difference_low": found.low, "difference_high": found.high}
 
 
-def central_scorer(plan: Plan) -> Scorer:
+def central_scorer(plan: RunPlan) -> Scorer:
     """The run's model, trained on all events in one place.
 
     It has the settings of a run without a promise, for noise asks for other ones; half-lives are the run's.
@@ -490,7 +490,7 @@ def central_scorer(plan: Plan) -> Scorer:
     return model_scorer(model, serving)
 
 
-def compare_flower(plan: Plan) -> Baselines:
+def compare_flower(plan: RunPlan) -> Baselines:
     """The run's model by Flower's own strategy under the run's promise. Raises UserError."""
     from terrycloth.experiments.baselines.flower_dp import train_by_flower
 

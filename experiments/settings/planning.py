@@ -14,7 +14,7 @@ from terrycloth.client.policy import Policy
 from terrycloth.client.serving import Serving
 from terrycloth.experiments.settings.config import MEASURED_ONLY, MeasuredOnly, RunConfig
 from terrycloth.experiments.settings.split_names import SplitName
-from terrycloth.experiments.settings.steps import device_step, server_steps
+from terrycloth.experiments.settings.step_size import device_step, server_steps
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
 from terrycloth.models.limits import MOST_ITEMS

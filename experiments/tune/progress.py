@@ -6,7 +6,7 @@ from typing import Self
 from terrycloth.experiments.frontier.progress import duration
 from terrycloth.experiments.reports.console import make_bar, make_console
 from terrycloth.experiments.reports.terminal import import_line
-from terrycloth.experiments.runs.simulation import Plan
+from terrycloth.experiments.runs.simulation import RunPlan
 from terrycloth.experiments.tune.trial import Outcome, Run
 
 
@@ -19,7 +19,7 @@ class Silent:
     def __exit__(self, *error: object) -> None:
         """Nothing to clean up."""
 
-    def started(self, settings: int, trials: int, seeds: int, left: int, plan: Plan) -> None:
+    def started(self, settings: int, trials: int, seeds: int, left: int, plan: RunPlan) -> None:
         """So many settings are searched by so many trials, each over so many seeds; so many runs are left."""
 
     def confirming(self) -> None:
@@ -45,7 +45,7 @@ class TerminalProgress(Silent):
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def started(self, settings: int, trials: int, seeds: int, left: int, plan: Plan) -> None:
+    def started(self, settings: int, trials: int, seeds: int, left: int, plan: RunPlan) -> None:
         """Print what is to do."""
         self.left, self.since = left, time.monotonic()
         self.console.print(import_line(plan).replace("held out", "held out for validation"))

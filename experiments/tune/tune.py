@@ -9,7 +9,7 @@ import tomli_w
 
 from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
 from terrycloth.experiments.runs.processes import processes
-from terrycloth.experiments.runs.simulation import Plan
+from terrycloth.experiments.runs.simulation import RunPlan
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import in_use
 from terrycloth.experiments.tune.cost import cost_of, statement
@@ -40,7 +40,7 @@ def tune(
 ) -> list[str]:
     """Search, and write best.toml. Returns what is to be told. Raises UserError, at first before all else."""
     refuse(said, metric)
-    plan: Plan = validation_plan(Run(0, 0, {}).config(said))
+    plan: RunPlan = validation_plan(Run(0, 0, {}).config(said))
     if not len(plan.split.test.tested()):
         raise UserError("no shopper is left with a purchase to choose by: say another --split or --at")
     said = said.model_copy(update={"model": plan.config.model})  # of --model auto
@@ -77,14 +77,14 @@ def description(said: RunConfig, metric: str, seeds: int, space: Space) -> dict[
     return {"metric": metric, "seeds": seeds, "begun_with": in_use(), "settings": settings, "space": ranges}
 
 
-def cost_lines(folder: SearchFolder, said: RunConfig, plan: Plan) -> str:
+def cost_lines(folder: SearchFolder, said: RunConfig, plan: RunPlan) -> str:
     """The statement on all that the folder records."""
     runs = [Run(trial, seed, folder.settings[trial]) for trial, seed in folder.outcomes]
     cost = cost_of(said, runs, plan.config.devices, len(plan.dataset.catalogue))
     return statement(cost, said.data, plan.promise)
 
 
-def told(found: Found, metric: str, search: Search, plan: Plan, cost: str) -> list[str]:
+def told(found: Found, metric: str, search: Search, plan: RunPlan, cost: str) -> list[str]:
     """What came out, in plain sentences, the promise first."""
     lines = [plan.promise.label]
     if not found.means:

@@ -41,7 +41,7 @@ class Purpose(IntEnum):
     BATCH = 2
     NEGATIVES = 3
     NOISE = 4
-    DEVICE_NOISE = 5  # of all devices of a farm at once
+    DEVICE_NOISE = 5  # of all devices of a device group at once
     CENTRAL_NOISE = 6
     LAZY_NOISE = 7  # of a device's steps, as its later steps read it
 

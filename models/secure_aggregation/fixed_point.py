@@ -61,7 +61,7 @@ def fixed_point(settings: RoundSettings, coordinates: int) -> FixedPoint:
     noise, least = settings.noise, math.sqrt(settings.least_devices)
     finest = max(64.0 * math.sqrt(coordinates), 2.0 * LEAST_DEVIATION * least / noise if noise else 0.0)
     steps = 2.0 ** math.ceil(math.log2(finest))
-    # Sums of a farm's devices are in single precision: rounded apart by 2⁻²³ of their norm at most.
+    # Sums of a device group's devices are in single precision: rounded apart by 2⁻²³ of their norm at most.
     sensitivity = steps * (1.0 + 2.0**-23 * settings.devices) + math.sqrt(coordinates)
     share = noise * sensitivity / least
     largest = settings.devices * (steps + 1.0 + NOISE_REACH * share)

@@ -29,13 +29,13 @@ class RoundFailed(Exception):
 class Task:
     """What a session adds up. A node fills it in from what it was asked, and signs it.
 
-    session: fresh random bytes, at least 16, from the server. question: digest of the request that the vector
+    session: fresh random bytes, at least 16, from the server. query: digest of the request that the vector
     answers. width: bits of a coordinate, 32 or 64. length: coordinates of the vector.
     """
 
     session: bytes
     round: int
-    question: bytes
+    query: bytes
     width: int
     length: int
 
@@ -47,7 +47,7 @@ class Task:
 
     def parts(self) -> tuple[Part, ...]:
         """The fields in the order in which they are signed."""
-        return self.session, self.round, self.question, self.width, self.length
+        return self.session, self.round, self.query, self.width, self.length
 
 
 @dataclass(frozen=True)

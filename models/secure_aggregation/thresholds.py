@@ -65,7 +65,7 @@ class Floors:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SharingPlan:
     """Thresholds of a round of `nodes` adverts.
 
     agreement: signatures of the same lists. shares: shares that open a secret. half: neighbours on either
@@ -85,14 +85,14 @@ class Plan:
         return min(2 * self.agreement - self.nodes - 1, most)
 
 
-def plan_for(nodes: int, fraction: float) -> Plan:
+def plan_for(nodes: int, fraction: float) -> SharingPlan:
     """Thresholds for `nodes` adverts, where `fraction` of them must agree."""
     agreement = floor(fraction * nodes) + 1
     if nodes > COMPLETE_UP_TO:
         half, in_a_row = sparse(nodes, COLLUDING, DROPPED)
         if 2 * half < nodes - 1:
-            return Plan(nodes, agreement, 2 * in_a_row - 1, half, in_a_row)
-    return Plan(nodes, agreement, nodes // 3 + 1)
+            return SharingPlan(nodes, agreement, 2 * in_a_row - 1, half, in_a_row)
+    return SharingPlan(nodes, agreement, nodes // 3 + 1)
 
 
 def honest(devices: Iterable[int], tolerated: int) -> int:

@@ -17,7 +17,7 @@ from terrycloth.models.secure_aggregation.messages import (
     statement,
 )
 from terrycloth.models.secure_aggregation.roster import Roster, signed_by
-from terrycloth.models.secure_aggregation.thresholds import Plan, honest, plan_for
+from terrycloth.models.secure_aggregation.thresholds import SharingPlan, honest, plan_for
 
 
 def check_advert(advert: Advert, task: Task, roster: Roster | None, most_devices: int = MOST_DEVICES) -> None:
@@ -48,7 +48,7 @@ class View:
         if len(self.adverts) != len(listed):
             raise ProtocolError("a name twice")
         self.names = list(self.adverts)
-        self.plan: Plan = plan_for(len(self.names), fraction)
+        self.plan: SharingPlan = plan_for(len(self.names), fraction)
 
     @cached_property
     def digest(self) -> bytes:

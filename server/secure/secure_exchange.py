@@ -42,7 +42,7 @@ from terrycloth.models.update import (
     checked_update,
     digest,
     expected_update,
-    pack_question,
+    pack_query,
     pack_request,
     unpack_facts,
     unpack_reply,
@@ -85,7 +85,7 @@ class SecureExchange:
         self.task = Task(
             session=secrets.token_bytes(SESSION_BYTES),
             round=settings.round,
-            question=digest(request),
+            query=digest(request),
             width=8 * steps.element_size(),
             length=len(steps),
         )
@@ -103,10 +103,10 @@ class SecureExchange:
     def open(self) -> list[Message]:
         """Stages 1 to 4; the messages of the fifth, or none where too few nodes are left."""
         try:
-            question = pack_exchange(Exchange(ADVERTISE, self.task.session, self.task.round))
-            question.update(pack_question(self.request))
+            query = pack_exchange(Exchange(ADVERTISE, self.task.session, self.task.round))
+            query.update(pack_query(self.request))
             lists = self.session.adverts(
-                self.ask(ADVERTISE, dict.fromkeys(self.nodes, question), self.read_advert)
+                self.ask(ADVERTISE, dict.fromkeys(self.nodes, query), self.read_advert)
             )
             shares = self.ask(SHARE, self.packed(SHARE, lists), read)
             relayed = self.packed(MASK, self.session.shares(shares))

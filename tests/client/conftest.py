@@ -99,13 +99,13 @@ def gather() -> Callable[..., Cohort]:
     """All devices of some events as a cohort, with vectors that are nowhere zero unless given."""
 
     def cohort(
-        events: Events, *, devices: list[int] | None = None, question: int = 1, vectors: Tensor | None = None
+        events: Events, *, devices: list[int] | None = None, query: int = 1, vectors: Tensor | None = None
     ) -> Cohort:
         numbers = np.arange(events.num_devices) if devices is None else np.array(devices)
         if vectors is None:
             vectors = torch.stack(
                 [0.5 * torch.randn(DIM, generator=torch.Generator().manual_seed(int(d))) for d in numbers]
             )
-        return Cohort(numbers, events, vectors, seeded_key(7), question)
+        return Cohort(numbers, events, vectors, seeded_key(7), query)
 
     return cohort

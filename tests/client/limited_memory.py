@@ -1,9 +1,9 @@
-"""Questions to farms in a process of little memory: read from standard input, one line of JSON an answer.
+"""Queries to device groups in a process of little memory: lines of JSON in, one line of JSON out each.
 
-A question is {"farm", "trainer", "settings", "spare"}: a folder, who trains, settings, and how many bytes the
-process may take beyond what it has. "measured": the answer says how many bytes it took. "strict": errors
-leave the farm. "broken": they do, and batches are whole, as both were once. "killed": the process kills
-itself as it trains.
+A query is {"device-group", "trainer", "settings", "spare"}: a folder, who trains, settings, and how many
+bytes the process may take beyond what it has. "measured": the answer says how many bytes it took. "strict":
+errors leave the device group. "broken": they do, and batches are whole, as both were once. "killed": the
+process kills itself as it trains.
 """
 
 import json
@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-import terrycloth.client.farm
+import terrycloth.client.device_group
 import terrycloth.client.training.sgd_trainer
-from terrycloth.client.farm import Farm
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.training.trainer import Trainer
 from terrycloth.models.settings import RoundSettings
 from terrycloth.models.update import Request
@@ -42,16 +42,16 @@ def forget_most() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def answered(farm: Farm, settings: RoundSettings, spare: int | None) -> dict[str, Any]:
-    """What a server can tell of the answer to a question, but for the numbers."""
+def answered(group: DeviceGroup, settings: RoundSettings, spare: int | None) -> dict[str, Any]:
+    """What a server can tell of the answer to a query, but for the numbers."""
     start = {
         name: torch.full_like(tensor, 0.01)
-        for name, tensor in farm.load_model(settings).shared_parameters().items()
+        for name, tensor in group.load_model(settings).shared_parameters().items()
     }
     limit = resource.RLIM_INFINITY if spare is None else size() + spare
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     try:
-        reply = farm.answer(Request(start, settings))
+        reply = group.answer(Request(start, settings))
     except Exception as error:
         return {"failed": type(error).__name__}
     finally:
@@ -75,29 +75,29 @@ def kill_in_training() -> None:
     def killed(*rest: object) -> Trainer:
         return Killed()  # type: ignore[return-value]
 
-    terrycloth.client.farm.trainer_for = killed
+    terrycloth.client.device_group.trainer_for = killed
 
 
 def main() -> None:
-    """Answer all questions, in turn."""
+    """Answer all queries, in turn."""
     torch.set_num_threads(1)
     for line in sys.stdin:
         asked = json.loads(line)
         settings = RoundSettings.model_validate(asked["settings"])
-        real = terrycloth.client.farm.attempt, terrycloth.client.training.sgd_trainer.CHUNK
+        real = terrycloth.client.device_group.attempt, terrycloth.client.training.sgd_trainer.CHUNK
         if asked.get("killed"):
             kill_in_training()
         if asked.get("strict") or asked.get("broken"):
-            terrycloth.client.farm.attempt = lambda make: make()
+            terrycloth.client.device_group.attempt = lambda make: make()
         if asked.get("broken"):
             terrycloth.client.training.sgd_trainer.CHUNK = 2**62
-        farm = Farm(Path(asked["farm"]), trainer=asked["trainer"])
+        group = DeviceGroup(Path(asked["device-group"]), trainer=asked["trainer"])
         forget_most()
         before = resident(most=False)
-        said = answered(farm, settings, asked["spare"])
+        said = answered(group, settings, asked["spare"])
         took = {"took": resident(most=True) - before} if asked.get("measured") else {}
         print(json.dumps(said | took), flush=True)
-        terrycloth.client.farm.attempt, terrycloth.client.training.sgd_trainer.CHUNK = real
+        terrycloth.client.device_group.attempt, terrycloth.client.training.sgd_trainer.CHUNK = real
 
 
 if __name__ == "__main__":

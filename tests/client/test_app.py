@@ -12,8 +12,8 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.task_identity import TaskIdentity
 
 import terrycloth.client.app
-from terrycloth.client.app import FARM_VARIABLE, VARIABLE, make_app
-from terrycloth.client.farm import Farm
+from terrycloth.client.app import GROUP_VARIABLE, VARIABLE, make_app
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.training.opacus_trainer import OpacusTrainer
 from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.privacy.randomness import KEY_BYTES
@@ -44,12 +44,12 @@ def identity(monkeypatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path, shop, held):
-    Farm.create(tmp_path / "farm", shop, held([1, 4, 4], [], [6]), ANYTHING)
-    return tmp_path / "farm"
+    DeviceGroup.create(tmp_path / "device-group", shop, held([1, 4, 4], [], [6]), ANYTHING)
+    return tmp_path / "device-group"
 
 
-def question_of(settings: RoundSettings, model: Recommender) -> RecordDict:
-    """A question as the server's Flower strategy puts it."""
+def query_of(settings: RoundSettings, model: Recommender) -> RecordDict:
+    """A query as the server's Flower strategy puts it."""
     content = RecordDict(
         {PARAMETERS_RECORD: to_arrays(model.shared_parameters()), SETTINGS_RECORD: settings.to_record()}
     )
@@ -60,7 +60,7 @@ def question_of(settings: RoundSettings, model: Recommender) -> RecordDict:
 @pytest.fixture
 def asked(ask, build) -> RecordDict:
     settings = ask()
-    return question_of(settings, build(settings))
+    return query_of(settings, build(settings))
 
 
 def context_with(node_config: dict | None = None, run_config: dict | None = None) -> Context:
@@ -95,8 +95,8 @@ def test_nothing_is_kept_in_flowers_own_state(asked, folder):
 
 @pytest.fixture
 def other(tmp_path, shop, held):
-    """Somebody else's farm, of five devices."""
-    Farm.create(tmp_path / "other", shop, held([1], [2], [3], [4], [5]), ANYTHING)
+    """Somebody else's device group, of five devices."""
+    DeviceGroup.create(tmp_path / "other", shop, held([1], [2], [3], [4], [5]), ANYTHING)
     return tmp_path / "other"
 
 
@@ -117,42 +117,49 @@ def test_a_part_that_there_is_not_is_an_error(part, parts, asked, folder):
     assert states(folder) == []
 
 
-def test_a_farm_is_named_by_the_nodes_config_or_else_by_the_environment(asked, folder, other, monkeypatch):
-    monkeypatch.setenv(FARM_VARIABLE, str(folder))
+def test_a_device_group_is_named_by_the_nodes_config_or_else_by_the_environment(
+    asked, folder, other, monkeypatch
+):
+    monkeypatch.setenv(GROUP_VARIABLE, str(folder))
     assert facts(send(asked, None))["answered"] == 3
-    assert facts(send(asked, None, context_with({"farm": str(other)})))["answered"] == 5
+    assert facts(send(asked, None, context_with({"device-group": str(other)})))["answered"] == 5
 
 
 @pytest.mark.parametrize("place", ["argument", "node config", "environment"])
-def test_a_run_config_moves_no_farm_and_no_part(place, asked, folder, other, monkeypatch):
+def test_a_run_config_moves_no_device_group_and_no_part(place, asked, folder, other, monkeypatch):
     """It comes with the app, from the server's side."""
     if place == "environment":
-        monkeypatch.setenv(FARM_VARIABLE, str(folder))
-    run_config = {"farm": str(other), FARM_VARIABLE: str(other), "partition-id": 1, "num-partitions": 3}
-    context = context_with({"farm": str(folder)} if place == "node config" else {}, run_config)
+        monkeypatch.setenv(GROUP_VARIABLE, str(folder))
+    run_config = {
+        "device-group": str(other),
+        GROUP_VARIABLE: str(other),
+        "partition-id": 1,
+        "num-partitions": 3,
+    }
+    context = context_with({"device-group": str(folder)} if place == "node config" else {}, run_config)
     reply = send(asked, folder if place == "argument" else None, context)
     assert facts(reply)["answered"] == 3
     assert states(folder) == ["state-0-of-1.safetensors"]
     assert states(other) == []
 
 
-def test_a_run_config_names_no_farm(asked, other, monkeypatch):
-    monkeypatch.delenv(FARM_VARIABLE, raising=False)
-    reply = send(asked, None, context_with(run_config={"farm": str(other)}))
+def test_a_run_config_names_no_device_group(asked, other, monkeypatch):
+    monkeypatch.delenv(GROUP_VARIABLE, raising=False)
+    reply = send(asked, None, context_with(run_config={"device-group": str(other)}))
     assert reply.has_error()
     assert states(other) == []
 
 
-@pytest.mark.parametrize("named", ["", "farm", "./farm"])
+@pytest.mark.parametrize("named", ["", "device-group", "./device-group"])
 @pytest.mark.parametrize("place", ["node config", "environment"])
-def test_a_farm_that_would_depend_on_the_working_directory_is_refused(
+def test_a_device_group_that_would_depend_on_the_working_directory_is_refused(
     named, place, asked, folder, monkeypatch
 ):
     monkeypatch.chdir(folder.parent)
-    monkeypatch.setenv(FARM_VARIABLE, named if place == "environment" else str(folder))
-    context = context_with({"farm": named} if place == "node config" else {})
+    monkeypatch.setenv(GROUP_VARIABLE, named if place == "environment" else str(folder))
+    context = context_with({"device-group": named} if place == "node config" else {})
     with pytest.raises(ValueError, match="absolute"):
-        terrycloth.client.app.open_farm(context, None)
+        terrycloth.client.app.open_group(context, None)
     assert send(asked, None, context).has_error()
     assert states(folder) == []
 
@@ -160,9 +167,9 @@ def test_a_farm_that_would_depend_on_the_working_directory_is_refused(
 # What they allow, their owner says too
 
 
-@pytest.mark.parametrize("place", ["node config", "environment", "farm"])
+@pytest.mark.parametrize("place", ["node config", "environment", "device-group"])
 def test_a_policy_is_named_by_the_devices_owner(place, asked, folder, tmp_path, monkeypatch):
-    path = folder / "policy.toml" if place == "farm" else tmp_path / "mine.toml"
+    path = folder / "policy.toml" if place == "device-group" else tmp_path / "mine.toml"
     path.write_text("units = ['shopper']")
     if place == "environment":
         monkeypatch.setenv(VARIABLE.format("POLICY"), str(path))
@@ -207,10 +214,10 @@ def raise_secret(*args: object, **rest: object) -> None:
     ("owner", "name"),
     [
         (OpacusTrainer, "train"),
-        (Farm, "book"),
-        (Farm, "load_state"),
-        (Farm, "answer"),
-        (terrycloth.client.app, "open_farm"),
+        (DeviceGroup, "book"),
+        (DeviceGroup, "load_state"),
+        (DeviceGroup, "answer"),
+        (terrycloth.client.app, "open_group"),
         (terrycloth.client.app, "pack_reply"),
     ],
 )
@@ -287,7 +294,7 @@ def test_the_owner_says_where_neural_cf_is_trained(ask, build, folder, monkeypat
         monkeypatch.setenv(VARIABLE.format("TORCH_DEVICE"), "hpu")
     context = context_with({"torch_device": "hpu"} if place == "node config" else {})
     settings = ask(model="neural-cf")
-    content = question_of(settings, build(settings))
+    content = query_of(settings, build(settings))
     with caplog.at_level(logging.ERROR):
         reply = make_app(folder)(Message(content, 1, "train"), context)
     assert reply.error.reason == terrycloth.client.app.FAILED
@@ -392,7 +399,7 @@ def no_settings(content: RecordDict) -> None:
     ],
 )
 def test_settings_that_a_device_does_not_know_are_refused(change, asked, folder, monkeypatch):
-    monkeypatch.setattr(Farm, "answer", raise_secret)  # nothing may be trained
+    monkeypatch.setattr(DeviceGroup, "answer", raise_secret)  # nothing may be trained
     change(asked)
     reply = send(asked, folder)
     assert not reply.has_error()

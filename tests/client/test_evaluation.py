@@ -92,7 +92,7 @@ def test_the_noise_of_the_measurement_is_its_own(measure, build, copied, held, g
     trainer = trainer_for(build(settings), settings)
     draws = torch.stack(
         [
-            trainer.train(keeping(gather(held([]), question=q), []), copied(build(settings)))[0]["hits"]
+            trainer.train(keeping(gather(held([]), query=q), []), copied(build(settings)))[0]["hits"]
             for q in range(1, 401)
         ]
     )

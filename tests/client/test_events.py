@@ -120,7 +120,7 @@ def test_visits_against_a_plain_loop(found):
 
 @given(crowded, st.lists(st.integers(0, DEVICES - 1), max_size=6))
 def test_visits_are_counted_anew_on_devices_that_are_taken(found, chosen):
-    """A device has the same visits whatever devices stand beside it, in a slice that a farm maps too."""
+    """A device has the same visits whatever devices stand beside it, also in a slice mapped from disk."""
     events = from_rows(found)
     own = [events.span(device, device + 1).visits.tolist() for device in chosen]
     assert events.take(chosen).visits.tolist() == [visit for each in own for visit in each]

@@ -15,15 +15,15 @@ import pandas as pd
 import pytest
 import torch
 
-import terrycloth.client.farm
+import terrycloth.client.device_group
 import terrycloth.client.training.compiled.sgd_draws
 import terrycloth.client.training.opacus_trainer
 import terrycloth.client.training.sgd_trainer
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
-from terrycloth.client.farm import Farm
 from terrycloth.client.policy import Policy
 from terrycloth.client.state import DeviceState
-from terrycloth.client.training.cohort_trainer import CohortTrainer
+from terrycloth.client.training.compiled_trainer import CompiledTrainer
 from terrycloth.client.training.opacus_trainer import OpacusTrainer
 from terrycloth.client.training.sgd_trainer import SgdTrainer
 from terrycloth.client.training.trainer import Cohort
@@ -47,13 +47,13 @@ MIB = 2**20
 # In a process of little memory
 
 
-def ask_process(questions: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+def ask_process(queries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
     """The answers of tests/client/limited_memory.py, and how the process ended."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.client.limited_memory"],
         cwd=ROOT,
         env=os.environ | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
-        input="\n".join(map(json.dumps, questions)),
+        input="\n".join(map(json.dumps, queries)),
         capture_output=True,
         text=True,
         check=False,
@@ -110,20 +110,20 @@ SPARE = {"mf": 64, "attributes": 64, "neural-cf": 64, "linear": 24}  # MiB: the 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory, ask, department_store) -> Callable[..., list[dict[str, Any]]]:
     """What devices that hold HELD events answer, all cases from one process."""
-    folder = tmp_path_factory.mktemp("farms")
-    questions, keys = [], []
+    folder = tmp_path_factory.mktemp("device groups")
+    queries, keys = [], []
     for case in CASES:
         model, trainer, promise = case.values
         changes = {"dim": 64, "negatives": 300} | MODELS[model] | PROMISES[promise]
         settings = ask(**changes).model_dump()
         for held in HELD:
-            farm = folder / f"{case.id}-{held}"
-            Farm.create(farm, department_store, holding(held), ALLOWED)
-            asked = {"farm": str(farm), "trainer": trainer, "settings": settings}
-            questions += [asked | {"spare": None, "settings": settings | {"run": "first"}}] * (held == 0)
-            questions.append(asked | {"spare": SPARE[model] * MIB})
+            group = folder / f"{case.id}-{held}"
+            DeviceGroup.create(group, department_store, holding(held), ALLOWED)
+            asked = {"device-group": str(group), "trainer": trainer, "settings": settings}
+            queries += [asked | {"spare": None, "settings": settings | {"run": "first"}}] * (held == 0)
+            queries.append(asked | {"spare": SPARE[model] * MIB})
             keys += [None] * (held == 0) + [(*case.values, held)]
-    said, _ = ask_process(questions)
+    said, _ = ask_process(queries)
     found = dict(zip(keys, said, strict=True))
     return lambda *case: [found[(*case, held)] for held in HELD]
 
@@ -151,10 +151,10 @@ def test_one_that_holds_thousands_of_items_takes_nobody_out_of_a_sum(tmp_path, a
     settings = ask(**promise, model="linear", rounds=2, round=2, head=items, dim=8).model_dump()
     sums = []
     for largest in (items, 0):
-        farm = tmp_path / str(largest)
-        Farm.create(farm, shop, holding(*[2] * 49, largest, items=items), ALLOWED)
-        question = {"farm": str(farm), "trainer": "cohort", "settings": settings, "spare": 300 * MIB}
-        (said,), _ = ask_process([question])
+        group = tmp_path / str(largest)
+        DeviceGroup.create(group, shop, holding(*[2] * 49, largest, items=items), ALLOWED)
+        query = {"device-group": str(group), "trainer": "cohort", "settings": settings, "spare": 300 * MIB}
+        (said,), _ = ask_process([query])
         assert said["answered"] == 50
         sums.append(said["sum"])
     # Of a device with n items 1/n on the diagonal and √2/n beside it, packed.
@@ -167,7 +167,7 @@ LARGEST = {"model": "mf", "dim": 4_096, "negatives": 10_000}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("promise", ["interaction", "local"])
-def test_the_largest_question_takes_so_much_memory_and_no_more(promise, tmp_path, ask):
+def test_the_largest_query_takes_so_much_memory_and_no_more(promise, tmp_path, ask):
     """Of a device that holds all it may, 256 MiB beside the parameters it is sent, its model and its update.
 
     At interaction level 20 of its events are in the batch: more of them take time, for hours.
@@ -176,16 +176,22 @@ def test_the_largest_question_takes_so_much_memory_and_no_more(promise, tmp_path
     names = [str(item) for item in range(items)]
     shop = Catalogue(pd.DataFrame({"item": names, "title": names}))
     changes = PROMISES[promise] | {"own_rows": True, "sampling_rate": 2e-4}
-    farm = tmp_path / "farm"
-    Farm.create(farm, shop, holding(100_000, items=items), ALLOWED)
-    questions = [
-        {"farm": str(farm), "trainer": "cohort", "spare": None, "measured": True, "settings": settings}
+    group = tmp_path / "device-group"
+    DeviceGroup.create(group, shop, holding(100_000, items=items), ALLOWED)
+    queries = [
+        {
+            "device-group": str(group),
+            "trainer": "cohort",
+            "spare": None,
+            "measured": True,
+            "settings": settings,
+        }
         for settings in (
             ask(**LARGEST | changes | {"dim": 4, "negatives": 4}).model_dump(),
             ask(**LARGEST | changes).model_dump(),
         )
     ]
-    (_, said), _ = ask_process(questions)
+    (_, said), _ = ask_process(queries)
     assert said["answered"] == 1
     assert said["noised"]
     assert said["took"] < 3 * 4 * items * (4_096 + 1) + 256 * MIB
@@ -195,13 +201,13 @@ def test_the_largest_question_takes_so_much_memory_and_no_more(promise, tmp_path
 
 
 @pytest.fixture
-def farm_of(tmp_path, shop, held) -> Callable[..., Path]:
-    """A fresh farm folder."""
+def group_of(tmp_path, shop, held) -> Callable[..., Path]:
+    """A fresh device group folder."""
     made = iter(range(1_000))
 
     def create(*baskets: list[int], seed: int | None = None) -> Path:
-        folder = tmp_path / f"farm-{next(made)}"
-        Farm.create(folder, shop, held(*baskets), ALLOWED, seed)
+        folder = tmp_path / f"device group-{next(made)}"
+        DeviceGroup.create(folder, shop, held(*baskets), ALLOWED, seed)
         return folder
 
     return create
@@ -209,13 +215,13 @@ def farm_of(tmp_path, shop, held) -> Callable[..., Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [None, 7])
-def test_killed_as_it_trained_a_device_answers_as_if_it_held_nothing(seed, ask, build, copied, farm_of):
-    """Unless its farm is seeded, and so not private: a run that was killed ends as the unbroken one would."""
-    folder, asked = farm_of([1, 4, 4], seed=seed), ask(noise_multiplier=0.0, epsilon=math.inf)
-    question = {"farm": str(folder), "trainer": "opacus", "settings": asked.model_dump(), "spare": None}
-    said, ended = ask_process([question | {"killed": True}])
+def test_killed_as_it_trained_a_device_answers_as_if_it_held_nothing(seed, ask, build, copied, group_of):
+    """Unless its group is seeded, and so not private: a run that was killed ends as the unbroken one would."""
+    folder, asked = group_of([1, 4, 4], seed=seed), ask(noise_multiplier=0.0, epsilon=math.inf)
+    query = {"device-group": str(folder), "trainer": "opacus", "settings": asked.model_dump(), "spare": None}
+    said, ended = ask_process([query | {"killed": True}])
     assert (said, ended) == ([], -signal.SIGKILL)
-    ((again,), _) = ask_process([question])
+    ((again,), _) = ask_process([query])
     assert again["answered"] == 1
     assert (again["sum"] == 0.0) == (seed is None)
 
@@ -228,20 +234,20 @@ def interrupted(*rest: object) -> None:
     raise Stopped
 
 
-def test_stopped_by_its_owner_a_device_answers_what_it_would_have(ask, build, copied, farm_of, monkeypatch):
-    folder = farm_of([1, 4, 4])
+def test_stopped_by_its_owner_a_device_answers_what_it_would_have(ask, build, copied, group_of, monkeypatch):
+    folder = group_of([1, 4, 4])
     settings = ask(noise_multiplier=0.0, epsilon=math.inf)
     request = Request(copied(build(settings)), settings)
     with monkeypatch.context() as patched:
         patched.setattr(OpacusTrainer, "train", interrupted)
         with pytest.raises(Stopped):
-            Farm(folder, trainer="opacus").answer(request)
+            DeviceGroup(folder, trainer="opacus").answer(request)
     assert not state_of(folder).begun
-    assert flat(Farm(folder, trainer="opacus").answer(request).update).any()
+    assert flat(DeviceGroup(folder, trainer="opacus").answer(request).update).any()
 
 
-def test_training_is_noted_on_disk_before_it_begins(ask, build, copied, farm_of, monkeypatch):
-    folder, settings, noted = farm_of([1, 4, 4]), ask(), []
+def test_training_is_noted_on_disk_before_it_begins(ask, build, copied, group_of, monkeypatch):
+    folder, settings, noted = group_of([1, 4, 4]), ask(), []
     real = OpacusTrainer.train
 
     def train(*rest: Any) -> Any:
@@ -251,7 +257,9 @@ def test_training_is_noted_on_disk_before_it_begins(ask, build, copied, farm_of,
     monkeypatch.setattr(OpacusTrainer, "train", train)
     for number in (1, 2):
         asked = settings.at(number)
-        assert Farm(folder, trainer="opacus").answer(Request(copied(build(asked)), asked)).answered == 1
+        assert (
+            DeviceGroup(folder, trainer="opacus").answer(Request(copied(build(asked)), asked)).answered == 1
+        )
     assert noted == [True, True]
 
 
@@ -275,7 +283,7 @@ BAD = 7  # the item that no trainer can be trained on
 
 def failing(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on every trainer fails where a device holds the item BAD."""
-    real = terrycloth.client.farm.trainer_for
+    real = terrycloth.client.device_group.trainer_for
 
     class Failing:
         def __init__(self, *rest: Any) -> None:
@@ -286,7 +294,7 @@ def failing(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None
                 raise error(f"{BAD}")
             return self.trainer.train(cohort, parameters)
 
-    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", Failing)
+    monkeypatch.setattr(terrycloth.client.device_group, "trainer_for", Failing)
 
 
 BASKETS = [[1, 4, 4], [], [6, 0, BAD, 3], [5], [5, 5, BAD], [2, 2]]
@@ -295,16 +303,16 @@ BASKETS = [[1, 4, 4], [], [6, 0, BAD, 3], [5], [5, 5, BAD], [2, 2]]
 @pytest.mark.parametrize("error", [MemoryError, RuntimeError, ZeroDivisionError, Panic])
 @pytest.mark.parametrize("promise", ["none", "interaction", "local", "distributed"])
 def test_one_whose_training_fails_answers_as_if_it_held_nothing(
-    error, promise, ask, build, copied, farm_of, monkeypatch
+    error, promise, ask, build, copied, group_of, monkeypatch
 ):
     """Seeded, so that answers can be compared to the bit, noise and all; and all others are in the sum."""
     settings = ask(**PROMISES[promise])
     request = Request(copied(build(settings)), settings)
-    sound = farm_of(*([] if BAD in basket else basket for basket in BASKETS), seed=7)
-    expected = Farm(sound, trainer="opacus").answer(request)
+    sound = group_of(*([] if BAD in basket else basket for basket in BASKETS), seed=7)
+    expected = DeviceGroup(sound, trainer="opacus").answer(request)
     failing(error, monkeypatch)
-    folder = farm_of(*BASKETS, seed=7)
-    reply = Farm(folder, trainer="opacus").answer(request)
+    folder = group_of(*BASKETS, seed=7)
+    reply = DeviceGroup(folder, trainer="opacus").answer(request)
     assert (reply.answered, reply.refused) == (expected.answered, expected.refused) == (6, {})
     assert same(reply, expected)
     assert torch.equal(state_of(folder).vectors, state_of(sound).vectors)
@@ -316,18 +324,18 @@ def same(one: Reply, other: Reply) -> bool:
 
 
 @pytest.mark.parametrize("what", ["events", "targets", "usable"])
-def test_events_that_cannot_be_read_are_none(what, ask, build, copied, farm_of, monkeypatch):
+def test_events_that_cannot_be_read_are_none(what, ask, build, copied, group_of, monkeypatch):
     settings = ask()
     request = Request(copied(build(settings)), settings)
-    expected = Farm(farm_of([], [], seed=7), trainer="opacus").answer(request)
-    folder = farm_of([1], [4, 4], seed=7)
+    expected = DeviceGroup(group_of([], [], seed=7), trainer="opacus").answer(request)
+    folder = group_of([1], [4, 4], seed=7)
     if what == "events":
         (folder / "events" / "items.npy").write_bytes(b"")
     elif what == "targets":
         (folder / "targets").mkdir()
     else:
-        monkeypatch.setattr(terrycloth.client.farm, "usable", interrupted_by(MemoryError))
-    assert same(Farm(folder, trainer="opacus").answer(request), expected)
+        monkeypatch.setattr(terrycloth.client.device_group, "usable", interrupted_by(MemoryError))
+    assert same(DeviceGroup(folder, trainer="opacus").answer(request), expected)
 
 
 def interrupted_by(error: type[BaseException]) -> Callable[..., None]:
@@ -371,17 +379,17 @@ def test_the_compiled_loop_in_chunks_is_the_loop(unit, ask, shop, monkeypatch):
     settings = ask(model="attributes", **promise, sampling_rate=0.5, steps_per_round=3, learning_rate=0.01)
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged(counts=(0, 5, 40)))
-    whole, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    whole, _ = CompiledTrainer(model, settings).train(cohort, parameters)
     monkeypatch.setattr(
         terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12
     )  # three interactions and their negatives
-    chunked, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    chunked, _ = CompiledTrainer(model, settings).train(cohort, parameters)
     assert_close(chunked, whole, 1e-5)
 
 
 def test_in_chunks_a_row_has_its_noise_once_whichever_chunk_reads_it(ask, shop, monkeypatch):
     monkeypatch.setattr(terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12)
-    assert has_all_noise(CohortTrainer, shop, ask, model="attributes", own_rows=True)
+    assert has_all_noise(CompiledTrainer, shop, ask, model="attributes", own_rows=True)
 
 
 # Sums in double precision

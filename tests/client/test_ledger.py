@@ -181,7 +181,7 @@ def test_epsilon_of_sampled_mechanisms_that_share_a_place_is_an_upper_bound(monk
     assert ledger.epsilon(DELTA)[0] > stepped(*history)
 
 
-def test_a_later_question_costs_no_more_after_two_hundred_mechanisms_than_after_eight(monkeypatch):
+def test_a_later_query_costs_no_more_after_two_hundred_mechanisms_than_after_eight(monkeypatch):
     composed = []
 
     def count(history: tuple[object, ...], delta: float, *, only_renyi: bool) -> Spent:

@@ -1,4 +1,4 @@
-"""The device's own rules: read at every question, before its events and its state, and never passed."""
+"""The device's own rules: read at every query, before its events and its state, and never passed."""
 
 import math
 import tomllib
@@ -12,8 +12,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import terrycloth.client.farm
-from terrycloth.client.farm import Farm
+import terrycloth.client.device_group
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.ledger import Ledger
 from terrycloth.client.policy import Policy, PolicyUnreadable, policy_of
 from terrycloth.client.state import DeviceState
@@ -61,13 +61,13 @@ def written(tmp_path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def folder(tmp_path, shop, held) -> Path:
-    Farm.create(tmp_path / "farm", shop, held([1, 4, 4], [], [6]), ANYTHING, seed=7)
-    return tmp_path / "farm"
+    DeviceGroup.create(tmp_path / "device-group", shop, held([1, 4, 4], [], [6]), ANYTHING, seed=7)
+    return tmp_path / "device-group"
 
 
 @pytest.fixture
-def question(build, copied) -> Callable[..., Request]:
-    """The settings' question; `moved` makes it another one."""
+def query(build, copied) -> Callable[..., Request]:
+    """The settings' query; `moved` makes it another one."""
 
     def request(settings: RoundSettings, moved: float = 0.0) -> Request:
         parameters = copied(build(settings))
@@ -272,19 +272,19 @@ RULE_AND_REASON = {
 
 
 @pytest.mark.parametrize("text", RULE_AND_REASON)
-def test_a_refusal_comes_before_events_state_and_catalogue_are_touched(text, folder, ask, question):
+def test_a_refusal_comes_before_events_state_and_catalogue_are_touched(text, folder, ask, query):
     """All of them are unreadable here, and none is made or changed."""
     for name in ("items", "times", "weights"):
         (folder / "events" / f"{name}.npy").write_bytes(b"unreadable")
     (folder / "catalogue.parquet").write_bytes(b"unreadable")
     (folder / "policy.toml").write_text(text)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    asked = question(ask(steps_per_round=2))
-    assert Farm(folder).answer(asked) == Reply(1, {}, 0, {RULE_AND_REASON[text]: 3})
+    asked = query(ask(steps_per_round=2))
+    assert DeviceGroup(folder).answer(asked) == Reply(1, {}, 0, {RULE_AND_REASON[text]: 3})
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     ANYTHING.save(folder)
     with pytest.raises(Exception, match=r"(?i)parquet"):  # what shows that they would have been touched
-        Farm(folder).answer(asked)
+        DeviceGroup(folder).answer(asked)
 
 
 # mf's table of 8 items × 3 and 8 biases, 4 bytes each; linear's popularity, then its packed matrix.
@@ -305,67 +305,67 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("key", "size", "changes", "reason"), SIZES)
-def test_a_question_above_a_size_is_refused_before_it_is_booked(
-    key, size, changes, reason, folder, ask, question
-):
+def test_a_query_above_a_size_is_refused_before_it_is_booked(key, size, changes, reason, folder, ask, query):
     """At the size itself it is answered, and a byte or an item less refuses it."""
-    asked = question(ask(**changes | {"steps_per_round": 1}))
+    asked = query(ask(**changes | {"steps_per_round": 1}))
     (folder / "events" / "items.npy").rename(folder / "items")
     (folder / "policy.toml").write_text(f"most_delta = 1.0\n{key} = {size - 1}")
-    assert Farm(folder).answer(asked) == Reply(asked.settings.round, {}, 0, {reason: 3})
+    assert DeviceGroup(folder).answer(asked) == Reply(asked.settings.round, {}, 0, {reason: 3})
     assert not list(folder.glob("state-*"))
     (folder / "items").rename(folder / "events" / "items.npy")
     (folder / "policy.toml").write_text(f"most_delta = 1.0\n{key} = {size}")
-    assert Farm(folder).answer(asked).answered == 3
+    assert DeviceGroup(folder).answer(asked).answered == 3
 
 
-def test_events_are_opened_for_training_alone(folder, ask, question):
+def test_events_are_opened_for_training_alone(folder, ask, query):
     """Also past the policy: a budget that is spent is found before them."""
-    farm = Farm(folder)
-    assert farm.answer(question(ask(epsilon=0.1))).refused == {Refusal.BUDGET: 3}
-    assert "events" not in vars(farm)
-    assert farm.answer(question(ask())).answered == 3
-    assert "events" in vars(farm)
+    group = DeviceGroup(folder)
+    assert group.answer(query(ask(epsilon=0.1))).refused == {Refusal.BUDGET: 3}
+    assert "events" not in vars(group)
+    assert group.answer(query(ask())).answered == 3
+    assert "events" in vars(group)
 
 
-def test_a_corrupt_ledger_is_found_before_events_are_opened(folder, ask, question):
-    assert Farm(folder).answer(question(ask())).answered == 3
+def test_a_corrupt_ledger_is_found_before_events_are_opened(folder, ask, query):
+    assert DeviceGroup(folder).answer(query(ask())).answered == 3
     (folder / "state-0-of-1.safetensors").write_bytes(b"unreadable")
     (folder / "events" / "items.npy").write_bytes(b"unreadable")
-    assert Farm(folder).answer(question(ask())).refused == {Refusal.LEDGER: 3}
+    assert DeviceGroup(folder).answer(query(ask())).refused == {Refusal.LEDGER: 3}
 
 
-def test_a_policy_is_read_at_every_question(folder, ask, question):
-    farm, asked = Farm(folder), question(ask())
+def test_a_policy_is_read_at_every_query(folder, ask, query):
+    group, asked = DeviceGroup(folder), query(ask())
     path = folder / "policy.toml"
-    assert farm.answer(asked).answered == 3
+    assert group.answer(asked).answered == 3
     path.write_text("most_rounds = 1")
-    assert farm.answer(asked).refused == {Refusal.ROUNDS: 3}  # not even the stored answer
+    assert group.answer(asked).refused == {Refusal.ROUNDS: 3}  # not even the stored answer
     path.write_text("most_rounds = ")
-    assert farm.answer(asked).refused == {Refusal.POLICY: 3}
+    assert group.answer(asked).refused == {Refusal.POLICY: 3}
     path.write_text("most_rounds = 10")
-    assert farm.answer(asked).answered == 3
+    assert group.answer(asked).answered == 3
 
 
-def test_a_named_policy_that_is_not_there_is_no_freedom(folder, tmp_path, ask, question, caplog):
+def test_a_named_policy_that_is_not_there_is_no_freedom(folder, tmp_path, ask, query, caplog):
     (folder / "policy.toml").write_text("")
-    farm = Farm(folder, policy=tmp_path / "nowhere.toml")
-    assert farm.answer(question(ask())).refused == {Refusal.POLICY: 3}
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "terrycloth.client.farm"]
+    group = DeviceGroup(folder, policy=tmp_path / "nowhere.toml")
+    assert group.answer(query(ask())).refused == {Refusal.POLICY: 3}
+    (line,) = [
+        record.getMessage() for record in caplog.records if record.name == "terrycloth.client.device_group"
+    ]
     assert "there is no such file" in line
     assert str(tmp_path) not in line
 
 
 def test_without_a_policy_nothing_is_answered_and_the_owner_reads_what_to_do(
-    folder, ask, plain, question, caplog
+    folder, ask, plain, query, caplog
 ):
     (folder / "policy.toml").unlink()
     for settings in (ask(), ask(unit="shopper"), plain(unit="none", trust="none")):
-        assert Farm(folder).answer(question(settings)) == Reply(1, {}, 0, {Refusal.POLICY: 3})
+        assert DeviceGroup(folder).answer(query(settings)) == Reply(1, {}, 0, {Refusal.POLICY: 3})
     assert not list(folder.glob("state-*"))
     line = caplog.records[-1].getMessage()
     assert "there is no such file" in line
-    assert "policy.toml in the farm's folder" in line
+    assert "policy.toml in the device group's folder" in line
     assert "such as most_epsilon = 8.0" in line
     assert "\n" not in line
 
@@ -427,27 +427,27 @@ def test_a_run_is_allowed_all_its_rounds_and_no_weaker_run_is(changes, ask, shop
 # Budgets
 
 
-def test_the_total_is_the_lesser_of_the_runs_and_the_devices_own(folder, ask, question):
+def test_the_total_is_the_lesser_of_the_runs_and_the_devices_own(folder, ask, query):
     """A step costs 4.4, two 6.6 together: 6 allows one."""
     for own, run in ((6.0, 50.0), (50.0, 6.0)):
         (folder / "policy.toml").write_text(f"most_epsilon = {own}")
         for path in folder.glob("state-*"):
             path.unlink()
-        replies = [Farm(folder).answer(question(ask(epsilon=run), moved)) for moved in (0.0, 0.1)]
+        replies = [DeviceGroup(folder).answer(query(ask(epsilon=run), moved)) for moved in (0.0, 0.1)]
         assert [reply.answered for reply in replies] == [3, 0]
         assert replies[1].refused == {Refusal.BUDGET: 3}
         assert state_of(folder).ledger.steps.tolist() == [[1]] * 3
 
 
-def test_any_cap_refuses_a_question_without_a_promise(folder, plain, question):
+def test_any_cap_refuses_a_query_without_a_promise(folder, plain, query):
     caps = [("most_epsilon", Refusal.BUDGET), ("most_epsilon_a_day", Refusal.DAILY_BUDGET)]
     for number, (key, reason) in enumerate(caps):
         (folder / "policy.toml").write_text(f"{key} = 1e300\nunits = ['none']")
-        reply = Farm(folder).answer(question(plain(unit="none", trust="none"), 0.1 * number))
+        reply = DeviceGroup(folder).answer(query(plain(unit="none", trust="none"), 0.1 * number))
         assert (reply.answered, reply.refused) == (0, {reason: 3})
 
 
-def test_a_day_ends_at_midnight_utc_and_a_clock_that_goes_back_gives_no_fresh_one(folder, ask, question):
+def test_a_day_ends_at_midnight_utc_and_a_clock_that_goes_back_gives_no_fresh_one(folder, ask, query):
     (folder / "policy.toml").write_text(f"most_epsilon_a_day = {A_STEP}")
     times = [
         (NOON, 3),
@@ -461,7 +461,7 @@ def test_a_day_ends_at_midnight_utc_and_a_clock_that_goes_back_gives_no_fresh_on
         (NOON + 3 * DAY, 0),
     ]
     for number, (now, answered) in enumerate(times):
-        reply = Farm(folder, clock=lambda now=now: now).answer(question(ask(), 0.1 * number))
+        reply = DeviceGroup(folder, clock=lambda now=now: now).answer(query(ask(), 0.1 * number))
         assert (now, reply.answered) == (now, answered)
         assert reply.refused == ({} if answered else {Refusal.DAILY_BUDGET: 3})
     state = state_of(folder)
@@ -470,10 +470,10 @@ def test_a_day_ends_at_midnight_utc_and_a_clock_that_goes_back_gives_no_fresh_on
     assert state.day_start.tolist() == [[2]] * 3
 
 
-def test_a_day_is_counted_before_there_is_a_cap_on_it(folder, ask, question):
-    assert Farm(folder, clock=lambda: NOON).answer(question(ask())).answered == 3
+def test_a_day_is_counted_before_there_is_a_cap_on_it(folder, ask, query):
+    assert DeviceGroup(folder, clock=lambda: NOON).answer(query(ask())).answered == 3
     (folder / "policy.toml").write_text(f"most_epsilon_a_day = {A_STEP}")
-    assert Farm(folder, clock=lambda: NOON + 9).answer(question(ask(), 0.1)).answered == 0
+    assert DeviceGroup(folder, clock=lambda: NOON + 9).answer(query(ask(), 0.1)).answered == 0
 
 
 def test_budgets_are_told_apart_and_each_device_has_its_own():
@@ -489,7 +489,7 @@ def test_budgets_are_told_apart_and_each_device_has_its_own():
     )  # fmt: skip
     rule = policy(most_epsilon=two, most_epsilon_a_day=A_STEP)
     everyone = np.array([True, True, True, True])
-    took_part, booked, refused = terrycloth.client.farm.afford(
+    took_part, booked, refused = terrycloth.client.device_group.afford(
         ledger, day_start, everyone, everyone, settings, rule
     )
     assert took_part.tolist() == booked.tolist() == [False, False, True, False]
@@ -506,7 +506,7 @@ ASKED = st.fixed_dictionaries(
         "epsilon": st.sampled_from([1.0, math.inf]),
     }
 )
-CLOCK = st.sampled_from([-3, -1, 0, 0, 0, 1])  # days that it moves before a question
+CLOCK = st.sampled_from([-3, -1, 0, 0, 0, 1])  # days that it moves before a query
 PROMISES = st.sampled_from([("interaction", "local"), ("shopper", "local"), ("shopper", "central")])
 
 
@@ -518,7 +518,7 @@ PROMISES = st.sampled_from([("interaction", "local"), ("shopper", "local"), ("sh
     promise=PROMISES,
     asked=st.lists(st.tuples(ASKED, CLOCK), min_size=2, max_size=7),
 )
-def test_whatever_is_asked_no_cap_is_passed(caps, promise, asked, folder, ask, question, monkeypatch):
+def test_whatever_is_asked_no_cap_is_passed(caps, promise, asked, folder, ask, query, monkeypatch):
     """ε of all, and of each day by the latest date seen, composed anew from what the ledger gained.
 
     At most_delta: what was asked at a smaller δ cost more there (but for .01, the mesh of an accountant).
@@ -530,7 +530,7 @@ def test_whatever_is_asked_no_cap_is_passed(caps, promise, asked, folder, ask, q
         def train(self, cohort, parameters):
             return dict(parameters), cohort.vectors
 
-    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", NoTrainer)
+    monkeypatch.setattr(terrycloth.client.device_group, "trainer_for", NoTrainer)
     (folder / "policy.toml").write_text(
         f"most_epsilon = {caps[0]}\nmost_epsilon_a_day = {caps[1]}\nmost_delta = {DELTA}"
     )
@@ -540,9 +540,9 @@ def test_whatever_is_asked_no_cap_is_passed(caps, promise, asked, folder, ask, q
     gained: dict[float, list[Ledger]] = {}
     for number, (changes, moves) in enumerate(asked):
         day += moves
-        farm = Farm(folder, clock=lambda day=day: NOON + day * DAY)
+        group = DeviceGroup(folder, clock=lambda day=day: NOON + day * DAY)
         settings = ask(**changes, unit=promise[0], trust=promise[1], run=str(number))
-        answer = farm.answer(question(settings))
+        answer = group.answer(query(settings))
         if settings.delta > DELTA:
             assert answer.refused == {Refusal.DELTA: 3}
             continue

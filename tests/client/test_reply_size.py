@@ -48,7 +48,7 @@ class Largest:
 
 def cohort(devices: int, draw: int, dim: int = 2) -> Cohort:
     nothing = Events.from_columns(*(np.empty(0, dtype=np.int64) for _ in range(4)), num_devices=devices)
-    return Cohort(np.arange(devices), nothing, torch.zeros(devices, dim), draw.to_bytes(32), question=1)
+    return Cohort(np.arange(devices), nothing, torch.zeros(devices, dim), draw.to_bytes(32), query=1)
 
 
 @pytest.mark.parametrize("devices", [1, 7])

@@ -21,7 +21,7 @@ from terrycloth.models.update import Refusal
 
 @pytest.fixture
 def state() -> DeviceState:
-    """Two devices after three questions."""
+    """Two devices after three queries."""
     took_part = np.array([True, False])
     yesterday = Ledger.empty(2).after(took_part, 1.3, 0.25, 4)
     return DeviceState(
@@ -31,7 +31,7 @@ def state() -> DeviceState:
         day_start=yesterday.steps,
         rounds=np.array([[2, 0, 0], [0, 0, 1]]),
         asked=3,
-        question="ab" * 32,
+        query="ab" * 32,
         refused={Refusal.BUDGET: 1, Refusal.DAILY_BUDGET: 2},
         replied=True,
         promise="interaction, local",
@@ -87,7 +87,7 @@ def test_a_crash_in_the_middle_leaves_the_old(place, state, tmp_path, monkeypatc
         "before-fsync": (os, "fsync"),
         "before-replace": (Path, "replace"),
     }[place]
-    later = replace(state, asked=4, question="cd" * 32)
+    later = replace(state, asked=4, query="cd" * 32)
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, crash)
         with pytest.raises(KeyboardInterrupt):
@@ -135,7 +135,7 @@ def test_a_file_holds_what_is_named_and_no_key(state, tmp_path):
     assert set(facts) == {"facts"}
     assert json.loads(facts["facts"]) == {
         "asked": 3,
-        "question": "ab" * 32,
+        "query": "ab" * 32,
         "refused": {"budget-passed": 1, "daily-budget-passed": 2},
         "begun": False,
         "replied": True,
@@ -238,8 +238,8 @@ def test_tensors_that_are_no_states_are_corrupt(tensors, state, tmp_path):
         {"asked": 1.5},
         {"asked": True},
         {"asked": "3"},
-        {"question": 7},
-        {"question": None},
+        {"query": 7},
+        {"query": None},
         {"promise": 7},
         {"run": 7},
         {"replied": 1},

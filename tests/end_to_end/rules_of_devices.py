@@ -22,13 +22,13 @@ from scipy.stats import binom, chi2
 from torch import Tensor
 
 import terrycloth.client.app
-import terrycloth.client.farm
+import terrycloth.client.device_group
 import terrycloth.client.training.noise
 import terrycloth.client.training.opacus_trainer
 import terrycloth.client.training.sgd_trainer
 import terrycloth.models.privacy.randomness
 import terrycloth.server.aggregate
-from terrycloth.client.farm import Farm
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.state import DeviceState
 from terrycloth.client.targets import Targets
 from terrycloth.client.training.opacus_trainer import KeyedDPOptimizer, OpacusTrainer
@@ -77,10 +77,10 @@ class Bench:
     gather: Callable[..., Cohort]
     numbers: Iterator[int] = field(default_factory=count)
 
-    def farm(self, *baskets: list[int], seed: int | None = 7, policy: str | None = None) -> Path:
-        """The folder of a new farm."""
-        folder = self.folder / f"farm-{next(self.numbers)}"
-        Farm.create(folder, self.shop, self.held(*baskets), ANYTHING, seed)
+    def group(self, *baskets: list[int], seed: int | None = 7, policy: str | None = None) -> Path:
+        """The folder of a new device group."""
+        folder = self.folder / f"device group-{next(self.numbers)}"
+        DeviceGroup.create(folder, self.shop, self.held(*baskets), ANYTHING, seed)
         if policy is not None:
             (folder / "policy.toml").write_text(policy)
         return folder
@@ -94,14 +94,14 @@ def state_of(folder: Path) -> DeviceState:
 
 
 def sent_by(folder: Path, content: RecordDict, **run_config: str) -> Message:
-    """What the app of a farm answers, by the reference, which the variants break."""
+    """What the app of a device group answers, by the reference, which the variants break."""
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config)
     return terrycloth.client.app.make_app(folder, trainer="opacus")(Message(content, 1, "train"), context)
 
 
-def reference(folder: Path) -> Farm:
+def reference(folder: Path) -> DeviceGroup:
     """The devices of a folder, trained by the reference."""
-    return Farm(folder, trainer="opacus")
+    return DeviceGroup(folder, trainer="opacus")
 
 
 def flat(parameters: Parameters) -> Tensor:
@@ -116,12 +116,12 @@ def released(bench: Bench, settings: RoundSettings, *baskets: list[int], runs: i
     model = bench.build(settings)
     start, trainer = bench.copied(model), trainer_for(model, settings)
     shown = []
-    for question in range(1, runs + 1):
-        cohort = bench.gather(bench.held(*baskets), question=question)
+    for query in range(1, runs + 1):
+        cohort = bench.gather(bench.held(*baskets), query=query)
         everyone = np.arange(len(baskets))
         cohort = replace(cohort, targets=Targets.from_pairs(everyone, 0 * everyone + 3, len(baskets)))
         update, vectors = trainer.train(cohort, start)
-        told = ServerSettings(catalogue=Path("c"), noise_seed=question)
+        told = ServerSettings(catalogue=Path("c"), noise_seed=query)
         update = FederatedSum(start, settings, told).released(settings, update)
         moved = (vectors - cohort.vectors).reshape(-1) if settings.unit == "interaction" else torch.empty(0)
         shown.append(torch.cat([flat(update), moved.double()]))
@@ -148,7 +148,7 @@ def assert_count(found: int, trials: int, chance: float, checks: int = 1) -> Non
 
 def refusal_of(folder: Path, request: Request) -> Refusal | None:
     """Why one device refuses; None: it answers."""
-    return next(iter(Farm(folder).answer(request).refused), None)
+    return next(iter(DeviceGroup(folder).answer(request).refused), None)
 
 
 # 1: everything the gradient touches
@@ -424,7 +424,7 @@ def nothing_looks_like_anything(bench: Bench) -> None:
         request = bench.request(bench.ask(unit=unit))
         sizes = set()
         for basket in ([], [6], [*range(ITEMS)] * 5):
-            reply = sent_by(bench.farm(basket), pack_request(request)).content
+            reply = sent_by(bench.group(basket), pack_request(request)).content
             assert dict(reply[REPLY_RECORD]) == {"protocol": 1, "round": 1, "answered": 1}
             sizes.add(sum(len(part.deflate()) for part in get_all_nested_objects(reply).values()))
             zeros = [float((array.numpy() == 0).mean()) for array in reply[UPDATE_RECORD].values()]
@@ -433,9 +433,9 @@ def nothing_looks_like_anything(bench: Bench) -> None:
 
 
 def silence_of_the_empty(patch: Patch) -> None:
-    real = Farm.coins
+    real = DeviceGroup.coins
     patch.setattr(
-        Farm, "coins", lambda own, question: np.where(own.events.counts > 0, real(own, question), 2.0)
+        DeviceGroup, "coins", lambda own, query: np.where(own.events.counts > 0, real(own, query), 2.0)
     )
 
 
@@ -445,13 +445,13 @@ def zeros_of_the_empty(patch: Patch) -> None:
 
 
 def short_reply_of_the_empty(patch: Patch) -> None:
-    real = Farm.answer
+    real = DeviceGroup.answer
 
-    def answer(self: Farm, request: Request) -> Reply:
+    def answer(self: DeviceGroup, request: Request) -> Reply:
         reply = real(self, request)
         return reply if len(self.events) else replace(reply, update={})
 
-    patch.setattr(Farm, "answer", answer)
+    patch.setattr(DeviceGroup, "answer", answer)
 
 
 EMPTY = {
@@ -467,8 +467,8 @@ EMPTY = {
 def reply_is_public(bench: Bench) -> None:
     """Arrays of the model's own names; the round, and how many coins fell. The server takes it as such."""
     request = bench.request(bench.ask(participation=0.5))
-    folder = bench.farm([1, 4, 4], [], [6], [2, 2, 2], [5])
-    coins = int((Farm(folder).coins(1) < 0.5).sum())
+    folder = bench.group([1, 4, 4], [], [6], [2, 2, 2], [5])
+    coins = int((DeviceGroup(folder).coins(1) < 0.5).sum())
     reply = sent_by(folder, pack_request(request)).content
     assert 0 < coins < 5
     assert set(reply) == {UPDATE_RECORD, REPLY_RECORD}
@@ -523,11 +523,11 @@ def each_training_has_a_key_of_its_own(bench: Bench) -> None:
     with Patch.context() as patch:
         patch.setattr(terrycloth.models.privacy.randomness.secrets, "token_bytes", token_bytes)
         patch.setattr(OpacusTrainer, "train", training)
-        folder = bench.farm([1, 4], seed=None)
+        folder = bench.group([1, 4], seed=None)
         replies = [reference(folder).answer(bench.request(bench.ask(round=number))) for number in (1, 2)]
         backup = {path: path.read_bytes() for path in folder.glob("state-*")}
         replies.append(reference(folder).answer(bench.request(bench.ask(round=3))))
-        for path, content in backup.items():  # restored, the same question is asked once more
+        for path, content in backup.items():  # restored, the same query is asked once more
             path.write_bytes(content)
         replies.append(reference(folder).answer(bench.request(bench.ask(round=3))))
     assert len(set(used)) == 4
@@ -539,13 +539,13 @@ def each_training_has_a_key_of_its_own(bench: Bench) -> None:
 
 
 def one_key_for_two_trainings(patch: Patch) -> None:
-    real, kept = Farm.new_key, {}
-    patch.setattr(Farm, "new_key", lambda own: kept.setdefault(own.folder, real(own)))
+    real, kept = DeviceGroup.new_key, {}
+    patch.setattr(DeviceGroup, "new_key", lambda own: kept.setdefault(own.folder, real(own)))
 
 
 def keys_of_a_twister(patch: Patch) -> None:
     draw = np.random.Generator(np.random.MT19937(3))
-    patch.setattr(terrycloth.client.farm, "new_key", lambda: draw.bytes(32))
+    patch.setattr(terrycloth.client.device_group, "new_key", lambda: draw.bytes(32))
 
 
 KEYS = {"one key for two trainings": one_key_for_two_trainings, "keys of a twister": keys_of_a_twister}
@@ -595,7 +595,7 @@ class Listener(logging.Handler):
 def errors_tell_no_value(bench: Bench) -> None:
     """An error on a device says what it was of and where, in its own log alone, and never a value."""
     listener, root = Listener(), logging.getLogger()
-    folder = bench.farm([1])
+    folder = bench.group([1])
 
     def fail(*rest: Any) -> None:
         raise IndexError(SECRET)
@@ -605,7 +605,7 @@ def errors_tell_no_value(bench: Bench) -> None:
     root.setLevel(logging.DEBUG)
     try:
         with Patch.context() as patch:
-            patch.setattr(Farm, "train_once", fail)
+            patch.setattr(DeviceGroup, "train_once", fail)
             reply = sent_by(folder, pack_request(bench.request(bench.ask())))
     finally:
         root.removeHandler(listener)
@@ -635,13 +635,13 @@ def type_is_told(patch: Patch) -> None:
 
 
 def file_of_a_shopper(patch: Patch) -> None:
-    real = Farm.train
+    real = DeviceGroup.train
 
-    def train(self: Farm, *rest: Any) -> None:
+    def train(self: DeviceGroup, *rest: Any) -> None:
         (self.folder / f"{SECRET}.log").touch()
         real(self, *rest)
 
-    patch.setattr(Farm, "train", train)
+    patch.setattr(DeviceGroup, "train", train)
 
 
 TEXTS = {
@@ -658,7 +658,7 @@ TEXTS = {
 def failure_answers_as_nothing_would(bench: Bench) -> None:
     """Whatever is raised on a device's events, it is in the sum as if it held none; so are all others."""
     request = bench.request(bench.ask())
-    expected = reference(bench.farm([1, 4], [], [6])).answer(request)
+    expected = reference(bench.group([1, 4], [], [6])).answer(request)
     real = OpacusTrainer.train
 
     def train(self: OpacusTrainer, cohort: Cohort, parameters: Parameters) -> Any:
@@ -668,7 +668,7 @@ def failure_answers_as_nothing_would(bench: Bench) -> None:
 
     with Patch.context() as patch:
         patch.setattr(OpacusTrainer, "train", train)
-        reply = sent_by(bench.farm([1, 4], [7, 2, 7], [6]), pack_request(request))
+        reply = sent_by(bench.group([1, 4], [7, 2, 7], [6]), pack_request(request))
     assert not reply.has_error()
     answer = unpack_reply(reply.content, request.parameters, 1)
     assert answer.answered == expected.answered == 3
@@ -676,7 +676,7 @@ def failure_answers_as_nothing_would(bench: Bench) -> None:
 
 
 def errors_leave(patch: Patch) -> None:
-    patch.setattr(terrycloth.client.farm, "attempt", lambda make: make())
+    patch.setattr(terrycloth.client.device_group, "attempt", lambda make: make())
 
 
 def only_exceptions_are_caught(patch: Patch) -> None:
@@ -686,11 +686,13 @@ def only_exceptions_are_caught(patch: Patch) -> None:
         except ValueError:
             return None
 
-    patch.setattr(terrycloth.client.farm, "attempt", attempt)
+    patch.setattr(terrycloth.client.device_group, "attempt", attempt)
 
 
 def all_hold_nothing(patch: Patch) -> None:
-    patch.setattr(Farm, "sound", lambda own, cohort, request: np.zeros(len(cohort.devices), dtype=np.bool_))
+    patch.setattr(
+        DeviceGroup, "sound", lambda own, cohort, request: np.zeros(len(cohort.devices), dtype=np.bool_)
+    )
 
 
 def who_fails_is_left_out(patch: Patch) -> None:
@@ -733,9 +735,9 @@ MEMORY = {"whole batches": whole_batches, "chunks of some events": chunks_that_f
 def killed_device_answers_as_nothing_would(bench: Bench) -> None:
     """Where training was begun before and never answered, all answer as if they held nothing."""
     settings = bench.ask(noise_multiplier=0.0, epsilon=inf)
-    folder, request = bench.farm([1, 4, 4], seed=None), bench.request(settings)
+    folder, request = bench.group([1, 4, 4], seed=None), bench.request(settings)
     with Patch.context() as patch:
-        patch.setattr(Farm, "trained", out_of_memory)
+        patch.setattr(DeviceGroup, "trained", out_of_memory)
         with pytest.raises(MemoryError):  # stands for a process that ends
             reference(folder).answer(request)
     assert not state_of(folder).replied
@@ -749,7 +751,7 @@ def out_of_memory(*rest: Any) -> None:
 
 
 def begun_is_not_noted(patch: Patch) -> None:
-    patch.setattr(Farm, "begin", lambda own, state: nullcontext(True))
+    patch.setattr(DeviceGroup, "begin", lambda own, state: nullcontext(True))
 
 
 def begun_is_noted_too_late(patch: Patch) -> None:
@@ -800,12 +802,12 @@ PRECISION = {"a sum in single precision": sums_in_single_precision}
 
 
 def owner_alone_decides(bench: Bench) -> None:
-    """What comes with a question, its run's config, names neither another policy nor another farm."""
-    folder, other = bench.farm([1, 4], policy="units = ['shopper']"), bench.farm([2], [3])
+    """What comes with a query, its run's config, names neither another policy nor another device group."""
+    folder, other = bench.group([1, 4], policy="units = ['shopper']"), bench.group([2], [3])
     free = bench.folder / "free.toml"
     free.write_text("")
     request = bench.request(bench.ask())
-    said = sent_by(folder, pack_request(request), policy=str(free), farm=str(other)).content
+    said = sent_by(folder, pack_request(request), policy=str(free), group=str(other)).content
     assert dict(said[REPLY_RECORD]).get(f"refused.{Refusal.UNIT}") == 1
     assert not list(folder.glob("state-*"))
 
@@ -818,4 +820,4 @@ def run_config_is_believed(patch: Patch) -> None:
     )
 
 
-OWNERS = {"a policy that comes with the question": run_config_is_believed}
+OWNERS = {"a policy that comes with the query": run_config_is_believed}

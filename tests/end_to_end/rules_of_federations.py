@@ -18,15 +18,15 @@ from scipy.optimize import brentq
 from scipy.stats import chi2, norm
 
 import terrycloth.client.app
-import terrycloth.client.farm
+import terrycloth.client.device_group
 import terrycloth.experiments.runs.simulation
 import terrycloth.experiments.settings.planning
 import terrycloth.models.privacy.accounting
 import terrycloth.models.settings
 import terrycloth.models.update
 import terrycloth.server.strategy
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
-from terrycloth.client.farm import Farm
 from terrycloth.client.ledger import Ledger
 from terrycloth.client.policy import Policy
 from terrycloth.client.secure.secure_session import Session, Stage
@@ -147,7 +147,7 @@ BAD_REPLIES = {
 
 def who_measured_is_told(bench: Bench) -> None:
     """A result says whether devices released its accuracy; where none came to be counted, none did."""
-    coins = Farm.coins
+    coins = DeviceGroup.coins
     for asked, comes, told in (("simulator", 0, "simulator"), ("released", 0, "released"),
                                ("released", 2, "simulator")):  # fmt: skip
         config = RunConfig(
@@ -155,8 +155,8 @@ def who_measured_is_told(bench: Bench) -> None:
         )
         with Patch.context() as patch:
             patch.setattr(ceilings, "__defaults__", (8,))
-            # The second question measures: from it on, every coin may say no.
-            patch.setattr(Farm, "coins", lambda own, n, no=comes: coins(own, n) + (n > 1) * no)
+            # The second query measures: from it on, every coin may say no.
+            patch.setattr(DeviceGroup, "coins", lambda own, n, no=comes: coins(own, n) + (n > 1) * no)
             out = simulate(config, bench.folder / f"run-{next(bench.numbers)}")
         result = out.read_result()
         assert result.metrics.measured_by == told
@@ -187,11 +187,11 @@ def participation_amplifies_where_it_is_hidden(bench: Bench) -> None:
 
     Under central trust it costs everybody a little, also those whose coins said no.
     """
-    willing, none = np.array([True, False]), np.zeros((2, 0), dtype=np.int64)
+    sampled, none = np.array([True, False]), np.zeros((2, 0), dtype=np.int64)
     for trust in ("local", "distributed", "central"):
         asked = bench.ask(unit="shopper", trust=trust, participation=0.1, noise_multiplier=2.0, rounds=9)
-        everyone, new = np.ones_like(willing), Ledger.empty(2)
-        _, booked, _ = terrycloth.client.farm.afford(new, none, everyone, willing, asked, ANYTHING)
+        everyone, new = np.ones_like(sampled), Ledger.empty(2)
+        _, booked, _ = terrycloth.client.device_group.afford(new, none, everyone, sampled, asked, ANYTHING)
         came, stayed = new.after(booked, *asked.mechanism).epsilon(DELTA, only_renyi=asked.only_renyi)
         booked = RunAccountant(asked).book(asked)
         history = terrycloth.models.privacy.accounting.epsilon_composed(
@@ -217,13 +217,13 @@ def amplified_everywhere(patch: Patch) -> None:
 
 
 def those_who_stayed_pay_nothing(patch: Patch) -> None:
-    real = terrycloth.client.farm.afford
+    real = terrycloth.client.device_group.afford
 
     def afford(*rest: Any) -> Any:
         took_part, _, refused = real(*rest)
         return took_part, took_part, refused
 
-    patch.setattr(terrycloth.client.farm, "afford", afford)
+    patch.setattr(terrycloth.client.device_group, "afford", afford)
 
 
 AMPLIFICATION = {
@@ -236,10 +236,10 @@ AMPLIFICATION = {
 
 
 def federation(
-    bench: Bench, farm: Any, settings: RoundSettings, on_round: Any = None, **told: Any
+    bench: Bench, group: Any, settings: RoundSettings, on_round: Any = None, **told: Any
 ) -> FederatedSum:
-    """A run of the two apps over one farm, in this process."""
-    grid = InProcessGrid(terrycloth.client.app.make_app(farm), {}, 1)
+    """A run of the two apps over one device group, in this process."""
+    grid = InProcessGrid(terrycloth.client.app.make_app(group), {}, 1)
     start = bench.copied(bench.build(settings))
     run = FederatedSum(start, settings, ServerSettings.model_validate({"catalogue": "c", **told}), on_round)
     run.run(grid)
@@ -250,7 +250,7 @@ def evaluation_is_composed(bench: Bench) -> None:
     """Two rounds at σ = 2 and a measurement at σ = 3: server, device and plan all say what that costs."""
     measured = {"evaluate": True, "evaluation_noise": 3.0, "rounds": 2, "noise_multiplier": 2.0}
     settings = bench.ask(unit="shopper", run="one", **measured)
-    folder = bench.farm([1, 4], [], [6])
+    folder = bench.group([1, 4], [], [6])
     run = federation(bench, folder, settings)
     assert run.progress.records[-1].evaluation is not None
     spent = gaussian((2 / 2.0**2 + 1 / 3.0**2) ** -0.5)
@@ -277,14 +277,14 @@ def server_books_no_evaluation(patch: Patch) -> None:
 
 
 def device_books_no_evaluation(patch: Patch) -> None:
-    real = terrycloth.client.farm.afford
+    real = terrycloth.client.device_group.afford
 
     def afford(*rest: Any) -> Any:
         took_part, booked, refused = real(*rest)
         settings: RoundSettings = rest[4]
         return took_part, booked & (not settings.evaluates), refused
 
-    patch.setattr(terrycloth.client.farm, "afford", afford)
+    patch.setattr(terrycloth.client.device_group, "afford", afford)
 
 
 EVALUATION_BOOKED = {
@@ -300,7 +300,7 @@ def stopped_runs_go_on(bench: Bench) -> None:
     def stop(record: RoundRecord, parameters: Parameters) -> None:
         raise KeyboardInterrupt
 
-    folder = bench.farm([1, 4], [])
+    folder = bench.group([1, 4], [])
     kept = folder / "server"
     kept.mkdir()
     settings = bench.ask(unit="shopper", rounds=3, noise_multiplier=2.0, run="one")
@@ -318,15 +318,15 @@ def server_starts_at_zero(patch: Patch) -> None:
 
 
 def device_starts_at_zero(patch: Patch) -> None:
-    real = Farm.book
+    real = DeviceGroup.book
 
-    def book(self: Farm, state: DeviceState, settings: RoundSettings, *rest: Any) -> DeviceState:
+    def book(self: DeviceGroup, state: DeviceState, settings: RoundSettings, *rest: Any) -> DeviceState:
         if settings.round == 1:
             state.ledger = Ledger.empty(len(self.devices))
             state.day_start = state.ledger.steps
         return real(self, state, settings, *rest)
 
-    patch.setattr(Farm, "book", book)
+    patch.setattr(DeviceGroup, "book", book)
 
 
 RESUMED = {
@@ -357,7 +357,7 @@ ADAPTED_CLIP = {"a count beside the update that no noise is for": clip_is_all_th
 
 def ledger_comes_first(bench: Bench) -> None:
     """When an answer is put into its message, what it costs is on disk: no crash from here on forgets it."""
-    folder, on_disk = bench.farm([1, 4], []), []
+    folder, on_disk = bench.group([1, 4], []), []
     real = terrycloth.client.app.pack_reply
 
     def pack(reply: Reply) -> RecordDict:
@@ -375,7 +375,7 @@ def ledger_after_the_reply(patch: Patch) -> None:
     save, answer, late = DeviceState.save, terrycloth.client.app.answer, {}
 
     def later(state: DeviceState, path: Path) -> None:
-        if state.question:
+        if state.query:
             late[path] = state
         else:
             save(state, path)
@@ -395,13 +395,13 @@ LEDGER_FIRST = {"a ledger written after the reply": ledger_after_the_reply}
 
 def policy_is_kept(bench: Bench) -> None:
     """Less noise than the floor is refused, and one round more than the run's or the device's own budget."""
-    floor = bench.farm([1], policy="least_noise_multiplier = 1.0")
+    floor = bench.group([1], policy="least_noise_multiplier = 1.0")
     asked = bench.request(bench.ask(noise_multiplier=0.99))
     assert refusal_of(floor, asked) == Refusal.NOISE
     assert not (floor / "state-0-of-1.safetensors").exists()
     # One step at σ = 1 and δ = 1e-5 costs 4.4, two 6.6, three 8.4.
     for budget, said in ((7.0, 1e6), (50.0, 7.0)):
-        folder = bench.farm([1], policy=f"most_epsilon = {budget}")
+        folder = bench.group([1], policy=f"most_epsilon = {budget}")
         asked_rounds = [bench.request(bench.ask(round=number, epsilon=said)) for number in (1, 2, 3)]
         assert [refusal_of(folder, one) for one in asked_rounds] == [None, None, Refusal.BUDGET]
         assert state_of(folder).ledger.steps.tolist() == [[2]]
@@ -413,8 +413,10 @@ def no_objection(patch: Patch) -> None:
 
 def affording(change: Callable[[RoundSettings, Policy], tuple[RoundSettings, Policy]]) -> Any:
     def variant(patch: Patch) -> None:
-        real = terrycloth.client.farm.afford
-        patch.setattr(terrycloth.client.farm, "afford", lambda *rest: real(*rest[:4], *change(*rest[4:])))
+        real = terrycloth.client.device_group.afford
+        patch.setattr(
+            terrycloth.client.device_group, "afford", lambda *rest: real(*rest[:4], *change(*rest[4:]))
+        )
 
     return variant
 
@@ -430,7 +432,7 @@ POLICIES = {
 
 def unknown_settings_are_refused(bench: Bench) -> None:
     """A device that does not know all of what it is asked does nothing."""
-    folder = bench.farm([1])
+    folder = bench.group([1])
     for wish in ({"send-events": True}, {"protocol": 2}, {"trust": "server"}, {"noise_multiplier": -1.0}):
         content = pack_request(bench.request(bench.ask()))
         content["config"].update(wish)
@@ -540,7 +542,7 @@ SEEDED = {"a seed that the promise does not tell": seed_is_not_told}
 
 
 def sessions_share_no_noise(bench: Bench) -> None:
-    """The same question in two sessions: the difference of the two sums has the noise of both.
+    """The same query in two sessions: the difference of the two sums has the noise of both.
 
     Two sums of the same noised vectors over different nodes would bare what a few nodes sent.
     """
@@ -557,16 +559,16 @@ def sessions_share_no_noise(bench: Bench) -> None:
 
 
 def vector_is_masked_again(patch: Patch) -> None:
-    real, kept = Farm.train, {}
+    real, kept = DeviceGroup.train, {}
 
-    def train(self: Farm, state: DeviceState, request: Request) -> None:
+    def train(self: DeviceGroup, state: DeviceState, request: Request) -> None:
         name = (self.partition, digest(request))
         if name not in kept:
             real(self, state, request)
             kept[name] = dict(state.update)
         state.update, state.replied = dict(kept[name]), True
 
-    patch.setattr(Farm, "train", train)
+    patch.setattr(DeviceGroup, "train", train)
 
 
 SESSIONS = {"a noised vector that is masked again": vector_is_masked_again}
@@ -606,7 +608,7 @@ ONE_LIST = {"a node that signs two lists": stages_in_any_order}
 
 def checkpoint_holds_the_model_alone(bench: Bench) -> None:
     """Under central trust the server sees sums without noise: none of them is kept."""
-    folder, sums = bench.farm([1, 4, 4], [6]), []
+    folder, sums = bench.group([1, 4, 4], [6]), []
     kept = folder / "server"
     kept.mkdir()
     settings = bench.ask(unit="shopper", trust="central", noise_multiplier=0.01, epsilon=1e9, rounds=1)
@@ -663,7 +665,7 @@ def unit_is_what_is_stored(bench: Bench) -> None:
     stored = []
     for number, basket in enumerate(([0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4])):
         folder = bench.folder / f"store-{next(bench.numbers)}-{number}"
-        Farm.create(folder, bench.shop, bench.held(basket), policy)
+        DeviceGroup.create(folder, bench.shop, bench.held(basket), policy)
         stored.append(Events.load(folder / "events").items.tolist())
     assert [len(items) for items in stored] == [most] * 3
     assert stored[2] == [2, 3, 4], "the newest are kept"

@@ -122,12 +122,14 @@ def test_a_policy_and_a_ledger_that_cannot_be_read(tmp_path: Path, caplog: pytes
         (devices / "state-1-of-3.safetensors").write_bytes(ledgers[0])
 
     meddler = Meddler(tmp_path / "run", {1: break_policy, 2: break_ledger, 3: mend_ledger})
-    with caplog.at_level(logging.ERROR, logger="terrycloth.client.farm"):
+    with caplog.at_level(logging.ERROR, logger="terrycloth.client.device_group"):
         folder = simulate(QUICK.model_copy(update={"rounds": 4}), tmp_path / "run", meddler)
     rows = folder.read_rounds()
     assert [row["refused"] for row in rows] == ["", "no-usable-policy:30", "ledger-corrupt:10", ""]
     assert [row["answered"] for row in rows] == ["30", "0", "20", "30"]
-    said = [record.getMessage() for record in caplog.records if record.name == "terrycloth.client.farm"]
+    said = [
+        record.getMessage() for record in caplog.records if record.name == "terrycloth.client.device_group"
+    ]
     assert [
         line for line in said if "state-1-of-3.safetensors" in line and "restore it from a backup" in line
     ]

@@ -1,4 +1,4 @@
-"""`flwr run` over a tiny farm: the model that the in-process engine makes, and no process left behind."""
+"""`flwr run` over a tiny device group gives the in-process engine's model and leaves no process behind."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from terrycloth.client.app import make_app
-from terrycloth.client.farm import Farm
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions
 from terrycloth.experiments.evaluation.split import make_split, rule_for
@@ -36,10 +36,10 @@ def app_config() -> dict[str, Any]:
 
 
 def lay_out(folder: Path) -> Path:
-    """Forty devices with a seed, so that two farms draw the same."""
+    """Forty devices with a seed, so that two device groups draw the same."""
     dataset = load("towels", DataOptions(devices=DEVICES))
     train = make_split(dataset, rule_for(dataset, "date")).train
-    Farm.create(folder, dataset.catalogue, train, ANYTHING, seed=7)
+    DeviceGroup.create(folder, dataset.catalogue, train, ANYTHING, seed=7)
     return folder
 
 
@@ -66,21 +66,21 @@ def test_devices_laid_out_without_a_word_allow_what_the_app_asks_without_one() -
 def test_flwr_run_makes_the_in_process_model_and_leaves_no_process(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     here, there, out = tmp_path / "here", tmp_path / "there", tmp_path / "flower-run"
-    farm = lay_out(tmp_path / "farm")
+    group = lay_out(tmp_path / "device-group")
 
-    command = [sys.executable, "-m", "terrycloth.experiments.runs.flower_run", str(farm), str(out)]
+    command = [sys.executable, "-m", "terrycloth.experiments.runs.flower_run", str(group), str(out)]
     command += ["--nodes", str(NODES), "--set", f"rounds={ROUNDS}"]
     done = subprocess.run(command, cwd=APP, capture_output=True, text=True, timeout=900, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"round {ROUNDS}: {DEVICES} of {DEVICES} devices" in done.stdout
     assert descendants(out / "flower") == []
-    assert "farm" not in tomllib.loads((out / "flower" / "run.toml").read_text(encoding="utf-8"))
+    assert "device-group" not in tomllib.loads((out / "flower" / "run.toml").read_text(encoding="utf-8"))
 
     there.mkdir()
     settings = {name.replace("-", "_"): value for name, value in app_config().items() if value != ""}
     settings |= {"devices": DEVICES, "nodes": NODES, "rounds": ROUNDS, "folder": str(there)}
-    settings |= {"catalogue": str(farm / "catalogue.parquet")}
+    settings |= {"catalogue": str(group / "catalogue.parquet")}
     engine("in-process")(make_app(lay_out(here).resolve()), settings, NODES, lambda record, parameters: None)
     expected, got = load_file(there / MODEL_FILE), load_file(out / MODEL_FILE)
     assert got.keys() == expected.keys()

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from terrycloth.client.events import Events
 from terrycloth.client.targets import Targets
-from terrycloth.client.training.batched_trainer import BatchedTrainer
 from terrycloth.client.training.sgd_trainer import SgdTrainer
 from terrycloth.client.training.trainer import Cohort, Trainer, trainer_for
+from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.experiments.baselines.personalised.examples import Shoppers
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
@@ -79,7 +79,7 @@ def drawn_by(made: Made, split: Split, catalogue: Catalogue, devices: Counts) ->
             split.train.span(device, device + 1),
             torch.zeros(1, 1),
             seeded_key(5),
-            question=1,
+            query=1,
             targets=split.test.targets.span(device, device + 1),
         )
         update, _ = trainer.train(cohort, start)
@@ -192,7 +192,7 @@ def towels() -> tuple[Split, Catalogue]:
     return last_item_of(dataset), dataset.catalogue
 
 
-@pytest.mark.parametrize("made", [reference, SgdTrainer, BatchedTrainer])
+@pytest.mark.parametrize("made", [reference, SgdTrainer, VmapTrainer])
 def test_all_trainers_draw_what_the_compiled_one_draws(made: Made, towels: tuple[Split, Catalogue]) -> None:
     """So that what holds for the compiled one on every data set holds for them."""
     devices = towels[0].test.tested(12)

@@ -19,8 +19,8 @@ from flwr.app import Array, ConfigRecord, Context, Message, MetricRecord, Record
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 import terrycloth.client.app
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
-from terrycloth.client.farm import Farm
 from terrycloth.client.state import DeviceState
 from terrycloth.experiments.runs.engines.in_process import InProcessGrid
 from terrycloth.experiments.runs.run_folder import RunFolder
@@ -61,7 +61,7 @@ def encodings(numbers: Iterable[float]) -> Iterator[bytes]:
 
 
 def event_needles(events: Events) -> set[bytes]:
-    """Items in order, sorted and without repeats; times; counts of the farm; nothing shorter than 8 bytes."""
+    """Items in order, sorted and without repeats; times; counts of the group; nothing shorter than 8 bytes."""
     needles: set[bytes] = set()
     for device in range(events.num_devices):
         own = events.span(device, device + 1)
@@ -192,7 +192,7 @@ def all_states(folder: Path) -> list[DeviceState]:
 def record_run(config: RunConfig, out: Path) -> Recording:
     recording = Recording(RunFolder(out))
     listener = Listener(recording.logged)
-    real, draw = InProcessGrid.push_messages, Farm.new_key
+    real, draw = InProcessGrid.push_messages, DeviceGroup.new_key
 
     def push(grid: InProcessGrid, messages: Iterable[Message]) -> Iterable[str]:
         asked = list(messages)
@@ -203,8 +203,8 @@ def record_run(config: RunConfig, out: Path) -> Recording:
         recording.vectors.append(torch.cat([state.vectors for state in states]))
         return pushed
 
-    def new_key(farm: Farm) -> bytes:
-        key = draw(farm)
+    def new_key(group: DeviceGroup) -> bytes:
+        key = draw(group)
         recording.keys.add(key)
         return key
 
@@ -213,7 +213,7 @@ def record_run(config: RunConfig, out: Path) -> Recording:
     with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         patched.setattr(InProcessGrid, "push_messages", push)
-        patched.setattr(Farm, "new_key", new_key)
+        patched.setattr(DeviceGroup, "new_key", new_key)
         root.addHandler(listener)
         root.setLevel(logging.DEBUG)
         try:
@@ -296,7 +296,7 @@ def test_answered_is_what_the_public_coins_say(recording):
     said = [dict(reply.content[REPLY_RECORD]) for reply in recording.replies]
     nodes = [request.metadata.dst_node_id for request in recording.requests]  # 1 … n, in any order
     for facts, node in zip(said, nodes, strict=True):
-        coins = Farm(recording.folder.devices, node - 1, NODES).coins(facts["round"])
+        coins = DeviceGroup(recording.folder.devices, node - 1, NODES).coins(facts["round"])
         assert facts["answered"] == int((coins < 0.6).sum())
     assert len({facts["answered"] for facts in said}) > 1
 
@@ -367,7 +367,7 @@ def test_a_reply_looks_the_same_whatever_devices_hold(recording, tmp_path):
     }
     looks = set()
     for name, events in holdings.items():
-        Farm.create(tmp_path / name, catalogue, events, ANYTHING)
+        DeviceGroup.create(tmp_path / name, catalogue, events, ANYTHING)
         reply = ask_once(tmp_path / name, recording.requests[0].content)
         parts = get_all_nested_objects(reply.content).values()
         looks.add(
@@ -456,19 +456,19 @@ CAUGHT_BY_BOTH: list[tuple[Leak, str]] = [
 
 def leaky_reply(leak: Leak, recording: Recording, tmp_path: Path, monkeypatch) -> tuple[RecordDict, Search]:
     """A reply of an app that leaks, and a search for what its devices hold."""
-    events, farm = recording.events.span(0, 10), tmp_path / "farm"
-    Farm.create(farm, Catalogue.load(recording.folder.catalogue), events, ANYTHING, seed=LEAKY_SEED)
+    events, group = recording.events.span(0, 10), tmp_path / "device-group"
+    DeviceGroup.create(group, Catalogue.load(recording.folder.catalogue), events, ANYTHING, seed=LEAKY_SEED)
     real = terrycloth.client.app.pack_reply
 
     def pack(reply: Any) -> RecordDict:
         packed = real(reply)
-        leak(packed, events, *all_states(farm))  # an answer is stored before it leaves
+        leak(packed, events, *all_states(group))  # an answer is stored before it leaves
         return packed
 
     monkeypatch.setattr(terrycloth.client.app, "pack_reply", pack)
-    reply = ask_once(farm, recording.requests[0].content)
+    reply = ask_once(group, recording.requests[0].content)
     assert not reply.has_error()
-    (state,) = all_states(farm)
+    (state,) = all_states(group)
     needles = event_needles(events) | vector_needles(state.vectors) | key_needles([seeded_key(LEAKY_SEED)])
     return reply.content, Search(needles)
 

@@ -1,4 +1,4 @@
-"""What a run, a server and a farm leave on disk is for its owner: folders 0700, files 0600, all of them."""
+"""Whatever a run, a server or a device group leaves on disk is private: folders 0700, files 0600."""
 
 import os
 import stat

@@ -14,7 +14,7 @@ import terrycloth.server.strategy
 from terrycloth.client.ledger import Ledger
 from terrycloth.client.secure.secure_round import SecureNode
 from terrycloth.client.state import DeviceState
-from terrycloth.client.training.cohort_trainer import CohortTrainer
+from terrycloth.client.training.compiled_trainer import CompiledTrainer
 from terrycloth.experiments.datasets.towel_ceiling import ceilings
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter, RoundLog, resume, simulate
@@ -204,7 +204,7 @@ def test_killed_in_every_round_it_ends_the_same_still(kind, unbroken, tmp_path):
 
 
 def test_a_crash_costs_no_device_anything(kind, unbroken, tmp_path):
-    """The round that is asked again is the same question: the ledger stays what it would have been."""
+    """The round that is asked again is the same query: the ledger stays what it would have been."""
     folder = run_until(
         lambda patched: patched.setattr(FederatedSum, "check", on_call(2, FederatedSum.check)),
         kind,
@@ -234,7 +234,7 @@ WITHIN_A_SESSION = {  # the round that is lost
 
 @pytest.mark.parametrize("place", WITHIN_A_SESSION)
 def test_a_round_whose_session_was_broken_off_is_paid_once_and_not_asked_again(place, tmp_path):
-    """To the devices a second session is another question: they would book it, and refuse the last round."""
+    """To the devices a second session is another query: they would book it, and refuse the last round."""
     owner, name, call, lost = WITHIN_A_SESSION[place]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(owner, name, on_call(call, getattr(owner, name)))
@@ -349,13 +349,13 @@ def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, un
 def test_the_comparison_catches_draws_that_are_not_keyed(tmp_path, monkeypatch):
     """Broken: noise of a device depends on how often its trainer was asked."""
     calls = [0]
-    real = CohortTrainer.train
+    real = CompiledTrainer.train
 
-    def counted(trainer: CohortTrainer, cohort: Any, parameters: Any) -> Any:
+    def counted(trainer: CompiledTrainer, cohort: Any, parameters: Any) -> Any:
         calls[0] += 1
-        return real(trainer, type(cohort)(**{**vars(cohort), "question": calls[0]}), parameters)
+        return real(trainer, type(cohort)(**{**vars(cohort), "query": calls[0]}), parameters)
 
-    monkeypatch.setattr(CohortTrainer, "train", counted)
+    monkeypatch.setattr(CompiledTrainer, "train", counted)
     whole = simulate(config("interaction"), tmp_path / "whole")
     calls[0] = 0
     folder = run_until(  # in round 2: the second node has trained, and its answer is lost

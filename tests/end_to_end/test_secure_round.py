@@ -13,9 +13,9 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.supercore.task_identity import TaskIdentity
 
 import terrycloth.client.app
-import terrycloth.client.farm
+import terrycloth.client.device_group
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
-from terrycloth.client.farm import Farm
 from terrycloth.client.policy import Policy
 from terrycloth.client.secure.identity import Identity
 from terrycloth.client.secure.secure_round import lay_out_identities
@@ -61,10 +61,10 @@ class Federation:
 
     def __init__(self, folder: Path, nodes: int, **settings: Any) -> None:
         dataset = load("towels", DataOptions(devices=nodes))
-        self.folder, self.nodes = folder / "farm", nodes
+        self.folder, self.nodes = folder / "device-group", nodes
         self.events: Events = dataset.events
         self.catalogue: Catalogue = dataset.catalogue
-        Farm.create(self.folder, self.catalogue, self.events, MAJORITY)
+        DeviceGroup.create(self.folder, self.catalogue, self.events, MAJORITY)
         lay_out_identities(self.folder, nodes)
         values = {
             "round": 1, "rounds": 1, "model": "attributes", "unit": "shopper", "trust": "distributed",
@@ -189,7 +189,7 @@ def test_where_too_many_are_lost_nothing_is_released_and_the_round_goes_by(stage
 
 
 def test_each_session_trains_and_books_anew_and_keeps_no_answer(tmp_path) -> None:
-    """The same question in two sessions: two sums over different nodes must not share their noise."""
+    """The same query in two sessions: two sums over different nodes must not share their noise."""
     federation = Federation(tmp_path, 4, noise_multiplier=2.0, rounds=2)
     first, _ = federation.run()
     second, _ = federation.run()
@@ -223,13 +223,13 @@ def test_a_stage_is_answered_once(tmp_path) -> None:
 def test_what_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
     """The vector on the wire is not the steps that were trained, nor near them."""
     trained: list[torch.Tensor] = []
-    real = Farm.train
+    real = DeviceGroup.train
 
     def train(self, state, request):
         real(self, state, request)
         trained.append(state.update["steps"].clone())
 
-    monkeypatch.setattr(Farm, "train", train)
+    monkeypatch.setattr(DeviceGroup, "train", train)
     federation = Federation(tmp_path, 4)
     seen: list[torch.Tensor] = []
 
@@ -254,7 +254,7 @@ def test_what_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
 def test_one_whose_training_fails_is_in_the_sum_as_if_it_held_nothing(rounds, tmp_path, monkeypatch) -> None:
     """Through all five messages, at each of which every node answers as any other."""
     federation = Federation(tmp_path, 5, rounds=rounds)
-    real = terrycloth.client.farm.trainer_for
+    real = terrycloth.client.device_group.trainer_for
 
     class Failing:
         def __init__(self, *rest: Any) -> None:
@@ -265,7 +265,7 @@ def test_one_whose_training_fails_is_in_the_sum_as_if_it_held_nothing(rounds, tm
                 raise MemoryError
             return self.trainer.train(cohort, parameters)
 
-    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", Failing)
+    monkeypatch.setattr(terrycloth.client.device_group, "trainer_for", Failing)
     stages: list[list[int]] = []
 
     class CountingGrid(LosingGrid):
@@ -340,7 +340,7 @@ def test_a_server_that_lies_gets_nothing(change, tmp_path) -> None:
     assert record.refused == {"secure-aggregation-unsound": 4}
 
 
-def test_a_question_in_the_open_is_refused(tmp_path) -> None:
+def test_a_query_in_the_open_is_refused(tmp_path) -> None:
     """Without masks a node would show its own sum: only devices that were laid out for a simulation do."""
     federation = Federation(tmp_path, 4, masks=False)
     _, (record,) = federation.run(grid=InProcess)
@@ -431,24 +431,26 @@ def test_without_an_identity_or_a_roster_no_part_is_taken(lost, tmp_path) -> Non
 def test_a_node_with_more_devices_than_its_roster_says_takes_no_part(tmp_path, caplog) -> None:
     """All others would refuse the session for its advert: it says so in its own log, and books nothing."""
     federation = Federation(tmp_path, 4)
-    farm = federation.folder
+    group = federation.folder
     larger = tmp_path / "larger"
-    Farm.create(larger, federation.catalogue, load("towels", DataOptions(devices=2)).events, policy=MAJORITY)
-    (larger / "identity-0-of-1").write_bytes((farm / "identity-3-of-4").read_bytes())
-    (larger / "roster").write_bytes((farm / "roster").read_bytes())
+    DeviceGroup.create(
+        larger, federation.catalogue, load("towels", DataOptions(devices=2)).events, policy=MAJORITY
+    )
+    (larger / "identity-0-of-1").write_bytes((group / "identity-3-of-4").read_bytes())
+    (larger / "roster").write_bytes((group / "roster").read_bytes())
 
     class Grown(LosingGrid):
         def __init__(self, app, nodes: int, gone: Mapping[int, Iterable[int]]) -> None:
             super().__init__(terrycloth.client.app.make_app(), nodes, gone)
             for context in self._contexts.values():
-                context.node_config["farm"] = str(farm)
-            own = {"farm": str(larger), "partition-id": 0, "num-partitions": 1}
+                context.node_config["device-group"] = str(group)
+            own = {"device-group": str(larger), "partition-id": 0, "num-partitions": 1}
             self._contexts[nodes].node_config.update(own)
 
     _, (record,) = federation.run(grid=Grown)
     assert record.answered == 3
     assert record.refused == {"secure-aggregation-unsound": 2}
-    assert "allows this node devices=1, and its farm has 2" in caplog.text
+    assert "allows this node devices=1, and its device group has 2" in caplog.text
     assert not (larger / "state-0-of-1.safetensors").exists()
 
 

@@ -15,7 +15,7 @@ import pytest
 import tomli_w
 from safetensors.torch import load_file
 
-from terrycloth.client.farm import Farm
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.policy import Policy
 from terrycloth.client.secure.secure_round import lay_out_identities
 from terrycloth.client.secure.secure_session import Stage
@@ -40,15 +40,15 @@ SECONDS_TO_STOP = 15
 
 
 @contextmanager
-def supernode(home: Path, link: str, farm: Path, node: int) -> Iterator[None]:
+def supernode(home: Path, link: str, group: Path, node: int) -> Iterator[None]:
     """One SuperNode on loopback, with a home of its own; all of it is gone when the block is left."""
     home.mkdir()
-    config = f'farm="{farm}" partition-id={node} num-partitions={NODES}'
+    config = f'device group="{group}" partition-id={node} num-partitions={NODES}'
     command = ["flower-supernode", "--insecure", "--superlink", link, "--host", "127.0.0.1"]
     command += ["--port", str(free_port()), "--node-config", config]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=home, env=environment(home, farm), stdout=log, stderr=subprocess.STDOUT
+            command, cwd=home, env=environment(home, group), stdout=log, stderr=subprocess.STDOUT
         )
     try:
         yield
@@ -67,9 +67,9 @@ def kill(home: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def kill_after(stage: Stage, farm: Path, home: Path) -> None:
+def kill_after(stage: Stage, group: Path, home: Path) -> None:
     """Kill a node as soon as it has answered a stage."""
-    session = farm / f"session-{KILLED}-of-{NODES}.json"
+    session = group / f"session-{KILLED}-of-{NODES}.json"
     for _ in range(3000):
         with suppress(OSError, ValueError):
             if json.loads(session.read_bytes())["session"]["stage"] >= stage:
@@ -83,25 +83,25 @@ def kill_after(stage: Stage, farm: Path, home: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 def test_the_sum_of_four_supernodes_one_of_which_is_killed(tmp_path: Path) -> None:
     """Killed when its shares are out: the others masked with it, and have to open its key."""
-    farm, out, home = tmp_path / "farm", tmp_path / "out", tmp_path / "link"
+    group, out, home = tmp_path / "device-group", tmp_path / "out", tmp_path / "link"
     dataset = load("towels", DataOptions(devices=DEVICES))
-    Farm.create(farm, dataset.catalogue, dataset.events, Policy(least_agreement=0.5))
-    lay_out_identities(farm, NODES)
+    DeviceGroup.create(group, dataset.catalogue, dataset.events, Policy(least_agreement=0.5))
+    lay_out_identities(group, NODES)
     out.mkdir()
     home.mkdir()
     settings = app_config() | {
-        "catalogue": str(farm / "catalogue.parquet"), "folder": str(out), "nodes": NODES, "timeout": 240.0,
+        "catalogue": str(group / "catalogue.parquet"), "folder": str(out), "nodes": NODES, "timeout": 240.0,
         "unit": "shopper", "trust": "distributed", "devices": DEVICES, "least-devices": 4, "agreement": 0.5,
         "epsilon": math.inf, "noise-multiplier": 0.0, "clip": 0.5, "rounds": 1,
         "server-optimizer": "sgd", "server-learning-rate": 1.0, "server-momentum": 0.0,
     }  # fmt: skip
     (home / "run.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
     homes = [tmp_path / f"node-{node}" for node in range(NODES)]
-    env = environment(home, farm)
+    env = environment(home, group)
     with superlink(home, env) as link, ExitStack() as nodes:
         for node in range(NODES):
-            nodes.enter_context(supernode(homes[node], link, farm, node))
-        killer = threading.Thread(target=kill_after, args=(Stage.SHARED, farm, homes[KILLED]), daemon=True)
+            nodes.enter_context(supernode(homes[node], link, group, node))
+        killer = threading.Thread(target=kill_after, args=(Stage.SHARED, group, homes[KILLED]), daemon=True)
         killer.start()
         status = run_app(env, None, home / "run.toml", home / "run.log")
     assert status == "finished:completed", (home / "run.log").read_text(encoding="utf-8")

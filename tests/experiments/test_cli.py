@@ -19,7 +19,7 @@ import typer
 import terrycloth.experiments.runs.run_folder
 import terrycloth.experiments.runs.simulation
 import terrycloth.models.secure_aggregation.fixed_point
-from terrycloth.client.farm import Farm
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.policy import Policy, policy_of
 from terrycloth.client.secure.identity import Identity
 from terrycloth.experiments.cli import app, main
@@ -104,7 +104,7 @@ BAD = {
     # what there is not
     "data set": (["simulate", "--data", "shoes"], "'shoes'.*towels"),
     "data set to inspect": (["data", "inspect", "shoes"], "'shoes'.*towels"),
-    "data set to split": (["data", "split", "shoes", "farm"], "'shoes'.*towels"),
+    "data set to split": (["data", "split", "shoes", "device-group"], "'shoes'.*towels"),
     "model": (["simulate", "--model", "svd"], "--model svd"),
     "device": (["simulate", "--device", "tpu"], "--device tpu.*'cuda'"),
     "device of another model": (["simulate", "--device", "cuda"], "--device cuda is for --model neural-cf"),
@@ -113,7 +113,7 @@ BAD = {
     "protocol": (["simulate", "--protocol", "loose"], "--protocol loose"),
     "split": (["simulate", "--split", "random"], "--split random"),
     "split to lay out": (
-        ["data", "split", *OWN[2:3], "farm", *OWN[3:], "--split", "random"],
+        ["data", "split", *OWN[2:3], "device-group", *OWN[3:], "--split", "random"],
         "--split random",
     ),
     "a date for another split": ([*OWN, "--split", "next-visit", "--at", "0.5"], "--at is for --split date"),
@@ -213,7 +213,7 @@ BAD = {
     # run folders
     "a folder that is there": (["simulate", "--devices", "30", "--out", "there"], "there exists"),
     "a folder under a file": (["simulate", "--devices", "30", "--out", "orders.csv/run"], "orders.csv"),
-    "a farm that is there": (["data", "split", "towels", "there", "--devices", "30"], "there exists"),
+    "a device group that is there": (["data", "split", "towels", "there", "--devices", "30"], "there exists"),
     "identities without devices": (
         ["data", "split", "towels", "new", "--devices", "3", "--identities", "4"],
         "--identities 4 is more than the 3 devices",
@@ -330,7 +330,7 @@ def test_sums_that_no_integer_holds(terry: Terry, monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_space_while_the_devices_are_laid_out(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Farm, "create", staticmethod(full_disk))
+    monkeypatch.setattr(DeviceGroup, "create", staticmethod(full_disk))
     assert "no space is left" in refused(terry, "simulate", "--devices", "30", "--out", "new/run")
 
 
@@ -481,27 +481,27 @@ def test_data_list_names_every_source(terry: Terry) -> None:
 
 
 def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
-    ended = terry("data", "split", "csv", "farm", *OWN[3:])
+    ended = terry("data", "split", "csv", "device-group", *OWN[3:])
     assert ended.code == 0
     said = ended.out.splitlines()
-    assert said[0] == "farm: 6 devices, 12 training events"
+    assert said[0] == "device group: 6 devices, 12 training events"
     assert said[1].startswith("By date: what happened before 2024-01-03 trains")
-    assert said[2:] == ["farm/policy.toml: what they allow"]
-    assert len(Farm(tmp_path / "farm").devices) == 6
+    assert said[2:] == ["device group/policy.toml: what they allow"]
+    assert len(DeviceGroup(tmp_path / "device-group").devices) == 6
 
 
 def test_identities_laid_out_with_the_devices_behind_each(terry: Terry, tmp_path: Path) -> None:
-    assert terry("data", "split", "csv", "farm", *OWN[3:], "--identities", "4").code == 0
-    roster = Roster.load(tmp_path / "farm" / "roster")
+    assert terry("data", "split", "csv", "device-group", *OWN[3:], "--identities", "4").code == 0
+    roster = Roster.load(tmp_path / "device-group" / "roster")
     behind = {}
     for node in range(4):
-        farm = Farm(tmp_path / "farm", node, 4)
-        behind[Identity.load(farm.own_path("identity")).name] = len(farm.devices)
+        group = DeviceGroup(tmp_path / "device-group", node, 4)
+        behind[Identity.load(group.own_path("identity")).name] = len(group.devices)
     assert roster.devices == behind
     assert sorted(behind.values()) == [1, 1, 2, 2]
 
 
-SPLIT = ["data", "split", "csv", "farm", *OWN[3:]]
+SPLIT = ["data", "split", "csv", "device-group", *OWN[3:]]
 DELTA = 1e-5  # a tenth of one in all that six devices may store would be more
 
 
@@ -529,7 +529,7 @@ def test_devices_that_are_laid_out_allow_the_promise_that_was_named(
     flags: list[str], allowed: dict[str, Any], terry: Terry, tmp_path: Path
 ) -> None:
     assert terry(*SPLIT, *flags).code == 0
-    assert policy_of(tmp_path / "farm", None) == Policy.model_validate(allowed)
+    assert policy_of(tmp_path / "device-group", None) == Policy.model_validate(allowed)
 
 
 @pytest.mark.parametrize(
@@ -545,13 +545,13 @@ def test_a_promise_that_devices_cannot_keep_is_not_laid_out(
     flags: list[str], said: str, terry: Terry, tmp_path: Path
 ) -> None:
     assert said in refused(terry, *SPLIT, *flags)
-    assert not (tmp_path / "farm").exists()
+    assert not (tmp_path / "device-group").exists()
 
 
-def test_a_farm_that_cannot_be_made(terry: Terry) -> None:
-    assert "orders.csv" in refused(terry, "data", "split", "csv", "orders.csv/farm", *OWN[3:])
+def test_a_device_group_that_cannot_be_made(terry: Terry) -> None:
+    assert "orders.csv" in refused(terry, "data", "split", "csv", "orders.csv/device group", *OWN[3:])
 
 
-def test_no_space_for_a_farm(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Farm, "create", staticmethod(full_disk))
-    assert "no space is left" in refused(terry, "data", "split", "csv", "new/farm", *OWN[3:])
+def test_no_space_for_a_device_group(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DeviceGroup, "create", staticmethod(full_disk))
+    assert "no space is left" in refused(terry, "data", "split", "csv", "new/device group", *OWN[3:])

@@ -269,7 +269,7 @@ def test_a_request_round_trips_and_another_kind_is_refused() -> None:
 
 
 def test_a_request_with_parameters_that_are_not_finite_can_be_read() -> None:
-    """Or the farm could not refuse it for what it is: Refusal.MODEL, and not an unknown protocol."""
+    """Or the device group could not refuse it for what it is: Refusal.MODEL, and not an unknown protocol."""
     wrong = {**UPDATE, "bias.weight": torch.tensor([[0.0], [torch.nan], [0.0]])}
     settings = RoundSettings.model_validate(VALID)
     request = unpack_request(RecordDict({"arrays": to_arrays(wrong), "config": settings.to_record()}))

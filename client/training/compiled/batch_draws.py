@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from terrycloth.client.training.compiled.compiled import Array, compiled
+from terrycloth.client.training.compiled.compile import Array, compiled
 from terrycloth.client.training.compiled.compiled_streams import (
     LANES,
     NORMALS,
@@ -36,7 +36,7 @@ class Sampling(NamedTuple):
     """How the steps of all devices read their events, out of a catalogue of so many items."""
 
     key: Array
-    question: int
+    query: int
     steps: int
     rate: float
     negatives: int
@@ -94,15 +94,15 @@ def fill_device(histories, sampling, place, reads, slot_of, draws):
     """What is of one device in `reads`, which are zeros. slot_of: zeros, int32 [catalogue], left so."""
     start, stop = histories.offsets[place], histories.offsets[place + 1]
     device, items = histories.devices[place], histories.items[start:stop]
-    key, question, rate, catalogue = sampling.key, sampling.question, sampling.rate, sampling.catalogue
+    key, query, rate, catalogue = sampling.key, sampling.query, sampling.rate, sampling.catalogue
     rows, chunk = reads.rows[place], len(draws.candidates)
     num_slots = 0
     for step in range(sampling.steps):
-        size = draw_batch(key, device, question, step, rate, len(items), draws)
+        size = draw_batch(key, device, query, step, rate, len(items), draws)
         reads.sizes[place, step] = size
         for begin in range(0, size, chunk):
             part = min(chunk, size - begin)
-            draw_candidates(key, device, question, step, begin, part, draws.batch, items, catalogue, draws)
+            draw_candidates(key, device, query, step, begin, part, draws.batch, items, catalogue, draws)
             for example in range(part):
                 for item in draws.candidates[example]:
                     if slot_of[item] == 0:
@@ -126,7 +126,7 @@ def fill_batches(histories, sampling, step, batches, draws):
     """`draw_batches`, into zeros."""
     for place in range(len(batches)):
         events, device = histories.offsets[place + 1] - histories.offsets[place], histories.devices[place]
-        size = draw_batch(sampling.key, device, sampling.question, step, sampling.rate, events, draws)
+        size = draw_batch(sampling.key, device, sampling.query, step, sampling.rate, events, draws)
         batches[place, :size] = draws.batch[:size]
 
 
@@ -163,7 +163,7 @@ def fill_chunk(histories, sampling, reads, step, batches, start, chunk, slot_of,
             draw_candidates(
                 sampling.key,
                 histories.devices[place],
-                sampling.question,
+                sampling.query,
                 step,
                 begin,
                 part,
@@ -186,22 +186,22 @@ def fill_chunk(histories, sampling, reads, step, batches, start, chunk, slot_of,
                     chunk.first[place, example, column] = earlier
 
 
-def draw_noise(key: Array, question: int, step: int, devices: Array, count: int) -> Array:
+def draw_noise(key: Array, query: int, step: int, devices: Array, count: int) -> Array:
     """The first `count` standard Gaussian draws of one step of each device: float32 [devices, count]."""
     blocks = -(-count // NORMALS)
     noise = np.empty((len(devices), blocks * NORMALS), np.float32)
     with threads_for(np.arange(len(devices) + 1) * blocks, max(1, LEAST_BLOCKS // max(1, blocks))) as edges:
         words = np.empty((len(edges) - 1, WORDS, LANES), np.uint32)
-        fill_noise(key, question, step, devices, noise, edges, words)
+        fill_noise(key, query, step, devices, noise, edges, words)
     return noise[:, :count]
 
 
 @compiled(parallel=True)
-def fill_noise(key, question, step, devices, noise, edges, words):
+def fill_noise(key, query, step, devices, noise, edges, words):
     """Fill `noise`, whose rows are a multiple of NORMALS long, as `fill_reads` does."""
     for thread in prange(len(edges) - 1):
         own = words[thread]
         for place in range(edges[thread], edges[thread + 1]):
             for start in range(0, noise.shape[1], NORMALS):
-                fill_words(key, devices[place], question, step, LAZY_NOISE, start // NORMALS * LANES, own)
+                fill_words(key, devices[place], query, step, LAZY_NOISE, start // NORMALS * LANES, own)
                 fill_normals(own, noise[place, start : start + NORMALS])

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from terrycloth.client.training.compiled.compiled import Array, compiled
+from terrycloth.client.training.compiled.compile import Array, compiled
 
 LANES = 16  # blocks worked out at a time
 WORDS = 16  # 32-bit words of a block
@@ -68,11 +68,11 @@ def double_round(state):
 
 
 @compiled()
-def fill_words(key, device, question, step, purpose, first, words):
+def fill_words(key, device, query, step, purpose, first, words):
     """LANES blocks of a stream from block `first`: word w of block b goes to words[w, b], [WORDS, LANES]."""
     k0, k1, k2, k3, k4, k5, k6, k7 = key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7]
     c0, c1, c2, c3 = u32(0x61707865), u32(0x3320646E), u32(0x79622D32), u32(0x6B206574)
-    n1, n2, n3 = u32(device), u32(question), u32(u32(step) | u32(u32(purpose) << u32(16)))
+    n1, n2, n3 = u32(device), u32(query), u32(u32(step) | u32(u32(purpose) << u32(16)))
     # The loop that the compiler turns into vectors: nothing in it depends on another block.
     for block in range(LANES):
         counter = u32(first + block)

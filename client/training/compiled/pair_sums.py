@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from terrycloth.client.training.compiled.compiled import compiled
+from terrycloth.client.training.compiled.compile import compiled
 
 
 @compiled()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from terrycloth.client.training.compiled.compiled import Array, compiled
+from terrycloth.client.training.compiled.compile import Array, compiled
 from terrycloth.client.training.compiled.compiled_streams import (
     LANES,
     NORMALS,
@@ -73,12 +73,12 @@ def draws_of(room, thread):
 
 
 @compiled()
-def draw_batch(key, device, question, step, sampling_rate, events, draws):
+def draw_batch(key, device, query, step, sampling_rate, events, draws):
     """The events whose coins fall for this step, into draws.batch; gives their number."""
     batch, words, uniforms = draws.batch, draws.words, draws.uniforms
     size = 0
     for start in range(0, events, UNIFORMS):
-        fill_words(key, device, question, step, BATCH, start // UNIFORMS_OF_BLOCK, words)
+        fill_words(key, device, query, step, BATCH, start // UNIFORMS_OF_BLOCK, words)
         fill_uniforms(words, uniforms)
         for place in range(min(UNIFORMS, events - start)):
             batch[size] = start + place
@@ -87,7 +87,7 @@ def draw_batch(key, device, question, step, sampling_rate, events, draws):
 
 
 @compiled()
-def draw_candidates(key, device, question, step, start, size, batch, items, catalogue, draws):
+def draw_candidates(key, device, query, step, start, size, batch, items, catalogue, draws):
     """The items of a chunk of the batch, and negatives from the whole catalogue beside each.
 
     start, size: which of the events in batch. What is drawn goes into draws.candidates.
@@ -99,7 +99,7 @@ def draw_candidates(key, device, question, step, start, size, batch, items, cata
     example, column = 0, 1
     first, last = start * negatives, (start + size) * negatives
     for block in range(first - first % UNIFORMS, last, UNIFORMS):
-        fill_words(key, device, question, step, NEGATIVES, block // UNIFORMS_OF_BLOCK, words)
+        fill_words(key, device, query, step, NEGATIVES, block // UNIFORMS_OF_BLOCK, words)
         fill_uniforms(words, uniforms)
         for place in range(max(first - block, 0), min(UNIFORMS, last - block)):
             candidates[example, column] = u32(uniforms[place] * catalogue)
@@ -109,7 +109,7 @@ def draw_candidates(key, device, question, step, start, size, batch, items, cata
 
 
 @compiled()
-def draw_normals(key, device, question, step, count, draws):
+def draw_normals(key, device, query, step, count, draws):
     """Put the next `count` draws or more of the step's noise into draws.normals; what was there is lost.
 
     Who calls keeps count of those it uses, and asks for many: a call for each row costs more than its noise.
@@ -117,7 +117,7 @@ def draw_normals(key, device, question, step, count, draws):
     normals, cursor = draws.normals, draws.cursor
     drawn = 0
     while drawn < count:
-        fill_words(key, device, question, step, LAZY_NOISE, cursor[1], draws.words)
+        fill_words(key, device, query, step, LAZY_NOISE, cursor[1], draws.words)
         fill_normals(draws.words, normals[drawn : drawn + NORMALS])
         drawn += NORMALS
         cursor[1] += LANES

@@ -23,7 +23,7 @@ import numpy as np
 from numba import prange
 
 from terrycloth.client.events import Events
-from terrycloth.client.training.compiled.compiled import Array, compiled
+from terrycloth.client.training.compiled.compile import Array, compiled
 from terrycloth.client.training.compiled.sgd_draws import (
     Draws,
     draw_batch,
@@ -265,9 +265,7 @@ def add_gradients(schedule, vector, weights, size, candidates, batch, has_bias, 
 
 
 @compiled()
-def train_device(
-    bags, schedule, key, question, device, history, weights, vector, rows, items, example, draws
-):
+def train_device(bags, schedule, key, query, device, history, weights, vector, rows, items, example, draws):
     """All steps of one device; gives how many rows and biases it has read: its update is in their `change`.
 
     history: int32 [events], the items; weights: float32 [events]; vector: float32 [dim], moved in place.
@@ -282,26 +280,26 @@ def train_device(
     device_rows = device_biases = i64(0)  # a plain 0 is a type of its own: all would be compiled twice
     for step in range(schedule.steps):
         draws.cursor[:] = 0
-        size = draw_batch(key, device, question, step, schedule.sampling_rate, len(history), draws)
+        size = draw_batch(key, device, query, step, schedule.sampling_rate, len(history), draws)
         num_items = num_rows = used = i64(0)
         vector_move[:] = 0.0
         for start in range(0, size, chunk):  # D moves after the last chunk: all read it as the step found it
             part = min(chunk, size - start)
-            draw_candidates(key, device, question, step, start, part, batch, history, catalogue, draws)
+            draw_candidates(key, device, query, step, start, part, batch, history, catalogue, draws)
             listed, num_items = num_items, list_items(part, candidates, num_items, items)
             known = (num_rows, device_rows)
             num_rows = list_rows(bags.offsets, bags.rows, listed, num_items, num_rows, items, rows, example)
             device_rows = find_slots(known[0], num_rows, device_rows, rows)
             read = (num_rows, device_rows)
             used = read_rows(
-                bags.table, vector, key, device, question, step, noise, known, read, used, rows, draws
+                bags.table, vector, key, device, query, step, noise, known, read, used, rows, draws
             )
             if has_bias:
                 known = (listed, device_biases)
                 device_biases = find_slots(listed, num_items, device_biases, items)
                 read = (num_items, device_biases)
                 used = read_biases(
-                    bags.bias, key, device, question, step, noise, known, read, used, items, draws
+                    bags.bias, key, device, query, step, noise, known, read, used, items, draws
                 )
             score_items(listed, num_items, has_bias, rows, items, example)
             of_part = batch[start : start + part]
@@ -321,7 +319,7 @@ def train_device(
                 bias_move[place] = 0.0
         if noise > 0:
             if draws.cursor[0] - used < dim:
-                draw_normals(key, device, question, step, dim, draws)
+                draw_normals(key, device, query, step, dim, draws)
                 used = 0
             for each in range(dim):
                 vector_move[each] -= schedule.deviation * normals[used + each]
@@ -363,7 +361,7 @@ def add_update(device_rows, device_biases, scale, rows, items, table, bias, rows
 
 @compiled(parallel=True)
 def train_devices(
-    bags, schedule, key, question, histories, vectors, edges, all_rows, all_items, examples, all_draws, sums
+    bags, schedule, key, query, histories, vectors, edges, all_rows, all_items, examples, all_draws, sums
 ):
     """Train devices edges[k] … edges[k + 1] − 1 on thread k, from and into vectors [n, dim].
 
@@ -381,7 +379,7 @@ def train_devices(
                 bags,
                 schedule,
                 key,
-                question,
+                query,
                 histories.devices[place],
                 histories.items[start:stop],
                 histories.weights[start:stop],

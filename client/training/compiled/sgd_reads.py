@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from terrycloth.client.training.compiled.compiled import Array, compiled
+from terrycloth.client.training.compiled.compile import Array, compiled
 from terrycloth.client.training.compiled.sgd_draws import READY, draw_normals
 
 f32 = np.float32
@@ -157,7 +157,7 @@ def find_slots(known, in_step, in_device, reads):
 
 
 @compiled()
-def begin(flat, first, last, deviation, key, device, question, step, used, draws):
+def begin(flat, first, last, deviation, key, device, query, step, used, draws):
     """D of what a device has not read before, flat[first:last]: the noise of its earlier steps, or nothing.
 
     used: how many of the normals that are ready are used up; gives how many by now.
@@ -168,7 +168,7 @@ def begin(flat, first, last, deviation, key, device, question, step, used, draws
         return used
     while first < last:
         if used == cursor[0]:
-            draw_normals(key, device, question, step, min(last - first, READY), draws)
+            draw_normals(key, device, query, step, min(last - first, READY), draws)
             used = 0
         count = min(last - first, cursor[0] - used)
         into, ready = flat[first : first + count], normals[used : used + count]
@@ -180,7 +180,7 @@ def begin(flat, first, last, deviation, key, device, question, step, used, draws
 
 
 @compiled()
-def read_rows(table, vector, key, device, question, step, noise, known, read, used, rows, draws):
+def read_rows(table, vector, key, device, query, step, noise, known, read, used, rows, draws):
     """θ + D of a chunk's rows, with the noise that is due, and x · (θ + D).
 
     noise: ησC, the standard deviation of what a step adds to each coordinate. known: how many rows the step
@@ -192,7 +192,7 @@ def read_rows(table, vector, key, device, question, step, noise, known, read, us
     normals, cursor = draws.normals, draws.cursor
     dim, (listed, slots), (last, last_slot) = len(vector), known, read
     flat, deviation = change.reshape(-1), noise * np.sqrt(step)
-    used = begin(flat, slots * dim, last_slot * dim, deviation, key, device, question, step, used, draws)
+    used = begin(flat, slots * dim, last_slot * dim, deviation, key, device, query, step, used, draws)
     drawn[slots:last_slot] = step
     for number in range(listed, last):
         place = u32(number)
@@ -200,7 +200,7 @@ def read_rows(table, vector, key, device, question, step, noise, known, read, us
         due = step - drawn[slot]
         if due > 0 and noise > 0:
             if cursor[0] - used < dim:
-                draw_normals(key, device, question, step, dim, draws)
+                draw_normals(key, device, query, step, dim, draws)
                 used = 0
             scale = noise * np.sqrt(due)
             for each in range(dim):
@@ -217,14 +217,14 @@ def read_rows(table, vector, key, device, question, step, noise, known, read, us
 
 
 @compiled()
-def read_biases(bias, key, device, question, step, noise, known, read, used, items, draws):
+def read_biases(bias, key, device, query, step, noise, known, read, used, items, draws):
     """θ + D of a chunk's biases, with the noise that is due; takes and gives what `read_rows` does."""
     change, drawn, current = items.change, items.drawn, items.current
     item_of_place, slot_of_place = items.row_of_place, items.slot_of_place
     normals, cursor = draws.normals, draws.cursor
     (listed, slots), (last, last_slot) = known, read
     deviation = noise * np.sqrt(step)
-    used = begin(change, slots, last_slot, deviation, key, device, question, step, used, draws)
+    used = begin(change, slots, last_slot, deviation, key, device, query, step, used, draws)
     drawn[slots:last_slot] = step
     for number in range(listed, last):
         place = u32(number)
@@ -232,7 +232,7 @@ def read_biases(bias, key, device, question, step, noise, known, read, used, ite
         due = step - drawn[slot]
         if due > 0 and noise > 0:
             if used == cursor[0]:
-                draw_normals(key, device, question, step, min(last - place, READY), draws)
+                draw_normals(key, device, query, step, min(last - place, READY), draws)
                 used = 0
             change[slot] += noise * np.sqrt(due) * normals[used]
             used += 1

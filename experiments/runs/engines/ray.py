@@ -1,4 +1,4 @@
-"""Flower's simulation engine: the same apps, the farm's devices split over Ray's processes."""
+"""Flower's simulation engine: the same apps, the device group's devices split over Ray's processes."""
 
 import os
 import warnings

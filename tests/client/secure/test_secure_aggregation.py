@@ -95,7 +95,7 @@ def test_an_identity_that_the_roster_lacks_is_refused(rehearsal: Rehearsal) -> N
 
 @pytest.mark.parametrize(
     "change",
-    [{"session": b"s" * 16}, {"round": 4}, {"question": b"other"}, {"width": 32}, {"length": 17}],
+    [{"session": b"s" * 16}, {"round": 4}, {"query": b"other"}, {"width": 32}, {"length": 17}],
     ids=lambda change: next(iter(change)),
 )
 def test_an_advert_of_another_task_is_refused(rehearsal: Rehearsal, change: dict[str, Any]) -> None:

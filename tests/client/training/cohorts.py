@@ -37,7 +37,7 @@ def ragged(items: int = ITEMS, counts: tuple[int, ...] = (0, 1, 2, 1000, 7, 0, 3
 def cohort_of(events: Events, vectors: torch.Tensor | None = None, key: int = 7, first: int = 5) -> Cohort:
     devices = np.arange(first, first + events.num_devices)
     start = torch.zeros(events.num_devices, DIM) if vectors is None else vectors
-    return Cohort(devices, events, start, seeded_key(key), question=3)
+    return Cohort(devices, events, start, seeded_key(key), query=3)
 
 
 def model_and_parameters(settings: RoundSettings, shop, seed: int = 1):
@@ -64,8 +64,8 @@ ALARM = 1e-6  # chance of a false alarm, over all that one check looks at
 def runs(trainer, parameters, events: Events, vectors, count: int) -> torch.Tensor:
     """Update and vectors of `count` rounds with draws of their own: [count, coordinates], float64."""
     rows = []
-    for question in range(1, count + 1):
-        cohort = Cohort(np.arange(events.num_devices), events, vectors, seeded_key(11), question)
+    for query in range(1, count + 1):
+        cohort = Cohort(np.arange(events.num_devices), events, vectors, seeded_key(11), query)
         update, after = trainer.train(cohort, parameters)
         rows.append(torch.cat([*(part.reshape(-1) for part in update.values()), after.reshape(-1)]))
     return torch.stack(rows).double()
@@ -130,5 +130,5 @@ class ReadNoiseIsNotReleased:
 
     def train(self, cohort, parameters):
         _, vectors = super().train(cohort, parameters)
-        other = Cohort(cohort.devices, cohort.events, cohort.vectors, seeded_key(12), cohort.question)
+        other = Cohort(cohort.devices, cohort.events, cohort.vectors, seeded_key(12), cohort.query)
         return super().train(other, parameters)[0], vectors

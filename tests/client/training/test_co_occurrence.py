@@ -192,7 +192,7 @@ def test_one_that_holds_nothing_of_the_head_adds_nothing(held):
 # Sums
 
 
-def test_a_farm_is_the_sum_of_its_devices(held):
+def test_a_device_group_is_the_sum_of_its_devices(held):
     events, head = held(*BASKETS), head_of(POPULARITY, 6)
     devices = [events.span(device, device + 1) for device in range(len(BASKETS))]
     apart = torch.stack([co_occurrence(device, head, 2.0) for device in devices]).sum(dim=0)

@@ -62,8 +62,8 @@ def test_a_share_is_sigma_times_the_sensitivity_over_the_root_of_the_least(
     trainer = trainer_for(recommender, settings)
     draws = torch.stack(
         [
-            trainer.train(gather(held(*[[]] * devices), question=question), parameters)[0][STEPS]
-            for question in range(1, 301)
+            trainer.train(gather(held(*[[]] * devices), query=query), parameters)[0][STEPS]
+            for query in range(1, 301)
         ]
     )
     sensitivity = fixed_point(settings, draws.shape[1]).sensitivity
@@ -73,11 +73,11 @@ def test_a_share_is_sigma_times_the_sensitivity_over_the_root_of_the_least(
     assert ((squares > low) & (squares < high)).all()
 
 
-def test_two_questions_share_no_noise(build, copied, held, gather, distributed):
+def test_two_queries_share_no_noise(build, copied, held, gather, distributed):
     recommender = build(distributed())
     parameters = copied(recommender)
     one, other = (
-        trainer_for(recommender, distributed()).train(gather(held([]), question=question), parameters)[0]
-        for question in (1, 2)
+        trainer_for(recommender, distributed()).train(gather(held([]), query=query), parameters)[0]
+        for query in (1, 2)
     )
     assert not np.array_equal(one[STEPS].numpy(), other[STEPS].numpy())

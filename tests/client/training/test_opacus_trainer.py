@@ -42,9 +42,9 @@ def flat(parameters: Parameters) -> Tensor:
     return torch.cat([parameters[name].reshape(-1) for name in sorted(parameters)])
 
 
-def draws(device: int, question: int, step: int, purpose: Purpose) -> Stream:
+def draws(device: int, query: int, step: int, purpose: Purpose) -> Stream:
     """The stream that a device must read."""
-    return Stream(seeded_key(7), device=device, round=question, step=step, purpose=purpose)
+    return Stream(seeded_key(7), device=device, round=query, step=step, purpose=purpose)
 
 
 # Plain SGD, written out
@@ -81,13 +81,13 @@ def plain_sgd(
     model, settings: RoundSettings, cohort: Cohort, parameters: Parameters
 ) -> tuple[Tensor, Tensor]:
     """Update and vector of a cohort of one device, one event after the other, in double precision."""
-    device, question, events = int(cohort.devices[0]), cohort.question, cohort.events
+    device, query, events = int(cohort.devices[0]), cohort.query, cohort.events
     shared = {name: tensor.double().clone().requires_grad_() for name, tensor in parameters.items()}
     vector = cohort.vectors[0].double().clone().requires_grad_()
     for step in range(settings.steps_per_round):
-        coins = draws(device, question, step, Purpose.BATCH).uniforms(len(events))
+        coins = draws(device, query, step, Purpose.BATCH).uniforms(len(events))
         batch = [event for event in range(len(events)) if coins[event] < settings.sampling_rate]
-        negatives = draws(device, question, step, Purpose.NEGATIVES).integers(
+        negatives = draws(device, query, step, Purpose.NEGATIVES).integers(
             len(batch) * settings.negatives, ITEMS
         )
         losses = [torch.zeros((), dtype=torch.float64)]
@@ -112,7 +112,7 @@ def test_without_noise_and_clip_it_is_plain_sgd(trainer, model, plain, build, co
     recommender = build(settings)
     parameters = copied(recommender)
     events = held([4, 0, 1, 1, 6, 2], weights=[1.0, 2.0, 1.0, 5.0, 1.0, 0.5])
-    cohort = gather(events, devices=[5], question=3)
+    cohort = gather(events, devices=[5], query=3)
     update, vectors = trainer(recommender, settings).train(cohort, parameters)
     expected, vector = plain_sgd(recommender, settings, cohort, parameters)
     assert float(expected.abs().max()) > 0.01
@@ -163,7 +163,7 @@ def test_an_empty_device_sends_noise_of_the_right_size_on_every_coordinate(
     settings, variance = noisy(ask, model, steps_per_round=2)
     recommender = build(settings)
     parameters = copied(recommender)
-    cohorts = [gather(held([]), question=question) for question in range(1, 301)]
+    cohorts = [gather(held([]), query=query) for query in range(1, 301)]
     noise = runs(OpacusTrainer(recommender, settings), parameters, cohorts)
     assert noise_is(noise, settings.steps_per_round * variance)
     assert not noise_is(noise, settings.steps_per_round**2 * variance)  # would be one draw for all steps
@@ -176,7 +176,7 @@ def test_a_device_with_events_adds_the_same_noise_to_touched_and_untouched_rows(
     settings, variance = noisy(ask, model)
     recommender = build(settings)
     parameters = copied(recommender)
-    cohorts = [gather(held([0, 0, 1]), question=question) for question in range(1, 301)]
+    cohorts = [gather(held([0, 0, 1]), query=query) for query in range(1, 301)]
     noisy_runs = runs(OpacusTrainer(recommender, settings), parameters, cohorts)
     silent = settings.model_copy(update={"noise_multiplier": 0.0})
     clean_runs = runs(OpacusTrainer(build(silent), silent), parameters, cohorts)
@@ -195,7 +195,7 @@ def test_noise_is_added_in_double_and_rounded_to_the_grid(ask, build, held, gath
     settings, _ = noisy(ask, MODELS[0], learning_rate=1.0)
     recommender = build(settings)
     parameters = {name: torch.zeros_like(t) for name, t in recommender.shared_parameters().items()}
-    cohort = gather(held([]), question=4, vectors=torch.zeros(1, DIM))
+    cohort = gather(held([]), query=4, vectors=torch.zeros(1, DIM))
     update, vectors = OpacusTrainer(recommender, settings).train(cohort, parameters)
     order = {name: update.get(name, vectors) for name, _ in recommender.named_parameters()}
     drawn = draws(0, 4, 0, Purpose.NOISE).normals(sum(tensor.numel() for tensor in order.values()))
@@ -302,7 +302,7 @@ def test_the_check_of_noise_catches(broken, monkeypatch, ask, build, copied, hel
     settings, variance = noisy(ask, MODELS[0])
     recommender = build(settings)
     parameters = copied(recommender)
-    cohorts = [gather(held([]), question=question) for question in range(1, 301)]
+    cohorts = [gather(held([]), query=query) for query in range(1, 301)]
     assert not noise_is(runs(OpacusTrainer(recommender, settings), parameters, cohorts), variance)
 
 
@@ -585,7 +585,7 @@ def test_devices_draw_different_noise(ask, build, copied, held, gather):
     trainer, parameters = OpacusTrainer(recommender, settings), copied(recommender)
     first, _ = trainer.train(gather(held([]), devices=[0]), parameters)
     second, _ = trainer.train(gather(held([]), devices=[1]), parameters)
-    later, _ = trainer.train(gather(held([]), devices=[0], question=2), parameters)
+    later, _ = trainer.train(gather(held([]), devices=[0], query=2), parameters)
     assert unrelated(first, second)
     assert unrelated(first, later)
 
@@ -593,9 +593,9 @@ def test_devices_draw_different_noise(ask, build, copied, held, gather):
 def test_no_two_streams_of_a_device_share_a_draw():
     """Coins, negatives and noise of every step, and the coins of taking part, are named apart."""
     words = [
-        draws(device, question, step, purpose).words(4).tolist()
+        draws(device, query, step, purpose).words(4).tolist()
         for device in (0, 1)
-        for question in (1, 2)
+        for query in (1, 2)
         for step in (0, 1)
         for purpose in Purpose
     ]

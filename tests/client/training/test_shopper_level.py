@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from terrycloth.client.farm import Farm, afford
+from terrycloth.client.device_group import DeviceGroup, afford
 from terrycloth.client.ledger import Ledger
 from terrycloth.client.state import DeviceState
 from terrycloth.client.training.least_squares import LeastSquaresTrainer
@@ -119,8 +119,8 @@ def test_local_noise_is_that_of_every_device(devices, ask, build, copied, held, 
     assert isinstance(trainer, LocalNoise)
     draws = torch.stack(
         [
-            flat(trainer.train(gather(held(*[[]] * devices), question=question), parameters)[0])
-            for question in range(1, 301)
+            flat(trainer.train(gather(held(*[[]] * devices), query=query), parameters)[0])
+            for query in range(1, 301)
         ]
     )
     variance = devices * (1.5 * 0.8) ** 2
@@ -135,8 +135,7 @@ def test_under_central_trust_the_device_adds_none(ask, build, copied, held, gath
     trainer = trainer_for(recommender, settings)
     assert isinstance(trainer, ClippedLeastSquaresTrainer)
     updates = [
-        flat(trainer.train(gather(held(*BASKETS), question=question), copied(recommender))[0])
-        for question in (1, 2)
+        flat(trainer.train(gather(held(*BASKETS), query=query), copied(recommender))[0]) for query in (1, 2)
     ]
     assert torch.equal(*updates)
 
@@ -159,11 +158,11 @@ def test_what_a_round_costs(changes, mechanism, ask):
 
 def test_who_is_booked(ask):
     """Amplified rounds cost a device something whichever way its coin fell; others only those who train."""
-    willing, new = np.array([True, False]), Ledger.empty(2)
+    sampled, new = np.array([True, False]), Ledger.empty(2)
     for trust, paid in (("central", [True, True]), ("local", [True, False])):
         settings = shopper(ask, trust, participation=0.5)
-        everyone = np.ones_like(willing)
-        took_part, booked, refused = afford(new, new.steps, everyone, willing, settings, ANYTHING)
+        everyone = np.ones_like(sampled)
+        took_part, booked, refused = afford(new, new.steps, everyone, sampled, settings, ANYTHING)
         assert took_part.tolist() == [True, False]
         assert booked.tolist() == paid
         assert refused == {}
@@ -190,22 +189,22 @@ def test_what_a_device_holds_is_not_read_off_a_failure(size, ask, build, copied,
 
 def test_another_promise_on_the_same_ledger_is_refused(ask, shop, held, build, copied, tmp_path):
     """A vector trained without noise must not be where training interaction by interaction starts."""
-    Farm.create(tmp_path, shop, held(*BASKETS), ANYTHING)
+    DeviceGroup.create(tmp_path, shop, held(*BASKETS), ANYTHING)
     first = shopper(ask, "central")
     parameters = copied(build(first))
-    assert Farm(tmp_path).answer(Request(parameters, first)).answered == len(BASKETS)
+    assert DeviceGroup(tmp_path).answer(Request(parameters, first)).answered == len(BASKETS)
     for other in (ask(), shopper(ask, "local")):
-        reply = Farm(tmp_path).answer(Request(parameters, other))
+        reply = DeviceGroup(tmp_path).answer(Request(parameters, other))
         assert (reply.answered, reply.refused) == (0, {Refusal.PROMISE: len(BASKETS)})
 
 
-def test_another_run_asks_another_question(ask, shop, held, build, copied, tmp_path):
+def test_another_run_asks_another_query(ask, shop, held, build, copied, tmp_path):
     """Under central trust the server's noise is new each time: the same sum twice must be booked twice."""
-    Farm.create(tmp_path, shop, held(*BASKETS), ANYTHING)
+    DeviceGroup.create(tmp_path, shop, held(*BASKETS), ANYTHING)
     parameters = copied(build(shopper(ask)))
     for number, run in enumerate(["one", "two", "two"]):
         settings = shopper(ask, "central", run=run)
-        assert Farm(tmp_path).answer(Request(parameters, settings)).answered == len(BASKETS)
+        assert DeviceGroup(tmp_path).answer(Request(parameters, settings)).answered == len(BASKETS)
         booked = DeviceState.load(tmp_path / "state-0-of-1.safetensors").ledger.steps
         assert (booked == min(number + 1, 2)).all()
 

@@ -79,10 +79,10 @@ def asked_once(
     grid = InProcessGrid(ClientApp(), {}, 4)
     asked = strategy.configure_train(1, to_arrays(sent), ConfigRecord(), grid)
     replies = []
-    for question, update, weight in zip(list(asked)[: len(updates)], updates, weights, strict=True):
+    for query, update, weight in zip(list(asked)[: len(updates)], updates, weights, strict=True):
         trained = to_arrays({name: tensor + update for name, tensor in sent.items()})
         content = RecordDict({ARRAYS: trained, METRICS: MetricRecord({EXAMPLES: weight})})
-        replies.append(Message(content, reply_to=question))
+        replies.append(Message(content, reply_to=query))
     return strategy.aggregate_train(1, replies)[0]
 
 
@@ -134,13 +134,13 @@ def test_one_device_moves_the_average_by_no_more_than_is_booked(
     def released(first: torch.Tensor) -> torch.Tensor:
         be_the_server()
         strategy, grid = make_strategy(asked), InProcessGrid(ClientApp(), {}, devices)
-        questions = strategy.configure_train(1, pack(sent), ConfigRecord(), grid)
+        queries = strategy.configure_train(1, pack(sent), ConfigRecord(), grid)
         replies = []
-        for question, update in zip(questions, [first, *updates[1:]], strict=True):
-            at = from_arrays(question.content.array_records[ARRAYS])
+        for query, update in zip(queries, [first, *updates[1:]], strict=True):
+            at = from_arrays(query.content.array_records[ARRAYS])
             trained = pack(changed(at, {"table": update}, asked.clip))
             content = RecordDict({ARRAYS: trained, METRICS: MetricRecord({EXAMPLES: 1})})
-            replies.append(Message(content, reply_to=question))
+            replies.append(Message(content, reply_to=query))
         arrays = strategy.aggregate_train(1, replies)[0]
         assert arrays is not None
         return from_arrays(arrays)["table"].double()

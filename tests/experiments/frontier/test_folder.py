@@ -10,13 +10,13 @@ import pytest
 
 import terrycloth.experiments.frontier.figures
 import terrycloth.experiments.frontier.frontier
-import terrycloth.experiments.frontier.work
+import terrycloth.experiments.frontier.run_jobs
 from terrycloth.experiments.frontier.cell import Job
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.frontier import run_frontier
 from terrycloth.experiments.frontier.grid import expand, read_grid
 from terrycloth.experiments.frontier.progress import Silent
-from terrycloth.experiments.frontier.work import Ended, work
+from terrycloth.experiments.frontier.run_jobs import Ended, work
 from terrycloth.experiments.runs.run_folder import NoSpace
 from terrycloth.experiments.settings.planning import in_use
 from terrycloth.models.errors import UserError
@@ -121,7 +121,7 @@ def test_a_cell_that_finds_no_space_says_what_to_do(tmp_path: Path, monkeypatch:
 
     folder = FrontierFolder(tmp_path / "new")
     folder.open(TABLES)
-    monkeypatch.setattr(terrycloth.experiments.frontier.work, "run_cell", full)
+    monkeypatch.setattr(terrycloth.experiments.frontier.run_jobs, "run_cell", full)
     reason = f"the disk of {folder.path} is too full: free some space, and run the same command again"
     assert {work(folder.path, cell) for cell in expand(TABLES)} == {reason}
 

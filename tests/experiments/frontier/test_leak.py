@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 import terrycloth.experiments.reports.figures
-from terrycloth.experiments.frontier.answers import answers
 from terrycloth.experiments.frontier.cell import Job
 from terrycloth.experiments.frontier.figures import draw_all
+from terrycloth.experiments.frontier.findings import findings
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.grid import DEFAULT_GRID, Table, expand, read_grid
 from terrycloth.experiments.frontier.leak_figure import draw_leak, pairs
 from terrycloth.experiments.frontier.page import write_page
 from terrycloth.experiments.frontier.points import federations, under
+from terrycloth.experiments.frontier.run_jobs import work
 from terrycloth.experiments.frontier.style import Drawn
 from terrycloth.experiments.frontier.table import Row, make_rows, write_table
-from terrycloth.experiments.frontier.work import work
 
 COMMON: Table = {
     "devices": 40, "seeds": 2, "rounds": 2, "split": "last-item", "central": False, "ceiling": False,
@@ -126,10 +126,10 @@ def test_the_page_says_it_in_its_table_and_its_text(
     text = folder.page.read_text(encoding="utf-8")
     assert text.count(">counter, leaky protocol</td>") == text.count(">pfedrec, leaky protocol</td>") == 1
     assert text.count(">counter</td>") == text.count(">pfedrec</td>") == 1
-    said = [sentence for answer in answers(rows, federations(rows)) for sentence in answer.sentences]
+    said = [sentence for answer in findings(rows, federations(rows)) for sentence in answer.sentences]
     assert any("repeat a fault of published code" in sentence for sentence in said)
     clean = [row for row in rows if row["protocol"] == "clean"]
-    assert "eaky" not in str(answers(clean, federations(clean)))
+    assert "eaky" not in str(findings(clean, federations(clean)))
 
 
 def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(

@@ -22,19 +22,19 @@ from terrycloth.experiments.datasets.towel_ceiling import ceilings
 from terrycloth.experiments.evaluation.evaluate import evaluate
 from terrycloth.experiments.evaluation.split import Split
 from terrycloth.experiments.frontier import bytes_figure, frontier_figure, sizes_figure
-from terrycloth.experiments.frontier.answers import answers, best_central, is_above, said_first
 from terrycloth.experiments.frontier.baseline_table import baseline_lines
 from terrycloth.experiments.frontier.cell import Cell, Job
-from terrycloth.experiments.frontier.courses import course_of
 from terrycloth.experiments.frontier.figures import draw_all
+from terrycloth.experiments.frontier.findings import best_central, findings, is_above, said_first
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.frontier_figure import draw_frontier, places
 from terrycloth.experiments.frontier.grid import Table, expand
 from terrycloth.experiments.frontier.page import write_page
 from terrycloth.experiments.frontier.points import Point, families, federations
+from terrycloth.experiments.frontier.run_jobs import Reasons, work
 from terrycloth.experiments.frontier.style import styles
 from terrycloth.experiments.frontier.table import COLUMNS, Row, make_rows, not_compared, standing, write_table
-from terrycloth.experiments.frontier.work import Reasons, work
+from terrycloth.experiments.frontier.training_curves import training_curve
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.models.catalogue import Catalogue
 
@@ -196,7 +196,7 @@ def made(rows: list[Row], own: float, epsilon: float = 1.0, error: float = 0.001
 
 def said_of(rows: list[Row]) -> str:
     """The sentence of the one line there is."""
-    return answers(rows, federations(rows))[2].sentences[1]
+    return findings(rows, federations(rows))[2].sentences[1]
 
 
 def test_below_the_floor_is_said_first_everywhere(rows: list[Row], tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_below_the_floor_is_said_first_everywhere(rows: list[Row], tmp_path: Pat
     above = [made(rows, 0.12)]
     assert said_first(federations(above)) == []
     assert said_of(above).startswith("Linear, shopper level")
-    assert "Below its floor" not in str(answers(above, federations(above)))
+    assert "Below its floor" not in str(findings(above, federations(above)))
 
 
 def test_a_floor_within_two_errors_is_too_close_to_tell(rows: list[Row]) -> None:
@@ -268,7 +268,7 @@ def test_where_best_sellers_win_it_is_said(name: str, rows: list[Row]) -> None:
 
 def test_every_baseline_and_the_split_are_in_the_text(rows: list[Row]) -> None:
     row = made(rows, 0.12)
-    said = " ".join(answers([row], federations([row]))[1].sentences)
+    said = " ".join(findings([row], federations([row]))[1].sentences)
     assert (
         f"On towels by next-visit: 30 devices, 300 items. {row['split_sentence']} HR@10: popularity 0.050, "
         in said
@@ -283,14 +283,14 @@ def test_shoppers_first_seen_after_the_date_have_their_line(rows: list[Row]) -> 
         "unseen_later_visits_hr@10": 0.11, "unseen_later_visits_visits": 1200.0,
     }  # fmt: skip
     row = made(rows, 0.12) | seen
-    (said,) = [one for one in answers([row], federations([row]))[1].sentences if "first seen" in one]
+    (said,) = [one for one in findings([row], federations([row]))[1].sentences if "first seen" in one]
     assert said.startswith(
         "Shoppers first seen after 2025-10-18 are in no other figure. For them HR@10 is 0.080 at"
     )
     assert "(40 visits) and 0.110 at later ones, served from their own purchases since (1,200 visits)" in said
     assert said.endswith("by linear, shopper level, central trust, at ε = 1.")
     nobody = made(rows, 0.12)
-    assert "first seen" not in str(answers([nobody], federations([nobody])))
+    assert "first seen" not in str(findings([nobody], federations([nobody])))
 
 
 def test_two_splits_are_two_federations_each_with_its_sentence(rows: list[Row], tmp_path: Path) -> None:
@@ -597,11 +597,11 @@ def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
 
 
 def test_the_answers_follow_from_the_results(rows: list[Row]) -> None:
-    said = {answer.question: " ".join(answer.sentences) for answer in answers(rows, federations(rows))}
+    said = {answer.query: " ".join(answer.sentences) for answer in findings(rows, federations(rows))}
     assert len(said) == 4
     assert "16 of 20 runs finished; the others are listed with the reason (4)" in " ".join(said.values())
     assert "not private" in said["Are you open about it?"]
-    (only,) = answers([row | {"status": "failed"} for row in rows], [])
+    (only,) = findings([row | {"status": "failed"} for row in rows], [])
     assert "0 of 20 runs finished" in " ".join(only.sentences)
 
 
@@ -675,7 +675,7 @@ def test_a_course_is_the_mean_of_its_seeds_after_each_measured_round(tmp_path: P
                 for round, hit in enumerate(measured, start=1)
             ]
         )
-    course = course_of(tmp_path, Point(tuple({"run": run} for run in hits)))
+    course = training_curve(tmp_path, Point(tuple({"run": run} for run in hits)))
     assert course.rounds == (1, 3)
     assert course.means["hr@10"] == pytest.approx((0.2, 0.6))
     assert course.means["ndcg@10"] == pytest.approx((0.02, 0.06))
@@ -730,16 +730,16 @@ def test_noise_that_bounds_nothing_is_no_promise(rows: list[Row]) -> None:
 
 def test_the_answers_tell_of_promises_where_the_largest_size_has_none(rows: list[Row]) -> None:
     fewer = [row for row in rows if row["devices"] == 30 or row["unit"] == "none"]
-    sentences = answers(fewer, federations(fewer))[2].sentences
+    sentences = findings(fewer, federations(fewer))[2].sentences
     assert sum("with 30 devices of towels by next-visit" in sentence for sentence in sentences) == 2
     free = [row for row in rows if row["unit"] == "none"]
-    assert "No promise was run here" in answers(free, federations(free))[2].sentences[1]
+    assert "No promise was run here" in findings(free, federations(free))[2].sentences[1]
 
 
 def test_a_catalogue_that_gives_something_away_is_said(rows: list[Row]) -> None:
     row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
     for all_rows, said in (([row], False), ([row, row | {"catalogue_from_events": True}], True)):
-        sentences = " ".join(answers(all_rows, federations(all_rows))[3].sentences)
+        sentences = " ".join(findings(all_rows, federations(all_rows))[3].sentences)
         assert ("Where a catalogue lists what its shoppers chose" in sentences) is said
 
 
@@ -750,7 +750,7 @@ def test_who_counted_the_hits_is_said(rows: list[Row]) -> None:
         ([row], "is not released."),
         ([row, counted], "is not released, but for 1 runs whose devices counted hits"),
     ):
-        assert says in " ".join(answers(all_rows, federations(all_rows))[3].sentences)
+        assert says in " ".join(findings(all_rows, federations(all_rows))[3].sentences)
 
 
 def test_what_others_wrote_is_escaped(rows: list[Row], folder: FrontierFolder, tmp_path: Path) -> None:

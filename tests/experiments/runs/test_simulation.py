@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 import terrycloth.experiments.settings.planning
 import terrycloth.experiments.runs.simulation
-from terrycloth.client.training.batched_trainer import BatchedTrainer
+from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.client.events import Events
 from terrycloth.client.policy import policy_of
 from terrycloth.client.serving import Serving
@@ -36,7 +36,7 @@ from terrycloth.experiments.evaluation.metric_table import METRICS
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.runs.result import Result
 from terrycloth.experiments.runs.run_folder import COLUMNS, RunFolder
-from terrycloth.experiments.runs.simulation import Plan, Reporter, data_options, make_plan, needed_bytes, resume, simulate
+from terrycloth.experiments.runs.simulation import RunPlan, Reporter, data_options, make_plan, needed_bytes, resume, simulate
 from terrycloth.experiments.evaluation.split import make_split, rule_for, validation_split
 from terrycloth.models.privacy.accounting import epsilon_spent
 from terrycloth.models.recommenders.build import build_model
@@ -63,7 +63,7 @@ FILES = {
 }
 DEVICES = {
     "devices/catalogue.parquet",
-    "devices/farm.lock",
+    "devices/device group.lock",
     "devices/policy.toml",
     "devices/seed",
     "devices/state-0-of-1.lock",
@@ -80,9 +80,9 @@ class Diary(Reporter):
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.rows: list[dict[str, Any]] = []
-        self.plan: Plan | None = None
+        self.plan: RunPlan | None = None
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: RunPlan) -> None:
         self.plan = plan
         self.lines.append("planned")
 
@@ -280,12 +280,12 @@ def test_the_device_of_a_run_is_its_trainers(
 ) -> None:
     seen = []
 
-    class OnThisMachine(BatchedTrainer):
+    class OnThisMachine(VmapTrainer):
         def __init__(self, model: Recommender, settings: RoundSettings, torch_device: str) -> None:
             seen.append(torch_device)
             super().__init__(model, settings)
 
-    monkeypatch.setattr("terrycloth.client.training.batched_trainer.BatchedTrainer", OnThisMachine)
+    monkeypatch.setattr("terrycloth.client.training.vmap_trainer.VmapTrainer", OnThisMachine)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     changes = {"model": "neural-cf", "torch_device": "cuda", "central": False, "rounds": 1}
     simulate(TINY.model_copy(update=changes), tmp_path / "run")

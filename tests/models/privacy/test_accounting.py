@@ -354,7 +354,7 @@ def test_noise_found_for_epsilon_spends_it_and_never_more(
 
 
 def test_the_search_for_noise_asks_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each question may cost a second."""
+    """Each query may cost a second."""
     asked: list[float] = []
     real = terrycloth.models.privacy.accounting.epsilon_spent
 

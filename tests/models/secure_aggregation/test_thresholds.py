@@ -10,7 +10,7 @@ from terrycloth.models.secure_aggregation import thresholds
 from terrycloth.models.secure_aggregation.thresholds import (
     COMPLETE_UP_TO,
     Floors,
-    Plan,
+    SharingPlan,
     honest,
     least_listed,
     plan_for,
@@ -25,7 +25,7 @@ from terrycloth.models.secure_aggregation.thresholds import (
 )
 def test_the_complete_graph(nodes: int, fraction: float, agreement: int, shares: int, tolerated: int) -> None:
     plan = plan_for(nodes, fraction)
-    assert plan == Plan(nodes, agreement, shares)
+    assert plan == SharingPlan(nodes, agreement, shares)
     assert plan.tolerated == tolerated
 
 

@@ -19,22 +19,22 @@ from terrycloth.models.privacy.randomness import Purpose, Stream
 KEY = bytes(range(7, 39))
 
 
-def words_of(device: int, question: int, step: int, purpose: int, first: int = 0) -> np.ndarray:
+def words_of(device: int, query: int, step: int, purpose: int, first: int = 0) -> np.ndarray:
     words = np.empty((WORDS, LANES), np.uint32)
-    fill_words(key_words(KEY), device, question, step, purpose, first, words)
+    fill_words(key_words(KEY), device, query, step, purpose, first, words)
     return words
 
 
 @pytest.mark.parametrize("purpose", Purpose)
 @pytest.mark.parametrize(
-    ("device", "question", "step"), [(0, 0, 0), (1, 2, 3), (2**32 - 1, 2**32 - 1, 2**16 - 1), (77, 5, 40_000)]
+    ("device", "query", "step"), [(0, 0, 0), (1, 2, 3), (2**32 - 1, 2**32 - 1, 2**16 - 1), (77, 5, 40_000)]
 )
-def test_words_are_the_librarys(purpose, device, question, step):
-    """A nonce of its own for each device, question, step and purpose, and no bit of one lost."""
-    stream = Stream(KEY, device=device, round=question, step=step, purpose=purpose)
+def test_words_are_the_librarys(purpose, device, query, step):
+    """A nonce of its own for each device, query, step and purpose, and no bit of one lost."""
+    stream = Stream(KEY, device=device, round=query, step=step, purpose=purpose)
     expected = stream.words(3 * LANES * WORDS // 2).view(np.uint32).reshape(3, LANES, WORDS)
     for group in range(3):
-        words = words_of(device, question, step, int(purpose), group * LANES)
+        words = words_of(device, query, step, int(purpose), group * LANES)
         np.testing.assert_array_equal(words.T, expected[group])
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from terrycloth.experiments.datasets.cells import as_times
+from terrycloth.experiments.datasets.cell_values import as_times
 
 
 @pytest.mark.parametrize(

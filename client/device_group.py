@@ -1,14 +1,14 @@
-"""A farm: the devices behind one Flower node. One in a deployment, thousands in a simulation.
+"""A device group: the devices behind one Flower node. One in a deployment, thousands in a simulation.
 
-The folder of a farm stands for its devices' own disks:
+The folder of a device group stands for its devices' own disks:
 
     catalogue.parquet            public
     events/*.npy                 what the devices hold
     targets/*.npy                purchases of each that training never sees, to measure by; may be absent
     state-K-of-N.safetensors     their vectors, ledgers and last answer
-    *.lock                       keep two processes from the same state, and tell a lost one from a new farm
-    policy.toml                  what the devices allow, unless their owner named another file
-    seed                         only where a run must be repeatable: in place of keys from the system
+    *.lock                       keep two processes from the same state, and tell a lost one from a new device
+    group policy.toml                  what the devices allow, unless their owner named another file seed
+    only where a run must be repeatable: in place of keys from the system
 """
 
 import logging
@@ -49,13 +49,13 @@ Made = TypeVar("Made")
 
 # For the owner of a device, in its own log.
 CORRUPT = (
-    "every question is refused, for %s in the farm's folder is lost, damaged or of other devices: restore it"
-    " from a backup that is not older than the last answer; if there is none, what was spent is not known, so"
-    " retire the devices by removing the farm's whole folder (never delete only the ledger)"
+    "every query is refused, for %s in the device group's folder is lost, damaged or of other devices: restore
+    it" " from a backup that is not older than the last answer; if there is none, what was spent is not known,
+    so" " retire the devices by removing the device group's whole folder (never delete only the ledger)"
 )
 NO_POLICY = (
-    "every question is refused, for the devices' policy cannot be used: %s; say what they allow in"
-    " policy.toml in the farm's folder, a line a rule, such as most_epsilon = 8.0, or in another"
+    "every query is refused, for the devices' policy cannot be used: %s; say what they allow in"
+    " policy.toml in the device group's folder, a line a rule, such as most_epsilon = 8.0, or in another"
     " file, named to the node as its policy"
 )
 
@@ -64,14 +64,14 @@ FAILED = "training failed (%s): whoever fails answers as if it held nothing"
 
 
 class Declined(Exception):
-    """Every device of the farm refuses a question."""
+    """Every device of the device group refuses a query."""
 
     def __init__(self, reason: Refusal) -> None:
         super().__init__(str(reason))
         self.reason = reason
 
 
-class Farm:
+class DeviceGroup:
     """The devices of partition `partition` out of `partitions`, opened from a folder.
 
     policy: the file of the devices' policy, absolute, where it is not in the folder. trainer: `cohort` trains
@@ -112,7 +112,7 @@ class Farm:
 
     @cached_property
     def events(self) -> Events:
-        """What this partition's devices hold. Not opened before a question is allowed and booked."""
+        """What this partition's devices hold. Not opened before a query is allowed and booked."""
         return Events.load(self.folder / "events").span(*self.span)
 
     @property
@@ -136,7 +136,7 @@ class Farm:
         seed: int | None = None,
         targets: Targets | None = None,
     ) -> None:
-        """Lay out a farm's folder. With a seed its draws can be repeated, by anyone: it is not private.
+        """Lay out a device group's folder. With a seed, anyone can repeat its draws: it is not private.
 
         policy: what the devices allow; of their events they store the newest `most_events`. targets: the
         items that each device keeps back to measure by.
@@ -154,9 +154,9 @@ class Farm:
     def answer(self, request: Request) -> Reply:
         """Train the devices that take part, and add up their updates.
 
-        A question has one answer. It is booked in the ledgers, on disk, before training starts; the answer is
+        A query has one answer. It is booked in the ledgers, on disk, before training starts; the answer is
         on disk before it leaves. Asked again word for word, the devices repeat the answer they stored; any
-        other question is booked as a further release. Each training draws from a key of its own, which is
+        other query is booked as a further release. Each training draws from a key of its own, which is
         kept nowhere. So no crash, replay, restored backup or second server makes two answers share noise.
         """
         settings = request.settings
@@ -171,7 +171,7 @@ class Farm:
                     state.save(self.state_path)
         except Declined as declined:
             return self.refuse(settings.round, declined.reason)
-        # In the order of the question: a stored answer must not look different from a fresh one.
+        # In the order of the query: a stored answer must not look different from a fresh one.
         update = {name: state.update[name] for name in names if name in state.update}
         return Reply(settings.round, update, int(state.took_part.sum()), state.refused)
 
@@ -215,19 +215,19 @@ class Farm:
             yield state
 
     @contextmanager
-    def booked(self, settings: RoundSettings, question: str, policy: Policy) -> Iterator[DeviceState]:
-        """The devices' state, on disk, with a question in its ledgers; nobody else's until the block is left.
+    def booked(self, settings: RoundSettings, query: str, policy: Policy) -> Iterator[DeviceState]:
+        """The devices' state, on disk, with a query in its ledgers; nobody else's until the block is left.
 
-        question: what tells it from every other. Raises Declined.
+        query: what tells it from every other. Raises Declined.
         """
         with self.opened(settings) as state:
-            if question != state.question:
-                state = self.book(state, settings, question, policy)
+            if query != state.query:
+                state = self.book(state, settings, query, policy)
                 state.save(self.state_path)
             yield state
 
     def train(self, state: DeviceState, request: Request) -> None:
-        """Put the answer to the booked question, and the vectors it leads to, into the state.
+        """Put the answer to the booked query, and the vectors it leads to, into the state.
 
         From here on a failure must not show: it may be of what a device holds. Nor may it show that training
         was killed, for its memory perhaps: where it was begun before, all answer as if they held nothing.
@@ -239,7 +239,7 @@ class Farm:
                 events=Events.none(len(chosen)),
                 vectors=state.vectors[chosen],
                 key=self.new_key(),
-                question=state.asked,
+                query=state.asked,
                 targets=Targets.none(len(chosen)),
             )
             with self.begin(state) as first:
@@ -254,7 +254,8 @@ class Farm:
         """Note on disk that training is begun; gives whether it is for the first time.
 
         Who stops the process by Ctrl-C may go on later as if nothing had been: that tells nothing. A seeded
-        farm notes nothing: it is not private, and a run that was killed has to end as the unbroken one would.
+        device group notes nothing: it is not private, and a run that was killed has to end as the unbroken
+        one would.
         """
         first = not state.begun
         if self.seeded or not first:
@@ -311,16 +312,16 @@ class Farm:
         trainer = trainer_for(model, request.settings, self.together, self.torch_device)
         return trainer.train(cohort, request.parameters)
 
-    def book(self, state: DeviceState, settings: RoundSettings, question: str, policy: Policy) -> DeviceState:
-        """The state with a new question in its ledgers."""
+    def book(self, state: DeviceState, settings: RoundSettings, query: str, policy: Policy) -> DeviceState:
+        """The state with a new query in its ledgers."""
         asked = state.asked + 1
-        willing = self.coins(asked) < settings.participation
+        sampled = self.coins(asked) < settings.participation
         today = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
         # A clock that goes back gives no fresh day.
         day_start = state.ledger.steps if today > state.day else state.day_start
         rounds = state.rounds.copy() if settings.run == state.run else np.zeros_like(state.rounds)
         promised = rounds[:, settings.kind] < settings.most_of_kind
-        took_part, booked, refused = afford(state.ledger, day_start, promised, willing, settings, policy)
+        took_part, booked, refused = afford(state.ledger, day_start, promised, sampled, settings, policy)
         rounds[:, settings.kind] += booked
         return DeviceState(
             vectors=state.vectors,
@@ -329,7 +330,7 @@ class Farm:
             day_start=day_start,
             rounds=rounds,
             asked=asked,
-            question=question,
+            query=query,
             promise=promise_of(settings),
             run=settings.run,
             refused=refused,
@@ -338,29 +339,29 @@ class Farm:
 
     @property
     def seeded(self) -> bool:
-        """Whether the farm's draws can be repeated by anyone: it is not private."""
+        """Whether the device group's draws can be repeated by anyone: it is not private."""
         return (self.folder / "seed").exists()
 
     def new_key(self) -> bytes:
-        """A fresh secret key; of a seeded farm, always the same (its streams are numbered by question)."""
+        """A fresh secret key. A seeded group always has the same one, and numbers its streams by query."""
         return seeded_key(int((self.folder / "seed").read_text())) if self.seeded else new_key()
 
-    def coins(self, question: int) -> npt.NDArray[np.float64]:
+    def coins(self, query: int) -> npt.NDArray[np.float64]:
         """Each device's draw in (0, 1), to take part or not: [devices]. Device d reads place d."""
         last = int(self.devices[-1]) + 1 if len(self.devices) else 0
-        stream = Stream(self.new_key(), round=question, purpose=Purpose.PARTICIPATION)
+        stream = Stream(self.new_key(), round=query, purpose=Purpose.PARTICIPATION)
         return stream.uniforms(last)[self.devices]
 
     def refuse(self, round: int, reason: Refusal) -> Reply:
-        """Every device of the farm refuses, before it touches its events."""
+        """Every device of the device group refuses, before it touches its events."""
         return Reply(round, {}, 0, {reason: len(self.devices)})
 
     def claim(self, dim: int) -> bool:
-        """Make a new farm's state, unless the folder's ledgers are kept under another division.
+        """Make a new device group's state, unless the folder's ledgers are kept under another division.
 
         Where there is a lock there was a state: if that was lost, what it had booked was spent all the same.
         """
-        with locked(self.folder / "farm.lock"):
+        with locked(self.folder / "device group.lock"):
             kept = [*self.folder.glob("state-*-of-*.safetensors"), *self.folder.glob("state-*-of-*.lock")]
             if any(not path.stem.endswith(f"-of-{self.partitions}") for path in kept):
                 return False
@@ -369,7 +370,7 @@ class Farm:
         return True
 
     def load_model(self, settings: RoundSettings) -> Recommender:
-        """The recommender that the settings name, over this farm's catalogue."""
+        """The recommender that the settings name, over this device group's catalogue."""
         return recommender_for(settings, self.catalogue)
 
     def load_state(self, dim: int) -> DeviceState:
@@ -380,13 +381,13 @@ class Farm:
         try:
             state = DeviceState.load(self.state_path)
             if len(state.vectors) != len(self.devices):
-                raise CorruptState  # kept for other devices than the farm's
+                raise CorruptState  # kept for other devices than the device group's
         except CorruptState:
             logger.error(CORRUPT, self.state_path.name)
             raise Declined(Refusal.LEDGER) from None
         if state.vectors.shape[1] != dim:
             state.vectors = torch.zeros(len(self.devices), dim)
-            state.question = ""  # it was asked of other vectors
+            state.query = ""  # it was asked of other vectors
         return state
 
 
@@ -399,7 +400,7 @@ def afford(
     ledger: Ledger,
     day_start: Integers,
     promised: Mask,
-    willing: Mask,
+    sampled: Mask,
     settings: RoundSettings,
     policy: Policy,
 ) -> tuple[Mask, Mask, dict[Refusal, int]]:
@@ -410,24 +411,24 @@ def afford(
     number. ε alone would let what is set aside for one kind of round be spent on another.
     """
     # A round that amplifies by its coins has cost a device something whichever way its own coin fell.
-    exposed = np.ones_like(willing) if settings.trust_model.amplified_by_participation else willing
+    exposed = np.ones_like(sampled) if settings.trust_model.amplified_by_participation else sampled
     after = ledger.after(exposed, *settings.mechanism)
     in_all = after.epsilon(settings.delta, only_renyi=settings.only_renyi) <= min(
         settings.epsilon, policy.most_epsilon
     )
-    today = np.ones_like(willing)
+    today = np.ones_like(sampled)
     if policy.most_epsilon_a_day < inf:
         booked_today = after.since(day_start)
         spent_today = booked_today.epsilon(settings.delta, only_renyi=settings.only_renyi)
         today = spent_today <= policy.most_epsilon_a_day
     counts = {
-        Refusal.BUDGET: int((willing & ~in_all).sum()),
-        Refusal.REPEATED: int((willing & in_all & ~promised).sum()),
-        Refusal.DAILY_BUDGET: int((willing & in_all & promised & ~today).sum()),
+        Refusal.BUDGET: int((sampled & ~in_all).sum()),
+        Refusal.REPEATED: int((sampled & in_all & ~promised).sum()),
+        Refusal.DAILY_BUDGET: int((sampled & in_all & promised & ~today).sum()),
     }
     refused = {reason: devices for reason, devices in counts.items() if devices}
     allowed = in_all & promised & today
-    return willing & allowed, exposed & allowed, refused
+    return sampled & allowed, exposed & allowed, refused
 
 
 def attempt(make: Callable[[], Made]) -> Made | None:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from terrycloth.client.training.cohort_sum import noised, step_deviation, unit_of
 from terrycloth.client.training.compiled.compiled_streams import key_words
 from terrycloth.client.training.compiled.sgd_kernel import (
     Bags,
@@ -21,6 +20,7 @@ from terrycloth.client.training.compiled.sgd_kernel import (
     train_devices,
 )
 from terrycloth.client.training.compiled.threads import threads_for
+from terrycloth.client.training.exact_sum import grid_step, noised, step_deviation
 from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.recommender import Parameters
@@ -28,7 +28,7 @@ from terrycloth.models.settings import ROUNDING, RoundSettings
 from terrycloth.models.update import BELOW_CLIP
 
 
-class CohortTrainer:
+class CompiledTrainer:
     """A cohort at once, in memory that public numbers fix, beside a few numbers for each event.
 
     Interactions are clipped and noised at interaction level, whole updates are clipped at shopper level.
@@ -56,7 +56,7 @@ class CohortTrainer:
             example_clip=ROUNDING * settings.clip if by_interaction else math.inf,
             device_clip=math.inf if by_interaction else ROUNDING * settings.clip,
             deviation=step_deviation(settings),
-            unit=unit_of(settings),
+            unit=grid_step(settings),
         )
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
@@ -89,7 +89,7 @@ class CohortTrainer:
                 bags,
                 self.schedule,
                 key_words(cohort.key),
-                cohort.question,
+                cohort.query,
                 histories,
                 vectors.numpy(),
                 edges,

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from terrycloth.client.training.cohort_sum import noised, step_deviation, unit_of
 from terrycloth.client.training.compiled.batch_draws import (
     Reads,
     Sampling,
@@ -33,6 +32,7 @@ from terrycloth.client.training.compiled.batch_draws import (
 )
 from terrycloth.client.training.compiled.compiled_streams import key_words
 from terrycloth.client.training.compiled.sgd_kernel import OPACUS_MARGIN, Histories, histories_of
+from terrycloth.client.training.exact_sum import grid_step, noised, step_deviation
 from terrycloth.client.training.shopper_level import clip_factor, indicators
 from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.recommenders.recommender import SHOPPER, Parameters, Recommender, interaction_loss
@@ -56,7 +56,7 @@ class Examples(NamedTuple):
     present: Tensor
 
 
-class BatchedTrainer:
+class VmapTrainer:
     """A cohort in chunks of devices; `trainer.Trainer` has the shapes.
 
     torch_device: where the arithmetic is done, as torch names it. Memory there does not grow with the cohort.
@@ -144,11 +144,11 @@ class BatchedTrainer:
         return max(sizes)
 
     def sampling(self, cohort: Cohort) -> Sampling:
-        """How this question's steps read events."""
+        """How this query's steps read events."""
         settings = self.settings
         return Sampling(
             key_words(cohort.key),
-            cohort.question,
+            cohort.query,
             settings.steps_per_round,
             settings.sampling_rate,
             settings.negatives,
@@ -171,8 +171,8 @@ class BatchedTrainer:
                 last = step == settings.steps_per_round - 1
                 noisy = [change[VECTOR]] if last else list(change.values())
                 sizes = [part[0].numel() for part in noisy]
-                drawn_by, question = histories.devices, cohort.question
-                noise = draw_noise(key_words(cohort.key), question, step, drawn_by, sum(sizes))
+                drawn_by, query = histories.devices, cohort.query
+                noise = draw_noise(key_words(cohort.key), query, step, drawn_by, sum(sizes))
                 drawn = torch.from_numpy(noise).to(self.torch_device).split(sizes, dim=1)
                 for part, normals in zip(noisy, drawn, strict=True):
                     part.add_(normals.view_as(part), alpha=deviation)
@@ -260,7 +260,7 @@ class BatchedTrainer:
         At shopper level it is clipped, and one that diverged adds nothing; the second is the sum of the
         devices' indicators [1].
         """
-        unit = unit_of(self.settings)
+        unit = grid_step(self.settings)
         units = {name: part / unit for name, part in change.items()}
         if self.settings.unit != "shopper":
             return {name: part.round_() for name, part in units.items()}, torch.zeros(1)

@@ -14,7 +14,7 @@ from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, Import
 from terrycloth.experiments.reports.terminal import reading
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter, compare, make_plan, resume, simulate
-from terrycloth.experiments.settings.choice import SMALL_CATALOGUE, PublicFacts, choose
+from terrycloth.experiments.settings.auto_model import SMALL_CATALOGUE, PublicFacts, choose
 from terrycloth.experiments.settings.config import RunConfig, read_config
 from terrycloth.experiments.settings.planning import resolve
 from terrycloth.models.catalogue import Catalogue

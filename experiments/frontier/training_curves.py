@@ -9,7 +9,7 @@ from terrycloth.experiments.runs.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingCurve:
     """A point's accuracy as its rounds went by: the mean of its seeds after each measured round."""
 
     point: Point
@@ -17,12 +17,12 @@ class Course:
     means: dict[str, tuple[float, ...]]  # by metric
 
 
-def course_of(runs: Path, point: Point) -> Course:
+def training_curve(runs: Path, point: Point) -> TrainingCurve:
     """From its runs' rounds.csv; empty where the rounds were not measured."""
     rows = [RunFolder(runs / row["run"]).read_rounds() for row in point.rows]
     measured = [{int(row["round"]): row for row in run if row.get("hr@10")} for run in rows]
     rounds = tuple(sorted(set.intersection(*map(set, measured)))) if measured else ()
-    return Course(
+    return TrainingCurve(
         point,
         rounds,
         {
@@ -34,7 +34,7 @@ def course_of(runs: Path, point: Point) -> Course:
     )
 
 
-def courses(runs: Path, line: Line) -> list[Course]:
+def curves_by_round(runs: Path, line: Line) -> list[TrainingCurve]:
     """Of a line's greatest ε, and of the same without a promise: those measured more than once."""
     ends = [*line.private[-1:], *([line.free] if line.free else [])]
-    return [course for point in ends if len((course := course_of(runs, point)).rounds) > 1]
+    return [course for point in ends if len((course := training_curve(runs, point)).rounds) > 1]

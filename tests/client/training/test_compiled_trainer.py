@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 import terrycloth.client.training.compiled.threads
 from terrycloth.client.events import Events
-from terrycloth.client.training.cohort_trainer import CohortTrainer
+from terrycloth.client.training.compiled_trainer import CompiledTrainer
 from terrycloth.client.training.opacus_trainer import OpacusTrainer
 from terrycloth.client.training.shopper_level import ClippedSgdTrainer
 from terrycloth.client.training.trainer import Cohort
@@ -66,7 +66,7 @@ def test_updates_and_vectors_equal_the_references(shop, ask, model_settings, uni
         events, 0.3 * torch.randn(events.num_devices, DIM, generator=torch.Generator().manual_seed(2))
     )
     theirs, their_vectors = REFERENCES[unit](model, settings).train(cohort, parameters)
-    ours, our_vectors = CohortTrainer(model, settings).train(cohort, parameters)
+    ours, our_vectors = CompiledTrainer(model, settings).train(cohort, parameters)
     assert all(float(part.norm()) > 0 for part in theirs.values())
     assert_close(ours, theirs)
     assert_close({"x": our_vectors}, {"x": their_vectors})
@@ -78,7 +78,7 @@ def test_an_item_that_comes_twice_in_an_interaction_is_one_coordinate(shop, ask)
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged(counts=(1, 3)), torch.tensor([[0.5, -1.0, 2.0], [-0.3, 0.1, 1.0]]))
     theirs, _ = OpacusTrainer(model, settings).train(cohort, parameters)
-    ours, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    ours, _ = CompiledTrainer(model, settings).train(cohort, parameters)
     assert_close(ours, theirs)
 
 
@@ -89,7 +89,7 @@ def test_absurd_parameters_change_a_step_by_no_more_than_the_clip(shop, ask, val
     parameters["table.weight"][2] = value
     parameters["bias.weight"][4] = -value
     cohort = cohort_of(ragged(counts=(1,)), torch.ones(1, DIM))
-    update, vectors = CohortTrainer(model, settings).train(cohort, parameters)
+    update, vectors = CompiledTrainer(model, settings).train(cohort, parameters)
     moved = torch.cat([part.reshape(-1) for part in update.values()] + [(vectors - 1.0).reshape(-1)])
     assert float(moved.double().norm()) <= 1.0
 
@@ -99,7 +99,7 @@ def test_an_enormous_table_does_not_round_a_step_beyond_the_clip(shop, ask):
     settings = ask(noise_multiplier=0.0, epsilon=math.inf, clip=1.0, learning_rate=1.0)
     model, parameters = model_and_parameters(settings, shop)
     parameters["table.weight"][:] = 1e8
-    update, _ = CohortTrainer(model, settings).train(cohort_of(ragged(counts=(1,))), parameters)
+    update, _ = CompiledTrainer(model, settings).train(cohort_of(ragged(counts=(1,))), parameters)
     assert float(torch.cat([part.reshape(-1) for part in update.values()]).norm()) <= 1.0
 
 
@@ -121,8 +121,8 @@ def test_terms_that_cancel_do_not_hide_a_gradient_from_the_clip(department_store
     event = Events(np.array([0, 1]), np.array([0]), np.array([0]), np.ones(1, np.float32))
     for bias in (0.056826990097761154, 1 / (1 + weight), np.nextafter(np.float32(1 / (1 + weight)), 1)):
         parameters["bias.weight"][:] = float(bias)
-        cohort = Cohort(np.array([3]), event, torch.zeros(1, DIM), seeded_key(7), question=3)
-        update, _ = CohortTrainer(model, settings).train(cohort, parameters)
+        cohort = Cohort(np.array([3]), event, torch.zeros(1, DIM), seeded_key(7), query=3)
+        update, _ = CompiledTrainer(model, settings).train(cohort, parameters)
         assert float(update["bias.weight"].abs().max()) <= 1e-6
 
 
@@ -138,8 +138,8 @@ def test_a_norm_does_not_vanish_in_single_precision(shop, ask):
     )
     model, parameters = model_and_parameters(settings, shop)
     event = Events(np.array([0, 1]), np.array([3]), np.array([0]), np.full(1, 1e-9, np.float32))
-    cohort = Cohort(np.array([3]), event, torch.full((1, DIM), 3e18), seeded_key(7), question=3)
-    update, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    cohort = Cohort(np.array([3]), event, torch.full((1, DIM), 3e18), seeded_key(7), query=3)
+    update, _ = CompiledTrainer(model, settings).train(cohort, parameters)
     assert 0 < float(update["table.weight"].double().norm()) <= 1e-6
 
 
@@ -149,10 +149,10 @@ def test_a_step_of_the_vector_is_rounded_with_its_noise(shop, ask):
     model, parameters = model_and_parameters(settings, shop)
     parameters["table.weight"][:] = 3e8
     after = set()
-    for question in range(1, 60):
+    for query in range(1, 60):
         events = Events(np.array([0, 5]), np.arange(5), np.arange(5), np.full(5, 2.4e-7, np.float32))
-        cohort = Cohort(np.array([3]), events, torch.full((1, 1), 1e8), seeded_key(7), question)
-        _, vectors = CohortTrainer(model, settings).train(cohort, parameters)
+        cohort = Cohort(np.array([3]), events, torch.full((1, 1), 1e8), seeded_key(7), query)
+        _, vectors = CompiledTrainer(model, settings).train(cohort, parameters)
         after.add(float(vectors[0, 0]))
     assert len(after) > 1
 
@@ -162,7 +162,7 @@ def test_at_shopper_level_the_clip_counts_who_is_below(shop, ask):
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged())
     theirs, _ = ClippedSgdTrainer(model, settings).train(cohort, parameters)
-    ours, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    ours, _ = CompiledTrainer(model, settings).train(cohort, parameters)
     assert_close(ours, theirs)
 
 
@@ -171,7 +171,7 @@ def test_a_vector_that_has_diverged_spoils_no_sum(shop, ask):
     settings = ask(noise_multiplier=0.0, epsilon=math.inf, steps_per_round=2)
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged(counts=(5,)), torch.full((1, DIM), math.inf))
-    update, _ = CohortTrainer(model, settings).train(cohort, parameters)
+    update, _ = CompiledTrainer(model, settings).train(cohort, parameters)
     assert all(bool((part == 0).all()) for part in update.values())
 
 
@@ -183,7 +183,7 @@ def test_devices_one_by_one_add_up_to_the_cohort(shop, ask, monkeypatch, threads
     settings = ask(noise_multiplier=0.0, epsilon=math.inf, clip=0.5, steps_per_round=3, sampling_rate=0.5)
     model, parameters = model_and_parameters(settings, shop)
     events = ragged()
-    trainer = CohortTrainer(model, settings)
+    trainer = CompiledTrainer(model, settings)
     monkeypatch.setattr(terrycloth.client.training.compiled.threads, "LEAST_DEVICES", 1)
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, before))
@@ -209,7 +209,7 @@ def test_threads_do_not_show(shop, ask, monkeypatch):
     answers = []
     for threads in sorted({1, before}):
         numba.set_num_threads(threads)
-        answers.append(CohortTrainer(model, settings).train(cohort_of(ragged()), parameters))
+        answers.append(CompiledTrainer(model, settings).train(cohort_of(ragged()), parameters))
     numba.set_num_threads(before)
     for update, vectors in answers[1:]:
         assert torch.equal(vectors, answers[0][1])
@@ -238,14 +238,14 @@ def reference_runs(shop, ask):
 @pytest.mark.slow
 def test_sums_and_vectors_are_distributed_as_the_references(shop, ask, reference_runs):
     settings, model, parameters, events, vectors = noisy_case(shop, ask)
-    ours = runs(CohortTrainer(model, settings), parameters, events, vectors, 600)
+    ours = runs(CompiledTrainer(model, settings), parameters, events, vectors, 600)
     assert alike(ours, reference_runs)
 
 
 def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, reference_runs):
     settings, model, parameters, events, vectors = noisy_case(shop, ask)
 
-    class Broken(ReadNoiseIsNotReleased, CohortTrainer):
+    class Broken(ReadNoiseIsNotReleased, CompiledTrainer):
         pass
 
     broken = Broken(model, settings)
@@ -254,12 +254,12 @@ def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, refer
 
 @pytest.mark.parametrize("model_settings", MODELS.values(), ids=MODELS)
 def test_every_coordinate_has_the_noise_of_every_device_and_step(shop, ask, model_settings):
-    assert has_all_noise(CohortTrainer, shop, ask, **model_settings)
+    assert has_all_noise(CompiledTrainer, shop, ask, **model_settings)
 
 
 @pytest.mark.parametrize("broken", [NoiseTwice, NoNoiseWhereRead])
 def test_the_check_of_noise_catches(broken, shop, ask):
-    class Broken(broken, CohortTrainer):
+    class Broken(broken, CompiledTrainer):
         pass
 
     assert not has_all_noise(Broken, shop, ask, **MODELS["mf"])
@@ -279,7 +279,7 @@ def test_no_noise_comes_twice(department_store, ask, dim):
     settings = ask(dim=dim, negatives=2000, **promise)
     model, parameters = model_and_parameters(settings, department_store)
     events = Events(np.array([0, 1]), np.array([7]), np.array([0]), np.ones(1, np.float32))
-    cohort = Cohort(np.array([3]), events, torch.zeros(1, dim), seeded_key(7), question=3)
+    cohort = Cohort(np.array([3]), events, torch.zeros(1, dim), seeded_key(7), query=3)
     trainer = Undrawn(model, settings)
     _, vectors = trainer.train(cohort, parameters)
     table, bias = (part.reshape(len(part), -1) for part in trainer.drawn)
@@ -292,7 +292,7 @@ def test_no_noise_comes_twice(department_store, ask, dim):
         assert abs(alike).max() < 6.5 / min(rows.shape[0] if dim <= 100 else dim, 400) ** 0.5
 
 
-class Undrawn(CohortTrainer):
+class Undrawn(CompiledTrainer):
     """Tells what the devices themselves drew, before the rest is added, and for how many steps."""
 
     def noised(self, cohort, units, drawn, part):
@@ -309,9 +309,9 @@ def test_what_is_read_has_the_noise_of_all_steps_before(department_store, ask):
     model, parameters = model_and_parameters(settings, department_store)
     events = Events(np.array([0, 1]), np.array([7]), np.array([0]), np.ones(1, np.float32))
     squares = {(part, steps): [] for part in (0, 1) for steps in (1, 2, 3)}
-    for question in range(40):
+    for query in range(40):
         trainer = Undrawn(model, settings)
-        trainer.train(Cohort(np.array([3]), events, torch.zeros(1, DIM), seeded_key(7), question), parameters)
+        trainer.train(Cohort(np.array([3]), events, torch.zeros(1, DIM), seeded_key(7), query), parameters)
         for (part, steps), found in squares.items():
             found.append(trainer.drawn[part][trainer.steps[part].reshape(-1) == steps].reshape(-1) ** 2)
     for (_, steps), found in squares.items():
@@ -325,7 +325,7 @@ def test_a_sum_is_on_a_public_grid(shop, ask, devices):
     """The power of two below a 1024th of the noise that is in every coordinate, whatever was drawn before."""
     settings = ask(noise_multiplier=0.7, clip=0.9, learning_rate=0.3, steps_per_round=2, sampling_rate=0.8)
     model, parameters = model_and_parameters(settings, shop)
-    update, _ = CohortTrainer(model, settings).train(cohort_of(ragged(counts=(3,) * devices)), parameters)
+    update, _ = CompiledTrainer(model, settings).train(cohort_of(ragged(counts=(3,) * devices)), parameters)
     step = 2.0 ** (math.floor(math.log2(0.3 * 0.7 * 0.9 * devices**0.5)) - 10)
     for part in update.values():
         multiples = part.double() / step

@@ -62,7 +62,7 @@ def test_no_update_passes_the_clip(clip, norm, round, linear, build, copied, hel
 
 
 @pytest.mark.parametrize("round", SIZES)
-def test_a_farm_is_the_sum_of_farms_of_one(round, linear, build, copied, held, gather):
+def test_a_device_group_is_the_sum_of_device_groups_of_one(round, linear, build, copied, held, gather):
     settings = linear(round=round)
     model, events = build(settings), held(*BASKETS)
     shared = copied(model)
@@ -82,8 +82,8 @@ def test_the_noise_is_the_rounds_own(trust, round, linear, build, copied, held, 
     settings = linear(trust=trust, round=round, noise_multiplier=0.9, devices=4, least_devices=4)
     model, events = build(settings), held([], [], [], [])
     shared, drawn = copied(model), []
-    for question in range(700):
-        update, _ = trainer_for(model, settings).train(gather(events, question=question), shared)
+    for query in range(700):
+        update, _ = trainer_for(model, settings).train(gather(events, query=query), shared)
         drawn.append(next(iter(update.values())).double())
     noise = torch.cat(drawn)
     if trust == "distributed":

@@ -6,7 +6,7 @@ import pytest
 
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import ResolvedConfig, resolve
-from terrycloth.experiments.settings.steps import TABLE_NOISE, VECTOR_NOISE, device_step, server_steps
+from terrycloth.experiments.settings.step_size import TABLE_NOISE, VECTOR_NOISE, device_step, server_steps
 
 
 def test_a_device_moves_its_vector_by_so_much_noise() -> None:

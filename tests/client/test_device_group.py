@@ -1,4 +1,4 @@
-"""A farm: who takes part, what a question costs, and that every question has one answer."""
+"""A device group: who takes part, what a query costs, and that every query has one answer."""
 
 import base64
 import contextlib
@@ -16,9 +16,9 @@ import torch
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from scipy.stats import binom
 
-import terrycloth.client.farm
+import terrycloth.client.device_group
+from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
-from terrycloth.client.farm import Farm
 from terrycloth.client.state import DeviceState
 from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.catalogue import Catalogue
@@ -29,26 +29,26 @@ from terrycloth.models.update import Refusal, Reply, Request, pack_reply
 from tests.policies import ANYTHING
 
 BASKETS = [[1, 4, 4], [], [6, 0, 2, 3], [7], [5, 5, 1], []]
-NEW, BOOKED, ANSWERED = 1, 2, 3  # what the first question to a seeded folder saves, in turn
-BEGUN = 3  # and where the farm is not seeded, before it answers
+NEW, BOOKED, ANSWERED = 1, 2, 3  # what the first query to a seeded folder saves, in turn
+BEGUN = 3  # and where the device group is not seeded, before it answers
 
 
 @pytest.fixture
 def layout(tmp_path, shop: Catalogue, held) -> Callable[..., Path]:
-    """A fresh farm folder; seeded unless told otherwise."""
+    """A fresh device group folder; seeded unless told otherwise."""
     made = iter(range(1_000))
 
     def create(baskets: list[list[int]] = BASKETS, seed: int | None = 7) -> Path:
-        folder = tmp_path / f"farm-{next(made)}"
-        Farm.create(folder, shop, held(*baskets), ANYTHING, seed)
+        folder = tmp_path / f"device group-{next(made)}"
+        DeviceGroup.create(folder, shop, held(*baskets), ANYTHING, seed)
         return folder
 
     return create
 
 
 @pytest.fixture
-def question(build, copied) -> Callable[..., Request]:
-    """A question with these settings; `moved` moves one shared parameter by a little."""
+def query(build, copied) -> Callable[..., Request]:
+    """A query with these settings; `moved` moves one shared parameter by a little."""
 
     def request(settings: RoundSettings, moved: float = 0.0) -> Request:
         parameters = copied(build(settings))
@@ -90,8 +90,8 @@ def steps(folder: Path) -> list[int]:
     ("unit", "trainer"), [("interaction", "opacus"), ("interaction", "cohort"), ("none", "cohort")]
 )
 @pytest.mark.parametrize("partitions", [2, 3])
-def test_partitions_add_up_to_the_whole(unit, trainer, partitions, ask, plain, layout, question):
-    """Noise that a farm draws for all its devices at once is the farm's own: the cohort's is left out."""
+def test_partitions_add_up_to_the_whole(unit, trainer, partitions, ask, plain, layout, query):
+    """Noise drawn once for all devices of a group is the group's own: the cohort's is left out."""
     settings = ask(participation=0.6, steps_per_round=2, sampling_rate=0.7)
     if (unit, trainer) == ("interaction", "cohort"):
         settings = plain(clip=0.5, participation=0.6, steps_per_round=2, sampling_rate=0.7)
@@ -99,9 +99,12 @@ def test_partitions_add_up_to_the_whole(unit, trainer, partitions, ask, plain, l
         settings = plain(unit="none", trust="none", participation=0.6)
     undivided, divided = layout(), layout()
     for moved in (0.0, 0.1):  # the second round starts from what the first left
-        asked = question(settings, moved)
-        whole = Farm(undivided, trainer=trainer).answer(asked)
-        parts = [Farm(divided, part, partitions, trainer=trainer).answer(asked) for part in range(partitions)]
+        asked = query(settings, moved)
+        whole = DeviceGroup(undivided, trainer=trainer).answer(asked)
+        parts = [
+            DeviceGroup(divided, part, partitions, trainer=trainer).answer(asked)
+            for part in range(partitions)
+        ]
         assert 0 < whole.answered < len(BASKETS)
         assert sum(part.answered for part in parts) == whole.answered
         for name, tensor in whole.update.items():
@@ -111,7 +114,7 @@ def test_partitions_add_up_to_the_whole(unit, trainer, partitions, ask, plain, l
 
 def test_a_part_holds_its_own_devices_and_no_other(layout):
     folder = layout()
-    parts = [Farm(folder, part, 4) for part in range(4)]
+    parts = [DeviceGroup(folder, part, 4) for part in range(4)]
     assert np.concatenate([part.devices for part in parts]).tolist() == list(range(6))
     items = [part.events.items[part.events.devices == d] for part in parts for d in range(len(part.devices))]
     assert [list(map(int, own)) for own in items] == BASKETS
@@ -120,14 +123,14 @@ def test_a_part_holds_its_own_devices_and_no_other(layout):
 @pytest.mark.parametrize(("partition", "partitions"), [(-1, 2), (2, 2), (7, 2), (0, 0), (0, -1), (-1, 0)])
 def test_a_part_that_there_is_not_is_an_error(partition, partitions, layout):
     with pytest.raises(ValueError, match="partitions"):
-        Farm(layout(), partition, partitions)
+        DeviceGroup(layout(), partition, partitions)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_each_device_takes_part_by_its_own_coin(rate, layout):
     """Bounds that all devices and pairs together pass but for one in a million."""
-    farm = Farm(layout())
-    coins = np.stack([farm.coins(number) < rate for number in range(1, 1_501)]).astype(int)
+    group = DeviceGroup(layout())
+    coins = np.stack([group.coins(number) < rate for number in range(1, 1_501)]).astype(int)
     together = coins.T @ coins
     checks = [(together[d, d], rate) for d in range(6)]
     checks += [(together[a, b], rate**2) for a in range(6) for b in range(a)]
@@ -137,9 +140,9 @@ def test_each_device_takes_part_by_its_own_coin(rate, layout):
         assert low <= count <= high
 
 
-def test_coins_of_different_keys_and_questions_are_unrelated(layout):
-    one, other, unseeded = Farm(layout()), Farm(layout(seed=8)), Farm(layout(seed=None))
-    flips = [farm.coins(number) for farm in (one, other, unseeded) for number in (1, 2)]
+def test_coins_of_different_keys_and_queries_are_unrelated(layout):
+    one, other, unseeded = DeviceGroup(layout()), DeviceGroup(layout(seed=8)), DeviceGroup(layout(seed=None))
+    flips = [group.coins(number) for group in (one, other, unseeded) for number in (1, 2)]
     flips.append(unseeded.coins(1))  # again: from another key
     assert len(np.unique(flips)) == 7 * len(BASKETS)
     assert np.array_equal(one.coins(1), flips[0])
@@ -147,49 +150,49 @@ def test_coins_of_different_keys_and_questions_are_unrelated(layout):
 
 def test_a_coin_is_the_same_in_any_part(layout):
     folder = layout()
-    whole = Farm(folder).coins(1)
+    whole = DeviceGroup(folder).coins(1)
     for partitions in (2, 3, 6, 8):
-        coins = [Farm(folder, part, partitions).coins(1) for part in range(partitions)]
+        coins = [DeviceGroup(folder, part, partitions).coins(1) for part in range(partitions)]
         assert np.array_equal(np.concatenate(coins), whole)
 
 
-def test_everybody_takes_part_at_rate_one(ask, layout, question):
-    assert Farm(layout(seed=None)).answer(question(ask(participation=1.0))).answered == len(BASKETS)
+def test_everybody_takes_part_at_rate_one(ask, layout, query):
+    assert DeviceGroup(layout(seed=None)).answer(query(ask(participation=1.0))).answered == len(BASKETS)
 
 
-def test_who_takes_part_does_not_depend_on_what_they_hold(ask, layout, question):
+def test_who_takes_part_does_not_depend_on_what_they_hold(ask, layout, query):
     full, empty = layout(), layout([[] for _ in BASKETS])
     for number in range(1, 8):
-        asked = question(ask(participation=0.5, round=number))
-        assert Farm(full).answer(asked).answered == Farm(empty).answer(asked).answered
+        asked = query(ask(participation=0.5, round=number))
+        assert DeviceGroup(full).answer(asked).answered == DeviceGroup(empty).answer(asked).answered
         assert np.array_equal(state_of(full).took_part, state_of(empty).took_part)
 
 
-def test_a_part_without_devices_answers(ask, layout, question):
-    reply = Farm(layout([[1]]), 0, 2).answer(question(ask()))
+def test_a_part_without_devices_answers(ask, layout, query):
+    reply = DeviceGroup(layout([[1]]), 0, 2).answer(query(ask()))
     assert reply == Reply(1, {}, 0, {})
 
 
-# The same question, and another
+# The same query, and another
 
 
 @pytest.mark.parametrize("seed", [7, None])
 @pytest.mark.parametrize("unit", ["interaction", "none"])
-def test_the_same_question_gets_the_stored_answer_word_for_word(
-    unit, seed, ask, plain, layout, question, held, monkeypatch
+def test_the_same_query_gets_the_stored_answer_word_for_word(
+    unit, seed, ask, plain, layout, query, held, monkeypatch
 ):
     """At no further cost, from no further training, and whatever the devices bought since."""
     folder = layout(seed=seed)
     settings = ask(steps_per_round=3, sampling_rate=0.5, participation=0.7)
     if unit == "none":
         settings = plain(unit="none", trust="none")
-    asked = question(settings)
-    first = Farm(folder).answer(asked)
+    asked = query(settings)
+    first = DeviceGroup(folder).answer(asked)
     before = (folder / "state-0-of-1.safetensors").read_bytes()
     held(*([*basket, 2] for basket in BASKETS)).save(folder / "events")
-    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", crash)
+    monkeypatch.setattr(terrycloth.client.device_group, "trainer_for", crash)
     for _ in range(2):
-        again = Farm(folder).answer(asked)
+        again = DeviceGroup(folder).answer(asked)
         assert sent(again) == sent(first)
         assert list(again.update) == list(first.update) == [n for n in asked.parameters if n in first.update]
     assert (folder / "state-0-of-1.safetensors").read_bytes() == before
@@ -202,47 +205,47 @@ def crash(*args: object) -> None:
 @pytest.mark.parametrize(
     "change", [{"round": 2}, {"rounds": 11}, {"negatives": 4}, {"delta": 2e-5}, {"clip": 1.0000001}]
 )
-def test_any_other_setting_is_another_question(change, ask, layout, question):
+def test_any_other_setting_is_another_query(change, ask, layout, query):
     folder = layout([[]])
-    first = Farm(folder).answer(question(ask()))
-    other = Farm(folder).answer(question(ask(**change)))
+    first = DeviceGroup(folder).answer(query(ask()))
+    other = DeviceGroup(folder).answer(query(ask(**change)))
     assert steps(folder) == [2]
     assert unrelated(first, other)
 
 
 @pytest.mark.parametrize("seed", [7, None])
 @pytest.mark.parametrize("moved", [1e-6, 0.1])
-def test_other_parameters_get_fresh_noise_and_are_booked(moved, seed, ask, layout, question):
-    """The difference of two replies to nearly one question must not be free of noise."""
+def test_other_parameters_get_fresh_noise_and_are_booked(moved, seed, ask, layout, query):
+    """The difference of two replies to nearly one query must not be free of noise."""
     folder = layout([[1, 4, 4]], seed)
     settings = ask(noise_multiplier=5.0, learning_rate=1.0)
-    first = Farm(folder).answer(question(settings))
-    other = Farm(folder).answer(question(settings, moved))
+    first = DeviceGroup(folder).answer(query(settings))
+    other = DeviceGroup(folder).answer(query(settings, moved))
     assert steps(folder) == [2]
     assert unrelated(first, other)
     # √2·σ·C = 7 a coordinate, against 1 at most for all of the data together.
     assert float((flat(first.update) - flat(other.update)).square().mean().sqrt()) > 3.0
 
 
-def test_a_question_asked_again_after_another_is_another_release(ask, layout, question):
+def test_a_query_asked_again_after_another_is_another_release(ask, layout, query):
     folder = layout([[]])
-    first = Farm(folder).answer(question(ask()))
-    Farm(folder).answer(question(ask(), 0.1))
-    again = Farm(folder).answer(question(ask()))
+    first = DeviceGroup(folder).answer(query(ask()))
+    DeviceGroup(folder).answer(query(ask(), 0.1))
+    again = DeviceGroup(folder).answer(query(ask()))
     assert steps(folder) == [3]
     assert unrelated(first, again)
 
 
-def test_another_size_of_vector_keeps_the_ledger_and_draws_afresh(ask, layout, question):
+def test_another_size_of_vector_keeps_the_ledger_and_draws_afresh(ask, layout, query):
     folder = layout([[2]])
-    replies = [Farm(folder).answer(question(ask(dim=dim))) for dim in (3, 2, 3)]
+    replies = [DeviceGroup(folder).answer(query(ask(dim=dim))) for dim in (3, 2, 3)]
     assert steps(folder) == [3]
     assert unrelated(replies[0], replies[2])
 
 
-def test_who_stays_away_pays_nothing_and_keeps_its_vector(ask, layout, question):
+def test_who_stays_away_pays_nothing_and_keeps_its_vector(ask, layout, query):
     folder = layout()
-    reply = Farm(folder).answer(question(ask(participation=0.5)))
+    reply = DeviceGroup(folder).answer(query(ask(participation=0.5)))
     state = state_of(folder)
     assert 0 < reply.answered < 6
     assert [step == 1 for step in steps(folder)] == state.took_part.tolist()
@@ -268,79 +271,79 @@ def crash_on_save(number: int, monkeypatch: pytest.MonkeyPatch) -> list[DeviceSt
 
 
 def crash_in_training(folder: Path, asked: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the question booked, and not answered."""
+    """Leave the query booked, and not answered."""
     with monkeypatch.context() as patched:
-        patched.setattr(terrycloth.client.farm, "trainer_for", crash)
+        patched.setattr(terrycloth.client.device_group, "trainer_for", crash)
         with pytest.raises(ZeroDivisionError):
-            Farm(folder).answer(asked)
+            DeviceGroup(folder).answer(asked)
     assert not state_of(folder).replied
 
 
-def test_the_ledger_is_on_disk_before_training_starts(ask, layout, question, monkeypatch):
+def test_the_ledger_is_on_disk_before_training_starts(ask, layout, query, monkeypatch):
     folder = layout()
-    crash_in_training(folder, question(ask(steps_per_round=4)), monkeypatch)
+    crash_in_training(folder, query(ask(steps_per_round=4)), monkeypatch)
     assert steps(folder) == [4] * 6
     state = state_of(folder)
-    assert (state.asked, len(state.question)) == (1, 64)
+    assert (state.asked, len(state.query)) == (1, 64)
     assert (state.replied, state.update) == (False, {})
 
 
 @pytest.mark.parametrize("save", [NEW, BOOKED])
-def test_what_cannot_be_booked_is_not_trained(save, ask, layout, question, watched, monkeypatch):
+def test_what_cannot_be_booked_is_not_trained(save, ask, layout, query, watched, monkeypatch):
     folder = layout()
     with monkeypatch.context() as patched:
         crash_on_save(save, patched)
         with pytest.raises(ZeroDivisionError):
-            Farm(folder).answer(question(ask()))
+            DeviceGroup(folder).answer(query(ask()))
     assert not watched
-    assert Farm(folder).answer(question(ask())).answered == 6
+    assert DeviceGroup(folder).answer(query(ask())).answered == 6
     assert steps(folder) == [1] * 6
 
 
-def test_what_cannot_be_stored_does_not_leave(ask, layout, question, monkeypatch):
+def test_what_cannot_be_stored_does_not_leave(ask, layout, query, monkeypatch):
     folder = layout()
     crash_on_save(ANSWERED, monkeypatch)
     with pytest.raises(ZeroDivisionError):
-        Farm(folder).answer(question(ask()))
+        DeviceGroup(folder).answer(query(ask()))
     assert not state_of(folder).replied
 
 
 @pytest.mark.parametrize("seed", [7, None])
 @pytest.mark.parametrize("place", ["in training", "storing the answer"])
-def test_after_a_crash_the_question_is_trained_again_and_booked_once(
-    place, seed, ask, layout, question, drawn, monkeypatch
+def test_after_a_crash_the_query_is_trained_again_and_booked_once(
+    place, seed, ask, layout, query, drawn, monkeypatch
 ):
     """From a fresh key, so that even a first answer that had left would share no noise with it."""
     folder = layout(seed=seed)
-    asked = question(ask(participation=0.6 if seed else 1.0, steps_per_round=2))  # coins that are known
+    asked = query(ask(participation=0.6 if seed else 1.0, steps_per_round=2))  # coins that are known
     if place == "in training":
         crash_in_training(folder, asked, monkeypatch)
     else:
         with monkeypatch.context() as patched:
             lost = crash_on_save(ANSWERED if seed else BEGUN + 1, patched)
             with pytest.raises(ZeroDivisionError):
-                Farm(folder).answer(asked)
+                DeviceGroup(folder).answer(asked)
     booked, ledger = state_of(folder), steps(folder)
-    reply = Farm(folder).answer(asked)
+    reply = DeviceGroup(folder).answer(asked)
     after = state_of(folder)
     assert reply.answered == after.took_part.sum() > 0
     assert (after.asked, after.replied) == (1, True)
     assert np.array_equal(after.took_part, booked.took_part)
     assert steps(folder) == ledger == (2 * after.took_part).tolist()
-    assert sent(Farm(folder).answer(asked)) == sent(reply)
+    assert sent(DeviceGroup(folder).answer(asked)) == sent(reply)
     if seed is None:
         assert len(drawn) == len(set(drawn)) == 3  # coins, training, training
     else:
-        assert sent(reply) == sent(Farm(layout(seed=seed)).answer(asked))  # as if nothing had happened
+        assert sent(reply) == sent(DeviceGroup(layout(seed=seed)).answer(asked))  # as if nothing had happened
     if place == "storing the answer":
         assert lost[-1].replied
         assert unrelated(Reply(1, lost[-1].update, 0), reply) == (seed is None)
 
 
-def test_a_question_that_was_booked_and_given_up_stays_booked(ask, layout, question, drawn, monkeypatch):
+def test_a_query_that_was_booked_and_given_up_stays_booked(ask, layout, query, drawn, monkeypatch):
     folder = layout([[1, 4]], seed=None)
-    crash_in_training(folder, question(ask()), monkeypatch)
-    assert Farm(folder).answer(question(ask(), 0.1)).answered == 1
+    crash_in_training(folder, query(ask()), monkeypatch)
+    assert DeviceGroup(folder).answer(query(ask(), 0.1)).answered == 1
     assert steps(folder) == [2]
     assert len(set(drawn)) == 4
 
@@ -352,54 +355,52 @@ def test_a_question_that_was_booked_and_given_up_stays_booked(ask, layout, quest
 def watched(monkeypatch) -> list[object]:
     """Every trainer that is made."""
     made: list[object] = []
-    real = terrycloth.client.farm.trainer_for
+    real = terrycloth.client.device_group.trainer_for
     monkeypatch.setattr(
-        terrycloth.client.farm, "trainer_for", lambda *rest: (made.append(rest), real(*rest))[1]
+        terrycloth.client.device_group, "trainer_for", lambda *rest: (made.append(rest), real(*rest))[1]
     )
     return made
 
 
-def test_past_the_budget_nothing_is_trained_and_every_refusal_is_counted(ask, layout, question, watched):
+def test_past_the_budget_nothing_is_trained_and_every_refusal_is_counted(ask, layout, query, watched):
     folder = layout()
     settings = ask(epsilon=6.0)  # one step at σ = 1 costs 4.4
-    assert Farm(folder).answer(question(settings)).answered == 6
+    assert DeviceGroup(folder).answer(query(settings)).answered == 6
     before = (folder / "state-0-of-1.safetensors").read_bytes()
-    reply = Farm(folder).answer(question(settings, 0.1))
+    reply = DeviceGroup(folder).answer(query(settings, 0.1))
     assert (reply.update, reply.answered, reply.refused) == ({}, 0, {Refusal.BUDGET: 6})
     assert len(watched) == 1
     assert steps(folder) == [1] * 6
-    assert before != (folder / "state-0-of-1.safetensors").read_bytes()  # the question is remembered
-    again = Farm(folder).answer(question(settings, 0.1))
+    assert before != (folder / "state-0-of-1.safetensors").read_bytes()  # the query is remembered
+    again = DeviceGroup(folder).answer(query(settings, 0.1))
     assert (again.answered, again.refused) == (0, {Refusal.BUDGET: 6})
 
 
-def test_only_those_whose_budget_is_spent_refuse(ask, layout, question):
+def test_only_those_whose_budget_is_spent_refuse(ask, layout, query):
     folder = layout()
-    Farm(folder).answer(question(ask(participation=0.5)))
+    DeviceGroup(folder).answer(query(ask(participation=0.5)))
     spent = np.array(steps(folder)) > 0
-    reply = Farm(folder).answer(question(ask(epsilon=6.0)))
+    reply = DeviceGroup(folder).answer(query(ask(epsilon=6.0)))
     assert 0 < spent.sum() < 6
     assert reply.refused == {Refusal.BUDGET: int(spent.sum())}
     assert reply.answered == int((~spent).sum())
     assert steps(folder) == [1] * 6
 
 
-def test_the_ledger_never_passes_the_budget(ask, layout, question):
+def test_the_ledger_never_passes_the_budget(ask, layout, query):
     folder = layout([[1], [2]])
     settings = ask(epsilon=9.0, participation=0.8)
     for number in range(12):
-        Farm(folder).answer(question(settings, 0.01 * number))
+        DeviceGroup(folder).answer(query(settings, 0.01 * number))
         spent = state_of(folder).ledger.epsilon(settings.delta)
         assert (spent <= 9.0).all()
     assert (spent > 6.0).all()
 
 
-def test_a_device_that_once_trained_without_noise_refuses_every_bounded_question(
-    ask, plain, layout, question
-):
+def test_a_device_that_once_trained_without_noise_refuses_every_bounded_query(ask, plain, layout, query):
     folder = layout([[1], [2]])
-    assert Farm(folder).answer(question(plain(unit="none", trust="none"))).answered == 2
-    reply = Farm(folder).answer(question(ask(epsilon=1e6)))
+    assert DeviceGroup(folder).answer(query(plain(unit="none", trust="none"))).answered == 2
+    reply = DeviceGroup(folder).answer(query(ask(epsilon=1e6)))
     assert (reply.answered, reply.refused) == (0, {Refusal.PROMISE: 2})
 
 
@@ -416,10 +417,10 @@ def broken_shapes(parameters: Parameters) -> list[Parameters]:
 
 
 @pytest.mark.parametrize("case", range(6))
-def test_wrong_shapes_are_refused_before_events_are_touched(case, ask, layout, question, watched):
+def test_wrong_shapes_are_refused_before_events_are_touched(case, ask, layout, query, watched):
     folder = layout()
-    asked = question(ask())
-    reply = Farm(folder).answer(Request(broken_shapes(asked.parameters)[case], asked.settings))
+    asked = query(ask())
+    reply = DeviceGroup(folder).answer(Request(broken_shapes(asked.parameters)[case], asked.settings))
     assert reply == Reply(1, {}, 0, {Refusal.MODEL: 6})
     assert not watched
     assert not (folder / "state-0-of-1.safetensors").exists()
@@ -429,68 +430,68 @@ def test_wrong_shapes_are_refused_before_events_are_touched(case, ask, layout, q
     "kind", [torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.complex64, torch.bool], ids=str
 )
 @pytest.mark.parametrize("every", [True, False])
-def test_another_precision_is_refused(every, kind, ask, layout, question, watched):
-    """Also in one array alone. Numbers that single precision cannot tell apart would be two questions."""
-    folder, asked = layout(), question(ask())
+def test_another_precision_is_refused(every, kind, ask, layout, query, watched):
+    """Also in one array alone. Numbers that single precision cannot tell apart would be two queries."""
+    folder, asked = layout(), query(ask())
     name = list(asked.parameters)[-1]
     changed = asked.parameters if every else {name: asked.parameters[name]}
     changed = {name: tensor.to(kind) for name, tensor in changed.items()}
-    reply = Farm(folder).answer(Request({**asked.parameters, **changed}, asked.settings))
+    reply = DeviceGroup(folder).answer(Request({**asked.parameters, **changed}, asked.settings))
     assert reply == Reply(1, {}, 0, {Refusal.MODEL: 6})
     assert not watched
     assert not (folder / "state-0-of-1.safetensors").exists()
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_parameters_that_are_no_numbers_are_refused(number, ask, layout, question, watched):
+def test_parameters_that_are_no_numbers_are_refused(number, ask, layout, query, watched):
     folder = layout()
-    reply = Farm(folder).answer(question(ask(), number))
+    reply = DeviceGroup(folder).answer(query(ask(), number))
     assert reply == Reply(1, {}, 0, {Refusal.MODEL: 6})
     assert not watched
     assert not (folder / "state-0-of-1.safetensors").exists()
 
 
 @pytest.mark.parametrize(("before", "after"), [((0, 1), (0, 2)), ((1, 2), (0, 1)), ((1, 3), (1, 13))])
-def test_a_folder_that_is_divided_differently_refuses(before, after, ask, layout, question, watched):
+def test_a_folder_that_is_divided_differently_refuses(before, after, ask, layout, query, watched):
     """Its ledgers are kept by the division that it was first answered under."""
     folder = layout()
-    assert Farm(folder, *before).answer(question(ask())).answered > 0
+    assert DeviceGroup(folder, *before).answer(query(ask())).answered > 0
     disk = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     for moved in (0.0, 0.1):
-        farm = Farm(folder, *after)
-        reply = farm.answer(question(ask(), moved))
-        assert reply == Reply(1, {}, 0, {Refusal.PARTITION: len(farm.devices)})
+        group = DeviceGroup(folder, *after)
+        reply = group.answer(query(ask(), moved))
+        assert reply == Reply(1, {}, 0, {Refusal.PARTITION: len(group.devices)})
     assert len(watched) == 1
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == disk
-    assert Farm(folder, *before).answer(question(ask(), 0.1)).answered > 0
+    assert DeviceGroup(folder, *before).answer(query(ask(), 0.1)).answered > 0
 
 
-def test_a_ledger_that_was_lost_is_not_begun_anew_under_another_division(ask, layout, question):
+def test_a_ledger_that_was_lost_is_not_begun_anew_under_another_division(ask, layout, query):
     folder = layout()
-    assert Farm(folder).answer(question(ask())).answered == 6
+    assert DeviceGroup(folder).answer(query(ask())).answered == 6
     (folder / "state-0-of-1.safetensors").unlink()
-    assert Farm(folder, 0, 2).answer(question(ask())).refused == {Refusal.PARTITION: 3}
+    assert DeviceGroup(folder, 0, 2).answer(query(ask())).refused == {Refusal.PARTITION: 3}
     assert not list(folder.glob("*.safetensors"))
 
 
-def test_a_first_question_that_fails_claims_the_folder_all_the_same(ask, layout, question, monkeypatch):
+def test_a_first_query_that_fails_claims_the_folder_all_the_same(ask, layout, query, monkeypatch):
     folder = layout()
     with monkeypatch.context() as patched:
-        patched.setattr(Farm, "book", crash)
+        patched.setattr(DeviceGroup, "book", crash)
         with pytest.raises(ZeroDivisionError):
-            Farm(folder).answer(question(ask()))
+            DeviceGroup(folder).answer(query(ask()))
     assert (steps(folder), state_of(folder).asked) == ([0] * 6, 0)
-    assert Farm(folder, 0, 2).answer(question(ask())).refused == {Refusal.PARTITION: 3}
-    assert Farm(folder).answer(question(ask())).answered == 6
+    assert DeviceGroup(folder, 0, 2).answer(query(ask())).refused == {Refusal.PARTITION: 3}
+    assert DeviceGroup(folder).answer(query(ask())).answered == 6
 
 
-def test_a_question_that_nobody_answers_leaves_empty_ledgers(ask, layout, question):
+def test_a_query_that_nobody_answers_leaves_empty_ledgers(ask, layout, query):
     folder = layout(seed=None)
-    assert Farm(folder).answer(question(ask(participation=1e-12))).answered == 0
+    assert DeviceGroup(folder).answer(query(ask(participation=1e-12))).answered == 0
     assert (steps(folder), state_of(folder).asked) == ([0] * 6, 1)
 
 
-def test_of_two_divisions_at_a_time_one_is_refused(ask, layout, question, monkeypatch):
+def test_of_two_divisions_at_a_time_one_is_refused(ask, layout, query, monkeypatch):
     """Both have looked at the folder before either makes its state, unless one waits."""
     folder = layout()
     both_looked = threading.Barrier(2)
@@ -502,20 +503,20 @@ def test_of_two_divisions_at_a_time_one_is_refused(ask, layout, question, monkey
         return real(devices, dim)
 
     monkeypatch.setattr(DeviceState, "new", slow)
-    farms = [Farm(folder, 0, 1), Farm(folder, 0, 2)]
+    groups = [DeviceGroup(folder, 0, 1), DeviceGroup(folder, 0, 2)]
     with ThreadPoolExecutor(2) as pool:
-        replies = list(pool.map(lambda farm: farm.answer(question(ask())), farms))
+        replies = list(pool.map(lambda group: group.answer(query(ask())), groups))
     refused = [reply.refused.get(Refusal.PARTITION, 0) for reply in replies]
     assert refused in ([0, 3], [6, 0])
     assert len(list(folder.glob("state-*.safetensors"))) == 1
 
 
 @pytest.mark.parametrize("baskets", [[*BASKETS, [1]], BASKETS[:-1]])
-def test_a_ledger_of_other_devices_is_refused(baskets, ask, layout, question, held, watched):
+def test_a_ledger_of_other_devices_is_refused(baskets, ask, layout, query, held, watched):
     folder = layout()
-    Farm(folder).answer(question(ask()))
+    DeviceGroup(folder).answer(query(ask()))
     held(*baskets).save(folder / "events")
-    assert Farm(folder).answer(question(ask(), 0.1)) == Reply(1, {}, 0, {Refusal.LEDGER: len(baskets)})
+    assert DeviceGroup(folder).answer(query(ask(), 0.1)) == Reply(1, {}, 0, {Refusal.LEDGER: len(baskets)})
     assert len(watched) == 1
 
 
@@ -529,27 +530,29 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_ledger_is_refused_and_stays_as_it_is(damage, ask, layout, question, watched, caplog):
-    """The log says how to mend it, in one line; the file as it was brings the farm back."""
+def test_a_damaged_ledger_is_refused_and_stays_as_it_is(damage, ask, layout, query, watched, caplog):
+    """The log says how to mend it, in one line; the file as it was brings the device group back."""
     folder = layout()
-    Farm(folder).answer(question(ask()))
+    DeviceGroup(folder).answer(query(ask()))
     path = folder / "state-0-of-1.safetensors"
     good = path.read_bytes()
     DAMAGES[damage](path)
     damaged = path.read_bytes() if path.exists() else None
-    for moved in (0.0, 0.1):  # the question that was answered, and a new one
-        reply = Farm(folder).answer(question(ask(), moved))
+    for moved in (0.0, 0.1):  # the query that was answered, and a new one
+        reply = DeviceGroup(folder).answer(query(ask(), moved))
         assert reply == Reply(1, {}, 0, {Refusal.LEDGER: 6})
     assert len(watched) == 1
     assert (path.read_bytes() if path.exists() else None) == damaged
-    (line, _) = [record.getMessage() for record in caplog.records if record.name == "terrycloth.client.farm"]
+    (line, _) = [
+        record.getMessage() for record in caplog.records if record.name == "terrycloth.client.device_group"
+    ]
     assert "state-0-of-1.safetensors" in line
     assert "backup" in line
     assert "retire" in line
     assert str(folder) not in line
     assert "\n" not in line
     path.write_bytes(good)
-    assert Farm(folder).answer(question(ask(), 0.1)).answered == 6
+    assert DeviceGroup(folder).answer(query(ask(), 0.1)).answered == 6
     assert steps(folder) == [2] * 6
 
 
@@ -559,7 +562,7 @@ def test_a_damaged_ledger_is_refused_and_stays_as_it_is(damage, ask, layout, que
 @pytest.mark.parametrize("unit", ["interaction", "none"])
 @pytest.mark.parametrize("model", ["mf", "neural-cf"])
 def test_events_that_cannot_be_used_are_as_if_they_were_not_there(
-    unit, model, ask, plain, layout, question, held
+    unit, model, ask, plain, layout, query, held
 ):
     settings = ask(model=model, steps_per_round=2, sampling_rate=0.7)
     if unit == "none":
@@ -571,7 +574,7 @@ def test_events_that_cannot_be_used_are_as_if_they_were_not_there(
         soiled / "events"
     )
     for moved in (0.0, 0.1):
-        expected, got = (Farm(folder).answer(question(settings, moved)) for folder in (clean, soiled))
+        expected, got = (DeviceGroup(folder).answer(query(settings, moved)) for folder in (clean, soiled))
         assert expected.answered == 3
         assert sent(got) == sent(expected)
     assert torch.equal(state_of(soiled).vectors, state_of(clean).vectors)
@@ -604,10 +607,10 @@ def holders(folder: Path, keys: list[bytes]) -> list[str]:
 
 
 def test_the_coins_and_each_training_have_a_key_of_their_own_from_the_system(
-    ask, layout, question, drawn, monkeypatch
+    ask, layout, query, drawn, monkeypatch
 ):
     used: list[bytes] = []
-    real = terrycloth.client.farm.trainer_for
+    real = terrycloth.client.device_group.trainer_for
 
     class Watched:
         def __init__(self, *rest: object) -> None:
@@ -617,18 +620,18 @@ def test_the_coins_and_each_training_have_a_key_of_their_own_from_the_system(
             used.append(cohort.key)
             return self.trainer.train(cohort, parameters)
 
-    monkeypatch.setattr(terrycloth.client.farm, "trainer_for", Watched)
-    farm = Farm(layout(seed=None))
+    monkeypatch.setattr(terrycloth.client.device_group, "trainer_for", Watched)
+    group = DeviceGroup(layout(seed=None))
     for moved in (0.0, 0.1, 0.1, 0.0):  # the third is the second again
-        farm.answer(question(ask(), moved))
+        group.answer(query(ask(), moved))
     assert used == drawn[1::2]
     assert len(drawn) == len(set(drawn)) == 6
     assert {len(key) for key in drawn} == {KEY_BYTES}
 
 
 @pytest.mark.parametrize("unit", ["interaction", "none"])
-def test_a_key_is_kept_nowhere(unit, ask, plain, layout, question, drawn, monkeypatch):
-    """Not while a question is booked, not after a crash, not beside an answer."""
+def test_a_key_is_kept_nowhere(unit, ask, plain, layout, query, drawn, monkeypatch):
+    """Not while a query is booked, not after a crash, not beside an answer."""
     settings = ask() if unit == "interaction" else plain(unit="none", trust="none")
     folder = layout(seed=None)
     searched: list[int] = []
@@ -641,9 +644,9 @@ def test_a_key_is_kept_nowhere(unit, ask, plain, layout, question, drawn, monkey
 
     monkeypatch.setattr(DeviceState, "save", save)
     for moved in (0.0, 0.1, 0.1):
-        Farm(folder).answer(question(settings, moved))
-    crash_in_training(folder, question(settings, 0.2), monkeypatch)
-    Farm(folder).answer(question(settings, 0.2))
+        DeviceGroup(folder).answer(query(settings, moved))
+    crash_in_training(folder, query(settings, 0.2), monkeypatch)
+    DeviceGroup(folder).answer(query(settings, 0.2))
     # Booked, begun and answered, twice; then booked and begun, and after the crash answered.
     assert searched == [0, 1, 2, 2, 3, 4, 4, 5, 6, 7]
     assert holders(folder, drawn) == []
@@ -668,16 +671,16 @@ def test_a_cohort_does_not_show_its_key(gather, held):
             assert form not in text
 
 
-def test_farms_that_are_asked_the_same_draw_differently(ask, layout, question):
-    one, other = (Farm(layout(seed=None)).answer(question(ask())) for _ in range(2))
+def test_device_groups_that_are_asked_the_same_draw_differently(ask, layout, query):
+    one, other = (DeviceGroup(layout(seed=None)).answer(query(ask())) for _ in range(2))
     assert unrelated(one, other)
 
 
-def test_a_farm_is_for_its_owner_alone(ask, layout, question):
+def test_a_device_group_is_for_its_owner_alone(ask, layout, query):
     umask = os.umask(0)
     try:
         folder = layout(seed=None)
-        Farm(folder).answer(question(ask()))
+        DeviceGroup(folder).answer(query(ask()))
     finally:
         os.umask(umask)
     assert len(list(folder.rglob("*"))) > 8
@@ -687,22 +690,22 @@ def test_a_farm_is_for_its_owner_alone(ask, layout, question):
 
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o700])
 def test_a_folder_that_is_there_is_closed_to_others(mode, tmp_path, shop, held):
-    folder = tmp_path / "farm"
+    folder = tmp_path / "device-group"
     folder.mkdir()
     folder.chmod(mode)
-    Farm.create(folder, shop, held([1]), ANYTHING)
+    DeviceGroup.create(folder, shop, held([1]), ANYTHING)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_seeded_farm_repeats_itself_and_numbers_its_draws_by_question(ask, layout, question, drawn):
+def test_a_seeded_device_group_repeats_itself_and_numbers_its_draws_by_query(ask, layout, query, drawn):
     answers = []
     for folder in (layout(), layout()):
-        answers.append([Farm(folder).answer(question(ask(), moved)) for moved in (0.0, 0.1, 0.0)])
-        assert (Farm(folder).new_key(), state_of(folder).asked) == (seeded_key(7), 3)
+        answers.append([DeviceGroup(folder).answer(query(ask(), moved)) for moved in (0.0, 0.1, 0.0)])
+        assert (DeviceGroup(folder).new_key(), state_of(folder).asked) == (seeded_key(7), 3)
     assert not drawn
     assert [sent(one) for one in answers[0]] == [sent(other) for other in answers[1]]
     assert all(unrelated(answers[0][a], answers[0][b]) for a, b in ((0, 1), (1, 2), (0, 2)))
-    assert unrelated(answers[0][0], Farm(layout(seed=8)).answer(question(ask())))
+    assert unrelated(answers[0][0], DeviceGroup(layout(seed=8)).answer(query(ask())))
 
 
 # Rounds are counted too: ε that is set aside for one kind of round is not there for another
@@ -715,37 +718,37 @@ def spent(folder: Path) -> list[list[int]]:
 MEASURED = {"unit": "shopper", "rounds": 2, "evaluate": True, "evaluation_noise": 1.0, "run": "one"}
 
 
-def test_what_measuring_is_to_cost_cannot_be_trained_with(ask, layout, question):
+def test_what_measuring_is_to_cost_cannot_be_trained_with(ask, layout, query):
     """All three rounds cost alike, and ε = 50 lets many more by: but two train, and one measures."""
     folder, settings = layout(), ask(**MEASURED)
     replies = [
-        Farm(folder).answer(question(settings.at(round), 0.1 * n)) for n, round in enumerate((1, 2, 1))
+        DeviceGroup(folder).answer(query(settings.at(round), 0.1 * n)) for n, round in enumerate((1, 2, 1))
     ]
     assert [reply.answered for reply in replies] == [6, 6, 0]
     assert replies[-1].refused == {Refusal.REPEATED: 6}
     assert steps(folder) == [2] * 6
-    assert Farm(folder).answer(question(settings.at(3))).answered == 6
-    assert Farm(folder).answer(question(settings.at(3), 0.1)).refused == {Refusal.REPEATED: 6}
+    assert DeviceGroup(folder).answer(query(settings.at(3))).answered == 6
+    assert DeviceGroup(folder).answer(query(settings.at(3), 0.1)).refused == {Refusal.REPEATED: 6}
     assert spent(folder) == [[2, 0, 1]] * 6
 
 
-def test_each_release_of_the_linear_model_is_made_once(ask, layout, question):
+def test_each_release_of_the_linear_model_is_made_once(ask, layout, query):
     folder = layout()
     settings = ask(unit="shopper", model="linear", rounds=2, head=3, popularity_share=0.5)
     for round, moved, answered in ((1, 0.0, 6), (1, 0.1, 0), (2, 0.0, 6), (2, 0.1, 0), (1, 0.2, 0)):
-        assert Farm(folder).answer(question(settings.at(round), moved)).answered == answered
+        assert DeviceGroup(folder).answer(query(settings.at(round), moved)).answered == answered
     assert spent(folder) == [[1, 1, 0]] * 6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trust", ["local", "central"])
-def test_each_device_counts_the_rounds_it_paid_for(trust, ask, layout, question):
+def test_each_device_counts_the_rounds_it_paid_for(trust, ask, layout, query):
     """Under local trust those that its coin chose, at most 5 of 7; under central trust all 7."""
     folder = layout()
     settings = ask(unit="shopper", trust=trust, participation=0.35, rounds=7)
     answered = 0
     for number in range(30):
-        reply = Farm(folder).answer(question(settings, 0.01 * number))
+        reply = DeviceGroup(folder).answer(query(settings, 0.01 * number))
         answered += reply.answered
         assert number < 7 or trust == "local" or reply.answered == 0
     assert spent(folder) == [[settings.covered, 0, 0]] * 6
@@ -753,49 +756,47 @@ def test_each_device_counts_the_rounds_it_paid_for(trust, ask, layout, question)
     assert answered == 30 if trust == "local" else answered < 30
 
 
-def test_a_question_that_is_repeated_counts_once_and_another_run_counts_anew_within_epsilon(
-    ask, layout, question
-):
+def test_a_query_that_is_repeated_counts_once_and_another_run_counts_anew_within_epsilon(ask, layout, query):
     """Three steps at σ = 1 cost 8.4, four 9.9."""
     folder, settings = layout(), ask(unit="shopper", rounds=2, epsilon=9.0, run="one")
     for _ in range(3):
-        assert Farm(folder).answer(question(settings)).answered == 6
+        assert DeviceGroup(folder).answer(query(settings)).answered == 6
     assert spent(folder) == [[1, 0, 0]] * 6
-    assert Farm(folder).answer(question(settings, 0.1)).answered == 6
+    assert DeviceGroup(folder).answer(query(settings, 0.1)).answered == 6
     other = settings.model_copy(update={"run": "two"})
-    assert Farm(folder).answer(question(other)).answered == 6
+    assert DeviceGroup(folder).answer(query(other)).answered == 6
     assert spent(folder) == [[1, 0, 0]] * 6
-    assert Farm(folder).answer(question(other, 0.1)).refused == {Refusal.BUDGET: 6}
+    assert DeviceGroup(folder).answer(query(other, 0.1)).refused == {Refusal.BUDGET: 6}
 
 
 # What a server or a change on the device must not be able to undo
 
 
 @pytest.mark.parametrize("moved", [0.1, 0.2])
-def test_a_state_from_a_backup_repeats_no_noise(moved, ask, layout, question):
-    """Whether the answer after the backup is to the same question or to another."""
+def test_a_state_from_a_backup_repeats_no_noise(moved, ask, layout, query):
+    """Whether the answer after the backup is to the same query or to another."""
     folder = layout([[1, 4]], seed=None)
-    Farm(folder).answer(question(ask()))
+    DeviceGroup(folder).answer(query(ask()))
     backup = (folder / "state-0-of-1.safetensors").read_bytes()
-    first = Farm(folder).answer(question(ask(), 0.1))
+    first = DeviceGroup(folder).answer(query(ask(), 0.1))
     (folder / "state-0-of-1.safetensors").write_bytes(backup)
-    assert unrelated(first, Farm(folder).answer(question(ask(), moved)))
+    assert unrelated(first, DeviceGroup(folder).answer(query(ask(), moved)))
 
 
 @pytest.mark.parametrize("seed", [None, 7])
-def test_a_backup_of_a_booked_question_repeats_no_noise(seed, ask, layout, question, held, monkeypatch):
+def test_a_backup_of_a_booked_query_repeats_no_noise(seed, ask, layout, query, held, monkeypatch):
     """Answered, restored, bought something, asked again: the difference must not be the purchase alone.
 
-    In a seeded farm it is, which shows what this test sees.
+    In a seeded device group it is, which shows what this test sees.
     """
     folder = layout([[1, 4, 4]], seed)
-    asked = question(ask(noise_multiplier=5.0, learning_rate=1.0))
+    asked = query(ask(noise_multiplier=5.0, learning_rate=1.0))
     crash_in_training(folder, asked, monkeypatch)
     backup = (folder / "state-0-of-1.safetensors").read_bytes()
-    first = Farm(folder).answer(asked)
+    first = DeviceGroup(folder).answer(asked)
     (folder / "state-0-of-1.safetensors").write_bytes(backup)
     held([1, 4, 4, 2]).save(folder / "events")
-    again = Farm(folder).answer(asked)
+    again = DeviceGroup(folder).answer(asked)
     # √2·σ·C = 7 a coordinate where the noise differs, against 1 at most for the purchase.
     apart = float((flat(first.update) - flat(again.update)).square().mean().sqrt())
     if seed is None:
@@ -805,35 +806,35 @@ def test_a_backup_of_a_booked_question_repeats_no_noise(seed, ask, layout, quest
         assert 0.0 < apart < 1.0
 
 
-def test_a_lost_state_repeats_no_noise(ask, layout, question):
+def test_a_lost_state_repeats_no_noise(ask, layout, query):
     folder = layout([[1, 4]], seed=None)
-    first = Farm(folder).answer(question(ask()))
+    first = DeviceGroup(folder).answer(query(ask()))
     for path in folder.glob("state-*"):  # the lock too, or the ledger would be missed
         path.unlink()
-    assert unrelated(first, Farm(folder).answer(question(ask())))
+    assert unrelated(first, DeviceGroup(folder).answer(query(ask())))
 
 
-def test_two_at_a_time_take_turns(ask, layout, question, monkeypatch):
-    """Two processes that open one farm: both have read its state before either books, unless one waits."""
+def test_two_at_a_time_take_turns(ask, layout, query, monkeypatch):
+    """Two processes open one device group: both read its state before either books, unless one waits."""
     folder = layout([[1, 4]])
     both_read = threading.Barrier(2)
-    real = Farm.load_state
+    real = DeviceGroup.load_state
 
-    def slow(farm: Farm, dim: int) -> DeviceState:
-        state = real(farm, dim)
+    def slow(group: DeviceGroup, dim: int) -> DeviceState:
+        state = real(group, dim)
         with contextlib.suppress(threading.BrokenBarrierError):
             both_read.wait(timeout=1)
         return state
 
-    monkeypatch.setattr(Farm, "load_state", slow)
-    asked = [question(ask(), moved) for moved in (0.1, 0.2)]
+    monkeypatch.setattr(DeviceGroup, "load_state", slow)
+    asked = [query(ask(), moved) for moved in (0.1, 0.2)]
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(lambda request: Farm(folder).answer(request), asked)
+        one, other = pool.map(lambda request: DeviceGroup(folder).answer(request), asked)
     assert unrelated(one, other)
     assert steps(folder) == [2]
 
 
 def test_events_are_read_only_here(layout):
-    farm = Farm(layout())
-    assert isinstance(farm.events, Events)
-    assert not farm.events.items.flags.writeable
+    group = DeviceGroup(layout())
+    assert isinstance(group.events, Events)
+    assert not group.events.items.flags.writeable

@@ -1,9 +1,9 @@
 """What each figure shows, in words: for whoever does not see it. What is below its floor is said first."""
 
 from terrycloth.experiments.baselines import BASELINES, label_of
-from terrycloth.experiments.frontier.answers import below_floors
-from terrycloth.experiments.frontier.courses import Course
+from terrycloth.experiments.frontier.findings import below_floors
 from terrycloth.experiments.frontier.points import Federation, Line, Point, family_title
+from terrycloth.experiments.frontier.training_curves import TrainingCurve
 
 
 def describe_frontier(federation: Federation) -> str:
@@ -53,18 +53,18 @@ def describe_bytes(sizes: list[Federation]) -> str:
     return " ".join(said)
 
 
-def describe_rounds(sizes: list[tuple[Federation, list[list[Course]]]]) -> str:
+def describe_rounds(sizes: list[tuple[Federation, list[list[TrainingCurve]]]]) -> str:
     """HR@10 after the first and after the last measured round, curve by curve."""
     found = [federation for federation, _ in sizes]
     said = [*below(found), f"Accuracy against rounds on {family_title(found)}. {sentences(found)}"]
     said.append("HR@10 over the whole catalogue:")
     for federation, of_lines in sizes:
-        for line, courses in zip(federation.lines, of_lines, strict=True):
+        for line, curves_by_round in zip(federation.lines, of_lines, strict=True):
             said += [
                 f"with {federation.devices:,} devices, {line.label}, {at(course.point)}: "
                 f"{course.means['hr@10'][0]:.3f} after round {course.rounds[0]}, "
                 f"{course.means['hr@10'][-1]:.3f} after round {course.rounds[-1]}."
-                for course in courses
+                for course in curves_by_round
             ]
     return " ".join(said)
 

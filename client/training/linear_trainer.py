@@ -10,7 +10,7 @@ from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.settings import ROUNDING, RoundSettings
 
 
-class GramTrainer:
+class LinearTrainer:
     """Each device's update has norm 1 at most by construction, or the clip where that is less."""
 
     def __init__(self, model: LinearAutoencoder, settings: RoundSettings) -> None:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-import terrycloth.client.training.batched_trainer
 import terrycloth.client.training.opacus_trainer
-from terrycloth.client.training.batched_trainer import BatchedTrainer
-from terrycloth.client.training.cohort_sum import unit_of
+import terrycloth.client.training.vmap_trainer
 from terrycloth.client.training.compiled.batch_draws import draw_noise
 from terrycloth.client.training.compiled.compiled_streams import key_words
+from terrycloth.client.training.exact_sum import grid_step
 from terrycloth.client.training.opacus_trainer import OpacusTrainer
 from terrycloth.client.training.trainer import bounded_trainer
+from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.models.privacy.randomness import seeded_key
 from tests.client.training.cohorts import (
     DIM,
@@ -46,7 +46,7 @@ def vectors_of(events, seed: int = 2):
 def both(settings, shop, cohort, change=lambda parameters: None):
     """Update and vectors by the batched trainer and by the reference, each with a model of its own."""
     answers = []
-    for trainer in (BatchedTrainer, REFERENCES[settings.unit]):
+    for trainer in (VmapTrainer, REFERENCES[settings.unit]):
         model, parameters = model_and_parameters(settings, shop)
         change(parameters)
         update, vectors = trainer(model, settings).train(cohort, parameters)
@@ -94,7 +94,7 @@ def test_absurd_parameters_change_a_sum_by_no_more_than_the_clip(shop, ask, unit
     model, parameters = model_and_parameters(settings, shop)
     parameters[name].view(-1)[:2] = value
     cohort = cohort_of(ragged(counts=(1, 0)), torch.ones(2, DIM))
-    update, vectors = BatchedTrainer(model, settings).train(cohort, parameters)
+    update, vectors = VmapTrainer(model, settings).train(cohort, parameters)
     released = list(update.values())
     if unit == "interaction":
         released.append(vectors - 1.0)
@@ -108,7 +108,7 @@ def test_enormous_parameters_do_not_round_a_step_beyond_the_clip(shop, ask, unit
     model, parameters = model_and_parameters(settings, shop)
     for part in parameters.values():
         part[:] = 1e8
-    update, _ = BatchedTrainer(model, settings).train(cohort_of(ragged(counts=(1,))), parameters)
+    update, _ = VmapTrainer(model, settings).train(cohort_of(ragged(counts=(1,))), parameters)
     assert 0.0 < float(torch.cat([part.reshape(-1) for part in update.values()]).norm()) <= 1.0
 
 
@@ -123,7 +123,7 @@ def test_a_large_layer_does_not_round_its_norm_below_its_length(shop, ask, value
     parameters["hidden.bias"][:] = 1.0
     parameters["out.weight"][:, 256:] = value
     cohort = cohort_of(ragged(counts=(1,)), torch.ones(1, 256))
-    update, vectors = BatchedTrainer(model, settings).train(cohort, parameters)
+    update, vectors = VmapTrainer(model, settings).train(cohort, parameters)
     moved = torch.cat([part.reshape(-1) for part in update.values()] + [(vectors - 1.0).reshape(-1)])
     assert 0.9999 < float(moved.double().norm()) <= 1.0
 
@@ -138,14 +138,14 @@ def test_a_long_sum_of_clipped_gradients_is_in_double_precision(shop, ask):
     trainer = Unrounded(model, settings)
     trainer.train(cohort_of(ragged(counts=(4000,))), parameters)
     for part in trainer.sums:
-        assert np.abs(part - part.astype(np.float32)).max() > 100 * unit_of(settings)
+        assert np.abs(part - part.astype(np.float32)).max() > 100 * grid_step(settings)
 
 
-class Unrounded(BatchedTrainer):
+class Unrounded(VmapTrainer):
     """Keeps the sums before they are single-precision numbers, which they become once the noise is in."""
 
     def noised(self, cohort, units, drawn, part):
-        self.sums = [*getattr(self, "sums", []), units * unit_of(self.settings)]
+        self.sums = [*getattr(self, "sums", []), units * grid_step(self.settings)]
         return super().noised(cohort, units, drawn, part)
 
 
@@ -154,10 +154,10 @@ def test_chunks_do_not_show(shop, ask, monkeypatch, unit):
     """Of devices, and of the examples of one."""
     settings = asked(ask, unit, steps_per_round=3, sampling_rate=0.5, learning_rate=0.001)
     model, parameters = model_and_parameters(settings, shop)
-    cohort, trainer = cohort_of(ragged(), vectors_of(ragged())), BatchedTrainer(model, settings)
+    cohort, trainer = cohort_of(ragged(), vectors_of(ragged())), VmapTrainer(model, settings)
     whole, vectors = trainer.train(cohort, parameters)
     assert len(list(trainer.chunks(cohort.events.counts))) == 1
-    monkeypatch.setattr(terrycloth.client.training.batched_trainer, "CHUNK_BYTES", 2**12)
+    monkeypatch.setattr(terrycloth.client.training.vmap_trainer, "CHUNK_BYTES", 2**12)
     assert len(list(trainer.chunks(cohort.events.counts))) > 2
     parts, again = trainer.train(cohort, parameters)
     assert_close(parts | {"x": again}, whole | {"x": vectors}, 5e-6)
@@ -168,9 +168,9 @@ def test_chunks_do_not_show_in_the_noise(shop, ask, monkeypatch):
         ask, steps_per_round=3, sampling_rate=0.5, learning_rate=0.001, noise_multiplier=1.0, epsilon=50.0
     )
     model, parameters = model_and_parameters(settings, shop)
-    trainer, cohort = BatchedTrainer(model, settings), cohort_of(ragged(counts=(0, 1, 2, 40, 7)))
+    trainer, cohort = VmapTrainer(model, settings), cohort_of(ragged(counts=(0, 1, 2, 40, 7)))
     whole, vectors = trainer.train(cohort, parameters)
-    monkeypatch.setattr(terrycloth.client.training.batched_trainer, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(terrycloth.client.training.vmap_trainer, "CHUNK_BYTES", 1)
     parts, again = trainer.train(cohort, parameters)
     assert_close(parts | {"x": again}, whole | {"x": vectors}, 1e-3)  # the sum's noise is on a grid
 
@@ -178,19 +178,19 @@ def test_chunks_do_not_show_in_the_noise(shop, ask, monkeypatch):
 def test_memory_is_for_a_chunk_of_devices(shop, ask):
     """However many there are."""
     settings = asked(ask, dim=32)
-    trainer = BatchedTrainer(model_and_parameters(settings, shop)[0], settings)
+    trainer = VmapTrainer(model_and_parameters(settings, shop)[0], settings)
     counts = np.full(100_000, 100)
     sizes = [len(places) for places in trainer.chunks(counts)]
     assert sum(sizes) == len(counts)
     assert (
-        max(sizes) * 100 * 32 * 64 * 4 <= terrycloth.client.training.batched_trainer.CHUNK_BYTES
+        max(sizes) * 100 * 32 * 64 * 4 <= terrycloth.client.training.vmap_trainer.CHUNK_BYTES
     )  # a hidden layer for each
 
 
 def test_every_coordinate_of_every_device_and_step_has_a_draw_of_its_own():
     """Longer than a block of the streams."""
     key, devices = key_words(seeded_key(1)), np.array([5, 6])
-    drawn = [draw_noise(key, question, step, devices, 700) for question in (1, 2) for step in (0, 1)]
+    drawn = [draw_noise(key, query, step, devices, 700) for query in (1, 2) for step in (0, 1)]
     assert len(np.unique(np.concatenate(drawn))) == 4 * 2 * 700
     assert np.array_equal(draw_noise(key, 1, 0, devices[1:], 10), drawn[0][1:, :10])
 
@@ -198,7 +198,7 @@ def test_every_coordinate_of_every_device_and_step_has_a_draw_of_its_own():
 # With noise: the same distribution
 
 
-class StandsStill(BatchedTrainer):
+class StandsStill(VmapTrainer):
     """Noise alone."""
 
     def descend_clipped(self, change, current, examples) -> None:
@@ -246,12 +246,12 @@ def reference_runs(shop, ask, held):
 @pytest.mark.slow
 def test_sums_and_vectors_are_distributed_as_the_references(shop, ask, held, reference_runs):
     settings, model, *case = noisy_case(shop, ask, held)
-    assert alike(runs(BatchedTrainer(model, settings), *case, RUNS), reference_runs)
+    assert alike(runs(VmapTrainer(model, settings), *case, RUNS), reference_runs)
 
 
 @pytest.mark.slow
 def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, held, reference_runs):
-    class Broken(ReadNoiseIsNotReleased, BatchedTrainer):
+    class Broken(ReadNoiseIsNotReleased, VmapTrainer):
         pass
 
     settings, model, *case = noisy_case(shop, ask, held)
@@ -265,5 +265,5 @@ def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, held,
 def test_devices_together_are_trained_in_batches_and_one_by_the_reference(shop, ask, unit):
     settings = asked(ask, unit)
     model, _ = model_and_parameters(settings, shop)
-    assert isinstance(bounded_trainer(model, settings, together=True), BatchedTrainer)
+    assert isinstance(bounded_trainer(model, settings, together=True), VmapTrainer)
     assert type(bounded_trainer(model, settings)) is REFERENCES[unit]

@@ -23,7 +23,7 @@ CHUNK = 2**18  # numbers worked on at a time
 UNIT = 2.0**-32
 
 
-def unit_of(settings: RoundSettings) -> float:
+def grid_step(settings: RoundSettings) -> float:
     """What updates are added up in multiples of."""
     move = settings.learning_rate * (settings.clip if math.isfinite(settings.clip) else 1.0)
     return UNIT * (move if settings.unit == "interaction" else min(move, settings.clip))
@@ -53,7 +53,7 @@ def noised(
     rows = max(1, CHUNK * len(units) // max(1, units.size))
     for start in range(0, len(units), rows):
         some = slice(start, start + rows)
-        summed = units[some] * unit_of(settings)
+        summed = units[some] * grid_step(settings)
         if deviation > 0:
             noise = stream.normals(summed.size).reshape(summed.shape)
             summed += deviation * np.sqrt(lacking[some]) * noise

@@ -10,20 +10,18 @@ from pathlib import Path
 import pytest
 from numba.core import config
 
-import terrycloth.client.training.compiled.compiled
-from terrycloth.client.training.compiled.compiled import FOLDER, choose_folder, digest_of, kept_in
+import terrycloth.client.training.compiled.compile
+from terrycloth.client.training.compiled.compile import FOLDER, choose_folder, digest_of, kept_in
 
-COMPILED = Path(terrycloth.client.training.compiled.compiled.__file__).parent
+COMPILED = Path(terrycloth.client.training.compiled.compile.__file__).parent
 ROOT = COMPILED.parents[2]
 
 
 def test_a_change_of_what_is_compiled_makes_another_folder(tmp_path):
-    (tmp_path / "streams.py").write_text(
-        "from terrycloth.client.training.compiled.compiled import compiled\n"
-    )
+    (tmp_path / "streams.py").write_text("from terrycloth.client.training.compiled.compile import compiled\n")
     before = digest_of(tmp_path)
     (tmp_path / "streams.py").write_text(
-        "from terrycloth.client.training.compiled.compiled import compiled  # faster\n"
+        "from terrycloth.client.training.compiled.compile import compiled  # faster\n"
     )
     assert digest_of(tmp_path) != before
 
@@ -32,7 +30,7 @@ def test_other_numbers_of_streams_make_another_folder(monkeypatch):
     """They are constants in what is compiled; their file is not compiled itself."""
     before = digest_of(COMPILED)
     monkeypatch.setattr(
-        terrycloth.client.training.compiled.compiled, "Purpose", IntEnum("Purpose", {"LAZY_NOISE": 8})
+        terrycloth.client.training.compiled.compile, "Purpose", IntEnum("Purpose", {"LAZY_NOISE": 8})
     )
     assert digest_of(COMPILED) != before
 

@@ -58,7 +58,7 @@ def choose_folder() -> Path | None:
 KEPT = choose_folder()
 
 
-class ByContent(UserProvidedCacheLocator):
+class KeptByContent(UserProvidedCacheLocator):
     """Tells numba to keep a function under the name of its file, wherever that file lies."""
 
     @classmethod
@@ -70,7 +70,7 @@ class ByContent(UserProvidedCacheLocator):
 @contextmanager
 def keeping() -> Iterator[None]:
     """Have numba keep in KEPT what is decorated in the block; for other code its settings stay."""
-    own = {"CACHE_DIR": str(KEPT), "CACHE_LOCATOR_CLASSES": f"{__name__}.{ByContent.__name__}"}
+    own = {"CACHE_DIR": str(KEPT), "CACHE_LOCATOR_CLASSES": f"{__name__}.{KeptByContent.__name__}"}
     before = {name: getattr(config, name) for name in own}
     vars(config).update(own)
     try:

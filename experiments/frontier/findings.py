@@ -22,14 +22,14 @@ HEADLINE = "hr@10"
 
 
 @dataclass(frozen=True)
-class Answer:
+class Finding:
     """One question, and sentences that follow from what was measured."""
 
-    question: str
+    query: str
     sentences: list[str]
 
 
-def answers(rows: list[Row], found: list[Federation]) -> list[Answer]:
+def findings(rows: list[Row], found: list[Federation]) -> list[Finding]:
     """All four; without one finished cell, only the last. They tell of the clean protocol."""
     found = under("clean", found)
     said = [which_data(found), what_for(found), how_securely(found)] if found else []
@@ -41,11 +41,11 @@ def said_first(found: list[Federation]) -> list[str]:
     return [sentence for one in under("clean", found) for sentence in below_floors(one)]
 
 
-def which_data(found: list[Federation]) -> Answer:
+def which_data(found: list[Federation]) -> Finding:
     """What stays on a device and what leaves it."""
     sizes = [federation.devices for federation in found]
     sent = [point.of("bytes_up_per_device") for federation in found for point in federation.points]
-    return Answer(
+    return Finding(
         "Which data do you need, and what for?",
         [
             "A device keeps its own shopper's purchases (which item, when, how often), and they never leave "
@@ -56,7 +56,7 @@ def which_data(found: list[Federation]) -> Answer:
     )
 
 
-def what_for(found: list[Federation]) -> Answer:
+def what_for(found: list[Federation]) -> Finding:
     """How accurate a recommendation can be, and is without a promise."""
     new = "" if any(federation.repeats for federation in found) else " that the shopper does not have"
     said = [
@@ -76,7 +76,7 @@ def what_for(found: list[Federation]) -> Answer:
         tested = f"On {federation.title}. {federation.sentence}"
         said.append(f"{tested} HR@10: {', '.join(levels)}." if levels else tested)
         said += unseen(federation)
-    return Answer("What do you do with the data?", said)
+    return Finding("What do you do with the data?", said)
 
 
 def unseen(federation: Federation) -> list[str]:
@@ -104,7 +104,7 @@ def unseen(federation: Federation) -> list[str]:
     return said
 
 
-def how_securely(found: list[Federation]) -> Answer:
+def how_securely(found: list[Federation]) -> Finding:
     """What each promise leaves of that, on the largest federation of each data set and split that has one."""
     promised = [federation for federation in found if any(line.private for line in federation.lines)]
     groups = families(promised)
@@ -117,10 +117,10 @@ def how_securely(found: list[Federation]) -> Answer:
     for sizes in groups:
         if len(sizes) > 1:
             said += growth(sizes[0], sizes[-1])
-    return Answer("Is it held and processed securely, and what does that cost?", said)
+    return Finding("Is it held and processed securely, and what does that cost?", said)
 
 
-def how_openly(rows: list[Row]) -> Answer:
+def how_openly(rows: list[Row]) -> Finding:
     """What is shown, what failed, and what these numbers do not promise."""
     failed = sum(row["status"] == "failed" for row in rows)
     counted = sum(bool(row["evaluated"]) for row in rows)
@@ -148,7 +148,7 @@ def how_openly(rows: list[Row]) -> Answer:
             "never drawn as a negative. What they reach above their clean rows, with the same settings, is "
             "that leak; published methods have their authors' settings, which were chosen under it."
         )
-    return Answer("Are you open about it?", said)
+    return Finding("Are you open about it?", said)
 
 
 def below_floors(federation: Federation) -> list[str]:
