@@ -25,7 +25,7 @@ from terrycloth.models.update import SETTINGS_RECORD, Refusal, pack_reply, unpac
 logger = logging.getLogger(__name__)
 
 VARIABLE = "TERRYCLOTH_{}"  # of the environment, for what a node's config does not name
-GROUP_VARIABLE = VARIABLE.format("FARM")
+GROUP_VARIABLE = VARIABLE.format("DEVICE_GROUP")
 TRAINING_FAILED = 1  # code of an error reply
 FAILED = "this node cannot answer"  # all that it says
 

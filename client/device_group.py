@@ -49,9 +49,10 @@ Made = TypeVar("Made")
 
 # For the owner of a device, in its own log.
 CORRUPT = (
-    "every query is refused, for %s in the device group's folder is lost, damaged or of other devices: restore
-    it" " from a backup that is not older than the last answer; if there is none, what was spent is not known,
-    so" " retire the devices by removing the device group's whole folder (never delete only the ledger)"
+    "every query is refused, because %s in the device group's folder is missing, damaged, or belongs to other"
+    " devices: restore it from a backup that is not older than the last answer; if there is none, what was"
+    " spent is not known, so retire the devices by removing the device group's whole folder (never delete"
+    " only the ledger)"
 )
 NO_POLICY = (
     "every query is refused, for the devices' policy cannot be used: %s; say what they allow in"
