@@ -42,7 +42,7 @@ run: install ## simulate a federation of 20,000 towel shoppers under a promise o
 	$(BIN)/terry simulate $(RUN_FLAGS) $(if $(OUT),--out "$(OUT)")
 
 flower: install ## the same two apps by `flwr run`, on Ray; stops all that it starts
-	$(BIN)/terry data split towels $(FLOWER)/device group --devices $(FLOWER_DEVICES)
+	$(BIN)/terry data partition towels $(FLOWER)/device group --devices $(FLOWER_DEVICES)
 	$(BIN)/python -m terrycloth.experiments.runs.flower_run $(FLOWER)/device group $(FLOWER)
 
 figures: install ## README's pictures and tables of accuracy again; DATA: folder of ml-100k, ml-1m, online-retail

@@ -4,7 +4,7 @@
 whoever owns the device: `--node-config 'device-group="/FOLDER"'`, or the environment variable
 TERRYCLOTH_DEVICE_GROUP. So does the file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else
 policy.toml in that folder; without one the devices refuse every query. And so do `trainer`, or
-TERRYCLOTH_TRAINER: `cohort`, or `opacus` for the reference; and `torch_device`, or TERRYCLOTH_TORCH_DEVICE:
+TERRYCLOTH_TRAINER: `fast`, or `reference`; and `torch_device`, or TERRYCLOTH_TORCH_DEVICE:
 `cpu` or `cuda`.
 """
 
@@ -77,7 +77,7 @@ def open_group(
         int(node.get("partition-id", 0)),
         int(node.get("num-partitions", 1)),
         policy=owned(context, "policy"),
-        trainer=trainer or str(owned(context, "trainer") or "cohort"),
+        trainer=trainer or str(owned(context, "trainer") or "fast"),
         torch_device=torch_device or str(owned(context, "torch_device") or "cpu"),
     )
 

@@ -75,8 +75,8 @@ class Declined(Exception):
 class DeviceGroup:
     """The devices of partition `partition` out of `partitions`, opened from a folder.
 
-    policy: the file of the devices' policy, absolute, where it is not in the folder. trainer: `cohort` trains
-    all devices in one computation; `opacus` one after the other, by the reference.
+    policy: the file of the devices' policy, absolute, where it is not in the folder. trainer: `fast` trains
+    all devices in one computation; `reference` trains one after another, by Opacus.
     torch_device: where neural CF is trained together, as torch names it. clock: seconds since 1970.
     """
 
@@ -87,7 +87,7 @@ class DeviceGroup:
         partitions: int = 1,
         *,
         policy: Path | None = None,
-        trainer: str = "cohort",
+        trainer: str = "fast",
         torch_device: str = "cpu",
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -104,7 +104,7 @@ class DeviceGroup:
         self.lock_path = self.state_path.with_suffix(".lock")
         self.policy_path = policy
         self.torch_device = torch_device
-        self.together = trainer == "cohort"
+        self.together = trainer == "fast"
         self.clock = clock
 
     def own_path(self, name: str, suffix: str = "") -> Path:

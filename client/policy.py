@@ -122,11 +122,11 @@ class Policy(BaseModel):
                 "most_dim": settings.dim,
                 "most_negatives": settings.negatives,
                 "most_steps": settings.steps_per_round,
-                "most_items": max(len(catalogue), settings.head),
+                "most_items": max(len(catalogue), settings.head_size),
                 "most_bytes": max(bytes_of(expected_update(settings.at(each), shared)) for each in rounds),
                 "least_agreement": settings.agreement,
                 "least_devices": settings.least_devices,
-                "unmasked": settings.trust_model.secure_aggregation and not settings.masks,
+                "unmasked": settings.trust_model.secure_aggregation and not settings.secure_aggregation,
             }
         )
 
@@ -160,7 +160,7 @@ class Policy(BaseModel):
 
     def size_objection(self, settings: RoundSettings, items: int, update: Parameters) -> Refusal | None:
         """Why a query over a catalogue of so many items is refused for its size. update: as expected."""
-        if above(max(items, settings.head), self.most_items):
+        if above(max(items, settings.head_size), self.most_items):
             return Refusal.ITEMS
         return Refusal.BYTES if above(bytes_of(update), self.most_bytes) else None
 

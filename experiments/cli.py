@@ -16,6 +16,7 @@ import terrycloth.experiments.commands.privacy as privacy
 import terrycloth.experiments.commands.recommend as recommend
 import terrycloth.experiments.commands.simulate as simulate
 import terrycloth.experiments.commands.tune as tune
+from terrycloth.experiments.settings.renamed import with_new_flags
 from terrycloth.models.durable import owner_only
 from terrycloth.models.errors import UserError
 
@@ -64,7 +65,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # where ε cannot be written, "?" can
     try:
-        code = app(standalone_mode=False)
+        code = app(with_new_flags(sys.argv[1:]), standalone_mode=False)
         if code == STOPPED:  # typer's answer to an interrupt
             print(
                 "terry: stopped; go on with terry simulate --resume --out FOLDER, once a round is done, or "

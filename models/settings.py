@@ -116,11 +116,13 @@ class RoundSettings(BaseModel):
     agreement: float = Field(
         2 / 3, ge=0.5, lt=1, description="distributed: more than this part of the nodes confirm one same sum"
     )
-    masks: bool = Field(True, description="distributed: secure aggregation hides all but the sum")
+    secure_aggregation: bool = Field(
+        True, description="distributed: secure aggregation hides all but the sum"
+    )
     evaluate: bool = Field(False, description="after the last round, devices count hits: one release more")
     evaluation_noise: float = Field(0.0, ge=0, description="of that release, in units of its sensitivity")
 
-    head: int = Field(
+    head_size: int = Field(
         0,
         ge=0,
         le=MOST_ITEMS,
@@ -202,7 +204,7 @@ class RoundSettings(BaseModel):
                 raise ValueError("a noise multiplier is 0, or from 1e-6 to 1e6")
         if self.model == "linear" and self.unit == "interaction":
             raise ValueError("the linear model is not trained interaction by interaction")
-        if self.model == "linear" and (self.rounds != len(LINEAR_RELEASES) or self.head == 0):
+        if self.model == "linear" and (self.rounds != len(LINEAR_RELEASES) or self.head_size == 0):
             raise ValueError("the linear model has two rounds, and a head")
         for name in ("kernel_half_life", "popularity_half_life", "popularity_norm"):
             if 0.0 < getattr(self, name) < 1e-3:

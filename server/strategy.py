@@ -94,7 +94,11 @@ class FederatedSum(FedAvg):
         if self.accountant is not None and self.progress.accountant is not None:
             self.accountant.load_state_dict(self.progress.accountant)
         self.roster = None if server.roster is None else Roster.load(server.roster)
-        if self.roster is not None and settings.trust_model.secure_aggregation and settings.masks:
+        if (
+            self.roster is not None
+            and settings.trust_model.secure_aggregation
+            and settings.secure_aggregation
+        ):
             check_reach(settings, self.roster)
         self.secure: SecureExchange | None = None  # this round's, under distributed trust
         self.left_out: set[int] = set()  # nodes that secure aggregation found at fault since this start
@@ -166,7 +170,7 @@ class FederatedSum(FedAvg):
             self.min_train_nodes = self.min_available_nodes = self.server.least_nodes
         messages = super().configure_train(asked.round, arrays, asked.to_record(), grid)
         self.secure = None
-        if asked.trust_model.secure_aggregation and asked.masks:
+        if asked.trust_model.secure_aggregation and asked.secure_aggregation:
             nodes = {message.metadata.dst_node_id for message in messages} - self.left_out
             request = Request(self.shared(), asked)
             most = self.server.most_devices(asked.devices)

@@ -179,8 +179,8 @@ class SecureNode:
             raise UserError(f"the roster {self.roster_path} does not list this node's own identity: add it")
         held, listed = len(self.group.devices), roster.devices[identity.name]
         if held > listed:  # every other node would refuse its advert
-            message = f"the roster {self.roster_path} allows this node devices={listed}, and its device group
-            has {held}" raise UserError(f"{message}: correct the roster on every node")
+            message = f"the roster {self.roster_path} allows this node devices={listed}, and it has {held}"
+            raise UserError(f"{message}: correct the roster on every node")
         least_nodes = max(policy.least_nodes, least_listed(len(roster.devices)))
         return Participant(identity, roster, floors_of(settings, least_nodes))
 

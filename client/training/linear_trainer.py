@@ -30,6 +30,6 @@ class LinearTrainer:
                 norm=asked.popularity_norm,
             )
         else:
-            head = head_items(parameters["popularity"], self.model.head).numpy()
+            head = head_items(parameters["popularity"], self.model.head_size).numpy()
             total = packed_co_occurrence(cohort.events, head, items, asked.kernel_half_life)
         return {str(asked.released): total.mul_(self.clip).to(precision_of(asked))}, cohort.vectors

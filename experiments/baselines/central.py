@@ -51,7 +51,7 @@ def train_centrally(
         popularity = popularity_sum(
             train, model.num_items, now=now, half_life=popularity_half_life, norm=popularity_norm
         ).float()  # as it would be released
-        head = head_items(popularity, model.head).numpy()
+        head = head_items(popularity, model.head_size).numpy()
         gram = packed_co_occurrence(train, head, model.num_items, kernel_half_life)
         sums = {"popularity": popularity, "gram": gram}
         model.load_shared({name: total / train.num_devices for name, total in sums.items()})

@@ -145,7 +145,7 @@ def make_strategy(config: ResolvedConfig) -> DifferentialPrivacyServerSideFixedC
 def make_client_app(config: ResolvedConfig, model: Recommender, train: Events) -> ClientApp:
     """One device, which its partition's number names: plain local SGD, and the shopper's vector kept."""
     app = ClientApp()
-    local = {"unit": "none", "noise_multiplier": 0.0, "clip": np.inf, "masks": False}
+    local = {"unit": "none", "noise_multiplier": 0.0, "clip": np.inf, "secure_aggregation": False}
     steps = {"learning_rate": LEARNING_RATE, "steps_per_round": STEPS, "sampling_rate": 1.0}
     trainer = SgdTrainer(model, config.model_copy(update={**local, **steps}).settings)
     key = new_key() if config.seed is None else seeded_key(config.seed)

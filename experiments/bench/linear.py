@@ -22,7 +22,7 @@ def linear_rounds(devices: int) -> dict[str, float]:
         **promise("shopper", epsilon=8.0, noise_multiplier=1.0),
         model="linear",
         rounds=len(LINEAR_RELEASES),
-        head=ITEMS,
+        head_size=ITEMS,
         devices=devices,
     )
     model = recommender_for(settings, plain_catalogue(ITEMS))

@@ -83,11 +83,11 @@ def inspect(
 
 
 @app.command(
-    "split",
-    epilog="Example: terry data split towels devices --devices 300  "
+    "partition",
+    epilog="Example: terry data partition towels devices --devices 300  "
     "(then: python -m terrycloth.experiments.runs.flower_run devices runs/flower)",
 )
-def split(
+def partition(
     name: Annotated[str, typer.Argument(help="a name from terry data list")],
     out: Annotated[Path, typer.Argument(help="folder to make; it stands for the devices' own disks")],
     path: DataPath = None,

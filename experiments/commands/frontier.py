@@ -38,7 +38,7 @@ def frontier(
     trust: Annotated[str | None, values("trust", "who adds the noise")] = None,
     epsilon: Annotated[str | None, values("epsilon", "ε over the whole run, inf for no promise")] = None,
     delta: Annotated[str | None, values("delta", "δ of the promise")] = None,
-    protocol: Annotated[str | None, values("protocol", "clean, leaky")] = None,
+    negative_sampling: Annotated[str | None, values("negative_sampling", "clean, leaky")] = None,
     seeds: Annotated[str | None, typer.Option(help="seeds a cell, 0 … N − 1; 3 if not said",
                                               rich_help_panel="Grid", show_default=False)] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value,value",

@@ -60,7 +60,10 @@ def simulate(
     delta: Delta = None,
     noise_multiplier: NoiseMultiplier = None,
     clip: Clip = None,
-    masks: Annotated[bool | None, setting("masks", "Promise", "--masks/--no-masks")] = None,
+    secure_aggregation: Annotated[
+        bool | None,
+        setting("secure_aggregation", "Promise", "--secure-aggregation/--no-secure-aggregation"),
+    ] = None,
     evaluate: Annotated[str | None, setting("evaluate", "Promise")] = None,
     rounds: Rounds = None,
     participation: Participation = None,
@@ -68,7 +71,7 @@ def simulate(
     nodes: Annotated[int | None, setting("nodes", "Run")] = None,
     trainer: Annotated[str | None, setting("trainer", "Run")] = None,
     torch_device: Annotated[str | None, setting("torch_device", "Run", FLAGS["torch_device"])] = None,
-    protocol: Annotated[str | None, setting("protocol", "Run")] = None,
+    negative_sampling: Annotated[str | None, setting("negative_sampling", "Run")] = None,
     baselines: Annotated[bool, setting("baselines", "Run", "--baselines")] = False,
     seed: Annotated[int | None, setting("seed", "Run")] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder; runs/<time>-<data>-<model> if not said",
@@ -86,7 +89,9 @@ def simulate(
     said = {
         name: value
         for name, value in locals().items()
-        if name in RunConfig.model_fields and value is not None and (value is not False or name == "masks")
+        if name in RunConfig.model_fields
+        and value is not None
+        and (value is not False or name == "secure_aggregation")
     }
     from terrycloth.models.errors import UserError
 

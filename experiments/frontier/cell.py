@@ -24,11 +24,11 @@ MODEL_SETTINGS = ("model", "own_rows", "item_bias", "kernel_half_life", "recency
 FIT_SETTINGS = ("dim", "regularisation", "catalogue_weight", "negative_weight", "server_weight_decay")
 PROMISE_SETTINGS = (
     "unit", "trust", "epsilon", "delta", "noise_multiplier", "clip", "clip_quantile", "clip_learning_rate",
-    "tolerated_dropout", "agreement", "masks",
+    "tolerated_dropout", "agreement", "secure_aggregation",
 )  # fmt: skip
 COLUMNS_OF = (
     "data", "path", "category", "visit", "data_seed", "split", "at", "repeats", "devices", "model",
-    "protocol", "unit", "trust", "epsilon", "delta",
+    "negative_sampling", "unit", "trust", "epsilon", "delta",
 )  # fmt: skip
 COMPARISONS = ("floors", "central", "ceiling", "baselines")  # made once for many cells, so never within one
 
@@ -147,8 +147,8 @@ class Cell(Job):
         """Data, devices, model, promise, seed."""
         config = self.config
         words = [*super().parts(), config.model, config.unit]
-        if config.protocol != "clean":
-            words.append(config.protocol)
+        if config.negative_sampling != "clean":
+            words.append(config.negative_sampling)
         if config.unit != "none":
             words.append(config.trust)
         if config.epsilon is not None:

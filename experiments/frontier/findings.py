@@ -25,7 +25,7 @@ HEADLINE = "hr@10"
 class Finding:
     """One question, and sentences that follow from what was measured."""
 
-    query: str
+    question: str
     sentences: list[str]
 
 
@@ -135,14 +135,14 @@ def how_openly(rows: list[Row]) -> Finding:
         "Accuracy is measured by the simulator, and is not released"
         + ("." if not counted else f", but for {counted:,} runs whose devices counted hits, with noise."),
     ]
-    if any(row["masks_skipped"] for row in rows):
+    if any(row["secure_aggregation_off"] for row in rows):
         said.append("Under distributed trust the sums were simulated without secure aggregation.")
     if any(row["catalogue_from_events"] for row in rows):
         said.append(
             "Where a catalogue lists what its shoppers chose, it counts as public all the same: what it "
             "gives away is not in ε. The promises say where that is so."
         )
-    if any(row["protocol"] == "leaky" for row in rows):
+    if any(row["negative_sampling"] == "leaky" for row in rows):
         said.append(
             "Rows under the leaky protocol repeat a fault of published code, on purpose: what is held out is "
             "never drawn as a negative. What they reach above their clean rows, with the same settings, is "

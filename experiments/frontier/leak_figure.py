@@ -49,7 +49,7 @@ def pairs(federation: Federation) -> dict[str, Pair]:
     for point in federation.points:
         if point.of("unit") == "none":
             name = ", ".join(part for part in (point.of("model"), point.of("variant")) if part)
-            by_protocol[point.of("protocol")][name] = point
+            by_protocol[point.of("negative_sampling")][name] = point
     clean = by_protocol["clean"]
     return {name: (clean.get(name), leaky) for name, leaky in by_protocol["leaky"].items()}
 

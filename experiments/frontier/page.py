@@ -50,7 +50,7 @@ class Line:
         """In the order of `headers`."""
         of, epsilon = self.point.of, self.point.epsilon
         delta, split = of("delta"), self.federation.split_label
-        leaky = "leaky protocol" if of("protocol") == "leaky" else None
+        leaky = "leaky protocol" if of("negative_sampling") == "leaky" else None
         return [
             Cell(of("data"), of("data"), number=False),
             Cell(split, split, number=False),

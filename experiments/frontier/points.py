@@ -262,7 +262,7 @@ def federations(rows: list[Row]) -> list[Federation]:
     """
     where = ("data", "split", "at", "repeats", "devices")
     agree = (
-        *where, "model", "variant", "protocol", "unit", "trust", "epsilon", "epsilon_spent", "delta",
+        *where, "model", "variant", "negative_sampling", "unit", "trust", "epsilon", "epsilon_spent", "delta",
     )  # fmt: skip
     groups: dict[tuple[Any, ...], dict[int | None, Row]] = {}
     for row in rows:
@@ -288,7 +288,7 @@ def federations(rows: list[Row]) -> list[Federation]:
 def under(protocol: str, found: list[Federation]) -> list[Federation]:
     """The points under one protocol; a federation that has none is left out."""
     kept = [
-        replace(one, points=tuple(point for point in one.points if point.of("protocol") == protocol))
+        replace(one, points=tuple(point for point in one.points if point.of("negative_sampling") == protocol))
         for one in found
     ]
     return [one for one in kept if one.points]

@@ -60,7 +60,7 @@ COLUMNS = {
     "targets": "how many targets they have together",
     "model": "linear, attributes, mf or neural-cf; or what is only measured: pfedrec, fedrap, counter",
     "variant": "further settings that differ over the grid",
-    "protocol": "clean; or leaky: what is held out is never a negative in training, a fault to be measured",
+    "negative_sampling": "clean, or leaky: a fault on purpose, where held-out items are never negatives",
     "unit": "what the promise protects: interaction, shopper, or none",
     "trust": "who adds the noise: local, distributed or central; empty without a promise",
     "epsilon": "ε asked for; inf: no promise",
@@ -87,7 +87,7 @@ COLUMNS = {
     "reason": "why it failed",
     "split_sentence": "what trains and what tests, in a sentence",
     "promise": "the promise in a sentence",
-    "masks_skipped": "whether sums of distributed trust were simulated without secure aggregation",
+    "secure_aggregation_off": "whether sums of distributed trust were simulated without secure aggregation",
     "evaluated": "whether counts of hits that devices release are in ε too",
     "catalogue_from_events": "whether the catalogue lists what its shoppers chose, and counts as public",
     **{f"{name}_settings": f"what was chosen of {label_of(name)} on validation" for name in BASELINES},
@@ -96,9 +96,9 @@ COLUMNS = {
     "run": "the run's folder, under runs/",
 }
 WHOLE = ("devices", "items", "events", "tested", "targets", "seed", "bytes_up_per_device", "rounds")
-TRUTHS_OF_PROMISE = ("masks_skipped", "evaluated", "catalogue_from_events")
+TRUTHS_OF_PROMISE = ("secure_aggregation_off", "evaluated", "catalogue_from_events")
 TEXT = (
-    "data", "split", "at", "at_asked", "repeats", "model", "variant", "protocol", "unit", "trust",
+    "data", "split", "at", "at_asked", "repeats", "model", "variant", "negative_sampling", "unit", "trust",
     "best_floor", "status", "reason", "split_sentence", "promise", "command", "run",
 )  # fmt: skip
 
@@ -122,7 +122,7 @@ def row_of(folder: FrontierFolder, cell: Cell, reasons: Reasons) -> Row:
         "repeats": config.repeats,
         "devices": config.devices,
         "model": config.model,
-        "protocol": config.protocol,
+        "negative_sampling": config.negative_sampling,
         "unit": config.unit,
         "trust": None if config.unit == "none" else config.trust,
         "epsilon": math.inf if config.unit == "none" else config.epsilon,

@@ -152,7 +152,7 @@ def as_json(compared: list[Compared]) -> dict[str, Any]:
             {
                 "run": str(each.path),
                 "model": each.result.model,
-                "protocol": each.result.protocol,
+                "negative_sampling": each.result.negative_sampling,
                 "promise": each.result.promise.model_dump(),
                 "sentence": each.result.promise.sentence(),
                 "metrics": {

@@ -40,7 +40,7 @@ def make_privacy_plan(config: RunConfig, points: int = ROWS_SHOWN) -> PrivacyPla
         raise UserError("say over how many devices: --devices")
     if config.unit == "none":
         raise UserError("without a promise there is nothing to plan: say --unit shopper or interaction")
-    if config.trust_model.secure_aggregation and config.masks is None:
+    if config.trust_model.secure_aggregation and config.secure_aggregation is None:
         config = config.model_copy(update={"nodes": max(LEAST_NODES, config.nodes)})  # as it is deployed
     resolved = resolve(config, devices)
     promise = make_promise(resolved)

@@ -86,7 +86,7 @@ def promise_of(row: pd.Series) -> str:
     """Unit, trust and ε, in few words."""
     if row["unit"] == "none":
         return "none"
-    masks = " (masks skipped)" if row["masks_skipped"] else ""
+    masks = " (no secure aggregation)" if row["secure_aggregation_off"] else ""
     return f"{row['unit']}, {row['trust']}{masks}, ε = {row['epsilon']:g}"
 
 
@@ -184,7 +184,9 @@ def protocols(frontiers: Frontiers) -> Table:
     table = table[table["split"] == "last-item"]
     for (model, variant), rows in table.groupby(["model", "variant"], sort=False, dropna=False):
         name = f"`{model}`" + (f", {variant}" if isinstance(variant, str) else "")
-        lines.append([name, *(mean(rows[rows["protocol"] == one], "sampled_") for one in ("clean", "leaky"))])
+        lines.append(
+            [name, *(mean(rows[rows["negative_sampling"] == one], "sampled_") for one in ("clean", "leaky"))]
+        )
     return noted(lines, [table])
 
 

@@ -257,7 +257,7 @@ def error_between(one: Accuracy, other: Accuracy) -> float | None:
 
 def leak_warning(result: Result) -> list[str]:
     """What the leaky protocol means for these figures; nothing under the clean one."""
-    if result.protocol == "clean":
+    if result.negative_sampling == "clean":
         return []
     if result.model not in MEASURED_ONLY:
         return [f"Leaky protocol: nothing leaks into {result.model}, which draws no negatives here."]

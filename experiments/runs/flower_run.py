@@ -1,6 +1,6 @@
 """`flwr run` on one machine: start a SuperLink, run the app on Flower's simulation, wait, stop the SuperLink.
 
-    terry data split towels devices --devices 300
+    terry data partition towels devices --devices 300
     python -m terrycloth.experiments.runs.flower_run devices runs/flower --set rounds=3
 
 The same can be typed by hand (README, "Run it on Flower"); `flwr run . local` alone would leave a SuperLink
@@ -154,7 +154,7 @@ def flower_run(group: Path, out: Path, nodes: int, run_config: Mapping[str, Any]
     if not (APP / "pyproject.toml").exists():
         raise UserError("flwr run needs the project's own folder, with its pyproject.toml")
     if not (group / "catalogue.parquet").exists():
-        raise UserError(f"{group} holds no devices: make it with terry data split")
+        raise UserError(f"{group} holds no devices: make it with terry data partition")
     if (out / MODEL_FILE).exists():
         raise UserError(f"{out} holds a model already: choose another folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ def read_records(folder: Path) -> list[RoundRecord]:
 
 
 def main(
-    group: Annotated[Path, typer.Argument(help="a folder made by terry data split")],
+    group: Annotated[Path, typer.Argument(help="a folder made by terry data partition")],
     out: Annotated[Path, typer.Argument(help="folder for the model and the logs")],
     nodes: Annotated[int, typer.Option(help="Flower nodes, each with an equal share of devices", min=1)] = 2,
     assign: Annotated[list[str] | None, typer.Option("--set", help="a key of the app's config")] = None,

@@ -126,7 +126,7 @@ class Result(_Part):
     model: str
     model_reason: str | None = None  # where --model auto took it
     engine: str
-    protocol: Literal["clean", "leaky"] = "clean"
+    negative_sampling: Literal["clean", "leaky"] = "clean"
     promise: Promise
     metrics: Metrics
     baselines: Baselines
@@ -136,4 +136,4 @@ class Result(_Part):
     @property
     def label(self) -> str:
         """What no figure of this result may be shown without."""
-        return self.promise.label + ("; " + LEAKY if self.protocol == "leaky" else "")
+        return self.promise.label + ("; " + LEAKY if self.negative_sampling == "leaky" else "")

@@ -156,7 +156,7 @@ def lay_out_devices(plan: RunPlan, folder: RunFolder) -> None:
         seed=plan.config.seed,
         targets=plan.split.test.targets,
     )
-    if plan.config.trust_model.secure_aggregation and plan.config.masks:
+    if plan.config.trust_model.secure_aggregation and plan.config.secure_aggregation:
         lay_out_identities(folder.devices, plan.config.nodes)
 
 
@@ -179,7 +179,7 @@ def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
 def needed_bytes(plan: RunPlan) -> int:
     """A generous estimate of a run folder's size."""
     events = 16 * len(plan.split.train) + 8 * plan.dataset.events.num_devices
-    dim, head = plan.config.dim, plan.config.head
+    dim, head = plan.config.dim, plan.config.head_size
     state = 4 * (8 * dim + 32) * plan.dataset.events.num_devices
     items = len(plan.dataset.catalogue)
     numbers = head * (head + 1) if plan.config.model == "linear" else (items + 4096) * (dim + 1)
@@ -219,7 +219,7 @@ def run(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -
         model=config.model,
         model_reason=config.model_reason,
         engine=config.engine,
-        protocol=config.protocol,
+        negative_sampling=config.negative_sampling,
         promise=plan.promise,
         metrics=RunMetrics.model_validate(
             {

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from terrycloth.experiments.settings.renamed import with_new_names
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.models.errors import UserError
 from terrycloth.models.limits import MOST_EVENTS
@@ -72,7 +73,7 @@ class RunConfig(BaseModel):
     )
     own_rows: bool = Field(False, description="attributes: an item has a row of its own too")
     item_bias: bool = Field(True, description="an item has a bias: how much everybody likes it")
-    head: int | None = Field(
+    head_size: int | None = Field(
         None, ge=0, description="linear: items whose likeness is learned; found from the noise"
     )
     head_scale: float | None = Field(
@@ -148,7 +149,7 @@ class RunConfig(BaseModel):
     agreement: float = Field(
         2 / 3, ge=0.5, lt=1, description="distributed: more than this part of the nodes must confirm a sum"
     )
-    masks: bool | None = Field(
+    secure_aggregation: bool | None = Field(
         None, description="distributed: run secure aggregation; if not said, where there are 3 nodes or more"
     )
     evaluate: Literal["simulator", "released"] = Field(
@@ -183,8 +184,9 @@ class RunConfig(BaseModel):
     )
 
     engine: Literal["in-process", "ray"] = Field("in-process", description="in-process or ray")
-    trainer: Literal["cohort", "opacus"] = Field(
-        "cohort", description="all devices of a node together, or device by device by the reference (slow)"
+    trainer: Literal["fast", "reference"] = Field(
+        "fast",
+        description="fast: all devices of a node at once; reference: one after another, by Opacus (slow)",
     )
     torch_device: Literal["cpu", "cuda"] = Field(
         "cpu", description="where neural-cf is trained: cpu, or cuda for a GPU"
@@ -196,7 +198,7 @@ class RunConfig(BaseModel):
         lt=2**63,
         description="makes the run repeatable, and its promise void for whoever knows it",
     )
-    protocol: Literal["clean", "leaky"] = Field(
+    negative_sampling: Literal["clean", "leaky"] = Field(
         "clean",
         description="clean, or leaky: with --unit none, the fault that published code shares, to measure it "
         "(what is held out is never a negative)",
@@ -237,7 +239,7 @@ def read_config(path: Path | None, overrides: dict[str, Any], assignments: list[
             raise UserError(f"--set {assignment}: write key=value")
         values[name.strip().replace("-", "_")] = literal(text.strip())
     try:
-        return RunConfig.model_validate(values)
+        return RunConfig.model_validate(with_new_names(values))
     except ValidationError as error:
         raise UserError(explain(error)) from None
 

@@ -46,7 +46,7 @@ class ResolvedConfig(RunConfig):
     model: ModelName | MeasuredOnly
     devices: int
     dim: int
-    head: int
+    head_size: int
     head_scale: float
     popularity_share: float
     popularity_half_life: float
@@ -64,7 +64,7 @@ class ResolvedConfig(RunConfig):
     rounds: int
     sampling_rate: float
     steps_per_round: int
-    masks: bool
+    secure_aggregation: bool
     learning_rate: float
     negative_weight: float
     catalogue_weight: float
@@ -111,7 +111,7 @@ class ResolvedConfig(RunConfig):
         """
         come = self.coins(self.devices)[0]
         staying = math.ceil((1.0 - self.tolerated_dropout) * self.nodes)
-        colluding = tolerated_of(staying, self.nodes, self.agreement)[1] if self.masks else 0
+        colluding = tolerated_of(staying, self.nodes, self.agreement)[1] if self.secure_aggregation else 0
         behind_one = self.coins(math.ceil(self.devices / self.nodes))[1]
         return math.floor((1.0 - self.tolerated_dropout) * come - colluding * behind_one)
 
@@ -195,21 +195,21 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
         if config.model == "linear" and config.unit == "interaction":
             raise UserError("--model linear is not trained by interactions: say --unit shopper")
         filled["delta"] = default_delta(units_of(config, devices))
-    filled["masks"] = config.trust_model.secure_aggregation and config.nodes >= LEAST_NODES
-    if config.masks and config.nodes < LEAST_NODES:
+    filled["secure_aggregation"] = config.trust_model.secure_aggregation and config.nodes >= LEAST_NODES
+    if config.secure_aggregation and config.nodes < LEAST_NODES:
         raise UserError(
             f"secure aggregation hides a node among at least {LEAST_NODES}: say --nodes {LEAST_NODES} "
-            "or more, or --no-masks for a simulation without it"
+            "or more, or --no-secure-aggregation for a simulation without it"
         )
     if config.model == "linear":
         refuse_other_steps(config)
     least, most = int(config.model == "linear"), min(items, MOST_ITEMS)
-    if config.head is not None and not least <= config.head <= most:
-        raise UserError(f"head = {config.head} is not from {least} to {most} items: leave it out")
+    if config.head_size is not None and not least <= config.head_size <= most:
+        raise UserError(f"head_size = {config.head_size} is not from {least} to {most} items: leave it out")
     if config.model in MEASURED_ONLY:
         values["central"] = False  # they are no model that one place could train
     # The noise is found before the head that it allows.
-    filled["head"] = most if config.model == "linear" else 0
+    filled["head_size"] = most if config.model == "linear" else 0
     filled["evaluate_every"] = measured_every(config.rounds or filled["rounds"])
     values |= {name: value for name, value in filled.items() if values[name] is None}
     # config.toml keeps noise and rounds, and a resumed run finds the same ε again.
@@ -220,14 +220,14 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
         resolved = with_noise(resolved, config, epsilon)
         if config.model in ("mf", "attributes"):
             resolved = with_steps(resolved, config)
-    if config.model == "linear" and config.head is None:
+    if config.model == "linear" and config.head_size is None:
         resolved = with_head(resolved, items)
     return resolved
 
 
 def refuse_sums_without_noise(resolved: ResolvedConfig) -> None:
     """Raise UserError where those that drop out and those that collude may be all there are."""
-    if resolved.trust_model.secure_aggregation and resolved.masks and resolved.sure_devices < 1:
+    if resolved.trust_model.secure_aggregation and resolved.secure_aggregation and resolved.sure_devices < 1:
         raise UserError(
             f"of {resolved.devices} devices behind --nodes {resolved.nodes} none is sure to be left when "
             f"some nodes collude and tolerated_dropout = {resolved.tolerated_dropout:g} of the devices is "
@@ -239,25 +239,25 @@ def refuse_torch_device(config: RunConfig) -> None:
     """UserError for a GPU where there is none, or where nothing would be trained on it."""
     if config.torch_device == "cpu":
         return
-    if config.model != "neural-cf" or config.trainer != "cohort":
-        raise UserError("--device cuda is for --model neural-cf and --trainer cohort: leave it out")
+    if config.model != "neural-cf" or config.trainer != "fast":
+        raise UserError("--device cuda is for --model neural-cf and --trainer fast: leave it out")
     if not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no GPU on this machine; leave it out")
 
 
 def refuse_leak(config: RunConfig) -> None:
     """UserError for the leaky protocol where a promise is made, or where devices draw the negatives."""
-    if config.protocol == "clean":
+    if config.negative_sampling == "clean":
         return
     if config.unit != "none":
         raise UserError(
-            "--protocol leaky is a fault made on purpose: whoever draws the negatives knows the held-out "
+            "--negative-sampling leaky is a fault on purpose: whoever draws the negatives knows the held-out "
             "item, so no promise can be kept; say --unit none"
         )
     if config.model == "neural-cf":
         raise UserError(
             "--model neural-cf draws its negatives on the device, which cannot know the held-out item: "
-            f"--protocol leaky is for {', '.join(MEASURED_ONLY)}, and for models that draw none"
+            f"--negative-sampling leaky is for {', '.join(MEASURED_ONLY)}, and for models that draw none"
         )
 
 
@@ -402,7 +402,7 @@ def with_head(resolved: ResolvedConfig, items: int) -> ResolvedConfig:
     settings = resolved.settings
     unprotected = resolved.unit == "none"
     deviation = 0.0 if unprotected else settings.deviation_of(resolved.noise_multiplier) / settings.clip
-    return resolved.model_copy(update={"head": head_size(items, deviation, resolved.head_scale)})
+    return resolved.model_copy(update={"head_size": head_size(items, deviation, resolved.head_scale)})
 
 
 def measured_every(rounds: int) -> int:
@@ -456,8 +456,8 @@ def make_promise(config: ResolvedConfig, *, catalogue_from_events: bool = False)
         seeded=config.seed is not None,
         rounds_of_a_device=settings.covered,
         least_devices=settings.least_devices if distributed else None,
-        tolerated_nodes=config.tolerated_nodes if distributed and config.masks else None,
-        masks_skipped=distributed and not config.masks,
+        tolerated_nodes=config.tolerated_nodes if distributed and config.secure_aggregation else None,
+        secure_aggregation_off=distributed and not config.secure_aggregation,
         evaluated=settings.evaluate,
         catalogue_from_events=catalogue_from_events,
         of_training_events=config.split != "date",

@@ -91,7 +91,7 @@ def space_of(said: RunConfig, default: ResolvedConfig, *, times_known: bool) -> 
     """What is left to search where `said` leaves settings open and `default` is what they would be."""
     family = "factorisation" if said.model in ("mf", "attributes") else said.model
     found = {"rounds"} if said.epsilon and said.noise_multiplier else set()
-    if said.head is not None:
+    if said.head_size is not None:
         found.add("head_scale")
     space = {
         name: distribution

@@ -22,7 +22,7 @@ from terrycloth.models.errors import UserError
 
 FIXED = {  # what every run of a search has, whatever is said
     "seed": "every run of a search has a seed of its own",
-    "protocol": "a search under the leaky protocol finds the leak",
+    "negative_sampling": "a search under the leaky protocol finds the leak",
     "evaluate": "the simulator measures a search",
     "engine": "runs of a search share the cores as they are",
 }

@@ -35,7 +35,7 @@ class Promise(BaseModel):
     rounds_of_a_device: int | None = None  # None: as many as there are
     least_devices: int | None = None  # whose noise is in a sum, not counting what tolerated_nodes know
     tolerated_nodes: int | None = None  # that may collude with the server; None: no masks, or no such trust
-    masks_skipped: bool = False
+    secure_aggregation_off: bool = False
     evaluated: bool = False  # hits that devices count are released too
     catalogue_from_events: bool = False  # it lists what shoppers chose, and is public all the same
     of_training_events: bool = False  # a simulation held something out, and one purchase may move what trains
@@ -63,7 +63,7 @@ class Promise(BaseModel):
         assert self.delta is not None
         bound = f"ε = {rounded_up(self.epsilon)}, δ = {rounded_up(self.delta)}"
         return f"{self.unit} level, {self.trust} trust, {bound}" + (
-            (" (simulated: masks skipped)" if self.masks_skipped else "")
+            (" (simulated: without secure aggregation)" if self.secure_aggregation_off else "")
             + (" (not private: seeded)" if self.seeded else "")
         )
 
@@ -109,7 +109,7 @@ class Promise(BaseModel):
                 " The catalogue lists what these shoppers chose, and counts as public: what it gives away is "
                 "not in ε."
             )
-        if self.masks_skipped:
+        if self.secure_aggregation_off:
             said += " This is a simulation: the sums were added up in the open, without secure aggregation."
         if self.seeded:
             said += " The run is seeded, so whoever knows the seed can subtract the noise: not private."

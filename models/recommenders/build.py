@@ -17,7 +17,7 @@ def build_model(
     dim: int,
     own_rows: bool,
     item_bias: bool,
-    head: int = MOST_ITEMS,
+    head_size: int = MOST_ITEMS,
     regularisation: float = 1.0,
     noise_deviations: tuple[float, float] = (0.0, 0.0),
     attribute_weights: tuple[float, float] = (0.01, 0.1),
@@ -26,7 +26,7 @@ def build_model(
 ) -> Recommender:
     """`mf`, `attributes` (own rows too where asked), `neural-cf` or `linear`; ValueError for another name.
 
-    For `linear`, head: how many items its matrix is over, all where there are fewer. regularisation: its
+    For `linear`, head_size: how many items its matrix is over, all where there are fewer. regularisation: its
     ridge. noise_deviations: of the noise in its two releases, which it reads its own signal against.
     attribute_weights: how much attributes count without noise, and where it drowns all else. title_words:
     whether they include words of titles.
@@ -43,7 +43,7 @@ def build_model(
         return LinearAutoencoder(
             names,
             dim,
-            head=head,
+            head_size=head_size,
             attributes=bag,
             regularisation=regularisation,
             noise_deviations=noise_deviations,
@@ -63,7 +63,7 @@ def recommender_for(settings: RoundSettings, catalogue: Catalogue) -> Recommende
         dim=settings.dim,
         own_rows=settings.own_rows,
         item_bias=settings.item_bias,
-        head=settings.head,
+        head_size=settings.head_size,
         regularisation=settings.regularisation,
         noise_deviations=(settings.at(1).released_deviation, settings.at(settings.rounds).released_deviation),
         attribute_weights=(settings.attribute_weight, settings.noised_attribute_weight),

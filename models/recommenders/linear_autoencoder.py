@@ -67,7 +67,7 @@ class LinearAutoencoder(Recommender):
         item_names: list[str],
         dim: int,
         *,
-        head: int,
+        head_size: int,
         attributes: Bag,
         regularisation: float,
         noise_deviations: tuple[float, float] = (0.0, 0.0),
@@ -76,13 +76,13 @@ class LinearAutoencoder(Recommender):
     ) -> None:
         super().__init__(len(item_names), dim)
         self.item_names = item_names
-        self.head = min(head, self.num_items)
+        self.head_size = min(head_size, self.num_items)
         self.regularisation = regularisation
         self.noise_deviations = noise_deviations
         self.attribute_weights = attribute_weights
         self.popularity_discount = popularity_discount
         self.popularity = nn.Parameter(torch.zeros(self.num_items))
-        self.gram = nn.Parameter(torch.zeros(self.head * (self.head + 1) // 2))
+        self.gram = nn.Parameter(torch.zeros(self.head_size * (self.head_size + 1) // 2))
         self.attribute_names, self.attributes = unit_incidence(attributes)
         self._learned: tuple[tuple[int, int], Learned] | None = None
 
@@ -101,15 +101,15 @@ class LinearAutoencoder(Recommender):
     def learn(self) -> Learned:
         """Post-processing of the released parameters."""
         popularity, (of_popularity, of_gram) = self.popularity.detach(), self.noise_deviations
-        head = head_items(popularity, self.head)
-        matrix = torch.nan_to_num(unpacked(self.gram.detach(), self.head), nan=0.0)
+        head = head_items(popularity, self.head_size)
+        matrix = torch.nan_to_num(unpacked(self.gram.detach(), self.head_size), nan=0.0)
         spectrum = shrunk(matrix, of_gram, self.dim, self.regularisation)
         popular = popularity_direction(popularity, of_popularity).float()
         shares = self.attribute_shares((popular / popular.sum()).unsqueeze(0))[0]
         without, noised = self.attribute_weights
         lift = without + (noised - without) * spectrum.noise
         everyone = spectrum.centre.clamp(min=LEAST_POPULARITY * float(spectrum.centre.max()))
-        discount = (everyone * self.head**0.5) ** -self.popularity_discount
+        discount = (everyone * self.head_size**0.5) ** -self.popularity_discount
         return Learned(popular, head, spectrum, discount, lift, shares)
 
     def attribute_shares(self, rows: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def context_with(node_config: dict | None = None, run_config: dict | None = None
 
 
 def send(content: RecordDict, folder, context: Context | None = None) -> Message:
-    return make_app(folder, trainer="opacus")(Message(content, 1, "train"), context or context_with())
+    return make_app(folder, trainer="reference")(Message(content, 1, "train"), context or context_with())
 
 
 def facts(reply: Message) -> dict:

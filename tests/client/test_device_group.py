@@ -87,13 +87,13 @@ def steps(folder: Path) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("unit", "trainer"), [("interaction", "opacus"), ("interaction", "cohort"), ("none", "cohort")]
+    ("unit", "trainer"), [("interaction", "reference"), ("interaction", "fast"), ("none", "fast")]
 )
 @pytest.mark.parametrize("partitions", [2, 3])
 def test_partitions_add_up_to_the_whole(unit, trainer, partitions, ask, plain, layout, query):
     """Noise drawn once for all devices of a group is the group's own: the cohort's is left out."""
     settings = ask(participation=0.6, steps_per_round=2, sampling_rate=0.7)
-    if (unit, trainer) == ("interaction", "cohort"):
+    if (unit, trainer) == ("interaction", "fast"):
         settings = plain(clip=0.5, participation=0.6, steps_per_round=2, sampling_rate=0.7)
     if unit == "none":
         settings = plain(unit="none", trust="none", participation=0.6)
@@ -734,7 +734,7 @@ def test_what_measuring_is_to_cost_cannot_be_trained_with(ask, layout, query):
 
 def test_each_release_of_the_linear_model_is_made_once(ask, layout, query):
     folder = layout()
-    settings = ask(unit="shopper", model="linear", rounds=2, head=3, popularity_share=0.5)
+    settings = ask(unit="shopper", model="linear", rounds=2, head_size=3, popularity_share=0.5)
     for round, moved, answered in ((1, 0.0, 6), (1, 0.1, 0), (2, 0.0, 6), (2, 0.1, 0), (1, 0.2, 0)):
         assert DeviceGroup(folder).answer(query(settings.at(round), moved)).answered == answered
     assert spent(folder) == [[1, 1, 0]] * 6

@@ -86,23 +86,23 @@ PROMISES = {
     "interaction": {"unit": "interaction", "trust": "local"},
     "local": {"unit": "shopper", "trust": "local"},
     "central": {"unit": "shopper", "trust": "central"},
-    "distributed": {"unit": "shopper", "trust": "distributed", "masks": False},
+    "distributed": {"unit": "shopper", "trust": "distributed", "secure_aggregation": False},
 }
 MODELS = {
     "mf": {"model": "mf"},
     "attributes": {"model": "attributes", "own_rows": True},
     "neural-cf": {"model": "neural-cf", "dim": 16},
-    "linear": {"model": "linear", "rounds": 2, "round": 2, "head": ITEMS},
+    "linear": {"model": "linear", "rounds": 2, "round": 2, "head_size": ITEMS},
 }
 HELD = (0, 18, 19, 2_000)
 CASES = [
     pytest.param(model, trainer, promise, id=f"{model}-{trainer}-{promise}")
     for model in MODELS
-    for trainer in ("cohort", "opacus")
+    for trainer in ("fast", "reference")
     for promise in PROMISES
     if (model, promise) != ("linear", "interaction")
     # Elsewhere the two trainers are one.
-    if trainer == "cohort" or (model != "linear" and promise == "interaction") or model == "neural-cf"
+    if trainer == "fast" or (model != "linear" and promise == "interaction") or model == "neural-cf"
 ]
 SPARE = {"mf": 64, "attributes": 64, "neural-cf": 64, "linear": 24}  # MiB: the matrix is packed
 
@@ -148,12 +148,12 @@ def test_one_that_holds_thousands_of_items_takes_nobody_out_of_a_sum(tmp_path, a
     names = [str(item) for item in range(items)]
     shop = Catalogue(pd.DataFrame({"item": names, "title": names}))
     promise = PROMISES["central"] | {"noise_multiplier": 0.0, "epsilon": math.inf}
-    settings = ask(**promise, model="linear", rounds=2, round=2, head=items, dim=8).model_dump()
+    settings = ask(**promise, model="linear", rounds=2, round=2, head_size=items, dim=8).model_dump()
     sums = []
     for largest in (items, 0):
         group = tmp_path / str(largest)
         DeviceGroup.create(group, shop, holding(*[2] * 49, largest, items=items), ALLOWED)
-        query = {"device-group": str(group), "trainer": "cohort", "settings": settings, "spare": 300 * MIB}
+        query = {"device-group": str(group), "trainer": "fast", "settings": settings, "spare": 300 * MIB}
         (said,), _ = ask_process([query])
         assert said["answered"] == 50
         sums.append(said["sum"])
@@ -181,7 +181,7 @@ def test_the_largest_query_takes_so_much_memory_and_no_more(promise, tmp_path, a
     queries = [
         {
             "device-group": str(group),
-            "trainer": "cohort",
+            "trainer": "fast",
             "spare": None,
             "measured": True,
             "settings": settings,
@@ -216,9 +216,14 @@ def group_of(tmp_path, shop, held) -> Callable[..., Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [None, 7])
 def test_killed_as_it_trained_a_device_answers_as_if_it_held_nothing(seed, ask, build, copied, group_of):
-    """Unless its group is seeded, and so not private: a run that was killed ends as the unbroken one would."""
+    """Unless its group is seeded, so not private: a run that was killed ends as the unbroken one would."""
     folder, asked = group_of([1, 4, 4], seed=seed), ask(noise_multiplier=0.0, epsilon=math.inf)
-    query = {"device-group": str(folder), "trainer": "opacus", "settings": asked.model_dump(), "spare": None}
+    query = {
+        "device-group": str(folder),
+        "trainer": "reference",
+        "settings": asked.model_dump(),
+        "spare": None,
+    }
     said, ended = ask_process([query | {"killed": True}])
     assert (said, ended) == ([], -signal.SIGKILL)
     ((again,), _) = ask_process([query])
@@ -241,9 +246,9 @@ def test_stopped_by_its_owner_a_device_answers_what_it_would_have(ask, build, co
     with monkeypatch.context() as patched:
         patched.setattr(OpacusTrainer, "train", interrupted)
         with pytest.raises(Stopped):
-            DeviceGroup(folder, trainer="opacus").answer(request)
+            DeviceGroup(folder, trainer="reference").answer(request)
     assert not state_of(folder).begun
-    assert flat(DeviceGroup(folder, trainer="opacus").answer(request).update).any()
+    assert flat(DeviceGroup(folder, trainer="reference").answer(request).update).any()
 
 
 def test_training_is_noted_on_disk_before_it_begins(ask, build, copied, group_of, monkeypatch):
@@ -258,7 +263,8 @@ def test_training_is_noted_on_disk_before_it_begins(ask, build, copied, group_of
     for number in (1, 2):
         asked = settings.at(number)
         assert (
-            DeviceGroup(folder, trainer="opacus").answer(Request(copied(build(asked)), asked)).answered == 1
+            DeviceGroup(folder, trainer="reference").answer(Request(copied(build(asked)), asked)).answered
+            == 1
         )
     assert noted == [True, True]
 
@@ -309,10 +315,10 @@ def test_one_whose_training_fails_answers_as_if_it_held_nothing(
     settings = ask(**PROMISES[promise])
     request = Request(copied(build(settings)), settings)
     sound = group_of(*([] if BAD in basket else basket for basket in BASKETS), seed=7)
-    expected = DeviceGroup(sound, trainer="opacus").answer(request)
+    expected = DeviceGroup(sound, trainer="reference").answer(request)
     failing(error, monkeypatch)
     folder = group_of(*BASKETS, seed=7)
-    reply = DeviceGroup(folder, trainer="opacus").answer(request)
+    reply = DeviceGroup(folder, trainer="reference").answer(request)
     assert (reply.answered, reply.refused) == (expected.answered, expected.refused) == (6, {})
     assert same(reply, expected)
     assert torch.equal(state_of(folder).vectors, state_of(sound).vectors)
@@ -327,7 +333,7 @@ def same(one: Reply, other: Reply) -> bool:
 def test_events_that_cannot_be_read_are_none(what, ask, build, copied, group_of, monkeypatch):
     settings = ask()
     request = Request(copied(build(settings)), settings)
-    expected = DeviceGroup(group_of([], [], seed=7), trainer="opacus").answer(request)
+    expected = DeviceGroup(group_of([], [], seed=7), trainer="reference").answer(request)
     folder = group_of([1], [4, 4], seed=7)
     if what == "events":
         (folder / "events" / "items.npy").write_bytes(b"")
@@ -335,7 +341,7 @@ def test_events_that_cannot_be_read_are_none(what, ask, build, copied, group_of,
         (folder / "targets").mkdir()
     else:
         monkeypatch.setattr(terrycloth.client.device_group, "usable", interrupted_by(MemoryError))
-    assert same(DeviceGroup(folder, trainer="opacus").answer(request), expected)
+    assert same(DeviceGroup(folder, trainer="reference").answer(request), expected)
 
 
 def interrupted_by(error: type[BaseException]) -> Callable[..., None]:
@@ -434,7 +440,7 @@ def test_shopper_level_sums_reach_their_noise_in_double_precision(model, ask, sh
 
     changes = {"model": model, "unit": "shopper", "trust": "local"}
     if model == "linear":
-        changes |= {"rounds": 2, "round": 2, "head": 5}
+        changes |= {"rounds": 2, "round": 2, "head_size": 5}
     settings = ask(**changes)
     recommender, parameters = model_and_parameters(settings, shop)
     cohort = gather(held([1, 4, 4], [2, 5]), vectors=torch.zeros(2, settings.vector_length))
@@ -460,7 +466,7 @@ def test_one_of_ten_thousand_shoppers_moves_a_sum_by_the_clip_at_most(model, ask
 
     changes = {"model": model, "unit": "shopper", "trust": "local", "clip": 0.3}
     if model == "linear":
-        changes |= {"rounds": 2, "round": 2, "head": 5}
+        changes |= {"rounds": 2, "round": 2, "head_size": 5}
     settings = ask(**changes, devices=20_000)
     recommender, parameters = model_and_parameters(settings, shop)
     sums = []

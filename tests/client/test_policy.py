@@ -288,7 +288,7 @@ def test_a_refusal_comes_before_events_state_and_catalogue_are_touched(text, fol
 
 
 # mf's table of 8 items × 3 and 8 biases, 4 bytes each; linear's popularity, then its packed matrix.
-LINEAR = {"model": "linear", "rounds": 2, "head": 6, "unit": "shopper"}
+LINEAR = {"model": "linear", "rounds": 2, "head_size": 6, "unit": "shopper"}
 SIZES = [
     ("most_items", 8, {}, Refusal.ITEMS),
     ("most_items", 8, LINEAR, Refusal.ITEMS),
@@ -387,8 +387,14 @@ ALLOWED = [
     {},
     {"evaluate": True, "evaluation_noise": 0.4},
     {"unit": "shopper", "trust": "central", "participation": 0.5, "delta": 1e-7},
-    {"unit": "shopper", "model": "linear", "rounds": 2, "head": 3, "noise_multiplier": 0.3},
-    {"unit": "shopper", "trust": "distributed", "least_devices": 7, "agreement": 0.5, "masks": False},
+    {"unit": "shopper", "model": "linear", "rounds": 2, "head_size": 3, "noise_multiplier": 0.3},
+    {
+        "unit": "shopper",
+        "trust": "distributed",
+        "least_devices": 7,
+        "agreement": 0.5,
+        "secure_aggregation": False,
+    },
     {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf},
 ]
 

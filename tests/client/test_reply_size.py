@@ -25,8 +25,8 @@ MEASURED = {"evaluate": True, "evaluation_noise": 1.0}
 RELEASES: dict[str, dict[str, Any]] = {
     "shopper": {"unit": "shopper"},
     "shopper, adapted clip": {"unit": "shopper", "clip_quantile": 0.5},
-    "popularity": {"unit": "shopper", "model": "linear", "rounds": 2, "head": 2, "round": 1},
-    "gram": {"unit": "shopper", "model": "linear", "rounds": 2, "head": 2, "round": 2},
+    "popularity": {"unit": "shopper", "model": "linear", "rounds": 2, "head_size": 2, "round": 1},
+    "gram": {"unit": "shopper", "model": "linear", "rounds": 2, "head_size": 2, "round": 2},
     "shopper, measured": {"unit": "shopper", **MEASURED, "round": 6},
     "interaction, measured": {**MEASURED, "round": 6},
 }

@@ -96,12 +96,12 @@ def state_of(folder: Path) -> DeviceState:
 def sent_by(folder: Path, content: RecordDict, **run_config: str) -> Message:
     """What the app of a device group answers, by the reference, which the variants break."""
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config)
-    return terrycloth.client.app.make_app(folder, trainer="opacus")(Message(content, 1, "train"), context)
+    return terrycloth.client.app.make_app(folder, trainer="reference")(Message(content, 1, "train"), context)
 
 
 def reference(folder: Path) -> DeviceGroup:
     """The devices of a folder, trained by the reference."""
-    return DeviceGroup(folder, trainer="opacus")
+    return DeviceGroup(folder, trainer="reference")
 
 
 def flat(parameters: Parameters) -> Tensor:

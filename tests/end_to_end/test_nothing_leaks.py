@@ -61,7 +61,7 @@ def encodings(numbers: Iterable[float]) -> Iterator[bytes]:
 
 
 def event_needles(events: Events) -> set[bytes]:
-    """Items in order, sorted and without repeats; times; counts of the group; nothing shorter than 8 bytes."""
+    """Items in order, sorted and without repeats; times; counts of the group; nothing below 8 bytes."""
     needles: set[bytes] = set()
     for device in range(events.num_devices):
         own = events.span(device, device + 1)

@@ -66,7 +66,8 @@ def test_of_a_run_that_was_stopped_and_went_on(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["data", "split", "towels", "OUT", "--devices", "12", "--unit", "shopper", "--trust", "distributed",
+        ["data", "partition", "towels", "OUT", "--devices", "12",
+         "--unit", "shopper", "--trust", "distributed",
          "--identities", "3"],
         ["privacy", "plan", "--unit", "shopper", "--trust", "central", "--devices", "100", "--rounds", "2",
          "--epsilon", "4", "--out", "OUT"],

@@ -32,7 +32,12 @@ KINDS: dict[str, dict[str, Any]] = {
         "steps_per_round": 2,
         "sampling_rate": 0.6,
     },
-    "distributed": {"unit": "shopper", "trust": "distributed", "noise_multiplier": 1.0, "masks": False},
+    "distributed": {
+        "unit": "shopper",
+        "trust": "distributed",
+        "noise_multiplier": 1.0,
+        "secure_aggregation": False,
+    },
     "adapted": {
         "unit": "shopper",
         "trust": "central",

@@ -342,7 +342,7 @@ def test_a_server_that_lies_gets_nothing(change, tmp_path) -> None:
 
 def test_a_query_in_the_open_is_refused(tmp_path) -> None:
     """Without masks a node would show its own sum: only devices that were laid out for a simulation do."""
-    federation = Federation(tmp_path, 4, masks=False)
+    federation = Federation(tmp_path, 4, secure_aggregation=False)
     _, (record,) = federation.run(grid=InProcess)
     assert record.refused == {"masks-required": 4}
     assert record.answered == 0

@@ -38,7 +38,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "repeats": {"repeats": "include", "split": "next-visit"},
     "released": {"unit": "shopper", "trust": "local", "epsilon": 8.0, "evaluate": "released"},
     "adapted-clip": {"unit": "shopper", "trust": "central", "epsilon": 8.0, "clip_quantile": 0.5},
-    "opacus": {"unit": "interaction", "epsilon": 8.0, "trainer": "opacus", "devices": 40},
+    "opacus": {"unit": "interaction", "epsilon": 8.0, "trainer": "reference", "devices": 40},
 }
 RUNS: dict[str, dict[str, Any]] = {
     f"{model}-{promise}": {"model": model, **said}

@@ -155,7 +155,7 @@ def test_runs_of_one_noise_compose_to_one_gaussian() -> None:
 
 
 def test_a_run_that_was_refused_costs_nothing() -> None:
-    runs = [Run(0, 0, {}), Run(1, 0, {"head": 5000})]
+    runs = [Run(0, 0, {}), Run(1, 0, {"head_size": 5000})]
     assert cost_of(SAID, runs, 60, 300) == cost_of(SAID, runs[:1], 60, 300)
 
 
@@ -234,9 +234,9 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
         (["--delta", "0.5"], "--delta 0.5 would allow"),
         (["--model", "counter", "--unit", "none"], "--model counter learns nothing"),
         (["--unit", "interaction", "--trust", "local"], "--model linear is not trained by interactions"),
-        (["--set", "head=100000"], "head = 100000"),
+        (["--set", "head_size=100000"], "head_size = 100000"),
         (
-            ["--set", "head=9", "--set", "kernel_half_life=5", "--set", "recency_half_life=5",
+            ["--set", "head_size=9", "--set", "kernel_half_life=5", "--set", "recency_half_life=5",
              "--set", "regularisation=5", "--set", "popularity_share=0.5"],
             "nothing to search",
         ),

@@ -104,16 +104,16 @@ BAD = {
     # what there is not
     "data set": (["simulate", "--data", "shoes"], "'shoes'.*towels"),
     "data set to inspect": (["data", "inspect", "shoes"], "'shoes'.*towels"),
-    "data set to split": (["data", "split", "shoes", "device-group"], "'shoes'.*towels"),
+    "data set to split": (["data", "partition", "shoes", "device-group"], "'shoes'.*towels"),
     "model": (["simulate", "--model", "svd"], "--model svd"),
     "device": (["simulate", "--device", "tpu"], "--device tpu.*'cuda'"),
     "device of another model": (["simulate", "--device", "cuda"], "--device cuda is for --model neural-cf"),
     "engine": (["simulate", "--engine", "spark"], "--engine spark"),
     "unit": (["simulate", "--unit", "planet"], "--unit planet"),
-    "protocol": (["simulate", "--protocol", "loose"], "--protocol loose"),
+    "negative_sampling": (["simulate", "--negative-sampling", "loose"], "--negative-sampling loose"),
     "split": (["simulate", "--split", "random"], "--split random"),
     "split to lay out": (
-        ["data", "split", *OWN[2:3], "device-group", *OWN[3:], "--split", "random"],
+        ["data", "partition", *OWN[2:3], "device-group", *OWN[3:], "--split", "random"],
         "--split random",
     ),
     "a date for another split": ([*OWN, "--split", "next-visit", "--at", "0.5"], "--at is for --split date"),
@@ -126,7 +126,7 @@ BAD = {
         [*OWN, "--repeats", "include", "--evaluate", "released"],
         "devices count no repeats",
     ),
-    "leaky and private": ([*PRIVATE, "--protocol", "leaky"], "say --unit none"),
+    "leaky and private": ([*PRIVATE, "--negative-sampling", "leaky"], "say --unit none"),
     "a method no device runs": (["simulate", "--model", "fedrap", "--nodes", "3"], "leave out --nodes"),
     "trust": ([*PRIVATE, "--trust", "central"], "--trust central"),
     "subcommand": (["simulte"], "simulte"),
@@ -178,11 +178,14 @@ BAD = {
     "more nodes than devices": ([*OWN, "--nodes", "7"], "--nodes 7"),
     # fewer than secure aggregation can hide one among
     "masks over two nodes": (
-        [*DISTRIBUTED, "--devices", "30", "--masks", "--nodes", "2"],
+        [*DISTRIBUTED, "--devices", "30", "--secure-aggregation", "--nodes", "2"],
         "--nodes 3 or more",
     ),
     "shares of two devices": ([*DISTRIBUTED, "--devices", "2"], "at least 3: there are 2, .*--devices"),
-    "masks over two devices": ([*DISTRIBUTED, "--devices", "2", "--masks", "--nodes", "3"], "there are 2"),
+    "masks over two devices": (
+        [*DISTRIBUTED, "--devices", "2", "--secure-aggregation", "--nodes", "3"],
+        "there are 2",
+    ),
     "plan over two devices": (
         [*PLAN, "--trust", "distributed", "--devices", "2", "--epsilon", "4"],
         "there are 2",
@@ -213,9 +216,12 @@ BAD = {
     # run folders
     "a folder that is there": (["simulate", "--devices", "30", "--out", "there"], "there exists"),
     "a folder under a file": (["simulate", "--devices", "30", "--out", "orders.csv/run"], "orders.csv"),
-    "a device group that is there": (["data", "split", "towels", "there", "--devices", "30"], "there exists"),
+    "a device group that is there": (
+        ["data", "partition", "towels", "there", "--devices", "30"],
+        "there exists",
+    ),
     "identities without devices": (
-        ["data", "split", "towels", "new", "--devices", "3", "--identities", "4"],
+        ["data", "partition", "towels", "new", "--devices", "3", "--identities", "4"],
         "--identities 4 is more than the 3 devices",
     ),
     "resume without out": (["simulate", "--resume"], "--out"),
@@ -481,7 +487,7 @@ def test_data_list_names_every_source(terry: Terry) -> None:
 
 
 def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
-    ended = terry("data", "split", "csv", "device-group", *OWN[3:])
+    ended = terry("data", "partition", "csv", "device-group", *OWN[3:])
     assert ended.code == 0
     said = ended.out.splitlines()
     assert said[0] == "device group: 6 devices, 12 training events"
@@ -491,7 +497,7 @@ def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
 
 
 def test_identities_laid_out_with_the_devices_behind_each(terry: Terry, tmp_path: Path) -> None:
-    assert terry("data", "split", "csv", "device-group", *OWN[3:], "--identities", "4").code == 0
+    assert terry("data", "partition", "csv", "device-group", *OWN[3:], "--identities", "4").code == 0
     roster = Roster.load(tmp_path / "device-group" / "roster")
     behind = {}
     for node in range(4):
@@ -501,7 +507,7 @@ def test_identities_laid_out_with_the_devices_behind_each(terry: Terry, tmp_path
     assert sorted(behind.values()) == [1, 1, 2, 2]
 
 
-SPLIT = ["data", "split", "csv", "device-group", *OWN[3:]]
+PARTITION = ["data", "partition", "csv", "device-group", *OWN[3:]]
 DELTA = 1e-5  # a tenth of one in all that six devices may store would be more
 
 
@@ -528,7 +534,7 @@ DELTA = 1e-5  # a tenth of one in all that six devices may store would be more
 def test_devices_that_are_laid_out_allow_the_promise_that_was_named(
     flags: list[str], allowed: dict[str, Any], terry: Terry, tmp_path: Path
 ) -> None:
-    assert terry(*SPLIT, *flags).code == 0
+    assert terry(*PARTITION, *flags).code == 0
     assert policy_of(tmp_path / "device-group", None) == Policy.model_validate(allowed)
 
 
@@ -544,14 +550,14 @@ def test_devices_that_are_laid_out_allow_the_promise_that_was_named(
 def test_a_promise_that_devices_cannot_keep_is_not_laid_out(
     flags: list[str], said: str, terry: Terry, tmp_path: Path
 ) -> None:
-    assert said in refused(terry, *SPLIT, *flags)
+    assert said in refused(terry, *PARTITION, *flags)
     assert not (tmp_path / "device-group").exists()
 
 
 def test_a_device_group_that_cannot_be_made(terry: Terry) -> None:
-    assert "orders.csv" in refused(terry, "data", "split", "csv", "orders.csv/device group", *OWN[3:])
+    assert "orders.csv" in refused(terry, "data", "partition", "csv", "orders.csv/device-group", *OWN[3:])
 
 
 def test_no_space_for_a_device_group(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeviceGroup, "create", staticmethod(full_disk))
-    assert "no space is left" in refused(terry, "data", "split", "csv", "new/device group", *OWN[3:])
+    assert "no space is left" in refused(terry, "data", "partition", "csv", "new/device-group", *OWN[3:])

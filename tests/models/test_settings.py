@@ -42,11 +42,11 @@ LEFT_OUT: dict[str, Any] = {
     "clip_quantile": 0.0,
     "least_devices": 1,
     "agreement": 2 / 3,
-    "masks": True,
+    "secure_aggregation": True,
     "evaluate": False,
     "evaluation_noise": 0.0,
     "recency_half_life": 0.0,
-    "head": 0,
+    "head_size": 0,
     "popularity_share": 0.25,
     "now": 0,
     "popularity_half_life": 0.0,
@@ -252,13 +252,14 @@ def test_frozen() -> None:
 
 
 LINEAR: dict[str, Any] = {
-    "model": "linear", "rounds": 2, "round": 1, "head": 5, "unit": "shopper", "trust": "central",
+    "model": "linear", "rounds": 2, "round": 1, "head_size": 5, "unit": "shopper", "trust": "central",
     "participation": 1.0, "noise_multiplier": 1.35,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "changes", [{"rounds": 1}, {"rounds": 3}, {"head": 0}, {"head": MOST_ITEMS + 1}, {"unit": "interaction"},
+    "changes", [{"rounds": 1}, {"rounds": 3}, {"head_size": 0}, {"head_size": MOST_ITEMS + 1},
+                {"unit": "interaction"},
                 {"popularity_share": 0.0}, {"popularity_share": 1.0}, {"kernel_half_life": 1e-4},
                 {"popularity_half_life": 1e-4}, {"popularity_norm": 1e-4}, {"now": -1}, {"now": 2**41}]
 )  # fmt: skip

@@ -320,7 +320,7 @@ CHI = {3: 44.8413**0.5, 9: 60.6603**0.5}  # exceeded with a chance of 1e-9
         ({**NO_PROMISE, "model": "mf"}, 1e5),
         ({**NO_PROMISE, "model": "attributes"}, 1e5),
         ({**NO_PROMISE, "model": "neural-cf"}, 0.3 * 1e5),
-        ({**NO_PROMISE, "model": "linear", "rounds": 2, "head": 3}, 1.0),
+        ({**NO_PROMISE, "model": "linear", "rounds": 2, "head_size": 3}, 1.0),
     ],
     ids=str,
 )

@@ -348,7 +348,13 @@ def test_the_observer_gets_each_record_with_the_model_after_it() -> None:
 
 # Distributed trust in the open, the adapted clip, and the round that measures
 
-SHARES = {"unit": "shopper", "trust": "distributed", "masks": False, "devices": 10, "least_devices": 4}
+SHARES = {
+    "unit": "shopper",
+    "trust": "distributed",
+    "secure_aggregation": False,
+    "devices": 10,
+    "least_devices": 4,
+}
 
 
 def in_steps(request: Request, value: float, devices: int) -> RecordDict:
@@ -385,13 +391,13 @@ def test_a_sum_that_no_node_would_accept_is_not_asked_for(least: int, reached: b
     """Of a roster of 1, 4 and 5 devices the node with five may collude."""
     lines = [b"%s devices=%d" % (identity(k).public, count) for k, count in enumerate((1, 4, 5))]
     (tmp_path / "roster").write_bytes(b"\n".join(lines))
-    settings = {**SHARES, "masks": True, "least_devices": least}
+    settings = {**SHARES, "secure_aggregation": True, "least_devices": least}
     if reached:
         strategy(settings=settings, roster=tmp_path / "roster")
     else:
         with pytest.raises(UserError, match=r"least_devices = 6 is out of reach: should 1 of .* 5 devices"):
             strategy(settings=settings, roster=tmp_path / "roster")
-    strategy(settings={**settings, "masks": False}, roster=tmp_path / "roster")
+    strategy(settings={**settings, "secure_aggregation": False}, roster=tmp_path / "roster")
 
 
 def below(request: Request, part: float) -> RecordDict:

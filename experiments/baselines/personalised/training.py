@@ -33,7 +33,7 @@ def train_personalised(
     """All rounds; `on_round` gets each one's record, and what every device then scores. Raises UserError."""
     refuse_large_tables(config, split.train.num_devices, num_items)
     seed = secrets.randbits(63) if config.seed is None else config.seed
-    method = build_method(config, Shoppers(split, num_items, config.protocol), seed)
+    method = build_method(config, Shoppers(split, num_items, config.negative_sampling), seed)
 
     def scores(devices: Integers) -> Tensor:
         found = method.scores(devices)

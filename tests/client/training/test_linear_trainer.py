@@ -23,7 +23,7 @@ BASKETS = [[1, 4, 4], [], [6], [0, 1, 2, 3]]
 def linear(ask):
     def settings(**changes):
         values = {
-            "model": "linear", "rounds": 2, "head": HEAD, "unit": "shopper", "trust": "central",
+            "model": "linear", "rounds": 2, "head_size": HEAD, "unit": "shopper", "trust": "central",
             "kernel_half_life": 3.0,
         }  # fmt: skip
         return ask(**values | changes)
@@ -150,7 +150,7 @@ def test_each_round_reads_what_the_settings_say_of_time(linear, build, copied, g
 
 def test_it_is_not_trained_by_interactions(ask):
     with pytest.raises(ValueError, match="interaction"):
-        ask(model="linear", rounds=2, head=3)
+        ask(model="linear", rounds=2, head_size=3)
 
 
 def test_the_ledger_books_each_round_with_its_own_noise(linear):

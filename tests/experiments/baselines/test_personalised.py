@@ -266,15 +266,15 @@ def test_a_round_of_fedrap_is_ten_epochs_on_whole_tables(split: Split, start: to
 
 # --- Runs -------------------------------------------------------------------------------------------------
 
-LEAKY = RunConfig(devices=40, model="pfedrec", protocol="leaky", rounds=3, seed=1, ceiling=False)
+LEAKY = RunConfig(devices=40, model="pfedrec", negative_sampling="leaky", rounds=3, seed=1, ceiling=False)
 
 
 @pytest.mark.parametrize("model", ["pfedrec", "fedrap", "counter"])
 def test_a_run_has_a_folder_and_says_what_it_is(model: Any, tmp_path: Path) -> None:
     folder = simulate(LEAKY.model_copy(update={"model": model}), tmp_path / "run")
     result = folder.read_result()
-    assert (result.model, result.protocol, result.promise.label) == (model, "leaky", "not private")
-    assert json.loads(folder.result.read_text())["protocol"] == "leaky"
+    assert (result.model, result.negative_sampling, result.promise.label) == (model, "leaky", "not private")
+    assert json.loads(folder.result.read_text())["negative_sampling"] == "leaky"
     assert "Leaky protocol: what is held out was never drawn" in " ".join(reading(result))
     assert "leaky protocol" in (folder.figures / "accuracy.svg").read_text()
     assert result.baselines.of("central") is None
@@ -321,9 +321,9 @@ def test_tables_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"protocol": "leaky", "unit": "shopper", "trust": "central"}, "no promise can be kept"),
-        ({"protocol": "leaky", "unit": "interaction"}, "no promise can be kept"),
-        ({"protocol": "leaky", "model": "neural-cf"}, "draws its negatives on the device"),
+        ({"negative_sampling": "leaky", "unit": "shopper", "trust": "central"}, "no promise can be kept"),
+        ({"negative_sampling": "leaky", "unit": "interaction"}, "no promise can be kept"),
+        ({"negative_sampling": "leaky", "model": "neural-cf"}, "draws its negatives on the device"),
         ({"model": "pfedrec", "unit": "shopper", "trust": "central"}, "say --unit none"),
         ({"model": "pfedrec", "engine": "ray"}, "leave out --engine"),
         ({"model": "fedrap", "participation": 0.5}, "leave out --participation"),
@@ -346,7 +346,9 @@ def test_no_device_and_no_server_hears_of_the_protocol(tmp_path: Path) -> None:
     """What Flower carries, and what devices are asked, is the same under both."""
     told = []
     for protocol in ("clean", "leaky"):
-        config = resolve(RunConfig.model_validate({"model": "mf", "protocol": protocol, "seed": 1}), 100)
+        config = resolve(
+            RunConfig.model_validate({"model": "mf", "negative_sampling": protocol, "seed": 1}), 100
+        )
         promise = make_promise(config)
         carried = run_config(config, promise, catalogue=tmp_path, folder=tmp_path, resume=False)
         told.append((carried, asked_settings(config, promise).to_record()))
@@ -357,7 +359,7 @@ def test_no_device_and_no_server_hears_of_the_protocol(tmp_path: Path) -> None:
 def test_nothing_leaks_into_a_model_that_draws_no_negatives(tmp_path: Path) -> None:
     config = RunConfig(devices=40, model="linear", seed=1, central=False, ceiling=False)
     clean, leaky = (
-        simulate(config.model_copy(update={"protocol": name}), tmp_path / name).read_result()
+        simulate(config.model_copy(update={"negative_sampling": name}), tmp_path / name).read_result()
         for name in ("clean", "leaky")
     )
     assert clean.metrics == leaky.metrics

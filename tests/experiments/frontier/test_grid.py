@@ -174,7 +174,7 @@ def test_a_setting_of_a_promise_that_has_a_column_is_not_named() -> None:
     """Nor is how often it was measured, which changes nothing."""
     tables = [
         TABLE | {"trust": "central", "evaluate_every": 5},
-        TABLE | {"trust": "distributed", "masks": False, "evaluate_every": 2},
+        TABLE | {"trust": "distributed", "secure_aggregation": False, "evaluate_every": 2},
     ]
     assert set(variants(expand(tables)).values()) == {""}
 

@@ -22,8 +22,8 @@ COMMON: Table = {
     "baselines": False,
 }  # fmt: skip
 TABLES: list[Table] = [
-    COMMON | {"model": ["counter", "pfedrec"], "protocol": ["clean", "leaky"]},
-    COMMON | {"model": "mf", "protocol": "leaky", "unit": "shopper", "trust": "central"},
+    COMMON | {"model": ["counter", "pfedrec"], "negative_sampling": ["clean", "leaky"]},
+    COMMON | {"model": "mf", "negative_sampling": "leaky", "unit": "shopper", "trust": "central"},
 ]
 
 
@@ -56,18 +56,23 @@ def test_a_promise_under_the_leaky_protocol_fails_with_its_reason(
 def test_protocols_are_points_of_their_own(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
     _, rows, _ = done
     (federation,) = federations(rows)
-    said = [(point.of("model"), point.of("protocol"), len(point.rows)) for point in federation.points]
+    said = [
+        (point.of("model"), point.of("negative_sampling"), len(point.rows)) for point in federation.points
+    ]
     assert said == [(model, name, 2) for model in ("counter", "pfedrec") for name in ("clean", "leaky")]
     for model, (clean, leaky) in pairs(federation).items():
         assert clean is not None
-        assert (clean.of("model"), clean.of("protocol")) == (model, "clean")
-        assert (leaky.of("model"), leaky.of("protocol")) == (model, "leaky")
+        assert (clean.of("model"), clean.of("negative_sampling")) == (model, "clean")
+        assert (leaky.of("model"), leaky.of("negative_sampling")) == (model, "leaky")
 
 
 def test_a_leaky_cell_is_named_so(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
     _, rows, _ = done
-    assert all(("leaky" in row["run"]) == (row["protocol"] == "leaky") for row in rows)
-    assert all(("--protocol leaky" in row["command"]) == (row["protocol"] == "leaky") for row in rows)
+    assert all(("leaky" in row["run"]) == (row["negative_sampling"] == "leaky") for row in rows)
+    assert all(
+        ("--negative-sampling leaky" in row["command"]) == (row["negative_sampling"] == "leaky")
+        for row in rows
+    )
 
 
 def test_other_figures_know_nothing_of_leaky_points(
@@ -83,7 +88,7 @@ def test_other_figures_know_nothing_of_leaky_points(
     ]
     other = FrontierFolder(tmp_path)
     other.runs.symlink_to(folder.runs)
-    alone = draw_all(other, federations([row for row in rows if row["protocol"] == "clean"]))
+    alone = draw_all(other, federations([row for row in rows if row["negative_sampling"] == "clean"]))
     assert alone == drawn[1:]
     for one in alone:
         for ending in ("svg", "png"):
@@ -128,7 +133,7 @@ def test_the_page_says_it_in_its_table_and_its_text(
     assert text.count(">counter</td>") == text.count(">pfedrec</td>") == 1
     said = [sentence for answer in findings(rows, federations(rows)) for sentence in answer.sentences]
     assert any("repeat a fault of published code" in sentence for sentence in said)
-    clean = [row for row in rows if row["protocol"] == "clean"]
+    clean = [row for row in rows if row["negative_sampling"] == "clean"]
     assert "eaky" not in str(findings(clean, federations(clean)))
 
 
@@ -136,7 +141,7 @@ def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
     done: tuple[FrontierFolder, list[Row], list[Drawn]], tmp_path: Path
 ) -> None:
     _, rows, _ = done
-    leaky = [row for row in rows if row["protocol"] == "leaky"]
+    leaky = [row for row in rows if row["negative_sampling"] == "leaky"]
     found, other = federations(leaky), FrontierFolder(tmp_path)
     assert under("clean", found) == []
     drawn = draw_all(other, found)
@@ -147,7 +152,7 @@ def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
 
 def test_the_kept_grid_has_both_protocols_of_every_model() -> None:
     cells = expand(read_grid(DEFAULT_GRID.with_name("leak.toml")))
-    said = {(cell.config.model, cell.config.protocol) for cell in cells}
+    said = {(cell.config.model, cell.config.negative_sampling) for cell in cells}
     models = ("counter", "pfedrec", "fedrap", "mf", "linear")
     assert said == {(model, protocol) for model in models for protocol in ("clean", "leaky")}
     assert {cell.config.split for cell in cells} == {"last-item"}, "as the figures are published"

@@ -597,7 +597,7 @@ def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
 
 
 def test_the_answers_follow_from_the_results(rows: list[Row]) -> None:
-    said = {answer.query: " ".join(answer.sentences) for answer in findings(rows, federations(rows))}
+    said = {answer.question: " ".join(answer.sentences) for answer in findings(rows, federations(rows))}
     assert len(said) == 4
     assert "16 of 20 runs finished; the others are listed with the reason (4)" in " ".join(said.values())
     assert "not private" in said["Are you open about it?"]

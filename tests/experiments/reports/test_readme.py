@@ -9,8 +9,8 @@ from terrycloth.experiments.reports.readme import BLOCK, KINDS, main
 
 SENTENCE = "By date: what happened before 2025-10-18 trains; the rest tests."
 ROW = dict.fromkeys(COLUMNS, "") | {
-    "data": "towels", "devices": 2000, "model": "linear", "protocol": "clean", "split": "date",
-    "at": "2025-10-18", "repeats": "exclude", "split_sentence": SENTENCE, "masks_skipped": False,
+    "data": "towels", "devices": 2000, "model": "linear", "negative_sampling": "clean", "split": "date",
+    "at": "2025-10-18", "repeats": "exclude", "split_sentence": SENTENCE, "secure_aggregation_off": False,
 }  # fmt: skip
 NEXT = {"split": "next-visit", "at": "", "split_sentence": "By next visit: the test is the last visit."}
 LAST = {"split": "last-item", "at": "", "split_sentence": "By last item: one item of the last visit."}
@@ -67,11 +67,11 @@ def test_masks_are_called_skipped_where_they_were(tmp_path: Path) -> None:
     frontier(
         tmp_path / "runs" / "towels",
         row("shopper", "8.0", 0, 0.18, **secure),
-        row("shopper", "1.0", 0, 0.16, **secure | {"masks_skipped": True}),
+        row("shopper", "1.0", 0, 0.16, **secure | {"secure_aggregation_off": True}),
     )
     text = remade(tmp_path, "promises towels")
     assert "| shopper, distributed, ε = 8 |" in text
-    assert "| shopper, distributed (masks skipped), ε = 1 |" in text
+    assert "| shopper, distributed (no secure aggregation), ε = 1 |" in text
 
 
 def test_what_each_epsilon_costs_by_date_first(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_both_protocols(tmp_path: Path) -> None:
     frontier(
         tmp_path / "runs" / "leak",
         row("none", "inf", 0, 0.2, **LAST),
-        row("none", "inf", 0, 0.4, protocol="leaky", **LAST),
+        row("none", "inf", 0, 0.4, negative_sampling="leaky", **LAST),
         row("none", "inf", 0, 0.3, variant="dim = 8", **LAST),
     )
     text = remade(tmp_path, "protocols leak")

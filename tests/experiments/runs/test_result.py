@@ -42,7 +42,7 @@ DESIGN: dict[str, Any] = {
     "model": "attributes",
     "engine": "in-process",
     "model_reason": None,
-    "protocol": "clean",
+    "negative_sampling": "clean",
     "promise": {
         "unit": "interaction",
         "trust": "local",
@@ -60,7 +60,7 @@ DESIGN: dict[str, Any] = {
         "rounds_of_a_device": 30,
         "least_devices": None,
         "tolerated_nodes": None,
-        "masks_skipped": False,
+        "secure_aggregation_off": False,
         "evaluated": False,
         "catalogue_from_events": False,
         "of_training_events": False,
@@ -165,12 +165,12 @@ OPTIONAL = {
     ("metrics", "measured_by"),
     ("metrics", "hr_deviation"),
     ("model_reason",),
-    ("protocol",),  # a result of before there were two
+    ("negative_sampling",),  # a result of before there were two
     ("promise", "relation"),
     ("promise", "rounds_of_a_device"),
     ("promise", "least_devices"),
     ("promise", "tolerated_nodes"),
-    ("promise", "masks_skipped"),
+    ("promise", "secure_aggregation_off"),
     ("promise", "evaluated"),
     ("promise", "catalogue_from_events"),
     ("promise", "of_training_events"),

@@ -267,7 +267,7 @@ def test_the_distance_to_the_ceiling_is_that_of_the_same_shoppers(finished: RunF
 
 def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path, quick_ceiling: None) -> None:
     """The reference draws a device's noise whichever node it is on; sums differ by their order alone."""
-    config = TINY.model_copy(update={"trainer": "opacus", "central": False})
+    config = TINY.model_copy(update={"trainer": "reference", "central": False})
     whole = simulate(config, tmp_path / "one")
     folder = simulate(config.model_copy(update={"nodes": 3}), tmp_path / "three")
     assert len(list(folder.devices.glob("state-*-of-3.safetensors"))) == 3

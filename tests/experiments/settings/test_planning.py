@@ -255,8 +255,8 @@ def test_a_gpu_is_refused_where_there_is_none_or_nothing_is_trained_on_it(
         private(**asked)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert private(**asked).torch_device == "cuda"
-    for other in ({"model": "attributes"}, {"trainer": "opacus"}):
-        with pytest.raises(UserError, match="--device cuda is for --model neural-cf and --trainer cohort"):
+    for other in ({"model": "attributes"}, {"trainer": "reference"}):
+        with pytest.raises(UserError, match="--device cuda is for --model neural-cf and --trainer fast"):
             private(**asked | other)
 
 
@@ -315,7 +315,7 @@ def shared(devices: int = 300, **settings: Any) -> ResolvedConfig:
         ({"nodes": 7}, 184, 1),  # 43 behind each of two, at most
         ({"nodes": 3, "participation": 0.5}, 33, 1),  # 150 − 34.6 come, less a tenth; 50 + 20 behind one
         ({"nodes": 200}, 230, 12),  # the sparse graph: a tenth of the nodes, and of 129 fewer still
-        ({"nodes": 3, "masks": False}, 270, None),
+        ({"nodes": 3, "secure_aggregation": False}, 270, None),
         ({"nodes": 1}, 270, None),
     ],
     ids=str,
@@ -332,7 +332,7 @@ def test_the_noise_in_a_sum_is_that_of_devices_that_neither_drop_out_nor_collude
 def test_where_no_noise_is_sure_to_be_left_the_user_is_told() -> None:
     with pytest.raises(UserError, match=r"of 300 devices behind --nodes 3 none is sure .* = 0\.7 of the dev"):
         shared(nodes=3, tolerated_dropout=0.7)
-    assert shared(nodes=3, tolerated_dropout=0.7, masks=False).settings.least_devices == 90
+    assert shared(nodes=3, tolerated_dropout=0.7, secure_aggregation=False).settings.least_devices == 90
     assert plan(nodes=3, trust="distributed", tolerated_dropout=0.7).settings.least_devices == 1
 
 
@@ -472,15 +472,15 @@ def test_measuring_comes_out_of_the_same_epsilon() -> None:
 
 
 def test_the_head_is_what_the_noise_allows() -> None:
-    assert linear(epsilon=8.0).head == 708
-    assert linear(epsilon=1.0).head < linear(epsilon=2.0).head
-    assert linear(unit="none", trust="local", delta=None).head == 1682
-    assert linear(unit="none", trust="local", delta=None, items=10**6).head == 5000
-    assert linear(epsilon=8.0, trust="local").head < 300, "the sum holds the noise of every device"
-    assert linear(epsilon=8.0, head=77).head == 77
+    assert linear(epsilon=8.0).head_size == 708
+    assert linear(epsilon=1.0).head_size < linear(epsilon=2.0).head_size
+    assert linear(unit="none", trust="local", delta=None).head_size == 1682
+    assert linear(unit="none", trust="local", delta=None, items=10**6).head_size == 5000
+    assert linear(epsilon=8.0, trust="local").head_size < 300, "the sum holds the noise of every device"
+    assert linear(epsilon=8.0, head_size=77).head_size == 77
     config = linear(epsilon=8.0)
     assert resolve(RunConfig.model_validate(config.model_dump()), 943, 1682) == config
-    assert resolve(RunConfig(model="mf", unit="none", rounds=1), 10, 5).head == 0
+    assert resolve(RunConfig(model="mf", unit="none", rounds=1), 10, 5).head_size == 0
 
 
 @pytest.mark.parametrize(
@@ -489,9 +489,9 @@ def test_the_head_is_what_the_noise_allows() -> None:
         ({"rounds": 1}, "done after two rounds"),
         ({"rounds": 3}, "done after two rounds"),
         ({"clip": 0.5}, "has clip = 1.0: leave it out"),
-        ({"head": 0}, "head = 0 is not from 1 to 1682 items"),
-        ({"head": 1683}, "head = 1683 is not from 1 to 1682 items"),
-        ({"head": 5001, "items": 10**6}, "head = 5001 is not from 1 to 5000 items"),
+        ({"head_size": 0}, "head_size = 0 is not from 1 to 1682 items"),
+        ({"head_size": 1683}, "head_size = 1683 is not from 1 to 1682 items"),
+        ({"head_size": 5001, "items": 10**6}, "head_size = 5001 is not from 1 to 5000 items"),
     ],
 )
 def test_what_the_linear_model_cannot_do_is_refused(said: dict[str, Any], reason: str) -> None:
@@ -504,7 +504,7 @@ def test_devices_are_told_of_both_releases() -> None:
     promise = make_promise(config)
     carried = run_config(config, promise, catalogue=Path("c"), folder=Path("f"), resume=False)
     _, settings = from_run_config(carried)
-    assert (settings.head, settings.popularity_share, settings.kernel_half_life) == (708, 0.25, 30.0)
+    assert (settings.head_size, settings.popularity_share, settings.kernel_half_life) == (708, 0.25, 30.0)
     assert settings.recency_half_life == 5.0
     assert (settings.popularity_half_life, settings.popularity_norm) == (30.0, 1.0)
     assert not settings.title_words
@@ -549,8 +549,8 @@ def recomputed(promise: dict[str, Any]) -> float:
         {"unit": "shopper", "trust": "central", "participation": 0.1, "evaluate": "released"},
         {"unit": "shopper", "trust": "central", "clip_quantile": 0.5},
         {"unit": "shopper", "trust": "central", "model": "linear", "evaluate": "released"},
-        {"unit": "shopper", "trust": "distributed", "masks": False, "rounds": 4},
-        {"unit": "shopper", "trust": "distributed", "masks": False, "model": "linear"},
+        {"unit": "shopper", "trust": "distributed", "secure_aggregation": False, "rounds": 4},
+        {"unit": "shopper", "trust": "distributed", "secure_aggregation": False, "model": "linear"},
         {"unit": "shopper", "trust": "distributed", "nodes": 5, "participation": 0.5, "evaluate": "released"},
     ],
     ids=str,

@@ -239,7 +239,7 @@ def test_a_half_life_at_the_end_of_its_range_is_none() -> None:
 
 
 def test_what_is_said_is_not_searched() -> None:
-    said = SAID.model_copy(update={"head": 100})
+    said = SAID.model_copy(update={"head_size": 100})
     assert "head_scale" in SPACE
     assert "head_scale" not in space_of(said, DEFAULT, times_known=True)
 

@@ -18,13 +18,13 @@ POPULARITY = torch.tensor([4.0, 3.0, 2.0, 1.0, 1.0, 0.5])
 
 @pytest.fixture
 def build(catalogue):
-    def model(head=4, dim=4, noise_deviation=0.0, gram=None, discount=0.0):
+    def model(head_size=4, dim=4, noise_deviation=0.0, gram=None, discount=0.0):
         built = build_model(
-            "linear", catalogue, dim=dim, own_rows=False, item_bias=True, head=head,
+            "linear", catalogue, dim=dim, own_rows=False, item_bias=True, head_size=head_size,
             regularisation=RIDGE, noise_deviations=(0.0, noise_deviation),
             attribute_weights=(LEAST_LIFT, LIFT), popularity_discount=discount,
         )  # fmt: skip
-        square = GRAM[: built.head, : built.head] if gram is None else gram
+        square = GRAM[: built.head_size, : built.head_size] if gram is None else gram
         built.load_shared({"popularity": POPULARITY, "gram": packed(square)})
         return built
 
@@ -98,7 +98,7 @@ def test_what_is_shared_starts_at_zero(build):
 
 def test_a_catalogue_of_any_size_has_a_head(catalogue):
     model = build_model("linear", catalogue, dim=2, own_rows=False, item_bias=True)
-    assert model.head == 6 < MOST_ITEMS
+    assert model.head_size == 6 < MOST_ITEMS
 
 
 def test_the_score_by_hand_without_noise(build):
@@ -146,7 +146,7 @@ def test_attributes_lift_where_noise_drowns_the_rest(build):
 
 def test_noise_in_the_popularity_shrinks_what_it_explains(catalogue):
     """The order stays, and the last is no longer so far behind the first."""
-    common = {"dim": 4, "own_rows": False, "item_bias": True, "head": 4}
+    common = {"dim": 4, "own_rows": False, "item_bias": True, "head_size": 4}
     plain, noised = (
         build_model("linear", catalogue, noise_deviations=(deviation, 0.0), **common)
         for deviation in (0.0, 1.0)
@@ -232,7 +232,7 @@ def test_a_server_that_lies_causes_no_exception(values):
     colours = [("sand",), ("moss",), (), ("sand", "moss"), (), ("moss",)]
     catalogue = Catalogue(pd.DataFrame({"item": names, "title": names, "colour": colours}))
     model = build_model(
-        "linear", catalogue, dim=3, own_rows=False, item_bias=True, head=4, noise_deviations=(0.1, 0.1)
+        "linear", catalogue, dim=3, own_rows=False, item_bias=True, head_size=4, noise_deviations=(0.1, 0.1)
     )
     numbers = torch.tensor(values, dtype=torch.float32)
     model.load_shared({"popularity": numbers[:6], "gram": numbers[6:]})
