@@ -42,7 +42,7 @@ def identity(number: int) -> Identity:
 
 def new_task(width: int = 64, length: int = 16, **changes: Any) -> Task:
     """A session with a fresh name."""
-    values = {"session": os.urandom(16), "round": 3, "question": b"q" * 32, "width": width, "length": length}
+    values = {"session": os.urandom(16), "round": 3, "query": b"q" * 32, "width": width, "length": length}
     return Task(**values | changes)
 
 

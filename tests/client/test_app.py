@@ -298,7 +298,7 @@ def test_the_owner_says_where_neural_cf_is_trained(ask, build, folder, monkeypat
     with caplog.at_level(logging.ERROR):
         reply = make_app(folder)(Message(content, 1, "train"), context)
     assert reply.error.reason == terrycloth.client.app.FAILED
-    assert "batched_trainer" in caplog.text
+    assert "vmap_trainer" in caplog.text
 
 
 def test_a_key_leaves_in_no_reply_no_log_and_no_error(asked, folder, monkeypatch, caplog, capfd):

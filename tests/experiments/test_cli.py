@@ -441,7 +441,7 @@ def commands() -> list[list[str]]:
 
 def test_there_are_the_commands_of_the_readme() -> None:
     wanted = ["bench", "compare", "frontier", "simulate", "recommend", "tune"]
-    wanted += ["data list", "data inspect", "data split", "privacy plan"]
+    wanted += ["data list", "data inspect", "data partition", "privacy plan"]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 
 
@@ -490,7 +490,7 @@ def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
     ended = terry("data", "partition", "csv", "device-group", *OWN[3:])
     assert ended.code == 0
     said = ended.out.splitlines()
-    assert said[0] == "device group: 6 devices, 12 training events"
+    assert said[0] == "device-group: 6 devices, 12 training events"
     assert said[1].startswith("By date: what happened before 2024-01-03 trains")
     assert said[2:] == ["device-group/policy.toml: what they allow"]
     assert len(DeviceGroup(tmp_path / "device-group").devices) == 6
