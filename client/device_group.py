@@ -32,7 +32,8 @@ from terrycloth.client.ledger import Integers, Ledger, Mask
 from terrycloth.client.policy import Policy, PolicyUnreadable, policy_of
 from terrycloth.client.state import CorruptState, DeviceState
 from terrycloth.client.targets import Targets
-from terrycloth.client.training.trainer import Cohort, trainer_for
+from terrycloth.client.training.cohort import Cohort
+from terrycloth.client.training.trainers import trainer_for
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.durable import locked, owner_only
 from terrycloth.models.privacy.randomness import Purpose, Stream, new_key, seeded_key

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from terrycloth.client.serving import Serving, serving_vectors
-from terrycloth.client.training.trainer import Cohort
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.models.metrics import gains, ranks_alone
 from terrycloth.models.recommenders.recommender import Parameters, Recommender
 from terrycloth.models.update import EVALUATION

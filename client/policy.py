@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.limits import MOST_EVENTS
 from terrycloth.models.privacy.trust import Trust, Unit
+from terrycloth.models.recommenders import plug_ins
 from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.models.recommenders.kinds import KINDS
 from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.settings import ModelName, RoundSettings
 from terrycloth.models.update import Refusal, expected_update
@@ -144,7 +146,7 @@ class Policy(BaseModel):
         # A query without a promise trusts nobody. Whoever lists unit none has said that this may be.
         trust_matters = settings.unit != "none" or self.units is None
         objections = {
-            Refusal.MODEL_NAME: self.models is not None and settings.model not in self.models,
+            Refusal.MODEL_NAME: not self.allows_model(settings.model),
             Refusal.UNIT: self.units is not None and settings.unit not in self.units,
             Refusal.TRUST: trust_matters and self.trusts is not None and settings.trust not in self.trusts,
             Refusal.ROUNDS: above(settings.rounds, self.most_rounds),
@@ -157,6 +159,12 @@ class Policy(BaseModel):
             and (settings.agreement < self.least_agreement or settings.least_devices < self.least_devices),
         }
         return next((reason for reason, holds in objections.items() if holds), None)
+
+    def allows_model(self, model: str) -> bool:
+        """Whether the owner allows a model. A plug-in is others' code, so it must be listed."""
+        if self.models is None:
+            return model in KINDS
+        return model in self.models and (model in KINDS or model in plug_ins.names())
 
     def size_objection(self, settings: RoundSettings, items: int, update: Parameters) -> Refusal | None:
         """Why a query over a catalogue of so many items is refused for its size. update: as expected."""

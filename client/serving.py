@@ -4,10 +4,11 @@ The shared parameters are already public, so this costs no privacy and needs no 
 the result stays where the events are).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -15,8 +16,7 @@ from terrycloth.client.events import Events
 from terrycloth.client.training.least_squares import confidences, solve_vectors
 from terrycloth.client.training.profiles import profiles, unit_rows
 from terrycloth.models.limits import MOST_EVENTS
-from terrycloth.models.recommenders.factorisation import Factorisation
-from terrycloth.models.recommenders.linear_autoencoder import LinearAutoencoder
+from terrycloth.models.recommenders.kinds import Solver
 from terrycloth.models.recommenders.recommender import Recommender, interaction_loss
 
 FIT_STEPS = 40
@@ -44,18 +44,22 @@ class Serving:
 def serving_vectors(model: Recommender, events: Events, serving: Serving) -> Tensor:
     """Vectors [devices, dim] that fit each device's events, the shared parameters held still.
 
-    For the linear model it is the device's own row of items, [devices, items], of norm 1.
+    For a model solved from statistics it is the device's own row of items, [devices, items], of norm 1.
     """
-    events = events.newest(serving.most_events)
-    if isinstance(model, LinearAutoencoder):
-        own = profiles(events, model.num_items, serving.recency_half_life or 0.0)
-        return torch.from_numpy(unit_rows(own).toarray())
-    confidence = confidences(events, model.num_items, serving.recency_half_life)
-    if not isinstance(model, Factorisation):
-        return fitted_vectors(model, confidence, serving)
+    return FITS[model.solver](model, events.newest(serving.most_events), serving)
+
+
+def own_rows(model: Recommender, events: Events, serving: Serving) -> Tensor:
+    """What each device holds, as a row of items: [devices, items], of norm 1."""
+    own = profiles(events, model.num_items, serving.recency_half_life or 0.0)
+    return torch.from_numpy(unit_rows(own).toarray())
+
+
+def solved_vectors(model: Any, events: Events, serving: Serving) -> Tensor:
+    """By least squares, in closed form: [devices, dim]."""
     with torch.no_grad():
         return solve_vectors(
-            confidence,
+            confidences(events, model.num_items, serving.recency_half_life),
             model.item_vectors(),
             model.item_biases(),
             catalogue_weight=serving.catalogue_weight,
@@ -63,11 +67,12 @@ def serving_vectors(model: Recommender, events: Events, serving: Serving) -> Ten
         )
 
 
-def fitted_vectors(model: Recommender, confidence: scipy.sparse.csr_matrix, serving: Serving) -> Tensor:
+def fitted_vectors(model: Recommender, events: Events, serving: Serving) -> Tensor:
     """By Adam on all devices at once, for models whose best vector has no closed form: [devices, dim].
 
     Devices share no parameter that moves, so the sum of their losses is minimised device by device.
     """
+    confidence = confidences(events, model.num_items, serving.recency_half_life)
     pairs = confidence.tocoo()
     shoppers = torch.from_numpy(pairs.row.astype(np.int64))
     items = torch.from_numpy(pairs.col.astype(np.int64)).unsqueeze(1)
@@ -90,3 +95,10 @@ def fitted_vectors(model: Recommender, confidence: scipy.sparse.csr_matrix, serv
             vectors.grad += torch.autograd.grad(loss, [vectors])[0]  # and none in the shared parameters
         optimizer.step()
     return vectors.detach()
+
+
+FITS: dict[Solver, Callable[[Any, Events, Serving], Tensor]] = {
+    Solver.GRADIENT: fitted_vectors,
+    Solver.LEAST_SQUARES: solved_vectors,
+    Solver.STATISTICS: own_rows,
+}

@@ -2,23 +2,22 @@
 
 import math
 from math import inf
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from flwr.app import ConfigRecord
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from terrycloth.models.limits import MOST_ITEMS, MOST_ROUNDS
 from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust, NoiseSource, TrustModel, Unit
+from terrycloth.models.recommenders.kinds import ModelKind, kind_of
 
 PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
 
-ModelName = Literal["mf", "attributes", "neural-cf", "linear"]
+# A short name: of a model of this project, or of a plug-in that is installed where it is read.
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 
 # Single precision can round a clipped norm up; clipped to this much of C, it stays below.
 ROUNDING = 1.0 - 1e-5
-
-# What the linear model's rounds release, in turn.
-LINEAR_RELEASES = ("popularity", "gram")
 
 # Of the rounds of a run: those that train, the second release of the linear model, and the one that measures.
 KINDS_OF_ROUND = 3
@@ -202,10 +201,11 @@ class RoundSettings(BaseModel):
         for noise in (self.noise_multiplier, self.evaluation_noise):
             if noise != 0 and not 1e-6 <= noise <= 1e6:
                 raise ValueError("a noise multiplier is 0, or from 1e-6 to 1e6")
-        if self.model == "linear" and self.unit == "interaction":
-            raise ValueError("the linear model is not trained interaction by interaction")
-        if self.model == "linear" and (self.rounds != len(LINEAR_RELEASES) or self.head_size == 0):
-            raise ValueError("the linear model has two rounds, and a head")
+        kind = self.model_kind
+        if self.unit not in kind.units:
+            raise ValueError(f"the model {self.model} is not trained under unit {self.unit}")
+        if kind.releases and (self.rounds != len(kind.releases) or self.head_size == 0):
+            raise ValueError(f"the model {self.model} has {len(kind.releases)} rounds, and a head")
         for name in ("kernel_half_life", "popularity_half_life", "popularity_norm"):
             if 0.0 < getattr(self, name) < 1e-3:
                 raise ValueError(f"{name} is 0, or from 0.001")
@@ -213,9 +213,14 @@ class RoundSettings(BaseModel):
             raise ValueError("noise without a clip promises nothing")
         if self.least_devices > self.devices:
             raise ValueError(f"least_devices {self.least_devices} is more than the {self.devices} there are")
-        if self.clip_quantile > 0 and (self.unit != "shopper" or self.model == "linear"):
+        if self.clip_quantile > 0 and (self.unit != "shopper" or kind.releases):
             raise ValueError("the clip is adapted for whole updates, at shopper level")
         return self
+
+    @property
+    def model_kind(self) -> ModelKind:
+        """The public facts of the model that is trained."""
+        return kind_of(self.model)
 
     @property
     def trust_model(self) -> TrustModel:
@@ -240,7 +245,7 @@ class RoundSettings(BaseModel):
         """Standard deviation of this round's noise in units of its `sensitivity`."""
         if self.evaluates:
             return self.evaluation_noise
-        return self.noise_multiplier * self.noise_factors[self.round - 1 if self.model == "linear" else 0]
+        return self.noise_multiplier * self.noise_factors[self.model_kind.round_of_release(self.round)]
 
     @property
     def noise_factors(self) -> tuple[float, ...]:
@@ -250,22 +255,23 @@ class RoundSettings(BaseModel):
         together are one Gaussian release with the noise z.
         """
         share = self.popularity_share
-        return (share**-0.5, (1.0 - share) ** -0.5) if self.model == "linear" else (1.0,)
+        return (share**-0.5, (1.0 - share) ** -0.5) if self.model_kind.releases else (1.0,)
 
     @property
     def released(self) -> str | None:
         """The one parameter that this training round's update is of; None: of all that are shared."""
-        return LINEAR_RELEASES[self.round - 1] if self.model == "linear" and not self.evaluates else None
+        releases = self.model_kind.releases
+        return releases[self.round - 1] if releases and not self.evaluates else None
 
     @property
     def vector_length(self) -> int:
         """How many numbers a device keeps of its shopper between rounds: the linear model needs none."""
-        return 0 if self.model == "linear" else self.dim
+        return self.dim if self.model_kind.keeps_vector else 0
 
     @property
     def covered(self) -> int:
         """How many training rounds one device may take part in: of those that differ or cost nothing, all."""
-        if self.model == "linear" or self.unit == "none":
+        if self.model_kind.releases or self.unit == "none":
             return self.rounds
         return rounds_of_a_device(self.rounds, self.trust, self.participation)
 
@@ -274,12 +280,12 @@ class RoundSettings(BaseModel):
         """Which of KINDS_OF_ROUND this round is of: rounds of one kind release alike, and cost alike."""
         if self.evaluates:
             return KINDS_OF_ROUND - 1
-        return self.round - 1 if self.model == "linear" else 0
+        return self.model_kind.round_of_release(self.round)
 
     @property
     def most_of_kind(self) -> int:
         """How many rounds of this one's kind one device may take part in."""
-        return 1 if self.evaluates or self.model == "linear" else self.covered
+        return 1 if self.evaluates or self.model_kind.releases else self.covered
 
     @property
     def adapts_clip(self) -> bool:
@@ -325,7 +331,7 @@ class RoundSettings(BaseModel):
     def history(self, through: int) -> tuple[tuple[float, float, int], ...]:
         """What a device has booked at most after round `through`: (noise, sampling rate, steps) each."""
         training = min(self.covered, through)
-        if self.model == "linear":
+        if self.model_kind.releases:
             booked = [self.at(round).mechanism for round in range(1, training + 1)]
         else:
             noise, rate, steps = self.at(1).mechanism

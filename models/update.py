@@ -18,6 +18,7 @@ from torch import Tensor
 
 from terrycloth.models.limits import MOST_EVENTS
 from terrycloth.models.privacy.trust import NoiseSource
+from terrycloth.models.recommenders.kinds import Solver
 from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.secure_aggregation.fixed_point import fixed_point
 from terrycloth.models.settings import PROTOCOL, RoundSettings
@@ -244,12 +245,13 @@ def largest_without_noise(settings: RoundSettings, most_events: int) -> float:
     """
     if settings.evaluates or settings.unit == "shopper":
         return settings.sensitivity
-    if settings.model == "linear":
+    solver = settings.model_kind.solver
+    if solver is Solver.STATISTICS:
         return 1.0
     steps = settings.steps_per_round * settings.learning_rate
     if settings.unit == "interaction":
         return steps * settings.clip * most_events
-    return (steps if settings.model == "neural-cf" else 1.0) * MOST_GRADIENT * most_events
+    return (steps if solver is Solver.GRADIENT else 1.0) * MOST_GRADIENT * most_events
 
 
 def noise_of_a_device(settings: RoundSettings) -> float:

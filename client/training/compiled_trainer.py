@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.compiled.compiled_streams import key_words
 from terrycloth.client.training.compiled.sgd_kernel import (
     Bags,
@@ -21,7 +22,6 @@ from terrycloth.client.training.compiled.sgd_kernel import (
 )
 from terrycloth.client.training.compiled.threads import threads_for
 from terrycloth.client.training.exact_sum import grid_step, noised, step_deviation
-from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.settings import ROUNDING, RoundSettings

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from terrycloth.client.training.trainer import Cohort, precision_of
+from terrycloth.client.training.cohort import Cohort, precision_of
 from terrycloth.models.privacy.randomness import Purpose, on_grid
 from terrycloth.models.settings import RoundSettings
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from terrycloth.client.events import Events
-from terrycloth.client.training.trainer import Cohort
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.settings import RoundSettings

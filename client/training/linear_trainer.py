@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from terrycloth.client.training.co_occurrence import packed_co_occurrence, popularity_sum
-from terrycloth.client.training.trainer import Cohort, precision_of
+from terrycloth.client.training.cohort import Cohort, precision_of
 from terrycloth.models.recommenders.head import head_items
 from terrycloth.models.recommenders.linear_autoencoder import LinearAutoencoder
 from terrycloth.models.recommenders.recommender import Parameters

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from terrycloth.client.training.trainer import Cohort, Trainer
+from terrycloth.client.training.cohort import Cohort, Trainer
 from terrycloth.models.privacy.discrete_gaussian import discrete_normals
 from terrycloth.models.privacy.randomness import CHUNK, Purpose, Stream, add_noise
 from terrycloth.models.recommenders.recommender import Parameters

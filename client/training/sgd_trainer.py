@@ -14,7 +14,7 @@ from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from torch import Tensor, nn
 
 from terrycloth.client.events import Events
-from terrycloth.client.training.trainer import Cohort, precision_of
+from terrycloth.client.training.cohort import Cohort, precision_of
 from terrycloth.models.privacy.randomness import Purpose, Stream
 from terrycloth.models.recommenders.recommender import Parameters, Recommender, interaction_loss
 from terrycloth.models.settings import RoundSettings

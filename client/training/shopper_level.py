@@ -12,23 +12,10 @@ import torch
 from torch import Tensor
 
 from terrycloth.client.training.least_squares import LeastSquaresTrainer, blocks
-from terrycloth.client.training.linear_trainer import LinearTrainer
 from terrycloth.client.training.sgd_trainer import SgdTrainer
-from terrycloth.client.training.trainer import Trainer
-from terrycloth.models.recommenders.factorisation import Factorisation
-from terrycloth.models.recommenders.linear_autoencoder import LinearAutoencoder
-from terrycloth.models.recommenders.recommender import Parameters, Recommender
+from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.settings import ROUNDING, RoundSettings
 from terrycloth.models.update import BELOW_CLIP
-
-
-def clipped_trainer(model: Recommender, settings: RoundSettings) -> Trainer:
-    """The trainer without a promise, but with each device's whole update clipped."""
-    if isinstance(model, LinearAutoencoder):
-        return LinearTrainer(model, settings)  # its updates have norm 1 by construction
-    if isinstance(model, Factorisation):
-        return ClippedLeastSquaresTrainer(model, settings)
-    return ClippedSgdTrainer(model, settings)
 
 
 def clip_factor(squared_norm: Tensor, clip: float) -> Tensor:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.compiled.batch_draws import (
     Reads,
     Sampling,
@@ -34,7 +35,6 @@ from terrycloth.client.training.compiled.compiled_streams import key_words
 from terrycloth.client.training.compiled.sgd_kernel import OPACUS_MARGIN, Histories, histories_of
 from terrycloth.client.training.exact_sum import grid_step, noised, step_deviation
 from terrycloth.client.training.shopper_level import clip_factor, indicators
-from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.recommenders.recommender import SHOPPER, Parameters, Recommender, interaction_loss
 from terrycloth.models.settings import ROUNDING, RoundSettings
 from terrycloth.models.update import BELOW_CLIP

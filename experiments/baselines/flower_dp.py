@@ -38,8 +38,8 @@ from flwr.serverapp import NeighboringRelation, PrivacyConfig, SamplingMethod
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
 from terrycloth.client.events import Events
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.sgd_trainer import SgdTrainer
-from terrycloth.client.training.trainer import Cohort
 from terrycloth.experiments.runs.engines.in_process import InProcessGrid, be_the_server
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import ResolvedConfig, make_promise

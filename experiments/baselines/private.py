@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from terrycloth.client.events import Events
+from terrycloth.client.training.cohort import Cohort, Trainer
 from terrycloth.client.training.noise import LocalNoise, SharedNoise
 from terrycloth.client.training.profiles import clipped_rows, recency_rows
-from terrycloth.client.training.trainer import Cohort, Trainer
 from terrycloth.experiments.baselines.popularity import WINDOW, same_for_all
 from terrycloth.experiments.baselines.row import Context, Settings
 from terrycloth.experiments.baselines.tuning import hit_rate

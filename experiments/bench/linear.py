@@ -5,13 +5,13 @@ import time
 import numpy as np
 import torch
 
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.linear_trainer import LinearTrainer
-from terrycloth.client.training.trainer import Cohort
 from terrycloth.experiments.bench.workload import draw_events, plain_catalogue, promise, round_settings
 from terrycloth.models.privacy.randomness import seeded_key
 from terrycloth.models.recommenders.build import recommender_for
+from terrycloth.models.recommenders.kinds import KINDS
 from terrycloth.models.recommenders.linear_autoencoder import LinearAutoencoder
-from terrycloth.models.settings import LINEAR_RELEASES
 
 EVENTS, ITEMS = 12, 300
 
@@ -21,7 +21,7 @@ def linear_rounds(devices: int) -> dict[str, float]:
     settings = round_settings(
         **promise("shopper", epsilon=8.0, noise_multiplier=1.0),
         model="linear",
-        rounds=len(LINEAR_RELEASES),
+        rounds=len(KINDS["linear"].releases),
         head_size=ITEMS,
         devices=devices,
     )
@@ -30,7 +30,7 @@ def linear_rounds(devices: int) -> dict[str, float]:
     events = draw_events(devices, EVENTS, ITEMS)
     cohort = Cohort(np.arange(devices), events, torch.zeros(devices, 0), seeded_key(1), query=1)
     parameters, seconds = model.shared_parameters(), {}
-    for number, released in enumerate(LINEAR_RELEASES, start=1):
+    for number, released in enumerate(KINDS["linear"].releases, start=1):
         started = time.perf_counter()
         update, _ = LinearTrainer(model, settings.at(number)).train(cohort, parameters)
         seconds[released] = time.perf_counter() - started

@@ -4,7 +4,7 @@ import resource
 import time
 
 from terrycloth.client.training.compiled_trainer import CompiledTrainer
-from terrycloth.client.training.trainer import trainer_for
+from terrycloth.client.training.trainers import trainer_for
 from terrycloth.experiments.bench import flower_ray, pfl_research
 from terrycloth.experiments.bench.contender import Contender, Watch, interleaved
 from terrycloth.experiments.bench.floor import Floor, Work, count_work

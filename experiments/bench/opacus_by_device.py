@@ -14,7 +14,7 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
-from terrycloth.client.training.trainer import trainer_for
+from terrycloth.client.training.trainers import trainer_for
 from terrycloth.experiments.bench.plain_model import interactions, plain_model, with_negatives
 from terrycloth.experiments.bench.workers import Round
 from terrycloth.experiments.bench.workload import Workload

@@ -1,6 +1,6 @@
 """A contender in this process: a trainer of terrycloth, on all devices of a workload at once."""
 
-from terrycloth.client.training.trainer import Trainer
+from terrycloth.client.training.cohort import Trainer
 from terrycloth.experiments.bench.workload import Workload
 from terrycloth.models.privacy.randomness import Purpose, Stream, add_noise
 from terrycloth.models.privacy.trust import NoiseSource

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from terrycloth.client.events import Events
-from terrycloth.client.training.trainer import Cohort
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.experiments.bench.sizes import Sizes
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 from terrycloth.models.privacy.randomness import seeded_key

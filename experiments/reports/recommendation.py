@@ -15,11 +15,9 @@ from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.trained import load_trained
 from terrycloth.models.catalogue import ITEM, TITLE
 from terrycloth.models.errors import UserError
-from terrycloth.models.recommenders.factorisation import Factorisation
-from terrycloth.models.recommenders.linear_autoencoder import LinearAutoencoder
+from terrycloth.models.recommenders.recommender import Recommender
 
 REASONS_SHOWN = 4
-EXPLAINED = (Factorisation, LinearAutoencoder)  # models whose score is a sum of parts with names
 
 
 @dataclass(frozen=True)
@@ -57,16 +55,20 @@ def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
             item=str(catalogue.table[ITEM][item]),
             title=str(catalogue.table[TITLE][item]),
             score=score,
-            reasons=reasons(model, vector[0], item) if isinstance(model, EXPLAINED) else {},
+            reasons=reasons(model, vector[0], item),
         )
         for rank, (item, score) in enumerate(chosen, start=1)
     ]
 
 
-def reasons(model: Factorisation | LinearAutoencoder, vector: torch.Tensor, item: int) -> dict[str, float]:
-    """The parts of the score by name, the largest first."""
+def reasons(model: Recommender, vector: torch.Tensor, item: int) -> dict[str, float]:
+    """The parts of the score by name, the largest first; none where the model cannot explain its scores."""
     with torch.no_grad():
-        parts = model.explain(vector, item) or {"nothing you have, yet": 0.0}
+        parts = model.explain(vector, item)
+    if parts is not None and not parts:
+        parts = {"nothing you have, yet": 0.0}
+    if parts is None:
+        return {}
     return dict(sorted(parts.items(), key=lambda part: -abs(part[1])))
 
 

@@ -3,19 +3,19 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from terrycloth.experiments.settings.renamed import with_new_names
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.models.errors import UserError
 from terrycloth.models.limits import MOST_EVENTS
 from terrycloth.models.privacy.trust import TRUST_MODELS, Trust, TrustModel, Unit
+from terrycloth.models.recommenders.kinds import KINDS, entry_point_names
 
 FLAGS = {"torch_device": "--device"}  # that are not named as their setting is
-MeasuredOnly = Literal["pfedrec", "fedrap", "counter"]  # models that the simulator trains, and no device
-MEASURED_ONLY = get_args(MeasuredOnly)
+MEASURED_ONLY = ("pfedrec", "fedrap", "counter")  # models that the simulator trains, and no device
 
 
 class RunConfig(BaseModel):
@@ -62,10 +62,10 @@ class RunConfig(BaseModel):
         "exclude", description="whether what a shopper bought before counts as a target too"
     )
 
-    model: Literal["auto", "mf", "attributes", "neural-cf", "linear", "pfedrec", "fedrap", "counter"] = Field(
+    model: str = Field(
         "attributes",
         description="mf, attributes, neural-cf, linear (two rounds), or auto: what suits the promise; only "
-        "measured: pfedrec, fedrap, or counter (no model)",
+        "measured: pfedrec, fedrap, or counter (no model); or your own: package.module:Class",
     )
     model_reason: str | None = Field(None, description="why auto took the model; a run says it")
     dim: int | None = Field(
@@ -213,6 +213,16 @@ class RunConfig(BaseModel):
         False, description="tune and fit EASE, iALS and other strong models too, to compare"
     )
     ceiling: bool = Field(True, description="find the best that anyone could do, where the data can tell")
+
+    @field_validator("model")
+    @classmethod
+    def _model_exists(cls, model: str) -> str:
+        known = ("auto", *KINDS, *MEASURED_ONLY, *entry_point_names())
+        if ":" not in model and model not in known:
+            raise ValueError(
+                f"there is no such model: use one of {', '.join(known)}, or package.module:Class"
+            )
+        return model
 
     @property
     def trust_model(self) -> TrustModel:

@@ -12,7 +12,7 @@ import torch
 
 from terrycloth.client.policy import Policy
 from terrycloth.client.serving import Serving
-from terrycloth.experiments.settings.config import MEASURED_ONLY, MeasuredOnly, RunConfig
+from terrycloth.experiments.settings.config import MEASURED_ONLY, RunConfig
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.experiments.settings.step_size import device_step, server_steps
 from terrycloth.models.catalogue import Catalogue
@@ -21,13 +21,13 @@ from terrycloth.models.limits import MOST_ITEMS
 from terrycloth.models.privacy.accounting import epsilon_composed, noise_for, rounds_for
 from terrycloth.models.privacy.promise import Promise
 from terrycloth.models.privacy.trust import trusts_of
+from terrycloth.models.recommenders import plug_ins
 from terrycloth.models.recommenders.build import recommender_for
 from terrycloth.models.recommenders.head import head_size
+from terrycloth.models.recommenders.kinds import KINDS, Solver, kind_of
 from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.secure_aggregation.thresholds import least_listed, tolerated_of
 from terrycloth.models.settings import (
-    LINEAR_RELEASES,
-    ModelName,
     RoundSettings,
     rounds_covered,
 )
@@ -37,13 +37,14 @@ from terrycloth.server.settings import ServerSettings
 LEAST_NODES = 3  # between two, each would know the other's part of the sum
 
 DEFAULTS = Path(__file__).with_name("defaults")
+LIKE_PLUG_INS = "neural-cf"  # the model whose defaults other packages' models have
 
 
 class ResolvedConfig(RunConfig):
     """A configuration with nothing left open: what config.toml holds."""
 
     split: SplitName
-    model: ModelName | MeasuredOnly
+    model: str
     devices: int
     dim: int
     head_size: int
@@ -86,6 +87,7 @@ class ResolvedConfig(RunConfig):
             values
             | {
                 "round": 1,
+                "model": plug_ins.wire_name(self.model),
                 "trust": self.trust if private else "none",
                 "epsilon": math.inf,
                 "delta": (self.delta or 0.0) if private else 0.0,
@@ -147,7 +149,7 @@ def defaults(unit: str, model: str, data: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in (DEFAULTS / "all.toml", DEFAULTS / f"{data}.toml"):
         tables = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        for name in ("all", unit, f"{unit}-{model}"):
+        for name in ("all", unit, f"{unit}-{model if model in (*KINDS, *MEASURED_ONLY) else LIKE_PLUG_INS}"):
             found |= tables.get(name, {})
     return found
 
@@ -169,6 +171,10 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     """
     if config.model == "auto":
         raise UserError("--model auto is chosen where there is a catalogue: name a model here")
+    try:
+        plug_ins.wire_name(config.model)
+    except ValueError as error:
+        raise UserError(f"--model {error}") from None
     refuse_weak_promise(config, devices)
     refuse_torch_device(config)
     refuse_leak(config)
@@ -176,6 +182,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
         refuse_devices(config)
     if config.nodes > devices:
         raise UserError(f"--nodes {config.nodes} is more than the {devices} devices: ask for fewer nodes")
+    kind = kind_of(config.model)
     values = config.model_dump()
     filled = {**defaults(config.unit, config.model, config.data), "devices": devices, "now": 0}
     if config.unit == "none":
@@ -187,13 +194,16 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
                 flag = "--" + name.replace("_", "-")
                 raise UserError(f"{flag} {value:g} is not accepted by a device: say 1e-6 to 1e6")
         both = config.noise_multiplier is not None and config.epsilon is not None
-        if both and (config.rounds is not None or config.model == "linear"):
+        if both and (config.rounds is not None or kind.releases):
             raise UserError(
                 "give two of --epsilon, --noise-multiplier and --rounds (--model linear has two rounds): "
                 "the third is found from them"
             )
-        if config.model == "linear" and config.unit == "interaction":
-            raise UserError("--model linear is not trained by interactions: say --unit shopper")
+        if config.unit not in kind.units:
+            raise UserError(
+                f"--model {config.model} cannot be trained under --unit {config.unit}: use --unit "
+                f"{kind.units[-1]}"
+            )
         filled["delta"] = default_delta(units_of(config, devices))
     filled["secure_aggregation"] = config.trust_model.secure_aggregation and config.nodes >= LEAST_NODES
     if config.secure_aggregation and config.nodes < LEAST_NODES:
@@ -201,15 +211,15 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
             f"secure aggregation hides a node among at least {LEAST_NODES}: say --nodes {LEAST_NODES} "
             "or more, or --no-secure-aggregation for a simulation without it"
         )
-    if config.model == "linear":
+    if kind.releases:
         refuse_other_steps(config)
-    least, most = int(config.model == "linear"), min(items, MOST_ITEMS)
+    least, most = int(bool(kind.releases)), min(items, MOST_ITEMS)
     if config.head_size is not None and not least <= config.head_size <= most:
         raise UserError(f"head_size = {config.head_size} is not from {least} to {most} items: leave it out")
     if config.model in MEASURED_ONLY:
         values["central"] = False  # they are no model that one place could train
     # The noise is found before the head that it allows.
-    filled["head_size"] = most if config.model == "linear" else 0
+    filled["head_size"] = most if kind.releases else 0
     filled["evaluate_every"] = measured_every(config.rounds or filled["rounds"])
     values |= {name: value for name, value in filled.items() if values[name] is None}
     # config.toml keeps noise and rounds, and a resumed run finds the same ε again.
@@ -218,9 +228,9 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     if config.unit != "none":
         refuse_sums_without_noise(resolved)
         resolved = with_noise(resolved, config, epsilon)
-        if config.model in ("mf", "attributes"):
+        if kind.solver is Solver.LEAST_SQUARES:
             resolved = with_steps(resolved, config)
-    if config.model == "linear" and config.head_size is None:
+    if kind.releases and config.head_size is None:
         resolved = with_head(resolved, items)
     return resolved
 
@@ -239,7 +249,7 @@ def refuse_torch_device(config: RunConfig) -> None:
     """UserError for a GPU where there is none, or where nothing would be trained on it."""
     if config.torch_device == "cpu":
         return
-    if config.model != "neural-cf" or config.trainer != "fast":
+    if kind_of(config.model).solver is not Solver.GRADIENT or config.trainer != "fast":
         raise UserError("--device cuda is for --model neural-cf and --trainer fast: leave it out")
     if not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no GPU on this machine; leave it out")
@@ -254,9 +264,9 @@ def refuse_leak(config: RunConfig) -> None:
             "--negative-sampling leaky is a fault on purpose: whoever draws the negatives knows the held-out "
             "item, so no promise can be kept; say --unit none"
         )
-    if config.model == "neural-cf":
+    if config.model not in MEASURED_ONLY and kind_of(config.model).draws_negatives:
         raise UserError(
-            "--model neural-cf draws its negatives on the device, which cannot know the held-out item: "
+            f"--model {config.model} draws its negatives on the device, which cannot know the held-out item: "
             f"--negative-sampling leaky is for {', '.join(MEASURED_ONLY)}, and for models that draw none"
         )
 
@@ -412,8 +422,8 @@ def measured_every(rounds: int) -> int:
 
 def refuse_other_steps(config: RunConfig) -> None:
     """The linear model reads its noise's edge off the mean itself: no other step than to the mean fits it."""
-    if config.rounds not in (None, len(LINEAR_RELEASES)):
-        raise UserError("--model linear is done after two rounds: leave out --rounds")
+    if config.rounds not in (None, len(kind_of(config.model).releases)):
+        raise UserError(f"--model {config.model} is done after two rounds: leave out --rounds")
     only = {
         "server_optimizer": "sgd",
         "server_learning_rate": 1.0,
@@ -423,7 +433,7 @@ def refuse_other_steps(config: RunConfig) -> None:
     }
     for name, value in only.items():
         if getattr(config, name) not in (None, value, math.inf):
-            raise UserError(f"--model linear has {name} = {value}: leave it out")
+            raise UserError(f"--model {config.model} has {name} = {value}: leave it out")
 
 
 def make_promise(config: ResolvedConfig, *, catalogue_from_events: bool = False) -> Promise:

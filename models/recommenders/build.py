@@ -1,7 +1,12 @@
 """From settings and a catalogue to a recommender."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from terrycloth.models.catalogue import TITLE, Catalogue
 from terrycloth.models.limits import MOST_ITEMS
+from terrycloth.models.recommenders import plug_ins
 from terrycloth.models.recommenders.bag import build_bag
 from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.linear_autoencoder import LinearAutoencoder
@@ -10,53 +15,75 @@ from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.settings import RoundSettings
 
 
-def build_model(
-    model: str,
-    catalogue: Catalogue,
-    *,
-    dim: int,
-    own_rows: bool,
-    item_bias: bool,
-    head_size: int = MOST_ITEMS,
-    regularisation: float = 1.0,
-    noise_deviations: tuple[float, float] = (0.0, 0.0),
-    attribute_weights: tuple[float, float] = (0.01, 0.1),
-    popularity_discount: float = 0.0,
-    title_words: bool = False,
-) -> Recommender:
-    """`mf`, `attributes` (own rows too where asked), `neural-cf` or `linear`; ValueError for another name.
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What a model's constructor may need besides the catalogue; each model reads the options it has.
 
-    For `linear`, head_size: how many items its matrix is over, all where there are fewer. regularisation: its
-    ridge. noise_deviations: of the noise in its two releases, which it reads its own signal against.
-    attribute_weights: how much attributes count without noise, and where it drowns all else. title_words:
-    whether they include words of titles.
+    own_rows, item_bias: of factorisations. The others belong to `linear`. head_size: number of items in its
+    matrix; the whole catalogue if that is smaller. regularisation: its ridge. noise_deviations: standard
+    deviations of the noise in its two releases. attribute_weights: the weight of attributes without noise,
+    and where the noise drowns everything else. title_words: whether words of titles count as attributes.
     """
-    if model == "mf":
-        bag = build_bag(catalogue, attributes=False, own_rows=True)
-        return Factorisation(bag, dim, item_bias=item_bias)
-    if model == "attributes":
-        bag = build_bag(catalogue, attributes=True, own_rows=own_rows)
-        return Factorisation(bag, dim, item_bias=item_bias)
-    if model == "linear":
-        bag = build_bag(catalogue, attributes=True, own_rows=False, title_words=title_words)
-        names = list(catalogue.table[TITLE])
-        return LinearAutoencoder(
-            names,
-            dim,
-            head_size=head_size,
-            attributes=bag,
-            regularisation=regularisation,
-            noise_deviations=noise_deviations,
-            attribute_weights=attribute_weights,
-            popularity_discount=popularity_discount,
-        )
-    if model == "neural-cf":
-        return NeuralCF(len(catalogue), dim)
-    raise ValueError(f"there is no model {model!r}")
+
+    dim: int
+    own_rows: bool
+    item_bias: bool
+    head_size: int = MOST_ITEMS
+    regularisation: float = 1.0
+    noise_deviations: tuple[float, float] = (0.0, 0.0)
+    attribute_weights: tuple[float, float] = (0.01, 0.1)
+    popularity_discount: float = 0.0
+    title_words: bool = False
+
+
+def build_mf(catalogue: Catalogue, options: ModelOptions) -> Recommender:
+    """Matrix factorisation: an item is a row of its own."""
+    bag = build_bag(catalogue, attributes=False, own_rows=True)
+    return Factorisation(bag, options.dim, item_bias=options.item_bias)
+
+
+def build_attributes(catalogue: Catalogue, options: ModelOptions) -> Recommender:
+    """Attribute factorisation: an item is the rows of its attribute values, and its own row on request."""
+    bag = build_bag(catalogue, attributes=True, own_rows=options.own_rows)
+    return Factorisation(bag, options.dim, item_bias=options.item_bias)
+
+
+def build_neural_cf(catalogue: Catalogue, options: ModelOptions) -> Recommender:
+    """Neural collaborative filtering."""
+    return NeuralCF(len(catalogue), options.dim)
+
+
+def build_linear(catalogue: Catalogue, options: ModelOptions) -> Recommender:
+    """The linear autoencoder."""
+    return LinearAutoencoder(
+        list(catalogue.table[TITLE]),
+        options.dim,
+        head_size=options.head_size,
+        attributes=build_bag(catalogue, attributes=True, own_rows=False, title_words=options.title_words),
+        regularisation=options.regularisation,
+        noise_deviations=options.noise_deviations,
+        attribute_weights=options.attribute_weights,
+        popularity_discount=options.popularity_discount,
+    )
+
+
+BUILDERS: dict[str, Callable[[Catalogue, ModelOptions], Recommender]] = {
+    "mf": build_mf,
+    "attributes": build_attributes,
+    "neural-cf": build_neural_cf,
+    "linear": build_linear,
+}
+
+
+def build_model(model: str, catalogue: Catalogue, **options: Any) -> Recommender:
+    """A model by its short name or dotted path, with the fields of `ModelOptions`. Raises ValueError."""
+    if model in BUILDERS:
+        return BUILDERS[model](catalogue, ModelOptions(**options))
+    return plug_ins.build(plug_ins.wire_name(model), catalogue, options["dim"])
 
 
 def recommender_for(settings: RoundSettings, catalogue: Catalogue) -> Recommender:
-    """What all sides of a run build alike, for what its last training round releases."""
+    """The recommender that every party of a run builds, for the releases of the last training round."""
     return build_model(
         settings.model,
         catalogue,

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from terrycloth.models.recommenders.bag import NOTHING, Bag
+from terrycloth.models.recommenders.kinds import Solver
 from terrycloth.models.recommenders.recommender import Recommender
 
 
@@ -14,6 +15,7 @@ class Factorisation(Recommender):
     """
 
     loss = "squared"
+    solver = Solver.LEAST_SQUARES
 
     def __init__(self, bag: Bag, dim: int, *, item_bias: bool = True) -> None:
         super().__init__(bag.num_items, dim)

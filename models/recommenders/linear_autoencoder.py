@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from terrycloth.models.recommenders.bag import Bag
 from terrycloth.models.recommenders.head import head_items, popularity_direction
+from terrycloth.models.recommenders.kinds import Solver
 from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.recommenders.spectrum import Spectrum, shrunk
 
@@ -61,6 +62,7 @@ class LinearAutoencoder(Recommender):
     """
 
     loss = "squared"
+    solver = Solver.STATISTICS
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from terrycloth.models.recommenders.kinds import Solver
+
 Parameters = dict[str, Tensor]
 Loss = Literal["squared", "logistic"]
 
@@ -21,6 +23,7 @@ class Recommender(nn.Module):
     """
 
     loss: ClassVar[Loss]
+    solver: ClassVar[Solver] = Solver.GRADIENT
 
     def __init__(self, num_items: int, dim: int) -> None:
         super().__init__()
@@ -41,6 +44,13 @@ class Recommender(nn.Module):
         """Scores [batch, candidates] for this device's own shopper, through layers that Opacus can follow."""
         first = torch.zeros(len(items), dtype=torch.int64, device=items.device)
         return self.score_candidates(self.shopper(first), items)
+
+    def explain(self, vector: Tensor, item: int) -> dict[str, float] | None:
+        """The exact parts of an item's score for a vector [dim], by name; None: the score has no such parts.
+
+        The parts add up to `score_catalogue(vector)[item]`.
+        """
+        return None
 
     def shared_parameters(self) -> Parameters:
         """Name → tensor of everything that may cross to the server (detached, not copied)."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from terrycloth.client.events import Events
-from terrycloth.client.training.trainer import Cohort
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.privacy.randomness import seeded_key
 from terrycloth.models.recommenders.build import recommender_for

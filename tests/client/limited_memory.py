@@ -19,7 +19,7 @@ import torch
 import terrycloth.client.device_group
 import terrycloth.client.training.sgd_trainer
 from terrycloth.client.device_group import DeviceGroup
-from terrycloth.client.training.trainer import Trainer
+from terrycloth.client.training.cohort import Trainer
 from terrycloth.models.settings import RoundSettings
 from terrycloth.models.update import Request
 

@@ -14,8 +14,8 @@ from flwr.supercore.task_identity import TaskIdentity
 import terrycloth.client.app
 from terrycloth.client.app import GROUP_VARIABLE, VARIABLE, make_app
 from terrycloth.client.device_group import DeviceGroup
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.opacus_trainer import OpacusTrainer
-from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.privacy.randomness import KEY_BYTES
 from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.settings import RoundSettings

@@ -20,7 +20,7 @@ import terrycloth.client.device_group
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
 from terrycloth.client.state import DeviceState
-from terrycloth.client.training.trainer import Cohort
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.privacy.randomness import KEY_BYTES, seeded_key
 from terrycloth.models.recommenders.recommender import Parameters

@@ -10,7 +10,7 @@ from terrycloth.client.evaluation import HitCounter
 from terrycloth.client.serving import Serving
 from terrycloth.client.targets import Targets
 from terrycloth.client.training.noise import LocalNoise, SharedNoise
-from terrycloth.client.training.trainer import bounded_trainer, trainer_for
+from terrycloth.client.training.trainers import bounded_trainer, trainer_for
 from terrycloth.models.update import EVALUATION
 
 SERVING = Serving(catalogue_weight=0.1, negative_weight=1.0, regularisation=0.5)

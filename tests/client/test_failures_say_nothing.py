@@ -23,10 +23,10 @@ from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
 from terrycloth.client.policy import Policy
 from terrycloth.client.state import DeviceState
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.compiled_trainer import CompiledTrainer
 from terrycloth.client.training.opacus_trainer import OpacusTrainer
 from terrycloth.client.training.sgd_trainer import SgdTrainer
-from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.update import Reply, Request
@@ -436,7 +436,7 @@ def test_one_of_ten_thousand_alike_moves_a_sum_by_the_clip_at_most(ask, shop):
 
 @pytest.mark.parametrize("model", ["mf", "linear", "neural-cf"])
 def test_shopper_level_sums_reach_their_noise_in_double_precision(model, ask, shop, held, gather):
-    from terrycloth.client.training.trainer import bounded_trainer
+    from terrycloth.client.training.trainers import bounded_trainer
 
     changes = {"model": model, "unit": "shopper", "trust": "local"}
     if model == "linear":
@@ -462,7 +462,7 @@ def norms_between(neighbours: Iterable[Parameters]) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["mf", "linear"])
 def test_one_of_ten_thousand_shoppers_moves_a_sum_by_the_clip_at_most(model, ask, shop, held):
-    from terrycloth.client.training.trainer import bounded_trainer
+    from terrycloth.client.training.trainers import bounded_trainer
 
     changes = {"model": model, "unit": "shopper", "trust": "local", "clip": 0.3}
     if model == "linear":

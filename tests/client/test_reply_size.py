@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from terrycloth.client.events import Events
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.noise import LocalNoise
-from terrycloth.client.training.trainer import Cohort, trainer_for
+from terrycloth.client.training.trainers import trainer_for
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.limits import MOST_EVENTS
 from terrycloth.models.recommenders.build import recommender_for

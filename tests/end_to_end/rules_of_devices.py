@@ -31,9 +31,10 @@ import terrycloth.server.aggregate
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.state import DeviceState
 from terrycloth.client.targets import Targets
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.opacus_trainer import KeyedDPOptimizer, OpacusTrainer
 from terrycloth.client.training.sgd_trainer import KeyedPoissonSampler, SgdTrainer
-from terrycloth.client.training.trainer import Cohort, trainer_for
+from terrycloth.client.training.trainers import trainer_for
 from terrycloth.models.privacy.randomness import Purpose, add_noise
 from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.secure_aggregation.fixed_point import FixedPoint

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from terrycloth.client.events import Events
 from terrycloth.client.targets import Targets
+from terrycloth.client.training.cohort import Cohort, Trainer
 from terrycloth.client.training.sgd_trainer import SgdTrainer
-from terrycloth.client.training.trainer import Cohort, Trainer, trainer_for
+from terrycloth.client.training.trainers import trainer_for
 from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.experiments.baselines.personalised.examples import Shoppers
 from terrycloth.experiments.datasets import load

@@ -20,7 +20,8 @@ from terrycloth.client.policy import Policy
 from terrycloth.client.secure.identity import Identity
 from terrycloth.client.secure.secure_round import lay_out_identities
 from terrycloth.client.state import DeviceState
-from terrycloth.client.training.trainer import Cohort, trainer_for
+from terrycloth.client.training.cohort import Cohort
+from terrycloth.client.training.trainers import trainer_for
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions
 from terrycloth.experiments.runs.engines.in_process import InProcessGrid

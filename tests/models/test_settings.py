@@ -133,7 +133,7 @@ def test_a_missing_key_is_refused(name: str) -> None:
         ("round", 0),
         ("round", -1),
         ("rounds", 0),
-        ("model", "svd"),
+        ("model", "package:Class"),
         ("dim", 0),
         ("dim", 4097),
         ("unit", "device"),

@@ -8,10 +8,10 @@ import torch
 from scipy.stats import chi2, norm
 
 from terrycloth.client.events import Events
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.opacus_trainer import OpacusTrainer
 from terrycloth.client.training.sgd_trainer import SgdTrainer
 from terrycloth.client.training.shopper_level import ClippedSgdTrainer
-from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.privacy.randomness import seeded_key
 from terrycloth.models.recommenders.build import recommender_for
 from terrycloth.models.settings import RoundSettings

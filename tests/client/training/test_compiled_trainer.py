@@ -11,10 +11,10 @@ from numpy.testing import assert_array_equal
 
 import terrycloth.client.training.compiled.threads
 from terrycloth.client.events import Events
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.compiled_trainer import CompiledTrainer
 from terrycloth.client.training.opacus_trainer import OpacusTrainer
 from terrycloth.client.training.shopper_level import ClippedSgdTrainer
-from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.privacy.randomness import seeded_key
 from terrycloth.models.recommenders.build import recommender_for

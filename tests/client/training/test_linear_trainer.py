@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from terrycloth.client.events import Events
-from terrycloth.client.training.trainer import bounded_trainer, trainer_for
+from terrycloth.client.training.trainers import bounded_trainer, trainer_for
 from terrycloth.models.secure_aggregation.fixed_point import fixed_point
 from terrycloth.models.settings import ROUNDING
 from terrycloth.models.update import STEPS, expected_update, plain, released_update

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import chi2
 
 from terrycloth.client.training.noise import LocalNoise, SharedNoise
-from terrycloth.client.training.trainer import trainer_for
+from terrycloth.client.training.trainers import trainer_for
 from terrycloth.models.secure_aggregation.fixed_point import fixed_point
 from terrycloth.models.update import STEPS, expected_update
 

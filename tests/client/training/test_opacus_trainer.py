@@ -17,9 +17,9 @@ from scipy.stats import binom, chi2
 from torch import Tensor
 
 import terrycloth.client.training.opacus_trainer
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.opacus_trainer import KeyedDPOptimizer, OpacusTrainer
 from terrycloth.client.training.sgd_trainer import KeyedPoissonSampler, SgdTrainer
-from terrycloth.client.training.trainer import Cohort
 from terrycloth.models.privacy.randomness import Purpose, Stream, on_grid, seeded_key
 from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.recommender import Parameters

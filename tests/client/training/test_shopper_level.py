@@ -18,7 +18,7 @@ from terrycloth.client.training.shopper_level import (
     ClippedSgdTrainer,
     clip_factor,
 )
-from terrycloth.client.training.trainer import bounded_trainer, trainer_for
+from terrycloth.client.training.trainers import bounded_trainer, trainer_for
 from terrycloth.models.settings import RoundSettings
 from terrycloth.models.update import BELOW_CLIP, Refusal, Request
 from tests.policies import ANYTHING

@@ -12,7 +12,7 @@ from terrycloth.client.training.compiled.batch_draws import draw_noise
 from terrycloth.client.training.compiled.compiled_streams import key_words
 from terrycloth.client.training.exact_sum import grid_step
 from terrycloth.client.training.opacus_trainer import OpacusTrainer
-from terrycloth.client.training.trainer import bounded_trainer
+from terrycloth.client.training.trainers import bounded_trainer
 from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.models.privacy.randomness import seeded_key
 from tests.client.training.cohorts import (

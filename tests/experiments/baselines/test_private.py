@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chi2
 
 from terrycloth.client.events import Events
-from terrycloth.client.training.trainer import Cohort
+from terrycloth.client.training.cohort import Cohort
 from terrycloth.experiments.baselines.popularity import WINDOW
 from terrycloth.experiments.baselines.private import (
     COUNTS,

@@ -1,0 +1,82 @@
+"""Models of other packages, by the short name of an entry point or of a class that this process registered.
+
+A package names its models in the group `terrycloth.models` (importlib.metadata). A dotted path never travels
+in a message: a device knows a model only by a short name, and loads it only if its policy lists that name.
+In a simulation `--model package.module:Class` registers the class for this process.
+"""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.recommenders.kinds import ENTRY_POINTS, KINDS, entry_point_names
+from terrycloth.models.recommenders.recommender import Recommender
+
+_registered: dict[str, type[Recommender]] = {}
+
+
+def register(path: str) -> str:
+    """Import `package.module:Class`, make it known to this process, and return its short name.
+
+    Raises ValueError in one line if it cannot be imported, is no `Recommender`, or has a built-in's name.
+    """
+    module, colon, name = path.partition(":")
+    if not colon or not module or not name:
+        raise ValueError(f"{path!r} is not of the form package.module:Class")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be imported: {error}") from None
+    return add(short_name(name), checked(path, found))
+
+
+def wire_name(model: str) -> str:
+    """The name under which a model travels: of a dotted path, the short name that it is registered under."""
+    return register(model) if ":" in model else model
+
+
+def short_name(class_name: str) -> str:
+    """`MyModel` → `my-model`: what travels in messages and stands in tables."""
+    words = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in class_name)
+    return words.replace("_", "-").strip("-")
+
+
+def checked(path: str, found: object) -> type[Recommender]:
+    """The class, if it is a recommender. Raises ValueError."""
+    if not isinstance(found, type) or not issubclass(found, Recommender):
+        raise ValueError(
+            f"{path} is not a subclass of terrycloth.models.recommenders.recommender.Recommender"
+        )
+    return found
+
+
+def add(name: str, model: type[Recommender]) -> str:
+    """Make a class known to this process under a short name, and return the name. Raises ValueError."""
+    if name in KINDS:
+        raise ValueError(f"the name {name!r} belongs to a model of this project: rename the class")
+    _registered[name] = model
+    return name
+
+
+def names() -> list[str]:
+    """The short names of the plug-ins that this process can load; nothing is imported."""
+    return sorted({*_registered, *entry_point_names()})
+
+
+def load(name: str) -> type[Recommender]:
+    """The class of a plug-in. Raises ValueError if there is none of that name."""
+    if name not in _registered:
+        points = [
+            point for point in entry_points(group=ENTRY_POINTS) if point.name == name and name not in KINDS
+        ]
+        if not points:
+            raise ValueError(f"there is no model {name!r}")
+        _registered[name] = checked(points[0].value, points[0].load())
+    return _registered[name]
+
+
+def build(name: str, catalogue: Catalogue, dim: int) -> Recommender:
+    """A plug-in's model over a catalogue, by its `for_catalogue` if it has one, else `Class(items, dim)`."""
+    model = load(name)
+    make = getattr(model, "for_catalogue", None)
+    return make(catalogue, dim) if make is not None else model(len(catalogue), dim)
