@@ -46,7 +46,7 @@ class View:
         self.task = task
         self.adverts = dict(sorted(listed, key=lambda pair: pair[0]))
         if len(self.adverts) != len(listed):
-            raise ProtocolError("a name twice")
+            raise ProtocolError("duplicate name")
         self.names = list(self.adverts)
         self.plan: SharingPlan = plan_for(len(self.names), fraction)
 
@@ -108,7 +108,7 @@ class View:
 def check_names(names: list[str], within: Iterable[str], least: int) -> None:
     """Raise ProtocolError unless names are in order, none twice, all of them known, and enough."""
     if any(first >= second for first, second in pairwise(names)):
-        raise ProtocolError("names out of order or twice")
+        raise ProtocolError("names out of order or duplicate")
     if not set(names) <= set(within):
         raise ProtocolError("unknown name")
     if len(names) < least:

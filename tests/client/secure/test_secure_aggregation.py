@@ -115,7 +115,7 @@ def test_more_devices_than_the_roster_allows_are_refused(rehearsal: Rehearsal) -
 
 def test_an_advert_given_twice_is_refused(rehearsal: Rehearsal) -> None:
     message = changed(rehearsal.until("share"), lambda adverts: [*adverts, adverts[3]])
-    refused(rehearsal, "share", message, "a name twice")
+    refused(rehearsal, "share", message, "duplicate name")
 
 
 @pytest.mark.parametrize("key", ["share_key", "mask_key"])

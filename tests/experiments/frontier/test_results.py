@@ -528,7 +528,7 @@ def test_a_cell_whose_checkpoint_is_damaged_says_what_to_do(folder: FrontierFold
     (other.run(cell).path / "checkpoint.safetensors").write_bytes(b"cut short")
     reason = work(other.path, cell)
     assert reason is not None
-    assert re.search(r"checkpoint\.safetensors is damaged: take .* away, and run it again", reason)
+    assert re.search(r"checkpoint\.safetensors is damaged: remove .*, and start the run again", reason)
 
 
 def test_a_result_of_another_schema_is_reported_and_left(folder: FrontierFolder, tmp_path: Path) -> None:
