@@ -122,7 +122,7 @@ class Accountant:
             raise ValueError(f"the count {count!r} is not a whole number of at least 1")
         if event.population_size != self._config.population_size:
             raise ValueError(
-                f"the population of {event.population_size} is not the promised {self._config.population_size}"
+                f"the population {event.population_size} is not the promised {self._config.population_size}"
             )
         if self._releases and self._releases[-1][0] == event:
             return [*self._releases[:-1], (event, self._releases[-1][1] + count)]

@@ -35,11 +35,11 @@ def check_newest(folder: Path, run: str, number: int) -> None:
         recorded_run, newest = record["run"], int(record["number"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
-            f"{folder / NEWEST} is lost or damaged, so the checkpoint may be an old one, whose sums must not be "
-            f"released again: restore the file, {NEW_RUN}"
+            f"{folder / NEWEST} is lost or damaged, so the checkpoint may be an old one, whose sums must not "
+            f"be released again: restore the file, {NEW_RUN}"
         ) from None
     if recorded_run != run or number < newest:
         raise UserError(
-            f"the checkpoint in {folder} is older than the newest release, and resuming from it would release "
-            f"the same sums again: restore the newest checkpoint, {NEW_RUN}"
+            f"the checkpoint in {folder} is older than the newest release, and resuming from it would "
+            f"release the same sums again: restore the newest checkpoint, {NEW_RUN}"
         )

@@ -190,7 +190,7 @@ class FederatedSum(FedAvg):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Add up the valid replies and step.
 
-        The round is recorded in the ledger whatever the replies. Raises UserError after MOST_FAILED rounds in
+        The accountant records the round whatever the replies. Raises UserError after MOST_FAILED rounds in
         a row in which secure aggregation gave no sum.
         """
         settings = self.round_settings()
@@ -219,8 +219,8 @@ class FederatedSum(FedAvg):
         if self.failed == MOST_FAILED:
             reasons = record.refused | record.invalid
             raise UserError(
-                f"secure aggregation gave no sum {MOST_FAILED} rounds in a row, the last because of {reasons}: "
-                "read the nodes' logs, fix the cause, and resume the run"
+                f"secure aggregation gave no sum {MOST_FAILED} rounds in a row, the last because of "
+                f"{reasons}: read the nodes' logs, fix the cause, and resume the run"
             )
         return to_arrays(self.shared()), None
 
@@ -238,8 +238,8 @@ class FederatedSum(FedAvg):
         if settings.trust_model.source is NoiseSource.SERVER and settings.noise > 0:
             seed = self.server.noise_seed
             key = new_key() if seed is None else seeded_key(seed)
-            # Nodes send their sums in single precision. Rounding moves two neighbouring sums of norm at most N·C
-            # apart by at most 2⁻²³·N·C, which the noise covers too.
+            # Nodes send their sums in single precision. Rounding moves two neighbouring sums of norm at most
+            # N·C apart by at most 2⁻²³·N·C, which the noise covers too.
             sensitivity = settings.sensitivity * (1.0 + 2.0**-23 * settings.devices)
             return add_central_noise(total, settings.noise * sensitivity, key, settings.round)
         return total
