@@ -129,7 +129,7 @@ def test_private_baselines_keep_the_promise_of_their_row(rows: list[Row]) -> Non
             if (promise := row[f"{name}_promise"]) is not None:
                 assert "in any one" not in promise
                 assert "everything one shopper did" in promise
-                factor = re.search(r"at most a factor ([\d.e+]+)", promise)
+                factor = re.search(r"a factor of at most ([\d.e+]+)", promise)
                 assert factor is not None
                 assert float(factor[1]) <= math.exp(row["epsilon"]) * 1.01
                 assert ("all 2 rounds" in promise) is (name == "flower")
