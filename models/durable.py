@@ -14,7 +14,7 @@ from pathlib import Path
 def owner_only() -> Iterator[None]:
     """Close everything made inside the block to other users: folders get the mode 0700, files 0600.
 
-    It sets the umask, to which libraries that write their own files also keep. The umask applies to the whole
+    It sets the umask, which libraries that write their own files also obey. The umask applies to the whole
     process.
     """
     before = os.umask(0o077)

@@ -315,11 +315,11 @@ class FederatedSum(FedAvg):
 
 def check_reach(settings: RoundSettings, roster: Roster) -> None:
     """Raise UserError if nodes would refuse every sum, even with the whole roster in it."""
-    nodes, least = len(roster.devices), floors_of(settings).least_devices
+    nodes, minimum = len(roster.devices), floors_of(settings).least_devices
     tolerated = plan_for(nodes, settings.agreement).tolerated
-    if (left := honest(roster.devices.values(), tolerated)) < least:
+    if (left := honest(roster.devices.values(), tolerated)) < minimum:
         raise UserError(
-            f"least_devices = {least} is out of reach: if {tolerated} of the roster's {nodes} nodes collude, "
+            f"least_devices = {minimum} is out of reach: if {tolerated} of the roster's {nodes} nodes collude, "
             f"only {left} devices are left: lower least_devices, or spread the devices over more nodes"
         )
 

@@ -108,14 +108,14 @@ class SecureExchange:
             query = pack_exchange(Exchange(ADVERTISE, self.task.session, self.task.round))
             query.update(pack_query(self.request))
             lists = self.session.adverts(
-                self.ask(ADVERTISE, dict.fromkeys(self.nodes, query), self.read_advert)
+                self.query_nodes(ADVERTISE, dict.fromkeys(self.nodes, query), self.read_advert)
             )
-            shares = self.ask(SHARE, self.packed(SHARE, lists), read)
+            shares = self.query_nodes(SHARE, self.packed(SHARE, lists), read)
             relayed = self.packed(MASK, self.session.shares(shares))
             for content in relayed.values():
                 content.update(pack_request(self.request))
-            masked = self.session.masked(self.ask(MASK, relayed, self.read_masked))
-            confirmations = self.ask(CONFIRM, self.packed(CONFIRM, masked), read)
+            masked = self.session.masked(self.query_nodes(MASK, relayed, self.read_masked))
+            confirmations = self.query_nodes(CONFIRM, self.packed(CONFIRM, masked), read)
             return self.messages(self.packed(UNMASK, self.session.confirmations(confirmations)))
         except RoundFailed as failed:
             self.invalid[f"secure aggregation: {failed}"] += 1
@@ -137,7 +137,7 @@ class SecureExchange:
         self.invalid.update(self.session.dropped)
         return answers
 
-    def ask(
+    def query_nodes(
         self, stage: int, contents: Mapping[int, RecordDict], read: Callable[[RecordDict], Read]
     ) -> dict[int, Read]:
         """Send one stage's messages, and return the answers that arrive in time, by node."""
