@@ -319,8 +319,8 @@ def check_reach(settings: RoundSettings, roster: Roster) -> None:
     tolerated = plan_for(nodes, settings.agreement).tolerated
     if (left := honest(roster.devices.values(), tolerated)) < minimum:
         raise UserError(
-            f"least_devices = {minimum} is out of reach: if {tolerated} of the roster's {nodes} nodes collude, "
-            f"only {left} devices are left: lower least_devices, or spread the devices over more nodes"
+            f"least_devices = {minimum} is out of reach: if {tolerated} of the roster's {nodes} nodes "
+            f"collude, only {left} devices are left: lower it, or spread the devices over more nodes"
         )
 
 
