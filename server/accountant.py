@@ -178,9 +178,8 @@ class RunAccountant:
         if noise == 0:
             self.unprotected = True
         elif settings.round <= self.covered or settings.evaluates:
-            sample = (
-                self.sample if rate == self.rate else self.population
-            )  # the evaluation may involve everyone
+            # The evaluation may involve every device.
+            sample = self.sample if rate == self.rate else self.population
             self.accountant.compose(GaussianPrivacyEvent(noise, sample, self.population), steps)
         return math.inf if self.unprotected else self.accountant.get_epsilon(settings.delta)
 

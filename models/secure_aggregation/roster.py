@@ -101,7 +101,7 @@ def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
     return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
 
 
-# Cached, as a simulation runs all n nodes in one process and makes each call n times.
+# A pure function, cached because a simulation runs all n nodes in one process and makes each call n times.
 @lru_cache(maxsize=4096)
 def signed_by(identity: bytes, signature: bytes, statement: bytes) -> bool:
     """Return whether the identity signed the statement; False if the bytes are no identity."""
