@@ -1,4 +1,4 @@
-"""The public catalogue: which items there are, and their attributes (colour, size, composition …)."""
+"""The public catalogue: the items, and their attributes (colour, size, composition …)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,32 +11,33 @@ TITLE = "title"
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Items and their attributes, one row an item; the row number is the item's index everywhere.
+    """Items and their attributes, one row per item. The row number is the item's index everywhere.
 
     `table` has the columns `item` (the identifier, a unique string), `title` (what a person reads) and one
-    column an attribute. An attribute cell is a tuple of values: empty where unknown, several where an item
-    has several (a film's genres). The catalogue is public: nothing in it may come from what shoppers did.
+    column per attribute. An attribute cell is a tuple of values: empty if unknown, and several if an item has
+    several (a film's genres). The catalogue is public: nothing in it may come from what shoppers did. Raises
+    ValueError if the first two columns are wrong or an item occurs twice.
     """
 
     table: pd.DataFrame
 
     def __post_init__(self) -> None:
         if list(self.table.columns[:2]) != [ITEM, TITLE]:
-            raise ValueError(f"a catalogue starts with the columns {ITEM!r} and {TITLE!r}")
+            raise ValueError(f"a catalogue must start with the columns {ITEM!r} and {TITLE!r}")
         if self.table[ITEM].duplicated().any():
-            twice = self.table[ITEM][self.table[ITEM].duplicated()].iloc[0]
-            raise ValueError(f"the catalogue holds item {twice!r} twice")
+            repeated = self.table[ITEM][self.table[ITEM].duplicated()].iloc[0]
+            raise ValueError(f"the catalogue holds item {repeated!r} twice")
 
     def __len__(self) -> int:
         return len(self.table)
 
     @property
     def attributes(self) -> list[str]:
-        """Names of the attribute columns."""
+        """The names of the attribute columns."""
         return list(self.table.columns[2:])
 
     def save(self, path: Path) -> None:
-        """Write the catalogue as Parquet; attribute columns become lists of strings."""
+        """Write the catalogue as Parquet. Attribute columns become lists of strings."""
         table = self.table.copy()
         for name in self.attributes:
             table[name] = [list(values) for values in table[name]]

@@ -1,4 +1,7 @@
-"""Files that are their owner's alone: whole and on disk, or not there; changed by one process at a time."""
+"""Files for their owner only.
+
+A file is on disk as a whole or not at all, and one process at a time changes it.
+"""
 
 import fcntl
 import os
@@ -9,9 +12,10 @@ from pathlib import Path
 
 @contextmanager
 def owner_only() -> Iterator[None]:
-    """Whatever is made in the block is closed to others: folders get the mode 0700, files 0600.
+    """Close everything made inside the block to other users: folders get the mode 0700, files 0600.
 
-    By the umask, which libraries that write files of their own keep to as well. It is of the whole process.
+    It sets the umask, which libraries that write their own files also obey. The umask applies to the whole
+    process.
     """
     before = os.umask(0o077)
     try:
@@ -21,7 +25,7 @@ def owner_only() -> Iterator[None]:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file in one step, on disk when this returns, for its owner's eyes only."""
+    """Write a file in one step, readable only by its owner. It is on disk on return."""
     partial = path.with_suffix(".partial")
     partial.touch(mode=0o600)
     partial.write_bytes(content)
@@ -29,11 +33,11 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def replace(partial: Path, path: Path) -> None:
-    """Put a file in another's place in one step, on disk when this returns, for its owner's eyes only."""
+    """Replace a file by another in one step, readable only by its owner. It is on disk on return."""
     partial.chmod(0o600)
     synchronise(partial)
     partial.replace(path)
-    synchronise(path.parent)  # or a power cut could bring the old name back, and with it an old ledger
+    synchronise(path.parent)  # otherwise a power cut could restore the old file, and with it an old ledger
 
 
 def synchronise(path: Path) -> None:
@@ -47,7 +51,10 @@ def synchronise(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Keep a second process from what this file stands for. Raises BlockingIOError where it may not wait."""
+    """Hold a lock on this file, so that no second process changes what the file stands for.
+
+    Raises BlockingIOError if another process holds it and `wait` is False.
+    """
     path.touch(mode=0o600)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,8 +2,8 @@
 
 
 class UserError(Exception):
-    """Something the user can mend. The text is one line: what is wrong, and what to do.
+    """An error that the user can fix. Its text is one line: what is wrong, and what to do.
 
-    The command line prints it and exits with code 2. It must never hold a private value: name columns,
-    line numbers and catalogue items, never a shopper or what a shopper did.
+    The command line prints it and exits with code 2. It must never hold a private value: it may name columns,
+    line numbers and catalogue items, but never a shopper or what a shopper did.
     """

@@ -1,10 +1,10 @@
-"""Bounds that devices, the server and the command line share; a command's help needs nothing but them."""
+"""Limits that devices, the server and the command line share. Help texts need no more than this file."""
 
-# That one device stores, whatever its owner says: its memory and its work are bounded by a public number.
+# Events that one device stores, whatever its owner sets: a public number bounds its memory and its work.
 MOST_EVENTS = 100_000
 
-# Of the linear model's matrix: its square is sent, and its eigenvectors are found.
+# Items of the linear model's matrix: devices send its square, and its eigenvectors are computed.
 MOST_ITEMS = 5_000
 
-# Of a run: what a device may take part in is found from it, in doubles.
+# Rounds of a run: the rounds that a device may take part in are computed from it, in doubles.
 MOST_ROUNDS = 2**40

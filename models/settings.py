@@ -1,4 +1,4 @@
-"""What a round asks of a device: public constants, the same for every device, whatever it holds."""
+"""The settings of a round: public constants, the same for every device, whatever data it holds."""
 
 import math
 from math import inf
@@ -11,20 +11,20 @@ from terrycloth.models.limits import MOST_ITEMS, MOST_ROUNDS
 from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust, NoiseSource, TrustModel, Unit
 from terrycloth.models.recommenders.kinds import ModelKind, kind_of
 
-PROTOCOL: Literal[1] = 1  # raised when the meaning of a message changes; both sides refuse another
+PROTOCOL: Literal[1] = 1  # raised when a message's meaning changes; each side refuses another
 
 # A short name: of a model of this project, or of a plug-in that is installed where it is read.
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 
-# Single precision can round a clipped norm up; clipped to this much of C, it stays below.
+# Single precision can round a clipped norm up. Clipped to this fraction of C, the norm stays below C.
 ROUNDING = 1.0 - 1e-5
 
-# Of the rounds of a run: those that train, the second release of the linear model, and the one that measures.
+# The kinds of round in a run: training rounds, the linear model's second release, and the evaluation round.
 KINDS_OF_ROUND = 3
 
-LEAST_CLIP, MOST_CLIP = 1e-6, 1e6  # that a device accepts, beside no clip at all
+LEAST_CLIP, MOST_CLIP = 1e-6, 1e6  # that a device accepts, besides no clip at all
 
-# Noise on the noised count of updates below the clip, in devices, as a part of their expected number:
+# Noise on the noised count of updates below the clip, as a fraction of the expected number of devices:
 # Andrew et al. 2021, "Differentially private learning with adaptive clipping", section 3.1.
 COUNT_NOISE = 1.0 / 20.0
 
@@ -32,25 +32,26 @@ COUNT_NOISE = 1.0 / 20.0
 def round_mechanism(
     unit: str, trust: AnyTrust, *, participation: float, sampling_rate: float, steps_per_round: int
 ) -> tuple[float, int]:
-    """What one round costs beside its noise: a sampling rate, and how many Gaussian steps.
+    """Return what one round costs besides its noise: a sampling rate and a number of Gaussian steps.
 
     Interactions are sampled inside the device, where nobody sees which. Whether a *device* takes part stays
-    hidden only from those who see the released model and not the replies.
+    hidden only from those who see the released model but not the replies.
     """
     if unit != "shopper":
         return sampling_rate, steps_per_round
     return (participation if TRUST_MODELS[trust].amplified_by_participation else 1.0), 1
 
 
-# The part of all devices whose coins fall for no more rounds than are paid for; a ledger refuses the others'.
+# Fraction of devices whose participation draws stay within the accounted rounds; ledgers refuse the excess.
 COVERED_DEVICES = 0.99
 
 
 def rounds_of_a_device(rounds: int, trust: AnyTrust, participation: float) -> int:
-    """How many of a run's rounds one device may take part in, at most, for the promise to hold.
+    """Return the most of a run's rounds that one device may take part in for the promise to hold.
 
-    Where participation amplifies, all of them count: whether it took part is hidden, which lowers what each
-    costs. Elsewhere only those that it takes part in cost anything, a Binomial number of them.
+    If participation amplifies, all rounds count: it is hidden whether the device took part, which lowers the
+    cost of each round. Otherwise only the rounds that it takes part in cost anything, a Binomial number of
+    them.
     """
     if TRUST_MODELS[trust].amplified_by_participation or participation == 1.0:
         return rounds
@@ -60,7 +61,10 @@ def rounds_of_a_device(rounds: int, trust: AnyTrust, participation: float) -> in
 
 
 def rounds_covered(of_a_device: int, trust: AnyTrust, participation: float) -> int:
-    """The most rounds of which one device may take part in so many: `rounds_of_a_device` inverted."""
+    """Return the most rounds such that one device may take part in `of_a_device` of them.
+
+    It inverts `rounds_of_a_device`.
+    """
     low, high = of_a_device, of_a_device + 1
     while rounds_of_a_device(high, trust, participation) <= of_a_device:
         low, high = high, 2 * high
@@ -72,29 +76,30 @@ def rounds_covered(of_a_device: int, trust: AnyTrust, participation: float) -> i
 
 
 class RoundSettings(BaseModel):
-    """Travels with the shared parameters as a Flower ConfigRecord; the device checks it before it trains."""
+    """The settings of a round, which travel with the shared parameters as a Flower ConfigRecord.
+
+    The device checks them before it trains.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     protocol: Literal[1] = PROTOCOL
-    run: str = Field(
-        "", max_length=64, description="name of the run, new for each: makes its queries its own"
-    )
-    round: int = Field(ge=1, description="the round this message asks for, from 1")
+    run: str = Field("", max_length=64, description="unique name of the run, which makes its queries its own")
+    round: int = Field(ge=1, description="number of the round, from 1")
     rounds: int = Field(ge=1, le=MOST_ROUNDS, description="rounds that the promise covers")
 
     model: ModelName
     dim: int = Field(ge=1, le=4096)
-    own_rows: bool = Field(description="an item's bag holds a row of its own")
+    own_rows: bool = Field(description="a row of its own for each item, in the item's bag")
     item_bias: bool
 
     unit: Unit
     trust: AnyTrust
     epsilon: float = Field(
-        gt=0, allow_inf_nan=True, description="most ε that all rounds together may spend; inf: no promise"
+        gt=0, allow_inf_nan=True, description="largest ε that all rounds together may spend; inf: no promise"
     )
     delta: float = Field(ge=0, lt=1)
-    noise_multiplier: float = Field(ge=0, description="noise's standard deviation in units of the clip")
+    noise_multiplier: float = Field(ge=0, description="standard deviation of the noise, in units of the clip")
     clip: float = Field(
         ge=LEAST_CLIP,
         allow_inf_nan=True,
@@ -102,73 +107,92 @@ class RoundSettings(BaseModel):
     )
 
     clip_quantile: float = Field(
-        0.0, ge=0, lt=1, description="part of the updates that the clip is moved to let through; 0: it stays"
+        0.0,
+        ge=0,
+        lt=1,
+        description="fraction of updates that an adapted clip aims to leave unclipped; 0: a fixed clip",
     )
 
     devices: int = Field(ge=1, description="N: devices in the federation, public; q·N is the denominator")
     least_devices: int = Field(
         1,
         ge=1,
-        description="distributed: fewest devices whose shares of the noise are in a released sum, but for "
-        "those of nodes that may collude",
+        description="distributed: minimum number of devices whose noise is in a released sum, without nodes "
+        "that may collude",
     )
     agreement: float = Field(
-        2 / 3, ge=0.5, lt=1, description="distributed: more than this part of the nodes confirm one same sum"
+        2 / 3,
+        ge=0.5,
+        lt=1,
+        description="distributed: fraction of nodes, more than which must confirm the same sum",
     )
     secure_aggregation: bool = Field(
-        True, description="distributed: secure aggregation hides all but the sum"
+        True, description="distributed: secure aggregation, which hides all but the sum"
     )
-    evaluate: bool = Field(False, description="after the last round, devices count hits: one release more")
-    evaluation_noise: float = Field(0.0, ge=0, description="of that release, in units of its sensitivity")
+    evaluate: bool = Field(
+        False, description="one more release after the last round, in which devices count hits"
+    )
+    evaluation_noise: float = Field(
+        0.0, ge=0, description="noise of that release, in units of its sensitivity"
+    )
 
     head_size: int = Field(
         0,
         ge=0,
         le=MOST_ITEMS,
-        description="linear: items of the second release, the most popular by the first",
+        description="linear: number of items in the second release, the most popular by the first",
     )
     popularity_share: float = Field(
-        0.25, ge=0.01, le=0.99, description="linear: the first release's part of 1 / noise_multiplier²"
+        0.25, ge=0.01, le=0.99, description="linear: the first release's share of 1 / noise_multiplier²"
     )
     now: int = Field(
-        0, ge=0, le=2**40, description="linear: public instant that ages are counted from, in s since 1970"
+        0, ge=0, le=2**40, description="linear: public time from which ages are counted, in s since 1970"
     )
     popularity_half_life: float = Field(
         0.0,
         ge=0,
         le=1e6,
-        description="linear: days after which a purchase counts half in the first release; 0: all alike",
+        description="linear: half-life of a purchase in the first release, in days; 0: all count the same",
     )
     popularity_norm: float = Field(
         0.0,
         ge=0,
         le=1e3,
-        description="linear: norm to which a device's row is clipped in the first release; 0: all have one",
+        description="linear: clipping norm of a device's row in the first release; 0: each has norm 1",
     )
     kernel_half_life: float = Field(
-        0.0, ge=0, le=1e6, description="linear: visits apart at which two purchases count half; 0: all alike"
+        0.0,
+        ge=0,
+        le=1e6,
+        description="linear: half-life in visits between two purchases; 0: all count the same",
     )
     attribute_weight: float = Field(
-        0.01, ge=0, le=1e3, description="linear: how much attributes count where there is no noise"
+        0.01, ge=0, le=1e3, description="linear: weight of attributes without noise"
     )
     noised_attribute_weight: float = Field(
-        0.1, ge=0, le=1e3, description="linear: how much they count where noise drowns all else"
+        0.1, ge=0, le=1e3, description="linear: weight of attributes if noise drowns all else"
     )
     popularity_discount: float = Field(
         0.0,
         ge=0,
         le=2,
-        description="linear: power of an item's popularity that its learned scores are divided by",
+        description="linear: power of an item's popularity by which its learned scores are divided",
     )
-    title_words: bool = Field(False, description="linear: words of titles count as attributes")
+    title_words: bool = Field(False, description="linear: words of titles as attributes")
 
-    participation: float = Field(gt=0, le=1, description="each device takes part by its own coin")
-    sampling_rate: float = Field(gt=0, le=1, description="each interaction is in a step by its own coin")
+    participation: float = Field(
+        gt=0, le=1, description="probability that a device takes part in a round, by its own draw"
+    )
+    sampling_rate: float = Field(
+        gt=0, le=1, description="probability that an interaction is in a step, by its own draw"
+    )
     steps_per_round: int = Field(ge=1, le=65_535)  # a stream's name has 16 bits for the step
-    # Bounded below, too: noise that is scaled by it must not vanish in floating point.
-    learning_rate: float = Field(ge=1e-9, le=1e6, description="of the device's own SGD steps")
-    negatives: int = Field(ge=1, le=10_000, description="drawn for an interaction, from the whole catalogue")
-    negative_weight: float = Field(ge=0, le=1e6, description="weight of an interaction's negatives, together")
+    # It has a lower bound too, because noise scaled by it must not vanish in floating point.
+    learning_rate: float = Field(ge=1e-9, le=1e6, description="step size of the device's own SGD")
+    negatives: int = Field(
+        ge=1, le=10_000, description="negatives drawn per interaction, from the whole catalogue"
+    )
+    negative_weight: float = Field(ge=0, le=1e6, description="total weight of an interaction's negatives")
     catalogue_weight: float = Field(
         ge=0, le=1e6, description="least squares: pull of every item towards a score of 0"
     )
@@ -180,12 +204,15 @@ class RoundSettings(BaseModel):
     recency_half_life: float = Field(
         0.0,
         ge=0,
-        description="evaluate: later visits after which an event counts half when serving; 0: all alike",
+        description="evaluate: half-life of an event when serving, in later visits; 0: all count the same",
     )
 
     @model_validator(mode="after")
     def _mechanism_is_the_promise(self) -> Self:
-        """What is booked must be what is done: without a unit no noise is added, so none may be claimed."""
+        """Check that the accounted mechanism is the one that is used.
+
+        Without a unit no noise is added, so the settings may not claim any.
+        """
         noise = max(self.noise_multiplier, self.evaluation_noise)
         unprotected = (self.trust, noise, self.clip, self.epsilon) == ("none", 0.0, inf, inf)
         if self.round > self.rounds + self.evaluate:
@@ -193,28 +220,29 @@ class RoundSettings(BaseModel):
         if self.unit != "none" and self.delta <= 0:
             raise ValueError("a promise by Gaussian noise needs δ > 0")
         if self.unit == "none" and not unprotected:
-            raise ValueError("unit none has trust none, no noise, no clip and no ε")
+            raise ValueError("unit none needs trust none, and allows no noise, no clip and no ε")
         if self.unit != "none" and self.unit not in self.trust_model.units:
             raise ValueError(f"unit {self.unit} is not kept under trust {self.trust}")
         if self.clip > MOST_CLIP and self.clip != inf:
-            raise ValueError("a clip is at most 1e6, or infinite")
+            raise ValueError("a clip must be at most 1e6, or infinite")
         for noise in (self.noise_multiplier, self.evaluation_noise):
             if noise != 0 and not 1e-6 <= noise <= 1e6:
-                raise ValueError("a noise multiplier is 0, or from 1e-6 to 1e6")
+                raise ValueError("a noise multiplier must be 0, or from 1e-6 to 1e6")
         kind = self.model_kind
         if self.unit not in kind.units:
-            raise ValueError(f"the model {self.model} is not trained under unit {self.unit}")
+            raise ValueError(f"the model {self.model} does not support unit {self.unit}")
         if kind.releases and (self.rounds != len(kind.releases) or self.head_size == 0):
-            raise ValueError(f"the model {self.model} has {len(kind.releases)} rounds, and a head")
+            needed = f"{len(kind.releases)} rounds, and a head_size above 0"
+            raise ValueError(f"the model {self.model} needs {needed}")
         for name in ("kernel_half_life", "popularity_half_life", "popularity_norm"):
             if 0.0 < getattr(self, name) < 1e-3:
-                raise ValueError(f"{name} is 0, or from 0.001")
+                raise ValueError(f"{name} must be 0, or at least 0.001")
         if self.noise_multiplier > 0 and self.clip == inf:
             raise ValueError("noise without a clip promises nothing")
         if self.least_devices > self.devices:
-            raise ValueError(f"least_devices {self.least_devices} is more than the {self.devices} there are")
+            raise ValueError(f"least_devices {self.least_devices} is more than the {self.devices} devices")
         if self.clip_quantile > 0 and (self.unit != "shopper" or kind.releases):
-            raise ValueError("the clip is adapted for whole updates, at shopper level")
+            raise ValueError("an adapted clip needs unit shopper, and a model other than linear")
         return self
 
     @property
@@ -224,20 +252,20 @@ class RoundSettings(BaseModel):
 
     @property
     def trust_model(self) -> TrustModel:
-        """Who adds the noise, and what follows from it."""
+        """The trust model: who adds the noise, and what follows from it."""
         return TRUST_MODELS[self.trust]
 
     def to_record(self) -> ConfigRecord:
-        """For a Flower message."""
+        """Return the settings as a record for a Flower message."""
         return ConfigRecord(self.model_dump())
 
     @property
     def evaluates(self) -> bool:
-        """Whether this round measures, after all those that train."""
+        """Whether this round evaluates, after all training rounds."""
         return self.round > self.rounds
 
     def at(self, round: int) -> "RoundSettings":
-        """The same settings in another round."""
+        """Return the same settings for another round."""
         return self.model_copy(update={"round": round})
 
     @property
@@ -249,7 +277,7 @@ class RoundSettings(BaseModel):
 
     @property
     def noise_factors(self) -> tuple[float, ...]:
-        """The noise of training rounds, in units of noise_multiplier: the same in all, or one a round.
+        """The noise of the training rounds, in units of noise_multiplier: one for all, or one per round.
 
         The linear model's two releases z₁ and z₂ share z⁻² = z₁⁻² + z₂⁻², so that without sampling both
         together are one Gaussian release with the noise z.
@@ -259,25 +287,28 @@ class RoundSettings(BaseModel):
 
     @property
     def released(self) -> str | None:
-        """The one parameter that this training round's update is of; None: of all that are shared."""
+        """The only parameter that this training round updates; None: all shared parameters."""
         releases = self.model_kind.releases
         return releases[self.round - 1] if releases and not self.evaluates else None
 
     @property
     def vector_length(self) -> int:
-        """How many numbers a device keeps of its shopper between rounds: the linear model needs none."""
+        """How many numbers a device keeps about its shopper between rounds; 0 for the linear model."""
         return self.dim if self.model_kind.keeps_vector else 0
 
     @property
     def covered(self) -> int:
-        """How many training rounds one device may take part in: of those that differ or cost nothing, all."""
+        """How many training rounds one device may take part in.
+
+        It is all of them if rounds differ or cost nothing.
+        """
         if self.model_kind.releases or self.unit == "none":
             return self.rounds
         return rounds_of_a_device(self.rounds, self.trust, self.participation)
 
     @property
     def kind(self) -> int:
-        """Which of KINDS_OF_ROUND this round is of: rounds of one kind release alike, and cost alike."""
+        """Which of KINDS_OF_ROUND this round is. Rounds of one kind have the same release and cost."""
         if self.evaluates:
             return KINDS_OF_ROUND - 1
         return self.model_kind.round_of_release(self.round)
@@ -289,14 +320,14 @@ class RoundSettings(BaseModel):
 
     @property
     def adapts_clip(self) -> bool:
-        """Whether the update says too if its norm was below the clip."""
+        """Whether the update also says if its norm was below the clip."""
         return self.clip_quantile > 0 and not self.evaluates
 
     @property
     def indicator(self) -> float:
-        """β, the weight of ±½ for "below the clip" beside an update of norm C, under one and the same noise.
+        """β, the weight of ±½ for "below the clip" beside an update of norm C, under the same noise.
 
-        With noise z on the joint vector the count's own is zC'/β devices. Where the sum is noised once, β
+        With noise z on the joint vector, the count's own noise is zC'/β devices. If the sum is noised once, β
         makes that COUNT_NOISE·qN (Andrew et al. 2021, theorem 1, says what it costs: see `sensitivity`).
         """
         expected = self.participation * self.devices
@@ -308,14 +339,14 @@ class RoundSettings(BaseModel):
     def sensitivity(self) -> float:
         """Largest L2 norm of all that one unit adds to a release."""
         if self.evaluates:
-            return math.sqrt(3.0)  # whether it was tested, whether it hit, its gain: each from 0 to 1
+            return math.sqrt(3.0)  # tested or not, hit or not, and the gain: each from 0 to 1
         if self.adapts_clip:
             return math.hypot(self.clip, 0.5 * self.indicator)
         return self.clip
 
     @property
     def mechanism(self) -> tuple[float, float, int]:
-        """What one round adds to a ledger: noise multiplier, sampling rate, and Gaussian steps."""
+        """What one round adds to a ledger: noise multiplier, sampling rate and Gaussian steps."""
         if self.evaluates:
             amplified = self.trust_model.amplified_by_participation
             return self.noise, self.participation if amplified else 1.0, 1
@@ -329,17 +360,20 @@ class RoundSettings(BaseModel):
         return self.noise, rate, steps
 
     def history(self, through: int) -> tuple[tuple[float, float, int], ...]:
-        """What a device has booked at most after round `through`: (noise, sampling rate, steps) each."""
+        """Return the most that a device has in its ledger after round `through`.
+
+        Each entry is (noise, sampling rate, steps).
+        """
         training = min(self.covered, through)
         if self.model_kind.releases:
-            booked = [self.at(round).mechanism for round in range(1, training + 1)]
+            recorded = [self.at(round).mechanism for round in range(1, training + 1)]
         else:
             noise, rate, steps = self.at(1).mechanism
-            booked = [(noise, rate, training * steps)]
-        return tuple(booked) + self.measured(through)
+            recorded = [(noise, rate, training * steps)]
+        return tuple(recorded) + self.measured(through)
 
     def measured(self, through: int) -> tuple[tuple[float, float, int], ...]:
-        """The part of `history` that is of the measuring round."""
+        """Return the part of `history` that belongs to the evaluation round."""
         return (self.at(self.rounds + 1).mechanism,) if through > self.rounds else ()
 
     @property
@@ -349,14 +383,14 @@ class RoundSettings(BaseModel):
 
     @property
     def last_round(self) -> int:
-        """Number of the last round, the measuring one included."""
+        """The number of the last round, including the evaluation round."""
         return self.rounds + self.evaluate
 
     @property
     def noise_on_sum(self) -> float:
         """Standard deviation of the noise in each coordinate of the sum that this round releases.
 
-        Not of DP-SGD's steps, whose noise does not end up in the sum as it is.
+        It leaves out the noise of DP-SGD's steps, which does not end up in the sum as it is.
         """
         if self.unit == "none" or (self.unit == "interaction" and not self.evaluates):
             return 0.0
@@ -364,25 +398,28 @@ class RoundSettings(BaseModel):
 
     @property
     def noises_in_sum(self) -> float:
-        """How often the noise that is booked is in a sum: devices may add more than is needed."""
+        """How often the accounted noise is in a sum; devices may add more than is needed."""
         return self.trust_model.noises_in_sum(self.participation * self.devices, self.least_devices)
 
     @property
     def released_deviation(self) -> float:
-        """Of the noise in each coordinate of the mean update that this training round releases."""
+        """Noise deviation in each coordinate of the mean update that this training round releases."""
         return self.deviation_of(self.noise)
 
     def deviation_of(self, noise: float) -> float:
-        """In each coordinate of a mean update, of so much noise in units of the clip."""
+        """Return the deviation in each coordinate of a mean update, for noise in units of the clip."""
         if self.unit != "shopper":
             return 0.0
         return noise * self.clip * math.sqrt(self.noises_in_sum) / (self.participation * self.devices)
 
     @classmethod
     def from_record(cls, record: ConfigRecord) -> "RoundSettings":
-        """Raises pydantic's ValidationError (a ValueError) on anything missing, unknown or out of range."""
+        """Read settings from a record.
+
+        Raises pydantic's ValidationError (a ValueError) on anything missing, unknown or out of range.
+        """
         values: dict[str, Any] = dict(record)
         if "protocol" not in values:
-            raise ValueError("a message says which protocol it speaks")
+            raise ValueError("a message must name its protocol")
         values.pop("server-round", None)  # Flower adds its own count of rounds
         return cls.model_validate(values)

@@ -1,1 +1,1 @@
-"""What runs at the aggregator: rounds, sums, the optimiser, the accountant."""
+"""The code of the aggregator: rounds, sums, the optimiser and the accountant."""

@@ -1,4 +1,4 @@
-"""The server's accountant: Flower's types over the accountants of `models/privacy/accounting.py`."""
+"""The server's accountant: Flower's accountant types on top of `models/privacy/accounting.py`."""
 
 import math
 from dataclasses import asdict
@@ -22,53 +22,56 @@ SCHEMA = 1
 
 
 def whole_numbers(sampling_rate: float, devices: int) -> tuple[int, int]:
-    """The sample and the population that Flower's types want, for a rate of which q·N need not be whole.
+    """Return a sample size and a population size whose quotient is exactly the sampling rate.
 
-    Both are scaled by the least power of ten at which their quotient is the rate to the last bit, so that
-    what is booked is neither more nor less: 0.05 of 30 devices is 15 of 300.
+    Flower's types want whole numbers, but q·N need not be whole. Both numbers are scaled by the smallest
+    power of ten at which their quotient equals the rate to the last bit, so that the accountant charges
+    neither more nor less than it should: 0.05 of 30 devices becomes 15 of 300.
     """
     for power in counting():
         population = devices * 10**power
         sample = round(Fraction(sampling_rate) * population)
         if sample / population == sampling_rate:
             return sample, population
-    raise AssertionError("doubles are no finer than some power of ten")
+    raise AssertionError("some power of ten is finer than any double")
 
 
 class Accountant:
-    """Flower's PrivacyAccountant. It holds what was released, and works ε out when it is asked.
+    """Flower's PrivacyAccountant: it keeps the history of releases and computes ε on request.
 
-    only_renyi: the releases are not Gaussian but have a Gaussian's Rényi curve; see `epsilon_composed`.
-    Raises ValueError for neighbours that differ otherwise than by adding or removing one.
+    Set `only_renyi` if the releases are not Gaussian but have a Gaussian's Rényi curve; see
+    `epsilon_composed`. Raises ValueError if the neighbouring relation is not to add or remove one unit.
     """
 
     def __init__(self, config: PrivacyConfig, *, only_renyi: bool = False) -> None:
         if config.neighboring_relation != NeighboringRelation.ADD_OR_REMOVE_ONE:
-            raise ValueError(f"neighbours by {config.neighboring_relation.value} are not accounted for")
+            raise ValueError(
+                f"the neighbouring relation {config.neighboring_relation.value} is not supported"
+            )
         self._config = config
         self._only_renyi = only_renyi
         self._releases: list[tuple[GaussianPrivacyEvent, int]] = []
 
     @property
     def config(self) -> PrivacyConfig:
-        """What is promised of the releases."""
+        """The promise about the releases."""
         return self._config
 
     @property
     def num_releases(self) -> int:
-        """How many there were."""
+        """The number of releases so far."""
         return sum(count for _, count in self._releases)
 
     def compose(self, event: GaussianPrivacyEvent, count: int = 1) -> None:
-        """Book so many equal releases. Raises ValueError for what the configuration does not cover."""
+        """Record `count` equal releases. Raises ValueError if the configuration does not cover them."""
         self._releases = self._with(event, count)
 
     def get_epsilon(self, delta: float) -> float:
-        """Spent so far: the tightest of the bounds."""
+        """Return the ε spent so far at `delta`: the tightest of the valid bounds."""
         return self._spent(self._releases, delta).epsilon
 
     def get_delta(self, epsilon: float) -> float:
-        """The δ at which so much was spent."""
+        """Return the δ of the releases so far at `epsilon`."""
         if not epsilon >= 0.0:
             raise ValueError(f"ε = {epsilon:g} is below 0")
         profile = delta_composed(
@@ -77,7 +80,7 @@ class Accountant:
         return float(profile[0])
 
     def get_privacy_spent(self, delta: float | None = None) -> PrivacySpent:
-        """Spent so far, and the accountant that says so."""
+        """Return the ε spent so far, with the name of the accountant that gave the bound."""
         delta = self._config.target_delta if delta is None else delta
         epsilon, accountant = self._spent(self._releases, delta)
         return PrivacySpent(epsilon, delta, self.num_releases, accountant)
@@ -85,18 +88,21 @@ class Accountant:
     def would_exceed(
         self, event: GaussianPrivacyEvent, max_epsilon: float | None = None, count: int = 1
     ) -> bool:
-        """Whether booking it would pass the limit; books nothing."""
+        """Return whether `count` more releases would pass the limit on ε. Records nothing."""
         limit = self._config.max_epsilon if max_epsilon is None else max_epsilon
         if limit is None or not limit > 0.0:
-            raise ValueError(f"a limit of {limit} is not above 0: give max_epsilon")
+            raise ValueError(f"the limit {limit} is not above 0: pass max_epsilon")
         return self._spent(self._with(event, count), self._config.target_delta).epsilon > limit
 
     def state_dict(self) -> dict[str, object]:
-        """All of it, for JSON, which gives each number back to the last bit."""
+        """Return the whole state in JSON types; JSON keeps each number to the last bit."""
         return {**self._promise(), "releases": [[asdict(event), count] for event, count in self._releases]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` stopped. Raises ValueError for a state of another promise, or for none."""
+        """Restore what `state_dict` returned.
+
+        Raises ValueError if the state belongs to another promise or cannot be read.
+        """
         if {name: state.get(name) for name in self._promise()} != self._promise():
             raise ValueError("the accountant was saved under another promise")
         try:
@@ -113,17 +119,20 @@ class Accountant:
 
     def _with(self, event: GaussianPrivacyEvent, count: int) -> list[tuple[GaussianPrivacyEvent, int]]:
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"a count of {count!r} is not a whole number from 1")
+            raise ValueError(f"the count {count!r} is not a whole number of at least 1")
         if event.population_size != self._config.population_size:
             raise ValueError(
-                f"a population of {event.population_size} is not the {self._config.population_size} promised"
+                f"the population {event.population_size} is not the promised {self._config.population_size}"
             )
         if self._releases and self._releases[-1][0] == event:
             return [*self._releases[:-1], (event, self._releases[-1][1] + count)]
         return [*self._releases, (event, count)]
 
     def _history(self, releases: list[tuple[GaussianPrivacyEvent, int]]) -> History:
-        """What amplification by sampling is counted for is said once, in the configuration."""
+        """Return the releases as a history for `models/privacy/accounting.py`.
+
+        The configuration, not the single event, says whether amplification by sampling counts.
+        """
         poisson = self._config.sampling_method == SamplingMethod.POISSON
         return tuple(
             (event.noise_multiplier, event.sample_size / event.population_size if poisson else 1.0, count)
@@ -137,10 +146,10 @@ class Accountant:
 
 
 class RunAccountant:
-    """Books the rounds of a run for the device that takes part in as many of them as it may.
+    """The accountant of a run, for a device that takes part in as many rounds as it may.
 
-    Under local and distributed trust only those rounds count that a device's ledger lets it take part in. A
-    run whose rounds have no noise has nothing to book: its ε is infinite.
+    Under local and distributed trust, only the rounds that a device's ledger lets it take part in count. If a
+    run's rounds have no noise there is nothing to record: its ε is infinite.
     """
 
     def __init__(self, settings: RoundSettings) -> None:
@@ -161,20 +170,24 @@ class RunAccountant:
         self.unprotected = False
 
     def book(self, settings: RoundSettings) -> float:
-        """ε over all rounds so far, this one included. What was asked is booked, whatever came of it."""
+        """Record a round and return ε over all rounds so far, including this one.
+
+        A round that was requested is recorded whatever came of it.
+        """
         noise, rate, steps = settings.mechanism
         if noise == 0:
             self.unprotected = True
         elif settings.round <= self.covered or settings.evaluates:
-            sample = self.sample if rate == self.rate else self.population  # or all, to be measured
+            # The evaluation may involve every device.
+            sample = self.sample if rate == self.rate else self.population
             self.accountant.compose(GaussianPrivacyEvent(noise, sample, self.population), steps)
         return math.inf if self.unprotected else self.accountant.get_epsilon(settings.delta)
 
     def state_dict(self) -> dict[str, object]:
-        """For a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"unprotected": self.unprotected, "accountant": self.accountant.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` stopped."""
+        """Restore what `state_dict` returned."""
         self.unprotected = state["unprotected"]
         self.accountant.load_state_dict(state["accountant"])

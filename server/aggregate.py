@@ -1,4 +1,4 @@
-"""The server's arithmetic: add up, divide by a public constant, step. It never sees anything but sums."""
+"""The server's arithmetic: sum, divide by a public constant, step. It only ever sees sums."""
 
 import hashlib
 import math
@@ -13,10 +13,10 @@ from terrycloth.server.settings import ServerSettings
 
 
 def sum_updates(updates: list[Parameters]) -> Parameters:
-    """The sum of updates, in double precision and in an order that does not depend on who came first.
+    """Return the sum of updates in double precision, independent of the order in which they arrived.
 
-    Floating-point addition is not associative; ordering the addends by their own bytes makes a run repeatable
-    on any engine. Raises ValueError on an empty list.
+    Floating-point addition is not associative. Sorting the addends by a digest of their bytes makes a run
+    repeatable on any engine. Raises ValueError if the list is empty.
     """
     if not updates:
         raise ValueError("no update to add up")
@@ -25,13 +25,16 @@ def sum_updates(updates: list[Parameters]) -> Parameters:
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:
-    """Integers stay of their width, and wrap around with it: their sum is mod 2³² or 2⁶⁴."""
+    """Sum tensors. Integers keep their width and wrap around, so their sum is mod 2³² or 2⁶⁴."""
     exact = torch.float64 if tensors[0].is_floating_point() else tensors[0].dtype
     return torch.stack(tensors).sum(dim=0, dtype=exact)
 
 
 def add_central_noise(total: Parameters, deviation: float, key: bytes, round: int) -> Parameters:
-    """Noise on every coordinate of the sum, before anything else reads it."""
+    """Add Gaussian noise to every coordinate of the sum.
+
+    The server does this before it reads the sum for anything else.
+    """
     noise = Stream(key, round=round, purpose=Purpose.CENTRAL_NOISE)
     return {name: add_noise(tensor, deviation, noise) for name, tensor in total.items()}
 
@@ -44,26 +47,28 @@ def _digest(update: Parameters) -> bytes:
 
 
 def pseudo_gradient(total: Parameters, expected: float) -> Parameters:
-    """−Σ updates / `expected`, q·N: what a torch optimiser descends (Reddi et al. 2021, algorithm 2).
+    """Return −Σ updates / `expected`, the gradient for a torch optimiser (Reddi et al. 2021, algorithm 2).
 
-    The denominator is the public expectation q·N of how many take part, never how many did: a count of
-    arrivals, or a weight by events, would make the released model depend on more than the clipped sum
+    `expected` is q·N, the public expectation of how many devices take part, and never how many did. A count
+    of arrivals, or a weight by events, would make the released model depend on more than the clipped sum
     (McMahan et al. 2018, section 3, the fixed-denominator estimator).
     """
     return {name: (-tensor / expected).float() for name, tensor in total.items()}
 
 
 def adapted_clip(clip: float, below: float, quantile: float, settings: ServerSettings) -> float:
-    """C·exp(−η(b − γ)): smaller where more updates than asked are below it (Andrew et al. 2021, equation 2).
+    """Return the next clipping norm, C·exp(−η(b − γ)) (Andrew et al. 2021, equation 2).
 
-    Kept where a device accepts it. below: the noised part of the devices whose update was below the clip.
+    It shrinks if more than the fraction `quantile` (γ) of the updates are below the clip, and stays within
+    the bounds that devices accept. `below` (b) is the noised fraction of devices whose update was below the
+    clip.
     """
     moved = clip * math.exp(-settings.clip_learning_rate * (min(max(below, 0.0), 1.0) - quantile))
     return min(max(moved, LEAST_CLIP), MOST_CLIP)
 
 
 def make_optimizer(parameters: list[Tensor], settings: ServerSettings) -> torch.optim.Optimizer:
-    """Adam or SGD with momentum over the shared parameters."""
+    """Return Adam, or SGD with momentum, over the shared parameters."""
     decay, rate = settings.server_weight_decay, settings.server_learning_rate
     if settings.server_optimizer == "adam":
         betas = (settings.server_momentum, 0.99)

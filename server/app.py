@@ -1,6 +1,6 @@
-"""The Flower edge of the aggregator.
+"""The aggregator's ServerApp for Flower.
 
-`app` is what `pyproject.toml` names, for `flwr run` and SuperLinks. All settings come from the run config.
+`pyproject.toml` names `app` for `flwr run` and SuperLinks. All settings come from the run config.
 """
 
 import secrets
@@ -26,7 +26,10 @@ LOCK = "server.lock"
 
 
 def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any] | None = None) -> ServerApp:
-    """A ServerApp that reports each round to `on_round`, with the settings given or the context's."""
+    """Return a ServerApp that reports each round to `on_round`.
+
+    It takes its settings from `run_config`, or by default from the run config in Flower's context.
+    """
     app = ServerApp()
 
     @app.main()
@@ -46,27 +49,30 @@ def make_app(on_round: RoundObserver | None = None, run_config: Mapping[str, Any
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep a second server out of a run's folder: each would noise the same sums. Raises UserError."""
+    """Keep a second server out of a run folder, because each would add its own noise to the same sums.
+
+    Raises UserError if another server already works in the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:
             held.enter_context(locked(folder / LOCK, wait=False))
         except BlockingIOError:
-            raise UserError(f"another server is at work in {folder}: wait for it, or stop it") from None
+            raise UserError(f"another server is using {folder}: wait for it to end, or stop it") from None
         yield
 
 
 def run_name(server: ServerSettings) -> str:
-    """A name that no other run has; of a run that goes on, the one in its checkpoint.
+    """Return a name that no other run has, or the name in the checkpoint if the run resumes.
 
-    Under central trust the server's noise is new each time, so a query that another run asked before must
-    not count as the same: devices would repeat their answer without booking it. Nor one that was asked before
-    a checkpoint was lost, for its sum may have been released.
+    Under central trust the server draws new noise each time. A query that another run already sent must
+    therefore not count as the same query: devices would repeat their reply without charging for it. The same
+    holds for a query sent before a checkpoint was lost, because its sum may have been released.
     """
     if server.noise_seed is not None:
         return f"seed-{server.noise_seed}"
-    known = run_of_checkpoint(server.folder) if server.resume and server.folder is not None else None
-    return known or secrets.token_hex(16)
+    checkpoint_run = run_of_checkpoint(server.folder) if server.resume and server.folder is not None else None
+    return checkpoint_run or secrets.token_hex(16)
 
 
 app = make_app()

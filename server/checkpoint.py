@@ -1,4 +1,4 @@
-"""The server's state after a round, on disk: parameters, the optimiser's moments, and the rounds so far."""
+"""The server's checkpoint on disk: parameters, optimiser state and the records of all rounds so far."""
 
 import json
 from collections.abc import Iterator
@@ -21,26 +21,30 @@ FILE = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """What the server knows of one round. Under central trust, who answered is for the server alone."""
+    """What the server knows about one round.
+
+    Under central trust, only the server may know how many devices answered.
+    """
 
     round: int
     asked: int  # devices in the federation
     answered: int  # devices whose update is in the sum
     refused: dict[str, int]  # devices, by reason
     invalid: dict[str, int]  # nodes whose reply was not added, by reason
-    epsilon: float | None  # the most that any device has spent so far; None: not private
+    epsilon: float | None  # most that any device has spent so far; None: not private
     bytes_down: int  # to one device
     bytes_up: int  # from one device
     seconds: float
-    evaluation: dict[str, float] | None = None  # what the devices counted, noise and all
+    evaluation: dict[str, float] | None = None  # the devices' counts, with their noise
 
 
 @dataclass
 class Progress:
-    """The rounds done; the parameters and the optimiser beside it hold their result.
+    """The rounds that are done. Their result is in the parameters and the optimiser's state beside it.
 
-    clip: where it is adapted, the next round's. accountant: what was released so far. opened: the last round
-    in which a session of secure aggregation was begun. number: of the checkpoint that holds all this, from 1.
+    clip: the next round's clipping norm if the clip is adapted. accountant: the accountant's state. opened:
+    the last round in which the server began a session of secure aggregation. number: the number of the
+    checkpoint that holds all this, from 1.
     """
 
     records: list[RoundRecord] = field(default_factory=list)
@@ -51,7 +55,7 @@ class Progress:
 
     @property
     def rounds_done(self) -> int:
-        """How many rounds are behind."""
+        """The number of rounds that are done."""
         return len(self.records)
 
 
@@ -62,7 +66,10 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
-    """Replace the checkpoint in one step; the settings are kept, since ε was spent under them."""
+    """Replace the checkpoint in one step.
+
+    It includes the settings, because ε was spent under them.
+    """
     tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items() if value is not None}
@@ -76,7 +83,7 @@ def save_checkpoint(
 
 
 def run_of_checkpoint(folder: Path) -> str | None:
-    """The name of the run that a folder's checkpoint is of; None where there is no checkpoint."""
+    """Return the name of the run that a folder's checkpoint belongs to, or None without a checkpoint."""
     if not (folder / FILE).exists():
         return None
     with reading(folder), safe_open(folder / FILE, framework="pt") as file:
@@ -86,11 +93,11 @@ def run_of_checkpoint(folder: Path) -> str | None:
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Turn what a damaged checkpoint raises into a UserError."""
+    """Turn the errors that a damaged checkpoint raises into a UserError."""
     try:
         yield
     except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError):
-        raise UserError(f"{folder / FILE} is damaged: take {folder} away, and run it again") from None
+        raise UserError(f"{folder / FILE} is damaged: remove {folder}, and start the run again") from None
 
 
 def load_checkpoint(
@@ -99,17 +106,18 @@ def load_checkpoint(
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
 ) -> Progress:
-    """Bring parameters and optimiser back to where the checkpoint left them; no rounds done without one.
+    """Restore parameters and optimiser from the checkpoint, and return the progress made.
 
-    Raises UserError when the run was stopped under other settings: its ε would be told wrongly.
+    Without a checkpoint, return a `Progress` without rounds. Raises UserError if the run was stopped under
+    other settings, since the ε reported for it would be wrong, or if the checkpoint is damaged.
     """
     if not (folder / FILE).exists():
         return Progress()
     with reading(folder), safe_open(folder / FILE, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        kept, progress = file.metadata()["settings"], json.loads(file.metadata()["progress"])
-    if kept != settings.model_dump_json():
-        raise UserError(f"{folder} was stopped under other settings: put them back, or start a new run")
+        saved_settings, progress = file.metadata()["settings"], json.loads(file.metadata()["progress"])
+    if saved_settings != settings.model_dump_json():
+        raise UserError(f"{folder} was stopped under other settings: restore them, or start a new run")
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         kind, key = name.split("/", 1)

@@ -1,14 +1,15 @@
-"""Which checkpoint is the newest: a count that only rises, in a file of its own.
+"""The number of the newest checkpoint, kept in a file of its own; it only ever rises.
 
-Under central trust a round that is asked again gets its sum again, which devices do not book, and the
-server's noise on it is drawn anew. That is right where the first was never seen. Whoever put an older
-checkpoint back would have the same sum under as many noises as they like, for one booking. So each checkpoint
-has a number, and before anything of it is released, to devices or to anybody else, this file says that there
-is one with that number. A crash before that leaves the file behind the checkpoint, and nothing was seen; an
-older checkpoint is behind the file, and is refused. So it is under every trust: devices would book rounds
-anew that the server's ε counts once.
+Under central trust, devices repeat their reply to a round that is requested again and do not charge for it,
+while the server draws new noise for the sum. That is right if nobody saw the first result. Someone who
+restored an older checkpoint, however, could see the same sum under as many noises as they like, for one
+charge. So each checkpoint has a number, and before anything of a checkpoint is released, to devices or to
+anybody else, this file records that number. A crash before that leaves the file behind the checkpoint, and
+nobody has seen anything. An older checkpoint is behind the file, and the server refuses it. The same applies
+under every trust, because devices would charge again for rounds that the server's ε counts once.
 
-Whoever puts an old copy of this file back too, or runs a copy of the folder, defeats it.
+This does not protect against someone who also restores an old copy of this file, or who runs a copy of the
+folder.
 """
 
 import json
@@ -19,26 +20,26 @@ from terrycloth.models.errors import UserError
 
 NEWEST = "newest-checkpoint.json"
 
-NEW_RUN = "or start a new run, in a new folder, which its devices book as one"
+NEW_RUN = "or start a new run in a new folder, which devices charge as a new run"
 
 
 def note_newest(folder: Path, run: str, number: int) -> None:
-    """Say that checkpoint `number` of this run is there; on disk when this returns."""
+    """Record that checkpoint `number` of this run exists. The record is on disk on return."""
     write_private(folder / NEWEST, json.dumps({"run": run, "number": number}).encode())
 
 
 def check_newest(folder: Path, run: str, number: int) -> None:
-    """Raise UserError where a later checkpoint of the run was there, or where nobody can tell."""
+    """Raise UserError if a later checkpoint of the run existed, or if the record of it is lost."""
     try:
-        noted = json.loads((folder / NEWEST).read_bytes())
-        known, newest = noted["run"], int(noted["number"])
+        record = json.loads((folder / NEWEST).read_bytes())
+        recorded_run, newest = record["run"], int(record["number"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
-            f"{folder / NEWEST} is lost or damaged, and without it an old checkpoint cannot be told from the "
-            f"newest, whose sums must not be released again: put it back, {NEW_RUN}"
+            f"{folder / NEWEST} is lost or damaged, so the checkpoint may be an old one, whose sums must not "
+            f"be released again: restore the file, {NEW_RUN}"
         ) from None
-    if known != run or number < newest:
+    if recorded_run != run or number < newest:
         raise UserError(
-            f"the checkpoint in {folder} is older than what was released since, and to go on from it would "
-            f"release the same sums again: put the newest back, {NEW_RUN}"
+            f"the checkpoint in {folder} is older than the newest release, and resuming from it would "
+            f"release the same sums again: restore the newest checkpoint, {NEW_RUN}"
         )

@@ -1,4 +1,4 @@
-"""What the aggregator is told beside the round's settings: how to step on the sum, and how long to wait."""
+"""The server's own settings, beside the round's: how to step on the sum, and how long to wait."""
 
 import math
 from collections.abc import Mapping
@@ -12,61 +12,66 @@ from terrycloth.models.settings import RoundSettings
 
 
 class ServerSettings(BaseModel):
-    """What the aggregator alone needs; all of it is public."""
+    """The settings that only the server needs. All of them are public."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     catalogue: Path = Field(description="catalogue.parquet, public")
-    folder: Path | None = Field(None, description="where checkpoints go; none are written without it")
+    folder: Path | None = Field(None, description="folder for checkpoints; without it, none are written")
     resume: bool = False
 
     server_optimizer: Literal["adam", "sgd"] = "adam"
     server_learning_rate: float = Field(0.05, gt=0)
-    server_momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; Adam's first beta")
+    server_momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd, or Adam's first beta")
     server_weight_decay: float = Field(0.0, ge=0)
-    initial_seed: int = Field(0, ge=0, description="of the shared starting point, public")
+    initial_seed: int = Field(0, ge=0, description="seed of the shared initial parameters, public")
 
-    clip_learning_rate: float = Field(0.2, gt=0, description="of an adapted clip, on a log scale")
+    clip_learning_rate: float = Field(0.2, gt=0, description="step size of an adapted clip, on a log scale")
 
     noise_seed: int | None = Field(
-        None, ge=0, description="makes the server's own noise repeatable, and its promise void"
+        None, ge=0, description="seed that makes the server's noise repeatable, and voids its promise"
     )
 
     roster: Path | None = Field(
         None,
-        description="public keys of the nodes that secure aggregation may list, and how many devices each "
-        "has; without it any node and any number",
+        description="file of the public keys of the nodes that may join secure aggregation, and of how many "
+        "devices each has; without it, any node with any number",
     )
     nodes: int = Field(1, ge=1, description="Flower nodes to wait for before the first round")
     most_devices_a_node: int | None = Field(
         None,
         ge=1,
-        description="most devices behind one node, public; not said: an equal share of all, and by secure "
-        "aggregation what the roster says",
+        description="most devices behind one node, public; by default an equal share of all, or with secure "
+        "aggregation the roster's number",
     )
     most_events: int = Field(
         MOST_EVENTS,
         ge=1,
         le=MOST_EVENTS,
-        description="that a device stores at most, public: it bounds what one can send",
+        description="most events that a device stores, public: bounds what one device can send",
     )
-    least_nodes: int = Field(1, ge=1, description="nodes to wait for before a later round: some may be lost")
+    least_nodes: int = Field(
+        1, ge=1, description="nodes to wait for before each later round, if some are lost"
+    )
     timeout: float = Field(3600.0, gt=0, description="seconds to wait for a round's replies")
 
     def most_devices(self, devices: int) -> int:
-        """Behind one node, of so many behind all."""
+        """Return the most devices that one node may have, if all nodes together have `devices`."""
         return min(devices, self.most_devices_a_node or math.ceil(devices / self.nodes))
 
 
 def from_run_config(run_config: Mapping[str, Any]) -> tuple[ServerSettings, RoundSettings]:
-    """Split Flower's flat run config by field name (- and _ are one). Raises ValueError on an unknown key.
+    """Split Flower's flat run config into server settings and round settings, by field name.
 
-    TOML has no null, so an empty text is a key not set.
+    A name may use - in place of _. An empty text means that the key is not set, since TOML has no null.
+    Raises ValueError for an unknown key.
     """
     values = {name.replace("-", "_"): value for name, value in run_config.items() if value != ""}
-    own = {name: value for name, value in values.items() if name in ServerSettings.model_fields}
-    asked = {name: value for name, value in values.items() if name in RoundSettings.model_fields}
-    unknown = set(values) - set(own) - set(asked)
+    server_values = {name: value for name, value in values.items() if name in ServerSettings.model_fields}
+    round_values = {name: value for name, value in values.items() if name in RoundSettings.model_fields}
+    unknown = set(values) - set(server_values) - set(round_values)
     if unknown:
         raise ValueError(f"unknown settings in the run config: {', '.join(sorted(unknown))}")
-    return ServerSettings.model_validate(own), RoundSettings.model_validate({"round": 1, **asked})
+    return ServerSettings.model_validate(server_values), RoundSettings.model_validate(
+        {"round": 1, **round_values}
+    )

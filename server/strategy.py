@@ -1,4 +1,4 @@
-"""The Flower strategy: ask every node, check what comes back, add it up, step, book the round."""
+"""The Flower strategy: send each node a query, check the replies, add them up, step, record the round."""
 
 import logging
 import time
@@ -52,17 +52,18 @@ from terrycloth.server.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 TOO_FEW_SHARES = "too few devices for the noise"
-LEFT_OUT = "left out for an earlier answer"
-MOST_FAILED = 3  # rounds of secure aggregation in a row without a sum, each of which costs the devices
+LEFT_OUT = "left out for an earlier reply"
+MOST_FAILED = 3  # rounds of secure aggregation in a row without a sum; each costs the devices privacy budget
 STOPPED = "stopped within the round"
 
 RoundObserver = Callable[[RoundRecord, Parameters], None]
 
 
 class FederatedSum(FedAvg):
-    """FedAvg's messages, but a sum over a public constant in place of an average over who came.
+    """FedAvg's messages, but a sum over a public constant in place of an average over the replies.
 
-    Every node is asked every round: which of its devices take part is for their own coins to say.
+    The server sends every node a query in every round. The devices' own participation draws decide which of
+    them take part.
     """
 
     def __init__(
@@ -101,15 +102,15 @@ class FederatedSum(FedAvg):
         ):
             check_reach(settings, self.roster)
         self.secure: SecureExchange | None = None  # this round's, under distributed trust
-        self.left_out: set[int] = set()  # nodes that secure aggregation found at fault since this start
-        self.failed = 0  # rounds in a row in which it gave no sum
+        self.left_out: set[int] = set()  # nodes at fault in secure aggregation since this start
+        self.failed = 0  # rounds in a row in which secure aggregation gave no sum
         self.started = time.monotonic()
 
     def run(self, grid: Grid) -> Parameters:
-        """All rounds that are still to do; returns the final shared parameters."""
+        """Run all rounds that remain, and return the final shared parameters."""
         self.note()
         if not self.progress.records:
-            self.keep()  # the run's name, before any device books for it
+            self.keep()  # saves the run's name before any device charges for it
         remaining = self.settings.last_round - self.progress.rounds_done
         if self.progress.records and self.on_round is not None:
             # The run may have stopped between a checkpoint and its report.
@@ -122,39 +123,43 @@ class FederatedSum(FedAvg):
         return self.shared()
 
     def lose_round(self) -> None:
-        """Book the round in which the run was stopped, and leave it.
+        """Record the round in which the run was stopped, and give it up.
 
-        Its devices booked it when its session began, and their masked sums may have left them. A second
-        session is a new query to them, which they would book as well, and then refuse the last round.
+        Its devices charged for it when its session began, and their masked sums may already have left them.
+        To them, a second session would be a new query: they would charge for that as well, and then refuse
+        the last round.
         """
         stopped = Counter({STOPPED: self.server.nodes})
         self.finish(self.book(self.round_settings(), [], Counter(), stopped))
 
     def finish(self, record: RoundRecord) -> None:
-        """Keep a round that is done, and report it."""
+        """Save a finished round, and report it."""
         self.progress.records.append(record)
         self.keep()
         if self.on_round is not None:
             self.on_round(record, self.shared())
 
     def keep(self) -> None:
-        """Put where the run is on disk, if it has a folder, before anybody sees it."""
+        """Write the progress to the run folder, if there is one, before anybody sees it."""
         if self.server.folder is not None:
             self.progress.number += 1
             save_checkpoint(self.server.folder, self.settings, self.parameters, self.optimizer, self.progress)
             self.note()
 
     def note(self) -> None:
-        """From here on no older checkpoint will do."""
+        """Rule out any older checkpoint from here on."""
         if self.server.folder is not None:
             note_newest(self.server.folder, self.settings.run, self.progress.number)
 
     def shared(self) -> Parameters:
-        """The current shared parameters."""
+        """Return a copy of the current shared parameters."""
         return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
     def round_settings(self) -> RoundSettings:
-        """What the round under way asks of a device. Flower counts rounds from where it started."""
+        """Return the settings of the current round.
+
+        Flower counts rounds from where it was started, so its number is not used.
+        """
         changes: dict[str, Any] = {"round": self.progress.rounds_done + 1}
         if self.settings.adapts_clip:
             changes["clip"] = self.progress.clip or self.settings.clip
@@ -163,27 +168,31 @@ class FederatedSum(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Every node gets the parameters and this round's settings."""
+        """Return the messages that send every node the parameters and this round's settings."""
         self.started = time.monotonic()
-        asked = self.round_settings()
+        settings = self.round_settings()
         if self.progress.rounds_done:
             self.min_train_nodes = self.min_available_nodes = self.server.least_nodes
-        messages = super().configure_train(asked.round, arrays, asked.to_record(), grid)
+        messages = super().configure_train(settings.round, arrays, settings.to_record(), grid)
         self.secure = None
-        if asked.trust_model.secure_aggregation and asked.secure_aggregation:
+        if settings.trust_model.secure_aggregation and settings.secure_aggregation:
             nodes = {message.metadata.dst_node_id for message in messages} - self.left_out
-            request = Request(self.shared(), asked)
-            most = self.server.most_devices(asked.devices)
-            self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster, most)
-            self.progress.opened = asked.round
-            self.keep()  # before any device is asked
+            request = Request(self.shared(), settings)
+            most_devices = self.server.most_devices(settings.devices)
+            self.secure = SecureExchange(grid, nodes, request, self.server.timeout, self.roster, most_devices)
+            self.progress.opened = settings.round
+            self.keep()  # before any device gets the query
             messages = self.secure.open()
         return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Add up the valid replies and step. The round is booked whoever came."""
+        """Add up the valid replies and step.
+
+        The accountant records the round whatever the replies. Raises UserError after MOST_FAILED rounds in
+        a row in which secure aggregation gave no sum.
+        """
         settings = self.round_settings()
         if self.secure is None:
             answers, refused, invalid = self.check(settings, replies)
@@ -195,7 +204,7 @@ class FederatedSum(FedAvg):
             self.leave_out(self.secure.at_fault)
             self.failed = 0 if answers else self.failed + 1
         updates = [answer.update for answer in answers if answer.answered]
-        # Where it is hidden who took part, a round in which nobody did must look like any other.
+        # If participation is hidden, a round in which nobody took part must look like any other.
         if not updates and settings.trust_model.amplified_by_participation:
             updates = [released_update(settings, self.shared())]
         evaluation = None
@@ -210,47 +219,47 @@ class FederatedSum(FedAvg):
         if self.failed == MOST_FAILED:
             reasons = record.refused | record.invalid
             raise UserError(
-                f"secure aggregation gave no sum {MOST_FAILED} rounds in a row, the last for {reasons}: see "
-                "what the nodes' logs say, mend it, and resume the run"
+                f"secure aggregation gave no sum {MOST_FAILED} rounds in a row, the last because of "
+                f"{reasons}: read the nodes' logs, fix the cause, and resume the run"
             )
         return to_arrays(self.shared()), None
 
     def leave_out(self, at_fault: Mapping[int, str]) -> None:
-        """Ask these nodes no more: each would fail the rounds to come for the others."""
+        """Send no more queries to these nodes: each would make the coming rounds fail for the others."""
         for node, reason in at_fault.items():
-            logger.warning("node %d is left out of the rounds to come: %s", node, reason)
+            logger.warning("node %d is left out of all further rounds: %s", node, reason)
         self.left_out |= at_fault.keys()
 
     def released(self, settings: RoundSettings, total: Parameters) -> Parameters:
-        """The sum as numbers, noised first where the server is trusted to do it."""
+        """Decode the sum, and add the noise first if the server is trusted to do so."""
         if settings.trust_model.secure_aggregation:
             update = released_update(settings, self.shared())
             return fixed_point(settings, total[STEPS].numel()).decode(total[STEPS], update)
         if settings.trust_model.source is NoiseSource.SERVER and settings.noise > 0:
             seed = self.server.noise_seed
             key = new_key() if seed is None else seeded_key(seed)
-            # Nodes send their sums in single precision: two neighbouring sums of norm N·C at most are rounded
-            # apart by 2⁻²³·N·C at most, which the noise covers too.
+            # Nodes send their sums in single precision. Rounding moves two neighbouring sums of norm at most
+            # N·C apart by at most 2⁻²³·N·C, which the noise covers too.
             sensitivity = settings.sensitivity * (1.0 + 2.0**-23 * settings.devices)
             return add_central_noise(total, settings.noise * sensitivity, key, settings.round)
         return total
 
     def step(self, total: Parameters, settings: RoundSettings) -> None:
-        """Post-processing: one step of the optimiser, and of the clip where it is adapted."""
+        """Take one step of the optimiser, and of the clip if it is adapted: both are post-processing."""
         expected = settings.participation * settings.devices
         if settings.adapts_clip:
             below = 0.5 + float(total.pop(BELOW_CLIP)) / settings.indicator / expected
             self.progress.clip = adapted_clip(settings.clip, below, settings.clip_quantile, self.server)
         gradient = pseudo_gradient(total, expected)
         for name, parameter in self.parameters.items():
-            parameter.grad = gradient.get(name)  # of what this round did not release: none, and no step
+            parameter.grad = gradient.get(name)  # None, so no step, for what this round did not release
         self.optimizer.step()
 
     def check(
         self, settings: RoundSettings, replies: Iterable[Message]
     ) -> tuple[list[Reply], Counter[str], Counter[str]]:
-        """The replies that may be added, devices that refused, and replies that may not, both by reason."""
-        answers: list[Reply] = []
+        """Return the replies to add, the counts of refusals, and those of invalid replies, by reason."""
+        replies_to_add: list[Reply] = []
         refused: Counter[str] = Counter()
         invalid: Counter[str] = Counter()
         expected = expected_update(settings, self.shared())
@@ -263,15 +272,15 @@ class FederatedSum(FedAvg):
             try:
                 reply = unpack_reply(message.content, expected, settings.round)
                 check_size(reply, settings, most_devices, self.server.most_events)
-                answers.append(reply)
+                replies_to_add.append(reply)
                 refused.update(reply.refused)
             except InvalidReply as reason:
                 invalid[str(reason)] += 1
-        shares = sum(answer.answered for answer in answers)
-        if answers and settings.trust_model.secure_aggregation and shares < settings.least_devices:
-            invalid[TOO_FEW_SHARES] += len(answers)
-            answers = [replace(answer, update={}, answered=0) for answer in answers]
-        return answers, refused, invalid
+        shares = sum(answer.answered for answer in replies_to_add)
+        if replies_to_add and settings.trust_model.secure_aggregation and shares < settings.least_devices:
+            invalid[TOO_FEW_SHARES] += len(replies_to_add)
+            replies_to_add = [replace(answer, update={}, answered=0) for answer in replies_to_add]
+        return replies_to_add, refused, invalid
 
     def book(
         self,
@@ -280,7 +289,10 @@ class FederatedSum(FedAvg):
         refused: Counter[str],
         invalid: Counter[str],
     ) -> RoundRecord:
-        """The round's record. ε is of a device that took part whenever it could: the promise's worst case."""
+        """Record the round with the accountant, and return its record.
+
+        ε is that of a device that took part whenever it could: the worst case of the promise.
+        """
         epsilon = None if self.accountant is None else self.accountant.book(settings)
         self.progress.accountant = None if self.accountant is None else self.accountant.state_dict()
         shared = self.shared()
@@ -297,21 +309,21 @@ class FederatedSum(FedAvg):
         )
 
     def busiest(self, way: str) -> int:
-        """Bytes over all stages of secure aggregation, of the node that had most; 0 without it."""
+        """Return the bytes of the busiest node over all stages of secure aggregation; 0 without it."""
         return 0 if self.secure is None else max(getattr(self.secure, way).values(), default=0)
 
 
 def check_reach(settings: RoundSettings, roster: Roster) -> None:
-    """Raise UserError where nodes would refuse every sum, even with all of the roster in it."""
-    nodes, least = len(roster.devices), floors_of(settings).least_devices
+    """Raise UserError if nodes would refuse every sum, even with the whole roster in it."""
+    nodes, minimum = len(roster.devices), floors_of(settings).least_devices
     tolerated = plan_for(nodes, settings.agreement).tolerated
-    if (left := honest(roster.devices.values(), tolerated)) < least:
+    if (left := honest(roster.devices.values(), tolerated)) < minimum:
         raise UserError(
-            f"least_devices = {least} is out of reach: should {tolerated} of the roster's {nodes} nodes "
-            f"collude, {left} devices are left: lower it, or spread the devices over more nodes"
+            f"least_devices = {minimum} is out of reach: if {tolerated} of the roster's {nodes} nodes "
+            f"collude, only {left} devices are left: lower it, or spread the devices over more nodes"
         )
 
 
 def message_bytes(parameters: Parameters) -> int:
-    """How long arrays are in a message."""
+    """Return the number of bytes that the arrays take in a message."""
     return sum(len(array.data) for array in to_arrays(parameters).values())

@@ -1,15 +1,15 @@
-"""ε and δ of Gaussian steps, by libraries: Opacus's accountants and Google's dp-accounting.
+"""ε and δ of Gaussian steps, by Opacus's accountants and Google's dp-accounting.
 
-A history is a tuple of (noise multiplier, sampling rate, steps): so many sums over a Poisson sample, each
-with Gaussian noise. Neighbours differ by adding or removing one unit.
+A history is a tuple of (noise multiplier, sampling rate, steps). Each entry is that many sums over a Poisson
+sample, each with Gaussian noise. Neighbouring data sets differ by adding or removing one unit.
 
-analytic-gaussian    exact, where nothing is sampled (Balle & Wang 2018, theorem 8)
+analytic-gaussian    exact, if nothing is sampled (Balle & Wang 2018, theorem 8)
 dp-accounting-pld    privacy loss distributions, rounded up, for adding and for removing (Koskela, Jälkö &
                      Honkela 2020; Doroshenko, Ghazi, Kamath, Kumar & Manurangsi 2022)
 opacus-rdp and       Rényi curves (Mironov, Talwar & Zhang 2019), converted as by Canonne, Kamath & Steinke
 dp-accounting-rdp    2020, proposition 12
-opacus-prv           privacy random variables, for removing (Gopi, Lee & Wutschitz 2021). It answers with the
-                     upper end of its error band, 0.01 above its estimate and so above PLD: it only checks
+opacus-prv           privacy random variables, for removing (Gopi, Lee & Wutschitz 2021). It returns the
+                     upper end of its error band, 0.01 above its estimate and so above PLD: only a check
 """
 
 import logging
@@ -31,23 +31,23 @@ History = tuple[tuple[float, float, int], ...]
 
 MOST_NOISE = 1e6
 MOST_ROUNDS = 1_000_000
-NOISE_TOLERANCE = 1e-3  # of ε, for noise that is searched for
+NOISE_TOLERANCE = 1e-3  # of ε, when searching for noise
 
-# PLD adds up many cells by Fourier transforms in double precision, so it cannot tell a smaller δ. A larger ε,
-# which promises nothing, comes near to overflow.
+# PLD adds up many cells by Fourier transforms in double precision, so it cannot resolve a smaller δ. A larger
+# ε, which promises nothing, comes close to overflow.
 LEAST_DELTA_OF_PLD = 1e-10
 MOST_EPSILON_OF_PLD = 500.0
 
-# Its arrays grow with the steps: a million take seconds, and ten million a minute.
+# PLD's arrays grow with the steps: a million steps take seconds, and ten million a minute.
 MOST_STEPS_OF_PLD = 1_000_000
 
-# Without sampling a Rényi curve is a straight line, so that many orders cost nothing, and large noise needs
-# large ones. The formulas are not stable at orders below 1.01.
+# Without sampling a Rényi curve is a straight line, so many orders cost nothing. Large noise needs large
+# orders. The formulas are unstable at orders below 1.01.
 UNSAMPLED_ORDERS = 1.0 + np.geomspace(0.011, 1e8, 2000)
 
 
 class Spent(NamedTuple):
-    """A valid ε and the accountant that gave it."""
+    """A valid ε, and the name of the accountant that gave it."""
 
     epsilon: float
     accountant: str
@@ -59,17 +59,17 @@ NOTHING, EVERYTHING = Spent(0.0, "none"), Spent(math.inf, "none")
 def epsilon_spent(
     noise_multiplier: float, sampling_rate: float, steps: int, delta: float, *, only_renyi: bool = False
 ) -> Spent:
-    """ε at δ after so many Poisson-sampled Gaussian steps: the tightest of several valid bounds."""
+    """Return ε at δ after `steps` Poisson-sampled Gaussian steps: the tightest of several valid bounds."""
     return epsilon_composed(((noise_multiplier, sampling_rate, steps),), delta, only_renyi=only_renyi)
 
 
 @lru_cache(maxsize=4096)
 def epsilon_composed(history: History, delta: float, *, only_renyi: bool = False) -> Spent:
-    """ε at δ of a history, composed over all of it: the tightest of several valid bounds.
+    """Return ε at δ of a history, composed over all of it: the tightest of several valid bounds.
 
-    only_renyi: the steps are not Gaussian, but have a Gaussian's Rényi curve. This is what is proved of the
-    distributed discrete Gaussian: ½ε²-concentrated privacy (Kairouz, Liu & Steinke 2021, theorem 1). Nothing
-    is proved of sampling such steps, so a rate below 1 raises ValueError.
+    Set `only_renyi` if the steps are not Gaussian, but have a Gaussian's Rényi curve. This is what is proved
+    for the distributed discrete Gaussian: ½ε²-concentrated privacy (Kairouz, Liu & Steinke 2021, theorem 1).
+    Nothing is proved about sampling such steps, so a rate below 1 then raises ValueError.
     """
     history = reduced(history, only_renyi=only_renyi)
     if not history:
@@ -84,7 +84,7 @@ def epsilon_composed(history: History, delta: float, *, only_renyi: bool = False
 
 
 def epsilon_by_each(history: History, delta: float, *, only_renyi: bool = False) -> list[Spent]:
-    """ε by each accountant whose bound is valid and finite, the tightest first."""
+    """Return ε by each accountant whose bound is valid and finite, the tightest first."""
     history = reduced(history, only_renyi=only_renyi)
     if not history:
         return [NOTHING]
@@ -93,17 +93,20 @@ def epsilon_by_each(history: History, delta: float, *, only_renyi: bool = False)
     accountants: list[Callable[[History, float], Spent]] = [by_opacus_rdp, by_dp_accounting_rdp]
     if not only_renyi:
         accountants += [by_opacus_prv, by_dp_accounting_pld]
-    # What is exact comes first, also where another is as good and rounds below it.
+    # The exact bound comes first, even if another rounds to a value just below it.
     exact = [] if only_renyi or sampled(history) else [by_analytic_gaussian(history, delta)]
     return exact + sorted(spent for by in accountants if math.isfinite((spent := by(history, delta)).epsilon))
 
 
 def delta_composed(history: History, epsilons: Doubles, *, only_renyi: bool = False) -> Doubles:
-    """The least δ known at each ε ≥ 0 of a history, for adding and for removing: its privacy profile."""
+    """Return the smallest known δ at each ε ≥ 0 of a history: its privacy profile.
+
+    It holds for adding and for removing a unit.
+    """
     history = reduced(history, only_renyi=only_renyi)
     if not history or not protected(history):
         return np.full(len(epsilons), 1.0 if history else 0.0)
-    if not only_renyi and told_by_pld(history):
+    if not only_renyi and fits_pld(history):
         deltas = privacy_loss(history).get_delta(epsilons)
     else:
         from dp_accounting.rdp.rdp_privacy_accountant import compute_delta
@@ -114,7 +117,7 @@ def delta_composed(history: History, epsilons: Doubles, *, only_renyi: bool = Fa
 
 
 def reduced(history: History, *, only_renyi: bool = False) -> History:
-    """The same history in its shortest form: equal steps added up, and all that is unsampled as one step.
+    """Return the history in its shortest form: equal steps merged, and all unsampled steps as one.
 
     Gaussians compose to one Gaussian, of multiplier (Σ steps / σ²)^−½, and so do their Rényi curves.
     """
@@ -126,7 +129,7 @@ def reduced(history: History, *, only_renyi: bool = False) -> History:
         if rate == 1.0:
             inverse_variance += steps / noise**2 if noise > 0 else math.inf
         elif only_renyi:
-            raise ValueError(f"what a sampling rate of {rate:g} amplifies is known of Gaussian noise only")
+            raise ValueError(f"amplification by a sampling rate of {rate:g} is known for Gaussian noise only")
         else:
             counts[noise, rate] += steps
     unsampled = ((inverse_variance**-0.5, 1.0, 1),) if inverse_variance > 0 else ()
@@ -134,22 +137,22 @@ def reduced(history: History, *, only_renyi: bool = False) -> History:
 
 
 def sampled(history: History) -> bool:
-    """Whether sampling amplifies anything in it."""
+    """Return whether sampling amplifies any step of the history."""
     return any(rate < 1.0 for _, rate, _ in history)
 
 
 def protected(history: History) -> bool:
-    """Whether every step has noise."""
+    """Return whether every step has noise."""
     return all(noise > 0 for noise, _, _ in history)
 
 
 def upper_bound(epsilon: float, accountant: str) -> Spent:
-    """What an accountant said; where it said no number, ε is not bounded."""
+    """Return an accountant's result, or an infinite ε if the accountant gave no number."""
     return Spent(max(0.0, float(epsilon)) if math.isfinite(epsilon) else math.inf, accountant)
 
 
 def by_analytic_gaussian(history: History, delta: float) -> Spent:
-    """Exact; of a reduced history without sampling."""
+    """Return the exact ε of a reduced history without sampling."""
     from dp_accounting import get_epsilon_gaussian
 
     ((noise, _, _),) = history
@@ -159,7 +162,7 @@ def by_analytic_gaussian(history: History, delta: float) -> Spent:
 
 @lru_cache(maxsize=256)
 def by_opacus_rdp(history: History, delta: float) -> Spent:
-    """An upper bound, quick and loose."""
+    """Return an upper bound on ε, quick and loose."""
     from opacus.accountants import RDPAccountant
     from opacus.accountants.analysis.rdp import get_privacy_spent
 
@@ -172,7 +175,10 @@ def by_opacus_rdp(history: History, delta: float) -> Spent:
 
 @lru_cache(maxsize=256)
 def opacus_curve(noise_multiplier: float, sampling_rate: float, amplified: bool) -> Doubles:
-    """The Rényi divergence of one step at each order. Steps add up, and a long run asks again and again."""
+    """Return the Rényi divergence of one step at each order.
+
+    Steps add up, and a long run makes the same call again and again, so the result is cached.
+    """
     from opacus.accountants import RDPAccountant
     from opacus.accountants.analysis.rdp import compute_rdp
 
@@ -181,7 +187,7 @@ def opacus_curve(noise_multiplier: float, sampling_rate: float, amplified: bool)
 
 
 def by_dp_accounting_rdp(history: History, delta: float) -> Spent:
-    """An upper bound, quick and loose."""
+    """Return an upper bound on ε, quick and loose."""
     from dp_accounting.rdp import compute_epsilon
 
     orders, curve = renyi_curve(history)
@@ -191,23 +197,23 @@ def by_dp_accounting_rdp(history: History, delta: float) -> Spent:
 
 
 def by_dp_accounting_pld(history: History, delta: float) -> Spent:
-    """An upper bound, some 1e-4 of ε above the truth."""
-    if delta < LEAST_DELTA_OF_PLD or not told_by_pld(history):
+    """Return an upper bound on ε, about 1e-4 of ε above the truth."""
+    if delta < LEAST_DELTA_OF_PLD or not fits_pld(history):
         return Spent(math.inf, "dp-accounting-pld")
     return upper_bound(privacy_loss(history).get_epsilon(delta), "dp-accounting-pld")
 
 
-def told_by_pld(history: History) -> bool:
-    """Whether it is small enough for PLD."""
+def fits_pld(history: History) -> bool:
+    """Return whether the history is small enough for PLD."""
     few = sum(steps for _, _, steps in history) <= MOST_STEPS_OF_PLD
     return few and by_opacus_rdp(history, 1e-5).epsilon < MOST_EPSILON_OF_PLD
 
 
 def by_opacus_prv(history: History, delta: float) -> Spent:
-    """The upper end of an error band of 0.01; infinite where its mesh breaks down.
+    """Return the upper end of an error band of 0.01, or an infinite ε if the mesh breaks down.
 
-    Its mesh reaches to what RDP says is spent at δ / 4000. Beyond 700 the exponential of a loss overflows,
-    and it answers 709.8 whatever was spent.
+    The mesh reaches as far as the ε that RDP reports at δ / 4000. Beyond 700 the exponential of a loss
+    overflows, and PRV returns 709.8 whatever was spent.
     """
     from opacus.accountants import PRVAccountant
 
@@ -223,9 +229,9 @@ def by_opacus_prv(history: History, delta: float) -> Spent:
 
 
 def renyi_curve(history: History) -> tuple[Doubles, Doubles]:
-    """Orders, and the Rényi divergence at each, by dp-accounting.
+    """Return the orders, and the Rényi divergence at each, by dp-accounting.
 
-    It reads a divergence below 0, which is rounding, as ε = 0. Such orders are left out.
+    dp-accounting reads a divergence below 0, which is a rounding error, as ε = 0. Such orders are left out.
     """
     from dp_accounting.rdp import RdpAccountant
 
@@ -238,10 +244,10 @@ def renyi_curve(history: History) -> tuple[Doubles, Doubles]:
 
 @lru_cache(maxsize=4)
 def privacy_loss(history: History) -> Any:
-    """A composed PLDAccountant, of a history that `told_by_pld` lets pass.
+    """Return a composed PLDAccountant for a history that `fits_pld` accepts.
 
-    A cell is 1e-5 to 1e-4 of what is spent, by RDP, or of the largest loss of one step. Rounding is
-    pessimistic at any size of the cells, and many of them cost seconds.
+    A cell is 1e-5 to 1e-4 of the ε that RDP reports, or of the largest loss of one step. Rounding is
+    pessimistic at any cell size, but many cells cost seconds.
     """
     from dp_accounting.pld import PLDAccountant
 
@@ -254,13 +260,13 @@ def privacy_loss(history: History) -> Any:
 
 
 def largest_loss(noise_multiplier: float, sampling_rate: float) -> float:
-    """Of one step where the noise is ten standard deviations off."""
+    """Return the loss of one step if the noise is ten standard deviations off."""
     exponent = 10.0 / noise_multiplier + 0.5 / noise_multiplier**2
     return exponent if exponent > 500.0 else math.log1p(sampling_rate * math.expm1(exponent))
 
 
 def compose(accountant: Any, history: History) -> None:
-    """Tell one of dp-accounting's accountants of a history."""
+    """Compose a history with one of dp-accounting's accountants."""
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 
     for noise, rate, steps in history:
@@ -270,7 +276,10 @@ def compose(accountant: Any, history: History) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Accountants warn of orders, of series and of overflow where another order or accountant decides."""
+    """Silence the accountants' warnings inside the block.
+
+    They warn about orders, series and overflow even when another order or accountant gives the result.
+    """
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -292,11 +301,14 @@ def noise_for(
     besides: History = (),
     only_renyi: bool = False,
 ) -> float:
-    """The least noise multiplier whose steps together spend at most ε at δ. Raises UserError.
+    """Return the smallest noise multiplier whose steps together spend at most ε at δ.
 
-    Exact (ε within 1e-6) where nothing is sampled, and elsewhere within 0.1% of ε. Never above it. factors:
-    each stands for so many steps with that many times the noise; their inverse squares add up to 1. besides:
-    what is released too, at the same ε.
+    The ε spent is never above the given one. It is within 1e-6 of it if nothing is sampled, and otherwise
+    within 0.1%.
+
+    factors: each stands for `steps` steps with that many times the noise; their inverse squares add up to 1.
+    besides: the history of what is also released, at the same ε. Raises UserError if `besides` spends all of
+    ε, or if no noise suffices.
     """
 
     def spent(noise: float) -> float:
@@ -304,7 +316,7 @@ def noise_for(
         return epsilon_composed(history, delta, only_renyi=only_renyi).epsilon
 
     if besides and epsilon_composed(besides, delta, only_renyi=only_renyi).epsilon >= epsilon:
-        raise UserError(f"measuring spends all of ε = {epsilon:g}: raise --epsilon, or evaluation_noise")
+        raise UserError(f"the evaluation spends all of ε = {epsilon:g}: raise --epsilon, or evaluation_noise")
     noise = noise_in_the_limit(epsilon, delta, sampling_rate, steps, besides)
     if sampling_rate < 1.0 or only_renyi:
         return search_noise(spent, epsilon, noise)
@@ -317,16 +329,17 @@ def noise_for(
 def noise_in_the_limit(
     epsilon: float, delta: float, sampling_rate: float, steps: int, besides: History = ()
 ) -> float:
-    """Exact without sampling. With it, T steps come near to one of noise 1/μ, μ = q √(T (e^(1/σ²) − 1)).
+    """Return the noise that spends ε: exact without sampling, otherwise an approximation.
 
-    Bu, Dong, Long & Su 2020. A place to start a search from, and no bound.
+    With sampling, T steps approach one step of noise 1/μ, μ = q √(T (e^(1/σ²) − 1)) (Bu, Dong, Long & Su
+    2020). This is a starting point for a search, not a bound.
     """
     from dp_accounting import get_sigma_gaussian
 
     with quiet():
         one_step = float(get_sigma_gaussian(epsilon, delta))
     left = one_step**-2 - sum(number / noise**2 for noise, rate, number in besides if rate == 1.0)
-    if left > 0:  # else a search starts from what all of ε would buy
+    if left > 0:  # otherwise the search starts from the noise that all of ε allows
         one_step = left**-0.5
     if sampling_rate == 1.0:
         return one_step * math.sqrt(steps)
@@ -334,30 +347,33 @@ def noise_in_the_limit(
 
 
 def search_noise(spent: Callable[[float], float], epsilon: float, start: float) -> float:
-    """The least noise that spends at most ε, by interpolation: the logarithms are nearly on a line."""
-    aim = epsilon * (1.0 - 0.5 * NOISE_TOLERANCE)
+    """Return the smallest noise that spends at most ε.
+
+    The search interpolates, because the logarithms of noise and ε are nearly on a line.
+    """
+    target = epsilon * (1.0 - 0.5 * NOISE_TOLERANCE)
     low, high = (0.0, math.inf), (math.inf, 0.0)  # (noise, its ε): too little noise, and enough
     noise = min(start, MOST_NOISE)
     while high[1] < epsilon * (1.0 - NOISE_TOLERANCE) and high[0] > low[0] * (1.0 + 1e-6):
-        found = spent(noise)
-        if found > epsilon and noise >= MOST_NOISE:
+        reached = spent(noise)
+        if reached > epsilon and noise >= MOST_NOISE:
             return no_noise(epsilon)
-        low, high = ((noise, found), high) if found > epsilon else (low, (noise, found))
+        low, high = ((noise, reached), high) if reached > epsilon else (low, (noise, reached))
         if low[0] == 0.0:
-            noise = high[0] * min(max(high[1] / aim, 0.5), 0.99)
+            noise = high[0] * min(max(high[1] / target, 0.5), 0.99)
         elif math.isinf(high[0]):
-            noise = min(low[0] * min(max(low[1] / aim, 1.01), 2.0), MOST_NOISE)
+            noise = min(low[0] * min(max(low[1] / target, 1.01), 2.0), MOST_NOISE)
         else:
-            part = 0.5
+            fraction = 0.5
             if high[1] > 0.0 and math.isfinite(low[1]):
-                part = math.log(low[1] / aim) / math.log(low[1] / high[1])
-            noise = low[0] * (high[0] / low[0]) ** min(max(part, 0.02), 0.98)
+                fraction = math.log(low[1] / target) / math.log(low[1] / high[1])
+            noise = low[0] * (high[0] / low[0]) ** min(max(fraction, 0.02), 0.98)
     return high[0]
 
 
 def no_noise(epsilon: float) -> float:
-    """Raises UserError."""
-    raise UserError(f"no noise multiplier below 1e6 keeps ε = {epsilon:g}: ask for a larger --epsilon")
+    """Raise UserError because no noise multiplier suffices."""
+    raise UserError(f"no noise multiplier below 1e6 keeps ε = {epsilon:g}: use a larger --epsilon")
 
 
 def rounds_for(
@@ -370,16 +386,17 @@ def rounds_for(
     besides: History = (),
     only_renyi: bool = False,
 ) -> int:
-    """The most rounds that together spend at most ε at δ. Raises UserError for none, or over a million.
+    """Return the most rounds that together spend at most ε at δ.
 
-    besides: what is released too, at the same ε.
+    besides: the history of what is also released, at the same ε. Raises UserError if not even one round fits,
+    or if more than a million do.
     """
 
     def spent(rounds: int) -> float:
         history = ((noise_multiplier, sampling_rate, rounds * steps_per_round), *besides)
         return epsilon_composed(history, delta, only_renyi=only_renyi).epsilon
 
-    low, high = (1, spent(1)), (MOST_ROUNDS + 1, math.inf)  # (rounds, their ε): what fits, and what does not
+    low, high = (1, spent(1)), (MOST_ROUNDS + 1, math.inf)  # (rounds, their ε): few enough, and too many
     if low[1] > epsilon:
         raise UserError(
             f"one round at --noise-multiplier {noise_multiplier:g} spends more than ε = {epsilon:g}: "
@@ -388,19 +405,19 @@ def rounds_for(
     rounds = rounds_in_the_limit(epsilon, delta, sampling_rate, noise_multiplier, steps_per_round)
     while high[0] - low[0] > 1:
         rounds = min(max(rounds, low[0] + 1), high[0] - 1)
-        found = spent(rounds)
-        low, high = ((rounds, found), high) if found <= epsilon else (low, (rounds, found))
+        reached = spent(rounds)
+        low, high = ((rounds, reached), high) if reached <= epsilon else (low, (rounds, reached))
         if low[0] > 1 and math.isfinite(high[1]):
-            part = math.log(epsilon / low[1]) / math.log(high[1] / low[1]) if low[1] > 0.0 else 0.5
-            rounds = round(low[0] * (high[0] / low[0]) ** part)
+            fraction = math.log(epsilon / low[1]) / math.log(high[1] / low[1]) if low[1] > 0.0 else 0.5
+            rounds = round(low[0] * (high[0] / low[0]) ** fraction)
         else:
-            # ε goes about with the square root of the rounds; 2% beyond, to have the answer in between.
-            factor = (epsilon / found) ** 2 if found > 0.0 else 2.0
-            beyond = 1.02 if found <= epsilon else 0.98
+            # ε grows roughly with the square root of the rounds. Go 2% further, so as to bracket the answer.
+            factor = (epsilon / reached) ** 2 if reached > 0.0 else 2.0
+            beyond = 1.02 if reached <= epsilon else 0.98
             rounds = round(rounds * min(max(factor * beyond, 0.5), 2.0))
     if low[0] == MOST_ROUNDS:
         raise UserError(
-            f"more than {MOST_ROUNDS:,} rounds fit: say how many by --rounds, and leave out --epsilon or "
+            f"more than {MOST_ROUNDS:,} rounds fit: set their number with --rounds, and remove --epsilon or "
             "--noise-multiplier"
         )
     return low[0]
@@ -409,7 +426,7 @@ def rounds_for(
 def rounds_in_the_limit(
     epsilon: float, delta: float, sampling_rate: float, noise_multiplier: float, steps_per_round: int
 ) -> int:
-    """The same central limit, solved for the number of rounds."""
+    """Return the number of rounds by the same central limit."""
     from dp_accounting import get_sigma_gaussian
 
     squared = noise_multiplier**-2

@@ -1,21 +1,21 @@
-"""Gaussian noise on the integers, whose sum over devices is known: the distributed discrete Gaussian.
+"""Gaussian noise on the integers whose sum over devices has a known bound: the distributed discrete Gaussian.
 
-Under distributed trust each device adds a share of the noise, on integers, so that what secure aggregation
-releases is exactly what is accounted for: no rounding comes after the noise. With n shares of deviation σ (in
+Under distributed trust, each device adds a share of the noise, on integers. So what secure aggregation
+releases is exactly what is accounted for, and no rounding follows the noise. With n shares of deviation σ (in
 steps of the grid) on d coordinates and sensitivity Δ, the sum is ½ε²-concentrated differentially private with
 
     ε = min{ √(Δ²/(nσ²) + τd/2),  Δ/(√n·σ) + τ√d },   τ = 10 Σ_{k=1}^{n−1} exp(−2π²σ²·k/(k+1))
 
 (Kairouz, Liu & Steinke 2021, "The distributed discrete Gaussian mechanism", theorem 1). From LEAST_DEVIATION
-steps on, τ is below n·10⁻⁶⁷: what remains is the Rényi curve of a Gaussian of noise multiplier √n·σ/Δ.
+steps on, τ is below n·10⁻⁶⁷, and what remains is the Rényi curve of a Gaussian of noise multiplier √n·σ/Δ.
 
-The sampler is exact, so it adds nothing to δ. It is a rejection sampler on the integers, as that of Canonne,
-Kamath & Steinke 2020, "The discrete Gaussian for differential privacy", algorithm 3, but its proposals halve
-from one block of integers to the next, so that they are made of fair bits alone. Whether one is kept is
-decided in double precision where no rounding error could change the answer, and else by as many more digits
-and random bits as it takes (Ducas & Nguyen 2012, "Faster Gaussian lattice sampling using lazy floating-point
-arithmetic"). Only the 64th block, which begins at 74 σ, is not as it should be: it weighs less than 10⁻¹¹⁰⁰,
-and no δ in double precision is that small.
+The sampler is exact, so it adds nothing to δ. It is a rejection sampler on the integers, as is algorithm 3 of
+Canonne, Kamath & Steinke 2020, "The discrete Gaussian for differential privacy". Its proposals, however,
+halve in probability from one block of integers to the next, so that they need fair bits only. Double
+precision decides whether a proposal is kept if no rounding error could change the answer. Otherwise as many
+more digits and random bits decide as it takes (Ducas & Nguyen 2012, "Faster Gaussian lattice sampling using
+lazy floating-point arithmetic"). Only the 64th block, which begins at 74 σ, is not exact: its weight is less
+than 10⁻¹¹⁰⁰, and no δ in double precision is that small.
 """
 
 import math
@@ -31,18 +31,18 @@ Mask = npt.NDArray[np.bool_]
 
 LEAST_DEVIATION = 4.0  # in steps of the grid
 MOST_DEVIATION = 2.0**56  # so that 64 blocks fit into 64 bits
-BLOCK = 1.178  # the least length of a block, in deviations: above √(2 ln 2)
+BLOCK = 1.178  # minimum length of a block, in deviations: above √(2 ln 2)
 
-# Where a uniform draw is further than this from the chance that it decides on, doubles can be trusted. They
-# are off by less than 2⁻⁴⁸: the exponent γ by 5·2⁻⁵³ of itself, and γ·2ᵛ·exp(−γ) is below 1; the exponential
-# and the draw by a few units in the last place.
+# If a uniform draw is further than this from the chance with which it is compared, doubles can be trusted.
+# They are off by less than 2⁻⁴⁸. The relative error of the exponent γ is 5·2⁻⁵³, and γ·2ᵛ·exp(−γ) is below 1.
+# The exponential and the draw are off by a few units in the last place.
 UNSURE = 2.0**-40
 
 
 def discrete_normals(stream: Stream, count: int, deviation: float) -> Integers:
-    """Draws from the discrete Gaussian, mass ∝ exp(−k²/2σ²) on all integers k: [count].
+    """Draw from the discrete Gaussian, mass ∝ exp(−k²/2σ²) on all integers k: [count].
 
-    Of every eight proposals, two to four are kept. Raises ValueError for a deviation out of bounds.
+    Two to four of every eight proposals are kept. Raises ValueError for a deviation out of bounds.
     """
     if deviation < LEAST_DEVIATION:
         raise ValueError(f"a deviation of {deviation:g} steps is too coarse for the sum to be a Gaussian")
@@ -59,10 +59,10 @@ def discrete_normals(stream: Stream, count: int, deviation: float) -> Integers:
 
 
 def _proposals(stream: Stream, count: int, deviation: float) -> tuple[Integers, Integers]:
-    """Integers, and the block v that each is in, which has the probability 2^−(v+1): [count] both.
+    """Draw integers, and the block v that each is in, which has the probability 2^−(v+1): [count] both.
 
-    Block v holds the integers from tv to t(v+1) − 1, and as many below zero. t is a power of two above
-    √(2 ln 2)·σ, for then 2ᵛ·exp(−k²/2σ²) is nowhere above 1.
+    Block v holds the integers from tv to t(v+1) − 1, and as many below zero. t is a power of two above √(2 ln
+    2)·σ, so that 2ᵛ·exp(−k²/2σ²) is nowhere above 1.
     """
     bits = math.ceil(math.log2(BLOCK * deviation))
     within = stream.words(count).view(np.int64) >> (63 - bits)  # uniform from −t to t − 1
@@ -72,7 +72,7 @@ def _proposals(stream: Stream, count: int, deviation: float) -> tuple[Integers, 
 
 
 def _kept(stream: Stream, proposed: Integers, blocks: Integers, deviation: float) -> Mask:
-    """Whether each proposal is kept, with its `_chances`: [count]."""
+    """Decide whether each proposal is kept, with the probability in `_chances`: [count]."""
     words = stream.words(len(proposed))
     draws, chances = words.astype(np.float64) * 2.0**-64, _chances(proposed, blocks, deviation)
     keep = draws < chances
@@ -83,12 +83,15 @@ def _kept(stream: Stream, proposed: Integers, blocks: Integers, deviation: float
 
 
 def _chances(integers: Integers, blocks: Integers, deviation: float) -> Doubles:
-    """2ᵛ·exp(−k²/2σ²) for k in block v, which makes up for how rarely a block is proposed: [count]."""
+    """Return 2ᵛ·exp(−k²/2σ²) for k in block v: [count].
+
+    The factor 2ᵛ makes up for how rarely a block is proposed.
+    """
     return np.asarray(np.ldexp(np.exp(-0.5 * np.square(integers / deviation)), blocks), dtype=np.float64)
 
 
 def _exact_chance(integer: int, block: int, deviation: float, digits: int) -> Decimal:
-    """The same to so many digits, but for the last few."""
+    """Return the same chance to `digits` digits, of which the last few may be wrong."""
     with localcontext(prec=digits):
         exponent = Decimal(integer) ** 2 / (2 * Decimal(deviation) ** 2)
         chance: Decimal = (-exponent).exp() * 2**block
@@ -96,7 +99,10 @@ def _exact_chance(integer: int, block: int, deviation: float, digits: int) -> De
 
 
 def _is_below(stream: Stream, word: int, integer: int, block: int, deviation: float) -> bool:
-    """Whether a uniform number from 0 to 1, whose first 64 binary digits are `word`, is below that chance."""
+    """Return whether a uniform number in (0, 1) is below that chance.
+
+    The first 64 binary digits of the number are `word`.
+    """
     bits = 64
     while True:
         # With as many decimal digits as bits, an error is far below 1 in units of the last bit.
@@ -107,9 +113,9 @@ def _is_below(stream: Stream, word: int, integer: int, block: int, deviation: fl
 
 
 def concentrated_bound(deviation: float, devices: int, sensitivity: float, coordinates: int) -> float:
-    """ε of the theorem above: the release is ½ε²-concentrated differentially private. All in steps."""
+    """Return ε of the theorem above, in steps: the release is ½ε²-concentrated DP."""
     exponents = 2.0 * math.pi**2 * deviation**2
-    # k/(k+1) ≥ ½: every term is at most exp(−π²σ²).
+    # Every term of τ is at most exp(−π²σ²), since k/(k+1) ≥ ½.
     tau = 10.0 * max(0, devices - 1) * math.exp(-0.5 * exponents)
     plain = sensitivity / (math.sqrt(devices) * deviation)
     return min(math.sqrt(plain**2 + 0.5 * tau * coordinates), plain + tau * math.sqrt(coordinates))

@@ -13,8 +13,8 @@ Release = tuple[float, float, int]  # noise multiplier, sampling rate, and how m
 class Promise(BaseModel):
     """(unit, trust, ε, δ, neighbouring relation, rounds), and the mechanism that keeps it.
 
-    With unit `none` there is no promise: trust and ε are None. A seeded run is repeatable, so whoever knows
-    the seed can subtract the noise: its ε holds only for those who do not.
+    With unit `none` there is no promise, and trust and ε are None. A seeded run is repeatable, so anyone who
+    knows the seed can subtract the noise: its ε holds only against those who do not know it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -32,14 +32,14 @@ class Promise(BaseModel):
     sampling_rate: float
     accountant: str | None
     seeded: bool
-    rounds_of_a_device: int | None = None  # None: as many as there are
-    least_devices: int | None = None  # whose noise is in a sum, not counting what tolerated_nodes know
-    tolerated_nodes: int | None = None  # that may collude with the server; None: no masks, or no such trust
+    rounds_of_a_device: int | None = None  # None: all rounds
+    least_devices: int | None = None  # fewest whose noise is in a sum, without those of tolerated_nodes
+    tolerated_nodes: int | None = None  # may collude with the server; None: no secure aggregation
     secure_aggregation_off: bool = False
-    evaluated: bool = False  # hits that devices count are released too
-    catalogue_from_events: bool = False  # it lists what shoppers chose, and is public all the same
-    of_training_events: bool = False  # a simulation held something out, and one purchase may move what trains
-    most_events: int | None = None  # that a device stores, where an interaction is the unit
+    evaluated: bool = False  # the devices' counts of hits are released too
+    catalogue_from_events: bool = False  # it lists what shoppers chose, yet counts as public
+    of_training_events: bool = False  # a simulation held events out; one purchase may move the rest
+    most_events: int | None = None  # that a device stores, if an interaction is the unit
     history: tuple[Release, ...] = ()
     mechanism: Literal["gaussian", "discrete-gaussian"] | None = None
 
@@ -51,13 +51,13 @@ class Promise(BaseModel):
 
     @property
     def trust_model(self) -> TrustModel:
-        """Who adds the noise, and what follows from it."""
+        """The trust model: who adds the noise, and what follows from it."""
         name: AnyTrust = self.trust or "none"
         return TRUST_MODELS[name]
 
     @property
     def label(self) -> str:
-        """A few words for tables: what a result must never be shown without."""
+        """A few words for tables, with which every result must be shown."""
         if self.unit == "none" or self.epsilon is None:
             return "not private"
         assert self.delta is not None
@@ -68,56 +68,61 @@ class Promise(BaseModel):
         )
 
     def sentence(self) -> str:
-        """The promise in one plain sentence."""
+        """Return the promise in plain sentences."""
         if self.unit == "none" or self.epsilon is None or self.delta is None:
             return (
                 "No promise of privacy is made: no noise is added, and updates can reveal what shoppers did."
             )
-        what = {"interaction": "any one interaction", "shopper": "everything one shopper did"}[self.unit]
+        protected = {"interaction": "any one interaction", "shopper": "everything one shopper did"}[self.unit]
         factor = math.exp(min(self.epsilon, 700.0))
-        when = "in the one round" if self.rounds == 1 else f"over all {self.rounds} rounds"
+        period = "in the one round" if self.rounds == 1 else f"over all {self.rounds} rounds"
         if self.evaluated:
-            when += ", and in the counts of hits that devices release after,"
-        said = f"{self.trust_model.observer} {when} can hardly tell whether {what} is in the data: "
-        said += (
-            f"adding or removing it changes the odds of anything they see by at most a factor {factor:.3g} "
+            period += ", and in the counts of hits that devices release afterwards,"
+        text = f"{self.trust_model.observer} {period} can hardly tell whether {protected} is in the data: "
+        text += (
+            "adding or removing it changes the odds of anything they see by a factor of at most "
+            f"{factor:.3g} "
         )
-        said += f"(ε = {rounded_up(self.epsilon)}), except with probability δ = {rounded_up(self.delta)}."
+        text += f"(ε = {rounded_up(self.epsilon)}), except with probability δ = {rounded_up(self.delta)}."
         if self.least_devices is not None:
-            said += f" Each sum holds the noise of at least {self.least_devices:,} devices"
+            text += f" Each sum holds the noise of at least {self.least_devices:,} devices"
             if self.tolerated_nodes:
-                said += (
-                    f", not counting what up to {self.tolerated_nodes:,} of the nodes may tell the server; "
+                text += (
+                    f", not counting those of up to {self.tolerated_nodes:,} nodes that may collude with the "
+                    "server; "
                 )
-                said += "should more of them do so, less is left."
+                text += "if more nodes collude, less noise is left."
             else:
-                said += "; should some of them tell the server theirs, so much less is left."
+                text += "; if some of them reveal their noise to the server, that much less is left."
         if self.rounds_of_a_device is not None and self.rounds_of_a_device < self.rounds:
-            said += f" A device takes part in {self.rounds_of_a_device} of them at most, and then refuses."
+            text += f" A device takes part in at most {self.rounds_of_a_device} rounds, and then refuses."
         if self.unit == "interaction" and self.most_events is not None:
-            said += (
-                f" An interaction is one of the events that a device stores to train on, the newest "
-                f"{self.most_events:,} at most."
+            text += (
+                " An interaction is one of the events that a device stores to train on, which are at most "
+                f"its newest {self.most_events:,}."
             )
         if self.unit == "interaction" and self.of_training_events:
-            said += (
-                " The split chose those events: one purchase more or less before it may move many of them, "
-                "and is not what is protected."
+            text += (
+                " The split chose those events: adding or removing one purchase before the split may move "
+                "many of them, and is not what is protected."
             )
         if self.catalogue_from_events:
-            said += (
-                " The catalogue lists what these shoppers chose, and counts as public: what it gives away is "
-                "not in ε."
+            text += (
+                " The catalogue lists what these shoppers chose, and counts as public: what it reveals is "
+                "not included in ε."
             )
         if self.secure_aggregation_off:
-            said += " This is a simulation: the sums were added up in the open, without secure aggregation."
+            text += " This is a simulation: the sums were added up in the open, without secure aggregation."
         if self.seeded:
-            said += " The run is seeded, so whoever knows the seed can subtract the noise: not private."
-        return said
+            text += " The run is seeded, so anyone who knows the seed can subtract the noise: not private."
+        return text
 
 
 def rounded_up(value: float, digits: int = 3) -> str:
-    """A positive number to so many digits, never less than it is: a promise must not look better in print."""
+    """Round a positive number up to so many digits.
+
+    It is never rounded down, because a promise must not look better in print than it is.
+    """
     if value <= 0:
         return f"{value:g}"
     last = 10.0 ** (math.floor(math.log10(value)) - digits + 1)

@@ -1,7 +1,8 @@
-"""What an attacker who sees all releases can do at most: a bound on true positives at a rate of false ones.
+"""A bound on what an attacker can do: the largest true positive rate at each false positive rate.
 
-The attacker knows everything but whether one unit is in the data, and decides by what was released. The bound
-is the trade-off curve between the two errors (Dong, Roth & Su 2022), whichever of the two cases is positive.
+The attacker sees all releases and knows everything except whether one unit is in the data, and decides from
+what was released. The bound is the trade-off curve between the two errors (Dong, Roth & Su 2022), whichever
+of the two cases counts as positive.
 """
 
 import numpy as np
@@ -9,13 +10,16 @@ from scipy.special import ndtr, ndtri
 
 from terrycloth.models.privacy.accounting import Doubles, History, delta_composed, protected, reduced, sampled
 
-# ε at which the privacy profile is read. Any ε gives a valid bound, so the steps cost tightness only. Beyond
-# ln(1/α) the first bound of `by_profile` is above 1, and at 12 the second is 0.99999.
+# The values of ε at which the privacy profile is read. Any ε gives a valid bound, so a coarse choice only
+# costs tightness. Beyond ln(1/α) the first bound of `by_profile` is above 1, and at 12 the second is 0.99999.
 EPSILONS = 12.0 * np.linspace(0.0, 1.0, 201) ** 2
 
 
 def most_true_positives(history: History, false_positives: Doubles, *, only_renyi: bool = False) -> Doubles:
-    """The largest true positive rate of any test, at each false positive rate; see `epsilon_composed`."""
+    """Return the largest true positive rate of any test at each false positive rate.
+
+    `only_renyi` is explained in `epsilon_composed`.
+    """
     short = reduced(history, only_renyi=only_renyi)
     if not short:
         return false_positives
@@ -28,14 +32,14 @@ def most_true_positives(history: History, false_positives: Doubles, *, only_reny
 
 
 def of_gaussian(mu: float, false_positives: Doubles) -> Doubles:
-    """Exact, between N(0, 1) and N(μ, 1): Φ(Φ⁻¹(α) + μ) (Dong, Roth & Su 2022, equation 6)."""
+    """Return Φ(Φ⁻¹(α) + μ), the exact curve of N(0, 1) against N(μ, 1) (Dong, Roth & Su 2022, equation 6)."""
     return np.asarray(ndtr(ndtri(false_positives) + mu), dtype=np.float64)
 
 
 def by_profile(epsilons: Doubles, deltas: Doubles, false_positives: Doubles) -> Doubles:
-    """From δ(ε), the same for both cases: TPR ≤ e^ε α + δ, and 1 − α ≤ e^ε (1 − TPR) + δ, at every ε.
+    """Return the bound by δ(ε), the same for both cases: TPR ≤ e^ε α + δ, and 1 − α ≤ e^ε (1 − TPR) + δ.
 
-    Wasserman & Zhou 2010, theorem 2.4, and Kairouz, Oh & Viswanath 2015, section 2.
+    Both hold at every ε (Wasserman & Zhou 2010, theorem 2.4, and Kairouz, Oh & Viswanath 2015, section 2).
     """
     odds = np.exp(epsilons)[:, None]  # [ε, 1] against α [α]
     noticed = odds * false_positives + deltas[:, None]

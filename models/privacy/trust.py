@@ -1,9 +1,10 @@
-"""Who adds the noise of a release, and everything that follows from it: the trust models of the field.
+"""Trust models: who adds the noise of a release, and everything that follows from it.
 
-Local and central differential privacy are described by Dwork & Roth 2014, "The algorithmic foundations of
-differential privacy", chapters 2 and 12; distributed differential privacy, between them, by Kairouz, Liu &
-Steinke 2021, "The distributed discrete Gaussian mechanism for federated learning with secure aggregation".
-Nothing else in the project compares a trust's name: it asks the `TrustModel`. Adding one is an entry here.
+Dwork & Roth 2014, "The algorithmic foundations of differential privacy", chapters 2 and 12, describe local
+and central differential privacy. Kairouz, Liu & Steinke 2021, "The distributed discrete Gaussian mechanism
+for federated learning with secure aggregation", describe distributed differential privacy, which lies between
+them. Nothing else in the project compares a trust's name: it consults the `TrustModel`. A new trust model is
+a new entry here.
 """
 
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ class NoiseSource(Enum):
     """Who adds the noise."""
 
     NOBODY = auto()
-    DEVICE = auto()  # each device adds all of it to what it sends
-    SHARES = auto()  # each device adds a share of it, on integers, and only their sum is seen
+    DEVICE = auto()  # each device adds all of it to its update
+    SHARES = auto()  # each device adds a share of it, on integers, and only the sum is visible
     SERVER = auto()  # the server adds it to the sum
 
 
@@ -39,26 +40,26 @@ class TrustModel:
 
     @property
     def secure_aggregation(self) -> bool:
-        """Whether devices send integers, of which secure aggregation shows the server the sum alone."""
+        """Whether devices send integers, of which secure aggregation shows the server only the sum."""
         return self.source is NoiseSource.SHARES
 
     @property
     def only_renyi(self) -> bool:
-        """Whether an accountant knows no more of a release than its Rényi curve: the noise is discrete."""
+        """Whether an accountant knows only a release's Rényi curve, because the noise is discrete."""
         return self.source is NoiseSource.SHARES
 
     @property
     def amplified_by_participation(self) -> bool:
         """Whether it stays hidden which devices took part in a round, so that sampling them lowers ε.
 
-        Whoever sees the replies, or the sums with the list of who is in them, sees which devices took part.
+        Anyone who sees the replies, or the sums with a list of who is in them, sees which devices took part.
         """
         return self.source is NoiseSource.SERVER
 
     def noises_in_sum(self, expected_devices: float, least_devices: int) -> float:
-        """How often the variance of the noise that is booked is in a sum of so many devices.
+        """Return how often the variance of the accounted noise is in a sum of so many devices.
 
-        least_devices: the fewest whose shares make up the noise that is booked.
+        least_devices: the fewest devices whose shares make up the accounted noise.
         """
         times = {
             NoiseSource.DEVICE: expected_devices,
@@ -73,26 +74,26 @@ TRUST_MODELS: dict[AnyTrust, TrustModel] = {
     "local": TrustModel(
         NoiseSource.DEVICE,
         ("interaction", "shopper"),
-        "Whoever reads every reply of a device, the server included,",
+        "Anyone who reads every reply of a device, including the server,",
         "each device adds it",
     ),
     "distributed": TrustModel(
         NoiseSource.SHARES,
         ("shopper",),
-        "Whoever sees the sums that secure aggregation gives the server",
+        "Anyone who sees the sums that secure aggregation gives the server",
         "each device adds a share of it",
     ),
     "central": TrustModel(
         NoiseSource.SERVER,
         ("shopper",),
-        "Whoever sees every model that the server releases",
+        "Anyone who sees every model that the server releases",
         "the server adds it to the sum",
     ),
 }
 
 
 def trusts_of(unit: Unit) -> tuple[AnyTrust, ...]:
-    """The trusts that can keep a promise about this unit."""
+    """Return the trust models that can keep a promise about this unit."""
     return tuple(name for name, model in TRUST_MODELS.items() if unit in model.units)
 
 

@@ -1,6 +1,6 @@
-"""How the messages of a session travel by Flower: a record of what they answer, and one of the message.
+"""How a session's messages travel by Flower: one record with the stage, and one with the message.
 
-Only what is named here may cross besides the arrays and facts of `models/update.py`; both sides check.
+Besides the arrays and facts of `models/update.py`, only what is named here may cross. Both sides check.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,7 +22,10 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 @dataclass(frozen=True)
 class Exchange:
-    """Which stage of which session a message belongs to. session: fresh random bytes, from the server."""
+    """The stage and session that a message belongs to.
+
+    session: fresh random bytes, from the server.
+    """
 
     stage: int
     session: bytes
@@ -30,7 +33,7 @@ class Exchange:
 
 
 def floors_of(settings: RoundSettings, least_nodes: int = 3) -> Floors:
-    """What a round asks of its nodes, as devices and server read it from the settings.
+    """Return the floors of a round. Devices and server both read them from the settings.
 
     least_nodes: a device's own floor.
     """
@@ -38,7 +41,7 @@ def floors_of(settings: RoundSettings, least_nodes: int = 3) -> Floors:
 
 
 def pack_exchange(exchange: Exchange, message: Message | None = None) -> RecordDict:
-    """For a Flower message; without a `message` where the stage has none."""
+    """Return the content of a Flower message, without a `message` if the stage has none."""
     content = RecordDict({EXCHANGE_RECORD: ConfigRecord(asdict(exchange))})
     if message is not None:
         content[MESSAGE_RECORD] = ConfigRecord(message.to_dict())  # type: ignore[arg-type]
@@ -46,7 +49,7 @@ def pack_exchange(exchange: Exchange, message: Message | None = None) -> RecordD
 
 
 def unpack_exchange(content: RecordDict) -> Exchange:
-    """Raises ProtocolError on anything but a stage, a session and a round."""
+    """Read an exchange. Raises ProtocolError on anything but a stage, a session and a round."""
     record = content.get(EXCHANGE_RECORD)
     if not isinstance(record, ConfigRecord) or set(record) != {"stage", "session", "round"}:
         raise ProtocolError("malformed exchange")
@@ -57,7 +60,7 @@ def unpack_exchange(content: RecordDict) -> Exchange:
 
 
 def unpack_message(content: RecordDict, kind: type[AnyMessage]) -> AnyMessage:
-    """The stage's message. Raises ProtocolError where it is another, or none."""
+    """Return the stage's message. Raises ProtocolError if it is missing or of another kind."""
     record = content.get(MESSAGE_RECORD)
     if not isinstance(record, ConfigRecord):
         raise ProtocolError(f"malformed {kind.__name__}")

@@ -1,7 +1,8 @@
 """Keys between two nodes: X25519 (RFC 7748), HKDF-SHA256 (RFC 5869), ChaCha20-Poly1305 (RFC 8439).
 
-Every key is salted by the view, the digest of all adverts and the task: it fits one session, and only nodes
-that were shown the same. Its info names the purpose and both nodes.
+The view, a digest of the task and of all adverts, salts every key. So a key serves one session, and only
+nodes that were shown the same adverts. Its info names the purpose and, for a key between two nodes, both of
+them.
 """
 
 import hashlib
@@ -22,18 +23,18 @@ SEALED_BYTES = NONCE_BYTES + 2 * KEY_BYTES + 16  # nonce, two shares, tag
 
 
 def new_private_key() -> bytes:
-    """32 bytes from the operating system; every such string is an X25519 private key."""
+    """Return 32 bytes from the operating system. Every such string is an X25519 private key."""
     return os.urandom(KEY_BYTES)
 
 
 def public_key(private: bytes) -> bytes:
-    """The X25519 public key of a private one."""
+    """Return the X25519 public key of a private key."""
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
 @lru_cache(maxsize=4096)
 def usable(public: bytes) -> bool:
-    """Whether a key can be agreed on with this public key: 32 bytes, and not of small order."""
+    """Return whether key agreement works with this public key: 32 bytes, and not of small order."""
     try:
         _agree(bytes(KEY_BYTES), public)
     except ProtocolError:
@@ -42,22 +43,25 @@ def usable(public: bytes) -> bool:
 
 
 def commitment(seed: bytes) -> bytes:
-    """Digest that fixes a seed of 32 random bytes and does not tell it."""
+    """Return a digest that commits to a seed of 32 random bytes without revealing it."""
     return hashlib.sha256(statement("seed", seed)).digest()
 
 
 def own_mask_key(seed: bytes, view: bytes) -> bytes:
-    """Key of a node's own mask."""
+    """Derive the key of a node's own mask."""
     return _derive(seed, view, statement("own mask"))
 
 
 def pairwise_mask_key(private: bytes, public: bytes, view: bytes, names: tuple[str, str]) -> bytes:
-    """Key of the mask that two nodes share, the same from either side."""
+    """Derive the key of the mask that two nodes share. Either side derives the same key."""
     return _derive(_agree(private, public), view, statement("pairwise mask", *sorted(names)))
 
 
 def seal(private: bytes, public: bytes, view: bytes, sender: str, recipient: str, shares: bytes) -> bytes:
-    """Encrypt shares (64 bytes) from sender to recipient. The key serves one message; the nonce is random."""
+    """Encrypt shares (64 bytes) from sender to recipient.
+
+    The key is used for one message, and the nonce is random.
+    """
     info = statement("shares", sender, recipient)
     nonce = os.urandom(NONCE_BYTES)
     key = _derive(_agree(private, public), view, info)
@@ -65,11 +69,14 @@ def seal(private: bytes, public: bytes, view: bytes, sender: str, recipient: str
 
 
 def unseal(private: bytes, public: bytes, view: bytes, sender: str, recipient: str, sealed: bytes) -> bytes:
-    """What `seal` encrypted. Raises ProtocolError if sender, recipient, view or a bit of it is another."""
+    """Decrypt what `seal` encrypted.
+
+    Raises ProtocolError if the sender, the recipient, the view or any bit of it differs.
+    """
     info = statement("shares", sender, recipient)
     key = _derive(_agree(private, public), view, info)
     if len(sealed) != SEALED_BYTES:
-        raise ProtocolError("ciphertext of another size")
+        raise ProtocolError("wrong ciphertext size")
     try:
         return ChaCha20Poly1305(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], info)
     except InvalidTag:

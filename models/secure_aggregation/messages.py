@@ -1,4 +1,4 @@
-"""The messages of a round, and the one way to write down what is signed or hashed.
+"""The messages of a round, and the one encoding of what is signed or hashed.
 
 A message holds bytes, int, str or lists of one of these, so that it turns into a flat dict and back. Lists
 about nodes are in the order of the nodes' names. Arrays travel beside the messages.
@@ -18,16 +18,16 @@ MOST_DEVICES = 2**40  # behind one node
 
 
 class ProtocolError(ValueError):
-    """A message that must not be answered; the text is a reason fit for a log."""
+    """A message that must not be answered. The text is a reason fit for a log."""
 
 
 class RoundFailed(Exception):
-    """No sum comes of this round; the text is a reason fit for a log."""
+    """A round that gives no sum. The text is a reason fit for a log."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a session adds up. A node fills it in from what it was asked, and signs it.
+    """What a session adds up. A node fills it in from the query that it got, and signs it.
 
     session: fresh random bytes, at least 16, from the server. query: digest of the request that the vector
     answers. width: bits of a coordinate, 32 or 64. length: coordinates of the vector.
@@ -46,21 +46,21 @@ class Task:
             raise ProtocolError("task out of range")
 
     def parts(self) -> tuple[Part, ...]:
-        """The fields in the order in which they are signed."""
+        """Return the fields in the order in which they are signed."""
         return self.session, self.round, self.query, self.width, self.length
 
 
 @dataclass(frozen=True)
 class Message:
-    """A flat record. Two-way: `from_dict(to_dict())` gives the message back."""
+    """A flat record. `from_dict(to_dict())` gives the message back."""
 
     def to_dict(self) -> dict[str, Value]:
-        """Field by name."""
+        """Return the fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, object]) -> Self:
-        """Raises ProtocolError unless names and types are exactly the message's."""
+        """Build a message. Raises ProtocolError unless the names and types are exactly the message's."""
         kinds = get_type_hints(cls)
         if set(record) != set(kinds) or not all(_is(record[name], kind) for name, kind in kinds.items()):
             raise ProtocolError(f"malformed {cls.__name__}")
@@ -69,10 +69,11 @@ class Message:
 
 @dataclass(frozen=True)
 class Advert(Message):
-    """Stage 1, up. identity: public key in OpenSSH form. The two X25519 keys are 32 bytes, and fresh.
+    """Stage 1, up: a node's identity, keys and commitment.
 
-    commitment: digest of the seed of the node's own mask. devices: how many the node's vector stands for, no
-    more than the roster allows.
+    identity: public key in OpenSSH form. share_key, mask_key: fresh X25519 keys of 32 bytes. commitment:
+    digest of the seed of the node's own mask. devices: how many devices the node's vector stands for, at most
+    what the roster allows.
     """
 
     identity: bytes
@@ -84,11 +85,11 @@ class Advert(Message):
 
     @property
     def name(self) -> str:
-        """The participant's name: its identity's fingerprint."""
+        """The participant's name: the fingerprint of its identity."""
         return fingerprint(self.identity)
 
     def statement(self, task: Task) -> bytes:
-        """What the signature covers."""
+        """Return what the signature covers."""
         return statement(
             "advert",
             *task.parts(),
@@ -113,30 +114,30 @@ class AdvertList(Message):
 
     @classmethod
     def of(cls, adverts: Iterable[Advert]) -> "AdvertList":
-        """Ordered by name."""
+        """Return the list of these adverts, ordered by name."""
         rows = [tuple(a.to_dict().values()) for a in sorted(adverts, key=lambda advert: advert.name)]
         columns = zip(*rows, strict=True) if rows else [()] * len(fields(cls))
         return cls(*map(list, columns))
 
     def adverts(self) -> list[Advert]:
-        """Raises ProtocolError where the lists differ in length."""
+        """Return the adverts. Raises ProtocolError if the lists differ in length."""
         columns = self.to_dict().values()
         try:
             return [Advert(*row) for row in zip(*columns, strict=True)]
         except ValueError:
-            raise ProtocolError("adverts of different lengths") from None
+            raise ProtocolError("advert lists of different lengths") from None
 
 
 @dataclass(frozen=True)
 class Shares(Message):
-    """Stage 2, up: a ciphertext for each neighbour of the sender."""
+    """Stage 2, up: one ciphertext for each neighbour of the sender."""
 
     ciphertexts: list[bytes]
 
 
 @dataclass(frozen=True)
 class RelayedShares(Message):
-    """Stage 3, down: U2, and a ciphertext from each neighbour of the recipient in U2."""
+    """Stage 3, down: U2, and one ciphertext from each neighbour of the recipient in U2."""
 
     shared: list[str]
     ciphertexts: list[bytes]
@@ -144,7 +145,7 @@ class RelayedShares(Message):
 
 @dataclass(frozen=True)
 class Masked(Message):
-    """Stage 3, up, beside the masked vector: signature of the U2 that it was masked under."""
+    """Stage 3, up, beside the masked vector: a signature of the U2 under which it was masked."""
 
     signature: bytes
 
@@ -159,14 +160,14 @@ class MaskedList(Message):
 
 @dataclass(frozen=True)
 class Confirmation(Message):
-    """Stage 4, up: signature of U2 and U3."""
+    """Stage 4, up: a signature of U2 and U3."""
 
     signature: bytes
 
 
 @dataclass(frozen=True)
 class Confirmations(Message):
-    """Stage 5, down: who signed U2 and U3, and the signatures."""
+    """Stage 5, down: the signers of U2 and U3, and their signatures."""
 
     confirmed: list[str]
     signatures: list[bytes]
@@ -174,33 +175,33 @@ class Confirmations(Message):
 
 @dataclass(frozen=True)
 class Unmasking(Message):
-    """Stage 5, up: a share of one secret of each node of U2 that the sender holds shares of."""
+    """Stage 5, up: for each node of U2 that the sender holds shares of, a share of one of its secrets."""
 
     shares: list[bytes]
 
 
 def statement(purpose: str, *parts: Part) -> bytes:
-    """Purpose and parts as bytes; no two different ones give the same bytes."""
+    """Encode purpose and parts as bytes. Different inputs never give the same bytes."""
     return _encode([PROTOCOL, purpose, *parts])
 
 
 def masked_statement(view: bytes, shared: list[str]) -> bytes:
-    """Signed with a masked vector."""
+    """Return what a node signs with a masked vector."""
     return statement("masked", view, shared)
 
 
 def confirmed_statement(view: bytes, shared: list[str], masked: list[str]) -> bytes:
-    """Signed to confirm the lists."""
+    """Return what a node signs to confirm the lists."""
     return statement("confirmed", view, shared, masked)
 
 
 def fingerprint(identity: bytes) -> str:
-    """SHA-256 of a public key in OpenSSH form, in hexadecimal."""
+    """Return the SHA-256 of a public key in OpenSSH form, in hexadecimal."""
     return hashlib.sha256(identity).hexdigest()
 
 
 def _encode(part: Part | list[Part]) -> bytes:
-    # A letter for the type, the length, the content: two different parts never give the same bytes.
+    # Type's letter, length and content: different parts never give the same bytes.
     if isinstance(part, list):
         return b"l" + len(part).to_bytes(8) + b"".join(map(_encode, part))
     if isinstance(part, bytes):

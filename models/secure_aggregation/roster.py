@@ -1,12 +1,12 @@
-"""Who may take part, and for how many devices: the identities that the owner of the devices has listed.
+"""The roster: which identities may take part, and for how many devices each may stand.
 
-An identity is an ECDSA key on P-256 or P-384 in OpenSSH form, as Flower's SuperNodes authenticate with
-(`ssh-keygen -t ecdsa -b 384`). The roster is a file of public key lines, as in authorized_keys, each with the
-number of devices behind that identity where it is not one:
+An identity is an ECDSA key on P-256 or P-384 in OpenSSH form, the kind with which Flower's SuperNodes
+authenticate (`ssh-keygen -t ecdsa -b 384`). The roster is a file of public key lines, as in authorized_keys.
+A line also gives the number of devices behind the identity, unless it is 1:
 
     ecdsa-sha2-nistp384 AAAAE2Vj… devices=12 towels-north
 
-It comes from the owner of the devices, never from the server, which could invent nodes and be their
+The roster comes from the owner of the devices, never from the server, which could invent nodes and be their
 neighbour.
 """
 
@@ -30,20 +30,25 @@ HASHES: dict[str, hashes.HashAlgorithm] = {"secp256r1": hashes.SHA256(), "secp38
 
 @dataclass(frozen=True)
 class Roster:
-    """devices: by the name of an identity, the most devices that it may stand for."""
+    """The identities that may take part.
+
+    devices: the most devices that an identity may stand for, by its name.
+    """
 
     devices: Mapping[str, int]
 
     @classmethod
     def load(cls, path: Path) -> "Roster":
-        """Read a file of public key lines; empty lines and lines that start with # are skipped.
+        """Read a file of public key lines. Empty lines and lines that start with # are skipped.
 
-        Raises UserError on any other line, and on a key that was listed before.
+        Raises UserError on any other line, and on a key that is listed twice.
         """
         try:
             lines = path.read_bytes().splitlines()
         except OSError:
-            raise UserError(f"cannot read the roster {path}: give a file of OpenSSH public keys") from None
+            raise UserError(
+                f"cannot read the roster {path}: it must be a file of OpenSSH public keys"
+            ) from None
         devices: dict[str, int] = {}
         for number, line in enumerate(map(bytes.strip, lines), start=1):
             if not line or line.startswith(b"#"):
@@ -51,15 +56,15 @@ class Roster:
             try:
                 name = fingerprint(public_bytes(load_identity(line)))
             except ValueError:
-                message = f"line {number} of {path} is no ECDSA public key on P-256 or P-384"
+                message = f"line {number} of {path} is not an ECDSA public key on P-256 or P-384"
                 raise UserError(f"{message}: make one with ssh-keygen -t ecdsa -b 384") from None
             if name in devices:
-                raise UserError(f"line {number} of {path} lists a key again: keep one line of each")
+                raise UserError(f"line {number} of {path} repeats a key: keep one line per key")
             try:
                 devices[name] = devices_of(line)
             except ValueError:
-                message = f"line {number} of {path} has a number of devices that is none"
-                raise UserError(f"{message}: say devices=1 to devices={MOST_DEVICES}, once") from None
+                message = f"line {number} of {path} has an invalid number of devices"
+                raise UserError(f"{message}: use devices=1 to devices={MOST_DEVICES}, once") from None
         return cls(devices)
 
     def __contains__(self, name: str) -> bool:
@@ -67,12 +72,12 @@ class Roster:
 
 
 def devices_of(line: bytes) -> int:
-    """Devices behind the identity of a roster's line: 1 unless said. Raises ValueError."""
+    """Return the devices behind the identity of a roster's line, by default 1. Raises ValueError."""
     _, _, *comment = line.split(maxsplit=2)
-    said = [field for field in b"".join(comment).split() if field.startswith(DEVICES)]
-    if not said:
+    given = [field for field in b"".join(comment).split() if field.startswith(DEVICES)]
+    if not given:
         return 1
-    (field,) = said
+    (field,) = given
     digits = field.removeprefix(DEVICES)
     devices = int(digits) if digits.isdigit() else 0
     if not 1 <= devices <= MOST_DEVICES:
@@ -81,28 +86,28 @@ def devices_of(line: bytes) -> int:
 
 
 def load_identity(line: bytes) -> ec.EllipticCurvePublicKey:
-    """A public key line as a key. Raises ValueError unless it is ECDSA on P-256 or P-384."""
+    """Return the key of a public key line. Raises ValueError unless it is ECDSA on P-256 or P-384."""
     try:
         key = load_ssh_public_key(line)
-    except Exception:  # bytes that are no key fail in many ways, which a server must survive
-        raise ValueError("no key that can be read") from None
+    except Exception:  # bytes that are not a key fail in many ways, and a server must survive all
+        raise ValueError("unreadable key") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
-        raise ValueError("an identity is an ECDSA key on P-256 or P-384")
+        raise ValueError("an identity must be an ECDSA key on P-256 or P-384")
     return key
 
 
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
-    """OpenSSH form without a comment."""
+    """Return the key in OpenSSH form without a comment."""
     return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
 
 
-# A pure function of its arguments. A simulation runs all nodes in one process and asks it n times the same.
+# A pure function, cached because a simulation runs all n nodes in one process and makes each call n times.
 @lru_cache(maxsize=4096)
 def signed_by(identity: bytes, signature: bytes, statement: bytes) -> bool:
-    """Whether `signature` of `statement` is by the identity. False, too, for bytes that are no identity."""
+    """Return whether the identity signed the statement; False if the bytes are no identity."""
     try:
         key = load_identity(identity)
-        # One key must not go by two names, as the same key with a comment would.
+        # One key must not have two names, as the same key with a comment would.
         if public_bytes(key) != identity:
             return False
         key.verify(signature, statement, ec.ECDSA(HASHES[key.curve.name]))

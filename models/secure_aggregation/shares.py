@@ -1,4 +1,7 @@
-"""Secrets of 32 bytes in shares (Shamir 1979), by pycryptodome: polynomials over GF(2¹²⁸), two halves."""
+"""Shares of 32-byte secrets (Shamir 1979), by pycryptodome.
+
+The polynomials are over GF(2¹²⁸), one for each half of the secret.
+"""
 
 from collections.abc import Sequence
 
@@ -11,9 +14,9 @@ SHARE_BYTES = KEY_BYTES
 
 
 def split(secret: bytes, threshold: int, holders: int) -> list[bytes]:
-    """A share of 32 bytes for each holder, of which `threshold` give the secret: [holders].
+    """Return one share of 32 bytes per holder; any `threshold` of them give the secret: [holders].
 
-    Holder number k, from 0, has the polynomials' values at k + 1.
+    Holder number k, counted from 0, gets the polynomials' values at k + 1.
     """
     first = Shamir.split(threshold, holders, secret[:HALF], False)
     second = Shamir.split(threshold, holders, secret[HALF:], False)
@@ -21,9 +24,10 @@ def split(secret: bytes, threshold: int, holders: int) -> list[bytes]:
 
 
 def combine(shares: Sequence[tuple[int, bytes]]) -> bytes:
-    """The secret from exactly `threshold` pairs of holder's number and share.
+    """Return the secret from exactly `threshold` pairs of holder's number and share.
 
-    A wrong share gives a wrong secret, with no warning: check it against what its owner advertised.
+    A wrong share gives a wrong secret without any warning. Check the secret against what its owner
+    advertised.
     """
     first = Shamir.combine([(holder + 1, share[:HALF]) for holder, share in shares], False)
     second = Shamir.combine([(holder + 1, share[HALF:]) for holder, share in shares], False)

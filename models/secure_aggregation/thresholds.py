@@ -1,25 +1,27 @@
-"""How many must agree, how many shares open a secret, and who neighbours whom.
+"""How many nodes must agree, how many shares open a secret, and which nodes are neighbours.
 
-Every node works these out from the number of adverts and from its own floors; the server sends none of them.
+Every node computes these from the number of adverts and from its own floors; the server sends none of them.
 
-Complete graph (Bonawitz et al. 2017). Each of n nodes holds shares of all others: T = ⌊fraction·n⌋ + 1 to
-agree, t = ⌊n/3⌋ + 1 shares.
+Complete graph (Bonawitz et al. 2017). Each of n nodes holds shares of all others. T = ⌊fraction·n⌋ + 1 nodes
+must agree, and t = ⌊n/3⌋ + 1 shares open a secret.
 
-Sparse graph (Bell et al. 2020, sections 3 and 4): a Harary graph, each node beside the `half` nearest on
-either side of a random ring. Bell et al. ask that colluding and dropped nodes, placed at random, leave it
-connected and with enough shares. Here the check is stronger, since a lying server chooses who is dropped:
-choose `half` and m so that any `half` places in a row hold, but for a chance of 2⁻¹²⁸, fewer than m nodes
-that collude, and, but for 2⁻²⁰, at least m that stay. A node refuses a U3 with fewer than m in some row. Then
-each row holds an honest node of U3, so that these are linked all around the ring, and no part of the sum
-comes out alone. Of 2·half neighbours fewer than 2m − 1 collude and at least 2m stay: t = 2m − 1 shares.
+Sparse graph (Bell et al. 2020, sections 3 and 4). It is a Harary graph: a node's neighbours are the `half`
+nearest nodes on either side of it on a random ring. Bell et al. require that colluding and dropped nodes,
+placed at random, leave the graph connected and with enough shares. The check here is stronger, since a lying
+server chooses who is dropped. It chooses `half` and m such that any `half` places in a row hold fewer than m
+colluding nodes, except with probability 2⁻¹²⁸, and at least m nodes that stay, except with probability 2⁻²⁰.
+A node refuses a U3 with fewer than m members in any row. Then each row holds an honest node of U3, so these
+are linked all around the ring, and no part of the sum can be isolated. Of 2·half neighbours, fewer than 2m −
+1 collude and at least 2m stay, so t = 2m − 1 shares open a secret.
 
-Why 2⁻¹²⁸, where Bell et al. are content with 2⁻⁴⁰. The ring is drawn by a hash of the adverts, all of which a
-server has in hand before it shows any. It may grind: try other keys and commitments for the nodes that
-collude with it, or other choices of whom it lists, until they lie close. A try costs a hash a node and wins
-with a chance of 2⁻¹²⁸ at most, so 2ᵏ tries win with 2^(k−128) at most: it takes 2⁸⁸ to be back at 2⁻⁴⁰.
-Nothing in an advert rules grinding out. Its commitment is to the seed of the node's own mask, which is opened
-at the last stage, and of some nodes never; the ring is needed at the second. One more exchange, of
-commitments to shares of the ring's randomness before these are shown, would leave one try a session.
+Why 2⁻¹²⁸, although Bell et al. use 2⁻⁴⁰. A hash of the adverts draws the ring, and a server holds all adverts
+before it shows any. It may grind: try other keys and commitments for the nodes that collude with it, or list
+other nodes, until the colluding nodes lie close together. A try costs one hash per node and succeeds with
+probability at most 2⁻¹²⁸, so 2ᵏ tries succeed with probability at most 2^(k−128): it takes 2⁸⁸ tries to reach
+2⁻⁴⁰. Nothing in an advert rules grinding out. Its commitment is to the seed of the node's own mask. That seed
+is opened at the last stage, and for some nodes never, but the ring is needed at the second. One more
+exchange, of commitments to shares of the ring's randomness before these are shown, would leave the server one
+try per session.
 """
 
 from collections.abc import Iterable
@@ -31,18 +33,19 @@ import numpy as np
 from scipy.stats import hypergeom
 
 COMPLETE_UP_TO = 128
-SECURITY_BITS = 128  # of the sparse graph: chance that those who collude lie too close, at each try
-CORRECTNESS_BITS = 20  # of the sparse graph: chance that a round fails though no more dropped than stated
-COLLUDING = 0.1  # share of the nodes that may collude, on the sparse graph
-DROPPED = 1 / 3  # share of the nodes that may drop out, on the sparse graph
+SECURITY_BITS = 128  # sparse graph: probability, per try, that colluding nodes lie too close
+CORRECTNESS_BITS = 20  # sparse graph: probability that a round fails with at most DROPPED dropped
+COLLUDING = 0.1  # sparse graph: share of the nodes that may collude
+DROPPED = 1 / 3  # sparse graph: share of the nodes that may drop out
 
 
 @dataclass(frozen=True)
 class Floors:
-    """What a node asks of a round before it answers; its owner's choice, never the server's.
+    """The conditions that a round must meet before a node answers; its owner sets them, never the server.
 
-    least_nodes: adverts. least_devices: `honest` devices in the sum. agreement: share of the adverts in
-    [0.5, 1) that must sign the same lists; 0.5 is a majority, and holds if no node colludes.
+    least_nodes: minimum number of adverts. least_devices: minimum number of `honest` devices in the sum.
+    agreement: share of the adverts, in [0.5, 1), that must sign the same lists. 0.5 is a majority, and
+    suffices if no node colludes.
     """
 
     least_devices: int
@@ -52,24 +55,25 @@ class Floors:
     def __post_init__(self) -> None:
         if not 0.5 <= self.agreement < 1.0:
             raise ValueError(
-                f"agreement is in [0.5, 1), not {self.agreement}: else two lists could be agreed on"
+                f"agreement must be in [0.5, 1), not {self.agreement}: otherwise two lists could pass"
             )
         if self.least_nodes < 3:
             raise ValueError(
-                f"least_nodes is 3 or more, not {self.least_nodes}: of two, each knows the other"
+                f"least_nodes must be at least 3, not {self.least_nodes}: of two nodes, each knows the other"
             )
         if self.least_devices < 2:
             raise ValueError(
-                f"least_devices is 2 or more, not {self.least_devices}: a sum of one hides nothing"
+                f"least_devices must be at least 2, not {self.least_devices}: a sum of one hides nothing"
             )
 
 
 @dataclass(frozen=True)
 class SharingPlan:
-    """Thresholds of a round of `nodes` adverts.
+    """The thresholds of a round of `nodes` adverts.
 
-    agreement: signatures of the same lists. shares: shares that open a secret. half: neighbours on either
-    side of the ring, 0 on the complete graph. in_a_row: members of U3 among any `half` places in a row.
+    agreement: signatures needed on the same lists. shares: shares that open a secret. half: neighbours on
+    either side of the ring, or 0 on the complete graph. in_a_row: minimum number of members of U3 among any
+    `half` places in a row.
     """
 
     nodes: int
@@ -86,7 +90,7 @@ class SharingPlan:
 
 
 def plan_for(nodes: int, fraction: float) -> SharingPlan:
-    """Thresholds for `nodes` adverts, where `fraction` of them must agree."""
+    """Return the thresholds for `nodes` adverts, if the share `fraction` of them must agree."""
     agreement = floor(fraction * nodes) + 1
     if nodes > COMPLETE_UP_TO:
         half, in_a_row = sparse(nodes, COLLUDING, DROPPED)
@@ -96,25 +100,27 @@ def plan_for(nodes: int, fraction: float) -> SharingPlan:
 
 
 def honest(devices: Iterable[int], tolerated: int) -> int:
-    """Devices that are left when those nodes collude that have most, as many as are tolerated.
+    """Return the number of devices left if the `tolerated` nodes with the most devices collude.
 
-    Who colludes knows its own shares of the noise, and can take them off a sum. devices: of each node.
+    A colluding node knows its own share of the noise, and can subtract it from a sum. devices: the number of
+    devices of each node.
     """
     return sum(sorted(devices, reverse=True)[tolerated:])
 
 
 def least_listed(roster: int) -> int:
-    """Nodes that a session begins with at least: more than half of those on the roster, and three.
+    """Return the minimum number of nodes with which a session begins: 3, and more than half of the roster.
 
-    Of fewer, a server that chooses whom it lists could have most collude with it.
+    With fewer, a server that chooses which nodes it lists could have most of them collude with it.
     """
     return max(3, roster // 2 + 1)
 
 
 def tolerated_of(fewest: int, nodes: int, fraction: float) -> tuple[int, int]:
-    """The fewest and the most nodes that may collude, over all rounds of `fewest` to `nodes` adverts.
+    """Return the fewest and the most nodes that may collude, over rounds of `fewest` to `nodes` adverts.
 
-    On one graph n adverts tolerate no more than n + 2 do, so the two at either end of it are enough.
+    On one graph, n adverts tolerate no more colluding nodes than n + 2 do. So it is enough to check the two
+    numbers at either end of each graph's range.
     """
     last = COMPLETE_UP_TO
     ends = (fewest, fewest + 1, last - 1, last, last + 1, last + 2, nodes - 1, nodes)
@@ -124,10 +130,10 @@ def tolerated_of(fewest: int, nodes: int, fraction: float) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def sparse(nodes: int, colluding: float, dropped: float) -> tuple[int, int]:
-    """Smallest `half`, and m: of any `half` places in a row fewer than m collude, and at least m stay.
+    """Return the smallest `half`, and m: any `half` places in a row hold < m colluding and ≥ m staying nodes.
 
-    A row is a sample without replacement, so the counts are hypergeometric; there are n rows (a union bound).
-    Gives (nodes, 0), longer than any row, where no `half` will do.
+    A row is a sample without replacement, so the counts are hypergeometric. There are n rows (a union bound).
+    Returns (nodes, 0), longer than any row, if no `half` suffices.
     """
     collude, stay = floor(colluding * nodes), nodes - floor(dropped * nodes)
     for half in range(1, nodes // 2):

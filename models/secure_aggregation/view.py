@@ -1,6 +1,6 @@
-"""A view: the adverts that a node was shown, checked, and all that follows from them.
+"""A view: the checked adverts that a node was shown, and all that follows from them.
 
-Two nodes with the same view work out the same graph and thresholds, and name it by the same digest.
+Two nodes with the same view compute the same graph and thresholds, and the same digest of the view.
 """
 
 import hashlib
@@ -23,8 +23,9 @@ from terrycloth.models.secure_aggregation.thresholds import SharingPlan, honest,
 def check_advert(advert: Advert, task: Task, roster: Roster | None, most_devices: int = MOST_DEVICES) -> None:
     """Raise ProtocolError unless an identity of the roster signed this advert for this task.
 
-    None: any identity and up to most_devices, for a server that was given no roster; nodes have one. Two
-    adverts may hold the same X25519 key: names are part of every key derived, so a copied one opens nothing.
+    Without a roster (None), any identity with up to `most_devices` devices may sign. Only a server may be
+    without one; nodes have one. Two adverts may hold the same X25519 key: names are part of every derived
+    key, so a copied key opens nothing.
     """
     if roster is not None and advert.name not in roster:
         raise ProtocolError("identity not in the roster")
@@ -39,22 +40,23 @@ def check_advert(advert: Advert, task: Task, roster: Roster | None, most_devices
 
 
 class View:
-    """Adverts by name, in order, and what follows from them. Raises ProtocolError on a name given twice."""
+    """Adverts by name, in order, and what follows from them. Raises ProtocolError on a duplicate name."""
 
     def __init__(self, task: Task, adverts: Iterable[Advert], fraction: float) -> None:
         listed = [(advert.name, advert) for advert in adverts]
         self.task = task
         self.adverts = dict(sorted(listed, key=lambda pair: pair[0]))
         if len(self.adverts) != len(listed):
-            raise ProtocolError("a name twice")
+            raise ProtocolError("duplicate name")
         self.names = list(self.adverts)
         self.plan: SharingPlan = plan_for(len(self.names), fraction)
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the task and of every advert, but for the signatures.
+        """SHA-256 of the task and of every advert, without the signatures.
 
-        Of one advert anybody can make a second valid ECDSA signature, and its signer any number.
+        Signatures are left out because anybody can make a second valid ECDSA signature from one, and the
+        signer any number.
         """
         hashed = hashlib.sha256(statement("view", *self.task.parts(), len(self.names)))
         for advert in self.adverts.values():
@@ -72,7 +74,7 @@ class View:
         return {name: place for place, name in enumerate(self.ring)}
 
     def neighbours(self, name: str) -> list[str]:
-        """Who shares a mask with this node and holds shares of its secrets, in order of names."""
+        """Return the nodes that share masks with this one and hold shares of its secrets, in name order."""
         if not self.plan.half:
             return [other for other in self.names if other != name]
         place, half = self.places[name], self.plan.half
@@ -80,19 +82,19 @@ class View:
         return sorted(self.ring[(place + step) % len(self.ring)] for step in steps)
 
     def holders(self, name: str) -> list[str]:
-        """The neighbours and the node itself, in order of names: holder number k is the k-th."""
+        """Return the neighbours and the node itself, in order of names: holder number k is the k-th."""
         return sorted([*self.neighbours(name), name])
 
     def devices(self, names: Iterable[str]) -> int:
-        """How many devices these nodes stand for."""
+        """Return how many devices these nodes stand for."""
         return sum(self.adverts[name].devices for name in names)
 
     def honest_devices(self, names: Iterable[str]) -> int:
-        """How many of these nodes' devices are left when as many of them collude as are tolerated."""
+        """Return how many devices of these nodes are left if as many nodes collude as are tolerated."""
         return honest((self.adverts[name].devices for name in names), self.plan.tolerated)
 
     def linked(self, masked: Iterable[str]) -> bool:
-        """Whether U3 has enough members in every row of the ring (thresholds.py says why)."""
+        """Return whether U3 has enough members in every row of the ring (thresholds.py says why)."""
         half, size = self.plan.half, len(self.ring)
         if not half:
             return True
@@ -101,14 +103,14 @@ class View:
         return all(sum(inside[start : start + half]) >= self.plan.in_a_row for start in range(size))
 
     def signed(self, name: str, signature: bytes, statement: bytes) -> bool:
-        """Whether this participant signed the statement."""
+        """Return whether this participant signed the statement."""
         return signed_by(self.adverts[name].identity, signature, statement)
 
 
 def check_names(names: list[str], within: Iterable[str], least: int) -> None:
-    """Raise ProtocolError unless names are in order, none twice, all of them known, and enough."""
+    """Raise ProtocolError unless names are ordered, distinct, known, and at least `least`."""
     if any(first >= second for first, second in pairwise(names)):
-        raise ProtocolError("names out of order or twice")
+        raise ProtocolError("names out of order or duplicate")
     if not set(names) <= set(within):
         raise ProtocolError("unknown name")
     if len(names) < least:

@@ -1,10 +1,12 @@
-"""The server's side of secure aggregation: collect the answers of a stage, write the messages of the next.
+"""The server's side of secure aggregation: collect a stage's answers and write the next stage's messages.
 
 Bonawitz et al. 2017, figure 4, and Bell et al. 2020, algorithms 2 and 3 (models/secure_aggregation). A node
-that is late is left out; one that sends what cannot be used is left out too, and counted by reason. Nothing
-is released but the sum over all of U3. No promise rests on this file: each node checks for itself.
+that is late is left out. A node that sends something unusable is left out too, and counted by reason. The
+server releases nothing but the sum over all of U3. No promise depends on this file, because each node checks
+for itself.
 
-A node is named here by its number in the network; answers are {node: record}, messages {node: message}.
+A node is named here by its number in the network. Answers are {node: record}, and messages are {node:
+message}.
 """
 
 from collections import Counter
@@ -57,7 +59,10 @@ class Step(IntEnum):
 
 @dataclass(frozen=True)
 class Total:
-    """Sum of the vectors mod 2^width: [length]. names: whose; devices: how many they stand for."""
+    """The sum of the vectors mod 2^width: [length].
+
+    names: the nodes whose vectors are in it. devices: how many devices these nodes stand for.
+    """
 
     vector: Vector
     names: list[str]
@@ -67,15 +72,18 @@ class Total:
 class SecureRound:
     """One session. Call `adverts`, `shares`, `masked`, `confirmations` and `unmaskings` once each, in order.
 
-    Each raises RoundFailed if too few nodes are left. The floors are those that nodes are expected to have;
-    the server gains nothing by lower ones. most_devices: behind a node, where there is no roster to say it of
-    each. dropped: how many answers could not be used, by reason.
+    Each raises RoundFailed if too few nodes are left.
 
-    at_fault: by node, the check that its own answer failed, and no honest node's would have: another size, a
-    signature that is not of what was sent. The word of one node against another is no ground, since one that
-    colludes could accuse any. So nobody is at fault for shares that do not open for their holder, who cannot
-    show it; that do not fit together, whether by their dealer or by who gave them back; for a name that two
-    nodes use, one of which may have stolen it; for a vector that spoils the sum, which nobody sees alone.
+    floors: the floors that nodes are expected to have; the server gains nothing by lower ones. most_devices:
+    the most devices behind one node, if no roster says it for each. dropped: the number of unusable answers,
+    by reason.
+
+    at_fault: by node, the check that its answer failed, if no honest node's answer would fail it (a wrong
+    size, or a signature of something else than what was sent). One node's word against another is no ground,
+    since a colluding node could accuse any other. So nobody is at fault for: shares that their holder cannot
+    decrypt, as it cannot prove that; shares that are inconsistent, since their dealer or those who returned
+    them may be to blame; a name that two nodes use, since one may have stolen it; a vector that spoils the
+    sum, since nobody sees it alone.
     """
 
     def __init__(
@@ -92,13 +100,13 @@ class SecureRound:
         self.step = Step.ADVERTS
         self.dropped: Counter[str] = Counter()
         self.at_fault: dict[int, str] = {}
-        self.names: dict[int, str] = {}  # nodes that answered every stage so far
+        self.names: dict[int, str] = {}  # nodes that have answered every stage so far
         self.shared_names: list[str] = []  # U2
         self.masked_names: list[str] = []  # U3
         self._total: Vector | None = None  # of masked vectors
 
     def adverts(self, answers: Mapping[int, Record]) -> dict[int, AdvertList]:
-        """After stage 1: the list of adverts, for each node that sent one."""
+        """After stage 1: return the list of adverts, for each node that sent a valid one."""
 
         def check(node: int, record: Record) -> Advert:
             advert = Advert.from_dict(record)
@@ -109,10 +117,10 @@ class SecureRound:
             self.names = dict.fromkeys(answers, "")  # any node may advertise
             adverts = self._checked(answers, check)
             taken = Counter(advert.name for advert in adverts.values())
-            # Of two nodes under one name neither is believed; the first come might be the copy.
+            # If two nodes use one name, neither is believed: the first to arrive might be the copy.
             adverts = {node: advert for node, advert in adverts.items() if taken[advert.name] == 1}
-            if twice := sum(count for count in taken.values() if count > 1):
-                self.dropped["a name twice"] += twice
+            if duplicates := sum(count for count in taken.values() if count > 1):
+                self.dropped["duplicate name"] += duplicates
             self.view = View(self.task, adverts.values(), self.floors.agreement)
             self.names = {node: advert.name for node, advert in adverts.items()}
             self._enough_noise(self._enough(self.floors.least_nodes))
@@ -120,13 +128,13 @@ class SecureRound:
             return dict.fromkeys(self.names, message)
 
     def shares(self, answers: Mapping[int, Record]) -> dict[int, RelayedShares]:
-        """After stage 2: to each node, U2 and the ciphertexts that are for it."""
+        """After stage 2: return, for each node, U2 and the ciphertexts addressed to it."""
 
         def check(node: int, record: Record) -> dict[str, bytes]:
             ciphertexts = Shares.from_dict(record).ciphertexts
             neighbours = self.view.neighbours(self.names[node])
             if len(ciphertexts) != len(neighbours) or any(len(c) != SEALED_BYTES for c in ciphertexts):
-                raise ProtocolError("shares of another number or size")
+                raise ProtocolError("wrong number or size of shares")
             return dict(zip(neighbours, ciphertexts, strict=True))
 
         with self._stage(Step.SHARES):
@@ -143,13 +151,13 @@ class SecureRound:
             return messages
 
     def masked(self, answers: Mapping[int, tuple[Record, Vector]]) -> dict[int, MaskedList]:
-        """After stage 3: U3 and its signatures, for each node whose masked vector arrived."""
+        """After stage 3: return U3 and its signatures, for each node whose masked vector arrived."""
 
         def check(node: int, answer: tuple[Record, Vector]) -> tuple[bytes, Vector]:
             record, vector = answer
             signature = Masked.from_dict(record).signature
             if vector.dtype != dtype_of(self.task.width) or vector.shape != (self.task.length,):
-                raise ProtocolError("vector of another type or length")
+                raise ProtocolError("wrong type or length of vector")
             shared = masked_statement(self.view.digest, self.shared_names)
             return self._signature(node, signature, shared), vector
 
@@ -170,7 +178,7 @@ class SecureRound:
             return dict.fromkeys(self.names, message)
 
     def confirmations(self, answers: Mapping[int, Record]) -> dict[int, Confirmations]:
-        """After stage 4: who signed the lists, for each that did."""
+        """After stage 4: return the signers of the lists, for each node that signed them."""
 
         def check(node: int, record: Record) -> bytes:
             lists = confirmed_statement(self.view.digest, self.shared_names, self.masked_names)
@@ -185,13 +193,13 @@ class SecureRound:
             return dict.fromkeys(self.names, message)
 
     def unmaskings(self, answers: Mapping[int, Record]) -> Total:
-        """After stage 5: the sum over U3."""
+        """After stage 5: return the sum over U3."""
 
         def check(node: int, record: Record) -> dict[str, bytes]:
             shares = Unmasking.from_dict(record).shares
             owners = [name for name in self.view.holders(self.names[node]) if name in self.shared_names]
             if len(shares) != len(owners) or any(len(share) != SHARE_BYTES for share in shares):
-                raise ProtocolError("shares of another number or size")
+                raise ProtocolError("wrong number or size of shares")
             return dict(zip(owners, shares, strict=True))
 
         with self._stage(Step.UNMASKINGS):
@@ -202,17 +210,17 @@ class SecureRound:
                 for owner, share in by_owner.items():
                     shares[owner][self.names[node]] = share
             total, self._total = self._total, None
-            assert total is not None  # set by `masked`, which came before
-            wrong = take_off_masks(total, self.view, self.shared_names, self.masked_names, shares)
-            if wrong:
-                self.dropped["share that does not fit"] += wrong
+            assert total is not None  # set by `masked`
+            wrong_shares = take_off_masks(total, self.view, self.shared_names, self.masked_names, shares)
+            if wrong_shares:
+                self.dropped["wrong share"] += wrong_shares
             return Total(total, self.masked_names, self.view.devices(self.masked_names))
 
     @contextmanager
     def _stage(self, step: Step) -> Iterator[None]:
-        """Take each step once, in order; after a failure none."""
+        """Allow each step once, in order, and none after a failure."""
         if step != self.step:
-            raise RoundFailed(f"{step.name.lower()} come out of order")
+            raise RoundFailed(f"{step.name.lower()} came out of order")
         self.step = Step.OVER
         try:
             yield
@@ -224,7 +232,7 @@ class SecureRound:
     def _checked(
         self, answers: Mapping[int, Answer], check: Callable[[int, Answer], Checked]
     ) -> dict[int, Checked]:
-        """What `check` makes of each answer; the others are counted by reason."""
+        """Return the results of `check` by node, and count the answers that it rejects by reason."""
         checked: dict[int, Checked] = {}
         for node, answer in answers.items():
             if node not in self.names:
@@ -241,15 +249,18 @@ class SecureRound:
         kept = set(nodes)
         self.names = {node: name for node, name in self.names.items() if node in kept}
 
-    def _enough(self, least: int) -> list[str]:
-        """Names of the nodes left, in order."""
+    def _enough(self, minimum: int) -> list[str]:
+        """Return the names of the remaining nodes, in order. Raises RoundFailed if too few are left."""
         names = sorted(self.names.values())
-        if len(names) < least:
+        if len(names) < minimum:
             raise RoundFailed("too few nodes")
         return names
 
     def _enough_noise(self, names: list[str]) -> None:
-        """Nodes would refuse these, and what they have spent would be lost."""
+        """Raise RoundFailed if too few devices are left.
+
+        Nodes would refuse such a sum, and what they have spent would be lost.
+        """
         if self.view.honest_devices(names) < self.floors.least_devices:
             raise RoundFailed("too few devices")
 

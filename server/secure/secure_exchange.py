@@ -1,7 +1,7 @@
 """One session of secure aggregation over Flower: five exchanges, of which the strategy sends the last.
 
-`secure.secure_aggregation` has the protocol; here its records become messages, and every reply is checked to
-hold what its stage allows and nothing else.
+`secure.secure_aggregation` holds the protocol. This file turns its records into messages, and checks that
+every reply holds what its stage allows and nothing else.
 """
 
 import logging
@@ -58,12 +58,14 @@ SESSION_BYTES = 32
 
 
 class SecureExchange:
-    """A round's session. After it `invalid` counts the replies that were not used, and `refused` devices.
+    """A round's session of secure aggregation.
 
-    most_devices: behind a node, where there is no roster to say it of each.
+    Afterwards `invalid` counts the replies that were not used, and `refused` the devices that refused, both
+    by reason.
 
-    at_fault: by node, why its own message could not be used, where no honest node's would look so. It is as
-    sound as the link's word on who sent a message: have SuperNodes authenticate.
+    most_devices: the most devices behind one node, if no roster says it for each. at_fault: by node, why its
+    own message could not be used, if no honest node's message would look like that. It is only as reliable as
+    the link's word about who sent a message, so make SuperNodes authenticate.
     """
 
     def __init__(
@@ -97,52 +99,58 @@ class SecureExchange:
 
     @property
     def at_fault(self) -> dict[int, str]:
-        """The session's own, and nodes whose messages could not even be read."""
+        """The nodes at fault in the session, and those whose messages could not even be read."""
         return self.session.at_fault
 
     def open(self) -> list[Message]:
-        """Stages 1 to 4; the messages of the fifth, or none where too few nodes are left."""
+        """Run stages 1 to 4 and return the messages of stage 5, or none if too few nodes are left."""
         try:
             query = pack_exchange(Exchange(ADVERTISE, self.task.session, self.task.round))
             query.update(pack_query(self.request))
             lists = self.session.adverts(
-                self.ask(ADVERTISE, dict.fromkeys(self.nodes, query), self.read_advert)
+                self.query_nodes(ADVERTISE, dict.fromkeys(self.nodes, query), self.read_advert)
             )
-            shares = self.ask(SHARE, self.packed(SHARE, lists), read)
+            shares = self.query_nodes(SHARE, self.packed(SHARE, lists), read)
             relayed = self.packed(MASK, self.session.shares(shares))
             for content in relayed.values():
                 content.update(pack_request(self.request))
-            masked = self.session.masked(self.ask(MASK, relayed, self.read_masked))
-            confirmations = self.ask(CONFIRM, self.packed(CONFIRM, masked), read)
+            masked = self.session.masked(self.query_nodes(MASK, relayed, self.read_masked))
+            confirmations = self.query_nodes(CONFIRM, self.packed(CONFIRM, masked), read)
             return self.messages(self.packed(UNMASK, self.session.confirmations(confirmations)))
         except RoundFailed as failed:
             self.invalid[f"secure aggregation: {failed}"] += 1
             return []
 
     def close(self, replies: Iterable[Message]) -> list[Reply]:
-        """Stage 5: the sum over all nodes that are in it, as one reply; nothing where it cannot be opened."""
+        """Run stage 5 and return the sum over all nodes in it, as one reply.
+
+        The list is empty if the sum cannot be unmasked.
+        """
         answers = []
         try:
             total = self.session.unmaskings(self.received(UNMASK, replies, read))
             signed = total.vector.view(np.dtype(f"int{self.task.width}"))
             answers.append(Reply(self.task.round, {STEPS: torch.from_numpy(signed)}, total.devices))
         except RoundFailed as failed:
-            if not self.invalid:  # else it had failed before, and said why
+            if not self.invalid:  # otherwise it failed earlier, and the reason is counted
                 self.invalid[f"secure aggregation: {failed}"] += 1
         self.invalid.update(self.session.dropped)
         return answers
 
-    def ask(
+    def query_nodes(
         self, stage: int, contents: Mapping[int, RecordDict], read: Callable[[RecordDict], Read]
     ) -> dict[int, Read]:
-        """Send one stage's messages, and read the answers that come in time, by node."""
+        """Send one stage's messages, and return the answers that arrive in time, by node."""
         replies = self.grid.send_and_receive(self.messages(contents), timeout=self.timeout)
         return self.received(stage, replies, read)
 
     def received(
         self, stage: int, replies: Iterable[Message], read: Callable[[RecordDict], Read]
     ) -> dict[int, Read]:
-        """What nodes answered; refusals and what cannot be read are counted, and their nodes are left out."""
+        """Return the nodes' answers, by node.
+
+        Refusals and unreadable messages are counted, and their nodes are left out.
+        """
         answers: dict[int, Read] = {}
         for message in replies:
             if message.has_error():
@@ -151,7 +159,7 @@ class SecureExchange:
                 continue
             try:
                 self.bytes_up[message.metadata.src_node_id] += size(message.content)
-                if EXCHANGE_RECORD not in message.content:  # a refusal, or nobody's coin fell
+                if EXCHANGE_RECORD not in message.content:  # a refusal, or no device was sampled
                     refusal = unpack_reply(message.content, {}, self.task.round)
                     self.refused.update(refusal.refused)
                     continue
@@ -164,7 +172,7 @@ class SecureExchange:
         return answers
 
     def read_advert(self, content: RecordDict) -> Record:
-        """Stage 1: an advert, and the facts of any reply."""
+        """Stage 1: read an advert, and the facts that come with any reply."""
         record = _record(content, {REPLY_RECORD})
         facts = content[REPLY_RECORD]
         assert isinstance(facts, ConfigRecord)
@@ -173,7 +181,7 @@ class SecureExchange:
         return record
 
     def read_masked(self, content: RecordDict) -> tuple[Record, Vector]:
-        """Stage 3: a signature, and a vector of the task's width and length."""
+        """Stage 3: read a signature, and a vector of the task's width and length."""
         record = _record(content, {UPDATE_RECORD})
         arrays = content[UPDATE_RECORD]
         assert isinstance(arrays, ArrayRecord)
@@ -181,12 +189,12 @@ class SecureExchange:
         return record, vector
 
     def packed(self, stage: int, stages: Mapping[int, Stage]) -> dict[int, RecordDict]:
-        """The messages of a stage as content, by node."""
+        """Return the messages of a stage as Flower content, by node."""
         exchange = Exchange(stage, self.task.session, self.task.round)
         return {node: pack_exchange(exchange, message) for node, message in stages.items()}
 
     def messages(self, contents: Mapping[int, RecordDict]) -> list[Message]:
-        """Content as Flower's messages to nodes."""
+        """Return the contents as Flower messages to their nodes, and count their bytes."""
         self.bytes_down.update({node: size(content) for node, content in contents.items()})
         return [
             Message(content=content, dst_node_id=node, message_type=MessageType.TRAIN)
@@ -195,7 +203,7 @@ class SecureExchange:
 
 
 def size(content: RecordDict) -> int:
-    """Bytes of the values in a message, without names and framing."""
+    """Return the bytes of the values in a message, without names and framing."""
     return sum(_bytes_of(value) for record in content.values() for value in record.values())
 
 
@@ -208,16 +216,19 @@ def _bytes_of(value: object) -> int:
 
 
 def read(content: RecordDict) -> Record:
-    """A message, and nothing beside it."""
+    """Read a message that has no other record beside it. Raises InvalidReply otherwise."""
     return _record(content, set())
 
 
-def _record(content: RecordDict, beside: set[str]) -> Record:
-    """The message's record, where there is no other but those named."""
+def _record(content: RecordDict, others: set[str]) -> Record:
+    """Return the message's record, if the only records beside it are those named in `others`.
+
+    Raises InvalidReply otherwise.
+    """
     record = content.get(MESSAGE_RECORD)
     kinds = {REPLY_RECORD: ConfigRecord, UPDATE_RECORD: ArrayRecord}
-    if set(content) != {EXCHANGE_RECORD, MESSAGE_RECORD, *beside} or not isinstance(record, ConfigRecord):
+    if set(content) != {EXCHANGE_RECORD, MESSAGE_RECORD, *others} or not isinstance(record, ConfigRecord):
         raise InvalidReply("unknown record")
-    if not all(isinstance(content[name], kinds[name]) for name in beside):
+    if not all(isinstance(content[name], kinds[name]) for name in others):
         raise InvalidReply("unknown record")
     return dict(record)

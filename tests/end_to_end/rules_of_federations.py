@@ -677,11 +677,11 @@ def unit_is_what_is_stored(bench: Bench) -> None:
         resolve(config.model_copy(update={"delta": 1.0 / (100_000 * most)}), 100_000)
 
     by_date = make_promise(resolved).sentence()
-    assert "events that a device stores to train on, the newest 3 at most" in by_date
+    assert "events that a device stores to train on, which are at most its newest 3" in by_date
     assert "may move many of them" not in by_date
     for split in ("next-visit", "basket", "last-item"):
         said = make_promise(resolved.model_copy(update={"split": split})).sentence()
-        assert "one purchase more or less before it may move many of them" in said
+        assert "one purchase before the split may move many of them" in said
 
 
 def everything_is_stored(patch: Patch) -> None:

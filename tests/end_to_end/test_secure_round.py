@@ -399,7 +399,7 @@ def test_a_node_whose_answer_fails_its_check_is_asked_no_more(
     _, records = federation.run(grid=spoiling(stage, spoil, rounds=[1]), rounds=3)
     assert [record.answered for record in records] == [answered, 4, 4]
     assert [record.invalid for record in records] == [{reason: 1}, {LEFT_OUT: 1}, {LEFT_OUT: 1}]
-    assert f"node 5 is left out of the rounds to come: {reason}" in caplog.text
+    assert f"node 5 is left out of all further rounds: {reason}" in caplog.text
     booked = [int(state.ledger.steps.sum()) for state in federation.states()]
     assert sorted(booked) == [1, 3, 3, 3, 3]
 

@@ -210,7 +210,7 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
 
 @pytest.mark.parametrize("noise", [5e-324, 1e-9, 0.999999e-6, 1.000001e6, 1e300])
 def test_noise_that_is_none_or_drowns_everything_is_refused(noise: float) -> None:
-    with pytest.raises(ValidationError, match="a noise multiplier is 0, or from 1e-6 to 1e6"):
+    with pytest.raises(ValidationError, match="a noise multiplier must be 0, or from 1e-6 to 1e6"):
         RoundSettings.from_record(record(noise_multiplier=noise))
 
 
@@ -222,7 +222,7 @@ def test_noise_at_its_bounds(noise: float) -> None:
 @pytest.mark.parametrize("noise", [0.0, 1.0])
 @pytest.mark.parametrize("clip", [1.000001e6, 1e300])
 def test_a_clip_that_is_none_and_does_not_say_so_is_refused(clip: float, noise: float) -> None:
-    with pytest.raises(ValidationError, match="a clip is at most 1e6, or infinite"):
+    with pytest.raises(ValidationError, match="a clip must be at most 1e6, or infinite"):
         RoundSettings.from_record(record(clip=clip, noise_multiplier=noise))
 
 

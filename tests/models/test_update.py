@@ -258,7 +258,7 @@ def test_a_request_round_trips_and_another_kind_is_refused() -> None:
     assert all(torch.equal(tensor, UPDATE[name]) for name, tensor in request.parameters.items())
     with pytest.raises(KeyError):
         unpack_request(RecordDict({"arrays": to_arrays(UPDATE)}))
-    with pytest.raises(ValueError, match="a request holds"):
+    with pytest.raises(ValueError, match="a request must hold"):
         unpack_request(RecordDict({"arrays": settings.to_record(), "config": settings.to_record()}))
     with pytest.raises(ValueError, match="protocol"):
         unpack_request(

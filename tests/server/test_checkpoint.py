@@ -143,7 +143,7 @@ def test_a_checkpoint_that_is_damaged_is_the_users_to_mend(kept: int, tmp_path: 
         lambda: load_checkpoint(tmp_path, SETTINGS, parameters, optimizer),
         lambda: run_of_checkpoint(tmp_path),
     ):
-        with pytest.raises(UserError, match=r"checkpoint\.safetensors is damaged: take .* away"):
+        with pytest.raises(UserError, match=r"checkpoint\.safetensors is damaged: remove .*, and start"):
             read()
 
 

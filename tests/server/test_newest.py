@@ -121,7 +121,7 @@ def test_a_checkpoint_that_was_not_noted_goes_on_and_is_noted_before_it_is_told(
 
 def test_two_servers_do_not_work_in_one_folder(tmp_path: Path) -> None:
     """Both would be given the same sum, and each would release it under a noise of its own."""
-    with alone_in(tmp_path), pytest.raises(UserError, match="another server is at work"), alone_in(tmp_path):
+    with alone_in(tmp_path), pytest.raises(UserError, match="another server is using"), alone_in(tmp_path):
         pass
     with alone_in(tmp_path):
         pass

@@ -112,7 +112,7 @@ def test_a_key_is_listed_once(tmp_path: Path) -> None:
     """Of two lines with two numbers, neither would be what the owner meant."""
     path = tmp_path / "roster"
     path.write_bytes(b"%s devices=2\n%s devices=3" % (2 * (Identity.new().public,)))
-    with pytest.raises(UserError, match=r"line 2 .* lists a key again"):
+    with pytest.raises(UserError, match=r"line 2 .* repeats a key"):
         Roster.load(path)
 
 

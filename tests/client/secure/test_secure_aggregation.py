@@ -115,7 +115,7 @@ def test_more_devices_than_the_roster_allows_are_refused(rehearsal: Rehearsal) -
 
 def test_an_advert_given_twice_is_refused(rehearsal: Rehearsal) -> None:
     message = changed(rehearsal.until("share"), lambda adverts: [*adverts, adverts[3]])
-    refused(rehearsal, "share", message, "a name twice")
+    refused(rehearsal, "share", message, "duplicate name")
 
 
 @pytest.mark.parametrize("key", ["share_key", "mask_key"])
@@ -177,8 +177,8 @@ def test_the_list_of_who_shared_must_be_right(rehearsal: Rehearsal) -> None:
         [
             (shared[:4], "too few nodes"),  # 5 must agree
             ([*shared, "f" * 64], "unknown name"),
-            ([shared[0], *shared], "out of order or twice"),
-            (shared[::-1], "out of order or twice"),
+            ([shared[0], *shared], "out of order or duplicate"),
+            (shared[::-1], "out of order or duplicate"),
         ]
     ):
         refused(rehearsal, "mask", RelayedShares(names, ciphertexts), reason, number)
@@ -239,7 +239,7 @@ def test_the_list_of_who_masked_must_be_right(rehearsal: Rehearsal) -> None:
             (names[:own] + names[own + 1 :], signatures[:own] + signatures[own + 1 :], "own masked vector"),
             (names[:4], signatures[:4], "too few nodes"),
             ([*names, "f" * 64], [*signatures, b""], "unknown name"),
-            ([*names, names[-1]], [*signatures, signatures[-1]], "out of order or twice"),
+            ([*names, names[-1]], [*signatures, signatures[-1]], "out of order or duplicate"),
             (names, signatures[1:], "a signature for each name"),
             (names, signatures[::-1], "not those shown to another"),
         ]
@@ -330,7 +330,7 @@ def test_fewer_than_must_agree_is_refused(rehearsal: Rehearsal) -> None:
     signatures = [answers[rehearsal.number(name)]["signature"] for name in names]
     refused(rehearsal, "unmask", Confirmations(names, signatures), "too few nodes")
     thrice = Confirmations(sorted([*names, names[0], names[1]]), [signatures[0]] * 5)
-    refused(rehearsal, "unmask", thrice, "out of order or twice", number=1)
+    refused(rehearsal, "unmask", thrice, "out of order or duplicate", number=1)
 
 
 def test_a_confirmation_by_one_who_did_not_mask_does_not_count() -> None:

@@ -129,7 +129,7 @@ def test_private_baselines_keep_the_promise_of_their_row(rows: list[Row]) -> Non
             if (promise := row[f"{name}_promise"]) is not None:
                 assert "in any one" not in promise
                 assert "everything one shopper did" in promise
-                factor = re.search(r"at most a factor ([\d.e+]+)", promise)
+                factor = re.search(r"a factor of at most ([\d.e+]+)", promise)
                 assert factor is not None
                 assert float(factor[1]) <= math.exp(row["epsilon"]) * 1.01
                 assert ("all 2 rounds" in promise) is (name == "flower")
@@ -528,7 +528,7 @@ def test_a_cell_whose_checkpoint_is_damaged_says_what_to_do(folder: FrontierFold
     (other.run(cell).path / "checkpoint.safetensors").write_bytes(b"cut short")
     reason = work(other.path, cell)
     assert reason is not None
-    assert re.search(r"checkpoint\.safetensors is damaged: take .* away, and run it again", reason)
+    assert re.search(r"checkpoint\.safetensors is damaged: remove .*, and start the run again", reason)
 
 
 def test_a_result_of_another_schema_is_reported_and_left(folder: FrontierFolder, tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ from terrycloth.models.privacy.accounting import (
     epsilon_by_each,
     epsilon_composed,
     epsilon_spent,
+    fits_pld,
     noise_for,
     reduced,
     rounds_for,
-    told_by_pld,
 )
 
 PRV_ERROR = 0.01  # Opacus's PRV answers with an upper bound, this far above its estimate
@@ -428,7 +428,7 @@ def test_the_libraries_are_loaded_when_they_are_asked() -> None:
 
 
 def test_more_steps_than_pld_can_take_in_seconds_are_told_by_renyi_curves_alone() -> None:
-    assert told_by_pld(((30.0, 0.01, MOST_STEPS_OF_PLD),))
+    assert fits_pld(((30.0, 0.01, MOST_STEPS_OF_PLD),))
     many = ((30.0, 0.01, MOST_STEPS_OF_PLD), (31.0, 0.01, 1))
-    assert not told_by_pld(many)
+    assert not fits_pld(many)
     assert epsilon_composed(many, 1e-5).accountant == "opacus-rdp"

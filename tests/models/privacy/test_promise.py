@@ -39,10 +39,10 @@ def test_label() -> None:
 def test_sentence_holds_every_part_of_the_promise() -> None:
     sentence = promise().sentence()
     for part in (
-        "Whoever reads every reply of a device, the server included,",
+        "Anyone who reads every reply of a device, including the server,",
         "over all 30 rounds",
         "any one interaction",
-        "at most a factor 7.39 ",  # e²
+        "a factor of at most 7.39 ",  # e²
         "(ε = 2)",
         "probability δ = 1e-05",
     ):
@@ -54,7 +54,7 @@ def test_sentence_holds_every_part_of_the_promise() -> None:
 @pytest.mark.parametrize(
     ("unit", "trust", "what", "who"),
     [
-        ("shopper", "local", "everything one shopper did", "the server included"),
+        ("shopper", "local", "everything one shopper did", "including the server"),
         (
             "shopper",
             "distributed",
@@ -73,7 +73,7 @@ def test_sentence_names_the_unit_and_whom_it_is_against(unit: str, trust: str, w
 @pytest.mark.parametrize("rounds", [1, 30])
 def test_sentence_counts_what_is_measured_among_what_is_seen(rounds: int) -> None:
     sentence = promise(rounds=rounds, evaluated=True).sentence()
-    assert "and in the counts of hits that devices release after, can hardly tell" in sentence
+    assert "and in the counts of hits that devices release afterwards, can hardly tell" in sentence
     assert "counts of hits" not in promise(rounds=rounds).sentence()
 
 
@@ -86,11 +86,11 @@ def test_sentence_says_where_the_catalogue_gives_something_away() -> None:
 def test_sentence_says_how_many_nodes_may_collude() -> None:
     shares = {"unit": "shopper", "trust": "distributed", "least_devices": 1170}
     sentence = promise(**shares, tolerated_nodes=2).sentence()
-    assert "the noise of at least 1,170 devices, not counting what up to 2 of the nodes may tell" in sentence
-    assert "should more of them do so" in sentence
+    assert "the noise of at least 1,170 devices, not counting those of up to 2 nodes" in sentence
+    assert "if more nodes collude" in sentence
     for tolerated in (0, None):
         sentence = promise(**shares, tolerated_nodes=tolerated).sentence()
-        assert "the noise of at least 1,170 devices; should some of them tell" in sentence
+        assert "the noise of at least 1,170 devices; if some of them reveal" in sentence
 
 
 @pytest.mark.parametrize("changes", [NONE, {"epsilon": None}, {"delta": None}, {**NONE, "seeded": True}])

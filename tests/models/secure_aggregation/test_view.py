@@ -56,7 +56,7 @@ def test_another_signature_of_the_same_advert_moves_nobody_on_the_ring() -> None
 
 
 def test_a_name_twice_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="a name twice"):
+    with pytest.raises(ProtocolError, match="duplicate name"):
         View(TASK, [*ADVERTS, replace(ADVERTS[0], devices=7)], 2 / 3)
 
 

@@ -77,16 +77,16 @@ def test_an_advert_of_more_devices_than_the_roster_allows(rehearsal: Rehearsal) 
 def test_one_identity_at_two_nodes_is_neither(rehearsal: Rehearsal) -> None:
     total = spoiled(rehearsal, "advertise", lambda answers: answers.update({STRANGER: answers[3]}))
     is_sum_without(rehearsal, total, 3)
-    assert rehearsal.server.dropped == {"a name twice": 2}
+    assert rehearsal.server.dropped == {"duplicate name": 2}
     assert not rehearsal.server.at_fault, "either may have stolen the other's identity"
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda record: record["ciphertexts"].pop(), "shares of another number or size"),
-        (lambda record: record["ciphertexts"].append(bytes(92)), "shares of another number or size"),
-        (lambda record: record["ciphertexts"].__setitem__(0, b"short"), "shares of another number or size"),
+        (lambda record: record["ciphertexts"].pop(), "wrong number or size of shares"),
+        (lambda record: record["ciphertexts"].append(bytes(92)), "wrong number or size of shares"),
+        (lambda record: record["ciphertexts"].__setitem__(0, b"short"), "wrong number or size of shares"),
         (lambda record: record.update(ciphertexts="text"), "malformed Shares"),
         (lambda record: record.update(ciphertexts=[1, 2]), "malformed Shares"),
         (lambda record: record.clear(), "malformed Shares"),
@@ -101,10 +101,10 @@ def test_bad_ciphertexts(rehearsal: Rehearsal, spoil: Any, reason: str) -> None:
 @pytest.mark.parametrize(
     ("vector", "reason"),
     [
-        (np.zeros(17, np.uint64), "vector of another type or length"),
-        (np.zeros((4, 4), np.uint64), "vector of another type or length"),
-        (np.zeros(16, np.float64), "vector of another type or length"),
-        (np.zeros(16, np.uint32), "vector of another type or length"),
+        (np.zeros(17, np.uint64), "wrong type or length of vector"),
+        (np.zeros((4, 4), np.uint64), "wrong type or length of vector"),
+        (np.zeros(16, np.float64), "wrong type or length of vector"),
+        (np.zeros(16, np.uint32), "wrong type or length of vector"),
     ],
 )
 def test_a_bad_vector(rehearsal: Rehearsal, vector: Any, reason: str) -> None:
@@ -149,14 +149,14 @@ def test_who_missed_a_stage_is_not_heard_at_the_next(rehearsal: Rehearsal) -> No
 def test_shares_of_a_wrong_size(rehearsal: Rehearsal, size: int) -> None:
     total = spoiled(rehearsal, "unmask", lambda a: a[3]["shares"].__setitem__(0, bytes(size)))
     is_sum_without(rehearsal, total)
-    is_at_fault(rehearsal, "shares of another number or size")
+    is_at_fault(rehearsal, "wrong number or size of shares")
 
 
 @pytest.mark.parametrize("change", [lambda shares: shares.pop(), lambda shares: shares.append(bytes(32))])
 def test_shares_of_a_wrong_number(rehearsal: Rehearsal, change: Any) -> None:
     total = spoiled(rehearsal, "unmask", lambda answers: change(answers[3]["shares"]))
     is_sum_without(rehearsal, total)
-    is_at_fault(rehearsal, "shares of another number or size")
+    is_at_fault(rehearsal, "wrong number or size of shares")
 
 
 @pytest.mark.parametrize("liars", [{0}, {3}, {7}, {1, 6}])
@@ -167,7 +167,7 @@ def test_wrong_shares_are_found_out(rehearsal: Rehearsal, liars: set[int]) -> No
 
     is_sum_without(rehearsal, spoiled(rehearsal, "unmask", spoil))
     # Only those whose shares were tried are known to lie.
-    assert rehearsal.server.dropped["share that does not fit"] <= len(liars)
+    assert rehearsal.server.dropped["wrong share"] <= len(liars)
     assert not rehearsal.server.at_fault, "they may have been dealt wrong shares"
 
 
@@ -178,7 +178,7 @@ def test_wrong_shares_of_a_dropped_nodes_key_are_found_out(rehearsal: Rehearsal)
     first = min(messages, key=lambda number: rehearsal.names[number])
     answers[first]["shares"][place] = os.urandom(32)
     is_sum_without(rehearsal, rehearsal.server.unmaskings(answers), 5)
-    assert rehearsal.server.dropped == {"share that does not fit": 1}
+    assert rehearsal.server.dropped == {"wrong share": 1}
 
 
 def test_too_many_liars_fail_the_round(rehearsal: Rehearsal) -> None:
@@ -186,16 +186,16 @@ def test_too_many_liars_fail_the_round(rehearsal: Rehearsal) -> None:
         for liar in range(6):
             answers[liar]["shares"] = [os.urandom(32) for _ in answers[liar]["shares"]]
 
-    with pytest.raises(RoundFailed, match="do not fit together"):
+    with pytest.raises(RoundFailed, match="inconsistent shares"):
         spoiled(rehearsal, "unmask", spoil)
     assert rehearsal.server._total is None
 
 
 def test_steps_come_in_order(rehearsal: Rehearsal) -> None:
-    with pytest.raises(RoundFailed, match="shares come out of order"):
+    with pytest.raises(RoundFailed, match="shares came out of order"):
         rehearsal.server.shares({})
     rehearsal.until("mask")
-    with pytest.raises(RoundFailed, match="adverts come out of order"):
+    with pytest.raises(RoundFailed, match="adverts came out of order"):
         rehearsal.server.adverts({})
 
 
