@@ -64,7 +64,7 @@ def compare_runs(paths: list[Path]) -> list[Compared]:
 
 
 def refuse_other_data(first: Path, one: Trained, path: Path, other: Trained) -> None:
-    """Raise UserError, which names what differs, unless both runs tested the same shoppers on the same items."""
+    """Raise UserError, naming what differs, unless both runs tested the same shoppers and items."""
     for name in DATA_SETTINGS:
         expected, actual = (setting(run.config, name) for run in (one, other))
         if expected != actual and name != "strict":
@@ -114,8 +114,8 @@ def recompute_ranks(path: Path, run: Trained, result: Result, split: Split) -> R
             continue
         if value is None or reported is None or abs(value - reported) > SAME:
             raise UserError(
-                f"{path} reports {name} = {reported}, but its model now gives {value}: the data, the folder or "
-                "the libraries have changed, so run it again"
+                f"{path} reports {name} = {reported}, but its model now gives {value}: the data, the folder "
+                "or the libraries have changed, so run it again"
             )
     return ranks
 

@@ -58,7 +58,7 @@ def differences_table(compared: list[Compared]) -> Table:
     """Return a table with each run's difference to the first, and its confidence interval."""
     table = Table(
         "run minus run 1", "HR@10", "NDCG@10", "of 100: HR@10", "of 100: NDCG@10",
-        caption=f"In brackets: {LEVEL:.0%} interval from {RESAMPLES:,} paired bootstrap resamples of the shoppers.",
+        caption=f"In brackets: {LEVEL:.0%} interval of {RESAMPLES:,} paired bootstrap resamples of shoppers.",
     )  # fmt: skip
     for run, each in enumerate(compared[1:], start=2):
         assert each.differences is not None

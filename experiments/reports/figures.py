@@ -1,4 +1,4 @@
-"""Draw the figures of one run as PNG and SVG, readable in grey and when colour-blind (Okabe & Ito's palette)."""
+"""Figures of one run as PNG and SVG, readable in grey and by the colour-blind (Okabe & Ito's palette)."""
 
 import re
 from collections.abc import Mapping
