@@ -77,7 +77,7 @@ def frontier(
         tables = [flags]
     else:
         tables = [override(table, flags) for table in read_grid(grid or DEFAULT_GRID)]
-    default_name = "flags" if given else "towels"
+    default_name = "towels" if not given else "flags"
     folder = FrontierFolder(out or Path("runs") / f"frontier-{grid.stem if grid else default_name}")
     progress = Silent() if quiet else TerminalProgress()
     reasons = run_frontier(folder, tables, jobs or os.cpu_count() or 1, progress)

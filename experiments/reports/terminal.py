@@ -178,7 +178,7 @@ def result_table(result: Result) -> Table:
 
 
 def reading(result: Result) -> list[str]:
-    """Return sentences that explain the result. The first one says if the run is below its floor."""
+    """Return sentences that explain the result. If the run is below its floor, the first one says so."""
     own = result.metrics.full["hr@10"]
     lines = [*below_floor(result), result.promise.sentence(), *leak_warning(result)]
     if result.model_reason is not None:

@@ -203,7 +203,7 @@ def test_99_negatives_are_only_shown_under_the_split_of_published_tables() -> No
     whole = result(0.3, 0.1)
     by_last_item = whole.model_copy(update={"data": whole.data.model_copy(update={"split": "last-item"})})
     for shown, said in ((whole, False), (by_last_item, True)):
-        text = drawn(result_table(shown))
+        text = " ".join(drawn(result_table(shown)).split())
         assert ("among 99 sampled negatives, which flatters" in text) is said
         assert ("of 100" in text) is said
 
