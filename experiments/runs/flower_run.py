@@ -204,8 +204,8 @@ def read_records(folder: Path) -> list[RoundRecord]:
 def main(
     group: Annotated[Path, typer.Argument(help="folder made by terry data partition")],
     out: Annotated[Path, typer.Argument(help="folder for the model and the logs")],
-    nodes: Annotated[int, typer.Option(help="number of Flower nodes, which share the devices equally", min=1)] = 2,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="a setting of the app, as key=value")] = None,
+    nodes: Annotated[int, typer.Option(help="Flower nodes, which share the devices equally", min=1)] = 2,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="setting of the app: key=value")] = None,
 ) -> None:
     """Run the Flower app on this machine."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # exit normally, to clean up

@@ -1,4 +1,4 @@
-"""The folder of a run. It has all that is needed to read, repeat or continue the run; only its owner can read it.
+"""The folder of a run. It holds all that is needed to read, repeat or continue the run, for its owner only.
 
 config.toml          every resolved setting, and the versions of the packages used
 rounds.csv           one line per round; private to the server under central trust, since counts are exact
@@ -6,7 +6,7 @@ result.json          the result and its promise; result.schema.json describes it
 model.safetensors    the shared parameters        ┐ what a device needs to serve
 catalogue.parquet    the public catalogue         ┘
 figures/             PNG and SVG
-checkpoint.safetensors   the server's state to resume from; it names the run, so that devices recognise it
+checkpoint.safetensors   the server's state to resume from; it names the run, so that devices tell runs apart
 newest-checkpoint.json   names the newest checkpoint, so that an older one is refused
 server.lock              keeps a second server from using the folder
 devices/             stands for the devices' own disks: private, except in a simulation
@@ -43,7 +43,7 @@ COLUMNS = [
     "bytes_up",
     "bytes_down",
     "asked",
-    "answered",  # the exact number of devices, which ε does not cover; private to the server if it is trusted
+    "answered",  # exact number of devices, which ε does not cover; under central trust, private to the server
     "refused",  # counts by reason, which ε does not cover either
     "invalid",
     "seconds",
@@ -74,7 +74,7 @@ class RunFolder:
         write_whole(self.config, tomli_w.dumps({**values, "versions": Versions.installed().model_dump()}))
 
     def read_config(self) -> RunConfig:
-        """Return the settings of an existing run. Raises UserError if the folder holds none, or invalid ones."""
+        """Return the settings of an existing run. Raises UserError if they are missing or invalid."""
         try:
             values = tomllib.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -95,7 +95,7 @@ class RunFolder:
         write_whole(self.rounds, text.getvalue())
 
     def read_rounds(self) -> list[dict[str, Any]]:
-        """Return the rounds on disk, with values as text; empty without a file. Raises UserError if damaged."""
+        """Return the rounds on disk as text values, or none without a file. Raises UserError if damaged."""
         if not self.rounds.exists():
             return []
         try:
@@ -125,7 +125,7 @@ class RunFolder:
         try:
             return Result.model_validate_json(self.result.read_text(encoding="utf-8"))
         except OSError:
-            raise UserError(f"{self.path} holds no finished run: finish it with terry simulate --resume") from None
+            raise UserError(f"{self.path} holds no finished run: use terry simulate --resume") from None
         except ValueError:
             raise UserError(
                 f"{self.result} is damaged, or of another schema than {SCHEMA}: remove {self.path} and run "
@@ -145,7 +145,7 @@ def choose_path(out: Path | None, data: str, model: str) -> Path:
 def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
     """Create a run folder, and remove it again if the block fails before the first round is done.
 
-    Raises NoSpace if the disk lacks `needed_bytes` or fills up, and UserError if the folder cannot be created.
+    Raises NoSpace if the disk lacks `needed_bytes` or fills up, and UserError if creating the folder fails.
     """
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(parent).free
@@ -154,7 +154,7 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
             f"{parent} has {free / 2**20:.0f} MiB free, but the run folder needs about "
             f"{needed_bytes / 2**20:.0f} MiB: free some space, or choose another --out"
         )
-    created_folders = [folder for folder in [path.absolute(), *path.absolute().parents] if not folder.exists()]
+    new_folders = [folder for folder in [path.absolute(), *path.absolute().parents] if not folder.exists()]
     folder = RunFolder(path)
     try:
         with owner_only():
@@ -171,7 +171,7 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
         started = folder.rounds.exists()
         if not started:
             shutil.rmtree(path, ignore_errors=True)
-            for parent_folder in created_folders[1:]:
+            for parent_folder in new_folders[1:]:
                 _remove_if_empty(parent_folder)
         if full and isinstance(error, Exception):
             raise no_space(path, f"--resume --out {path}" if started else "choose another --out") from None

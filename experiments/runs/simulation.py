@@ -108,7 +108,7 @@ def make_plan(config: RunConfig) -> RunPlan:
 
 
 def rule_of(config: RunConfig, dataset: Dataset) -> Rule:
-    """Return the rule that splits a run's data, by default the usual one of the data set. Raises UserError."""
+    """Return the rule that splits a run's data, by default the data set's usual rule. Raises UserError."""
     default_split = defaults(config.unit, config.model, config.data)["split"] if dataset.times_known else None
     return rule_for(dataset, config.split or default_split, config.at, repeats=config.repeats == "include")
 
@@ -400,7 +400,7 @@ def counted_metrics(evaluation: dict[str, float]) -> Metrics:
     """Compute HR@10 and NDCG@10 from the devices' noised counts. All other metrics are NaN."""
     tested = max(evaluation["tested"], 1.0)
     shares = {name: min(max(evaluation[name] / tested, 0.0), 1.0) for name in ("hits", "gains")}
-    error = math.sqrt(shares["hits"] * (1.0 - shares["hits"]) / tested)  # an upper bound, as if each value were 0 or 1
+    error = math.sqrt(shares["hits"] * (1.0 - shares["hits"]) / tested)  # upper bound: values of 0 or 1
     known = {"hr@10": shares["hits"], "hr@10_error": error, "ndcg@10": shares["gains"]}
     return {
         "full": dict.fromkeys(METRICS, math.nan) | known,
@@ -414,8 +414,8 @@ def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Base
     These are the floors, including those under the run's own promise; the same model trained centrally
     without privacy; the strong baselines, if requested; and the ceiling, if it is known.
 
-    own: ranks of the run itself, to pair it with the ceiling shopper by shopper. It is None if devices counted
-    with noise, since such counts cannot be paired.
+    own: ranks of the run itself, to pair it with the ceiling shopper by shopper. It is None if devices
+    counted with noise, since such counts cannot be paired.
     """
     config, catalogue, sample = plan.config, plan.dataset.catalogue, plan.config.evaluate_sample
     items = len(catalogue)

@@ -1,4 +1,4 @@
-"""Flower's simulation engine: the same apps, with the devices of the device group split over Ray processes."""
+"""Flower's simulation engine: the same apps, with the group's devices split over Ray processes."""
 
 import os
 import warnings
