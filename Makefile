@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# The main job. Its folder is OUT, or runs/<time>-<data>-<model>.
+# The flags of `make run`. Its run folder is OUT, by default runs/<time>-<data>-<model>.
 RUN_FLAGS := --data towels --devices 20000 --unit interaction --epsilon 8
 FLOWER := runs/flower-$(shell date +%Y%m%d-%H%M%S)
 FLOWER_DEVICES := 300
@@ -11,7 +11,7 @@ FIGURES := runs/figures
 LINEAR := experiments/frontier/grids/linear.toml
 DATA := ../shared/data
 
-# Nobody hears of a run.
+# Flower and Ray report no usage to their makers.
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
@@ -19,10 +19,10 @@ export RAY_USAGE_STATS_ENABLED := 0
 .DEFAULT_GOAL := help
 .PHONY: help install install-bench install-sequence run flower figures bench bench-small test test-slow test-all lint format clean
 
-help: ## say what each target does
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
 
-install: $(INSTALLED) ## make .venv and install the project with the versions in constraints.txt
+install: $(INSTALLED) ## create .venv and install the project with the versions in constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,22 +30,22 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,tune,baselines,dev]" -c constraints.txt
 	touch $@
 
-install-bench: install ## add pfl-research, which terry bench compares with (pfl's own pin keeps pip from it)
+install-bench: install ## add pfl-research for terry bench (without its dependencies, whose pins conflict with ours)
 	$(BIN)/python -m pip install --quiet -e ".[bench]" -c constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps "pfl>=0.6,<0.7"
 
-install-sequence: ## RecTools' SASRec in .venv-sequence, for its numpy is older than ours
+install-sequence: ## install RecTools' SASRec into .venv-sequence, because it needs an older numpy than ours
 	test -x .venv-sequence/bin/python || $(PYTHON) -m venv .venv-sequence
 	.venv-sequence/bin/python -m pip install --quiet "rectools[torch]>=0.19,<0.20" "torch==2.13.0"
 
-run: install ## simulate a federation of 20,000 towel shoppers under a promise of ε = 8
+run: install ## simulate a federation of 20,000 towel shoppers under the promise ε = 8
 	$(BIN)/terry simulate $(RUN_FLAGS) $(if $(OUT),--out "$(OUT)")
 
-flower: install ## the same two apps by `flwr run`, on Ray; stops all that it starts
-	$(BIN)/terry data partition towels $(FLOWER)/device group --devices $(FLOWER_DEVICES)
-	$(BIN)/python -m terrycloth.experiments.runs.flower_run $(FLOWER)/device group $(FLOWER)
+flower: install ## run the same two apps with `flwr run` on Ray, and stop every process it starts
+	$(BIN)/terry data partition towels $(FLOWER)/devices --devices $(FLOWER_DEVICES)
+	$(BIN)/python -m terrycloth.experiments.runs.flower_run $(FLOWER)/devices $(FLOWER)
 
-figures: install ## README's pictures and tables of accuracy again; DATA: folder of ml-100k, ml-1m, online-retail
+figures: install ## remake the accuracy figures and tables of README; DATA holds ml-100k, ml-1m, online-retail
 	$(BIN)/terry frontier --out $(FIGURES)/towels
 	$(BIN)/terry frontier $(LINEAR) --data complete-journey --split date,next-visit --out $(FIGURES)/complete-journey
 	test ! -e $(DATA)/online-retail || $(BIN)/terry frontier $(LINEAR) --data online-retail --split date,next-visit \
@@ -63,10 +63,10 @@ figures: install ## README's pictures and tables of accuracy again; DATA: folder
 	cp $(FIGURES)/towels/figures/frontier-towels-20000-date.png docs/frontier.png
 	$(BIN)/python -m terrycloth.experiments.reports.readme README.md docs/last-item.md $(FIGURES)
 
-bench: install ## measure a round beside Opacus, Flower with Ray and pfl-research: some minutes
+bench: install ## compare a round with Opacus, Flower with Ray and pfl-research (takes some minutes)
 	$(BIN)/terry bench $(if $(OUT),--out "$(OUT)")
 
-bench-small: install ## the same on few devices; fails where Opacus takes less than 50 times as long
+bench-small: install ## run a smaller comparison; fail unless Opacus takes at least 50 times as long
 	$(BIN)/terry bench --quick --require opacus=50 $(if $(OUT),--out "$(OUT)")
 
 test: install ## run the quick tests
@@ -78,16 +78,16 @@ test-slow: install ## run the tests that are slow or start processes
 
 test-all: test test-slow ## run every test
 
-lint: install ## check style, formatting, types and the one-way imports
+lint: install ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: install ## put code into the project's format
+format: install ## reformat the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean: ## remove caches and build leftovers; keep .venv and runs
+clean: ## remove caches and build files; keep .venv and runs
 	rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""`terry`: the command line. Verbs import what they need when they run, so that help is quick."""
+"""The command line `terry`. Each verb imports what it needs only when it runs, so that help is fast."""
 
 import io
 import sys
@@ -24,10 +24,10 @@ STOPPED = 130
 
 app = typer.Typer(
     name="terry",
-    help="Train recommenders across shoppers' devices, and say what the privacy promise costs.",
+    help="Train recommenders across shoppers' devices, and measure what a privacy promise costs in accuracy.",
     epilog="Start with: terry simulate --data towels --devices 2000 --unit interaction --epsilon 8",
     no_args_is_help=True,
-    suggest_commands=False,  # click suggests too
+    suggest_commands=False,  # click already suggests commands
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -41,9 +41,9 @@ app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
 app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 
 
-def say_version(wanted: bool) -> None:
-    """Print it and stop, whatever else was said."""
-    if wanted:
+def print_version(requested: bool) -> None:
+    """Print the version and exit, ignoring all other arguments."""
+    if requested:
         print(f"terrycloth {metadata.version('terrycloth')}")
         raise typer.Exit
 
@@ -52,24 +52,28 @@ def say_version(wanted: bool) -> None:
 def terry(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=say_version, is_eager=True, help="Say which version this is."),
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """What stands before a verb."""
+    """Accept the options that come before a verb."""
 
 
 @owner_only()
 def main() -> None:
-    """Exit code 0: done; 2: the user can mend it, one line says how; 1: a bug."""
+    """Run the command line and exit.
+
+    The exit code is 0 on success, 2 for an error that the user can fix (one line on stderr says how), 1 for
+    a bug (with a traceback), and 130 after an interrupt.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # where ε cannot be written, "?" can
+            stream.reconfigure(errors="replace")  # print "?" where the encoding lacks ε
     try:
         code = app(with_new_flags(sys.argv[1:]), standalone_mode=False)
-        if code == STOPPED:  # typer's answer to an interrupt
+        if code == STOPPED:  # what typer returns after an interrupt
             print(
-                "terry: stopped; go on with terry simulate --resume --out FOLDER, once a round is done, or "
-                "with the same terry frontier or terry tune",
+                "terry: stopped; continue with terry simulate --resume --out FOLDER, if a round was done, or "
+                "repeat the same terry frontier or terry tune",
                 file=sys.stderr,
             )
         sys.exit(code)

@@ -42,7 +42,7 @@ class Refusal(StrEnum):
     BUDGET = "budget-passed"
     REPEATED = "more-rounds-than-promised"
     MODEL = "model-mismatch"
-    PARTITION = "device group-divided-differently"
+    PARTITION = "device-group-divided-differently"
     PROMISE = "kept-under-another-promise"
     LEDGER = "ledger-corrupt"
     MASKS = "masks-required"

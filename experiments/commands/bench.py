@@ -1,4 +1,4 @@
-"""terry bench: a round here beside the same round by other tools, on this machine, in one run."""
+"""terry bench: compare the speed of a round here with the same round in other tools, on one machine."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ EXAMPLE = "Example: terry bench --quick --require opacus=50"
 
 
 def size(name: str) -> Any:
-    """A flag whose help and default are those of the size it sets."""
+    """Return a flag whose help and default come from the field of `Sizes` with this name."""
     field = Sizes.model_fields[name]
     return typer.Option(help=f"{field.description} [{field.default:,}]", show_default=False)
 
@@ -35,35 +35,37 @@ def bench(
     sweep_devices: Annotated[int | None, size("sweep_devices")] = None,
     devices_most: Annotated[int | None, size("devices_most")] = None,
     linear_devices: Annotated[int | None, size("linear_devices")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="fewer devices, no Flower, no pfl-research")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="use fewer devices, and skip Flower and pfl-research")
+    ] = False,
     require: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=RATIO: exit 1 unless that ratio is as good; may be repeated", show_default=False
+            help="NAME=RATIO: exit with 1 unless NAME reaches that ratio; may be repeated", show_default=False
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="the new folder; runs/<time>-bench if not said", show_default=False)
+        Path | None, typer.Option(help="new folder; by default runs/<time>-bench", show_default=False)
     ] = None,
 ) -> None:
-    """Measure a private round here beside Opacus, Flower with Ray, and pfl-research.
+    """Compare the speed of a private round with Opacus, Flower with Ray, and pfl-research.
 
-    All train the same model on the same synthetic data for the same steps under the same ε, each on all
-    cores; those that would take hours train fewer devices and are scaled, and the table says so. It prints
-    ratios, and writes bench.json and a figure.
+    All tools train the same model on the same synthetic data, for the same number of steps and under the
+    same ε, on all cores. A tool that would take hours trains fewer devices, and its time is scaled up; the
+    table says where. The command prints ratios, and writes bench.json and a figure.
     """
-    said = {
+    overrides = {
         name: value
         for name, value in locals().items()
         if name not in ("quick", "require", "out") and value is not None
     }
-    sizes = read_sizes(said, quick=quick)
+    sizes = read_sizes(overrides, quick=quick)
     from terrycloth.experiments.bench.command import read_requirements, run, unmet
 
     requirements = read_requirements(require or [])
     folder = out or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-bench"
-    missed = unmet(run(sizes, folder), requirements)
-    for line in missed:
+    failures = unmet(run(sizes, folder), requirements)
+    for line in failures:
         typer.echo(f"terry: {line}", err=True)
-    if missed:
+    if failures:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""terry compare: finished runs side by side, paired by shopper."""
+"""terry compare: compare finished runs, paired by shopper."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,14 +9,14 @@ EXAMPLE = "Example: terry compare runs/open runs/private"
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="finished run folders, two or more, of the same data")],
-    json: Annotated[Path | None, typer.Option(help="write the table into this new file too",
+    runs: Annotated[list[Path], typer.Argument(help="two or more finished run folders on the same data")],
+    json: Annotated[Path | None, typer.Option(help="also write the table to this new file",
                                               show_default=False)] = None,
 ) -> None:  # fmt: skip
-    """Show how accurate runs are beside the first of them, and whether the difference may be chance.
+    """Compare the accuracy of finished runs with the first one, and test whether differences may be chance.
 
-    Every run's model ranks the held-out items of the same shoppers again, so they are paired shopper by
-    shopper: the simulator's measurement, which no device releases.
+    Every run's model ranks the same shoppers' held-out items again, so that runs are paired shopper by
+    shopper. The simulator makes this measurement; no device releases it.
     """
     from terrycloth.experiments.reports.comparison_table import print_comparison
 

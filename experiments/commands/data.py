@@ -1,4 +1,4 @@
-"""terry data: which data sets there are, what is in one, and how to lay one out for Flower's own commands."""
+"""terry data: list the data sets, inspect one, and partition one into devices for Flower's own commands."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,14 +28,14 @@ from terrycloth.experiments.settings.config import RunConfig, read_config
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="List the data sets, look into one, lay one out for devices.",
+    help="List the data sets, inspect one, or partition one into devices.",
     epilog="Example: terry data inspect complete-journey --category home-and-bath",
 )
 
 
 @app.command("list", epilog="Example: terry data list")
 def list_sources() -> None:
-    """Name every data set and say where it comes from."""
+    """List every data set and where it comes from."""
     from rich.table import Table
 
     from terrycloth.experiments.datasets import SOURCES
@@ -67,19 +67,19 @@ def inspect(
     visit: Visit = None,
     strict: Strict = False,
 ) -> None:
-    """Read a data set, and print what was kept, what was dropped and why, and what the catalogue says.
+    """Read a data set, and print what was kept, what was dropped and why, and what the catalogue holds.
 
-    It says what is known of time too: how much a visit holds, what the order of the file is worth, how many
-    shoppers each split would test.
+    The report covers time too: how many events a visit holds, whether the order of rows in the file carries
+    information, and how many shoppers each split would test.
     """
-    said: dict[str, Any] = {
+    options: dict[str, Any] = {
         key: value for key, value in locals().items() if key != "name" and value is not None
     }
     from terrycloth.experiments.datasets import load
     from terrycloth.experiments.datasets.dataset import DataOptions
     from terrycloth.experiments.datasets.inspection import print_dataset
 
-    print_dataset(load(name, DataOptions(**said)))
+    print_dataset(load(name, DataOptions(**options)))
 
 
 @app.command(
@@ -89,7 +89,7 @@ def inspect(
 )
 def partition(
     name: Annotated[str, typer.Argument(help="a name from terry data list")],
-    out: Annotated[Path, typer.Argument(help="folder to make; it stands for the devices' own disks")],
+    out: Annotated[Path, typer.Argument(help="new folder, which stands for the devices' own disks")],
     path: DataPath = None,
     catalogue: CataloguePath = None,
     category: Category = None,
@@ -108,16 +108,18 @@ def partition(
     epsilon: Epsilon = None,
     delta: Delta = None,
     identities: Annotated[
-        int, typer.Option(help="make keys for so many nodes, which distributed trust needs", min=0)
+        int, typer.Option(help="number of nodes to create keys for, which distributed trust needs", min=0)
     ] = 0,
 ) -> None:
-    """Lay a data set out as devices (training events only), for `flwr run` and SuperNodes.
+    """Partition the training events of a data set into devices, for `flwr run` and SuperNodes.
 
-    The flags of a promise say what the devices allow: no weaker promise than that. It is written, and may be
-    changed, in OUT/policy.toml; if not said, interaction level, local trust and ε = 8.
+    The flags of the promise set the weakest promise that the devices accept: by default interaction level,
+    local trust and ε = 8. It is written to OUT/policy.toml, where it can be edited.
     """
-    said: dict[str, Any] = {key: value for key, value in locals().items() if key in RunConfig.model_fields}
-    config = read_config(None, said | {"data": name, "split": split_by}, [])
+    overrides: dict[str, Any] = {
+        key: value for key, value in locals().items() if key in RunConfig.model_fields
+    }
+    config = read_config(None, overrides | {"data": name, "split": split_by}, [])
     from terrycloth.client.device_group import DeviceGroup
     from terrycloth.client.secure.secure_round import lay_out_identities
     from terrycloth.experiments.datasets import load
@@ -131,16 +133,16 @@ def partition(
         raise UserError(f"{out} exists: choose another folder, or remove it")
     dataset = load(name, data_options(config))
     policy = owner_policy(config, dataset.events.num_devices)
-    parted = make_split(dataset, rule_of(config, dataset), config.data_seed)
-    train = parted.train
+    held_out = make_split(dataset, rule_of(config, dataset), config.data_seed)
+    train = held_out.train
     if identities > train.num_devices:
         raise UserError(
-            f"--identities {identities} is more than the {train.num_devices} devices: a node has one at least"
+            f"--identities {identities} is more than the {train.num_devices} devices: each node needs one"
         )
     with created(out, needed_bytes=32 * len(train)):
-        DeviceGroup.create(out, dataset.catalogue, train, policy, targets=parted.test.targets)
+        DeviceGroup.create(out, dataset.catalogue, train, policy, targets=held_out.test.targets)
         if identities:
             lay_out_identities(out, identities)
     print(f"{out}: {train.num_devices:,} devices, {len(train):,} training events")
-    print(parted.rule.sentence)
-    print(f"{out / 'policy.toml'}: what they allow")
+    print(held_out.rule.sentence)
+    print(f"{out / 'policy.toml'}: what the devices allow")

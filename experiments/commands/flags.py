@@ -1,4 +1,4 @@
-"""Flags that several verbs share; the help of each is the description of the setting it sets."""
+"""Flags that several verbs share. The help of each is the description of its setting in `RunConfig`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +9,9 @@ from terrycloth.experiments.settings.config import RunConfig
 
 
 def setting(name: str, panel: str, *flags: str) -> Any:
-    """A flag whose help is the description of the setting it sets."""
-    text = RunConfig.model_fields[name].description
-    return typer.Option(*flags, help=text, rich_help_panel=panel, show_default=False)
+    """Return a flag, listed under the heading `panel`, whose help is the description of a setting."""
+    description = RunConfig.model_fields[name].description
+    return typer.Option(*flags, help=description, rich_help_panel=panel, show_default=False)
 
 
 DataPath = Annotated[Path | None, setting("path", "Data")]

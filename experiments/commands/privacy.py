@@ -1,4 +1,4 @@
-"""terry privacy: what a promise means and what it takes, with no data at all."""
+"""terry privacy: work out what a promise means and what it needs, without data."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,14 +21,14 @@ from terrycloth.experiments.settings.config import read_config
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Say what a promise of privacy means and what it takes, with no data at all.",
+    help="Work out what a privacy promise means and what it needs, without any data.",
     epilog="Example: terry privacy plan --unit shopper --trust central --devices 10000 --epsilon 4",
 )
 
 
 @app.callback()
 def privacy() -> None:
-    """Make `plan` a word of its own, though it is the only one."""
+    """Make typer treat `plan` as a subcommand although it is the only one."""
 
 
 @app.command(
@@ -37,7 +37,7 @@ def privacy() -> None:
     "--rounds 200 --epsilon 4",
 )
 def plan(
-    devices: Annotated[int, typer.Option(help="shoppers, one a device", rich_help_panel="Promise",
+    devices: Annotated[int, typer.Option(help="number of shoppers, one per device", rich_help_panel="Promise",
                                          show_default=False)],
     unit: Unit = None,
     trust: Trust = None,
@@ -50,16 +50,16 @@ def plan(
     sampling_rate: Annotated[float | None, setting("sampling_rate", "Rounds")] = None,
     steps_per_round: Annotated[int | None, setting("steps_per_round", "Rounds")] = None,
     model: Model = None,
-    out: Annotated[Path | None, typer.Option(help="write plan.json and a figure into this new folder",
+    out: Annotated[Path | None, typer.Option(help="new folder for plan.json and a figure",
                                              rich_help_panel="Run", show_default=False)] = None,
 ) -> None:  # fmt: skip
-    """Print the noise, ε by each accountant and as rounds go by, and what an attacker can do at most.
+    """Print the noise, ε by each accountant and as rounds pass, and the most an attacker can achieve.
 
-    What is left out has the defaults of terry simulate. --epsilon finds the noise, --noise-multiplier finds
-    ε, and both together find how many rounds fit.
+    Flags have the same defaults as in terry simulate. From --epsilon the command computes the noise, from
+    --noise-multiplier it computes ε, and from both it computes how many rounds fit.
     """
-    said: dict[str, Any] = {name: value for name, value in locals().items() if name != "out"}
-    settings = read_config(None, said, [])
+    overrides: dict[str, Any] = {name: value for name, value in locals().items() if name != "out"}
+    settings = read_config(None, overrides, [])
     from terrycloth.experiments.reports.privacy_plan import (
         make_privacy_plan,
         new_folder,
@@ -69,7 +69,7 @@ def plan(
 
     if out is not None:
         new_folder(out)
-    made = make_privacy_plan(settings, points=8 if out is None else 16)
+    privacy_plan = make_privacy_plan(settings, points=8 if out is None else 16)
     if out is not None:
-        write_plan(made, out)
-    print_plan(made)
+        write_plan(privacy_plan, out)
+    print_plan(privacy_plan)

@@ -1,4 +1,4 @@
-"""terry recommend: a shopper's list, with the exact reason for each item."""
+"""terry recommend: list recommendations for one shopper, with the exact reasons for each item."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +9,12 @@ EXAMPLE = "Example: terry recommend --run runs/try --device 17 --top 10"
 
 
 def recommend(
-    run: Annotated[Path, typer.Option(help="a finished run's folder")],
-    device: Annotated[int, typer.Option(help="which device, from 0")],
-    top: Annotated[int, typer.Option(help="how many items", min=1)] = 10,
+    run: Annotated[Path, typer.Option(help="folder of a finished run")],
+    device: Annotated[int, typer.Option(help="number of the device, from 0")],
+    top: Annotated[int, typer.Option(help="number of items to list", min=1)] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
-    """List what a device would show its shopper, and why: every reason is an exact part of the score."""
+    """List the items that a device would recommend, with reasons that are exact parts of the scores."""
     from terrycloth.experiments.reports.recommendation import print_recommendations
 
     print_recommendations(run, device, top, as_json=as_json)

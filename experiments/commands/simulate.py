@@ -1,4 +1,4 @@
-"""terry simulate: run a federation, watch it, and end with a table."""
+"""terry simulate: run a federation, show its progress, and end with a table of results."""
 
 from pathlib import Path
 from typing import Annotated
@@ -74,19 +74,19 @@ def simulate(
     negative_sampling: Annotated[str | None, setting("negative_sampling", "Run")] = None,
     baselines: Annotated[bool, setting("baselines", "Run", "--baselines")] = False,
     seed: Annotated[int | None, setting("seed", "Run")] = None,
-    out: Annotated[Path | None, typer.Option(help="the run's folder; runs/<time>-<data>-<model> if not said",
+    out: Annotated[Path | None, typer.Option(help="run folder; by default runs/<time>-<data>-<model>",
                                              rich_help_panel="Run", show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out",
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out",
                                          rich_help_panel="Run")] = False,
-    config: Annotated[Path | None, typer.Option(help="a TOML file of settings; flags win over it",
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags override it",
                                                 rich_help_panel="Run", show_default=False)] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value; wins over all",
+    assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value; overrides all",
                                                      rich_help_panel="Run", show_default=False)] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="print the run folder's path and nothing else",
+    quiet: Annotated[bool, typer.Option("--quiet", help="print only the path of the run folder",
                                         rich_help_panel="Run")] = False,
 ) -> None:  # fmt: skip
-    """Train a recommender across simulated devices and say how accurate its promise leaves it."""
-    said = {
+    """Train a recommender across simulated devices, and measure its accuracy under its privacy promise."""
+    overrides = {
         name: value
         for name, value in locals().items()
         if name in RunConfig.model_fields
@@ -95,9 +95,9 @@ def simulate(
     }
     from terrycloth.models.errors import UserError
 
-    if resume and (out is None or said or config or assign):
-        raise UserError("--resume goes on with the settings in --out FOLDER: give that and nothing else")
-    settings = None if resume else read_config(config, said, assign or [])
+    if resume and (out is None or overrides or config or assign):
+        raise UserError("--resume continues with the settings in --out FOLDER: pass --out and nothing else")
+    settings = None if resume else read_config(config, overrides, assign or [])
 
     from terrycloth.experiments.reports.terminal import TerminalReporter, print_result
     from terrycloth.experiments.runs import simulation

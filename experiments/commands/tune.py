@@ -1,4 +1,4 @@
-"""terry tune: find settings on a validation split, and say what the search costs."""
+"""terry tune: search for settings on a validation split, and report what the search costs."""
 
 import os
 from pathlib import Path
@@ -62,37 +62,38 @@ def tune(
     metric: Annotated[str, typer.Option(help="ndcg@10, hr@10 (whole catalogue), sampled_ndcg@10 or "
                                         "sampled_hr@10 (99 negatives)",
                                         rich_help_panel="Search")] = "ndcg@10",
-    trials: Annotated[int, typer.Option(help="settings to try; the first are the defaults", min=1,
+    trials: Annotated[int, typer.Option(help="number of settings to try; the first are the defaults", min=1,
                                         rich_help_panel="Search")] = 50,
-    seeds: Annotated[int, typer.Option(help="runs of each, for the noise differs", min=1,
+    seeds: Annotated[int, typer.Option(help="runs per trial, because the noise of runs differs", min=1,
                                        rich_help_panel="Search")] = 3,
-    out: Annotated[Path | None, typer.Option(help="the folder to make or to go on with; "
+    out: Annotated[Path | None, typer.Option(help="new folder, or one to continue; by default "
                                              "runs/tune-<data>-<model>", rich_help_panel="Run",
                                              show_default=False)] = None,
-    config: Annotated[Path | None, typer.Option(help="a TOML file of settings, which are not searched; flags "
-                                                "win over it", rich_help_panel="Run",
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings, which are not searched; flags "
+                                                "override it", rich_help_panel="Run",
                                                 show_default=False)] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value; it is not "
+    assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value, which is not "
                                                      "searched", rich_help_panel="Run",
                                                      show_default=False)] = None,
-    jobs: Annotated[int | None, typer.Option(help="runs at once; as many as there are cores (a "
-                                             "trial has no more than its seeds)", min=1,
+    jobs: Annotated[int | None, typer.Option(help="runs at once; by default one per core (a trial "
+                                             "uses at most one per seed)", min=1,
                                              rich_help_panel="Run", show_default=False)] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="print the path of the best settings, nothing else",
+    quiet: Annotated[bool, typer.Option("--quiet", help="print only the path of the best settings",
                                         rich_help_panel="Run")] = False,
 ) -> None:  # fmt: skip
-    """Search settings for a promise, each trial a run under that promise, measured on a validation split.
+    """Search for the best settings under a promise, on a validation split.
 
-    The last purchase that trains is held out once more; the test purchase is not looked at. What is said is
-    not searched. The same command goes on where it was stopped. It ends with settings for terry simulate
-    --config, and with what the search itself costs, which is not in ε.
+    Each trial is a run under that promise. The last purchase in the training data is held out for
+    validation; the search never looks at the test purchase. Settings that you pass are not searched. After a
+    stop, the same command continues. It ends with settings for terry simulate --config, and with the privacy
+    cost of the search itself, which ε does not include.
     """
-    said: dict[str, Any] = {
+    overrides: dict[str, Any] = {
         name: value
         for name, value in locals().items()
         if name in RunConfig.model_fields and value is not None and value is not False
     }
-    settings = read_config(config, said, assign or [])
+    settings = read_config(config, overrides, assign or [])
     from terrycloth.models.errors import UserError
 
     try:
@@ -101,15 +102,15 @@ def tune(
         if error.name != "optuna":
             raise
         raise UserError('terry tune needs Optuna: pip install "terrycloth[tune]"') from None
-    from terrycloth.experiments.tune import tune as whole
+    from terrycloth.experiments.tune import tune as search
     from terrycloth.experiments.tune.folder import SearchFolder
     from terrycloth.experiments.tune.progress import Silent, TerminalProgress
     from terrycloth.experiments.tune.search import RUNS_AT_ONCE
 
     folder = SearchFolder(out or Path("runs") / f"tune-{settings.data}-{settings.model}")
-    most = min(jobs or os.cpu_count() or 1, RUNS_AT_ONCE * seeds)
-    with runner_in_processes(folder, settings, most) as runner:
-        lines = whole.tune(
+    parallel_runs = min(jobs or os.cpu_count() or 1, RUNS_AT_ONCE * seeds)
+    with runner_in_processes(folder, settings, parallel_runs) as runner:
+        lines = search.tune(
             folder, settings, metric=metric, trials=trials, seeds=seeds, runner=runner,
             progress=Silent() if quiet else TerminalProgress(metric),
         )  # fmt: skip

@@ -1,1 +1,1 @@
-"""What people read of finished runs: tables, figures, lists."""
+"""Reports on finished runs for people: tables, figures and lists."""

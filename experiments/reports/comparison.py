@@ -1,7 +1,7 @@
-"""Finished runs side by side, paired by shopper: every run ranks the same held-out items again.
+"""Compare finished runs, paired by shopper: every run ranks the same held-out items again.
 
-A run folder's results hold no shopper's rank, which is private, so the ranks are found anew from the model
-and the data; what they come to must be what the run reported.
+A shopper's ranks are private, so a run folder does not hold them. They are computed again from the model and
+the data, and must give the metrics that the run reported.
 """
 
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ from terrycloth.experiments.settings.planning import ResolvedConfig
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
 
-SAME = 1e-3  # between figures found twice: threads add up in another order, which may swap two scores
+SAME = 1e-3  # allowed difference between metrics: threads sum in another order, which may swap two scores
 
-Differences = dict[str, dict[str, Difference]]  # by protocol and metric
+Differences = dict[str, dict[str, Difference]]  # by ranking (full, sampled99) and metric
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One run. differences: to the first run; None of the first itself."""
+    """One run. differences: to the first run; None for the first run itself."""
 
     path: Path
     result: Result
@@ -42,38 +42,39 @@ class Compared:
 
 
 def compare_runs(paths: list[Path]) -> list[Compared]:
-    """All runs, each beside the first. Raises UserError where they cannot be paired."""
+    """Compare each run with the first one. Raises UserError if runs cannot be paired."""
     if len(paths) < 2:
-        raise UserError("one run has nothing beside it: name two run folders or more")
+        raise UserError("one run cannot be compared: name two run folders or more")
     folders = [RunFolder(path) for path in paths]
     runs = [load_trained(folder) for folder in folders]
     results = [folder.read_result() for folder in folders]
     for path, run in zip(paths[1:], runs[1:], strict=True):
         refuse_other_data(paths[0], runs[0], path, run)
-    dataset = data_again(paths[0], runs[0])
+    dataset = reload_data(paths[0], runs[0])
     config = runs[0].config
     split = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
     if not len(split.test.tested(config.evaluate_sample)):
-        raise UserError(f"{paths[0]}: its split leaves nobody to be tested, so there is nothing to compare")
+        raise UserError(f"{paths[0]}: its split leaves no shopper to test, so there is nothing to compare")
     ranks = [
-        ranks_again(path, run, result, split) for path, run, result in zip(paths, runs, results, strict=True)
+        recompute_ranks(path, run, result, split)
+        for path, run, result in zip(paths, runs, results, strict=True)
     ]
     others = [differences(ranks[0], other) for other in ranks[1:]]
     return [Compared(*each) for each in zip(paths, results, [None, *others], strict=True)]
 
 
 def refuse_other_data(first: Path, one: Trained, path: Path, other: Trained) -> None:
-    """Raise UserError, naming what differs, unless both runs tested the same shoppers on the same items."""
+    """Raise UserError, naming what differs, unless both runs tested the same shoppers and items."""
     for name in DATA_SETTINGS:
-        here, there = (setting(run.config, name) for run in (one, other))
-        if here != there and name != "strict":
-            raise UserError(f"{path} is of other data than {first}: {name} is {there} there and {here} here")
+        expected, actual = (setting(run.config, name) for run in (one, other))
+        if expected != actual and name != "strict":
+            raise UserError(f"{path} used other data than {first}: {name} is {actual} instead of {expected}")
     if not same_items(one.catalogue, other.catalogue):
-        raise UserError(f"{path} is of other data than {first}: the catalogue differs")
+        raise UserError(f"{path} used other data than {first}: the catalogue differs")
 
 
 def setting(config: ResolvedConfig, name: str) -> Any:
-    """A setting, a path as where it leads."""
+    """Return the value of a setting; a path is resolved."""
     value = getattr(config, name)
     return value.resolve() if isinstance(value, Path) else value
 
@@ -85,52 +86,54 @@ def same_items(one: Catalogue, other: Catalogue) -> bool:
     )
 
 
-def data_again(path: Path, run: Trained) -> Dataset:
-    """The data of a run. Raises UserError where they are gone, or have other items by now."""
+def reload_data(path: Path, run: Trained) -> Dataset:
+    """Load the data of a run again. Raises UserError if that fails or the catalogue has changed."""
     try:
         dataset = load(run.config.data, data_options(run.config))
     except UserError as error:
         raise UserError(f"the data of {path} cannot be read again: {error}") from None
     if not same_items(dataset.catalogue, run.catalogue):
-        raise UserError(f"the data of {path} have changed: their catalogue is not the one in its folder")
+        raise UserError(
+            f"the data of {path} have changed: their catalogue differs from the one in the run folder"
+        )
     return dataset
 
 
-def ranks_again(path: Path, run: Trained, result: Result, split: Split) -> Ranks:
-    """Every tested shopper's ranks. Raises UserError where they do not come to what the run reported."""
+def recompute_ranks(path: Path, run: Trained, result: Result, split: Split) -> Ranks:
+    """Compute every tested shopper's ranks. Raises UserError if they contradict the reported metrics."""
     if result.metrics.measured_by != "simulator":
         raise UserError(
-            f"{path} reports hits that its devices counted, with noise: there is nothing to pair; compare "
-            "runs that the simulator measured"
+            f"{path} reports hits that its devices counted with noise, which cannot be paired: compare runs "
+            "that the simulator measured"
         )
     scorer = by_history(model_scorer(run.model, run.config.serving), split.test)
     ranks = rank_targets(scorer, split, len(run.catalogue), sample=run.config.evaluate_sample)
-    again = Metrics.model_validate(no_nan(measured(ranks)))
-    for name, (found, told) in figures(again, result.metrics).items():
-        if found is None and told is None:
+    recomputed = Metrics.model_validate(no_nan(measured(ranks)))
+    for name, (value, reported) in figures(recomputed, result.metrics).items():
+        if value is None and reported is None:
             continue
-        if found is None or told is None or abs(found - told) > SAME:
+        if value is None or reported is None or abs(value - reported) > SAME:
             raise UserError(
-                f"{path} reports {name} = {told} and its model gives {found} on the data as they are now: "
-                "the data, the folder or the libraries have changed, so run it again"
+                f"{path} reports {name} = {reported}, but its model now gives {value}: the data, the folder "
+                "or the libraries have changed, so run it again"
             )
     return ranks
 
 
-def figures(found: Accuracy, told: Accuracy) -> dict[str, tuple[float | None, float | None]]:
-    """Every figure that is told, by its name: found again, and told."""
+def figures(recomputed: Accuracy, reported: Accuracy) -> dict[str, tuple[float | None, float | None]]:
+    """Return every reported metric by its name, as a pair: its recomputed and its reported value."""
     pairs: dict[str, tuple[float | None, float | None]] = {}
     for ranking in ("full", "sampled99"):
-        ours, theirs = getattr(found, ranking), getattr(told, ranking)
+        ours, theirs = getattr(recomputed, ranking), getattr(reported, ranking)
         pairs |= {f"{ranking} {name}": (ours.get(name), theirs[name]) for name in theirs}
     return pairs
 
 
 def differences(first: Ranks, other: Ranks) -> Differences:
-    """HR@10 and NDCG@10 of the other less those of the first, shopper by shopper."""
+    """Return HR@10 and NDCG@10 of the other run minus those of the first, paired by shopper."""
     if not np.array_equal(first.devices, other.devices):
-        raise AssertionError("ranks of other shoppers")
-    full = {name: METRICS[name].by_shopper for name in SAMPLED_METRICS}  # those that both rankings have
+        raise AssertionError("the ranks belong to different shoppers")
+    full = {name: METRICS[name].by_shopper for name in SAMPLED_METRICS}  # the metrics of both rankings
     return {
         ranking: {
             name: paired_bootstrap((by_shopper(other) - by_shopper(first)).numpy())
@@ -141,7 +144,7 @@ def differences(first: Ranks, other: Ranks) -> Differences:
 
 
 def as_json(compared: list[Compared]) -> dict[str, Any]:
-    """The whole table, and no value of one shopper."""
+    """Return the comparison for JSON. It contains no value of a single shopper."""
     return {
         "schema": 2,
         "resamples": RESAMPLES,

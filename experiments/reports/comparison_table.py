@@ -1,4 +1,4 @@
-"""What `terry compare` prints and writes."""
+"""Print and write the comparison of `terry compare`."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,10 @@ from terrycloth.models.privacy.promise import rounded_up
 
 
 def print_comparison(runs: list[Path], json_file: Path | None) -> None:
-    """Two tables, then each run's promise and what the difference means. Raises UserError."""
+    """Print two tables, each run's promise and what the differences mean.
+
+    json_file: a new file for the same results. Raises UserError if it exists or runs cannot be compared.
+    """
     if json_file is not None and json_file.exists():
         raise UserError(f"{json_file} exists: choose another --json, or remove it")
     compared = compare_runs(runs)
@@ -30,14 +33,14 @@ def print_comparison(runs: list[Path], json_file: Path | None) -> None:
 
 
 def runs_table(compared: list[Compared]) -> Table:
-    """Each run with its ε, its figures and its cost."""
+    """Return a table with the ε, accuracy and cost of each run."""
     data = compared[0].result.data
     table = Table(
         "run", Column("model", no_wrap=True), "ε", "HR@10", "NDCG@10", "of 100:\nHR@10", "\nNDCG@10",
         "bytes\nsent", "seconds",
         title=f"{data.name}: {data.devices:,} devices, {data.items:,} items, {data.tested:,} tested",
-        caption="HR@10 and NDCG@10 rank the whole catalogue; “of 100”: 99 sampled negatives, which\n"
-        "flatters. Measured by the simulator, not released. Bytes: by one device, over all rounds.",
+        caption="HR@10 and NDCG@10 rank the whole catalogue. “of 100”: ranked among 99 sampled negatives,\n"
+        "which flatters. Measured by the simulator, not released. Bytes: sent by one device over all rounds.",
     )  # fmt: skip
     for run, each in enumerate(compared, start=1):
         full, sampled, cost = each.result.metrics.full, each.result.metrics.sampled99, each.result.cost
@@ -52,10 +55,10 @@ def runs_table(compared: list[Compared]) -> Table:
 
 
 def differences_table(compared: list[Compared]) -> Table:
-    """Each run's difference to the first, with its interval."""
+    """Return a table with each run's difference to the first, and its confidence interval."""
     table = Table(
-        "run, less run 1", "HR@10", "NDCG@10", "of 100: HR@10", "of 100: NDCG@10",
-        caption=f"In brackets: {LEVEL:.0%} of {RESAMPLES:,} paired bootstrap resamples of the shoppers.",
+        "run minus run 1", "HR@10", "NDCG@10", "of 100: HR@10", "of 100: NDCG@10",
+        caption=f"In brackets: {LEVEL:.0%} interval of {RESAMPLES:,} paired bootstrap resamples of shoppers.",
     )  # fmt: skip
     for run, each in enumerate(compared[1:], start=2):
         assert each.differences is not None
@@ -69,12 +72,12 @@ def differences_table(compared: list[Compared]) -> Table:
 
 
 def interval(difference: Difference) -> str:
-    """The difference and its interval."""
+    """Return the difference and its interval as text."""
     return f"{difference.mean:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
 
 
 def reading(compared: list[Compared]) -> list[str]:
-    """What the tables say, in words that follow from them."""
+    """Return sentences that explain the tables: split, promises, warnings and differences."""
     numbered = list(enumerate(compared, start=1))
     lines = [compared[0].result.data.split_sentence]
     lines += [f"Run {run}, {each.path}: {each.result.promise.sentence()}" for run, each in numbered]
@@ -88,5 +91,5 @@ def reading(compared: list[Compared]) -> list[str]:
             f"same {shoppers:,} shoppers: {each.differences['full']['hr@10'].verdict}."
         )
     if any(each.result.promise.epsilon is not None for each in compared):
-        lines.append("The intervals tell of other shoppers, not of the noise that another run would draw.")
+        lines.append("The intervals cover the choice of shoppers, not the noise that another run would draw.")
     return lines

@@ -1,17 +1,17 @@
-"""Where commands print: text as it is, whole lines into a pipe, and a bar where there is a terminal."""
+"""Create the console and progress bars that commands print to."""
 
 import os
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-PIPE_WIDTH = 130  # of tables: none of ours is wider
+PIPE_WIDTH = 130  # no table is wider
 
 
 def make_console() -> Console:
-    """Whole lines where they go to a file or a pipe; wrapped to the width of a terminal.
+    """Return a console that wraps lines on a terminal, and keeps them whole in a file or a pipe.
 
-    Text is printed as it is: names of folders and items may hold what Rich would read as markup or emoji.
+    It prints text literally, because names of folders and items may look like Rich markup or emoji.
     """
     console = Console(highlight=False, markup=False, emoji=False)
     console.soft_wrap = not console.is_terminal
@@ -21,7 +21,7 @@ def make_console() -> Console:
 
 
 def make_bar(counted: str, console: Console) -> Progress:
-    """A bar over what is counted; none where there is no terminal."""
+    """Return a progress bar with the label `counted`. Without a terminal it draws nothing."""
     return Progress(
         TextColumn(counted, markup=False),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Figures of one run, as PNG and SVG, readable in grey and by the colour-blind (Okabe & Ito's palette)."""
+"""Figures of one run as PNG and SVG, readable in grey and by the colour-blind (Okabe & Ito's palette)."""
 
 import re
 from collections.abc import Mapping
@@ -26,11 +26,14 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 BLACK, WHITE, SHADE = "#000000", "#ffffff", "#e4e4e4"
 DASHED, DOTTED, SPARSE = (0, (6, 1)), (0, (1, 1)), (0, (1, 4))
 THREAD = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0}
-Level = tuple[float, str, Any]  # where a line is, its colour and its dashes
+Level = tuple[float, str, Any]  # a horizontal line: its height, colour and dashes
 
 
 def draw_run(folder: RunFolder, rows: list[dict[str, Any]], result: Result) -> None:
-    """accuracy: HR@10 over the rounds beside its baselines; under a promise, ε as it is spent below it."""
+    """Draw the figure `accuracy`: HR@10 over the rounds, with its baselines.
+
+    Under a promise, a second panel shows ε as it is spent.
+    """
     private = result.promise.epsilon is not None
     figure = pyplot.figure(figsize=(6.4, 5.2 if private else 4.0), layout="constrained")
     panels = figure.subplots(
@@ -47,7 +50,7 @@ def draw_run(folder: RunFolder, rows: list[dict[str, Any]], result: Result) -> N
 
 
 def draw_spending(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    """ε of a device that took part in every round so far."""
+    """Draw ε over the rounds, for a device that took part in every round so far."""
     axes.plot(
         [int(row["round"]) for row in rows],
         [float(row["epsilon"]) for row in rows],
@@ -61,7 +64,7 @@ def draw_spending(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 def draw_plan(folder: Path, plan: PrivacyPlan) -> None:
-    """epsilon: what is spent as rounds go by, up to the promise."""
+    """Draw the figure `epsilon`: ε spent over the rounds, up to the promise."""
     figure = pyplot.figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     rounds, spent = zip(*plan.spending, strict=True)
@@ -83,7 +86,7 @@ def draw_plan(folder: Path, plan: PrivacyPlan) -> None:
 
 
 def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> None:
-    """Full-ranking HR@10 round by round, with level lines for what it should be held against."""
+    """Draw HR@10 over the whole catalogue round by round, with horizontal lines for baselines."""
     measured = [row for row in rows if row.get("hr@10") not in (None, "")]
     floor, own = floor_of(result), result.metrics.full["hr@10"]
     below = floor is not None and own is not None and own < floor[1]
@@ -112,7 +115,10 @@ def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> Non
 
 
 def levels_beside(result: Result) -> dict[str, Level]:
-    """What a picture has room for: best floor, nothing released, best strong baseline, central."""
+    """Return the lines to draw, by label.
+
+    The figure has room for the best floor, nothing released, the best strong baseline, central and ceiling.
+    """
     known = {
         name: level
         for name, baseline in result.baselines.found.items()
@@ -134,16 +140,16 @@ def levels_beside(result: Result) -> dict[str, Level]:
 
 
 def floor_of(result: Result) -> tuple[str, float] | None:
-    """The best floor of a run, by its name, and what it reaches."""
+    """Return the name of a run's best floor and its HR@10, or None if no floor was measured."""
     levels = {name: baseline.full["hr@10"] for name, baseline in result.baselines.found.items()}
     return best_floor(levels, private=result.promise.epsilon is not None)
 
 
 def name_levels(axes: Axes, levels: Mapping[str, tuple[float, str]], size: float = 7.0) -> None:
-    """Names of level lines, at their right ends and outside of the panel, where nothing runs through them.
+    """Label horizontal lines at their right ends, outside the panel, where nothing crosses the text.
 
-    Names whose lines are near are moved apart, each with a thread to its line. levels: by the name, where it
-    is and its colour. To be called once all else is drawn, and the limits are set.
+    Labels of lines that are close together are moved apart, and a thin line connects each with its own.
+    levels: height and colour by label. Call this after everything else is drawn and the limits are set.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -164,13 +170,16 @@ def name_levels(axes: Axes, levels: Mapping[str, tuple[float, str]], size: float
 
 
 def pieces(name: str) -> list[str]:
-    """A name in lines: a long one is parted after its comma or its colon first."""
+    """Split a long name after its commas and colons."""
     return [name] if len(name) <= 18 else re.split(r"(?<=[,:]) ", name)
 
 
 def apart(wanted: list[float], halves: list[float]) -> list[float]:
-    """Places as near to those wanted (rising) as can be, none over another. halves: half of each height."""
-    groups: list[tuple[float, float, list[int]]] = []  # middle, half height, and who is in it
+    """Return positions as near as possible to the wanted ones (ascending), without overlap.
+
+    halves: half of the height of each label.
+    """
+    groups: list[tuple[float, float, list[int]]] = []  # middle, half height and members
     for number, (place, half) in enumerate(zip(wanted, halves, strict=True)):
         middle, tall, members = place, half, [number]
         while groups and groups[-1][0] + groups[-1][1] > middle - tall:
@@ -189,7 +198,7 @@ def apart(wanted: list[float], halves: list[float]) -> list[float]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Both formats, without the time of day, so that equal runs give equal files."""
+    """Save PNG and SVG without the time, so that equal runs give equal files."""
     folder.mkdir(exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=160, metadata={"Software": None})
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):

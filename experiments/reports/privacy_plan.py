@@ -1,4 +1,4 @@
-"""`terry privacy plan`: a promise worked out with no data, by what `terry simulate` works it out with."""
+"""`terry privacy plan`: compute a promise without data, with the same code as `terry simulate`."""
 
 import json
 import math
@@ -24,7 +24,11 @@ ROWS_SHOWN = 8
 
 @dataclass(frozen=True)
 class PrivacyPlan:
-    """A promise and what it means. spending: (round, ε after it), to the last round; attacker: (FPR, TPR)."""
+    """A promise and what it means.
+
+    accountants: ε by each accountant. spending: pairs (round, ε after it), up to the last round. attacker:
+    pairs (false positive rate, highest true positive rate).
+    """
 
     config: ResolvedConfig
     promise: Promise
@@ -34,18 +38,25 @@ class PrivacyPlan:
 
 
 def make_privacy_plan(config: RunConfig, points: int = ROWS_SHOWN) -> PrivacyPlan:
-    """Resolve a configuration as a run over so many devices would, and account for it. Raises UserError."""
+    """Resolve a configuration as a run would, and compute its privacy.
+
+    points: number of rounds at which ε is computed. Raises UserError if there is no promise to plan.
+    """
     devices = config.devices
     if devices is None:
-        raise UserError("say over how many devices: --devices")
+        raise UserError("a plan needs the number of devices: pass --devices")
     if config.unit == "none":
-        raise UserError("without a promise there is nothing to plan: say --unit shopper or interaction")
+        raise UserError(
+            "without a promise there is nothing to plan: pass --unit shopper or --unit interaction"
+        )
     if config.trust_model.secure_aggregation and config.secure_aggregation is None:
-        config = config.model_copy(update={"nodes": max(LEAST_NODES, config.nodes)})  # as it is deployed
+        config = config.model_copy(
+            update={"nodes": max(LEAST_NODES, config.nodes)}
+        )  # the minimum in a deployment
     resolved = resolve(config, devices)
     promise = make_promise(resolved)
     if promise.delta is None or promise.epsilon is None:
-        raise UserError("without noise there is no promise to plan: say --noise-multiplier above 0")
+        raise UserError("without noise there is no promise to plan: pass --noise-multiplier above 0")
     settings = resolved.settings
     delta, renyi = promise.delta, settings.only_renyi
     spending = [
@@ -64,18 +75,18 @@ def make_privacy_plan(config: RunConfig, points: int = ROWS_SHOWN) -> PrivacyPla
 
 
 def spread(last: int, points: int) -> list[int]:
-    """At most so many rounds, evenly, the last among them."""
+    """Return at most `points` evenly spaced rounds, including the last."""
     return sorted({math.ceil(last * part / points) for part in range(1, points + 1)})
 
 
 def new_folder(out: Path) -> None:
-    """Raises UserError where something is there already."""
+    """Raise UserError if the path exists."""
     if out.exists():
         raise UserError(f"{out} exists: choose another --out, or remove it")
 
 
 def write_plan(plan: PrivacyPlan, out: Path) -> None:
-    """plan.json, and epsilon.png and .svg, in a folder of their own. Raises UserError."""
+    """Write plan.json, epsilon.png and epsilon.svg into a new folder. Raises UserError if that fails."""
     from terrycloth.experiments.reports.figures import draw_plan
 
     values = {
@@ -99,7 +110,7 @@ def write_plan(plan: PrivacyPlan, out: Path) -> None:
 
 
 def print_plan(plan: PrivacyPlan) -> None:
-    """The promise in a sentence, what keeps it, and its tables; never a number rounded down."""
+    """Print the promise as a sentence, its mechanism and its tables. No number is rounded down."""
     console = make_console()
     console.print(plan.promise.sentence())
     console.print(mechanism(plan))
@@ -107,17 +118,17 @@ def print_plan(plan: PrivacyPlan) -> None:
     for spent in plan.accountants:
         reported = spent.accountant == plan.promise.accountant
         accountants.add_row(spent.accountant, rounded_up(spent.epsilon, 4), style="bold" if reported else "")
-    accountants.caption = "Each is an upper bound:\nthe tightest is promised."
-    spending = Table("rounds done", "ε", title="ε as rounds go by")
+    accountants.caption = "Each is an upper bound; the\ntightest one is promised."
+    spending = Table("rounds done", "ε", title="ε over the rounds")
     shown = spread(plan.config.settings.last_round, ROWS_SHOWN)
     for done, epsilon in plan.spending:
         if done in shown:
             spending.add_row(f"{done:,}", rounded_up(epsilon, 4))
     attacker = Table(
-        "of those who are not in the data,\nwrongly called in it",
-        "of those who are, rightly called\nin it, at most",
+        "share of those not in the data\nthat are wrongly called in it",
+        "share of those in the data that are\nrightly called in it, at most",
         title="What an attacker who sees every release can do",
-        caption="The attacker knows all of the data but the one in question.",
+        caption="The attacker knows all data except the unit in question.",
     )
     for false, true in plan.attacker:
         attacker.add_row(f"{100 * false:g}%", f"{rounded_up(100 * true)}%")
@@ -126,19 +137,19 @@ def print_plan(plan: PrivacyPlan) -> None:
 
 
 def mechanism(plan: PrivacyPlan) -> str:
-    """The noise, who adds it, and what sampling is counted."""
+    """Return a description of the noise, of who adds it, and of the sampling in the accounting."""
     promise, settings = plan.promise, plan.config.settings
     adds = promise.trust_model.adds_noise
     deviation = promise.noise_multiplier * (promise.clip or 0.0)
-    once = promise.steps_per_round == 1
-    steps = "one Gaussian step" if once else f"{promise.steps_per_round} Gaussian steps"
-    all_in = promise.sampling_rate == 1.0
-    counted = "no sampling" if all_in else f"sampling at a rate of {promise.sampling_rate:g}"
-    apart = ""
+    one_step = promise.steps_per_round == 1
+    steps = "one Gaussian step" if one_step else f"{promise.steps_per_round} Gaussian steps"
+    no_sampling = promise.sampling_rate == 1.0
+    sampling = "no sampling" if no_sampling else f"sampling at a rate of {promise.sampling_rate:g}"
+    by_round = ""
     if len(settings.noise_factors) > 1:
         each = " and ".join(f"{settings.at(round).noise:.4g}" for round in range(1, settings.rounds + 1))
-        apart = f" That is of all rounds together: theirs are {each}."
+        by_round = f" That is for all rounds together; the single rounds have {each}."
     return (
         f"Noise multiplier {promise.noise_multiplier:.4g}, clip {promise.clip:g}: noise of standard "
-        f"deviation {deviation:.4g}; {adds}. A round counts as {steps}, with {counted}." + apart
+        f"deviation {deviation:.4g}; {adds}. A round counts as {steps}, with {sampling}." + by_round
     )

@@ -1,4 +1,4 @@
-"""A shopper's list from a run folder, as the device would make it: shared parameters and its own events."""
+"""Recommend items to a shopper from a run folder, as the device would with its own events."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ REASONS_SHOWN = 4
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One item of a list. reasons: name → exact part of the score, largest first; they add up to it."""
+    """A recommended item. reasons: exact parts of the score by name, largest first; they sum to the score."""
 
     rank: int
     item: str
@@ -32,7 +32,10 @@ class Recommendation:
 
 
 def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
-    """The `top` best items that the device does not hold yet. Raises UserError."""
+    """Return the `top` best items that the device does not hold yet.
+
+    Raises UserError if the run folder cannot be used or has no such device.
+    """
     folder = RunFolder(run)
     trained = load_trained(folder)
     model, catalogue = trained.model, trained.catalogue
@@ -41,7 +44,9 @@ def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
     except FileNotFoundError as error:
         raise UserError(f"{run} lacks {Path(error.filename).name}: run it again") from None
     if not 0 <= device < events.num_devices:
-        raise UserError(f"there is no device {device} in {run}: they are 0 to {events.num_devices - 1}")
+        raise UserError(
+            f"there is no device {device} in {run}: its devices are 0 to {events.num_devices - 1}"
+        )
     own = events.span(device, device + 1)
     vector = serving_vectors(model, own, trained.config.serving)
     with torch.no_grad():
@@ -62,18 +67,17 @@ def recommend(run: Path, device: int, top: int) -> list[Recommendation]:
 
 
 def reasons(model: Recommender, vector: torch.Tensor, item: int) -> dict[str, float]:
-    """The parts of the score by name, the largest first; none where the model cannot explain its scores."""
+    """Return the parts of an item's score by name, largest first; none if the model has no exact parts."""
     with torch.no_grad():
         parts = model.explain(vector, item)
-    if parts is not None and not parts:
-        parts = {"nothing you have, yet": 0.0}
     if parts is None:
         return {}
+    parts = parts or {"you have no items yet": 0.0}
     return dict(sorted(parts.items(), key=lambda part: -abs(part[1])))
 
 
 def spoken(reason: str) -> str:
-    """`colour=blue` as a person says it: blue; but a bare number keeps its attribute: price 5–9."""
+    """Return a reason in words: `colour=blue` becomes blue, but a number keeps its attribute: price 5–9."""
     attribute, equals, value = reason.partition("=")
     if not equals:
         return reason
@@ -81,14 +85,18 @@ def spoken(reason: str) -> str:
 
 
 def print_recommendations(run: Path, device: int, top: int, *, as_json: bool) -> None:
-    """As a table, or as JSON with every reason."""
-    found = recommend(run, device, top)
+    """Print recommendations as a table with the largest reasons, or as JSON with every reason."""
+    recommendations = recommend(run, device, top)
     if as_json:
-        print(json.dumps([asdict(recommendation) for recommendation in found], ensure_ascii=False, indent=2))
+        print(
+            json.dumps(
+                [asdict(recommendation) for recommendation in recommendations], ensure_ascii=False, indent=2
+            )
+        )
         return
     table = Table("", "item", "score", "because", title=f"device {device}")
-    for each in found:
-        digits = 2 if abs(each.score) >= 0.1 else 4  # the linear model's scores are small
+    for each in recommendations:
+        digits = 2 if abs(each.score) >= 0.1 else 4  # scores of the linear model are small
         shown = [f"{spoken(name)} {part:+.{digits}f}" for name, part in each.reasons.items()]
         because = ", ".join(shown[:REASONS_SHOWN]) or "the model is a network: its score has no exact parts"
         table.add_row(str(each.rank), each.title, f"{each.score:.2f}", because)

@@ -1,4 +1,4 @@
-"""What `terry simulate` draws: a bar and a live table, or plain lines; then the result."""
+"""Show the progress of `terry simulate`, as a bar and a live table or as plain lines, and then its result."""
 
 import math
 from typing import Any, Self
@@ -22,12 +22,13 @@ from terrycloth.models.privacy.trust import NoiseSource
 ROWS_SHOWN = 12
 MEASURED_BY = {
     "simulator": "Measured by the simulator, not released.",
-    "released": "The federated row is of noised counts that devices released;\nthe rest is the simulator's.",
+    "released": "The federated row comes from noised counts that devices released;\n"
+    "the simulator measured the rest.",
 }
 
 
 class TerminalReporter(Reporter):
-    """A progress bar under the latest rounds; where there is no terminal, a line a measured round."""
+    """Shows the latest rounds above a progress bar or, without a terminal, one line per measured round."""
 
     def __init__(self) -> None:
         self.console = make_console()
@@ -51,7 +52,7 @@ class TerminalReporter(Reporter):
         self.live.stop()
 
     def planned(self, plan: RunPlan) -> None:
-        """Print what was read and what is promised, before the first round."""
+        """Print what was read and what is promised."""
         report = plan.dataset.report
         self.console.print(import_line(plan))
         for note in report.notes:
@@ -62,7 +63,7 @@ class TerminalReporter(Reporter):
         self.task = self.progress.add_task("training", total=plan.config.rounds)
 
     def round_done(self, row: dict[str, Any]) -> None:
-        """Add the round's line."""
+        """Show the round."""
         self.rows.append(row)
         self.progress.update(self.task, completed=int(row["round"]))
         if self.console.is_terminal:
@@ -71,7 +72,7 @@ class TerminalReporter(Reporter):
             self.console.print(round_line(row), soft_wrap=True)
 
     def doing(self, what: str) -> None:
-        """Name the stage."""
+        """Show the name of the stage."""
         if self.console.is_terminal:
             self.progress.update(self.task, description=what)
             self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
@@ -80,7 +81,7 @@ class TerminalReporter(Reporter):
 
 
 def import_line(plan: RunPlan) -> str:
-    """Rows read = kept + dropped, by reason."""
+    """Return a line that accounts for every row, as kept or dropped by reason, and describes the split."""
     report, held = plan.dataset.report, plan.split
     dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in report.rows_dropped.items())
     text = f"{report.source}: {report.rows_read:,} rows read, {report.rows_kept:,} kept"
@@ -94,7 +95,7 @@ def import_line(plan: RunPlan) -> str:
 
 
 def rounds_table(rows: list[dict[str, Any]]) -> Table:
-    """The latest rounds."""
+    """Return a table of rounds."""
     table = Table("round", "HR@10", "NDCG@10", "ε so far", "answered", "bytes up", "seconds")
     for row in rows:
         table.add_row(
@@ -110,26 +111,26 @@ def rounds_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def round_line(row: dict[str, Any]) -> str:
-    """The same, in one line of text."""
+    """Return one round as a line of text."""
     return (
         f"round {row['round']}: HR@10 {number(row['hr@10'])}, NDCG@10 {number(row['ndcg@10'])}, "
         f"ε so far {spent(row['epsilon'])}, {row['answered']:,} answered, "
-        f"{row['bytes_up']:,} bytes up a device, {row['seconds']:.2f} s"
+        f"{row['bytes_up']:,} bytes up per device, {row['seconds']:.2f} s"
     )
 
 
 def spent(epsilon: float | None) -> str:
-    """An ε, never less than it is, or a dash."""
+    """Return ε as text, rounded up, or a dash."""
     return "–" if epsilon is None else rounded_up(epsilon)
 
 
 def number(value: Any, form: str = "{:.4f}") -> str:
-    """A measured number, or a dash."""
+    """Return a measured number as text, or a dash."""
     return "–" if value is None else form.format(value)
 
 
 def print_result(folder: RunFolder) -> None:
-    """The table a run ends with, what it means, and where the rest is."""
+    """Print the table of results, sentences that explain it, and the path of the run folder."""
     console = make_console()
     result = folder.read_result()
     console.print(result_table(result))
@@ -139,20 +140,20 @@ def print_result(folder: RunFolder) -> None:
 
 
 def result_table(result: Result) -> Table:
-    """The run beside the baselines that were found, and the ceilings.
+    """Return a table with the run, its measured baselines and its ceilings.
 
-    99 sampled negatives, which flatter, only where the split is that of published tables.
+    It shows ranking among 99 sampled negatives, which flatters, only for the split of published tables.
     """
     published = result.data.split == "last-item"
-    of_100 = "“of 100”: among 99 sampled negatives, which flatters. " if published else ""
+    of_100 = "“of 100”: ranked among 99 sampled negatives, which flatters. " if published else ""
     table = Table(
         Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "any hit\nin 10",
         *(["of 100:\nHR@10"] if published else []), "bytes\nsent",
         title=f"{result.data.name} by {result.data.split}: {result.data.devices:,} devices, "
         f"{result.data.items:,} items\n{result.label}",
-        caption=f"{result.data.split_sentence}\nHR@10: the part of a shopper's targets among the first ten "
-        f"of the whole catalogue, each ranked alone. {of_100}{MEASURED_BY[result.metrics.measured_by]} "
-        "Bytes: by one device, over all rounds.",
+        caption=f"{result.data.split_sentence}\nHR@10: the share of a shopper's targets among the first ten "
+        f"of the whole catalogue, each ranked on its own. {of_100}{MEASURED_BY[result.metrics.measured_by]} "
+        "Bytes: sent by one device over all rounds.",
     )  # fmt: skip
 
     def row(name: str, epsilon: float | None, accuracy: Accuracy, sent: str, style: str = "") -> None:
@@ -177,7 +178,7 @@ def result_table(result: Result) -> Table:
 
 
 def reading(result: Result) -> list[str]:
-    """What the figures say, in words that follow from them; where the run is below a floor, that first."""
+    """Return sentences that explain the result. If the run is below its floor, the first one says so."""
     own = result.metrics.full["hr@10"]
     lines = [*below_floor(result), result.promise.sentence(), *leak_warning(result)]
     if result.model_reason is not None:
@@ -188,7 +189,7 @@ def reading(result: Result) -> list[str]:
         if not (is_floor(name) and (theirs := baseline.full["hr@10"]) is not None):
             continue
         promised = (
-            "" if baseline.promise is None else f" under a promise as strong ({baseline.promise.label})"
+            "" if baseline.promise is None else f" under an equally strong promise ({baseline.promise.label})"
         )
         lines.append(
             f"HR@10 over the whole catalogue is {own:.3f} against {theirs:.3f} of {label_of(name)}{promised}"
@@ -197,7 +198,7 @@ def reading(result: Result) -> list[str]:
         )
     if (nothing := result.baselines.of(NOTHING_RELEASED)) is not None and nothing.full["hr@10"] is not None:
         lines.append(
-            f"What shoppers' data added above what a device finds by itself, with nothing released: "
+            f"Gain from shoppers' data over what a device finds by itself, with nothing released: "
             f"{own - nothing.full['hr@10']:+.3f}."
         )
     lines += [
@@ -207,10 +208,12 @@ def reading(result: Result) -> list[str]:
         if figures["visits"]
     ]
     if "difference" in (ceiling := result.baselines.ceiling.get("history", {})):
-        found = Difference(
+        difference = Difference(
             *(ceiling[key] or 0.0 for key in ("difference", "difference_low", "difference_high"))
         )
-        lines.append(f"Beside the best use of the same shoppers' histories HR@10 is {found.verdict}.")
+        lines.append(
+            f"Compared with the best use of the same shoppers' histories, HR@10 is {difference.verdict}."
+        )
     lines += result.baselines.left_out
     popular = result.baselines.of("popularity")
     below = popular is not None and (popular.full["hr@10"] or 0.0) > own
@@ -220,35 +223,35 @@ def reading(result: Result) -> list[str]:
         and below
     ):
         lines.append(
-            "With local trust every device adds all of its own noise. What devices have in common adds up "
-            "with their number, the noise with its square root: the promise is paid for in devices, and "
-            f"{result.data.devices:,} are few. With more of them, the same ε costs less."
+            "With local trust every device adds all of its own noise. The signal that devices share grows "
+            "with their number, but the noise only with its square root. "
+            f"{result.data.devices:,} devices are few; with more, the same ε costs less accuracy."
         )
     return lines
 
 
 def below_floor(result: Result) -> list[str]:
-    """That the run does not reach the best of its floors, where it does not."""
+    """Return a sentence if the run is below the best of its floors, else nothing."""
     own, private = result.metrics.full["hr@10"], result.promise.epsilon is not None
-    found = {name: baseline.full["hr@10"] for name, baseline in result.baselines.found.items()}
-    floor = best_floor(found, private)
+    levels = {name: baseline.full["hr@10"] for name, baseline in result.baselines.found.items()}
+    floor = best_floor(levels, private)
     if own is None or floor is None or floor[1] <= own:
         return []
     name, level = floor
-    said = (
+    text = (
         f"Below its floor: HR@10 is {own:.3f}, and {label_of(name)} reaches {level:.3f} on the same shoppers "
     )
-    said += "under a promise as strong." if private else "without this model."
-    popular = found.get("popularity")
+    text += "under an equally strong promise." if private else "without this model."
+    popular = levels.get("popularity")
     if private and popular is not None and popular > own:
-        said += f" Popularity that keeps no promise is above it too: {popular:.3f}."
-    return [said]
+        text += f" Popularity without a promise is above it too: {popular:.3f}."
+    return [text]
 
 
 def error_between(one: Accuracy, other: Accuracy) -> float | None:
-    """Standard error of the difference of two means over the same shoppers, at most: as if they were others.
+    """Return an upper bound on the standard error of the difference of two means over the same shoppers.
 
-    None where it is not known, as of one shopper.
+    It treats the means as independent. None if an error is unknown, for instance with a single shopper.
     """
     errors = [accuracy.full.get("hr@10_error") for accuracy in (one, other)]
     known = [error for error in errors if error is not None]
@@ -256,19 +259,19 @@ def error_between(one: Accuracy, other: Accuracy) -> float | None:
 
 
 def leak_warning(result: Result) -> list[str]:
-    """What the leaky protocol means for these figures; nothing under the clean one."""
+    """Return what the leaky protocol means for these figures; nothing under the clean one."""
     if result.negative_sampling == "clean":
         return []
     if result.model not in MEASURED_ONLY:
         return [f"Leaky protocol: nothing leaks into {result.model}, which draws no negatives here."]
     return [
-        "Leaky protocol: what is held out was never drawn as a negative in training, which gives it away. "
-        "The figures are of the protocol, and not of recommendations."
+        "Leaky protocol: held-out items were never drawn as negatives in training, which gives them away. "
+        "The figures measure the protocol, not the recommendations."
     ]
 
 
 def verdict(difference: float, error: float | None) -> str:
-    """Whether a difference can be told from chance, at two standard errors."""
+    """Describe a difference, and whether it exceeds two standard errors."""
     if error is None:
         return f"{difference:+.3f}, too few shoppers to tell apart"
     if abs(difference) <= 2 * error:

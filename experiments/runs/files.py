@@ -1,17 +1,18 @@
-"""Files that are written in one step: whole, or what was there before."""
+"""Write files in one step, so that a file is either complete or as it was before."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from terrycloth.models.errors import UserError
 
-RUN_AGAIN = "mend that and run again"  # where the same command goes on
+RUN_AGAIN = "fix this and run again"  # for commands that continue when they are repeated
 
 
 def write_whole(path: Path, content: str | bytes, remedy: str | None = None) -> None:
-    """Put a file in its place when all of it is on the disk; text is UTF-8. Raises OSError.
+    """Write to a temporary file, and rename it to `path` once it is complete. Text is encoded as UTF-8.
 
-    remedy: what a user can do where it cannot be written, who is told so: raises UserError instead.
+    remedy: what the user can do if the file cannot be written. Raises UserError with this remedy if it is
+    given, else OSError.
     """
     partial = path.with_name(path.name + ".partial")
     try:

@@ -1,10 +1,10 @@
-"""`flwr run` on one machine: start a SuperLink, run the app on Flower's simulation, wait, stop the SuperLink.
+"""`flwr run` on one machine: start a SuperLink, run the app in Flower's simulation, then stop the SuperLink.
 
     terry data partition towels devices --devices 300
     python -m terrycloth.experiments.runs.flower_run devices runs/flower --set rounds=3
 
-The same can be typed by hand (README, "Run it on Flower"); `flwr run . local` alone would leave a SuperLink
-running, and exit 0 whatever became of the run. Everything listens on 127.0.0.1 only.
+README ("Run it on Flower") shows how to do the same by hand. `flwr run . local` alone would leave a SuperLink
+running, and exit with 0 even if the run failed. Everything listens on 127.0.0.1 only.
 """
 
 import json
@@ -34,14 +34,18 @@ from terrycloth.models.privacy.promise import rounded_up
 from terrycloth.server.app import MODEL_FILE
 from terrycloth.server.checkpoint import FILE, RoundRecord
 
-APP = Path(__file__).resolve().parents[2]  # where pyproject.toml names the two apps
+APP = Path(__file__).resolve().parents[2]  # its pyproject.toml names the two apps
 CONNECTION = "here"
 SECONDS_TO_START = 60.0
 SECONDS_TO_STOP = 15.0
 
 
 def environment(home: Path, group: Path) -> dict[str, str]:
-    """For every process: the device group, no telemetry, no installing, Ray on loopback, state in `home`."""
+    """Return the environment for every process of the run.
+
+    It names the device group, turns off telemetry and installation of dependencies, keeps Ray on loopback,
+    and has Flower keep its state in `home`.
+    """
     return {
         **os.environ,
         GROUP_VARIABLE: str(group),
@@ -50,14 +54,14 @@ def environment(home: Path, group: Path) -> dict[str, str]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for "one machine": 127.0.0.1
-        # Flower starts its own commands by their bare names.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # makes Ray listen on 127.0.0.1 only
+        # Flower starts its own commands by name, without a path.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on."""
+    """Return a port on 127.0.0.1 that is not in use."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port: int = server.getsockname()[1]
@@ -66,9 +70,10 @@ def free_port() -> int:
 
 @contextmanager
 def superlink(home: Path, env: Mapping[str, str], *kind: str) -> Iterator[str]:
-    """A SuperLink as the connection `here`, on the address given; gone when the block is left.
+    """Start a SuperLink as Flower's connection `here`, yield its address, and stop it after the block.
 
-    kind: --simulation for one that simulates its nodes; else it waits for SuperNodes.
+    kind: --simulation for a SuperLink that simulates its nodes; without it, the SuperLink waits for
+    SuperNodes.
     """
     address = f"127.0.0.1:{free_port()}"
     host, port = address.split(":")
@@ -84,12 +89,15 @@ def superlink(home: Path, env: Mapping[str, str], *kind: str) -> Iterator[str]:
 
 
 def stop(process: subprocess.Popen[bytes], home: Path) -> None:
-    """End the SuperLink and what it started: an interrupted simulation, and its Ray, would outlive it."""
-    for ending in (signal.SIGTERM, signal.SIGKILL):
-        process.send_signal(ending)
+    """Stop the SuperLink and every process that it started.
+
+    An interrupted simulation and its Ray processes would otherwise keep running.
+    """
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        process.send_signal(signal_number)
         for pid in descendants(home):
             with suppress(ProcessLookupError):
-                os.kill(pid, ending)
+                os.kill(pid, signal_number)
         deadline = time.monotonic() + SECONDS_TO_STOP
         while time.monotonic() < deadline:
             if process.poll() is not None and not descendants(home):
@@ -98,18 +106,18 @@ def stop(process: subprocess.Popen[bytes], home: Path) -> None:
 
 
 def descendants(home: Path) -> list[int]:
-    """Processes that were given this folder as FLWR_HOME. Read from /proc, so Linux only."""
-    mark = f"FLWR_HOME={home}".encode()
-    found = []
+    """Return the ids of processes whose FLWR_HOME is this folder. It reads /proc, so it needs Linux."""
+    assignment = f"FLWR_HOME={home}".encode()
+    pids = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
-            if mark in environ.read_bytes().split(b"\0"):
-                found.append(int(environ.parent.name))
-    return found
+            if assignment in environ.read_bytes().split(b"\0"):
+                pids.append(int(environ.parent.name))
+    return pids
 
 
 def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Return once the SuperLink answers."""
+    """Wait until the SuperLink answers. Raises RuntimeError if it ends, or takes too long."""
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -117,11 +125,11 @@ def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
-    raise RuntimeError("the SuperLink did not start: superlink.log says why")
+    raise RuntimeError("the SuperLink did not start: see superlink.log")
 
 
 def flwr(env: Mapping[str, str], *arguments: str) -> str:
-    """What a `flwr` command prints."""
+    """Run a `flwr` command and return what it prints. Raises UserError if it fails."""
     done = subprocess.run(["flwr", *arguments], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"flwr {arguments[0]} failed: {(done.stderr + done.stdout).strip()}")
@@ -129,12 +137,12 @@ def flwr(env: Mapping[str, str], *arguments: str) -> str:
 
 
 def run_app(env: Mapping[str, str], nodes: int | None, run_config: Path, log: Path) -> str:
-    """Submit the app, wait for its end, and return the status that Flower gives it.
+    """Submit the app, wait until it ends, and return the status that Flower reports.
 
-    nodes: how many a simulation has; None where SuperNodes have come.
+    nodes: the number of nodes in a simulation, or None if SuperNodes are connected.
     """
-    simulated = f"num-supernodes={nodes} client-resources-num-cpus=1"
-    federation = [] if nodes is None else ["--federation-config", simulated]
+    simulation = f"num-supernodes={nodes} client-resources-num-cpus=1"
+    federation = [] if nodes is None else ["--federation-config", simulation]
     submitted = flwr(
         env, "run", str(APP), CONNECTION, "--format", "json", *federation, "--run-config", str(run_config)
     )
@@ -150,13 +158,17 @@ def run_app(env: Mapping[str, str], nodes: int | None, run_config: Path, log: Pa
 
 @owner_only()
 def flower_run(group: Path, out: Path, nodes: int, run_config: Mapping[str, Any]) -> list[RoundRecord]:
-    """Run the app over a device group and leave the model in `out`. Raises UserError or RuntimeError."""
+    """Run the app on the devices in the folder `group`, and write the model into `out`.
+
+    run_config: settings of the app that replace its defaults. Returns the record of every round. Raises
+    UserError if the folders cannot be used or no device took part, and RuntimeError if Flower's run failed.
+    """
     if not (APP / "pyproject.toml").exists():
         raise UserError("flwr run needs the project's own folder, with its pyproject.toml")
     if not (group / "catalogue.parquet").exists():
-        raise UserError(f"{group} holds no devices: make it with terry data partition")
+        raise UserError(f"{group} holds no devices: create it with terry data partition")
     if (out / MODEL_FILE).exists():
-        raise UserError(f"{out} holds a model already: choose another folder")
+        raise UserError(f"{out} already holds a model: choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     group, out = group.resolve(), out.resolve()
     settings = {
@@ -173,30 +185,30 @@ def flower_run(group: Path, out: Path, nodes: int, run_config: Mapping[str, Any]
     with superlink(home, env, "--simulation"):
         status = run_app(env, nodes, home / "run.toml", home / "run.log")
     if status != "finished:completed" or not (out / MODEL_FILE).exists():
-        raise RuntimeError(f"Flower's run is {status}: {home / 'run.log'} says why")
+        raise RuntimeError(f"Flower's run is {status}: see {home / 'run.log'}")
     records = read_records(out)
-    # A run whose nodes all failed is "completed" to Flower.
+    # Flower reports "completed" even if all nodes failed.
     if any(record.invalid for record in records):
         raise RuntimeError(f"replies could not be used: {[record.invalid for record in records]}")
     if not any(record.answered for record in records):
-        raise UserError(f"no device took part: {records[-1].refused or 'no coin fell for it'}")
+        raise UserError(f"no device took part: {records[-1].refused or 'none was sampled'}")
     return records
 
 
 def read_records(folder: Path) -> list[RoundRecord]:
-    """The rounds that the server's checkpoint tells of."""
+    """Return the records of all rounds in the server's checkpoint."""
     with safe_open(folder / FILE, framework="pt") as file:
         return [RoundRecord(**record) for record in json.loads(file.metadata()["progress"])["records"]]
 
 
 def main(
-    group: Annotated[Path, typer.Argument(help="a folder made by terry data partition")],
+    group: Annotated[Path, typer.Argument(help="folder made by terry data partition")],
     out: Annotated[Path, typer.Argument(help="folder for the model and the logs")],
-    nodes: Annotated[int, typer.Option(help="Flower nodes, each with an equal share of devices", min=1)] = 2,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="a key of the app's config")] = None,
+    nodes: Annotated[int, typer.Option(help="Flower nodes, which share the devices equally", min=1)] = 2,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="setting of the app: key=value")] = None,
 ) -> None:
     """Run the Flower app on this machine."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that cleaning up happens
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # exit normally, to clean up
     try:
         parts = (text.partition("=") for text in assign or [])
         run_config = {name: literal(value) for name, _, value in parts}

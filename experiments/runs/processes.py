@@ -1,8 +1,8 @@
-"""Processes that work for this one: each with one thread, and ended with it, however it ends.
+"""Worker processes with one thread each, which end when this process ends, for whatever reason.
 
-With one thread each, what they find does not depend on how many there are: sums of floating-point numbers do
-depend on threads. Libraries read how many they may have when they are loaded, which is before any function
-of ours runs in a process; so it inherits the number.
+Sums of floating-point numbers depend on the number of threads. With one thread per worker, results do not
+depend on the number of workers. Libraries read the number of threads when they are loaded, which is before
+any of our functions runs in a worker; so workers inherit it in their environment.
 """
 
 import multiprocessing
@@ -21,47 +21,47 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 @contextmanager
 def processes(number: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of them. What is not begun is dropped where the block fails.
+    """Yield a pool of `number` workers. If the block fails, tasks that have not started are dropped.
 
-    Raises UserError where one was ended from outside: what was asked of it raises BrokenProcessPool.
+    Raises UserError if a worker was killed from outside, which shows as BrokenProcessPool in the block.
     """
     context = multiprocessing.get_context("spawn")
     with one_thread(), ProcessPoolExecutor(number, context, initializer=start) as pool:
         try:
             yield pool
         except BaseException as error:
-            pool.shutdown(cancel_futures=True)  # the pool itself would run them all first
+            pool.shutdown(cancel_futures=True)  # else the pool would run all tasks first
             if isinstance(error, BrokenProcessPool):
                 raise UserError(
-                    "a process was ended from outside, perhaps for want of memory: run the same command "
-                    "again, with fewer --jobs"
+                    "a worker process was killed, perhaps because memory ran out: run the same command "
+                    "again with fewer --jobs"
                 ) from None
             raise
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Processes that are started in the block have one thread."""
+    """Set the environment so that processes started in the block have one thread."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         yield
     finally:
-        for name, said in before.items():
-            if said is None:
+        for name, value in before.items():
+            if value is None:
                 del os.environ[name]
             else:
-                os.environ[name] = said
+                os.environ[name] = value
 
 
 def start() -> None:
-    """In a new process: it ends with its parent, and when it is interrupted."""
+    """Prepare a new worker: it ends on an interrupt, and when its parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def end_with_parent() -> None:
-    """Wait for the parent's end, then end this process at once; what it was at is done by the next."""
+    """Wait until the parent ends, then end this process at once; the next run repeats its task."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

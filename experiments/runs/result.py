@@ -1,4 +1,4 @@
-"""result.json: the schema of a result, its promise included. A result without its promise is no result."""
+"""The schema of result.json. A result always includes its privacy promise."""
 
 from importlib.metadata import version
 from typing import Literal
@@ -9,7 +9,7 @@ from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.models.privacy.promise import Promise
 
 SCHEMA: Literal[2] = 2
-LEAKY = "leaky protocol: what is held out is never a negative"
+LEAKY = "leaky protocol: held-out items are never negatives"
 
 
 class _Part(BaseModel):
@@ -17,10 +17,11 @@ class _Part(BaseModel):
 
 
 class DataFacts(_Part):
-    """What was trained on and what tested. `events` are the training events; no target is among them.
+    """The data of a run.
 
-    split, at, repeats: the rule that parted them; split_sentence: the same in words, which no figure goes
-    without. tested: shoppers with a target that was ranked; targets: how many they have together.
+    events: number of training events, which include no target. split, at, repeats: the rule that separates
+    training from test. split_sentence: the same rule in words, shown with every figure. tested: number of
+    shoppers with a ranked target. targets: number of their targets.
     """
 
     name: str
@@ -35,13 +36,15 @@ class DataFacts(_Part):
     split_sentence: str
 
 
-# By the metric's name (`evaluation.evaluate`); None: nobody could be tested.
+# By the name of the metric (`evaluation.evaluate`); None if no shopper could be tested.
 Figures = dict[str, float | None]
 
 
 class Accuracy(_Part):
-    """One model's accuracy. full: over the whole catalogue. sampled99: among 99 items never bought, as in
-    published tables; it flatters.
+    """The accuracy of one model.
+
+    full: targets are ranked in the whole catalogue. sampled99: targets are ranked among 99 sampled items that
+    the shopper never bought, as in published tables; this flatters a model.
     """
 
     full: Figures
@@ -49,29 +52,31 @@ class Accuracy(_Part):
 
 
 class Metrics(Accuracy):
-    """The run's own. `simulator`: computed with every shopper's data in hand; no device released it.
+    """The accuracy of the run itself.
 
-    `released`: from counts that the devices noised and booked. unseen: of shoppers first seen after the date,
-    by visit.
+    measured_by: `simulator` if it was computed from every shopper's data, which no device released;
+    `released` if it was computed from counts that the devices noised and recorded in their ledgers. unseen:
+    accuracy on shoppers first seen after the date, by visit.
     """
 
     measured_by: Literal["simulator", "released"] = "simulator"
-    hr_deviation: float | None = None  # of hr@10, by the noise in the devices' counts
+    hr_deviation: float | None = None  # standard deviation of hr@10 due to noise in the devices' counts
     unseen: dict[str, Figures] = Field(default_factory=dict)
 
 
 class Baseline(Accuracy):
-    """What a run is held against. settings: chosen on validation, never on the test; promise: its own."""
+    """A baseline. settings: chosen on the validation split, never on the test. promise: its own, if any."""
 
     settings: dict[str, float] = Field(default_factory=dict)
     promise: Promise | None = None
 
 
 class Baselines(_Part):
-    """On the same split, by name (`experiments.baselines`). left_out: why one is not here that was asked for.
+    """Baselines on the same split, by name (`experiments.baselines`).
 
-    ceiling: what is reachable on the same shoppers, where the data's generator is known; `difference`: the
-    run's HR@10 less it, paired by shopper, with its 95% interval.
+    left_out: why requested baselines are missing. ceiling: the best possible accuracy on the same shoppers,
+    if the data's generator is known; its `difference` is the run's HR@10 minus the ceiling's, paired by
+    shopper, with a 95% interval.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -81,17 +86,17 @@ class Baselines(_Part):
     ceiling: dict[str, Figures] = Field(default_factory=dict)
 
     def of(self, name: str) -> Baseline | None:
-        """The baseline of that name, where it was found."""
+        """Return the baseline with this name, or None if it was not measured."""
         return self.__pydantic_extra__.get(name)
 
     @property
     def found(self) -> dict[str, Baseline]:
-        """All that were found, by name."""
+        """All measured baselines, by name."""
         return self.__pydantic_extra__
 
 
 class Cost(_Part):
-    """Of the whole run on this machine, and of one device's traffic in one round."""
+    """Time and memory of the whole run on this machine, and the traffic of one device."""
 
     seconds_total: float
     seconds_training: float
@@ -102,7 +107,7 @@ class Cost(_Part):
 
 
 class Versions(_Part):
-    """What the run ran on."""
+    """The versions of the packages that the run used."""
 
     terrycloth: str
     torch: str
@@ -111,20 +116,21 @@ class Versions(_Part):
 
     @classmethod
     def installed(cls) -> "Versions":
-        """Of the packages at hand."""
+        """Return the versions of the installed packages."""
         return cls(**{name: version(name) for name in ("terrycloth", "torch", "flwr", "opacus")})
 
 
 class Result(_Part):
-    """The whole of result.json. A key may be added; none is renamed or dropped without raising `schema`.
+    """The content of result.json. Keys may be added; renaming or removing one requires a higher `schema`.
 
-    protocol: `leaky` where training negatives were never the held-out item, a fault made to be measured.
+    negative_sampling: `leaky` if training negatives never included held-out items, a deliberate fault whose
+    effect is to be measured.
     """
 
     schema_version: Literal[2] = Field(alias="schema")
     data: DataFacts
     model: str
-    model_reason: str | None = None  # where --model auto took it
+    model_reason: str | None = None  # why --model auto chose the model
     engine: str
     negative_sampling: Literal["clean", "leaky"] = "clean"
     promise: Promise
@@ -135,5 +141,5 @@ class Result(_Part):
 
     @property
     def label(self) -> str:
-        """What no figure of this result may be shown without."""
+        """The label that must accompany every figure of this result."""
         return self.promise.label + ("; " + LEAKY if self.negative_sampling == "leaky" else "")

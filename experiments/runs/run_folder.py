@@ -1,14 +1,14 @@
-"""The folder of a run: enough to read it, to repeat it and to go on with it. It is its owner's alone.
+"""The folder of a run. It holds all that is needed to read, repeat or continue the run, for its owner only.
 
-config.toml          every setting, resolved, and the versions it ran on
-rounds.csv           a line a round; under central trust the server's own, for who answered is told exactly
+config.toml          every resolved setting, and the versions of the packages used
+rounds.csv           one line per round; private to the server under central trust, since counts are exact
 result.json          the result and its promise; result.schema.json describes it
 model.safetensors    the shared parameters        ┐ what a device needs to serve
 catalogue.parquet    the public catalogue         ┘
 figures/             PNG and SVG
-checkpoint.safetensors   the server's, to resume from; it names the run, which devices tell from any other
-newest-checkpoint.json   says which checkpoint is the newest: an older one is refused
-server.lock              keeps a second server away
+checkpoint.safetensors   the server's state to resume from; it names the run, so that devices tell runs apart
+newest-checkpoint.json   names the newest checkpoint, so that an older one is refused
+server.lock              keeps a second server from using the folder
 devices/             stands for the devices' own disks: private, except in a simulation
 """
 
@@ -43,19 +43,19 @@ COLUMNS = [
     "bytes_up",
     "bytes_down",
     "asked",
-    "answered",  # exactly how many devices: outside ε, and under central trust the server's own
-    "refused",  # and these, by reason
+    "answered",  # exact number of devices, which ε does not cover; under central trust, private to the server
+    "refused",  # counts by reason, which ε does not cover either
     "invalid",
     "seconds",
 ]
 
 
 class NoSpace(UserError):
-    """The disk is full, which says nothing of the settings of a run."""
+    """The disk is full. The settings of the run are not at fault."""
 
 
 class RunFolder:
-    """Paths and files of one run."""
+    """The paths of one run's files, and how to read and write them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,17 +69,17 @@ class RunFolder:
         self.figures = path / "figures"
 
     def write_config(self, config: RunConfig) -> None:
-        """Every setting that has a value, and the versions."""
+        """Write every setting that has a value, and the versions of the packages."""
         values = config.model_dump(mode="json", exclude_none=True)
         write_whole(self.config, tomli_w.dumps({**values, "versions": Versions.installed().model_dump()}))
 
     def read_config(self) -> RunConfig:
-        """The settings of a run that was made before. Raises UserError where the folder holds none."""
+        """Return the settings of an existing run. Raises UserError if they are missing or invalid."""
         try:
             values = tomllib.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            lacks = "is not a run folder: it has no config.toml that can be read"
-            raise UserError(f"{self.path} {lacks if self.path.exists() else 'does not exist'}") from None
+            problem = "is not a run folder: it has no config.toml that can be read"
+            raise UserError(f"{self.path} {problem if self.path.exists() else 'does not exist'}") from None
         values.pop("versions", None)
         try:
             return RunConfig.model_validate(values)
@@ -87,7 +87,7 @@ class RunFolder:
             raise UserError(f"{self.config}: {explain(error)}") from None
 
     def write_rounds(self, rows: list[dict[str, Any]]) -> None:
-        """All rounds so far, replacing the file in one step."""
+        """Write all rounds so far, replacing the file in one step."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -95,7 +95,7 @@ class RunFolder:
         write_whole(self.rounds, text.getvalue())
 
     def read_rounds(self) -> list[dict[str, Any]]:
-        """The rounds on disk, as text; none where there is no file. Raises UserError where it is damaged."""
+        """Return the rounds on disk as text values, or none without a file. Raises UserError if damaged."""
         if not self.rounds.exists():
             return []
         try:
@@ -104,62 +104,65 @@ class RunFolder:
                 rows = list(reader)
         except (ValueError, csv.Error):
             raise self.damaged_rounds() from None
-        cut = any(None in row or None in row.values() for row in rows)
+        incomplete = any(None in row or None in row.values() for row in rows)
         numbers = [str(1 + row) for row in range(len(rows))]
-        if cut or reader.fieldnames != COLUMNS or [row["round"] for row in rows] != numbers:
+        if incomplete or reader.fieldnames != COLUMNS or [row["round"] for row in rows] != numbers:
             raise self.damaged_rounds()
         return rows
 
     def damaged_rounds(self) -> UserError:
-        """What to raise where rounds.csv is not what was written."""
-        return UserError(f"{self.rounds} is damaged: take {self.path} away, and run it again")
+        """Return the error to raise if rounds.csv is damaged."""
+        return UserError(f"{self.rounds} is damaged: remove {self.path} and run it again")
 
     def write_result(self, result: Result) -> None:
-        """result.json and the schema it follows."""
+        """Write result.json, and its schema as result.schema.json."""
         write_whole(self.result, result.model_dump_json(by_alias=True, indent=2) + "\n")
         schema = json.dumps(Result.model_json_schema(by_alias=True), indent=2) + "\n"
         write_whole(self.path / "result.schema.json", schema)
 
     def read_result(self) -> Result:
-        """The result of a finished run. Raises UserError where there is none."""
+        """Return the result of a finished run. Raises UserError if there is none, or it is damaged."""
         try:
             return Result.model_validate_json(self.result.read_text(encoding="utf-8"))
         except OSError:
-            raise UserError(f"{self.path} holds no finished run: see terry simulate --resume") from None
+            raise UserError(f"{self.path} holds no finished run: use terry simulate --resume") from None
         except ValueError:
             raise UserError(
-                f"{self.result} is damaged, or of another schema than {SCHEMA}: take {self.path} away, and "
-                "run it again"
+                f"{self.result} is damaged, or of another schema than {SCHEMA}: remove {self.path} and run "
+                "it again"
             ) from None
 
 
 def choose_path(out: Path | None, data: str, model: str) -> Path:
-    """--out, or runs/<time>-<data>-<model>. Raises UserError where something is there already."""
+    """Return --out, or by default runs/<time>-<data>-<model>. Raises UserError if the path exists."""
     path = out or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{data}-{model}"
     if path.exists():
-        raise UserError(f"{path} exists: choose another --out, remove it, or go on with it by --resume")
+        raise UserError(f"{path} exists: choose another --out, remove it, or continue it with --resume")
     return path
 
 
 @contextmanager
 def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
-    """Make the folder; if the run fails before its first round is done, take the folder away again."""
+    """Create a run folder, and remove it again if the block fails before the first round is done.
+
+    Raises NoSpace if the disk lacks `needed_bytes` or fills up, and UserError if creating the folder fails.
+    """
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(parent).free
     if free < needed_bytes:
         raise NoSpace(
-            f"{parent} has {free / 2**20:.0f} MiB free, and the run folder needs some "
+            f"{parent} has {free / 2**20:.0f} MiB free, but the run folder needs about "
             f"{needed_bytes / 2**20:.0f} MiB: free some space, or choose another --out"
         )
-    made = [folder for folder in [path.absolute(), *path.absolute().parents] if not folder.exists()]
+    new_folders = [folder for folder in [path.absolute(), *path.absolute().parents] if not folder.exists()]
     folder = RunFolder(path)
     try:
         with owner_only():
             path.mkdir(parents=True)
-    except FileExistsError:  # somebody else's: never ours to take away
+    except FileExistsError:  # another process created it, so it is not removed
         raise UserError(f"{path} exists: choose another --out") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be made ({error.strerror}): choose another --out") from None
+        raise UserError(f"{path} cannot be created ({error.strerror}): choose another --out") from None
     try:
         with owner_only():
             yield folder
@@ -168,8 +171,8 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
         started = folder.rounds.exists()
         if not started:
             shutil.rmtree(path, ignore_errors=True)
-            for above in made[1:]:
-                _remove_if_empty(above)
+            for parent_folder in new_folders[1:]:
+                _remove_if_empty(parent_folder)
         if full and isinstance(error, Exception):
             raise no_space(path, f"--resume --out {path}" if started else "choose another --out") from None
         raise
@@ -177,7 +180,7 @@ def created(path: Path, needed_bytes: int) -> Iterator[RunFolder]:
 
 @contextmanager
 def continued(folder: RunFolder) -> Iterator[None]:
-    """While a run goes on in its folder. Raises UserError where the disk is full; what is done stays."""
+    """Continue a run in its folder. Raises NoSpace if the disk is full; finished rounds are kept."""
     try:
         with owner_only():
             yield
@@ -188,12 +191,12 @@ def continued(folder: RunFolder) -> Iterator[None]:
 
 
 def is_full(error: BaseException, path: Path) -> bool:
-    """Whether an error comes of a full disk: not every library passes the system's on, so look at it too."""
+    """Whether a full disk caused an error. Some libraries hide the system's error, so check the disk too."""
     return getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path).free < 2**20
 
 
 def no_space(path: Path, then: str) -> NoSpace:
-    """What to do about it."""
+    """Return the error for a full disk, which says what to do."""
     return NoSpace(f"no space is left for {path}: free some, then {then}")
 
 

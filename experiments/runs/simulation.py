@@ -1,4 +1,4 @@
-"""One simulated federation, from data to a finished run folder."""
+"""Simulate one federation, from the data to a finished run folder."""
 
 import math
 import resource
@@ -62,7 +62,7 @@ from terrycloth.server.strategy import STOPPED
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run about to start: everything that can be refused has been checked."""
+    """A run that is ready to start. Everything that can be refused has been checked."""
 
     config: ResolvedConfig
     dataset: Dataset
@@ -71,52 +71,52 @@ class RunPlan:
 
 
 class Reporter:
-    """What a run tells of itself as it goes; the command line draws it, and this one is silent."""
+    """Receives the progress of a run. The command line draws it; this base class ignores it."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing to clean up."""
+        """Do nothing, because there is nothing to clean up."""
 
     def planned(self, plan: RunPlan) -> None:
-        """The data are read and the noise is found."""
+        """Called once the data have been read and the noise has been computed."""
 
     def round_done(self, row: dict[str, Any]) -> None:
-        """A round is done; `row` is its line of rounds.csv."""
+        """Called after each round. `row` is its line of rounds.csv."""
 
     def doing(self, what: str) -> None:
-        """A stage after the rounds starts."""
+        """Called when a stage after the rounds starts. `what` describes it."""
 
 
 def data_options(config: RunConfig) -> DataOptions:
-    """The part of a configuration that reads data."""
+    """Return the part of a configuration that concerns reading the data."""
     return DataOptions(**{name: getattr(config, name) for name in DataOptions.__dataclass_fields__})
 
 
 def make_plan(config: RunConfig) -> RunPlan:
-    """Read the data, split them, find the noise. Raises UserError; writes nothing."""
+    """Read the data, split them and compute the noise, without writing anything. Raises UserError."""
     if config.baselines and (reason := missing_libraries()) is not None:
         raise UserError(reason)
     if config.repeats == "include" and config.evaluate == "released":
-        raise UserError("devices count no repeats: leave out --repeats include, or --evaluate released")
+        raise UserError("devices count no repeats: remove --repeats include or --evaluate released")
     dataset = load(config.data, data_options(config))
     split = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
     if config.now not in (None, split.now):
-        raise UserError(f"the split says from which instant ages are counted, {split.now}: leave now out")
+        raise UserError(f"the split sets the instant that ages are counted from, {split.now}: remove now")
     return plan_for(config, dataset, split)
 
 
 def rule_of(config: RunConfig, dataset: Dataset) -> Rule:
-    """How a run parts its data: as is said, or as suits the data set. Raises UserError."""
-    usual = defaults(config.unit, config.model, config.data)["split"] if dataset.times_known else None
-    return rule_for(dataset, config.split or usual, config.at, repeats=config.repeats == "include")
+    """Return the rule that splits a run's data, by default the data set's usual rule. Raises UserError."""
+    default_split = defaults(config.unit, config.model, config.data)["split"] if dataset.times_known else None
+    return rule_for(dataset, config.split or default_split, config.at, repeats=config.repeats == "include")
 
 
 def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> RunPlan:
-    """The plan of a run over data that are read and split. Raises UserError."""
-    parted = {"split": split.rule.name, "at": split.rule.date, "now": split.now}
-    config = config.model_copy(update=parted)
+    """Return the plan of a run over data that have been read and split. Raises UserError."""
+    split_settings = {"split": split.rule.name, "at": split.rule.date, "now": split.now}
+    config = config.model_copy(update=split_settings)
     if config.model == "auto":
         config = with_model(config, PublicFacts.of(dataset.catalogue))
     resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
@@ -127,7 +127,11 @@ def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> RunPlan:
 
 
 def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = None) -> RunFolder:
-    """Run a federation and write its folder. Raises UserError; a bad start leaves nothing half-written."""
+    """Run a federation and write its run folder.
+
+    Raises UserError if the settings, the data or the folder cannot be used. A run that fails before its
+    first round is done leaves no folder.
+    """
     path = choose_path(out, config.data, config.model)
     plan = make_plan(config)
     with created(path, needed_bytes(plan)) as folder:
@@ -137,7 +141,7 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
 
 
 def lay_out(plan: RunPlan, folder: RunFolder) -> None:
-    """What is there before the first round: the settings, the devices, the catalogue."""
+    """Write what a run needs before its first round: settings, devices and catalogue."""
     folder.write_config(plan.config)
     if plan.config.model not in MEASURED_ONLY:
         lay_out_devices(plan, folder)
@@ -145,7 +149,7 @@ def lay_out(plan: RunPlan, folder: RunFolder) -> None:
 
 
 def lay_out_devices(plan: RunPlan, folder: RunFolder) -> None:
-    """The devices' own disks."""
+    """Write the devices' own data, policy and, if needed, the identities of nodes."""
     DeviceGroup.create(
         folder.devices,
         plan.dataset.catalogue,
@@ -161,14 +165,15 @@ def lay_out_devices(plan: RunPlan, folder: RunFolder) -> None:
 
 
 def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
-    """Go on with a run that was stopped, with the settings in its folder; a finished one is left as it is.
+    """Continue a run that was stopped, with the settings in its folder. A finished run is left unchanged.
 
-    A model that is only measured keeps no checkpoint: its rounds start anew.
+    A model that is only measured keeps no checkpoint, so its rounds start again. Raises UserError if the
+    folder holds no run that can continue.
     """
     folder = RunFolder(out)
     config = folder.read_config()
     if config.model not in MEASURED_ONLY and not folder.devices.exists():
-        raise UserError(f"{out} has no devices folder, so its devices cannot go on: start a new run")
+        raise UserError(f"{out} has no devices folder, so its devices cannot continue: start a new run")
     plan = make_plan(config)
     if not folder.result.exists():
         with continued(folder):
@@ -177,7 +182,7 @@ def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
 
 
 def needed_bytes(plan: RunPlan) -> int:
-    """A generous estimate of a run folder's size."""
+    """Return a generous estimate of the size of the run folder, in bytes."""
     events = 16 * len(plan.split.train) + 8 * plan.dataset.events.num_devices
     dim, head = plan.config.dim, plan.config.head_size
     state = 4 * (8 * dim + 32) * plan.dataset.events.num_devices
@@ -187,7 +192,7 @@ def needed_bytes(plan: RunPlan) -> int:
 
 
 def run(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> None:
-    """The rounds, the comparisons, the result."""
+    """Train all rounds, measure the baselines, and write the result and its figures."""
     started = time.monotonic()
     config = plan.config
     reporter.planned(plan)
@@ -199,7 +204,7 @@ def run(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -
         rounds.measure_latest()
     metrics = rounds.measured
     assert metrics is not None
-    # Where no device came to the round that measures, the simulator's own measurement stands in.
+    # If no device took part in the round that measures, the simulator's measurement replaces it.
     measured_by = "simulator" if rounds.record.evaluation is None else "released"
     baselines = compare(plan, reporter, rounds.ranked)
     result = Result(
@@ -248,7 +253,7 @@ def run(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -
 
 
 def federate(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> "RoundLog":
-    """All rounds over the devices in the folder. Raises UserError where none took part."""
+    """Train all rounds over the devices in the folder. Raises UserError if no device took part."""
     config = plan.config
     rounds = RoundLog(plan, folder, reporter, resume)
     if config.model in MEASURED_ONLY:
@@ -260,15 +265,15 @@ def federate(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bo
     if len(rounds.rows) < config.last_round or rounds.record is None:
         raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")
     reasons = {**rounds.record.refused, **rounds.record.invalid}
-    never = all(int(row["answered"]) == 0 for row in rounds.rows)
-    if never or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
+    none_answered = all(int(row["answered"]) == 0 for row in rounds.rows)
+    if none_answered or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
         counts = ", ".join(f"{reason} ({count:,})" for reason, count in reasons.items())
-        raise UserError(f"no device took part in the last round: {counts or 'no coin fell for it'}")
+        raise UserError(f"no device took part in the last round: {counts or 'none was sampled'}")
     return rounds
 
 
 def train_on_flower(plan: RunPlan, folder: RunFolder, rounds: "RoundLog", resume: bool) -> None:
-    """All rounds on Flower, or those that are left."""
+    """Train all rounds on Flower, or the remaining ones after a resume."""
     config = plan.config
     settings = run_config(
         config,
@@ -283,7 +288,10 @@ def train_on_flower(plan: RunPlan, folder: RunFolder, rounds: "RoundLog", resume
 
 
 class RoundLog:
-    """rounds.csv as it grows: the server's record of each round, the simulator's measurement beside it."""
+    """Collects the rounds of a run: the server's record of each, and the simulator's measurement.
+
+    It writes rounds.csv after every round.
+    """
 
     def __init__(self, plan: RunPlan, folder: RunFolder, reporter: Reporter, resume: bool) -> None:
         self.plan = plan
@@ -291,13 +299,13 @@ class RoundLog:
         self.reporter = reporter
         self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
         self.record: RoundRecord | None = None
-        self.measured: Metrics | None = None  # of the latest round, where it was measured
-        self.ranked: Ranks | None = None  # what the simulator measured it by: private
-        self.scorer: Scorer | None = None  # of the latest round, where its model scores by a history alone
+        self.measured: Metrics | None = None  # of the latest round, if it was measured
+        self.ranked: Ranks | None = None  # private: the ranks behind the simulator's measurement
+        self.scorer: Scorer | None = None  # of the latest round, if its model needs only a shopper's history
 
     @property
     def hr_deviation(self) -> float | None:
-        """Of HR@10 by the noise in what devices counted; None where the simulator measured."""
+        """The standard deviation of HR@10 due to noise in devices' counts; None if the simulator measured."""
         if self.record is None or self.record.evaluation is None:
             return None
         settings = self.plan.config.settings
@@ -306,33 +314,33 @@ class RoundLog:
 
     @cached_property
     def model(self) -> Recommender:
-        """What the shared parameters are of."""
+        """The model that the shared parameters belong to."""
         return self.plan.config.recommender(self.plan.dataset.catalogue)
 
     def measure(self, score: DeviceScorer) -> Metrics:
-        """How accurate scores are."""
+        """Measure the accuracy of scores over the shoppers in the test."""
         items, sample = len(self.plan.dataset.catalogue), self.plan.config.evaluate_sample
         self.ranked = rank_targets(score, self.plan.split, items, sample=sample)
         return measured(self.ranked)
 
     def measure_latest(self) -> None:
-        """Measure the latest round, which its own turn did not."""
+        """Measure the latest round, if that was not done when the round ended."""
         self.measured = self.measure(self.score)
 
     def measure_unseen(self) -> Metrics:
-        """Of the latest round's scores, for shoppers first seen after the date, where there are any."""
+        """Measure the latest round on shoppers first seen after the date; empty if that is not possible."""
         if self.scorer is None:
             return {}
         return evaluate_unseen(self.scorer, self.plan.split, len(self.plan.dataset.catalogue))
 
     def mean(self, column: str) -> int:
-        """Of the training rounds, rounded up."""
+        """Return the mean of a column over the training rounds, rounded up."""
         return math.ceil(
             sum(int(row[column]) for row in self.rows[: self.plan.config.rounds]) / self.plan.config.rounds
         )
 
     def observe(self, record: RoundRecord, parameters: Parameters) -> None:
-        """Called by the server after each round."""
+        """Record a round. The server calls this after each round."""
 
         def scorer(events: Events) -> Tensor:
             self.model.load_shared(parameters)
@@ -342,10 +350,13 @@ class RoundLog:
         self.add(record, by_history(scorer, self.plan.split.test))
 
     def add(self, record: RoundRecord, score: DeviceScorer) -> None:
-        """Write a round's line. score: by what was learned in it."""
+        """Measure a round if it is due, and write its line. score: scores by the model after the round.
+
+        Raises RuntimeError if every node failed, and UserError if rounds.csv is damaged.
+        """
         self.record, self.score = record, score
         if record.invalid.get(NODE_FAILED, 0) == self.plan.config.nodes:
-            raise RuntimeError(f"every node failed in round {record.round}; the log says where")
+            raise RuntimeError(f"every node failed in round {record.round}; see the log")
         row = self.row(record)
         every = self.plan.config.evaluate_every if self.plan.config.evaluate == "simulator" else 0
         self.ranked = None
@@ -363,7 +374,7 @@ class RoundLog:
 
     @staticmethod
     def row(record: RoundRecord) -> dict[str, Any]:
-        """The server's part of a line of rounds.csv; reasons as reason:count, separated by spaces."""
+        """Return the server's part of a line of rounds.csv. Reasons are reason:count, separated by spaces."""
         row: dict[str, Any] = {
             name: getattr(record, name)
             for name in ("round", "asked", "answered", "bytes_up", "bytes_down", "epsilon")
@@ -376,7 +387,7 @@ class RoundLog:
 
 
 def flat(metrics: Metrics) -> dict[str, float]:
-    """The columns of rounds.csv that measure accuracy."""
+    """Return the columns of rounds.csv that measure accuracy."""
     return {
         "hr@10": metrics["full"]["hr@10"],
         "ndcg@10": metrics["full"]["ndcg@10"],
@@ -386,10 +397,10 @@ def flat(metrics: Metrics) -> dict[str, float]:
 
 
 def counted_metrics(evaluation: dict[str, float]) -> Metrics:
-    """HR@10 and NDCG@10 from the devices' noised counts; the rest is not measured, NaN."""
+    """Compute HR@10 and NDCG@10 from the devices' noised counts. All other metrics are NaN."""
     tested = max(evaluation["tested"], 1.0)
     shares = {name: min(max(evaluation[name] / tested, 0.0), 1.0) for name in ("hits", "gains")}
-    error = math.sqrt(shares["hits"] * (1.0 - shares["hits"]) / tested)  # a share's is the most it can be
+    error = math.sqrt(shares["hits"] * (1.0 - shares["hits"]) / tested)  # upper bound: values of 0 or 1
     known = {"hr@10": shares["hits"], "hr@10_error": error, "ndcg@10": shares["gains"]}
     return {
         "full": dict.fromkeys(METRICS, math.nan) | known,
@@ -398,22 +409,24 @@ def counted_metrics(evaluation: dict[str, float]) -> Metrics:
 
 
 def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Baselines:
-    """The floors, also those under the run's promise; the same model trained centrally without privacy; the
-    strong baselines where they are asked for; and the ceiling where one is known.
+    """Measure everything that a run is compared with.
 
-    own: of the run itself, which is paired with the ceiling shopper by shopper; what devices counted, with
-    noise, is of no shopper that could be.
+    These are the floors, including those under the run's own promise; the same model trained centrally
+    without privacy; the strong baselines, if requested; and the ceiling, if it is known.
+
+    own: ranks of the run itself, to pair it with the ceiling shopper by shopper. It is None if devices
+    counted with noise, since such counts cannot be paired.
     """
     config, catalogue, sample = plan.config, plan.dataset.catalogue, plan.config.evaluate_sample
     items = len(catalogue)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     if plan.promise.epsilon is not None:
         reporter.doing("finding popularity under the same promise")
         for name, scorer, promise in private_baselines(config, plan.promise, plan.split, catalogue):
-            found[name] = {**evaluate(scorer, plan.split, items, sample=sample), "promise": promise}
+            results[name] = {**evaluate(scorer, plan.split, items, sample=sample), "promise": promise}
     if config.central:
         reporter.doing("training the same model centrally")
-        found["central"] = evaluate(central_scorer(plan), plan.split, items, sample=sample)
+        results["central"] = evaluate(central_scorer(plan), plan.split, items, sample=sample)
     names = [
         name
         for name, row in BASELINES.items()
@@ -424,42 +437,46 @@ def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Base
     if names:
         reporter.doing("tuning " + ", ".join(BASELINES[name].label for name in names))
         tuned, reasons = tuned_baselines(plan.split, catalogue, names, sample=sample)
-        found |= {name: {**metrics, "settings": settings} for name, (metrics, settings) in tuned.items()}
+        results |= {name: {**metrics, "settings": settings} for name, (metrics, settings) in tuned.items()}
     ceiling: Metrics = {}
-    if finds_ceiling(plan):
+    if has_ceiling(plan):
         assert plan.dataset.ceiling is not None
         reporter.doing("finding the ceiling")
         for name, score in plan.dataset.ceiling(plan.split.train).items():
             ranks = rank_targets(score, plan.split, items, sample=sample)
-            ceiling[name] = measured(ranks)["full"] | beside(own, ranks)
+            ceiling[name] = measured(ranks)["full"] | paired_difference(own, ranks)
     return Baselines.model_validate(
-        {name: no_nan(measured) for name, measured in found.items()}
+        {name: no_nan(metrics) for name, metrics in results.items()}
         | {"left_out": reasons, "ceiling": no_nan(ceiling)}
     )
 
 
-def finds_ceiling(plan: RunPlan) -> bool:
-    """Whether a run is held against what is reachable: known of new items, in data that were made up."""
+def has_ceiling(plan: RunPlan) -> bool:
+    """Whether a run is compared with the best possible accuracy.
+
+    It is known only for synthetic data, and only for items that a shopper has not bought before.
+    """
     return plan.config.ceiling and plan.dataset.ceiling is not None and not plan.split.rule.repeats
 
 
-def beside(own: Ranks | None, other: Ranks) -> dict[str, float]:
-    """The run's HR@10 less the other's, over the same shoppers, and its 95% interval by the bootstrap."""
+def paired_difference(own: Ranks | None, other: Ranks) -> dict[str, float]:
+    """Return the run's HR@10 minus the other's over the same shoppers, with its 95% bootstrap interval."""
     if own is None or not len(own.devices):
         return {}
     hits = METRICS["hr@10"].by_shopper
-    found = paired_bootstrap((hits(own) - hits(other)).numpy())
-    return {"difference": found.mean, "difference_low": found.low, "difference_high": found.high}
+    result = paired_bootstrap((hits(own) - hits(other)).numpy())
+    return {"difference": result.mean, "difference_low": result.low, "difference_high": result.high}
 
 
 def central_scorer(plan: RunPlan) -> Scorer:
-    """The run's model, trained on all events in one place.
+    """Train the run's model on all events in one place, and return its scorer.
 
-    It has the settings of a run without a promise, for noise asks for other ones; half-lives are the run's.
+    Settings are those of a run without a promise, because noise requires different ones. Half-lives are the
+    run's own.
     """
     config = plan.config
-    without = config.unit == "none"
-    objective = config.model_dump() if without else defaults("none", config.model, config.data)
+    no_promise = config.unit == "none"
+    objective = config.model_dump() if no_promise else defaults("none", config.model, config.data)
     serving = Serving(
         catalogue_weight=objective["catalogue_weight"],
         negative_weight=objective["negative_weight"],
@@ -491,19 +508,19 @@ def central_scorer(plan: RunPlan) -> Scorer:
 
 
 def compare_flower(plan: RunPlan) -> Baselines:
-    """The run's model by Flower's own strategy under the run's promise. Raises UserError."""
+    """Train the run's model with Flower's own strategy under the run's promise. Raises UserError."""
     from terrycloth.experiments.baselines.flower_dp import train_by_flower
 
     items, sample = len(plan.dataset.catalogue), plan.config.evaluate_sample
     model, promise = train_by_flower(plan.config, plan.promise, plan.dataset.catalogue, plan.split.train)
     scorer = model_scorer(model, plan.config.serving)
-    measured = no_nan(evaluate(scorer, plan.split, items, sample=sample))
-    return Baselines.model_validate({"flower": {**measured, "promise": promise}})
+    metrics = no_nan(evaluate(scorer, plan.split, items, sample=sample))
+    return Baselines.model_validate({"flower": {**metrics, "promise": promise}})
 
 
-def no_nan(found: Mapping[str, Any]) -> dict[str, Any]:
-    """NaN, where nobody could be tested, as None: JSON has no NaN."""
+def no_nan(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace NaN, which means that no shopper could be tested, by None, because JSON has no NaN."""
     return {
         name: no_nan(value) if isinstance(value, Mapping) else None if value != value else value
-        for name, value in found.items()
+        for name, value in values.items()
     }

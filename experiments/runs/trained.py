@@ -1,4 +1,4 @@
-"""What a finished run learned, read from its folder again."""
+"""Load the trained model of a finished run from its folder."""
 
 from dataclasses import dataclass
 
@@ -24,13 +24,13 @@ class Trained:
 
 
 def load_trained(folder: RunFolder) -> Trained:
-    """Raises UserError where the folder is not that of a finished run, or lacks a file."""
+    """Load the model of a finished run. Raises UserError if the run is unfinished or a file is unusable."""
     settings = folder.read_config()
     folder.read_result()
     if settings.model in MEASURED_ONLY:
         raise UserError(
-            f"{folder.path} keeps no model: {settings.model} has numbers of its own on every device, and is "
-            "run to be measured"
+            f"{folder.path} keeps no model: {settings.model} has its own parameters on every device, and is "
+            "only measured"
         )
     for path in (folder.catalogue, folder.model):
         if not path.exists():
@@ -44,6 +44,6 @@ def load_trained(folder: RunFolder) -> Trained:
         raise UserError(f"{folder.config}: {explain(error)}") from None
     except (OSError, ValueError, SafetensorError):
         raise UserError(
-            f"{folder.path}: its model or its catalogue is damaged or of other settings: run it again"
+            f"{folder.path}: its model or catalogue is damaged or belongs to other settings: run it again"
         ) from None
     return Trained(config, catalogue, model)

@@ -492,7 +492,7 @@ def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
     said = ended.out.splitlines()
     assert said[0] == "device-group: 6 devices, 12 training events"
     assert said[1].startswith("By date: what happened before 2024-01-03 trains")
-    assert said[2:] == ["device-group/policy.toml: what they allow"]
+    assert said[2:] == ["device-group/policy.toml: what the devices allow"]
     assert len(DeviceGroup(tmp_path / "device-group").devices) == 6
 
 

@@ -1,4 +1,4 @@
-"""The places a federation runs in: this process, or Flower's simulation on Ray. The apps are the same."""
+"""The engines that run the same Flower apps: this process, or Flower's simulation on Ray."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 from terrycloth.models.errors import UserError
 from terrycloth.server.strategy import RoundObserver
 
-# Flower reports usage to its makers unless told not to; a simulation of a private federation does not.
+# Flower reports usage to its makers by default; a simulation of a private federation should not.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
@@ -18,7 +18,11 @@ Engine = Callable[[ClientApp, Mapping[str, Any], int, RoundObserver], None]
 
 
 def engine(name: str) -> Engine:
-    """run(client app, run config, nodes, observer): returns when all rounds are done."""
+    """Return the engine with this name, in-process or ray. Raises UserError for another name.
+
+    An engine takes the client app, the run config, the number of nodes and an observer of the rounds, and
+    returns when all rounds are done.
+    """
     logging.getLogger("flwr").setLevel(logging.ERROR)
     if name == "in-process":
         from terrycloth.experiments.runs.engines import in_process

@@ -1,4 +1,4 @@
-"""Flower without anything to start: a Grid that hands each message straight to the ClientApp."""
+"""Flower without other processes: a Grid that passes each message directly to the ClientApp."""
 
 from collections.abc import Iterable, Mapping
 from itertools import count
@@ -15,7 +15,7 @@ from terrycloth.server.strategy import RoundObserver
 
 
 class InProcessGrid(Grid):
-    """Nodes 1 … n of one run, each with a context of its own, answering in turn in this process."""
+    """A Grid of nodes 1 … n in one run. Each has its own context, and they reply in turn in this process."""
 
     def __init__(self, app: ClientApp, run_config: Mapping[str, Any], nodes: int) -> None:
         self._app = app
@@ -33,11 +33,11 @@ class InProcessGrid(Grid):
         self._replies: dict[str, Message] = {}
 
     def set_run(self, run: Any) -> None:
-        """Nothing to set: there is one run."""
+        """Do nothing, because there is only one run."""
 
     @property
     def run(self) -> Any:
-        """There is no record of a run outside a SuperLink."""
+        """Raise NotImplementedError, because only a SuperLink keeps a record of a run."""
         raise NotImplementedError("an in-process grid has no SuperLink to hold a run")
 
     def create_message(
@@ -48,15 +48,15 @@ class InProcessGrid(Grid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """As Flower's own grids do."""
+        """Create a message as Flower's own grids do."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
-        """1 … n."""
+        """Return the ids 1 … n of all nodes."""
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Answered at once; the replies wait for `pull_messages`."""
+        """Have each node reply at once, and keep the replies for `pull_messages`. Returns message ids."""
         pushed = []
         for message in messages:
             message_id = str(next(self._ids))
@@ -65,23 +65,23 @@ class InProcessGrid(Grid):
         return pushed
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Each reply is handed out once."""
+        """Return the replies to these messages; each reply is returned only once."""
         return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Every node answers, so there is nothing to wait for."""
+        """Send the messages and return the replies. There is nothing to wait for, so timeout is ignored."""
         return self.pull_messages(self.push_messages(messages))
 
 
 def be_the_server() -> None:
-    """What a SuperLink would tell this process: Flower's messages read their sender from it."""
+    """Set the identity that a SuperLink would set, because Flower's messages read their sender from it."""
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
 
 
 def run(app: ClientApp, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver) -> None:
-    """All rounds, in this process."""
+    """Run all rounds in this process. Every node is one `InProcessGrid` node."""
     be_the_server()
     grid = InProcessGrid(app, run_config, nodes)
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=dict(run_config))

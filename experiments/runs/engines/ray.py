@@ -1,4 +1,4 @@
-"""Flower's simulation engine: the same apps, the device group's devices split over Ray's processes."""
+"""Flower's simulation engine: the same apps, with the group's devices split over Ray processes."""
 
 import os
 import warnings
@@ -14,14 +14,17 @@ from terrycloth.server.strategy import RoundObserver
 
 
 def loopback_only() -> None:
-    """Ray listens on 127.0.0.1 alone, and reports no usage to its makers. Before Ray is imported."""
+    """Make Ray listen on 127.0.0.1 only and report no usage. Must be called before Ray is imported."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
 def run(app: ClientApp, run_config: Mapping[str, Any], nodes: int, on_round: RoundObserver) -> None:
-    """All rounds, on as many processes as there are cores or nodes, whichever is less."""
+    """Run all rounds on one process per core or per node, whichever is fewer.
+
+    Raises UserError if Ray is not installed.
+    """
     if find_spec("ray") is None:
         raise UserError('--engine ray needs Flower\'s simulation extra: pip install "terrycloth[ray]"')
     loopback_only()
@@ -35,6 +38,6 @@ def run(app: ClientApp, run_config: Mapping[str, Any], nodes: int, on_round: Rou
             num_supernodes=nodes,
             backend_config={
                 "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-                "init_args": {"log_to_driver": False},  # what a node has to say comes back in its reply
+                "init_args": {"log_to_driver": False},  # a node reports in its reply
             },
         )

@@ -275,7 +275,7 @@ def test_a_run_has_a_folder_and_says_what_it_is(model: Any, tmp_path: Path) -> N
     result = folder.read_result()
     assert (result.model, result.negative_sampling, result.promise.label) == (model, "leaky", "not private")
     assert json.loads(folder.result.read_text())["negative_sampling"] == "leaky"
-    assert "Leaky protocol: what is held out was never drawn" in " ".join(reading(result))
+    assert "Leaky protocol: held-out items were never drawn" in " ".join(reading(result))
     assert "leaky protocol" in (folder.figures / "accuracy.svg").read_text()
     assert result.baselines.of("central") is None
     assert len(folder.read_rounds()) == 3

@@ -181,7 +181,7 @@ def test_a_full_disk_leaves_what_was_there(
         run_frontier(folder, TABLES, 1, Silent())
     before = (folder.path / name).read_bytes()
     full_at(name, monkeypatch)
-    reason = rf"{name} cannot be written \(No space left on device\): mend that and run again"
+    reason = rf"{name} cannot be written \(No space left on device\): fix this and run again"
     with pytest.raises(UserError, match=reason):
         run_frontier(folder, TABLES, 1, Silent())
     assert (folder.path / name).read_bytes() == before
@@ -195,5 +195,5 @@ def test_a_full_disk_is_why_a_reference_is_not_there(
     full_at(reference.name, monkeypatch)
     said = work(folder.path, reference)
     assert said is not None
-    assert said.endswith("cannot be written (No space left on device): mend that and run again")
+    assert said.endswith("cannot be written (No space left on device): fix this and run again")
     assert not folder.finished(reference)

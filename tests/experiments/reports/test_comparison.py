@@ -117,10 +117,10 @@ def test_a_file_that_is_gone_or_damaged(finished: RunFolder, copied: RunFolder, 
 @pytest.mark.parametrize(
     ("line", "changed", "differs"),
     [
-        ("devices = 30", "devices = 29", "devices is 29 there and 30 here"),
-        ("data_seed = 0", "data_seed = 1", "data_seed is 1 there and 0 here"),
-        ("evaluate_sample = 20000", "evaluate_sample = 5", "evaluate_sample is 5 there and 20000 here"),
-        ('data = "towels"', 'data = "complete-journey"', "data is complete-journey there"),
+        ("devices = 30", "devices = 29", "devices is 29 instead of 30"),
+        ("data_seed = 0", "data_seed = 1", "data_seed is 1 instead of 0"),
+        ("evaluate_sample = 20000", "evaluate_sample = 5", "evaluate_sample is 5 instead of 20000"),
+        ('data = "towels"', 'data = "complete-journey"', "data is complete-journey instead of towels"),
     ],
 )
 def test_runs_of_other_data(
@@ -184,7 +184,7 @@ def test_what_is_printed_follows_from_the_figures(
     assert second.differences["full"]["hr@10"].verdict in said
     assert "10,000 paired bootstrap resamples" in said
     noised = [each.result.promise.epsilon is not None for each in (first, second)]
-    assert ("not of the noise that another run would draw" in said) is any(noised)
+    assert ("not the noise that another run would draw" in said) is any(noised)
     assert json.loads((tmp_path / "table.json").read_text()) == json.loads(
         json.dumps(as_json([first, second]))
     )

@@ -143,7 +143,7 @@ def test_of_the_linear_model_each_rounds_noise_is_told(capsys: pytest.CaptureFix
     print_plan(made := plan(**linear, noise_multiplier=1.5))
     printed = " ".join(capsys.readouterr().out.split())
     assert "Noise multiplier 1.5, clip 1" in printed
-    assert "That is of all rounds together: theirs are 3 and 1.732." in printed
+    assert "That is for all rounds together; the single rounds have 3 and 1.732." in printed
     assert [epsilon for _, epsilon in made.spending] == [
         epsilon_spent(3.0, 1.0, 1, 1e-5).epsilon,
         pytest.approx(epsilon_spent(1.5, 1.0, 1, 1e-5).epsilon),

@@ -118,7 +118,7 @@ def test_rounds_that_are_damaged_are_the_users_to_mend(kept: int, tmp_path: Path
     folder = RunFolder(tmp_path)
     folder.write_rounds([ROW, {**ROW, "round": 2}])
     folder.rounds.write_bytes(folder.rounds.read_bytes()[:kept].rpartition(b",")[0])
-    with pytest.raises(UserError, match=r"rounds\.csv is damaged: take .* away, and run it again"):
+    with pytest.raises(UserError, match=r"rounds\.csv is damaged: remove .* and run it again"):
         folder.read_rounds()
     folder.write_rounds([{**ROW, "round": 2}])
     with pytest.raises(UserError, match=r"rounds\.csv is damaged"):
@@ -142,7 +142,9 @@ def test_an_unfinished_run_has_no_result(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--resume"):
         RunFolder(tmp_path).read_result()
     (tmp_path / "result.json").write_text('{"schema": 0}')
-    with pytest.raises(UserError, match=r"result.json is damaged, or of another schema than 2: take .* away"):
+    with pytest.raises(
+        UserError, match=r"result.json is damaged, or of another schema than 2: remove .* and run"
+    ):
         RunFolder(tmp_path).read_result()
 
 

@@ -641,7 +641,7 @@ def test_the_date_is_found_once_and_kept_by_a_run_that_goes_on(
     kept = tomllib.loads(folder.config.read_text(encoding="utf-8"))
     midnight = int(datetime.fromisoformat(str(at)).replace(tzinfo=UTC).timestamp())
     assert (kept["split"], kept["at"], kept["now"]) == ("date", at, midnight)
-    with pytest.raises(UserError, match="leave now out"):
+    with pytest.raises(UserError, match="remove now"):
         make_plan(config.model_copy(update={"now": midnight + 1}))
     assert (whole["data"]["split"], whole["data"]["at"]) == ("date", at)
     assert str(at) in whole["data"]["split_sentence"]

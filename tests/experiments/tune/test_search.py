@@ -171,7 +171,7 @@ def test_a_full_disk_ends_it_and_loses_nothing(
     _, whole, _ = searched(tmp_path / "whole", near_half, 2)
     with monkeypatch.context() as patched:
         full_at(name, patched)
-        reason = rf"{name} cannot be written \(No space left on device\): mend that and run again"
+        reason = rf"{name} cannot be written \(No space left on device\): fix this and run again"
         with pytest.raises(UserError, match=reason):
             searched(tmp_path / "s", near_half, 2)
     _, folder, _ = searched(tmp_path / "s", near_half, 2)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.models.recommenders.own_models import Gated
 from terrycloth.client.policy import Policy
 from terrycloth.models.recommenders import plug_ins
 from terrycloth.models.recommenders.kinds import KINDS, Solver, kind_of
+from tests.models.recommenders.own_models import Gated
 
 PATH = "tests.models.recommenders.own_models:Gated"
 
