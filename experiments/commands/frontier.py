@@ -16,8 +16,8 @@ EXAMPLE = (
 
 def values(name: str, description: str) -> Any:
     """Return a flag that takes several values; the grid crosses them with the values of other flags."""
-    return typer.Option("--" + name.replace("_", "-"), help=f"{description}; comma-separated", rich_help_panel="Grid",
-                        show_default=False)  # fmt: skip
+    flag, text = "--" + name.replace("_", "-"), f"{description}; comma-separated"
+    return typer.Option(flag, help=text, rich_help_panel="Grid", show_default=False)
 
 
 def frontier(

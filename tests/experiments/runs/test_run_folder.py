@@ -143,7 +143,7 @@ def test_an_unfinished_run_has_no_result(tmp_path: Path) -> None:
         RunFolder(tmp_path).read_result()
     (tmp_path / "result.json").write_text('{"schema": 0}')
     with pytest.raises(
-        UserError, match=r"result.json is damaged, or of another schema than 2: remove .* and run"
+        UserError, match=r"result.json is damaged, or of another schema than 2: remove .*"
     ):
         RunFolder(tmp_path).read_result()
 
