@@ -1,0 +1,165 @@
+"""The Python interface: run federations and frontiers, and read their results as data frames.
+
+Everything here is quiet and returns data; the command line draws the same runs in the terminal.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from terrycloth.experiments.frontier.folder import FrontierFolder
+from terrycloth.experiments.frontier.frontier import run_frontier
+from terrycloth.experiments.frontier.progress import Silent, TerminalProgress
+from terrycloth.experiments.reports.recommendation import recommend
+from terrycloth.experiments.runs import simulation
+from terrycloth.experiments.runs.result import Accuracy, Result
+from terrycloth.experiments.runs.run_folder import RunFolder, choose_path
+from terrycloth.experiments.settings.config import RunConfig, explain
+from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.durable import owner_only
+from terrycloth.models.errors import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder."""
+
+    path: Path
+
+    @cached_property
+    def result(self) -> Result:
+        """What result.json holds: data, promise, accuracy, baselines, cost. Raises UserError."""
+        return RunFolder(self.path).read_result()
+
+    @property
+    def promise(self) -> str:
+        """The promise of privacy that the run keeps, as one sentence."""
+        return self.result.promise.sentence
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """Every setting of the run."""
+        return RunFolder(self.path).read_config()
+
+    @cached_property
+    def accuracy(self) -> pd.DataFrame:
+        """Accuracy over the whole catalogue: a row for the model and one per baseline, a column per metric."""
+        rows: dict[str, Accuracy] = {self.result.model: self.result.metrics, **self.result.baselines.found}
+        return pd.DataFrame({name: row.full for name, row in rows.items()}).T.rename_axis("model")
+
+    @cached_property
+    def rounds(self) -> pd.DataFrame:
+        """One row per round, with the columns of rounds.csv; NaN where a round was not measured."""
+        return pd.read_csv(RunFolder(self.path).rounds)
+
+    @cached_property
+    def catalogue(self) -> pd.DataFrame:
+        """One row per item, with its attributes."""
+        return Catalogue.load(RunFolder(self.path).catalogue).table
+
+    def recommend(self, device: int, top: int = 10) -> pd.DataFrame:
+        """Return the list that a device would show its shopper: rank, item, title, score and reasons.
+
+        device: its number, from 0. Each value in `reasons` is a dictionary from a reason's name to its exact
+        part of the score. Raises UserError.
+        """
+        return pd.DataFrame([vars(each) for each in recommend(self.path, device, top)])
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """A finished frontier. table: one row per run. failures: why runs or comparisons are missing."""
+
+    path: Path
+    table: pd.DataFrame
+    failures: Sequence[str] = ()
+
+    @property
+    def page(self) -> Path:
+        """The HTML page."""
+        return FrontierFolder(self.path).page
+
+
+def simulate(
+    orders: pd.DataFrame | None = None,
+    catalogue: pd.DataFrame | None = None,
+    *,
+    out: Path | str | None = None,
+    **settings: Any,
+) -> Run:
+    """Simulate a federation and return the finished run.
+
+    orders, catalogue: your own data, one row per purchase and one row per item, with the columns that
+    `--data csv` reads. They are written next to the run folder, readable by their owner alone, so that the
+    run can be resumed and compared. Without them, `data` names a data set (by default "towels").
+    out: the folder to create; by default runs/<time>-<data>-<model>. settings: the settings of `terry
+    simulate`, such as `unit="shopper", trust="central", epsilon=8.0, model="linear", seed=1`.
+
+    Raises UserError, whose text says in one line what is wrong and what to do.
+    """
+    folder = None if out is None else Path(out)
+    if orders is not None or catalogue is not None:
+        settings = {**settings, **written(orders, catalogue, folder)}
+    config = checked(settings)
+    with owner_only():
+        return Run(simulation.simulate(config, folder).path)
+
+
+def load_run(path: Path | str) -> Run:
+    """Return a finished run. Raises UserError if there is none in the folder."""
+    run = Run(Path(path))
+    _ = run.result
+    return run
+
+
+def frontier(
+    *, out: Path | str, seeds: int = 3, jobs: int = 1, progress: bool = False, **settings: Any
+) -> Frontier:
+    """Run every combination of the given settings, and return their results.
+
+    A setting may be one value or a list of values, which are crossed: `epsilon=[1, 8, math.inf],
+    unit="shopper", trust="central", model=["linear", "mf"]`. seeds: runs per combination. jobs: how many runs
+    at once. out: the folder to create or to continue; the same call continues what was interrupted.
+
+    Raises UserError.
+    """
+    folder = FrontierFolder(Path(out))
+    table = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+    with owner_only():
+        shown = TerminalProgress() if progress else Silent()
+        failures = run_frontier(folder, [table | {"seeds": seeds}], jobs, shown)
+    return load_frontier(folder.path, failures)
+
+
+def load_frontier(path: Path | str, failures: Sequence[str] = ()) -> Frontier:
+    """Return a finished frontier. Raises UserError if there is none in the folder."""
+    folder = FrontierFolder(Path(path))
+    if not folder.parquet.exists():
+        raise UserError(f"{path} holds no finished frontier: run it again")
+    return Frontier(folder.path, pd.read_parquet(folder.parquet), tuple(failures))
+
+
+def checked(settings: dict[str, Any]) -> RunConfig:
+    """The settings of a run. Raises UserError for an unknown name or a value out of range."""
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(explain(error)) from None
+
+
+def written(orders: pd.DataFrame | None, catalogue: pd.DataFrame | None, out: Path | None) -> dict[str, Any]:
+    """Write both tables as Parquet files and return the settings that name them. Raises UserError."""
+    if orders is None or catalogue is None:
+        raise UserError("orders and catalogue are needed together: pass both tables")
+    run = choose_path(out, "csv", "orders")
+    folder = run.with_name(f"{run.name}-data")
+    with owner_only():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, table in (("orders", orders), ("catalogue", catalogue)):
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+    return {"data": "csv", "path": folder / "orders.parquet", "catalogue": folder / "catalogue.parquet"}
