@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from terrycloth.experiments.baselines import BASELINES, label_of
 from terrycloth.experiments.evaluation.floors import FLOORS, PRIVATE
 from terrycloth.experiments.frontier.points import Federation, Point, Spread
-from terrycloth.experiments.frontier.table import ABOUT, PROMISING, SAMPLED
-from terrycloth.experiments.frontier.table_cell import Cell, measured
+from terrycloth.experiments.frontier.table import ABOUT, PRIVATE_BASELINES, SAMPLED
+from terrycloth.experiments.frontier.table_cell import TableCell, measured
 from terrycloth.models.privacy.promise import rounded_up
 
 HEADERS = ("data", "split", "devices", "baseline", "kind", "unit", "trust", "ε", "δ", "HR@10", "NDCG@10")
@@ -15,10 +15,10 @@ SAMPLED_HEADERS = ("HR@10 of 100", "NDCG@10 of 100")
 
 
 @dataclass(frozen=True)
-class BaselineLine:
+class BaselineTableRow:
     """One line: its cells in the order of HEADERS, and what the baseline is, or promises."""
 
-    cells: list[Cell]
+    cells: list[TableCell]
     about: str
 
 
@@ -32,7 +32,7 @@ def headers(published: bool) -> tuple[str, ...]:
     return (*HEADERS, *(SAMPLED_HEADERS if published else ()), "seeds")
 
 
-def baseline_lines(federation: Federation, published: bool) -> list[BaselineLine]:
+def baseline_rows(federation: Federation, published: bool) -> list[BaselineTableRow]:
     """Those without a promise first, then the private ones by promise and ε; none that was not found."""
     lines = []
     for name in BASELINES:
@@ -40,58 +40,58 @@ def baseline_lines(federation: Federation, published: bool) -> list[BaselineLine
         if point is not None:
             chosen = point.of(f"{name}_settings")
             about = f"{ABOUT[name]} No promise." + (f" Chosen on validation: {chosen}." if chosen else "")
-            lines.append(level_line(federation, label_of(name), name, point, about, published))
+            lines.append(public_baseline_row(federation, label_of(name), name, point, about, published))
     for model in dict.fromkeys(point.of("model") for point in federation.points):
         point = federation.beside("central", model)
         if point is not None:
             about = "The same model, trained on all events in one place; of several, the best. No promise."
-            lines.append(level_line(federation, f"central {model}", "central", point, about, published))
-    for baseline in PROMISING:
+            lines.append(public_baseline_row(federation, f"central {model}", "central", point, about, published))
+    for baseline in PRIVATE_BASELINES:
         for curve in federation.curves(baseline):
             name = ", ".join(filter(None, (label_of(baseline), curve.model)))
-            lines += [private_line(federation, name, baseline, point, published) for point in curve.points]
+            lines += [private_baseline_row(federation, name, baseline, point, published) for point in curve.points]
     return lines
 
 
-def level_line(
+def public_baseline_row(
     federation: Federation, name: str, prefix: str, point: Point, about: str, published: bool
-) -> BaselineLine:
+) -> BaselineTableRow:
     """A baseline that is the same beside every promise, found once."""
     found = [None if (value := point.of(f"{prefix}_{metric}")) is None else Spread(value, value, value)
              for metric in metrics(published)]  # fmt: skip
-    promise = [Cell("–", "", number=False), Cell("–", "", number=False), Cell("∞", 1e9), Cell("–", 0.0)]
-    return BaselineLine(
-        [*named(federation, name, prefix), *promise, *map(measured, found), Cell("1", 1)], about
+    promise = [TableCell("–", "", number=False), TableCell("–", "", number=False), TableCell("∞", 1e9), TableCell("–", 0.0)]
+    return BaselineTableRow(
+        [*named(federation, name, prefix), *promise, *map(measured, found), TableCell("1", 1)], about
     )
 
 
-def private_line(
+def private_baseline_row(
     federation: Federation, name: str, prefix: str, point: Point, published: bool
-) -> BaselineLine:
+) -> BaselineTableRow:
     """A baseline under the promise of a point, a release a seed."""
     epsilon, delta = point.epsilon, point.of("delta")
     assert math.isfinite(epsilon)
     promise = [
-        Cell(point.of("unit"), point.of("unit"), number=False),
-        Cell(point.of("trust"), point.of("trust"), number=False),
-        Cell(f"{epsilon:g}", epsilon),
-        Cell(rounded_up(delta), delta),
+        TableCell(point.of("unit"), point.of("unit"), number=False),
+        TableCell(point.of("trust"), point.of("trust"), number=False),
+        TableCell(f"{epsilon:g}", epsilon),
+        TableCell(rounded_up(delta), delta),
     ]
     found = [measured(point.spread(f"{prefix}_{metric}")) for metric in metrics(published)]
     seeds = sum(row[f"{prefix}_hr@10"] is not None for row in point.rows)
-    return BaselineLine(
-        [*named(federation, name, prefix), *promise, *found, Cell(str(seeds), seeds)],
+    return BaselineTableRow(
+        [*named(federation, name, prefix), *promise, *found, TableCell(str(seeds), seeds)],
         point.of(f"{prefix}_promise"),
     )
 
 
-def named(federation: Federation, name: str, prefix: str) -> list[Cell]:
+def named(federation: Federation, name: str, prefix: str) -> list[TableCell]:
     """The first five cells of a line."""
     devices, kind = federation.devices, "floor" if prefix in (*FLOORS, *PRIVATE) else "strong"
     return [
-        Cell(federation.data, federation.data, number=False),
-        Cell(federation.split_label, federation.split_label, number=False),
-        Cell(f"{devices:,}", devices),
-        Cell(name, name, number=False),
-        Cell(kind, kind, number=False),
+        TableCell(federation.data, federation.data, number=False),
+        TableCell(federation.split_label, federation.split_label, number=False),
+        TableCell(f"{devices:,}", devices),
+        TableCell(name, name, number=False),
+        TableCell(kind, kind, number=False),
     ]

@@ -5,8 +5,8 @@ from pathlib import Path
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from terrycloth.experiments.frontier.alt_text import below, describe_bytes, sentences
-from terrycloth.experiments.frontier.points import Federation, Line, family_heading, family_title
+from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_bytes, split_sentences
+from terrycloth.experiments.frontier.points import Federation, Series, family_heading, family_title
 from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
@@ -31,8 +31,8 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
     for column, federation in enumerate(sizes):
         for row, metric in enumerate(("hr@10", "ndcg@10")):
             axes = panels[row, column]
-            for line in federation.lines:
-                trail(axes, line, metric, *looks[line.label])
+            for series in federation.all_series:
+                trail(axes, series, metric, *looks[series.label])
             nothing_released(axes, federation, metric)
             axes.set_xscale("log")
             axes.margins(x=0.35, y=0.2)
@@ -51,9 +51,9 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
         name,
         " ".join(
             [
-                *below(sizes),
+                *below_floor_sentences(sizes),
                 f"Accuracy against what a device sends on {family_title(sizes)}, whole catalogue, means of "
-                f"the seeds. {sentences(sizes)} The least and the greatest ε of each line are written beside "
+                f"the seeds. {split_sentences(sizes)} The least and the greatest ε of each line are written beside "
                 "it; ∞: no promise. Hollow: below the best floor.",
             ]
         ),
@@ -61,17 +61,17 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
     )
 
 
-def trail(axes: Axes, line: Line, metric: str, colour: str, marker: str) -> None:
+def trail(axes: Axes, series: Series, metric: str, colour: str, marker: str) -> None:
     """One line's points by rising ε; only its ends say which, so that near points stay readable."""
     known = [
         (point, float(point.of("bytes_up_per_device")), mean)
-        for point in line.points
+        for point in series.points
         if (mean := point.mean(metric)) is not None
     ]
     private = [one for one in known if one[0].private]
     axes.plot(
         [sent for _, sent, _ in private], [mean for _, _, mean in private], color=colour, marker=marker,
-        markersize=6, linewidth=1, label=line.label,
+        markersize=6, linewidth=1, label=series.label,
     )  # fmt: skip
     for point, sent, mean in known:
         axes.plot(

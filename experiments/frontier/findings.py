@@ -9,11 +9,11 @@ from terrycloth.experiments.evaluation.floors import ALONE
 from terrycloth.experiments.frontier.points import (
     Federation,
     Floor,
-    Line,
+    Series,
     Point,
     families,
     family_title,
-    line_label,
+    series_label,
     under,
 )
 from terrycloth.experiments.frontier.table import Row
@@ -36,7 +36,7 @@ def findings(rows: list[Row], found: list[Federation]) -> list[Finding]:
     return [*said, how_openly(rows)]
 
 
-def said_first(found: list[Federation]) -> list[str]:
+def opening_sentences(found: list[Federation]) -> list[str]:
     """Of every line with a point below its best floor, under a promise or not: a sentence that says so."""
     return [sentence for one in under("clean", found) for sentence in below_floors(one)]
 
@@ -82,10 +82,10 @@ def what_for(found: list[Federation]) -> Finding:
 def unseen(federation: Federation) -> list[str]:
     """How each line serves shoppers first seen after the date: under its greatest ε, where it has one."""
     said = []
-    for line in federation.lines:
-        point = (line.private or line.points)[-1]
+    for series in federation.all_series:
+        point = (series.private or series.points)[-1]
         name = (
-            line.label if point.private else line_label(line.model, point.of("variant"), "none", None, None)
+            series.label if point.private else series_label(series.model, point.of("variant"), "none", None, None)
         )
         parts = [
             f"{rate:.3f} {where} ({visits:,.0f} visits)"
@@ -106,14 +106,14 @@ def unseen(federation: Federation) -> list[str]:
 
 def how_securely(found: list[Federation]) -> Finding:
     """What each promise leaves of that, on the largest federation of each data set and split that has one."""
-    promised = [federation for federation in found if any(line.private for line in federation.lines)]
+    promised = [federation for federation in found if any(series.private for series in federation.all_series)]
     groups = families(promised)
     largest = [sizes[-1] for sizes in groups]
     said = ["How much a promise costs depends on whom it trusts and on how many take part."]
     if not promised:
         said.append("No promise was run here, so what one costs is not known.")
     for federation in largest:
-        said += [sentence for line in federation.lines if (sentence := cost_of(federation, line))]
+        said += [sentence for series in federation.all_series if (sentence := cost_of(federation, series))]
     for sizes in groups:
         if len(sizes) > 1:
             said += growth(sizes[0], sizes[-1])
@@ -154,11 +154,11 @@ def how_openly(rows: list[Row]) -> Finding:
 def below_floors(federation: Federation) -> list[str]:
     """Of every line that is somewhere below its best floor: where, how far, and whether it may be chance."""
     said = []
-    for line in federation.lines:
-        parts = [part for point in line.points if (part := below_floor(federation, point))]
+    for series in federation.all_series:
+        parts = [part for point in series.points if (part := below_floor(federation, point))]
         if parts:
             where = f"{federation.devices:,} devices of {federation.data} by {federation.split_label}"
-            said.append(f"Below its floor: {line.label}, with {where}, has an HR@10 of {'; '.join(parts)}.")
+            said.append(f"Below its floor: {series.label}, with {where}, has an HR@10 of {'; '.join(parts)}.")
     return said
 
 
@@ -177,16 +177,16 @@ def below_floor(federation: Federation, point: Point) -> str | None:
     return said
 
 
-def cost_of(federation: Federation, line: Line) -> str | None:
+def cost_of(federation: Federation, series: Series) -> str | None:
     """What the smallest and the largest ε leave, what shoppers' data added, and what that is worth."""
-    private = [point for point in line.private if point.mean(HEADLINE) is not None]
+    private = [point for point in series.private if point.mean(HEADLINE) is not None]
     if not private:
         return None
     ends = private[:1] + private[1:][-1:]
-    parts = [f"{left(line, point)} {at_epsilon([point])}" for point in ends]
+    parts = [f"{left(series, point)} {at_epsilon([point])}" for point in ends]
     below = [point for point in private if point.below()]
     first = f"Below its floor {at_epsilon(below)}: " if below else ""
-    label = line.label if below else line.label[0].upper() + line.label[1:]
+    label = series.label if below else series.label[0].upper() + series.label[1:]
     said = [
         f"{first}{label}, with {federation.devices:,} devices of {federation.data} by "
         f"{federation.split_label}: HR@10 is {' and '.join(parts)}"
@@ -255,11 +255,11 @@ def at_epsilon(points: Sequence[Point]) -> str:
     return f"at ε = {joined(epsilons)}" if epsilons else "without a promise"
 
 
-def left(line: Line, point: Point) -> str:
+def left(series: Series, point: Point) -> str:
     """HR@10, and its share of the same model's without a promise where that was run."""
     rate = point.mean(HEADLINE)
     assert rate is not None
-    whole = line.free.mean(HEADLINE) if line.free is not None else None
+    whole = series.free.mean(HEADLINE) if series.free is not None else None
     return f"{rate:.3f}" + (f" ({rate / whole:.0%} of what it is without a promise)" if whole else "")
 
 
@@ -287,11 +287,11 @@ def error_between(point: Point, one: str, other: str) -> float | None:
 def growth(small: Federation, large: Federation) -> list[str]:
     """What more devices give each line at its smallest ε."""
     said = []
-    for line in small.lines:
-        other = next((one for one in large.lines if one.label == line.label), None)
+    for series in small.all_series:
+        other = next((one for one in large.all_series if one.label == series.label), None)
         pairs = [
             (before, after)
-            for before in line.private
+            for before in series.private
             for after in (other.private if other else [])
             if before.epsilon == after.epsilon and None not in (before.mean(HEADLINE), after.mean(HEADLINE))
         ]
@@ -299,7 +299,7 @@ def growth(small: Federation, large: Federation) -> list[str]:
             before, after = pairs[0]
             said.append(
                 f"From {small.devices:,} to {large.devices:,} devices of {family_title([small, large])}, "
-                f"HR@10 of {line.label} {at_epsilon([before])} goes from {before.mean(HEADLINE):.3f} to "
+                f"HR@10 of {series.label} {at_epsilon([before])} goes from {before.mean(HEADLINE):.3f} to "
                 f"{after.mean(HEADLINE):.3f}."
             )
     return said
@@ -307,7 +307,7 @@ def growth(small: Federation, large: Federation) -> list[str]:
 
 def best_central(federation: Federation) -> float | None:
     """The greatest central level over the models."""
-    levels = [federation.level("central", HEADLINE, line.model) for line in federation.lines]
+    levels = [federation.level("central", HEADLINE, series.model) for series in federation.all_series]
     return max((level for level in levels if level is not None), default=None)
 
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
-from terrycloth.experiments.frontier.alt_text import below, describe_frontier
+from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_frontier
 from terrycloth.experiments.frontier.findings import joined
-from terrycloth.experiments.frontier.points import Federation, Line
+from terrycloth.experiments.frontier.points import Federation, Series
 from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
@@ -44,7 +44,7 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
     figure = pyplot.figure(figsize=(WIDTH, 6.4), layout="constrained")
     panels = figure.subplots(2, len(prefixes), sharex=True, squeeze=False)
     looks = styles(labels_of([federation]))
-    place = places([point.epsilon for line in federation.lines for point in line.points])
+    place = places([point.epsilon for series in federation.all_series for point in series.points])
     for column, prefix in enumerate(prefixes):
         for row, name in enumerate(("hr@10", "ndcg@10")):
             metric, axes = prefix + name, panels[row, column]
@@ -53,8 +53,8 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
                 axes.axhline(level, color=colour, linestyle=style, linewidth=1.3)
             for curve in federation.curves("flower"):
                 strategy(axes, curve, f"flower_{metric}", place)
-            for line in federation.lines:
-                band(axes, line, metric, place, *looks[line.label])
+            for series in federation.all_series:
+                band(axes, series, metric, place, *looks[series.label])
             axes.set_title(NAMES[metric], fontsize="medium")
             axes.margins(y=0.08)
             if row == 1:
@@ -74,7 +74,7 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
         name,
         " ".join(
             [
-                *below([federation]),
+                *below_floor_sentences([federation]),
                 f"Accuracy against ε on {federation.title}; {federation.deltas}. {federation.sentence} "
                 "Bands: the least and the greatest of the seeds. Shaded: below the best floor under a "
                 "promise as strong; each promise has an edge. Hollow: points below it. ∞: the same model, "
@@ -93,8 +93,8 @@ def levels(federation: Federation, metric: str, looks: dict[str, Look]) -> dict[
         found[label_of(NOTHING_RELEASED)] = (level, GREY, DOTTED)
     if (strong := federation.best_strong(metric)) is not None:
         found[f"{label_of(strong)}, no promise"] = (federation.level(strong, metric) or 0.0, BLACK, DASHED)
-    first = {line.model: line for line in reversed(federation.lines)}  # of each model, for its colour
-    for model in dict.fromkeys(line.model for line in federation.lines):
+    first = {series.model: line for series in reversed(federation.all_series)}  # of each model, for its colour
+    for model in dict.fromkeys(series.model for series in federation.all_series):
         if (level := federation.level("central", metric, model)) is not None:
             found[f"central {model}, no promise"] = (level, looks[first[model].label][0], "-.")
     if not metric.startswith("sampled_") and (level := federation.level("ceiling", metric)) is not None:
@@ -107,10 +107,10 @@ def floors(
 ) -> None:
     """At each ε the best floor, as a bold edge over a shade; promises that differ have colours."""
     edges: dict[float, dict[float, str]] = {}  # by ε, its floors' levels with a colour each
-    for line in federation.lines:
-        for point in line.points:
+    for series in federation.all_series:
+        for point in series.points:
             if (floor := point.floor(metric)) is not None:
-                edges.setdefault(point.epsilon, {}).setdefault(floor.level, looks[line.label][0])
+                edges.setdefault(point.epsilon, {}).setdefault(floor.level, looks[series.label][0])
     said = f"below the best floor (in HR@10 {floors_in_words(federation)})"
     reach = steps(place)
     for epsilon, found in edges.items():
@@ -149,7 +149,7 @@ def steps(place: dict[float, float]) -> dict[float, tuple[float, float]]:
     return dict(zip(epsilons, pairwise(ends), strict=True))
 
 
-def strategy(axes: Axes, curve: Line, metric: str, place: dict[float, float]) -> None:
+def strategy(axes: Axes, curve: Series, metric: str, place: dict[float, float]) -> None:
     """Flower's own strategy under each point's promise: the means of the seeds."""
     means = [
         (place[point.epsilon], mean) for point in curve.points if (mean := point.mean(metric)) is not None
@@ -160,9 +160,9 @@ def strategy(axes: Axes, curve: Line, metric: str, place: dict[float, float]) ->
     )  # fmt: skip
 
 
-def band(axes: Axes, line: Line, metric: str, place: dict[float, float], colour: str, marker: str) -> None:
+def band(axes: Axes, series: Series, metric: str, place: dict[float, float], colour: str, marker: str) -> None:
     """The means, and between the least and the greatest of the seeds a band; dotted on to no promise."""
-    known = [(point, spread) for point in line.points if (spread := point.spread(metric)) is not None]
+    known = [(point, spread) for point in series.points if (spread := point.spread(metric)) is not None]
     points, spreads = [point for point, _ in known], [spread for _, spread in known]
     xs, means = [place[point.epsilon] for point in points], [spread.mean for spread in spreads]
     private = sum(point.private for point in points)
@@ -172,7 +172,7 @@ def band(axes: Axes, line: Line, metric: str, place: dict[float, float], colour:
     )  # fmt: skip
     axes.plot(xs[:private], means[:private], color=colour, linewidth=1.6)
     axes.plot(xs[max(private - 1, 0) :], means[max(private - 1, 0) :], color=colour, linestyle=":")
-    axes.plot([], [], color=colour, marker=marker, markersize=5, label=line.label)
+    axes.plot([], [], color=colour, marker=marker, markersize=5, label=series.label)
     for x, mean, point in zip(xs, means, points, strict=True):
         axes.plot(
             x, mean, color=colour, marker=marker, markersize=5, markerfacecolor=face(point, metric, colour)

@@ -9,15 +9,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from terrycloth.experiments.evaluation.metric_table import METRICS
-from terrycloth.experiments.frontier.baseline_table import SAMPLED_HEADERS, baseline_lines
+from terrycloth.experiments.frontier.baseline_table import SAMPLED_HEADERS, baseline_rows
 from terrycloth.experiments.frontier.baseline_table import headers as baseline_headers
-from terrycloth.experiments.frontier.findings import findings, said_first
+from terrycloth.experiments.frontier.findings import findings, opening_sentences
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.points import Federation, Point
 from terrycloth.experiments.frontier.style import Drawn
 from terrycloth.experiments.frontier.svg import inline_svg
 from terrycloth.experiments.frontier.table import COLUMNS, SAMPLED, Row
-from terrycloth.experiments.frontier.table_cell import Cell, measured
+from terrycloth.experiments.frontier.table_cell import TableCell, measured
 from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
 from terrycloth.experiments.runs.result import Versions
 from terrycloth.models.privacy.promise import rounded_up
@@ -35,7 +35,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Line:
+class PageRow:
     """One line of the page's table: a point, what is shown of it, and what repeats it.
 
     published: whether figures against 99 sampled negatives are shown too.
@@ -46,39 +46,39 @@ class Line:
     published: bool
 
     @cached_property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[TableCell]:
         """In the order of `headers`."""
         of, epsilon = self.point.of, self.point.epsilon
         delta, split = of("delta"), self.federation.split_label
         leaky = "leaky protocol" if of("negative_sampling") == "leaky" else None
         return [
-            Cell(of("data"), of("data"), number=False),
-            Cell(split, split, number=False),
-            Cell(f"{of('devices'):,}", of("devices")),
-            Cell(model := ", ".join(filter(None, (of("model"), of("variant"), leaky))), model, number=False),
-            Cell(of("unit"), of("unit"), number=False),
-            Cell(of("trust") or "–", of("trust") or "", number=False),
-            Cell("∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon),
-            Cell("–" if delta is None else rounded_up(delta), delta or 0.0),
+            TableCell(of("data"), of("data"), number=False),
+            TableCell(split, split, number=False),
+            TableCell(f"{of('devices'):,}", of("devices")),
+            TableCell(model := ", ".join(filter(None, (of("model"), of("variant"), leaky))), model, number=False),
+            TableCell(of("unit"), of("unit"), number=False),
+            TableCell(of("trust") or "–", of("trust") or "", number=False),
+            TableCell("∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon),
+            TableCell("–" if delta is None else rounded_up(delta), delta or 0.0),
             standing(self.point),
             measured(self.point.spread("hr@10")),
             measured(self.point.spread("above_nothing_released"), "{:+.3f}"),
             *(measured(self.point.spread(name)) for name in FURTHER),
             *(measured(self.point.spread(name)) for name in (SAMPLED if self.published else ())),
-            Cell(f"{of('bytes_up_per_device'):,}", of("bytes_up_per_device")),
-            Cell(str(of("rounds")), of("rounds")),
-            Cell(f"{self.point.mean('seconds'):.1f}", self.point.mean("seconds") or 0.0),
-            Cell(str(len(self.point.rows)), len(self.point.rows)),
+            TableCell(f"{of('bytes_up_per_device'):,}", of("bytes_up_per_device")),
+            TableCell(str(of("rounds")), of("rounds")),
+            TableCell(f"{self.point.mean('seconds'):.1f}", self.point.mean("seconds") or 0.0),
+            TableCell(str(len(self.point.rows)), len(self.point.rows)),
         ]
 
 
-def standing(point: Point) -> Cell:
+def standing(point: Point) -> TableCell:
     """Whether a point is below the best of its floors, and which that is."""
     floor = point.floor()
     if floor is None:
-        return Cell("–", "", number=False)
+        return TableCell("–", "", number=False)
     where = "below" if point.below() else "above"
-    return Cell(f"{where} {floor.label} ({floor.level:.3f})", f"{where} {floor.label}", number=False)
+    return TableCell(f"{where} {floor.label} ({floor.level:.3f})", f"{where} {floor.label}", number=False)
 
 
 def headers(published: bool) -> tuple[str, ...]:
@@ -115,15 +115,15 @@ def write_page(
     published = any(federation.published for federation in found)
     context: dict[str, Any] = {
         "title": "What privacy costs: " + ", ".join(dict.fromkeys(row["data"] for row in rows)),
-        "first": said_first(found),
+        "first": opening_sentences(found),
         "splits": {federation.split_label: federation.sentence for federation in found},
         "published": published,
         "answers": findings(rows, found),
         "figures": figures,
         "headers": headers(published),
-        "lines": [Line(federation, point, published) for federation in found for point in federation.points],
+        "lines": [PageRow(federation, point, published) for federation in found for point in federation.points],
         "baseline_headers": baseline_headers(published),
-        "baselines": [line for federation in found for line in baseline_lines(federation, published)],
+        "baselines": [line for federation in found for line in baseline_rows(federation, published)],
         "not_compared": not_compared or [],
         "failed": [row for row in rows if row["status"] == "failed"],
         "columns": COLUMNS,

@@ -6,8 +6,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from terrycloth.experiments.frontier.alt_text import below, describe_rounds, sentences
-from terrycloth.experiments.frontier.points import Federation, Line, family_heading, family_title, line_label
+from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_rounds, split_sentences
+from terrycloth.experiments.frontier.points import Federation, Series, family_heading, family_title, series_label
 from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
@@ -28,20 +28,20 @@ from terrycloth.experiments.reports.figures import save
 
 def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | None:
     """A column a size, HR@10 above NDCG@10; None where nothing was trained for more than a few rounds."""
-    found = [(size, [curves_by_round(runs, line) for line in size.lines]) for size in sizes]
-    found = [(size, of_lines) for size, of_lines in found if any(of_lines)]
+    found = [(size, [curves_by_round(runs, series) for series in size.all_series]) for size in sizes]
+    found = [(size, curves_of_series) for size, curves_of_series in found if any(curves_of_series)]
     if not found:
         return None
     sizes = [size for size, _ in found]
     figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(sizes)), 6.4), layout="constrained")
     panels = figure.subplots(2, len(sizes), sharex="col", sharey="row", squeeze=False)
     looks = styles(labels_of(sizes))
-    for column, (federation, of_lines) in enumerate(found):
+    for column, (federation, curves_of_series) in enumerate(found):
         for row, metric in enumerate(("hr@10", "ndcg@10")):
             axes = panels[row, column]
-            for line, of_line in zip(federation.lines, of_lines, strict=True):
-                for course in of_line:
-                    draw_course(axes, line, course, metric, looks[line.label])
+            for series, curves in zip(federation.all_series, curves_of_series, strict=True):
+                for curve in curves:
+                    draw_curve(axes, series, curve, metric, looks[series.label])
             nothing_released(axes, federation, metric)
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -61,9 +61,9 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
         name,
         " ".join(
             [
-                *below(sizes),
+                *below_floor_sentences(sizes),
                 f"Accuracy against rounds on {family_title(sizes)}, whole catalogue, means of the seeds. "
-                f"{sentences(sizes)} ε is that of all rounds of a run together, with the noise that it sets "
+                f"{split_sentences(sizes)} ε is that of all rounds of a run together, with the noise that it sets "
                 "from the first; dotted: no promise. Hollow: below the best floor at the end.",
             ]
         ),
@@ -71,13 +71,13 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
     )
 
 
-def draw_course(axes: Axes, line: Line, course: TrainingCurve, metric: str, look: Look) -> None:
+def draw_curve(axes: Axes, series: Series, curve: TrainingCurve, metric: str, look: Look) -> None:
     """One curve: dotted without a promise, hollow where it ends below the best floor."""
-    point = course.point
+    point = curve.point
     free = not point.private
-    said = line_label(point.of("model"), point.of("variant"), "none", None, None) if free else line.label
+    said = series_label(point.of("model"), point.of("variant"), "none", None, None) if free else series.label
     axes.plot(
-        course.rounds, course.means[metric], color=look[0], marker=look[1], markersize=4, linewidth=1.4,
+        curve.rounds, curve.means[metric], color=look[0], marker=look[1], markersize=4, linewidth=1.4,
         linestyle=":" if free else "-", markerfacecolor=face(point, metric, look[0]),
         label=said if free else f"{said}, ε = {point.epsilon:g}",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
-from terrycloth.experiments.frontier.alt_text import below, describe_sizes, sentences
+from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_sizes, split_sentences
 from terrycloth.experiments.frontier.points import Federation, family_heading, family_title
 from terrycloth.experiments.frontier.style import (
     NAMES,
@@ -59,9 +59,9 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
         name,
         " ".join(
             [
-                *below(sizes),
+                *below_floor_sentences(sizes),
                 f"Accuracy against the number of devices on {family_title(sizes)}, whole catalogue. "
-                f"{sentences(sizes)} Bars: the least and the greatest of the seeds. Hollow: below the best "
+                f"{split_sentences(sizes)} Bars: the least and the greatest of the seeds. Hollow: below the best "
                 "floor.",
             ]
         ),
@@ -82,9 +82,9 @@ def growing(
     known = [
         (federation.devices, point, spread)
         for federation in sizes
-        for line in federation.lines
-        for point in line.points
-        if line.label == label and point.epsilon == epsilon and (spread := point.spread(metric)) is not None
+        for series in federation.all_series
+        for point in series.points
+        if series.label == label and point.epsilon == epsilon and (spread := point.spread(metric)) is not None
     ]
     axes.errorbar(
         [devices for devices, _, _ in known],

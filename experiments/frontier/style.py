@@ -50,7 +50,7 @@ def styles(labels: Iterable[str]) -> dict[str, Look]:
 
 def labels_of(sizes: list[Federation]) -> list[str]:
     """Of all lines of the panels of a figure, in which a label looks the same everywhere; each once."""
-    return list(dict.fromkeys(line.label for federation in sizes for line in federation.lines))
+    return list(dict.fromkeys(series.label for federation in sizes for series in federation.all_series))
 
 
 def ladder(epsilons: list[float]) -> list[Look]:

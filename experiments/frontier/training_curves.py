@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from terrycloth.experiments.frontier.points import Line, Point
+from terrycloth.experiments.frontier.points import Series, Point
 from terrycloth.experiments.runs.run_folder import RunFolder
 
 
@@ -34,7 +34,7 @@ def training_curve(runs: Path, point: Point) -> TrainingCurve:
     )
 
 
-def curves_by_round(runs: Path, line: Line) -> list[TrainingCurve]:
+def curves_by_round(runs: Path, series: Series) -> list[TrainingCurve]:
     """Of a line's greatest ε, and of the same without a promise: those measured more than once."""
-    ends = [*line.private[-1:], *([line.free] if line.free else [])]
-    return [course for point in ends if len((course := training_curve(runs, point)).rounds) > 1]
+    ends = [*series.private[-1:], *([series.free] if series.free else [])]
+    return [curve for point in ends if len((curve := training_curve(runs, point)).rounds) > 1]
