@@ -1,4 +1,4 @@
-"""Accuracy against what a device sends over all rounds."""
+"""The figure of accuracy against the bytes that a device sends over all rounds."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from terrycloth.experiments.reports.figures import save
 
 
 def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
-    """A column a size, HR@10 above NDCG@10; hollow: below the best floor."""
+    """Draw one column per size, HR@10 above NDCG@10; markers below the best floor are hollow."""
     figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(sizes)), 6.4), layout="constrained")
     panels = figure.subplots(2, len(sizes), sharex=True, sharey="row", squeeze=False)
     looks = styles(labels_of(sizes))
@@ -41,7 +41,7 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
             if row == 0:
                 axes.set_title(f"{federation.devices:,} devices", fontsize="medium")
             else:
-                axes.set_xlabel("bytes a device sends, all rounds")
+                axes.set_xlabel("bytes sent per device, all rounds")
     finish(panels)
     legend(figure, panels, sizes)
     title(figure, family_heading(sizes))
@@ -52,9 +52,9 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
         " ".join(
             [
                 *below_floor_sentences(sizes),
-                f"Accuracy against what a device sends on {family_title(sizes)}, whole catalogue, means of "
-                f"the seeds. {split_sentences(sizes)} The least and the greatest ε of each line are written beside "
-                "it; ∞: no promise. Hollow: below the best floor.",
+                f"Accuracy against the bytes that a device sends on {family_title(sizes)}, whole catalogue, "
+                f"means over the seeds. {split_sentences(sizes)} Labels show the smallest and the largest ε of "
+                "each line; ∞ means no promise. Hollow markers are below the best floor.",
             ]
         ),
         describe_bytes(sizes),
@@ -62,7 +62,7 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
 
 
 def trail(axes: Axes, series: Series, metric: str, colour: str, marker: str) -> None:
-    """One line's points by rising ε; only its ends say which, so that near points stay readable."""
+    """Draw the points of one series by rising ε; only the ends are labelled, so that labels do not overlap."""
     known = [
         (point, float(point.of("bytes_up_per_device")), mean)
         for point in series.points

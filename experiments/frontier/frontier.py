@@ -9,7 +9,9 @@ from terrycloth.experiments.runs.files import RUN_AGAIN
 from terrycloth.models.errors import UserError
 
 
-def run_frontier(folder: FrontierFolder, tables: list[Table], workers: int, progress: SilentProgress) -> list[str]:
+def run_frontier(
+    folder: FrontierFolder, tables: list[Table], workers: int, progress: SilentProgress
+) -> list[str]:
     """Run the unfinished jobs of a grid, and write all results again.
 
     Returns why cells failed and why some comparisons that the grid requests are missing, each reason once.

@@ -1,4 +1,7 @@
-"""Accuracy against ε: a line a model and promise, a band over its seeds, floors below and levels beside."""
+"""The figure of accuracy against ε.
+
+It has one line per model and promise, with a band over its seeds, and shows floors and other baselines.
+"""
 
 import math
 from itertools import pairwise
@@ -39,7 +42,10 @@ from terrycloth.experiments.reports.figures import (
 
 
 def draw_frontier(folder: Path, federation: Federation) -> Drawn:
-    """HR@10 above NDCG@10, whole catalogue; under the split of published tables, their ranking beside it."""
+    """Draw HR@10 above NDCG@10 over the whole catalogue.
+
+    With the split of published tables, a second column shows ranks among 99 sampled negatives.
+    """
     prefixes = ("", "sampled_") if federation.published else ("",)
     figure = pyplot.figure(figsize=(WIDTH, 6.4), layout="constrained")
     panels = figure.subplots(2, len(prefixes), sharex=True, squeeze=False)
@@ -76,10 +82,11 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
             [
                 *below_floor_sentences([federation]),
                 f"Accuracy against ε on {federation.title}; {federation.deltas}. {federation.sentence} "
-                "Bands: the least and the greatest of the seeds. Shaded: below the best floor under a "
-                "promise as strong; each promise has an edge. Hollow: points below it. ∞: the same model, "
-                "federated, without a promise, with its settings then, where floors need not keep one. "
-                "Black and grey: baselines, the best of each kind; the table has all.",
+                "Bands show the range over the seeds. The shaded area is below the best floor, and its bold "
+                "edge is that floor; each promise has its own. Floors keep a promise at least as strong as "
+                "the point's. Hollow markers are below the best floor. ∞ is the same federated model without "
+                "a promise, with its own settings; floors there need not keep a promise either. Black and "
+                "grey lines are the best baseline of each kind; the table below lists all baselines.",
             ]
         ),
         describe_frontier(federation),
@@ -87,44 +94,46 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
 
 
 def levels(federation: Federation, metric: str, looks: dict[str, Look]) -> dict[str, Level]:
-    """Level lines for what the results are held against, by their names; the table has the rest."""
-    found: dict[str, Level] = {}
+    """Return the lines of the best baselines of each kind, by their labels; the table has the others."""
+    lines: dict[str, Level] = {}
     if (level := federation.level(NOTHING_RELEASED, metric)) is not None:
-        found[label_of(NOTHING_RELEASED)] = (level, GREY, DOTTED)
+        lines[label_of(NOTHING_RELEASED)] = (level, GREY, DOTTED)
     if (strong := federation.best_strong(metric)) is not None:
-        found[f"{label_of(strong)}, no promise"] = (federation.level(strong, metric) or 0.0, BLACK, DASHED)
-    first = {series.model: line for series in reversed(federation.all_series)}  # of each model, for its colour
+        lines[f"{label_of(strong)}, no promise"] = (federation.level(strong, metric) or 0.0, BLACK, DASHED)
+    first = {
+        series.model: series for series in reversed(federation.all_series)
+    }  # its colour stands for the model
     for model in dict.fromkeys(series.model for series in federation.all_series):
         if (level := federation.level("central", metric, model)) is not None:
-            found[f"central {model}, no promise"] = (level, looks[first[model].label][0], "-.")
+            lines[f"central {model}, no promise"] = (level, looks[first[model].label][0], "-.")
     if not metric.startswith("sampled_") and (level := federation.level("ceiling", metric)) is not None:
-        found["ceiling given the history"] = (level, GREY, SPARSE)
-    return found
+        lines["ceiling given the history"] = (level, GREY, SPARSE)
+    return lines
 
 
 def floors(
     axes: Axes, federation: Federation, metric: str, place: dict[float, float], looks: dict[str, Look]
 ) -> None:
-    """At each ε the best floor, as a bold edge over a shade; promises that differ have colours."""
-    edges: dict[float, dict[float, str]] = {}  # by ε, its floors' levels with a colour each
+    """Draw the best floor at each ε as a bold edge over a shaded area, in colours if promises differ."""
+    edges: dict[float, dict[float, str]] = {}  # by ε, the levels of its floors with a colour each
     for series in federation.all_series:
         for point in series.points:
             if (floor := point.floor(metric)) is not None:
                 edges.setdefault(point.epsilon, {}).setdefault(floor.level, looks[series.label][0])
-    said = f"below the best floor (in HR@10 {floors_in_words(federation)})"
+    label = f"below the best floor (by HR@10: {floors_in_words(federation)})"
     reach = steps(place)
-    for epsilon, found in edges.items():
+    for epsilon, colours in edges.items():
         ends = reach[epsilon]
-        for level, colour in found.items():
+        for level, colour in colours.items():
             axes.plot(
-                ends, [level, level], color=GREY if len(found) == 1 else colour, linewidth=2.2,
+                ends, [level, level], color=GREY if len(colours) == 1 else colour, linewidth=2.2,
                 solid_capstyle="butt", zorder=1.5,
             )  # fmt: skip
-        axes.fill_between(ends, 0.0, min(found), color=SHADE, linewidth=0, zorder=0, label=said)
+        axes.fill_between(ends, 0.0, min(colours), color=SHADE, linewidth=0, zorder=0, label=label)
 
 
 def floors_in_words(federation: Federation) -> str:
-    """Which floor is the best by HR@10, and at which ε where it is not one and the same."""
+    """Name the best floor by HR@10; if it differs between ε, name the ε of each."""
     where: dict[str, set[float]] = {}
     for point in federation.points:
         if (floor := point.floor()) is not None:
@@ -139,7 +148,7 @@ def floors_in_words(federation: Federation) -> str:
 
 
 def steps(place: dict[float, float]) -> dict[float, tuple[float, float]]:
-    """From where to where each ε reaches on the axis: half of the way to its neighbours."""
+    """Return the range of each ε on the axis, which reaches half of the way to its neighbours."""
     epsilons = sorted(place)
     xs = [place[epsilon] for epsilon in epsilons]
     middles = [(one + other) / 2 for one, other in pairwise(xs)]
@@ -150,7 +159,7 @@ def steps(place: dict[float, float]) -> dict[float, tuple[float, float]]:
 
 
 def strategy(axes: Axes, curve: Series, metric: str, place: dict[float, float]) -> None:
-    """Flower's own strategy under each point's promise: the means of the seeds."""
+    """Draw Flower's own strategy under the promise of each point, averaged over the seeds."""
     means = [
         (place[point.epsilon], mean) for point in curve.points if (mean := point.mean(metric)) is not None
     ]
@@ -160,8 +169,10 @@ def strategy(axes: Axes, curve: Series, metric: str, place: dict[float, float]) 
     )  # fmt: skip
 
 
-def band(axes: Axes, series: Series, metric: str, place: dict[float, float], colour: str, marker: str) -> None:
-    """The means, and between the least and the greatest of the seeds a band; dotted on to no promise."""
+def band(
+    axes: Axes, series: Series, metric: str, place: dict[float, float], colour: str, marker: str
+) -> None:
+    """Draw the means of a series, a band over its seeds, and a dotted line to the point without a promise."""
     known = [(point, spread) for point in series.points if (spread := point.spread(metric)) is not None]
     points, spreads = [point for point, _ in known], [spread for _, spread in known]
     xs, means = [place[point.epsilon] for point in points], [spread.mean for spread in spreads]
@@ -180,7 +191,7 @@ def band(axes: Axes, series: Series, metric: str, place: dict[float, float], col
 
 
 def places(epsilons: list[float]) -> dict[float, float]:
-    """Where each ε is on the axis: its logarithm, and ∞ one step and a half further to the right."""
+    """Return the place of each ε on the axis: its logarithm; ∞ is one step and a half further right."""
     finite = sorted({epsilon for epsilon in epsilons if math.isfinite(epsilon)})
     logarithms = {epsilon: math.log2(epsilon) for epsilon in finite}
     last = logarithms[finite[-1]] if finite else 0.0
@@ -189,8 +200,8 @@ def places(epsilons: list[float]) -> dict[float, float]:
 
 
 def epsilon_axis(axes: Axes, place: dict[float, float]) -> None:
-    """The ε that were run, ∞ at the right end."""
+    """Label the axis with the ε that were run, and ∞ at the right end."""
     axes.xaxis.set_major_locator(FixedLocator(list(place.values())))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticklabels(["∞" if math.isinf(epsilon) else f"{epsilon:g}" for epsilon in place])
-    axes.set_xlabel("ε (logarithmic; ∞: no promise)")
+    axes.set_xlabel("ε (logarithmic scale; ∞ = no promise)")

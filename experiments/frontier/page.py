@@ -1,4 +1,4 @@
-"""The page of a frontier: one file that needs no network, made from page.html, page.css and page.js."""
+"""Write the page of a frontier: one file that needs no network, from page.html, page.css and page.js."""
 
 import math
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
 from terrycloth.experiments.runs.result import Versions
 from terrycloth.models.privacy.promise import rounded_up
 
-# The headings of the metrics that the table shows beside HR@10.
+# The headings of the metrics that the table shows in addition to HR@10.
 FURTHER = {name: metric.label for name, metric in METRICS.items() if metric.on_page and name != "hr@10"}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure with its SVG as the page holds it."""
+    """A drawn figure, and its SVG as the page holds it."""
 
     drawn: Drawn
     svg: Markup
@@ -36,9 +36,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class PageRow:
-    """One line of the page's table: a point, what is shown of it, and what repeats it.
+    """One row of the page's main table, which shows one point.
 
-    published: whether figures against 99 sampled negatives are shown too.
+    published: whether metrics that rank among 99 sampled negatives are shown too.
     """
 
     federation: Federation
@@ -47,20 +47,24 @@ class PageRow:
 
     @cached_property
     def cells(self) -> list[TableCell]:
-        """In the order of `headers`."""
+        """The cells of the row, in the order of `headers`."""
         of, epsilon = self.point.of, self.point.epsilon
         delta, split = of("delta"), self.federation.split_label
-        leaky = "leaky protocol" if of("negative_sampling") == "leaky" else None
+        leaky = "leaky negative sampling" if of("negative_sampling") == "leaky" else None
         return [
             TableCell(of("data"), of("data"), number=False),
             TableCell(split, split, number=False),
             TableCell(f"{of('devices'):,}", of("devices")),
-            TableCell(model := ", ".join(filter(None, (of("model"), of("variant"), leaky))), model, number=False),
+            TableCell(
+                model := ", ".join(filter(None, (of("model"), of("variant"), leaky))), model, number=False
+            ),
             TableCell(of("unit"), of("unit"), number=False),
             TableCell(of("trust") or "–", of("trust") or "", number=False),
-            TableCell("∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon),
+            TableCell(
+                "∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon
+            ),
             TableCell("–" if delta is None else rounded_up(delta), delta or 0.0),
-            standing(self.point),
+            floor_cell(self.point),
             measured(self.point.spread("hr@10")),
             measured(self.point.spread("above_nothing_released"), "{:+.3f}"),
             *(measured(self.point.spread(name)) for name in FURTHER),
@@ -72,8 +76,8 @@ class PageRow:
         ]
 
 
-def standing(point: Point) -> TableCell:
-    """Whether a point is below the best of its floors, and which that is."""
+def floor_cell(point: Point) -> TableCell:
+    """Return a cell that says whether a point is above or below its best floor, and names that floor."""
     floor = point.floor()
     if floor is None:
         return TableCell("–", "", number=False)
@@ -82,24 +86,24 @@ def standing(point: Point) -> TableCell:
 
 
 def headers(published: bool) -> tuple[str, ...]:
-    """Of the table."""
+    """Return the headings of the main table."""
     return (
         "data", "split", "devices", "model", "unit", "trust", "ε", "δ", "best floor", "HR@10",
         "above nothing released", *FURTHER.values(),
-        *(SAMPLED_HEADERS if published else ()), "bytes a device", "rounds", "seconds", "seeds",
+        *(SAMPLED_HEADERS if published else ()), "bytes per device", "rounds", "seconds", "seeds",
     )  # fmt: skip
 
 
 def write_page(
     folder: FrontierFolder,
     rows: list[Row],
-    found: list[Federation],
+    federations: list[Federation],
     drawn: list[Drawn],
     not_compared: list[str] | None = None,
 ) -> None:
-    """index.html, in one step. Everything on it is escaped but the figures' own SVG.
+    """Write index.html in one step. Everything except the SVG of the figures is escaped.
 
-    not_compared: why some baselines are not on it.
+    not_compared: why some baselines are missing from the page.
     """
     environment = Environment(
         loader=PackageLoader("terrycloth.experiments.frontier", "."),
@@ -112,18 +116,20 @@ def write_page(
         Figure(one, Markup(inline_svg((folder.figures / f"{one.name}.svg").read_text("utf-8"), one.name)))
         for one in drawn
     ]
-    published = any(federation.published for federation in found)
+    published = any(federation.published for federation in federations)
     context: dict[str, Any] = {
         "title": "What privacy costs: " + ", ".join(dict.fromkeys(row["data"] for row in rows)),
-        "first": opening_sentences(found),
-        "splits": {federation.split_label: federation.sentence for federation in found},
+        "first": opening_sentences(federations),
+        "splits": {federation.split_label: federation.sentence for federation in federations},
         "published": published,
-        "answers": findings(rows, found),
+        "answers": findings(rows, federations),
         "figures": figures,
         "headers": headers(published),
-        "lines": [PageRow(federation, point, published) for federation in found for point in federation.points],
+        "rows": [
+            PageRow(federation, point, published) for federation in federations for point in federation.points
+        ],
         "baseline_headers": baseline_headers(published),
-        "baselines": [line for federation in found for line in baseline_rows(federation, published)],
+        "baseline_rows": [row for federation in federations for row in baseline_rows(federation, published)],
         "not_compared": not_compared or [],
         "failed": [row for row in rows if row["status"] == "failed"],
         "columns": COLUMNS,

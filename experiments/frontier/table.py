@@ -24,7 +24,8 @@ Row = dict[str, Any]
 
 OF_BASELINES = ("hr@10", ERROR, "ndcg@10")
 SAMPLED = {
-    f"sampled_{name}": f"{name}, ranked among 99 sampled negatives, which makes results look better" for name in SAMPLED_METRICS
+    f"sampled_{name}": f"{name}, ranked among 99 sampled negatives, which makes results look better"
+    for name in SAMPLED_METRICS
 }
 PRIVATE_BASELINES = (*PRIVATE, "flower")  # they keep the promise of the row
 COMPARED = (*BASELINES, "central", *PRIVATE_BASELINES)
@@ -90,7 +91,10 @@ COLUMNS = {
     "secure_aggregation_off": "whether the sums of distributed trust were simulated without secure aggregation",
     "evaluated": "whether ε also covers counts of hits that the devices released",
     "catalogue_from_events": "whether the catalogue lists what its shoppers chose, and is nevertheless treated as public",
-    **{f"{name}_settings": f"settings of {label_of(name)} that were chosen on validation" for name in BASELINES},
+    **{
+        f"{name}_settings": f"settings of {label_of(name)} that were chosen on validation"
+        for name in BASELINES
+    },
     **{f"{name}_promise": f"the promise of {label_of(name)} in words" for name in PRIVATE_BASELINES},
     "command": "the command that repeats this run",
     "run": "the run's folder, under runs/",
@@ -230,7 +234,11 @@ def write_table(folder: FrontierFolder, rows: list[Row]) -> None:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     text = [*TEXT_COLUMNS, *(name for name in COLUMNS if name.endswith(("_settings", "_promise")))]
     flags = ("below_floor", *PROMISE_FLAGS)
-    types = dict.fromkeys(INTEGER_COLUMNS, "Int64") | dict.fromkeys(text, "string") | dict.fromkeys(flags, "boolean")
+    types = (
+        dict.fromkeys(INTEGER_COLUMNS, "Int64")
+        | dict.fromkeys(text, "string")
+        | dict.fromkeys(flags, "boolean")
+    )
     table = table.astype(dict.fromkeys(COLUMNS, "float64") | types)
     write_whole(folder.csv, table.to_csv(index=False, lineterminator="\n"), RUN_AGAIN)
     parquet = io.BytesIO()

@@ -111,7 +111,9 @@ def test_a_disk_that_is_full_once_the_figures_are_drawn(
 
     monkeypatch.setattr(terrycloth.experiments.frontier.figures, "draw_all", full)
     with pytest.raises(UserError, match=r"figures cannot be written \(No space left on device\)"):
-        run_frontier(FrontierFolder(tmp_path / "new"), [{"data": "movielens", "seeds": 1}], 1, SilentProgress())
+        run_frontier(
+            FrontierFolder(tmp_path / "new"), [{"data": "movielens", "seeds": 1}], 1, SilentProgress()
+        )
     assert (tmp_path / "new" / "frontier.csv").exists()
 
 

@@ -348,7 +348,10 @@ def test_what_comes_twice_counts_once(rows: list[Row]) -> None:
 def test_sizes_of_one_split_are_a_family_though_their_dates_differ(rows: list[Row]) -> None:
     row = made(rows, 0.12) | {"split": "date", "at": "2025-10-18"}
     grid = [row, row | {"devices": 60, "at": "2025-10-20"}, row | {"split": "next-visit", "at": None}]
-    assert [[one.devices for one in family] for family in families(make_federations(grid))] == [[30, 60], [30]]
+    assert [[one.devices for one in family] for family in families(make_federations(grid))] == [
+        [30, 60],
+        [30],
+    ]
     other = row | {"at": "2025-10-20", "at_asked": "2025-10-20"}
     assert len(families(make_federations([row, other]))) == 2
 
