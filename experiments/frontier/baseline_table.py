@@ -47,7 +47,7 @@ def baseline_rows(federation: Federation, published: bool) -> list[BaselineTable
     for model in dict.fromkeys(point.of("model") for point in federation.points):
         point = federation.beside("central", model)
         if point is not None:
-            about = "The same model, trained on all events in one place (the best one, if there are several). No promise."
+            about = "The same model, trained on all events in one place; if several, the best. No promise."
             rows.append(
                 public_baseline_row(federation, f"central {model}", "central", point, about, published)
             )

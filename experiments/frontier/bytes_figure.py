@@ -53,8 +53,8 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
             [
                 *below_floor_sentences(sizes),
                 f"Accuracy against the bytes that a device sends on {family_title(sizes)}, whole catalogue, "
-                f"means over the seeds. {split_sentences(sizes)} Labels show the smallest and the largest ε of "
-                "each line; ∞ means no promise. Hollow markers are below the best floor.",
+                f"means over the seeds. {split_sentences(sizes)} Labels show the smallest and the largest ε "
+                "of each line; ∞ means no promise. Hollow markers are below the best floor.",
             ]
         ),
         describe_bytes(sizes),
@@ -62,7 +62,7 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
 
 
 def trail(axes: Axes, series: Series, metric: str, colour: str, marker: str) -> None:
-    """Draw the points of one series by rising ε; only the ends are labelled, so that labels do not overlap."""
+    """Draw the points of one series by rising ε, and label only its ends so that labels do not overlap."""
     known = [
         (point, float(point.of("bytes_up_per_device")), mean)
         for point in series.points

@@ -173,7 +173,7 @@ class Cell(Job):
 
     @property
     def references(self) -> list[Reference]:
-        """The references of this cell. Cells with the same data and model share them; each is computed once."""
+        """The references of this cell; cells with the same data and model share them."""
         settings = self.config.model_dump()
         data = {name: settings[name] for name in DATA_SETTINGS} | dict.fromkeys(COMPARISONS, False)
         # Settings of the fit are chosen for the noise of a promise, so they do not suit the central model.

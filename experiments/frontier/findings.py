@@ -54,12 +54,12 @@ def which_data(federations: list[Federation]) -> Finding:
     return Finding(
         "Which data do you need, and what for?",
         [
-            "Each device keeps its own shopper's purchases (which item, when, how often), and they never leave "
-            "the device. The catalogue and its attributes are public. Both are used to learn what to recommend "
-            "next.",
+            "Each device keeps its own shopper's purchases (which item, when, how often), and they never "
+            "leave the device. The catalogue and its attributes are public. Both are used to learn what to "
+            "recommend next.",
             f"{span(sizes)} devices took part. Each device sent updates of the shared parameters and nothing "
-            f"else: {span(sent)} bytes if it took part in every round. This number does not depend on what its "
-            "shopper did.",
+            f"else: {span(sent)} bytes if it took part in every round. This number does not depend on what "
+            "its shopper did.",
         ],
     )
 
@@ -70,8 +70,8 @@ def what_for(federations: list[Federation]) -> Finding:
         "" if any(federation.repeats for federation in federations) else " that the shopper does not have yet"
     )
     sentences = [
-        f"The system recommends ten items{new}. HR@10 is the share of a shopper's next purchases that are among "
-        "the top ten, averaged over the shoppers; each purchase is ranked separately from the others."
+        f"The system recommends ten items{new}. HR@10 is the share of a shopper's next purchases that are "
+        "among the top ten, averaged over the shoppers; each purchase is ranked separately from the others."
     ]
     for federation in federations:
         levels = [
@@ -90,7 +90,7 @@ def what_for(federations: list[Federation]) -> Finding:
 
 
 def unseen(federation: Federation) -> list[str]:
-    """Say how accurate each series is for shoppers first seen after the date, at its largest ε if it has one."""
+    """Say how accurate each series is for shoppers first seen after the date, at its largest ε if any."""
     sentences = []
     for series in federation.all_series:
         point = (series.private or series.points)[-1]
@@ -102,7 +102,7 @@ def unseen(federation: Federation) -> list[str]:
         parts = [
             f"{rate:.3f} {where} ({visits:,.0f} visits)"
             for where, name in (
-                ("at their first visit, before which nothing is known about them", "first_visit"),
+                ("at their first visit, when nothing is known about them yet", "first_visit"),
                 ("at later visits, served from their own earlier purchases", "later_visits"),
             )
             if (rate := point.mean(f"unseen_{name}_hr@10")) is not None
@@ -110,8 +110,8 @@ def unseen(federation: Federation) -> list[str]:
         ]
         if parts:
             sentences.append(
-                f"Shoppers first seen after {federation.at} are not counted in any other figure. For them, HR@10 "
-                f"is {' and '.join(parts)}, with {name}"
+                f"Shoppers first seen after {federation.at} are not counted in any other figure. For them, "
+                f"HR@10 is {' and '.join(parts)}, with {name}"
                 + (f", {at_epsilon([point])}." if point.private else ".")
             )
     return sentences
@@ -142,13 +142,13 @@ def how_openly(rows: list[Row]) -> Finding:
     failed = sum(row["status"] == "failed" for row in rows)
     counted = sum(bool(row["evaluated"]) for row in rows)
     sentences = [
-        "All results are in one table. Each point below comes with its promise in words and the commands that "
-        "repeat its runs.",
+        "All results are in one table. Each point below comes with its promise in words and the commands "
+        "that repeat its runs.",
         f"{len(rows) - failed:,} of {len(rows):,} runs finished"
         + ("." if not failed else f"; the failed runs ({failed:,}) are listed with their reasons."),
-        "These runs use fixed seeds, so that anyone can reproduce the same numbers. Anyone who knows a seed can "
-        "also subtract the noise, so these runs are experiments and not private. A real run draws its noise "
-        "from the operating system and keeps its promise.",
+        "These runs use fixed seeds, so that anyone can reproduce the same numbers. Anyone who knows a seed "
+        "can also subtract the noise, so these runs are experiments and not private. A real run draws its "
+        "noise from the operating system and keeps its promise.",
         "The simulator measures the accuracy, which is not released"
         + ("." if not counted else f", except in {counted:,} runs whose devices counted hits with noise."),
     ]
@@ -156,14 +156,15 @@ def how_openly(rows: list[Row]) -> Finding:
         sentences.append("Under distributed trust, the sums were simulated without secure aggregation.")
     if any(row["catalogue_from_events"] for row in rows):
         sentences.append(
-            "A catalogue that lists what its shoppers chose is nevertheless treated as public: ε does not cover "
-            "what it reveals. The promises say where this is the case."
+            "A catalogue that lists what its shoppers chose is nevertheless treated as public: ε does not "
+            "cover what it reveals. The promises say where this is the case."
         )
     if any(row["negative_sampling"] == "leaky" for row in rows):
         sentences.append(
-            "Rows with leaky negative sampling deliberately repeat a fault of published code: held-out items are "
-            "never drawn as negatives. The leak is the amount by which they exceed the clean rows with the same "
-            "settings. Published methods use their authors' settings, which were chosen with this leak."
+            "Rows with leaky negative sampling deliberately repeat a fault of published code: held-out items "
+            "are never drawn as negatives. The leak is the amount by which they exceed the clean rows with "
+            "the same settings. Published methods use their authors' settings, which were chosen with this "
+            "leak."
         )
     return Finding("Are you open about it?", sentences)
 
@@ -217,8 +218,8 @@ def cost_of(federation: Federation, series: Series) -> str | None:
     ]
     if gains:
         clauses.append(
-            "compared with “nothing released”, which uses no other shopper's data, shoppers' data change it by "
-            f"{' and '.join(gains)}"
+            "compared with “nothing released”, which uses no other shopper's data, shoppers' data change it "
+            f"by {' and '.join(gains)}"
         )
     return "; ".join([*clauses, *worth(federation, private)]) + "."
 

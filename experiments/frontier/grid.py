@@ -68,7 +68,7 @@ def table_of_flags(flags: dict[str, str | Path | None]) -> Table:
 
 
 def override(table: Table, flags: Table) -> Table:
-    """Return the table with flags in place of its own keys; a flag `seed` replaces `seeds`, and vice versa."""
+    """Return the table with its keys replaced by flags; `seed` and `seeds` replace each other."""
     seeded = {"seed", "seeds"}
     kept = {name: value for name, value in table.items() if not (name in seeded and seeded & flags.keys())}
     return kept | flags

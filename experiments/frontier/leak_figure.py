@@ -39,9 +39,9 @@ def draw_leak(folder: Path, federation: Federation) -> Drawn:
     save(figure, folder, name)
     return Drawn(
         name,
-        f"How much leaky negative sampling gains on {federation.title}. {federation.sentence} Filled markers: "
-        "clean negative sampling. Hollow markers: the leaky negative sampling of published code, in which "
-        "held-out items are never drawn as negatives. Values are means over the seeds.",
+        f"How much leaky negative sampling gains on {federation.title}. {federation.sentence} Filled "
+        "markers: clean negative sampling. Hollow markers: the leaky negative sampling of published code, in "
+        "which held-out items are never drawn as negatives. Values are means over the seeds.",
         describe_leak(federation, models),
     )
 

@@ -45,7 +45,7 @@ class Point:
 
     @property
     def epsilon(self) -> float:
-        """The requested ε, or that of the given noise; infinite without a promise or if the noise bounds nothing."""
+        """The requested ε or that of the given noise; ∞ without a promise or if the noise bounds nothing."""
         if self.of("unit") == "none":
             return math.inf
         return self.of("epsilon") or self.of("epsilon_spent") or math.inf
@@ -58,7 +58,7 @@ class Point:
         return Spread(math.fsum(values) / len(values), min(values), max(values))
 
     def seed_error(self, column: str) -> float:
-        """Return the standard error of the mean over the seeds; 0 with fewer than two, as it is then unknown."""
+        """Return the standard error of the mean over the seeds; 0 with fewer than two: it is unknown."""
         values = [row[column] for row in self.rows if row[column] is not None]
         return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
@@ -73,7 +73,7 @@ class Point:
         return math.isfinite(self.epsilon)
 
     def floor(self, metric: str = "hr@10") -> Floor | None:
-        """Return the best floor of the point by a metric, averaged over the seeds; None if none was measured."""
+        """Return the best floor by a metric, averaged over the seeds; None if none was measured."""
         levels = {name: self.mean(f"{name}_{metric}") for name in floors_of(self.private)}
         best = best_floor(levels, self.private)
         return None if best is None else Floor(best[0], label_of(best[0]), best[1])
@@ -153,7 +153,7 @@ class Federation:
 
     @property
     def all_series(self) -> list[Series]:
-        """One series per model and promise; a model that was only run without one has a series of one point."""
+        """One series per model and promise; a model that was run only without one has a single point."""
         groups: dict[tuple[Any, ...], list[Point]] = {}
         free: dict[tuple[Any, ...], Point] = {}
         for point in self.points:
@@ -180,7 +180,7 @@ class Federation:
         ]
 
     def curves(self, baseline: str) -> list[Series]:
-        """Return the series of a baseline that keeps the promises of the points: one per promise, by rising ε.
+        """Return the series of a baseline that keeps the promises of the points, one series per promise.
 
         The baseline `flower` has one series per model and promise; any other is the same for every model.
         """

@@ -33,7 +33,7 @@ from terrycloth.experiments.reports.figures import save
 
 
 def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | None:
-    """Draw one column per size, HR@10 above NDCG@10; None if no run was measured after more than one round."""
+    """Draw one column per size, HR@10 above NDCG@10; None if no run measured more than one round."""
     measured = [(size, [curves_by_round(runs, series) for series in size.all_series]) for size in sizes]
     measured = [(size, curves_of_series) for size, curves_of_series in measured if any(curves_of_series)]
     if not measured:

@@ -39,7 +39,8 @@ def run_jobs(
     """Run all jobs and return their failures.
 
     If a job fails, for instance because its promise is impossible, the others continue. `done` is called
-    after each job with the reason for its failure, or None. Raises UserError if a process was ended from outside.
+    after each job with the reason for its failure, or None. Raises UserError if a process was ended from
+    outside.
     """
     reasons, bugs = failures = Failures({}, [])
     with processes(workers) as pool:

@@ -61,8 +61,8 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
             [
                 *below_floor_sentences(sizes),
                 f"Accuracy against the number of devices on {family_title(sizes)}, whole catalogue. "
-                f"{split_sentences(sizes)} Error bars show the range over the seeds. Hollow markers are below "
-                "the best floor.",
+                f"{split_sentences(sizes)} Error bars show the range over the seeds. Hollow markers are "
+                "below the best floor.",
             ]
         ),
         describe_sizes(sizes),

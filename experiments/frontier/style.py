@@ -49,7 +49,7 @@ def styles(labels: Iterable[str]) -> dict[str, Look]:
 
 
 def labels_of(sizes: list[Federation]) -> list[str]:
-    """Return the labels of all series in a figure, each once, so that a label looks the same in every panel."""
+    """Return the labels of all series in a figure, each once; a label looks the same in every panel."""
     return list(dict.fromkeys(series.label for federation in sizes for series in federation.all_series))
 
 

@@ -61,7 +61,7 @@ COLUMNS = {
     "targets": "number of targets of these shoppers",
     "model": "linear, attributes, mf or neural-cf; or a model for measurement only: pfedrec, fedrap, counter",
     "variant": "other settings that differ over the grid",
-    "negative_sampling": "clean, or leaky: a deliberate fault, where held-out items are never drawn as negatives",
+    "negative_sampling": "clean, or leaky: a deliberate fault; held-out items are never drawn as negatives",
     "unit": "what the promise protects: interaction, shopper, or none",
     "trust": "who adds the noise: local, distributed or central; empty without a promise",
     "epsilon": "the requested ε; inf: no promise",
@@ -69,13 +69,13 @@ COLUMNS = {
     "delta": "δ of the promise",
     "seed": "seed of the noise and of the initial model; the shoppers are the same for every seed",
     "below_floor": "whether hr@10 is below that of the best floor",
-    "best_floor": "the floor with the highest hr@10: with a promise, among floors that use no other shopper's "
-    "data or are released under the same promise; without one, among all floors",
+    "best_floor": "the floor with the highest hr@10: with a promise, among those that use no other "
+    "shopper's data or are released under the same promise; without one, among all floors",
     "above_nothing_released": "the gain from shoppers' data: hr@10 minus that of nothing released",
     **ABOUT_FULL,
     **SAMPLED,
     **{column: text for name in COMPARED for column, text in columns_of_baseline(name).items()},
-    "ceiling_hr@10": "hr@10 of the best possible use of a shopper's history, whole catalogue; synthetic data only",
+    "ceiling_hr@10": "the best possible use of a shopper's history, whole catalogue; synthetic data only",
     "ceiling_ndcg@10": "",
     **{
         column: f"shoppers first seen after the date, who are in no other column: {visit}, {name}"
@@ -88,9 +88,9 @@ COLUMNS = {
     "reason": "why the run failed",
     "split_sentence": "a sentence that says what trains and what tests",
     "promise": "the promise in words",
-    "secure_aggregation_off": "whether the sums of distributed trust were simulated without secure aggregation",
+    "secure_aggregation_off": "whether sums of distributed trust were simulated without secure aggregation",
     "evaluated": "whether ε also covers counts of hits that the devices released",
-    "catalogue_from_events": "whether the catalogue lists what its shoppers chose, and is nevertheless treated as public",
+    "catalogue_from_events": "whether a catalogue that lists what its shoppers chose is treated as public",
     **{
         f"{name}_settings": f"settings of {label_of(name)} that were chosen on validation"
         for name in BASELINES

@@ -51,7 +51,7 @@ def test_a_grid_may_grow(folder: FrontierFolder) -> None:
 
 def test_cells_are_not_dropped(folder: FrontierFolder) -> None:
     before = folder.grid.read_bytes()
-    with pytest.raises(UserError, match="holds cells that this grid has not: choose another --out"):
+    with pytest.raises(UserError, match="holds cells that this grid lacks: choose another --out"):
         folder.open([TABLES[0] | {"epsilon": [4.0, 8.0]}])
     assert folder.grid.read_bytes() == before
 
@@ -61,7 +61,7 @@ def test_another_schema_is_left_alone(folder: FrontierFolder) -> None:
     text = folder.grid.read_text().replace("schema = 2", "schema = 1")
     folder.grid.write_text(text)
     with pytest.raises(
-        UserError, match=r"schema 1, and this version reads 2.*: choose another --out"
+        UserError, match=r"schema 1, but this version reads schema 2.*: choose another --out"
     ) as said:
         folder.open(TABLES)
     assert "\n" not in str(said.value)
@@ -79,7 +79,7 @@ def test_other_defaults_are_not_mixed_in(folder: FrontierFolder, monkeypatch: py
         "terrycloth.experiments.frontier.folder.in_use", lambda: "terrycloth 9, defaults abcd"
     )
     with pytest.raises(
-        UserError, match=r"begun with terrycloth .*, and this is terrycloth 9.*choose another --out"
+        UserError, match=r"begun with terrycloth .*, but this is terrycloth 9.*choose another --out"
     ):
         folder.open(TABLES)
     assert folder.grid.read_bytes() == before
@@ -137,7 +137,7 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
     damaged = next((folder.path / "references").glob("*.json"))
     damaged.write_bytes(b"")
     (said,) = [line for line in run_frontier(folder, [table], 1, SilentProgress()) if "damaged" in line]
-    assert said == f"{damaged} is damaged, or of another schema: take it away, and run again"
+    assert said == f"{damaged} is damaged, or of another schema: remove it, and run again"
     assert damaged.read_bytes() == b""
 
 
@@ -158,7 +158,7 @@ def test_a_bug_in_one_cell_is_raised_after_all_is_written(
 def test_what_is_no_frontier_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "theirs.txt").write_text("not ours")
     for path in (tmp_path, tmp_path / "theirs.txt"):
-        with pytest.raises(UserError, match="something else"):
+        with pytest.raises(UserError, match="something other than a frontier"):
             FrontierFolder(path).open(TABLES)
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.txt"]
 

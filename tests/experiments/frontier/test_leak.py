@@ -99,11 +99,11 @@ def test_other_figures_know_nothing_of_leaky_points(
 def test_the_leaks_figure_says_both_protocols(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
     folder, rows, (leak, *_) = done
     svg = (folder.figures / f"{leak.name}.svg").read_text()
-    assert "leaky protocol" in svg
+    assert "leaky negative sampling" in svg
     assert "not private" in svg
     mean = sum(row["sampled_hr@10"] for row in rows[2:4]) / 2
     assert f"leaky {mean:.3f}" in leak.alternative
-    assert "Hollow: the leaky one" in leak.caption
+    assert "Hollow markers: the leaky negative sampling" in leak.caption
     sentence = rows[0]["split_sentence"]
     assert sentence in leak.caption
     assert sentence in leak.alternative
@@ -129,7 +129,11 @@ def test_the_page_says_it_in_its_table_and_its_text(
 ) -> None:
     folder, rows, _ = done
     text = folder.page.read_text(encoding="utf-8")
-    assert text.count(">counter, leaky protocol</td>") == text.count(">pfedrec, leaky protocol</td>") == 1
+    assert (
+        text.count(">counter, leaky negative sampling</td>")
+        == text.count(">pfedrec, leaky negative sampling</td>")
+        == 1
+    )
     assert text.count(">counter</td>") == text.count(">pfedrec</td>") == 1
     said = [sentence for answer in findings(rows, make_federations(rows)) for sentence in answer.sentences]
     assert any("repeat a fault of published code" in sentence for sentence in said)

@@ -205,10 +205,12 @@ def test_below_the_floor_is_said_first_everywhere(rows: list[Row], tmp_path: Pat
     found = make_federations(grid)
     (first,) = opening_sentences(found)
     assert first == (
-        "Below its floor: linear, shopper level, central trust, with 30 devices of towels by next-visit, has "
-        "an HR@10 of 0.090 at ε = 1, where nothing released reaches 0.100."
+        "Below its floor: linear, shopper level, central trust on towels (split by next-visit, 30 devices) "
+        "has an HR@10 of 0.090 at ε = 1, while its floor “nothing released” reaches 0.100."
     )
-    assert said_of(grid).startswith("Below its floor at ε = 1: linear, shopper level, central trust, with 30")
+    assert said_of(grid).startswith(
+        "Below its floor at ε = 1: linear, shopper level, central trust on towels"
+    )
     folder = FrontierFolder(tmp_path)
     folder.runs.mkdir()
     drawn = draw_all(folder, found)
@@ -234,16 +236,16 @@ def test_a_floor_within_two_errors_is_too_close_to_tell(rows: list[Row]) -> None
 
 def test_popularity_that_keeps_no_promise_is_no_floor_but_is_told(rows: list[Row]) -> None:
     (first,) = opening_sentences(make_federations([made(rows, 0.09, popularity=0.2)]))
-    assert first.endswith("reaches 0.100 (popularity that keeps no promise is above it too: 0.200).")
+    assert first.endswith("reaches 0.100 (“popularity”, which keeps no promise, is also higher: 0.200).")
     assert opening_sentences(make_federations([made(rows, 0.12, popularity=0.2)])) == []
     (free,) = opening_sentences(make_federations([made(rows, 0.12, math.inf, popularity=0.2)]))
-    assert "0.120 without a promise, where popularity reaches 0.200." in free
+    assert "0.120 without a promise, while its floor “popularity” reaches 0.200." in free
 
 
 def test_what_it_is_worth_is_said(rows: list[Row]) -> None:
     said = said_of([made(rows, 0.12), made(rows, 0.15, 8.0), made(rows, 0.18, math.inf)])
-    assert "HR@10 is 0.120 (67% of what it is without a promise) at ε = 1 and 0.150 (83% of" in said
-    assert "shoppers' data added +0.020 at ε = 1 and +0.050 at ε = 8" in said
+    assert "HR@10 is 0.120 (67% of its value without a promise) at ε = 1 and 0.150 (83% of" in said
+    assert "shoppers' data change it by +0.020 at ε = 1 and +0.050 at ε = 8" in said
     assert "clearly above its best floor (nothing released) at every ε that was run" in said
     assert "at ε = 8 it is below EASE, the best baseline that keeps no promise (0.160)" in said
     above = said_of([made(rows, 0.17, 8.0)])
@@ -251,8 +253,8 @@ def test_what_it_is_worth_is_said(rows: list[Row]) -> None:
     some = said_of([made(rows, 0.101), made(rows, 0.15, 8.0)])
     assert "clearly above its best floor (nothing released) only at ε = 8" in some
     alone = said_of([made(rows, 0.101)])
-    assert "at no ε that was run is it clearly above its best floor (nothing released)" in alone
-    assert "so here a device does as well by itself" in alone
+    assert "it is not clearly above its best floor (nothing released) at any ε that was run" in alone
+    assert "so a device does as well by itself here" in alone
     assert "best sellers" not in alone
 
 
@@ -260,8 +262,8 @@ def test_what_it_is_worth_is_said(rows: list[Row]) -> None:
 def test_where_best_sellers_win_it_is_said(name: str, rows: list[Row]) -> None:
     said = said_of([made(rows, 0.12, **{name.replace(" ", "_"): 0.13})])
     assert (
-        f"here best sellers win: {name}, which recommends the same to everyone, reaches 0.130, and the most "
-        "that is reached under this promise is 0.120" in said
+        f"best sellers win here: “{name}”, which recommends the same items to everyone, reaches 0.130, while "
+        "the best value under this promise is 0.120" in said
     )
     assert "best sellers" not in said_of([made(rows, 0.12, **{name.replace(" ", "_"): 0.11})])
 
@@ -270,7 +272,7 @@ def test_every_baseline_and_the_split_are_in_the_text(rows: list[Row]) -> None:
     row = made(rows, 0.12)
     said = " ".join(findings([row], make_federations([row]))[1].sentences)
     assert (
-        f"On towels by next-visit: 30 devices, 300 items. {row['split_sentence']} HR@10: popularity 0.050, "
+        f"On towels, split by next-visit: 30 devices, 300 items. {row['split_sentence']} HR@10: popularity 0.050, "
         in said
     )
     assert "recent popularity 0.060, nothing released 0.100, EASE 0.160, co-occurrence 0.110." in said
@@ -285,10 +287,13 @@ def test_shoppers_first_seen_after_the_date_have_their_line(rows: list[Row]) -> 
     row = made(rows, 0.12) | seen
     (said,) = [one for one in findings([row], make_federations([row]))[1].sentences if "first seen" in one]
     assert said.startswith(
-        "Shoppers first seen after 2025-10-18 are in no other figure. For them HR@10 is 0.080 at"
+        "Shoppers first seen after 2025-10-18 are not counted in any other figure. For them, HR@10 is 0.080"
     )
-    assert "(40 visits) and 0.110 at later ones, served from their own purchases since (1,200 visits)" in said
-    assert said.endswith("by linear, shopper level, central trust, at ε = 1.")
+    assert (
+        "(40 visits) and 0.110 at later visits, served from their own earlier purchases (1,200 visits)"
+        in said
+    )
+    assert said.endswith("with linear, shopper level, central trust, at ε = 1.")
     nobody = made(rows, 0.12)
     assert "first seen" not in str(findings([nobody], make_federations([nobody])))
 
@@ -300,7 +305,8 @@ def test_two_splits_are_two_federations_each_with_its_sentence(rows: list[Row], 
     grid = [made(rows, 0.12), made(rows, 0.2) | dated]
     found = make_federations(grid)
     assert [one.title for one in found] == [
-        "towels by date 2025-10-18: 30 devices, 300 items", "towels by next-visit: 30 devices, 300 items",
+        "towels, split by date 2025-10-18: 30 devices, 300 items",
+        "towels, split by next-visit: 30 devices, 300 items",
     ]  # fmt: skip
     folder = FrontierFolder(tmp_path)
     folder.runs.mkdir()
@@ -384,7 +390,7 @@ def test_points_below_their_floor_are_hollow_and_the_legend_says_so(
         figure = drawn.pop()
         assert hollow(figure.axes[0]) == below
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert ("hollow: below its best floor" in labels) is bool(below)
+        assert ("hollow marker: below its best floor" in labels) is bool(below)
         assert figure.legends[0].get_title().get_text().replace("\n", " ") == found[0].sentence
         pyplot.close(figure)
 
@@ -438,17 +444,17 @@ def test_the_picture_has_the_best_of_each_kind_named_at_its_line(rows: list[Row]
 
 def test_the_page_says_what_is_not_compared(folder: FrontierFolder, rows: list[Row], tmp_path: Path) -> None:
     cells = expand([COMMON | {"model": "linear", "epsilon": 1}])
-    reasons = {cells[0].references[-1].name: "a reason & how to mend it"}
+    reasons = {cells[0].references[-1].name: "a reason & how to fix it"}
     said = not_compared(FrontierFolder(tmp_path), cells, reasons)
-    assert said == ["a reason & how to mend it"]
+    assert said == ["a reason & how to fix it"]
     other = FrontierFolder(tmp_path / "older")
     other.open([COMMON])
     other.reference(cells[0].references[0]).write_text('{"popularity": null}')
     assert any(
-        "is damaged, or of another schema: take it away" in line for line in not_compared(other, cells, {})
+        "is damaged, or of another schema: remove it" in line for line in not_compared(other, cells, {})
     )
     write_page(other := FrontierFolder(tmp_path), rows, [], draw_all(other, []), said)
-    assert "Not compared: a reason &amp; how to mend it." in other.page.read_text(encoding="utf-8")
+    assert "Missing comparison: a reason &amp; how to fix it." in other.page.read_text(encoding="utf-8")
 
 
 def test_what_is_left_out_is_told_once(
@@ -456,7 +462,7 @@ def test_what_is_left_out_is_told_once(
 ) -> None:
     said = not_compared(folder, expand(TABLES), done[2])
     assert said.count(LEFT_OUT) == 1
-    assert f"Not compared: {LEFT_OUT}." in folder.page.read_text(encoding="utf-8")
+    assert f"Missing comparison: {LEFT_OUT}." in folder.page.read_text(encoding="utf-8")
 
 
 def test_both_files_hold_the_table(folder: FrontierFolder, rows: list[Row]) -> None:
@@ -602,7 +608,9 @@ def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
 def test_the_answers_follow_from_the_results(rows: list[Row]) -> None:
     said = {answer.question: " ".join(answer.sentences) for answer in findings(rows, make_federations(rows))}
     assert len(said) == 4
-    assert "16 of 20 runs finished; the others are listed with the reason (4)" in " ".join(said.values())
+    assert "16 of 20 runs finished; the failed runs (4) are listed with their reasons" in " ".join(
+        said.values()
+    )
     assert "not private" in said["Are you open about it?"]
     (only,) = findings([row | {"status": "failed"} for row in rows], [])
     assert "0 of 20 runs finished" in " ".join(only.sentences)
@@ -657,7 +665,7 @@ def test_every_point_is_on_the_page_with_its_promise(
     # Of each size: a promise at each of three points, of two private popularities there, and of Flower's.
     assert text.count("can hardly tell whether") == 2 * (3 + 2 * 3 + 1)
     levels = len(BASELINES) - 2 + 1  # all but the two that were not found, and the central linear model
-    assert text.count("<summary>what it is</summary>") == 2 * (levels + 2 * 3 + 1)
+    assert text.count("<summary>description</summary>") == 2 * (levels + 2 * 3 + 1)
     assert text.count("<code>terry simulate") == len(rows)
 
 
@@ -734,16 +742,16 @@ def test_noise_that_bounds_nothing_is_no_promise(rows: list[Row]) -> None:
 def test_the_answers_tell_of_promises_where_the_largest_size_has_none(rows: list[Row]) -> None:
     fewer = [row for row in rows if row["devices"] == 30 or row["unit"] == "none"]
     sentences = findings(fewer, make_federations(fewer))[2].sentences
-    assert sum("with 30 devices of towels by next-visit" in sentence for sentence in sentences) == 2
+    assert sum("on towels (split by next-visit, 30 devices)" in sentence for sentence in sentences) == 2
     free = [row for row in rows if row["unit"] == "none"]
-    assert "No promise was run here" in findings(free, make_federations(free))[2].sentences[1]
+    assert "No run here made a promise" in findings(free, make_federations(free))[2].sentences[1]
 
 
 def test_a_catalogue_that_gives_something_away_is_said(rows: list[Row]) -> None:
     row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
     for all_rows, said in (([row], False), ([row, row | {"catalogue_from_events": True}], True)):
         sentences = " ".join(findings(all_rows, make_federations(all_rows))[3].sentences)
-        assert ("Where a catalogue lists what its shoppers chose" in sentences) is said
+        assert ("A catalogue that lists what its shoppers chose" in sentences) is said
 
 
 def test_who_counted_the_hits_is_said(rows: list[Row]) -> None:
@@ -751,7 +759,7 @@ def test_who_counted_the_hits_is_said(rows: list[Row]) -> None:
     counted = row | {"evaluated": True}
     for all_rows, says in (
         ([row], "is not released."),
-        ([row, counted], "is not released, but for 1 runs whose devices counted hits"),
+        ([row, counted], "is not released, except in 1 runs whose devices counted hits"),
     ):
         assert says in " ".join(findings(all_rows, make_federations(all_rows))[3].sentences)
 
