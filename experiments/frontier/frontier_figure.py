@@ -86,7 +86,7 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
                 "edge is that floor; each promise has its own. Floors keep a promise at least as strong as "
                 "the point's. Hollow markers are below the best floor. ∞ is the same federated model without "
                 "a promise, with its own settings; floors there need not keep a promise either. Black and "
-                "grey lines are the best baseline of each kind; the table below lists all baselines.",
+                "grey lines are the best baseline of each kind; the table of baselines lists them all.",
             ]
         ),
         describe_frontier(federation),

@@ -32,7 +32,7 @@ COMPARED = (*BASELINES, "central", *PRIVATE_BASELINES)
 ABOUT = {
     "central": "the same model trained on all events in one place, without privacy",
     "flower": "the same model trained by Flower's own strategy, under the promise of the row",
-    **{name: f"{label_of(name)}: released once, under the promise of the row" for name in PRIVATE},
+    **{name: f"{label_of(name)}, released once under the promise of the row" for name in PRIVATE},
     **{name: row.sentence for name, row in BASELINES.items()},
 }
 UNSEEN = {
@@ -45,7 +45,7 @@ UNSEEN = {
 def columns_of_baseline(name: str) -> dict[str, str]:
     """Return the description of each column of a baseline, by the name of the column."""
     columns = dict.fromkeys((f"{name}_{metric}" for metric in (*OF_BASELINES, *SAMPLED)), "")
-    return columns | {f"{name}_hr@10": f"{label_of(name)}, in this column and the next ones; {ABOUT[name]}"}
+    return columns | {f"{name}_hr@10": f"{label_of(name)}, in this column and the next ones: {ABOUT[name]}"}
 
 
 COLUMNS = {

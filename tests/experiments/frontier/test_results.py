@@ -272,8 +272,8 @@ def test_every_baseline_and_the_split_are_in_the_text(rows: list[Row]) -> None:
     row = made(rows, 0.12)
     said = " ".join(findings([row], make_federations([row]))[1].sentences)
     assert (
-        f"On towels, split by next-visit: 30 devices, 300 items. {row['split_sentence']} HR@10: popularity 0.050, "
-        in said
+        f"On towels, split by next-visit: 30 devices, 300 items. {row['split_sentence']} "
+        "HR@10: popularity 0.050, " in said
     )
     assert "recent popularity 0.060, nothing released 0.100, EASE 0.160, co-occurrence 0.110." in said
 
