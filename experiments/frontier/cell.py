@@ -223,12 +223,13 @@ def variants(cells: list[Cell]) -> dict[str, str]:
     the same value in every column.
     """
     only_if_needed = {*DATA_SETTINGS, *PROMISE_SETTINGS, "evaluate_every"} - {"clip"}
+    # Cells with different noise multipliers differ in ε, which has a column.
     hidden = {
         *SETTINGS_WITH_COLUMN,
         *COMPARISONS,
         "seed",
         "noise_multiplier",
-    }  # noise multipliers differ in ε
+    }
     by_cell = {
         cell.name: cell.config.model_dump(mode="json", exclude_defaults=True, exclude=hidden)
         for cell in cells

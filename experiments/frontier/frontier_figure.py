@@ -100,9 +100,8 @@ def levels(federation: Federation, metric: str, looks: dict[str, Look]) -> dict[
         lines[label_of(NOTHING_RELEASED)] = (level, GREY, DOTTED)
     if (strong := federation.best_strong(metric)) is not None:
         lines[f"{label_of(strong)}, no promise"] = (federation.level(strong, metric) or 0.0, BLACK, DASHED)
-    first = {
-        series.model: series for series in reversed(federation.all_series)
-    }  # its colour stands for the model
+    # The first series of a model gives its colour to the central model.
+    first = {series.model: series for series in reversed(federation.all_series)}
     for model in dict.fromkeys(series.model for series in federation.all_series):
         if (level := federation.level("central", metric, model)) is not None:
             lines[f"central {model}, no promise"] = (level, looks[first[model].label][0], "-.")
@@ -120,7 +119,7 @@ def floors(
         for point in series.points:
             if (floor := point.floor(metric)) is not None:
                 edges.setdefault(point.epsilon, {}).setdefault(floor.level, looks[series.label][0])
-    label = f"below the best floor (by HR@10: {floors_in_words(federation)})"
+    label = f"below the best floor (HR@10: {floors_in_words(federation)})"
     reach = steps(place)
     for epsilon, colours in edges.items():
         ends = reach[epsilon]

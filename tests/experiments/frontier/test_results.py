@@ -390,7 +390,7 @@ def test_points_below_their_floor_are_hollow_and_the_legend_says_so(
         figure = drawn.pop()
         assert hollow(figure.axes[0]) == below
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert ("hollow marker: below its best floor" in labels) is bool(below)
+        assert ("hollow: below its best floor" in labels) is bool(below)
         assert figure.legends[0].get_title().get_text().replace("\n", " ") == found[0].sentence
         pyplot.close(figure)
 
