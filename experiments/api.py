@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.frontier import run_frontier
-from terrycloth.experiments.frontier.progress import Silent, TerminalProgress
+from terrycloth.experiments.frontier.progress import SilentProgress, TerminalProgress
 from terrycloth.experiments.reports.recommendation import recommend
 from terrycloth.experiments.runs import simulation
 from terrycloth.experiments.runs.result import Accuracy, Result
@@ -39,7 +39,7 @@ class Run:
     @property
     def promise(self) -> str:
         """The promise of privacy that the run keeps, as one sentence."""
-        return self.result.promise.sentence
+        return self.result.promise.sentence()
 
     @cached_property
     def config(self) -> RunConfig:
@@ -48,7 +48,7 @@ class Run:
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
-        """Accuracy over the whole catalogue: a row for the model and one per baseline, a column per metric."""
+        """Accuracy over the whole catalogue: one row per model and baseline, one column per metric."""
         rows: dict[str, Accuracy] = {self.result.model: self.result.metrics, **self.result.baselines.found}
         return pd.DataFrame({name: row.full for name, row in rows.items()}).T.rename_axis("model")
 
@@ -124,14 +124,15 @@ def frontier(
 
     A setting may be one value or a list of values, which are crossed: `epsilon=[1, 8, math.inf],
     unit="shopper", trust="central", model=["linear", "mf"]`. seeds: runs per combination. jobs: how many runs
-    at once. out: the folder to create or to continue; the same call continues what was interrupted.
+    at once, each in a process of its own; so a script must call this below `if __name__ == "__main__":`.
+    out: the folder to create or to continue; the same call continues what was interrupted.
 
     Raises UserError.
     """
     folder = FrontierFolder(Path(out))
     table = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
     with owner_only():
-        shown = TerminalProgress() if progress else Silent()
+        shown = TerminalProgress() if progress else SilentProgress()
         failures = run_frontier(folder, [table | {"seeds": seeds}], jobs, shown)
     return load_frontier(folder.path, failures)
 

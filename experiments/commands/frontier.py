@@ -64,7 +64,7 @@ def frontier(
     from terrycloth.experiments.frontier.folder import FrontierFolder
     from terrycloth.experiments.frontier.frontier import run_frontier
     from terrycloth.experiments.frontier.grid import DEFAULT_GRID, override, read_grid, table_of_flags
-    from terrycloth.experiments.frontier.progress import Silent, TerminalProgress
+    from terrycloth.experiments.frontier.progress import SilentProgress, TerminalProgress
     from terrycloth.models.errors import UserError
 
     for assignment in assign or []:
@@ -79,7 +79,7 @@ def frontier(
         tables = [override(table, flags) for table in read_grid(grid or DEFAULT_GRID)]
     default_name = "towels" if not given else "flags"
     folder = FrontierFolder(out or Path("runs") / f"frontier-{grid.stem if grid else default_name}")
-    progress = Silent() if quiet else TerminalProgress()
+    progress = SilentProgress() if quiet else TerminalProgress()
     reasons = run_frontier(folder, tables, jobs or os.cpu_count() or 1, progress)
     if not quiet:
         for reason in reasons:

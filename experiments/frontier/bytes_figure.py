@@ -1,12 +1,12 @@
-"""Accuracy against what a device sends over all rounds."""
+"""The figure of accuracy against the bytes that a device sends over all rounds."""
 
 from pathlib import Path
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from terrycloth.experiments.frontier.alt_text import below, describe_bytes, sentences
-from terrycloth.experiments.frontier.points import Federation, Line, family_heading, family_title
+from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_bytes, split_sentences
+from terrycloth.experiments.frontier.points import Federation, Series, family_heading, family_title
 from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
@@ -24,15 +24,15 @@ from terrycloth.experiments.reports.figures import save
 
 
 def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
-    """A column a size, HR@10 above NDCG@10; hollow: below the best floor."""
+    """Draw one column per size, HR@10 above NDCG@10; markers below the best floor are hollow."""
     figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(sizes)), 6.4), layout="constrained")
     panels = figure.subplots(2, len(sizes), sharex=True, sharey="row", squeeze=False)
     looks = styles(labels_of(sizes))
     for column, federation in enumerate(sizes):
         for row, metric in enumerate(("hr@10", "ndcg@10")):
             axes = panels[row, column]
-            for line in federation.lines:
-                trail(axes, line, metric, *looks[line.label])
+            for series in federation.all_series:
+                trail(axes, series, metric, *looks[series.label])
             nothing_released(axes, federation, metric)
             axes.set_xscale("log")
             axes.margins(x=0.35, y=0.2)
@@ -41,7 +41,7 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
             if row == 0:
                 axes.set_title(f"{federation.devices:,} devices", fontsize="medium")
             else:
-                axes.set_xlabel("bytes a device sends, all rounds")
+                axes.set_xlabel("bytes sent per device, all rounds")
     finish(panels)
     legend(figure, panels, sizes)
     title(figure, family_heading(sizes))
@@ -51,27 +51,27 @@ def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
         name,
         " ".join(
             [
-                *below(sizes),
-                f"Accuracy against what a device sends on {family_title(sizes)}, whole catalogue, means of "
-                f"the seeds. {sentences(sizes)} The least and the greatest ε of each line are written beside "
-                "it; ∞: no promise. Hollow: below the best floor.",
+                *below_floor_sentences(sizes),
+                f"Accuracy against the bytes that a device sends on {family_title(sizes)}, whole catalogue, "
+                f"means over the seeds. {split_sentences(sizes)} Labels show the smallest and the largest ε "
+                "of each line; ∞ means no promise. Hollow markers are below the best floor.",
             ]
         ),
         describe_bytes(sizes),
     )
 
 
-def trail(axes: Axes, line: Line, metric: str, colour: str, marker: str) -> None:
-    """One line's points by rising ε; only its ends say which, so that near points stay readable."""
+def trail(axes: Axes, series: Series, metric: str, colour: str, marker: str) -> None:
+    """Draw the points of one series by rising ε, and label only its ends so that labels do not overlap."""
     known = [
         (point, float(point.of("bytes_up_per_device")), mean)
-        for point in line.points
+        for point in series.points
         if (mean := point.mean(metric)) is not None
     ]
     private = [one for one in known if one[0].private]
     axes.plot(
         [sent for _, sent, _ in private], [mean for _, _, mean in private], color=colour, marker=marker,
-        markersize=6, linewidth=1, label=line.label,
+        markersize=6, linewidth=1, label=series.label,
     )  # fmt: skip
     for point, sent, mean in known:
         axes.plot(

@@ -26,36 +26,36 @@ PROMISE_SETTINGS = (
     "unit", "trust", "epsilon", "delta", "noise_multiplier", "clip", "clip_quantile", "clip_learning_rate",
     "tolerated_dropout", "agreement", "secure_aggregation",
 )  # fmt: skip
-COLUMNS_OF = (
+SETTINGS_WITH_COLUMN = (
     "data", "path", "category", "visit", "data_seed", "split", "at", "repeats", "devices", "model",
     "negative_sampling", "unit", "trust", "epsilon", "delta",
 )  # fmt: skip
-COMPARISONS = ("floors", "central", "ceiling", "baselines")  # made once for many cells, so never within one
+COMPARISONS = ("floors", "central", "ceiling", "baselines")  # computed once for many cells, never in a cell
 
 
 @dataclass(frozen=True)
 class Job:
-    """Work for one process, with a name that no other settings have: a cell's run, or a reference."""
+    """The work of one process: the run of a cell, or a reference. Its name is unique to its settings."""
 
     config: RunConfig
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that follow from the settings alone."""
-        return hashlib.sha256(json.dumps(self.said, sort_keys=True).encode()).hexdigest()[:8]
+        """Eight hexadecimal digits that depend on the settings alone."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
-    def said(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """The settings that differ from the defaults."""
         return self.config.model_dump(mode="json", exclude_defaults=True)
 
     @property
     def name(self) -> str:
-        """A file name: what people look for, then the digest."""
+        """The file name of the job: the settings that people look for, then the digest."""
         return "-".join([*(re.sub(r"[^\w.]+", "_", part) for part in self.parts()), self.digest])
 
     def parts(self) -> list[str]:
-        """The words of the name."""
+        """Return the readable parts of the name."""
         config = self.config
         where = [config.path.name] if config.path is not None else []
         split = (
@@ -68,20 +68,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Reference(Job):
-    """What many cells are compared with: floors and ceiling, or the central model, or the strong baselines.
+    """What many cells are compared with: floors and ceiling, the central model, or the strong baselines.
 
-    flower: instead, what one cell is compared with: its model by Flower's own strategy, under its promise.
+    With flower=True, the reference belongs to one cell instead: the cell's model trained by Flower's own
+    strategy under the cell's promise.
     """
 
     flower: bool = False
 
     @property
-    def said(self) -> dict[str, Any]:
-        """Never those of a cell."""
-        return super().said | ({"flower": True} if self.flower else {})
+    def settings(self) -> dict[str, Any]:
+        """The settings that differ from the defaults; they never equal those of a cell."""
+        return super().settings | ({"flower": True} if self.flower else {})
 
     def parts(self) -> list[str]:
-        """The data, and what is found of them."""
+        """Return the data, and what is computed from them."""
         config = self.config
         if self.flower:
             promise = f"delta{config.delta:g}" if config.epsilon is None else f"eps{config.epsilon:g}"
@@ -95,7 +96,10 @@ class Reference(Job):
 
 @dataclass(frozen=True)
 class Cell(Job):
-    """One run. floors, central, ceiling, baselines, flower: whether its grid wants these compared with it."""
+    """One run of a grid.
+
+    floors, central, ceiling, baselines, flower: whether the grid requests a comparison with each of these.
+    """
 
     floors: bool = True
     central: bool = True
@@ -105,9 +109,11 @@ class Cell(Job):
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> "Cell":
-        """Check settings; ε = inf means no promise, and a date parts only a split by date. Raises UserError.
+        """Make a cell from settings. Raises UserError if a setting is wrong.
 
-        All comparisons are wanted where nothing is said, but Flower's strategy only where the grid says so.
+        ε = inf means no promise, so the settings of the promise are dropped. A date is dropped unless the
+        split is by date. By default a cell is compared with everything except Flower's strategy, which the
+        grid must request.
         """
         settings = dict(settings)
         flower = settings.pop("flower", False)
@@ -119,32 +125,32 @@ class Cell(Job):
         if settings.get("split", "date") != "date":
             settings.pop("at", None)
         try:
-            asked = RunConfig.model_validate(settings | wanted)
+            config = RunConfig.model_validate(settings | wanted)
         except ValidationError as error:
             raise UserError(explain(error)) from None
-        source_of(asked.data)
-        if asked.model == "auto":
+        source_of(config.data)
+        if config.model == "auto":
             raise UserError("--model auto is for one run: a grid compares models, so name them")
-        if flower and asked.unit != "none":
+        if flower and config.unit != "none":
             from terrycloth.experiments.baselines.flower_dp import refuse
 
-            refuse(asked)
+            refuse(config)
         return cls(
-            asked.model_copy(update=dict.fromkeys(COMPARISONS, False)),
-            floors=asked.floors,
-            central=asked.central,
-            ceiling=asked.ceiling,
-            baselines=asked.baselines,
-            flower=flower and asked.unit != "none",
+            config.model_copy(update=dict.fromkeys(COMPARISONS, False)),
+            floors=config.floors,
+            central=config.central,
+            ceiling=config.ceiling,
+            baselines=config.baselines,
+            flower=flower and config.unit != "none",
         )
 
     def compared_like(self, other: "Cell") -> "Cell":
-        """The same run, compared also with what another wants."""
-        wanted = (*COMPARISONS, "flower")
-        return replace(self, **{name: getattr(self, name) or getattr(other, name) for name in wanted})
+        """Return the same run, compared also with everything that another cell is compared with."""
+        comparisons = (*COMPARISONS, "flower")
+        return replace(self, **{name: getattr(self, name) or getattr(other, name) for name in comparisons})
 
     def parts(self) -> list[str]:
-        """Data, devices, model, promise, seed."""
+        """Return data, devices, model, promise and seed."""
         config = self.config
         words = [*super().parts(), config.model, config.unit]
         if config.negative_sampling != "clean":
@@ -161,42 +167,42 @@ class Cell(Job):
         config = self.config
         file = config.path.name if config.path and config.path.stem != config.data else None
         parts = [config.data, file, config.category]
-        further = [", a visit a day"] if config.visit == "day" else []
+        further = [", one visit per day"] if config.visit == "day" else []
         further += [f", data seed {config.data_seed}"] if config.data_seed else []
         return " ".join(part for part in parts if part) + "".join(further)
 
     @property
     def references(self) -> list[Reference]:
-        """What is compared with this cell and with those like it; each is found once for all of them."""
-        said = self.config.model_dump()
-        data = {name: said[name] for name in DATA_SETTINGS} | dict.fromkeys(COMPARISONS, False)
-        # Noise asks for a fit of its own, so a promise's is none of the central model's.
-        taken = MODEL_SETTINGS + (FIT_SETTINGS if self.config.unit == "none" else ())
-        model = {name: said[name] for name in taken}
-        asked: list[dict[str, Any]] = []
+        """The references of this cell; cells with the same data and model share them."""
+        settings = self.config.model_dump()
+        data = {name: settings[name] for name in DATA_SETTINGS} | dict.fromkeys(COMPARISONS, False)
+        # Settings of the fit are chosen for the noise of a promise, so they do not suit the central model.
+        names = MODEL_SETTINGS + (FIT_SETTINGS if self.config.unit == "none" else ())
+        model = {name: settings[name] for name in names}
+        comparisons: list[dict[str, Any]] = []
         if self.floors or self.ceiling:
-            asked.append({"floors": self.floors, "ceiling": self.ceiling})
+            comparisons.append({"floors": self.floors, "ceiling": self.ceiling})
         if self.central:
-            asked.append({**model, "central": True})
+            comparisons.append({**model, "central": True})
         if self.baselines:
-            asked.append({"baselines": True})
-        found = [Reference(RunConfig.model_validate({**data, **one})) for one in asked]
+            comparisons.append({"baselines": True})
+        references = [Reference(RunConfig.model_validate({**data, **each})) for each in comparisons]
         if self.flower:
-            found.append(Reference(self.config, flower=True))
-        return found
+            references.append(Reference(self.config, flower=True))
+        return references
 
     @property
     def command(self) -> str:
-        """What repeats this run, and compares it but with Flower's strategy, outside the grid."""
+        """The command that repeats this run and its comparisons, except that with Flower's strategy."""
         from terrycloth.experiments.commands.simulate import simulate
 
-        said = self.config.model_dump(mode="json", exclude_defaults=True, exclude=set(COMPARISONS))
+        settings = self.config.model_dump(mode="json", exclude_defaults=True, exclude=set(COMPARISONS))
         if self.config.unit != "none":
-            said |= {"unit": self.config.unit, "trust": self.config.trust}
+            settings |= {"unit": self.config.unit, "trust": self.config.trust}
         flags = inspect.signature(simulate).parameters
         words = ["terry", "simulate"]
-        for name in ("data", "devices", "model", "unit", "trust", "epsilon", *said):
-            value = said.pop(name, None)
+        for name in ("data", "devices", "model", "unit", "trust", "epsilon", *settings):
+            value = settings.pop(name, None)
             if value is None:
                 continue
             if name in flags and not isinstance(value, bool):
@@ -211,32 +217,40 @@ class Cell(Job):
 
 
 def variants(cells: list[Cell]) -> dict[str, str]:
-    """By a cell's name, those of its settings that differ over the grid and have no column of their own.
+    """Return, by the name of a cell, its settings that differ over the grid and have no column of their own.
 
-    Settings of the data, the promise or the measuring are named only where cells would be alike in all
-    columns without them.
+    Settings of the data, the promise or the evaluation are included only if two cells would otherwise have
+    the same value in every column.
     """
-    quiet = {*DATA_SETTINGS, *PROMISE_SETTINGS, "evaluate_every"} - {"clip"}
-    hidden = {*COLUMNS_OF, *COMPARISONS, "seed", "noise_multiplier"}  # ε tells noise multipliers apart
-    said = {
+    only_if_needed = {*DATA_SETTINGS, *PROMISE_SETTINGS, "evaluate_every"} - {"clip"}
+    # Cells with different noise multipliers differ in ε, which has a column.
+    hidden = {
+        *SETTINGS_WITH_COLUMN,
+        *COMPARISONS,
+        "seed",
+        "noise_multiplier",
+    }
+    by_cell = {
         cell.name: cell.config.model_dump(mode="json", exclude_defaults=True, exclude=hidden)
         for cell in cells
     }
-    names = sorted({name for settings in said.values() for name in settings})
-    differing = {name for name in names if name not in quiet and differs(name, said.values())}
-    alike: dict[str, list[dict[str, Any]]] = {}
+    names = sorted({name for settings in by_cell.values() for name in settings})
+    differing = {name for name in names if name not in only_if_needed and differs(name, by_cell.values())}
+    same_columns: dict[str, list[dict[str, Any]]] = {}
     for cell in cells:
-        columns = json.dumps(cell.config.model_dump(mode="json", include=set(COLUMNS_OF)))
-        alike.setdefault(columns, []).append(said[cell.name])
+        columns = json.dumps(cell.config.model_dump(mode="json", include=set(SETTINGS_WITH_COLUMN)))
+        same_columns.setdefault(columns, []).append(by_cell[cell.name])
     differing |= {
-        name for name in quiet & set(names) if any(differs(name, group) for group in alike.values())
+        name
+        for name in only_if_needed & set(names)
+        if any(differs(name, group) for group in same_columns.values())
     }
     return {
         cell: ", ".join(f"{name} = {settings[name]}" for name in names if name in differing & settings.keys())
-        for cell, settings in said.items()
+        for cell, settings in by_cell.items()
     }
 
 
-def differs(name: str, said: Iterable[dict[str, Any]]) -> bool:
-    """Whether a setting has more than one value; left out is one."""
-    return len({json.dumps(settings.get(name)) for settings in said}) > 1
+def differs(name: str, cells: Iterable[dict[str, Any]]) -> bool:
+    """Whether a setting has more than one value over the settings of several cells; absent is a value too."""
+    return len({json.dumps(settings.get(name)) for settings in cells}) > 1

@@ -1,4 +1,4 @@
-"""Every figure of a frontier that its results have points enough for."""
+"""Draw every figure of a frontier for which its results have enough points."""
 
 from terrycloth.experiments.frontier.bytes_figure import draw_bytes
 from terrycloth.experiments.frontier.folder import FrontierFolder
@@ -10,17 +10,20 @@ from terrycloth.experiments.frontier.sizes_figure import draw_sizes
 from terrycloth.experiments.frontier.style import Drawn
 
 
-def draw_all(of: FrontierFolder, found: list[Federation]) -> list[Drawn]:
-    """PNG and SVG of each, at a paper's size. What a leaky protocol gives is in a figure of its own."""
-    folder = of.figures
+def draw_all(frontier: FrontierFolder, federations: list[Federation]) -> list[Drawn]:
+    """Draw all figures as PNG and SVG, in the size for a paper.
+
+    Results with leaky negative sampling are only in figures of their own.
+    """
+    folder = frontier.figures
     folder.mkdir(exist_ok=True)
-    leaks = [draw_leak(folder, one) for one in found if under("leaky", [one])]
-    found = under("clean", found)
-    drawn = [draw_frontier(folder, federation) for federation in found]
-    for sizes in families(found):
+    leaks = [draw_leak(folder, one) for one in federations if under("leaky", [one])]
+    clean = under("clean", federations)
+    drawn = [draw_frontier(folder, federation) for federation in clean]
+    for sizes in families(clean):
         if len(sizes) > 1:
             drawn.append(draw_sizes(folder, sizes))
         drawn.append(draw_bytes(folder, sizes))
-        if (rounds := draw_rounds(folder, of.runs, sizes)) is not None:
+        if (rounds := draw_rounds(folder, frontier.runs, sizes)) is not None:
             drawn.append(rounds)
     return [*leaks, *drawn]

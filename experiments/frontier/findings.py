@@ -1,4 +1,7 @@
-"""The four questions of design.md, “Can a brand protect privacy while it personalises?”, from the results."""
+"""Answers to the four questions of design.md, “Can a brand protect privacy while it personalises?”.
+
+All sentences follow from the results. They are the text of the page.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +12,11 @@ from terrycloth.experiments.evaluation.floors import ALONE
 from terrycloth.experiments.frontier.points import (
     Federation,
     Floor,
-    Line,
     Point,
+    Series,
     families,
     family_title,
-    line_label,
+    series_label,
     under,
 )
 from terrycloth.experiments.frontier.table import Row
@@ -23,248 +26,266 @@ HEADLINE = "hr@10"
 
 @dataclass(frozen=True)
 class Finding:
-    """One question, and sentences that follow from what was measured."""
+    """One question, and the sentences that answer it from the results."""
 
     question: str
     sentences: list[str]
 
 
-def findings(rows: list[Row], found: list[Federation]) -> list[Finding]:
-    """All four; without one finished cell, only the last. They tell of the clean protocol."""
-    found = under("clean", found)
-    said = [which_data(found), what_for(found), how_securely(found)] if found else []
-    return [*said, how_openly(rows)]
+def findings(rows: list[Row], federations: list[Federation]) -> list[Finding]:
+    """Answer all four questions; without a finished cell, only the last.
+
+    The first three answers use the points with clean negative sampling only.
+    """
+    clean = under("clean", federations)
+    answers = [which_data(clean), what_for(clean), how_securely(clean)] if clean else []
+    return [*answers, how_openly(rows)]
 
 
-def said_first(found: list[Federation]) -> list[str]:
-    """Of every line with a point below its best floor, under a promise or not: a sentence that says so."""
-    return [sentence for one in under("clean", found) for sentence in below_floors(one)]
+def opening_sentences(federations: list[Federation]) -> list[str]:
+    """Return one sentence for each series with a point below its best floor, with a promise or without."""
+    return [sentence for one in under("clean", federations) for sentence in below_floors(one)]
 
 
-def which_data(found: list[Federation]) -> Finding:
-    """What stays on a device and what leaves it."""
-    sizes = [federation.devices for federation in found]
-    sent = [point.of("bytes_up_per_device") for federation in found for point in federation.points]
+def which_data(federations: list[Federation]) -> Finding:
+    """Say what stays on a device and what leaves it."""
+    sizes = [federation.devices for federation in federations]
+    sent = [point.of("bytes_up_per_device") for federation in federations for point in federation.points]
     return Finding(
         "Which data do you need, and what for?",
         [
-            "A device keeps its own shopper's purchases (which item, when, how often), and they never leave "
-            "it; the catalogue and its attributes are public. They are used to learn what to recommend next.",
-            f"{span(sizes)} devices took part. Each sent updates of the shared model and nothing else: "
-            f"{span(sent)} bytes where it took part in every round, as many whatever its shopper did.",
+            "Each device keeps its own shopper's purchases (which item, when, how often), and they never "
+            "leave the device. The catalogue and its attributes are public. Both are used to learn what to "
+            "recommend next.",
+            f"{span(sizes)} devices took part. Each device sent updates of the shared parameters and nothing "
+            f"else: {span(sent)} bytes if it took part in every round. This number does not depend on what "
+            "its shopper did.",
         ],
     )
 
 
-def what_for(found: list[Federation]) -> Finding:
-    """How accurate a recommendation can be, and is without a promise."""
-    new = "" if any(federation.repeats for federation in found) else " that the shopper does not have"
-    said = [
-        f"It recommends ten items{new}. HR@10 is the part of a shopper's next purchases that is found among "
-        "ten, each looked for alone, and averaged over the shoppers."
+def what_for(federations: list[Federation]) -> Finding:
+    """Say how accurate the baselines, the central models and the ceiling are."""
+    new = (
+        "" if any(federation.repeats for federation in federations) else " that the shopper does not have yet"
+    )
+    sentences = [
+        f"The system recommends ten items{new}. HR@10 is the share of a shopper's next purchases that are "
+        "among the top ten, averaged over the shoppers; each purchase is ranked separately from the others."
     ]
-    for federation in found:
+    for federation in federations:
         levels = [
             f"{name} {level:.3f}"
             for name, level in (
                 *((label_of(name), federation.level(name, HEADLINE)) for name in BASELINES),
                 ("the best model of these runs, trained centrally", best_central(federation)),
-                ("the best that anyone could do from the history", federation.level("ceiling", HEADLINE)),
+                ("the best possible use of the purchase history", federation.level("ceiling", HEADLINE)),
             )
             if level is not None
         ]
         tested = f"On {federation.title}. {federation.sentence}"
-        said.append(f"{tested} HR@10: {', '.join(levels)}." if levels else tested)
-        said += unseen(federation)
-    return Finding("What do you do with the data?", said)
+        sentences.append(f"{tested} HR@10: {', '.join(levels)}." if levels else tested)
+        sentences += unseen(federation)
+    return Finding("What do you do with the data?", sentences)
 
 
 def unseen(federation: Federation) -> list[str]:
-    """How each line serves shoppers first seen after the date: under its greatest ε, where it has one."""
-    said = []
-    for line in federation.lines:
-        point = (line.private or line.points)[-1]
+    """Say how accurate each series is for shoppers first seen after the date, at its largest ε if any."""
+    sentences = []
+    for series in federation.all_series:
+        point = (series.private or series.points)[-1]
         name = (
-            line.label if point.private else line_label(line.model, point.of("variant"), "none", None, None)
+            series.label
+            if point.private
+            else series_label(series.model, point.of("variant"), "none", None, None)
         )
         parts = [
             f"{rate:.3f} {where} ({visits:,.0f} visits)"
             for where, name in (
-                ("at their first visit, of which nothing is known before", "first_visit"),
-                ("at later ones, served from their own purchases since", "later_visits"),
+                ("at their first visit, when nothing is known about them yet", "first_visit"),
+                ("at later visits, served from their own earlier purchases", "later_visits"),
             )
             if (rate := point.mean(f"unseen_{name}_hr@10")) is not None
             and (visits := point.mean(f"unseen_{name}_visits"))
         ]
         if parts:
-            said.append(
-                f"Shoppers first seen after {federation.at} are in no other figure. For them HR@10 is "
-                f"{' and '.join(parts)}, by {name}" + (f", {at_epsilon([point])}." if point.private else ".")
+            sentences.append(
+                f"Shoppers first seen after {federation.at} are not counted in any other figure. For them, "
+                f"HR@10 is {' and '.join(parts)}, with {name}"
+                + (f", {at_epsilon([point])}." if point.private else ".")
             )
-    return said
+    return sentences
 
 
-def how_securely(found: list[Federation]) -> Finding:
-    """What each promise leaves of that, on the largest federation of each data set and split that has one."""
-    promised = [federation for federation in found if any(line.private for line in federation.lines)]
+def how_securely(federations: list[Federation]) -> Finding:
+    """Say how accurate each promise is, on the largest federation of each data set and split that has one."""
+    promised = [
+        federation for federation in federations if any(series.private for series in federation.all_series)
+    ]
     groups = families(promised)
     largest = [sizes[-1] for sizes in groups]
-    said = ["How much a promise costs depends on whom it trusts and on how many take part."]
+    sentences = ["The cost of a promise depends on whom it trusts and on how many devices take part."]
     if not promised:
-        said.append("No promise was run here, so what one costs is not known.")
+        sentences.append("No run here made a promise, so the cost of a promise is unknown.")
     for federation in largest:
-        said += [sentence for line in federation.lines if (sentence := cost_of(federation, line))]
+        sentences += [
+            sentence for series in federation.all_series if (sentence := cost_of(federation, series))
+        ]
     for sizes in groups:
         if len(sizes) > 1:
-            said += growth(sizes[0], sizes[-1])
-    return Finding("Is it held and processed securely, and what does that cost?", said)
+            sentences += growth(sizes[0], sizes[-1])
+    return Finding("Is it held and processed securely, and what does that cost?", sentences)
 
 
 def how_openly(rows: list[Row]) -> Finding:
-    """What is shown, what failed, and what these numbers do not promise."""
+    """Say what is shown, what failed, and what these numbers do not promise."""
     failed = sum(row["status"] == "failed" for row in rows)
     counted = sum(bool(row["evaluated"]) for row in rows)
-    said = [
-        "Every point below has its promise in words and the command that repeats it, and all results are in "
-        "one table.",
+    sentences = [
+        "All results are in one table. Each point below comes with its promise in words and the commands "
+        "that repeat its runs.",
         f"{len(rows) - failed:,} of {len(rows):,} runs finished"
-        + ("." if not failed else f"; the others are listed with the reason ({failed:,})."),
-        "These runs are seeded, so that anyone gets the same numbers again. Whoever knows a seed can "
-        "subtract the noise, so they are experiments, not private: a real run draws its noise from the "
-        "operating system, and keeps the promise.",
-        "Accuracy is measured by the simulator, and is not released"
-        + ("." if not counted else f", but for {counted:,} runs whose devices counted hits, with noise."),
+        + ("." if not failed else f"; the failed runs ({failed:,}) are listed with their reasons."),
+        "These runs use fixed seeds, so that anyone can reproduce the same numbers. Anyone who knows a seed "
+        "can also subtract the noise, so these runs are experiments and not private. A real run draws its "
+        "noise from the operating system and keeps its promise.",
+        "The simulator measures the accuracy, which is not released"
+        + ("." if not counted else f", except in {counted:,} runs whose devices counted hits with noise."),
     ]
     if any(row["secure_aggregation_off"] for row in rows):
-        said.append("Under distributed trust the sums were simulated without secure aggregation.")
+        sentences.append("Under distributed trust, the sums were simulated without secure aggregation.")
     if any(row["catalogue_from_events"] for row in rows):
-        said.append(
-            "Where a catalogue lists what its shoppers chose, it counts as public all the same: what it "
-            "gives away is not in ε. The promises say where that is so."
+        sentences.append(
+            "A catalogue that lists what its shoppers chose is nevertheless treated as public: ε does not "
+            "cover what it reveals. The promises say where this is the case."
         )
     if any(row["negative_sampling"] == "leaky" for row in rows):
-        said.append(
-            "Rows under the leaky protocol repeat a fault of published code, on purpose: what is held out is "
-            "never drawn as a negative. What they reach above their clean rows, with the same settings, is "
-            "that leak; published methods have their authors' settings, which were chosen under it."
+        sentences.append(
+            "Rows with leaky negative sampling deliberately repeat a fault of published code: held-out items "
+            "are never drawn as negatives. The leak is the amount by which they exceed the clean rows with "
+            "the same settings. Published methods use their authors' settings, which were chosen with this "
+            "leak."
         )
-    return Finding("Are you open about it?", said)
+    return Finding("Are you open about it?", sentences)
 
 
 def below_floors(federation: Federation) -> list[str]:
-    """Of every line that is somewhere below its best floor: where, how far, and whether it may be chance."""
-    said = []
-    for line in federation.lines:
-        parts = [part for point in line.points if (part := below_floor(federation, point))]
+    """Say for each series where it is below its best floor, by how much, and whether this may be chance."""
+    sentences = []
+    for series in federation.all_series:
+        parts = [part for point in series.points if (part := below_floor(federation, point))]
         if parts:
-            where = f"{federation.devices:,} devices of {federation.data} by {federation.split_label}"
-            said.append(f"Below its floor: {line.label}, with {where}, has an HR@10 of {'; '.join(parts)}.")
-    return said
+            where = f"{federation.data} (split by {federation.split_label}, {federation.devices:,} devices)"
+            sentences.append(
+                f"Below its floor: {series.label} on {where} has an HR@10 of {'; '.join(parts)}."
+            )
+    return sentences
 
 
 def below_floor(federation: Federation, point: Point) -> str | None:
-    """The same of one point; None where it is not."""
+    """Say how far one point is below its best floor; None if it is not below."""
     floor, own = point.floor(), point.mean(HEADLINE)
     if floor is None or own is None or own >= floor.level:
         return None
-    said = f"{own:.3f} {at_epsilon([point])}, where {floor.label} reaches {floor.level:.3f}"
+    text = f"{own:.3f} {at_epsilon([point])}, while its floor “{floor.label}” reaches {floor.level:.3f}"
     error = error_between(point, "", f"{floor.name}_")
     if error is None or floor.level - own <= 2 * error:
-        said += ", too close to tell apart"
+        text += ", too close to tell apart"
     popular = federation.level("popularity", HEADLINE)
     if point.private and popular is not None and popular > own:
-        said += f" (popularity that keeps no promise is above it too: {popular:.3f})"
-    return said
+        text += f" (“popularity”, which keeps no promise, is also higher: {popular:.3f})"
+    return text
 
 
-def cost_of(federation: Federation, line: Line) -> str | None:
-    """What the smallest and the largest ε leave, what shoppers' data added, and what that is worth."""
-    private = [point for point in line.private if point.mean(HEADLINE) is not None]
+def cost_of(federation: Federation, series: Series) -> str | None:
+    """Say how accurate a series is at its smallest and largest ε, and what shoppers' data are worth there."""
+    private = [point for point in series.private if point.mean(HEADLINE) is not None]
     if not private:
         return None
     ends = private[:1] + private[1:][-1:]
-    parts = [f"{left(line, point)} {at_epsilon([point])}" for point in ends]
+    parts = [f"{accuracy(series, point)} {at_epsilon([point])}" for point in ends]
     below = [point for point in private if point.below()]
     first = f"Below its floor {at_epsilon(below)}: " if below else ""
-    label = line.label if below else line.label[0].upper() + line.label[1:]
-    said = [
-        f"{first}{label}, with {federation.devices:,} devices of {federation.data} by "
-        f"{federation.split_label}: HR@10 is {' and '.join(parts)}"
+    label = series.label if below else series.label[0].upper() + series.label[1:]
+    clauses = [
+        f"{first}{label} on {federation.data} (split by {federation.split_label}, "
+        f"{federation.devices:,} devices): HR@10 is {' and '.join(parts)}"
     ]
-    added = [
+    gains = [
         f"{gain:+.3f} {at_epsilon([point])}"
         for point in ends
         if (gain := point.mean("above_nothing_released")) is not None
     ]
-    if added:
-        said.append(
-            "above nothing released, which needs nobody else's data, shoppers' data added "
-            f"{' and '.join(added)}"
+    if gains:
+        clauses.append(
+            "compared with “nothing released”, which uses no other shopper's data, shoppers' data change it "
+            f"by {' and '.join(gains)}"
         )
-    return "; ".join([*said, *worth(federation, private)]) + "."
+    return "; ".join([*clauses, *worth(federation, private)]) + "."
 
 
 def worth(federation: Federation, private: list[Point]) -> list[str]:
-    """What personalisation under a promise is worth: against the best floor, and against what keeps none."""
+    """Say what a promise is worth, compared with the best floor and with baselines that keep no promise."""
     floors = [floor for point in private if (floor := point.floor()) is not None]
     if not floors:
         return []
     above = [point for point in private if is_above(point)]
     names = joined(dict.fromkeys(floor.label for floor in floors))
     if len(above) == len(private):
-        said = [f"it is clearly above its best floor ({names}) at every ε that was run"]
+        clauses = [f"it is clearly above its best floor ({names}) at every ε that was run"]
     elif above:
-        said = [f"it is clearly above its best floor ({names}) only {at_epsilon(above)}"]
+        clauses = [f"it is clearly above its best floor ({names}) only {at_epsilon(above)}"]
     else:
-        said = [f"at no ε that was run is it clearly above its best floor ({names})"]
+        clauses = [f"it is not clearly above its best floor ({names}) at any ε that was run"]
     best = max(private, key=lambda point: point.mean(HEADLINE) or 0.0)
     own, floor = best.mean(HEADLINE) or 0.0, best.floor()
     popular = popular_level(federation)
     if popular is not None and popular.level >= own:
-        said.append(
-            f"here best sellers win: {popular.label}, which recommends the same to everyone, reaches "
-            f"{popular.level:.3f}, and the most that is reached under this promise is {own:.3f}"
+        clauses.append(
+            f"best sellers win here: “{popular.label}”, which recommends the same items to everyone, reaches "
+            f"{popular.level:.3f}, while the best value under this promise is {own:.3f}"
         )
     elif floor is not None and floor.name in ALONE and not is_above(best):
-        said.append(
-            "so here a device does as well by itself, and what others' data add is not worth a release"
+        clauses.append(
+            "so a device does as well by itself here, and the gain from other shoppers' data is not worth a "
+            "release"
         )
     if (strong := federation.best_strong()) is not None:
         level = federation.level(strong, HEADLINE) or 0.0
         where = "above" if own > level else "below" if own < level else "level with"
-        said.append(
+        clauses.append(
             f"{at_epsilon([best])} it is {where} {label_of(strong)}, the best baseline that keeps no promise "
             f"({level:.3f})"
         )
-    return said
+    return clauses
 
 
 def popular_level(federation: Federation) -> Floor | None:
-    """The best of what recommends the same to everyone, without a promise."""
-    found = [
+    """Return the best baseline without a promise that recommends the same items to everyone."""
+    levels = [
         Floor(name, label_of(name), level)
         for name in BASELINES
         if name.endswith("popularity") and (level := federation.level(name, HEADLINE)) is not None
     ]
-    return max(found, key=lambda floor: floor.level, default=None)
+    return max(levels, key=lambda floor: floor.level, default=None)
 
 
 def at_epsilon(points: Sequence[Point]) -> str:
-    """Where points are: at ε = 1 and 2."""
+    """Name the ε of points: “at ε = 1 and 2”."""
     epsilons = [f"{point.epsilon:g}" for point in points if point.private]
     return f"at ε = {joined(epsilons)}" if epsilons else "without a promise"
 
 
-def left(line: Line, point: Point) -> str:
-    """HR@10, and its share of the same model's without a promise where that was run."""
+def accuracy(series: Series, point: Point) -> str:
+    """Return HR@10 and, if the same model was run without a promise, the share of its HR@10."""
     rate = point.mean(HEADLINE)
     assert rate is not None
-    whole = line.free.mean(HEADLINE) if line.free is not None else None
-    return f"{rate:.3f}" + (f" ({rate / whole:.0%} of what it is without a promise)" if whole else "")
+    whole = series.free.mean(HEADLINE) if series.free is not None else None
+    return f"{rate:.3f}" + (f" ({rate / whole:.0%} of its value without a promise)" if whole else "")
 
 
 def is_above(point: Point) -> bool:
-    """Whether the mean of the seeds is above the best floor by two standard errors of their difference."""
+    """Whether the mean over the seeds exceeds the best floor by two standard errors of their difference."""
     own, floor = point.mean(HEADLINE), point.floor()
     if own is None or floor is None:
         return False
@@ -273,10 +294,10 @@ def is_above(point: Point) -> bool:
 
 
 def error_between(point: Point, one: str, other: str) -> float | None:
-    """Standard error of the difference of two HR@10, over shoppers and over seeds.
+    """Return the standard error of the difference of two HR@10, over shoppers and over seeds.
 
-    one, other: the prefixes of their columns. Shoppers count as if those of one were others than those of the
-    other; the noise of seeds is that of the mean over them.
+    one, other: the prefixes of their columns. The shoppers of the two are treated as independent. The error
+    over seeds is that of the mean. None if the error of either is unknown.
     """
     errors = [point.mean(f"{prefix}hr@10_error") for prefix in (one, other)]
     known = [error for error in errors if error is not None]
@@ -285,39 +306,39 @@ def error_between(point: Point, one: str, other: str) -> float | None:
 
 
 def growth(small: Federation, large: Federation) -> list[str]:
-    """What more devices give each line at its smallest ε."""
-    said = []
-    for line in small.lines:
-        other = next((one for one in large.lines if one.label == line.label), None)
+    """Say how HR@10 of each series at its smallest shared ε changes with more devices."""
+    sentences = []
+    for series in small.all_series:
+        other = next((one for one in large.all_series if one.label == series.label), None)
         pairs = [
             (before, after)
-            for before in line.private
+            for before in series.private
             for after in (other.private if other else [])
             if before.epsilon == after.epsilon and None not in (before.mean(HEADLINE), after.mean(HEADLINE))
         ]
         if pairs:
             before, after = pairs[0]
-            said.append(
-                f"From {small.devices:,} to {large.devices:,} devices of {family_title([small, large])}, "
-                f"HR@10 of {line.label} {at_epsilon([before])} goes from {before.mean(HEADLINE):.3f} to "
+            sentences.append(
+                f"From {small.devices:,} to {large.devices:,} devices on {family_title([small, large])}, "
+                f"HR@10 of {series.label} {at_epsilon([before])} goes from {before.mean(HEADLINE):.3f} to "
                 f"{after.mean(HEADLINE):.3f}."
             )
-    return said
+    return sentences
 
 
 def best_central(federation: Federation) -> float | None:
-    """The greatest central level over the models."""
-    levels = [federation.level("central", HEADLINE, line.model) for line in federation.lines]
+    """Return the highest HR@10 of the centrally trained models; None if none was run."""
+    levels = [federation.level("central", HEADLINE, series.model) for series in federation.all_series]
     return max((level for level in levels if level is not None), default=None)
 
 
 def joined(parts: Sequence[str] | dict[str, None]) -> str:
-    """1, 2 and 4."""
+    """Join the parts of a list: “1, 2 and 4”."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def span(numbers: list[int]) -> str:
-    """From the least to the greatest."""
+    """Return the range of numbers: “1 to 4”, or one number if all are the same."""
     low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

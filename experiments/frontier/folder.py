@@ -1,12 +1,12 @@
-"""The folder of a frontier: enough to go on with it, and to read it.
+"""The folder of a frontier, which holds its results and all that is needed to continue it.
 
-grid.toml            the grid, and what it was begun with; `terry frontier FOLDER/grid.toml` runs it again
-runs/<cell>/         a run folder a cell, as `terry simulate` writes it
-references/          what cells are compared with, found once: floors, ceiling, central model, baselines
-frontier.csv         a row a cell, columns as `table.COLUMNS` says     ┐
-frontier.parquet     the same                                         │ written when all cells are done
-figures/             PNG and SVG                                      │
-index.html           the page                                         ┘
+grid.toml            the grid and the version that began it; `terry frontier FOLDER/grid.toml` runs it again
+runs/<cell>/         one run folder per cell, as `terry simulate` writes it
+references/          what cells are compared with, computed once: floors, ceiling, central model, baselines
+frontier.csv         one row per cell; `table.COLUMNS` describes the columns  ┐
+frontier.parquet     the same table                                          │ written when all
+figures/             PNG and SVG                                             │ cells are done
+index.html           the page                                                ┘
 """
 
 import fcntl
@@ -25,12 +25,12 @@ from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.settings.planning import in_use
 from terrycloth.models.errors import UserError
 
-BEGUN = {".lock", "grid.toml.partial"}
-RESULTS = 2**32  # after the last digest
+LEFT_BY_A_KILL = {".lock", "grid.toml.partial"}
+RESULTS = 2**32  # the byte after that of the last digest
 
 
 class FrontierFolder:
-    """Paths and files of one frontier."""
+    """The paths and files of one frontier."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,31 +42,35 @@ class FrontierFolder:
         self.page = path / "index.html"
 
     def open(self, tables: list[Table]) -> None:
-        """Make the folder, or go on with it where it holds this grid or a part of it. Raises UserError."""
+        """Make the folder, or continue it if it holds this grid or a part of it.
+
+        Raises UserError if the folder holds something else, another version's results or cells that the grid
+        lacks, or if it cannot be written.
+        """
         using = in_use()
         if self.grid.exists():
             try:
                 kept = {cell.name for cell in expand(read_grid(self.grid))}
             except UserError as error:
                 raise UserError(
-                    f"{self.path} is of another version, or damaged ({error}): choose another --out"
+                    f"{self.path} is from another version, or damaged ({error}): choose another --out"
                 ) from None
             if (begun := tomllib.loads(self.grid.read_text(encoding="utf-8")).get("begun_with")) != using:
                 raise UserError(
-                    f"{self.path} was begun with {begun}, and this is {using}: choose another --out, "
-                    "for one table must not hold both"
+                    f"{self.path} was begun with {begun}, but this is {using}: choose another --out, "
+                    "because one table must not hold both"
                 )
             if not kept <= {cell.name for cell in expand(tables)}:
-                raise UserError(f"{self.path} holds cells that this grid has not: choose another --out")
-        elif self.path.exists() and not self.begun:
-            raise UserError(f"{self.path} holds something else than a frontier: choose another --out")
+                raise UserError(f"{self.path} holds cells that this grid lacks: choose another --out")
+        elif self.path.exists() and not self.is_empty:
+            raise UserError(f"{self.path} holds something other than a frontier: choose another --out")
         plain = [
             {name: str(value) if isinstance(value, Path) else value for name, value in table.items()}
             for table in tables
         ]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with self.held():
+            with self.locked():
                 grid = {"schema": SCHEMA, "begun_with": using, "grid": plain}
                 write_whole(self.grid, tomli_w.dumps(grid), RUN_AGAIN)
             for folder in ("runs", "references"):
@@ -75,35 +79,35 @@ class FrontierFolder:
             raise UserError(f"{self.path} cannot be made ({error.strerror}): choose another --out") from None
 
     @property
-    def begun(self) -> bool:
-        """Whether the folder is empty, but for what a kill may leave before the grid is written."""
-        return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= BEGUN
+    def is_empty(self) -> bool:
+        """Whether the folder is empty, apart from files that a kill may leave before the grid is written."""
+        return self.path.is_dir() and {path.name for path in self.path.iterdir()} <= LEFT_BY_A_KILL
 
     def run(self, job: Job) -> RunFolder:
-        """The run folder of a cell."""
+        """Return the run folder of a cell."""
         return RunFolder(self.runs / job.name)
 
     def reference(self, job: Job) -> Path:
-        """Where a reference is kept."""
+        """Return the path of a reference."""
         return self.path / "references" / f"{job.name}.json"
 
     def read_reference(self, job: Job) -> Baselines | None:
-        """What cells are compared with; None where it could not be found."""
+        """Read what cells are compared with; None if the file is missing or cannot be read."""
         try:
             return Baselines.model_validate_json(self.reference(job).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
 
     def finished(self, job: Job) -> bool:
-        """Whether nothing is left to do."""
+        """Whether the result of a job is on disk."""
         path = self.reference(job) if isinstance(job, Reference) else self.run(job).result
         return path.exists()
 
     @contextmanager
-    def held(self, job: Job | None = None) -> Iterator[None]:
-        """Keep every other process from this job, or from the table and the page, for as long as we live.
+    def locked(self, job: Job | None = None) -> Iterator[None]:
+        """Keep every other process away from a job or, without one, from the table and the page.
 
-        Each has a byte of one file to lock; the system unlocks it however a process ends.
+        Each has one byte of a file to lock. The operating system unlocks it however the process ends.
         """
         with (self.path / ".lock").open("ab") as file:
             fcntl.lockf(file, fcntl.LOCK_EX, 1, RESULTS if job is None else int(job.digest, 16))

@@ -1,4 +1,7 @@
-"""Accuracy against ε: a line a model and promise, a band over its seeds, floors below and levels beside."""
+"""The figure of accuracy against ε.
+
+It has one line per model and promise, with a band over its seeds, and shows floors and other baselines.
+"""
 
 import math
 from itertools import pairwise
@@ -9,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
-from terrycloth.experiments.frontier.alt_text import below, describe_frontier
+from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_frontier
 from terrycloth.experiments.frontier.findings import joined
-from terrycloth.experiments.frontier.points import Federation, Line
+from terrycloth.experiments.frontier.points import Federation, Series
 from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
@@ -39,12 +42,15 @@ from terrycloth.experiments.reports.figures import (
 
 
 def draw_frontier(folder: Path, federation: Federation) -> Drawn:
-    """HR@10 above NDCG@10, whole catalogue; under the split of published tables, their ranking beside it."""
+    """Draw HR@10 above NDCG@10 over the whole catalogue.
+
+    With the split of published tables, a second column shows ranks among 99 sampled negatives.
+    """
     prefixes = ("", "sampled_") if federation.published else ("",)
     figure = pyplot.figure(figsize=(WIDTH, 6.4), layout="constrained")
     panels = figure.subplots(2, len(prefixes), sharex=True, squeeze=False)
     looks = styles(labels_of([federation]))
-    place = places([point.epsilon for line in federation.lines for point in line.points])
+    place = places([point.epsilon for series in federation.all_series for point in series.points])
     for column, prefix in enumerate(prefixes):
         for row, name in enumerate(("hr@10", "ndcg@10")):
             metric, axes = prefix + name, panels[row, column]
@@ -53,8 +59,8 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
                 axes.axhline(level, color=colour, linestyle=style, linewidth=1.3)
             for curve in federation.curves("flower"):
                 strategy(axes, curve, f"flower_{metric}", place)
-            for line in federation.lines:
-                band(axes, line, metric, place, *looks[line.label])
+            for series in federation.all_series:
+                band(axes, series, metric, place, *looks[series.label])
             axes.set_title(NAMES[metric], fontsize="medium")
             axes.margins(y=0.08)
             if row == 1:
@@ -74,12 +80,13 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
         name,
         " ".join(
             [
-                *below([federation]),
+                *below_floor_sentences([federation]),
                 f"Accuracy against ε on {federation.title}; {federation.deltas}. {federation.sentence} "
-                "Bands: the least and the greatest of the seeds. Shaded: below the best floor under a "
-                "promise as strong; each promise has an edge. Hollow: points below it. ∞: the same model, "
-                "federated, without a promise, with its settings then, where floors need not keep one. "
-                "Black and grey: baselines, the best of each kind; the table has all.",
+                "Bands show the range over the seeds. The shaded area is below the best floor, and its bold "
+                "edge is that floor; each promise has its own. Floors keep a promise at least as strong as "
+                "the point's. Hollow markers are below the best floor. ∞ is the same federated model without "
+                "a promise, with its own settings; floors there need not keep a promise either. Black and "
+                "grey lines are the best baseline of each kind; the table of baselines lists them all.",
             ]
         ),
         describe_frontier(federation),
@@ -87,44 +94,45 @@ def draw_frontier(folder: Path, federation: Federation) -> Drawn:
 
 
 def levels(federation: Federation, metric: str, looks: dict[str, Look]) -> dict[str, Level]:
-    """Level lines for what the results are held against, by their names; the table has the rest."""
-    found: dict[str, Level] = {}
+    """Return the lines of the best baselines of each kind, by their labels; the table has the others."""
+    lines: dict[str, Level] = {}
     if (level := federation.level(NOTHING_RELEASED, metric)) is not None:
-        found[label_of(NOTHING_RELEASED)] = (level, GREY, DOTTED)
+        lines[label_of(NOTHING_RELEASED)] = (level, GREY, DOTTED)
     if (strong := federation.best_strong(metric)) is not None:
-        found[f"{label_of(strong)}, no promise"] = (federation.level(strong, metric) or 0.0, BLACK, DASHED)
-    first = {line.model: line for line in reversed(federation.lines)}  # of each model, for its colour
-    for model in dict.fromkeys(line.model for line in federation.lines):
+        lines[f"{label_of(strong)}, no promise"] = (federation.level(strong, metric) or 0.0, BLACK, DASHED)
+    # The first series of a model gives its colour to the central model.
+    first = {series.model: series for series in reversed(federation.all_series)}
+    for model in dict.fromkeys(series.model for series in federation.all_series):
         if (level := federation.level("central", metric, model)) is not None:
-            found[f"central {model}, no promise"] = (level, looks[first[model].label][0], "-.")
+            lines[f"central {model}, no promise"] = (level, looks[first[model].label][0], "-.")
     if not metric.startswith("sampled_") and (level := federation.level("ceiling", metric)) is not None:
-        found["ceiling given the history"] = (level, GREY, SPARSE)
-    return found
+        lines["ceiling given the history"] = (level, GREY, SPARSE)
+    return lines
 
 
 def floors(
     axes: Axes, federation: Federation, metric: str, place: dict[float, float], looks: dict[str, Look]
 ) -> None:
-    """At each ε the best floor, as a bold edge over a shade; promises that differ have colours."""
-    edges: dict[float, dict[float, str]] = {}  # by ε, its floors' levels with a colour each
-    for line in federation.lines:
-        for point in line.points:
+    """Draw the best floor at each ε as a bold edge over a shaded area, in colours if promises differ."""
+    edges: dict[float, dict[float, str]] = {}  # by ε, the levels of its floors with a colour each
+    for series in federation.all_series:
+        for point in series.points:
             if (floor := point.floor(metric)) is not None:
-                edges.setdefault(point.epsilon, {}).setdefault(floor.level, looks[line.label][0])
-    said = f"below the best floor (in HR@10 {floors_in_words(federation)})"
+                edges.setdefault(point.epsilon, {}).setdefault(floor.level, looks[series.label][0])
+    label = f"below the best floor (HR@10: {floors_in_words(federation)})"
     reach = steps(place)
-    for epsilon, found in edges.items():
+    for epsilon, colours in edges.items():
         ends = reach[epsilon]
-        for level, colour in found.items():
+        for level, colour in colours.items():
             axes.plot(
-                ends, [level, level], color=GREY if len(found) == 1 else colour, linewidth=2.2,
+                ends, [level, level], color=GREY if len(colours) == 1 else colour, linewidth=2.2,
                 solid_capstyle="butt", zorder=1.5,
             )  # fmt: skip
-        axes.fill_between(ends, 0.0, min(found), color=SHADE, linewidth=0, zorder=0, label=said)
+        axes.fill_between(ends, 0.0, min(colours), color=SHADE, linewidth=0, zorder=0, label=label)
 
 
 def floors_in_words(federation: Federation) -> str:
-    """Which floor is the best by HR@10, and at which ε where it is not one and the same."""
+    """Name the best floor by HR@10; if it differs between ε, name the ε of each."""
     where: dict[str, set[float]] = {}
     for point in federation.points:
         if (floor := point.floor()) is not None:
@@ -139,7 +147,7 @@ def floors_in_words(federation: Federation) -> str:
 
 
 def steps(place: dict[float, float]) -> dict[float, tuple[float, float]]:
-    """From where to where each ε reaches on the axis: half of the way to its neighbours."""
+    """Return the range of each ε on the axis, which reaches half of the way to its neighbours."""
     epsilons = sorted(place)
     xs = [place[epsilon] for epsilon in epsilons]
     middles = [(one + other) / 2 for one, other in pairwise(xs)]
@@ -149,8 +157,8 @@ def steps(place: dict[float, float]) -> dict[float, tuple[float, float]]:
     return dict(zip(epsilons, pairwise(ends), strict=True))
 
 
-def strategy(axes: Axes, curve: Line, metric: str, place: dict[float, float]) -> None:
-    """Flower's own strategy under each point's promise: the means of the seeds."""
+def strategy(axes: Axes, curve: Series, metric: str, place: dict[float, float]) -> None:
+    """Draw Flower's own strategy under the promise of each point, averaged over the seeds."""
     means = [
         (place[point.epsilon], mean) for point in curve.points if (mean := point.mean(metric)) is not None
     ]
@@ -160,9 +168,11 @@ def strategy(axes: Axes, curve: Line, metric: str, place: dict[float, float]) ->
     )  # fmt: skip
 
 
-def band(axes: Axes, line: Line, metric: str, place: dict[float, float], colour: str, marker: str) -> None:
-    """The means, and between the least and the greatest of the seeds a band; dotted on to no promise."""
-    known = [(point, spread) for point in line.points if (spread := point.spread(metric)) is not None]
+def band(
+    axes: Axes, series: Series, metric: str, place: dict[float, float], colour: str, marker: str
+) -> None:
+    """Draw the means of a series, a band over its seeds, and a dotted line to the point without a promise."""
+    known = [(point, spread) for point in series.points if (spread := point.spread(metric)) is not None]
     points, spreads = [point for point, _ in known], [spread for _, spread in known]
     xs, means = [place[point.epsilon] for point in points], [spread.mean for spread in spreads]
     private = sum(point.private for point in points)
@@ -172,7 +182,7 @@ def band(axes: Axes, line: Line, metric: str, place: dict[float, float], colour:
     )  # fmt: skip
     axes.plot(xs[:private], means[:private], color=colour, linewidth=1.6)
     axes.plot(xs[max(private - 1, 0) :], means[max(private - 1, 0) :], color=colour, linestyle=":")
-    axes.plot([], [], color=colour, marker=marker, markersize=5, label=line.label)
+    axes.plot([], [], color=colour, marker=marker, markersize=5, label=series.label)
     for x, mean, point in zip(xs, means, points, strict=True):
         axes.plot(
             x, mean, color=colour, marker=marker, markersize=5, markerfacecolor=face(point, metric, colour)
@@ -180,7 +190,7 @@ def band(axes: Axes, line: Line, metric: str, place: dict[float, float], colour:
 
 
 def places(epsilons: list[float]) -> dict[float, float]:
-    """Where each ε is on the axis: its logarithm, and ∞ one step and a half further to the right."""
+    """Return the place of each ε on the axis: its logarithm; ∞ is one step and a half further right."""
     finite = sorted({epsilon for epsilon in epsilons if math.isfinite(epsilon)})
     logarithms = {epsilon: math.log2(epsilon) for epsilon in finite}
     last = logarithms[finite[-1]] if finite else 0.0
@@ -189,8 +199,8 @@ def places(epsilons: list[float]) -> dict[float, float]:
 
 
 def epsilon_axis(axes: Axes, place: dict[float, float]) -> None:
-    """The ε that were run, ∞ at the right end."""
+    """Label the axis with the ε that were run, and ∞ at the right end."""
     axes.xaxis.set_major_locator(FixedLocator(list(place.values())))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticklabels(["∞" if math.isinf(epsilon) else f"{epsilon:g}" for epsilon in place])
-    axes.set_xlabel("ε (logarithmic; ∞: no promise)")
+    axes.set_xlabel("ε (logarithmic scale; ∞ = no promise)")

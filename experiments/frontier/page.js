@@ -1,5 +1,5 @@
 "use strict";
-// Sort a table by the column whose heading is pressed: numbers as numbers, and equal ones stay in order.
+// Sort a table by the column whose heading is pressed. Numbers sort by value; equal rows keep their order.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headers = [...table.tHead.rows[0].cells];
   headers.forEach((header, column) => {
@@ -17,7 +17,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       };
       body.append(...[...body.rows].sort((a, b) => ascending ? compare(a, b) : compare(b, a)));
       document.getElementById("sorted").textContent =
-        `Sorted by ${button.textContent}, ${ascending ? "rising" : "falling"}.`;
+        `Sorted by ${button.textContent}, ${ascending ? "ascending" : "descending"}.`;
     });
   });
 }

@@ -1,4 +1,4 @@
-"""The page of a frontier: one file that needs no network, made from page.html, page.css and page.js."""
+"""Write the page of a frontier: one file that needs no network, from page.html, page.css and page.js."""
 
 import math
 from dataclasses import dataclass
@@ -9,36 +9,36 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from terrycloth.experiments.evaluation.metric_table import METRICS
-from terrycloth.experiments.frontier.baseline_table import SAMPLED_HEADERS, baseline_lines
+from terrycloth.experiments.frontier.baseline_table import SAMPLED_HEADERS, baseline_rows
 from terrycloth.experiments.frontier.baseline_table import headers as baseline_headers
-from terrycloth.experiments.frontier.findings import findings, said_first
+from terrycloth.experiments.frontier.findings import findings, opening_sentences
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.points import Federation, Point
 from terrycloth.experiments.frontier.style import Drawn
 from terrycloth.experiments.frontier.svg import inline_svg
 from terrycloth.experiments.frontier.table import COLUMNS, SAMPLED, Row
-from terrycloth.experiments.frontier.table_cell import Cell, measured
+from terrycloth.experiments.frontier.table_cell import TableCell, measured
 from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
 from terrycloth.experiments.runs.result import Versions
 from terrycloth.models.privacy.promise import rounded_up
 
-# The headings of the metrics that the table shows beside HR@10.
+# The headings of the metrics that the table shows in addition to HR@10.
 FURTHER = {name: metric.label for name, metric in METRICS.items() if metric.on_page and name != "hr@10"}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure with its SVG as the page holds it."""
+    """A drawn figure, and its SVG as the page holds it."""
 
     drawn: Drawn
     svg: Markup
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the page's table: a point, what is shown of it, and what repeats it.
+class PageRow:
+    """One row of the page's main table, which shows one point.
 
-    published: whether figures against 99 sampled negatives are shown too.
+    published: whether metrics that rank among 99 sampled negatives are shown too.
     """
 
     federation: Federation
@@ -46,60 +46,64 @@ class Line:
     published: bool
 
     @cached_property
-    def cells(self) -> list[Cell]:
-        """In the order of `headers`."""
+    def cells(self) -> list[TableCell]:
+        """The cells of the row, in the order of `headers`."""
         of, epsilon = self.point.of, self.point.epsilon
         delta, split = of("delta"), self.federation.split_label
-        leaky = "leaky protocol" if of("negative_sampling") == "leaky" else None
+        leaky = "leaky negative sampling" if of("negative_sampling") == "leaky" else None
         return [
-            Cell(of("data"), of("data"), number=False),
-            Cell(split, split, number=False),
-            Cell(f"{of('devices'):,}", of("devices")),
-            Cell(model := ", ".join(filter(None, (of("model"), of("variant"), leaky))), model, number=False),
-            Cell(of("unit"), of("unit"), number=False),
-            Cell(of("trust") or "–", of("trust") or "", number=False),
-            Cell("∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon),
-            Cell("–" if delta is None else rounded_up(delta), delta or 0.0),
-            standing(self.point),
+            TableCell(of("data"), of("data"), number=False),
+            TableCell(split, split, number=False),
+            TableCell(f"{of('devices'):,}", of("devices")),
+            TableCell(
+                model := ", ".join(filter(None, (of("model"), of("variant"), leaky))), model, number=False
+            ),
+            TableCell(of("unit"), of("unit"), number=False),
+            TableCell(of("trust") or "–", of("trust") or "", number=False),
+            TableCell(
+                "∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon
+            ),
+            TableCell("–" if delta is None else rounded_up(delta), delta or 0.0),
+            floor_cell(self.point),
             measured(self.point.spread("hr@10")),
             measured(self.point.spread("above_nothing_released"), "{:+.3f}"),
             *(measured(self.point.spread(name)) for name in FURTHER),
             *(measured(self.point.spread(name)) for name in (SAMPLED if self.published else ())),
-            Cell(f"{of('bytes_up_per_device'):,}", of("bytes_up_per_device")),
-            Cell(str(of("rounds")), of("rounds")),
-            Cell(f"{self.point.mean('seconds'):.1f}", self.point.mean("seconds") or 0.0),
-            Cell(str(len(self.point.rows)), len(self.point.rows)),
+            TableCell(f"{of('bytes_up_per_device'):,}", of("bytes_up_per_device")),
+            TableCell(str(of("rounds")), of("rounds")),
+            TableCell(f"{self.point.mean('seconds'):.1f}", self.point.mean("seconds") or 0.0),
+            TableCell(str(len(self.point.rows)), len(self.point.rows)),
         ]
 
 
-def standing(point: Point) -> Cell:
-    """Whether a point is below the best of its floors, and which that is."""
+def floor_cell(point: Point) -> TableCell:
+    """Return a cell that says whether a point is above or below its best floor, and names that floor."""
     floor = point.floor()
     if floor is None:
-        return Cell("–", "", number=False)
+        return TableCell("–", "", number=False)
     where = "below" if point.below() else "above"
-    return Cell(f"{where} {floor.label} ({floor.level:.3f})", f"{where} {floor.label}", number=False)
+    return TableCell(f"{where} {floor.label} ({floor.level:.3f})", f"{where} {floor.label}", number=False)
 
 
 def headers(published: bool) -> tuple[str, ...]:
-    """Of the table."""
+    """Return the headings of the main table."""
     return (
         "data", "split", "devices", "model", "unit", "trust", "ε", "δ", "best floor", "HR@10",
         "above nothing released", *FURTHER.values(),
-        *(SAMPLED_HEADERS if published else ()), "bytes a device", "rounds", "seconds", "seeds",
+        *(SAMPLED_HEADERS if published else ()), "bytes per device", "rounds", "seconds", "seeds",
     )  # fmt: skip
 
 
 def write_page(
     folder: FrontierFolder,
     rows: list[Row],
-    found: list[Federation],
+    federations: list[Federation],
     drawn: list[Drawn],
     not_compared: list[str] | None = None,
 ) -> None:
-    """index.html, in one step. Everything on it is escaped but the figures' own SVG.
+    """Write index.html in one step. Everything except the SVG of the figures is escaped.
 
-    not_compared: why some baselines are not on it.
+    not_compared: why some baselines are missing from the page.
     """
     environment = Environment(
         loader=PackageLoader("terrycloth.experiments.frontier", "."),
@@ -112,18 +116,20 @@ def write_page(
         Figure(one, Markup(inline_svg((folder.figures / f"{one.name}.svg").read_text("utf-8"), one.name)))
         for one in drawn
     ]
-    published = any(federation.published for federation in found)
+    published = any(federation.published for federation in federations)
     context: dict[str, Any] = {
         "title": "What privacy costs: " + ", ".join(dict.fromkeys(row["data"] for row in rows)),
-        "first": said_first(found),
-        "splits": {federation.split_label: federation.sentence for federation in found},
+        "first": opening_sentences(federations),
+        "splits": {federation.split_label: federation.sentence for federation in federations},
         "published": published,
-        "answers": findings(rows, found),
+        "answers": findings(rows, federations),
         "figures": figures,
         "headers": headers(published),
-        "lines": [Line(federation, point, published) for federation in found for point in federation.points],
+        "rows": [
+            PageRow(federation, point, published) for federation in federations for point in federation.points
+        ],
         "baseline_headers": baseline_headers(published),
-        "baselines": [line for federation in found for line in baseline_lines(federation, published)],
+        "baseline_rows": [row for federation in federations for row in baseline_rows(federation, published)],
         "not_compared": not_compared or [],
         "failed": [row for row in rows if row["status"] == "failed"],
         "columns": COLUMNS,

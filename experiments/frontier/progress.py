@@ -1,4 +1,4 @@
-"""What `terry frontier` shows while it runs: jobs done, running and failed, and the time left."""
+"""The progress that `terry frontier` shows: jobs done, running and failed, and the time left."""
 
 import time
 from typing import Self
@@ -7,24 +7,24 @@ from terrycloth.experiments.frontier.cell import Job, Reference
 from terrycloth.experiments.reports.console import make_bar, make_console
 
 
-class Silent:
-    """Says nothing: --quiet."""
+class SilentProgress:
+    """Progress that prints nothing, for --quiet."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing to clean up."""
+        """Do nothing: there is nothing to clean up."""
 
     def started(self, cells: int, jobs: int, workers: int) -> None:
-        """So many cells in the grid, of which so many jobs are left to do."""
+        """Report the start: the number of cells in the grid, of jobs left to do and of processes at once."""
 
     def done(self, job: Job, reason: str | None) -> None:
-        """One job ended; the reason where it failed."""
+        """Report the end of one job; reason says why it failed, None if it succeeded."""
 
 
-class TerminalProgress(Silent):
-    """A bar with its counts; where there is no terminal, a line a job."""
+class TerminalProgress(SilentProgress):
+    """A progress bar with counts; without a terminal, one line per job."""
 
     def __init__(self) -> None:
         self.console = make_console()
@@ -39,13 +39,13 @@ class TerminalProgress(Silent):
         self.bar.stop()
 
     def started(self, cells: int, jobs: int, workers: int) -> None:
-        """Print what is to do."""
+        """Print how much there is to do, and start the bar."""
         self.jobs, self.workers, self.since = jobs, workers, time.monotonic()
-        self.console.print(f"{cells:,} cells; {jobs:,} jobs to do, references included, {workers} at once")
+        self.console.print(f"{cells:,} cells; {jobs:,} jobs to do, including references, {workers} at once")
         self.task = self.bar.add_task(f"{min(workers, jobs)} running", total=jobs)
 
     def done(self, job: Job, reason: str | None) -> None:
-        """Count the job, and print why it failed."""
+        """Count the job, and print why it failed if it did."""
         self.ended += 1
         self.failed += reason is not None
         left = self.jobs - self.ended
@@ -60,5 +60,5 @@ class TerminalProgress(Silent):
 
 
 def duration(seconds: float) -> str:
-    """Seconds below two minutes, else minutes."""
+    """Format a duration: in seconds below two minutes, else in minutes."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,4 +1,4 @@
-"""Accuracy against rounds: how long a promise trains until it has what it will have."""
+"""The figure of accuracy against rounds: how long training takes to reach its final accuracy."""
 
 from pathlib import Path
 
@@ -6,8 +6,14 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from terrycloth.experiments.frontier.alt_text import below, describe_rounds, sentences
-from terrycloth.experiments.frontier.points import Federation, Line, family_heading, family_title, line_label
+from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_rounds, split_sentences
+from terrycloth.experiments.frontier.points import (
+    Federation,
+    Series,
+    family_heading,
+    family_title,
+    series_label,
+)
 from terrycloth.experiments.frontier.style import (
     NAMES,
     WIDTH,
@@ -27,21 +33,21 @@ from terrycloth.experiments.reports.figures import save
 
 
 def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | None:
-    """A column a size, HR@10 above NDCG@10; None where nothing was trained for more than a few rounds."""
-    found = [(size, [curves_by_round(runs, line) for line in size.lines]) for size in sizes]
-    found = [(size, of_lines) for size, of_lines in found if any(of_lines)]
-    if not found:
+    """Draw one column per size, HR@10 above NDCG@10; None if no run measured more than one round."""
+    measured = [(size, [curves_by_round(runs, series) for series in size.all_series]) for size in sizes]
+    measured = [(size, curves_of_series) for size, curves_of_series in measured if any(curves_of_series)]
+    if not measured:
         return None
-    sizes = [size for size, _ in found]
+    sizes = [size for size, _ in measured]
     figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(sizes)), 6.4), layout="constrained")
     panels = figure.subplots(2, len(sizes), sharex="col", sharey="row", squeeze=False)
     looks = styles(labels_of(sizes))
-    for column, (federation, of_lines) in enumerate(found):
+    for column, (federation, curves_of_series) in enumerate(measured):
         for row, metric in enumerate(("hr@10", "ndcg@10")):
             axes = panels[row, column]
-            for line, of_line in zip(federation.lines, of_lines, strict=True):
-                for course in of_line:
-                    draw_course(axes, line, course, metric, looks[line.label])
+            for series, curves in zip(federation.all_series, curves_of_series, strict=True):
+                for curve in curves:
+                    draw_curve(axes, series, curve, metric, looks[series.label])
             nothing_released(axes, federation, metric)
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -51,7 +57,7 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
             if row == 0:
                 axes.set_title(f"{federation.devices:,} devices", fontsize="medium")
             else:
-                axes.set_xlabel("round (logarithmic)")
+                axes.set_xlabel("round (logarithmic scale)")
     finish(panels)
     legend(figure, panels, sizes, columns=1)
     title(figure, family_heading(sizes))
@@ -61,23 +67,23 @@ def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | No
         name,
         " ".join(
             [
-                *below(sizes),
-                f"Accuracy against rounds on {family_title(sizes)}, whole catalogue, means of the seeds. "
-                f"{sentences(sizes)} ε is that of all rounds of a run together, with the noise that it sets "
-                "from the first; dotted: no promise. Hollow: below the best floor at the end.",
+                *below_floor_sentences(sizes),
+                f"Accuracy against rounds on {family_title(sizes)}, whole catalogue, means over the seeds. "
+                f"{split_sentences(sizes)} ε covers all rounds of a run, and sets the noise from the first "
+                "round on. Dotted lines have no promise. Hollow markers end below the best floor.",
             ]
         ),
-        describe_rounds(found),
+        describe_rounds(measured),
     )
 
 
-def draw_course(axes: Axes, line: Line, course: TrainingCurve, metric: str, look: Look) -> None:
-    """One curve: dotted without a promise, hollow where it ends below the best floor."""
-    point = course.point
+def draw_curve(axes: Axes, series: Series, curve: TrainingCurve, metric: str, look: Look) -> None:
+    """Draw one curve: dotted without a promise, with hollow markers if it ends below the best floor."""
+    point = curve.point
     free = not point.private
-    said = line_label(point.of("model"), point.of("variant"), "none", None, None) if free else line.label
+    label = series_label(point.of("model"), point.of("variant"), "none", None, None) if free else series.label
     axes.plot(
-        course.rounds, course.means[metric], color=look[0], marker=look[1], markersize=4, linewidth=1.4,
+        curve.rounds, curve.means[metric], color=look[0], marker=look[1], markersize=4, linewidth=1.4,
         linestyle=":" if free else "-", markerfacecolor=face(point, metric, look[0]),
-        label=said if free else f"{said}, ε = {point.epsilon:g}",
+        label=label if free else f"{label}, ε = {point.epsilon:g}",
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The jobs of a grid, in parallel over the cores.
+"""Run the jobs of a grid in parallel over the cores.
 
-A job is done when its result is on disk, so the same command again does what is left. A cell that was broken
-off goes on where its run folder allows it, and starts anew where its first round was not done.
+A job is done when its result is on disk, so the same command does what is left. An interrupted cell resumes
+if its run folder allows it; it starts again if its first round was not finished.
 """
 
 import shutil
@@ -19,11 +19,15 @@ from terrycloth.experiments.runs.run_folder import NoSpace
 from terrycloth.experiments.settings.config import MEASURED_ONLY
 from terrycloth.models.errors import UserError
 
-Reasons = dict[str, str]  # by a failed job's name
+Reasons = dict[str, str]  # by the name of a failed job
 
 
-class Ended(NamedTuple):
-    """reasons: of the jobs that failed. bugs: what the user cannot mend, to be raised once all is written."""
+class Failures(NamedTuple):
+    """What went wrong in some jobs.
+
+    reasons: why each failed job failed, by its name. bugs: errors that the user cannot repair, to be raised
+    once all results are written.
+    """
 
     reasons: Reasons
     bugs: list[BaseException]
@@ -31,14 +35,16 @@ class Ended(NamedTuple):
 
 def run_jobs(
     folder: FrontierFolder, jobs: list[Job], workers: int, done: Callable[[Job, str | None], None]
-) -> Ended:
-    """Run all jobs; `done` hears of each, with the reason where it failed. Raises UserError.
+) -> Failures:
+    """Run all jobs and return their failures.
 
-    A job that fails, for instance for an impossible promise, has its reason, and the rest goes on.
+    If a job fails, for instance because its promise is impossible, the others continue. `done` is called
+    after each job with the reason for its failure, or None. Raises UserError if a process was ended from
+    outside.
     """
-    reasons, bugs = ended = Ended({}, [])
+    reasons, bugs = failures = Failures({}, [])
     with processes(workers) as pool:
-        futures = {pool.submit(work, folder.path, job): job for job in jobs}
+        futures = {pool.submit(do_job, folder.path, job): job for job in jobs}
         for future in as_completed(futures):
             job, error = futures[future], future.exception()
             if isinstance(error, BrokenProcessPool):
@@ -49,29 +55,29 @@ def run_jobs(
             if reason is not None:
                 reasons[job.name] = reason
             done(job, reason)
-    return ended
+    return failures
 
 
-def work(path: Path, job: Job) -> str | None:
-    """Do one job in this process, unless another did it meanwhile. Returns the reason where it failed."""
+def do_job(path: Path, job: Job) -> str | None:
+    """Do one job in this process, unless another process has done it. Returns why it failed, or None."""
     folder = FrontierFolder(path)
-    with folder.held(job):
+    with folder.locked(job):
         if folder.finished(job):
             return None
         try:
             if isinstance(job, Reference):
-                find_reference(folder, job)
+                compute_reference(folder, job)
             else:
                 run_cell(folder, job)
-        except NoSpace:  # nothing is kept of it, so the job is done once there is some
+        except NoSpace:  # no part of the result is kept, so the same command does the job once there is space
             return f"the disk of {path} is too full: free some space, and run the same command again"
         except UserError as error:
             return str(error)
     return None
 
 
-def find_reference(folder: FrontierFolder, job: Reference) -> None:
-    """Popularity, and what else is asked of this reference. Raises UserError."""
+def compute_reference(folder: FrontierFolder, job: Reference) -> None:
+    """Compute a reference and write it. Raises UserError if it cannot be computed or written."""
     from terrycloth.experiments.runs.simulation import Reporter, compare, compare_flower, make_plan
 
     plan = make_plan(job.config)
@@ -80,7 +86,7 @@ def find_reference(folder: FrontierFolder, job: Reference) -> None:
 
 
 def run_cell(folder: FrontierFolder, job: Job) -> None:
-    """One simulated federation, from where it was broken off. Raises UserError."""
+    """Simulate one federation, from where it was interrupted. Raises UserError if it cannot be run."""
     from terrycloth.experiments.runs import simulation
 
     run = folder.run(job)
@@ -90,5 +96,5 @@ def run_cell(folder: FrontierFolder, job: Job) -> None:
     if all(path.exists() for path in needed):
         simulation.resume(run.path)
         return
-    shutil.rmtree(run.path, ignore_errors=True)  # before its first round was done, or what it needs is gone
+    shutil.rmtree(run.path, ignore_errors=True)  # its first round was not finished, or a file is gone
     simulation.simulate(job.config, run.path)

@@ -1,4 +1,4 @@
-"""Accuracy against the number of devices: how fast the cost of a promise falls as a federation grows."""
+"""The figure of accuracy against the number of devices: how the cost of a promise falls with size."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
-from terrycloth.experiments.frontier.alt_text import below, describe_sizes, sentences
+from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_sizes, split_sentences
 from terrycloth.experiments.frontier.points import Federation, family_heading, family_title
 from terrycloth.experiments.frontier.style import (
     NAMES,
@@ -26,7 +26,7 @@ from terrycloth.experiments.reports.figures import DOTTED, GREY, save
 
 
 def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
-    """A column a model and promise, HR@10 above NDCG@10, a line an ε."""
+    """Draw one column per model and promise, HR@10 above NDCG@10, with one line per ε."""
     labels = labels_of(sizes)
     epsilons = sorted({point.epsilon for federation in sizes for point in federation.points})
     figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(labels)), 6.4), layout="constrained")
@@ -49,7 +49,7 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
             if row == 0:
                 axes.set_title(label.replace(", ", "\n", 1), fontsize="medium")
             else:
-                axes.set_xlabel("devices (logarithmic)")
+                axes.set_xlabel("devices (logarithmic scale)")
     finish(panels)
     legend(figure, panels, sizes, columns=4)
     title(figure, family_heading(sizes))
@@ -59,10 +59,10 @@ def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
         name,
         " ".join(
             [
-                *below(sizes),
+                *below_floor_sentences(sizes),
                 f"Accuracy against the number of devices on {family_title(sizes)}, whole catalogue. "
-                f"{sentences(sizes)} Bars: the least and the greatest of the seeds. Hollow: below the best "
-                "floor.",
+                f"{split_sentences(sizes)} Error bars show the range over the seeds. Hollow markers are "
+                "below the best floor.",
             ]
         ),
         describe_sizes(sizes),
@@ -78,13 +78,13 @@ def growing(
     colour: str,
     marker: str,
 ) -> None:
-    """One model and promise at one ε, over the sizes at which it was run."""
+    """Draw one model and promise at one ε, over all sizes for which it was run."""
     known = [
         (federation.devices, point, spread)
         for federation in sizes
-        for line in federation.lines
-        for point in line.points
-        if line.label == label and point.epsilon == epsilon and (spread := point.spread(metric)) is not None
+        for series in federation.all_series
+        for point in series.points
+        if series.label == label and point.epsilon == epsilon and (spread := point.spread(metric)) is not None
     ]
     axes.errorbar(
         [devices for devices, _, _ in known],

@@ -1,4 +1,4 @@
-"""What the figures of a frontier share: size, colours (for the colour-blind too), markers and names."""
+"""What the figures of a frontier share: size, colours safe for the colour-blind, markers and names."""
 
 import math
 from collections.abc import Iterable
@@ -23,9 +23,9 @@ PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 MARKERS = "os^DvPX*<>"
 HOLLOW = "hollow: below its best floor"
-SHADES = ["#00224e", "#163770", "#404c6c", "#5e626e", "#777777", "#948e77", "#b4a76f"]  # of cividis
-WIDTH = 7.0  # inches, a paper's two columns
-TITLE_CHARACTERS = 11  # that fit into an inch of a title
+SHADES = ["#00224e", "#163770", "#404c6c", "#5e626e", "#777777", "#948e77", "#b4a76f"]  # from cividis
+WIDTH = 7.0  # inches, two columns of a paper
+TITLE_CHARACTERS = 11  # how many fit into one inch of a title
 NAMES = {name: f"{metric.label}, whole catalogue" for name, metric in METRICS.items()} | {
     f"sampled_{name}": f"{METRICS[name].label}, 99 sampled negatives" for name in SAMPLED_METRICS
 }
@@ -33,7 +33,7 @@ NAMES = {name: f"{metric.label}, whole catalogue" for name, metric in METRICS.it
 
 @dataclass(frozen=True)
 class Drawn:
-    """One figure: its file name without an ending, a caption, and what it shows in words."""
+    """One figure: its file name without ending, its caption, and its text alternative."""
 
     name: str
     caption: str
@@ -41,7 +41,7 @@ class Drawn:
 
 
 def styles(labels: Iterable[str]) -> dict[str, Look]:
-    """A colour and a marker by a line's label; no two have both, up to thirty lines."""
+    """Assign a colour and a marker to each label; no two of the first thirty share both."""
     return {
         label: (COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
         for index, label in enumerate(dict.fromkeys(labels))
@@ -49,12 +49,12 @@ def styles(labels: Iterable[str]) -> dict[str, Look]:
 
 
 def labels_of(sizes: list[Federation]) -> list[str]:
-    """Of all lines of the panels of a figure, in which a label looks the same everywhere; each once."""
-    return list(dict.fromkeys(line.label for federation in sizes for line in federation.lines))
+    """Return the labels of all series in a figure, each once; a label looks the same in every panel."""
+    return list(dict.fromkeys(series.label for federation in sizes for series in federation.all_series))
 
 
 def ladder(epsilons: list[float]) -> list[Look]:
-    """A colour and a marker an ε, the colours from dark to light; black where there is no promise."""
+    """Assign each ε a colour, from dark to light, and a marker; no promise is black."""
     finite = sum(math.isfinite(epsilon) for epsilon in epsilons)
     steps = [round(step * (len(SHADES) - 1) / max(1, finite - 1)) for step in range(finite)]
     colours = [SHADES[step] for step in steps] + [BLACK] * (len(epsilons) - finite)
@@ -62,25 +62,25 @@ def ladder(epsilons: list[float]) -> list[Look]:
 
 
 def finish(panels: npt.NDArray[Any]) -> None:
-    """A light grid, and every panel from zero, once all is drawn: panels may share an axis."""
+    """Add a light grid and start every y axis at zero; call it last, as panels may share an axis."""
     for axes in panels.flat:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
 
 
 def face(point: Point, metric: str, colour: str) -> str:
-    """What a point's marker is filled with: nothing, where the point is below its best floor."""
+    """Return the fill colour of the marker of a point; white if the point is below its best floor."""
     return WHITE if point.below(metric) else colour
 
 
 def nothing_released(axes: Axes, federation: Federation, metric: str) -> None:
-    """A line where a device is by itself, which every promise keeps."""
+    """Draw a line at the accuracy of a device by itself, which keeps every promise."""
     if (level := federation.level(NOTHING_RELEASED, metric)) is not None:
         axes.axhline(level, color=GREY, linestyle=DOTTED, linewidth=1.4, label=label_of(NOTHING_RELEASED))
 
 
 def legend(figure: Figure, panels: npt.NDArray[Any], sizes: list[Federation], columns: int = 2) -> None:
-    """One legend for all panels, below them: what is in any of them, once, under what trains and tests."""
+    """Draw one legend for all panels below them; its title says what trains and what tests."""
     unique: dict[str, Artist] = {}
     for axes in panels.flat:
         handles, labels = axes.get_legend_handles_labels()
@@ -92,19 +92,19 @@ def legend(figure: Figure, panels: npt.NDArray[Any], sizes: list[Federation], co
     )
     if hollow:
         unique[HOLLOW] = Line2D([], [], color=GREY, marker="o", linestyle="none", markerfacecolor=WHITE)
-    made = figure.legend(
+    box = figure.legend(
         unique.values(), unique.keys(), loc="outside lower center", ncols=columns, fontsize="small",
         title=fill(" ".join(dict.fromkeys(size.sentence for size in sizes)), 108), title_fontsize="small",
     )  # fmt: skip
-    made.get_title().set_multialignment("left")
+    box.get_title().set_multialignment("left")
 
 
 def title(figure: Figure, text: str) -> None:
-    """The figure's title, broken into lines where it would be cut off at the edges."""
+    """Set the title of a figure, wrapped so that the edges do not cut it off."""
     width = int(TITLE_CHARACTERS * figure.get_size_inches()[0])
     figure.suptitle(fill(text, width), fontsize="large")
 
 
 def slug(text: str) -> str:
-    """A data set's label as part of a file name."""
+    """Turn the label of a data set into a part of a file name."""
     return "-".join("".join(c if c.isalnum() or c in "._-" else " " for c in text).split())

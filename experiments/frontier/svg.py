@@ -1,4 +1,4 @@
-"""A figure's SVG as a part of a page: its ids made its own, its colours taken from the page's style."""
+"""Embed the SVG of a figure in a page, with unique ids and with the colours of the page's style."""
 
 import re
 
@@ -19,7 +19,7 @@ VARIABLES = {
 
 
 def inline_svg(text: str, name: str) -> str:
-    """From <svg on, with a role and a label that points at NAME-title and NAME-text beside it."""
+    """Return the <svg> element, labelled by the elements NAME-caption and NAME-text of the page."""
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)

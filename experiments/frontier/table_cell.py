@@ -1,4 +1,4 @@
-"""A cell of the page's tables."""
+"""The cells of the tables on the page."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,17 @@ from terrycloth.experiments.frontier.points import Spread
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What one cell shows, and what it is sorted by."""
+class TableCell:
+    """The text of one table cell, and the value that the column is sorted by."""
 
     text: str
     value: str | float
     number: bool = True
 
 
-def measured(spread: Spread | None, form: str = "{:.3f}") -> Cell:
-    """A mean, and how far the seeds are from each other."""
+def measured(spread: Spread | None, form: str = "{:.3f}") -> TableCell:
+    """Return a cell with the mean over the seeds and, if they differ, their range; a dash if not measured."""
     if spread is None:
-        return Cell("–", -1.0)
+        return TableCell("–", -1.0)
     apart = f" ({form.format(spread.low)} to {form.format(spread.high)})" if spread.low != spread.high else ""
-    return Cell(f"{form.format(spread.mean)}{apart}", spread.mean)
+    return TableCell(f"{form.format(spread.mean)}{apart}", spread.mean)

@@ -1,16 +1,16 @@
-"""How accurate a point was after each round."""
+"""The accuracy of a point after each round."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from terrycloth.experiments.frontier.points import Line, Point
+from terrycloth.experiments.frontier.points import Point, Series
 from terrycloth.experiments.runs.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """A point's accuracy as its rounds went by: the mean of its seeds after each measured round."""
+    """The accuracy of a point after each measured round, averaged over its seeds."""
 
     point: Point
     rounds: tuple[int, ...]
@@ -18,7 +18,10 @@ class TrainingCurve:
 
 
 def training_curve(runs: Path, point: Point) -> TrainingCurve:
-    """From its runs' rounds.csv; empty where the rounds were not measured."""
+    """Read the curve of a point from the rounds.csv of its runs; it is empty if no round was measured.
+
+    Only rounds that every seed measured count.
+    """
     rows = [RunFolder(runs / row["run"]).read_rounds() for row in point.rows]
     measured = [{int(row["round"]): row for row in run if row.get("hr@10")} for run in rows]
     rounds = tuple(sorted(set.intersection(*map(set, measured)))) if measured else ()
@@ -34,7 +37,7 @@ def training_curve(runs: Path, point: Point) -> TrainingCurve:
     )
 
 
-def curves_by_round(runs: Path, line: Line) -> list[TrainingCurve]:
-    """Of a line's greatest ε, and of the same without a promise: those measured more than once."""
-    ends = [*line.private[-1:], *([line.free] if line.free else [])]
-    return [course for point in ends if len((course := training_curve(runs, point)).rounds) > 1]
+def curves_by_round(runs: Path, series: Series) -> list[TrainingCurve]:
+    """Return the curves of a series at its largest ε and without a promise, if measured more than once."""
+    ends = [*series.private[-1:], *([series.free] if series.free else [])]
+    return [curve for point in ends if len((curve := training_curve(runs, point)).rounds) > 1]

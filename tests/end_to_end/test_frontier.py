@@ -181,4 +181,4 @@ def test_the_page_in_a_browser(width: int, unbroken: Path, tmp_path: Path) -> No
     assert len(set(rising)) > 1
     assert [float(value) for value in said["falling"]] == sorted(rising, reverse=True)
     assert (said["up"], said["down"]) == ("ascending", "descending")
-    assert said["status"] == "Sorted by HR@10, falling."
+    assert said["status"] == "Sorted by HR@10, descending."

@@ -240,7 +240,7 @@ BAD = {
     "frontier of no jobs": (["frontier", "--jobs", "0"], "--jobs"),
     "frontier of a broken grid": (["frontier", "broken.toml"], "broken.toml"),
     "frontier of a grid that is none": (["frontier", "unknown.toml"], "'epsilonn'|nothing to run"),
-    "frontier into a folder that is there": (["frontier", "--out", "there"], "there holds something else"),
+    "frontier into a folder that is there": (["frontier", "--out", "there"], "there holds something other"),
     "frontier under a file": (["frontier", "--out", "orders.csv/new"], "orders.csv"),
     "frontier of no model": (["frontier", "--model", "auto"], "--model auto is for one run"),
     "plan of no model": ([*PLAN, "--model", "auto"], "--model auto is chosen where there is a catalogue"),

@@ -15,8 +15,8 @@ from terrycloth.experiments.frontier.cell import Job
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.frontier import run_frontier
 from terrycloth.experiments.frontier.grid import expand, read_grid
-from terrycloth.experiments.frontier.progress import Silent
-from terrycloth.experiments.frontier.run_jobs import Ended, work
+from terrycloth.experiments.frontier.progress import SilentProgress
+from terrycloth.experiments.frontier.run_jobs import Failures, do_job
 from terrycloth.experiments.runs.run_folder import NoSpace
 from terrycloth.experiments.settings.planning import in_use
 from terrycloth.models.errors import UserError
@@ -51,7 +51,7 @@ def test_a_grid_may_grow(folder: FrontierFolder) -> None:
 
 def test_cells_are_not_dropped(folder: FrontierFolder) -> None:
     before = folder.grid.read_bytes()
-    with pytest.raises(UserError, match="holds cells that this grid has not: choose another --out"):
+    with pytest.raises(UserError, match="holds cells that this grid lacks: choose another --out"):
         folder.open([TABLES[0] | {"epsilon": [4.0, 8.0]}])
     assert folder.grid.read_bytes() == before
 
@@ -61,7 +61,7 @@ def test_another_schema_is_left_alone(folder: FrontierFolder) -> None:
     text = folder.grid.read_text().replace("schema = 2", "schema = 1")
     folder.grid.write_text(text)
     with pytest.raises(
-        UserError, match=r"schema 1, and this version reads 2.*: choose another --out"
+        UserError, match=r"schema 1, but this version reads schema 2.*: choose another --out"
     ) as said:
         folder.open(TABLES)
     assert "\n" not in str(said.value)
@@ -79,7 +79,7 @@ def test_other_defaults_are_not_mixed_in(folder: FrontierFolder, monkeypatch: py
         "terrycloth.experiments.frontier.folder.in_use", lambda: "terrycloth 9, defaults abcd"
     )
     with pytest.raises(
-        UserError, match=r"begun with terrycloth .*, and this is terrycloth 9.*choose another --out"
+        UserError, match=r"begun with terrycloth .*, but this is terrycloth 9.*choose another --out"
     ):
         folder.open(TABLES)
     assert folder.grid.read_bytes() == before
@@ -98,7 +98,7 @@ def test_a_grid_of_which_nothing_can_be_run_is_an_error(tmp_path: Path) -> None:
     """It has its table and its page, for whoever wants the reasons."""
     folder = FrontierFolder(tmp_path / "new")
     with pytest.raises(UserError, match="none of the 1 cells could be run: --data movielens needs --path"):
-        run_frontier(folder, [{"data": "movielens", "model": "mf", "seeds": 1}], 1, Silent())
+        run_frontier(folder, [{"data": "movielens", "model": "mf", "seeds": 1}], 1, SilentProgress())
     assert folder.page.exists()
     assert folder.csv.exists()
 
@@ -111,7 +111,9 @@ def test_a_disk_that_is_full_once_the_figures_are_drawn(
 
     monkeypatch.setattr(terrycloth.experiments.frontier.figures, "draw_all", full)
     with pytest.raises(UserError, match=r"figures cannot be written \(No space left on device\)"):
-        run_frontier(FrontierFolder(tmp_path / "new"), [{"data": "movielens", "seeds": 1}], 1, Silent())
+        run_frontier(
+            FrontierFolder(tmp_path / "new"), [{"data": "movielens", "seeds": 1}], 1, SilentProgress()
+        )
     assert (tmp_path / "new" / "frontier.csv").exists()
 
 
@@ -123,7 +125,7 @@ def test_a_cell_that_finds_no_space_says_what_to_do(tmp_path: Path, monkeypatch:
     folder.open(TABLES)
     monkeypatch.setattr(terrycloth.experiments.frontier.run_jobs, "run_cell", full)
     reason = f"the disk of {folder.path} is too full: free some space, and run the same command again"
-    assert {work(folder.path, cell) for cell in expand(TABLES)} == {reason}
+    assert {do_job(folder.path, cell) for cell in expand(TABLES)} == {reason}
 
 
 @pytest.mark.slow
@@ -131,24 +133,24 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
     """A reference that is damaged is not found anew, nor passed over in silence."""
     folder = FrontierFolder(tmp_path / "new")
     table = {"devices": 30, "model": "linear", "baselines": False, "central": False, "seed": 1}
-    run_frontier(folder, [table], 1, Silent())
+    run_frontier(folder, [table], 1, SilentProgress())
     damaged = next((folder.path / "references").glob("*.json"))
     damaged.write_bytes(b"")
-    (said,) = [line for line in run_frontier(folder, [table], 1, Silent()) if "damaged" in line]
-    assert said == f"{damaged} is damaged, or of another schema: take it away, and run again"
+    (said,) = [line for line in run_frontier(folder, [table], 1, SilentProgress()) if "damaged" in line]
+    assert said == f"{damaged} is damaged, or of another schema: remove it, and run again"
     assert damaged.read_bytes() == b""
 
 
 def test_a_bug_in_one_cell_is_raised_after_all_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(folder: FrontierFolder, jobs: list[Job], *arguments: Any) -> Ended:
-        return Ended({job.name: "a bug: ZeroDivisionError" for job in jobs}, [ZeroDivisionError()])
+    def broken(folder: FrontierFolder, jobs: list[Job], *arguments: Any) -> Failures:
+        return Failures({job.name: "a bug: ZeroDivisionError" for job in jobs}, [ZeroDivisionError()])
 
     monkeypatch.setattr(terrycloth.experiments.frontier.frontier, "run_jobs", broken)
     folder = FrontierFolder(tmp_path / "new")
     with pytest.raises(ZeroDivisionError):
-        run_frontier(folder, TABLES, 1, Silent())
+        run_frontier(folder, TABLES, 1, SilentProgress())
     assert "a bug: ZeroDivisionError" in folder.csv.read_text()
     assert folder.page.exists()
 
@@ -156,7 +158,7 @@ def test_a_bug_in_one_cell_is_raised_after_all_is_written(
 def test_what_is_no_frontier_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "theirs.txt").write_text("not ours")
     for path in (tmp_path, tmp_path / "theirs.txt"):
-        with pytest.raises(UserError, match="something else"):
+        with pytest.raises(UserError, match="something other than a frontier"):
             FrontierFolder(path).open(TABLES)
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.txt"]
 
@@ -172,18 +174,18 @@ def test_a_kill_before_the_grid_was_written_is_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_what_was_there(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failed(folder: FrontierFolder, jobs: list[Job], *arguments: Any) -> Ended:
-        return Ended({job.name: "it is a test" for job in jobs}, [])
+    def failed(folder: FrontierFolder, jobs: list[Job], *arguments: Any) -> Failures:
+        return Failures({job.name: "it is a test" for job in jobs}, [])
 
     monkeypatch.setattr(terrycloth.experiments.frontier.frontier, "run_jobs", failed)
     folder = FrontierFolder(tmp_path / "new")
     with pytest.raises(UserError, match="none of the 6 cells could be run"):
-        run_frontier(folder, TABLES, 1, Silent())
+        run_frontier(folder, TABLES, 1, SilentProgress())
     before = (folder.path / name).read_bytes()
     full_at(name, monkeypatch)
     reason = rf"{name} cannot be written \(No space left on device\): fix this and run again"
     with pytest.raises(UserError, match=reason):
-        run_frontier(folder, TABLES, 1, Silent())
+        run_frontier(folder, TABLES, 1, SilentProgress())
     assert (folder.path / name).read_bytes() == before
 
 
@@ -193,7 +195,7 @@ def test_a_full_disk_is_why_a_reference_is_not_there(
     table = {"devices": 30, "model": "linear", "baselines": False, "ceiling": False, "seed": 1}
     reference = expand([table])[0].references[0]
     full_at(reference.name, monkeypatch)
-    said = work(folder.path, reference)
+    said = do_job(folder.path, reference)
     assert said is not None
     assert said.endswith("cannot be written (No space left on device): fix this and run again")
     assert not folder.finished(reference)

@@ -116,7 +116,8 @@ def test_a_date_is_of_a_split_by_date_alone() -> None:
 def test_what_changes_the_test_is_in_the_datas_label() -> None:
     table = {"devices": 30, "seeds": 1, "visit": ["instant", "day"], "data_seed": [0, 3]}
     assert [cell.data_label for cell in expand([table])] == [
-        "towels", "towels, data seed 3", "towels, a visit a day", "towels, a visit a day, data seed 3",
+        "towels", "towels, data seed 3", "towels, one visit per day",
+        "towels, one visit per day, data seed 3",
     ]  # fmt: skip
     assert set(variants(expand([table])).values()) == {""}
 
@@ -250,7 +251,7 @@ def test_the_grids_that_are_kept_can_be_read(path: Path) -> None:
         ({"seed": [None]}, "seed = null is no value"),
         ({"seeds": 0}, "seeds = 0"),
         ({"seeds": True}, "seeds = True"),
-        ({"seeds": 2, "seed": 1}, "say one of them"),
+        ({"seeds": 2, "seed": 1}, "keep only one of them"),
     ],
 )
 def test_a_wrong_table_is_one_line(table: dict[str, Any], says: str) -> None:
@@ -264,8 +265,8 @@ def test_a_wrong_table_is_one_line(table: dict[str, Any], says: str) -> None:
     [
         ("", "nothing to run"),
         ("schema = 2\n", "nothing to run"),
-        ("schema = 1\n[[grid]]\n", "has schema 1, and this version reads 2"),
-        ("epsilon = 1\n[[grid]]\n", "'epsilon' outside"),
+        ("schema = 1\n[[grid]]\n", "has schema 1, but this version reads schema 2"),
+        ("epsilon = 1\n[[grid]]\n", "'epsilon' must not stand outside"),
         ("[grid]\n", r"write \[\[grid\]\]"),
         ("grid = = 1", "cannot be read as TOML"),
     ],

@@ -12,8 +12,8 @@ from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.grid import DEFAULT_GRID, Table, expand, read_grid
 from terrycloth.experiments.frontier.leak_figure import draw_leak, pairs
 from terrycloth.experiments.frontier.page import write_page
-from terrycloth.experiments.frontier.points import federations, under
-from terrycloth.experiments.frontier.run_jobs import work
+from terrycloth.experiments.frontier.points import make_federations, under
+from terrycloth.experiments.frontier.run_jobs import do_job
 from terrycloth.experiments.frontier.style import Drawn
 from terrycloth.experiments.frontier.table import Row, make_rows, write_table
 
@@ -36,9 +36,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list
     jobs: dict[str, Job] = {job.name: job for cell in cells for job in [*cell.references, cell]}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(terrycloth.experiments.reports.figures, "draw_run", lambda *arguments: None)
-        reasons = {job.name: reason for job in jobs.values() if (reason := work(folder.path, job))}
+        reasons = {job.name: reason for job in jobs.values() if (reason := do_job(folder.path, job))}
     rows = make_rows(folder, cells, reasons)
-    found = federations(rows)
+    found = make_federations(rows)
     write_table(folder, rows)
     drawn = draw_all(folder, found)
     write_page(folder, rows, found, drawn)
@@ -55,7 +55,7 @@ def test_a_promise_under_the_leaky_protocol_fails_with_its_reason(
 
 def test_protocols_are_points_of_their_own(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
     _, rows, _ = done
-    (federation,) = federations(rows)
+    (federation,) = make_federations(rows)
     said = [
         (point.of("model"), point.of("negative_sampling"), len(point.rows)) for point in federation.points
     ]
@@ -88,7 +88,7 @@ def test_other_figures_know_nothing_of_leaky_points(
     ]
     other = FrontierFolder(tmp_path)
     other.runs.symlink_to(folder.runs)
-    alone = draw_all(other, federations([row for row in rows if row["negative_sampling"] == "clean"]))
+    alone = draw_all(other, make_federations([row for row in rows if row["negative_sampling"] == "clean"]))
     assert alone == drawn[1:]
     for one in alone:
         for ending in ("svg", "png"):
@@ -99,11 +99,11 @@ def test_other_figures_know_nothing_of_leaky_points(
 def test_the_leaks_figure_says_both_protocols(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
     folder, rows, (leak, *_) = done
     svg = (folder.figures / f"{leak.name}.svg").read_text()
-    assert "leaky protocol" in svg
+    assert "leaky negative sampling" in svg
     assert "not private" in svg
     mean = sum(row["sampled_hr@10"] for row in rows[2:4]) / 2
     assert f"leaky {mean:.3f}" in leak.alternative
-    assert "Hollow: the leaky one" in leak.caption
+    assert "Hollow markers: the leaky negative sampling" in leak.caption
     sentence = rows[0]["split_sentence"]
     assert sentence in leak.caption
     assert sentence in leak.alternative
@@ -114,7 +114,7 @@ def test_without_the_split_of_published_tables_the_whole_catalogue_alone_is_draw
     done: tuple[FrontierFolder, list[Row], list[Drawn]], tmp_path: Path
 ) -> None:
     _, rows, _ = done
-    (federation,) = federations([row | {"split": "next-visit"} for row in rows])
+    (federation,) = make_federations([row | {"split": "next-visit"} for row in rows])
     drawn = draw_leak(tmp_path, federation)
     svg = (tmp_path / f"{drawn.name}.svg").read_text()
     assert "99 sampled negatives" not in svg
@@ -129,12 +129,16 @@ def test_the_page_says_it_in_its_table_and_its_text(
 ) -> None:
     folder, rows, _ = done
     text = folder.page.read_text(encoding="utf-8")
-    assert text.count(">counter, leaky protocol</td>") == text.count(">pfedrec, leaky protocol</td>") == 1
+    assert (
+        text.count(">counter, leaky negative sampling</td>")
+        == text.count(">pfedrec, leaky negative sampling</td>")
+        == 1
+    )
     assert text.count(">counter</td>") == text.count(">pfedrec</td>") == 1
-    said = [sentence for answer in findings(rows, federations(rows)) for sentence in answer.sentences]
+    said = [sentence for answer in findings(rows, make_federations(rows)) for sentence in answer.sentences]
     assert any("repeat a fault of published code" in sentence for sentence in said)
     clean = [row for row in rows if row["negative_sampling"] == "clean"]
-    assert "eaky" not in str(findings(clean, federations(clean)))
+    assert "eaky" not in str(findings(clean, make_federations(clean)))
 
 
 def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
@@ -142,7 +146,7 @@ def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
 ) -> None:
     _, rows, _ = done
     leaky = [row for row in rows if row["negative_sampling"] == "leaky"]
-    found, other = federations(leaky), FrontierFolder(tmp_path)
+    found, other = make_federations(leaky), FrontierFolder(tmp_path)
     assert under("clean", found) == []
     drawn = draw_all(other, found)
     assert [one.name for one in drawn] == ["leak-towels-40-last-item"]

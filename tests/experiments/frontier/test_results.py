@@ -22,16 +22,16 @@ from terrycloth.experiments.datasets.towel_ceiling import ceilings
 from terrycloth.experiments.evaluation.evaluate import evaluate
 from terrycloth.experiments.evaluation.split import Split
 from terrycloth.experiments.frontier import bytes_figure, frontier_figure, sizes_figure
-from terrycloth.experiments.frontier.baseline_table import baseline_lines
+from terrycloth.experiments.frontier.baseline_table import baseline_rows
 from terrycloth.experiments.frontier.cell import Cell, Job
 from terrycloth.experiments.frontier.figures import draw_all
-from terrycloth.experiments.frontier.findings import best_central, findings, is_above, said_first
+from terrycloth.experiments.frontier.findings import best_central, findings, is_above, opening_sentences
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.frontier_figure import draw_frontier, places
 from terrycloth.experiments.frontier.grid import Table, expand
 from terrycloth.experiments.frontier.page import write_page
-from terrycloth.experiments.frontier.points import Point, families, federations
-from terrycloth.experiments.frontier.run_jobs import Reasons, work
+from terrycloth.experiments.frontier.points import Point, families, make_federations
+from terrycloth.experiments.frontier.run_jobs import Reasons, do_job
 from terrycloth.experiments.frontier.style import styles
 from terrycloth.experiments.frontier.table import COLUMNS, Row, make_rows, not_compared, standing, write_table
 from terrycloth.experiments.frontier.training_curves import training_curve
@@ -80,9 +80,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list
         patched.setattr(ceilings, "__defaults__", (200,))
         patched.setattr(terrycloth.experiments.reports.figures, "draw_run", lambda *arguments: None)
         patched.setattr(terrycloth.experiments.runs.simulation, "tuned_baselines", quickly_tuned)
-        reasons = {job.name: reason for job in jobs.values() if (reason := work(folder.path, job))}
+        reasons = {job.name: reason for job in jobs.values() if (reason := do_job(folder.path, job))}
     rows = make_rows(folder, cells, reasons)
-    found = federations(rows)
+    found = make_federations(rows)
     write_table(folder, rows)
     write_page(folder, rows, found, draw_all(folder, found), not_compared(folder, cells, reasons))
     return folder, rows, reasons
@@ -168,7 +168,7 @@ def test_a_row_says_its_split_and_where_it_stands(rows: list[Row]) -> None:
 
 
 def test_the_curves_of_private_baselines(rows: list[Row]) -> None:
-    small, _ = federations(rows)
+    small, _ = make_federations(rows)
     (popular,), (flower,) = small.curves("private_popularity"), small.curves("flower")
     assert popular.label == "private popularity, shopper level, central trust"
     assert [point.epsilon for point in popular.points] == [1.0, 4.0, 8.0]
@@ -196,19 +196,21 @@ def made(rows: list[Row], own: float, epsilon: float = 1.0, error: float = 0.001
 
 def said_of(rows: list[Row]) -> str:
     """The sentence of the one line there is."""
-    return findings(rows, federations(rows))[2].sentences[1]
+    return findings(rows, make_federations(rows))[2].sentences[1]
 
 
 def test_below_the_floor_is_said_first_everywhere(rows: list[Row], tmp_path: Path) -> None:
     """On the page before the first question, in the line's sentence, in captions and in alternatives."""
     grid = [made(rows, 0.09), made(rows, 0.12, 8.0)]
-    found = federations(grid)
-    (first,) = said_first(found)
+    found = make_federations(grid)
+    (first,) = opening_sentences(found)
     assert first == (
-        "Below its floor: linear, shopper level, central trust, with 30 devices of towels by next-visit, has "
-        "an HR@10 of 0.090 at ε = 1, where nothing released reaches 0.100."
+        "Below its floor: linear, shopper level, central trust on towels (split by next-visit, 30 devices) "
+        "has an HR@10 of 0.090 at ε = 1, while its floor “nothing released” reaches 0.100."
     )
-    assert said_of(grid).startswith("Below its floor at ε = 1: linear, shopper level, central trust, with 30")
+    assert said_of(grid).startswith(
+        "Below its floor at ε = 1: linear, shopper level, central trust on towels"
+    )
     folder = FrontierFolder(tmp_path)
     folder.runs.mkdir()
     drawn = draw_all(folder, found)
@@ -220,30 +222,30 @@ def test_below_the_floor_is_said_first_everywhere(rows: list[Row], tmp_path: Pat
     assert ">below nothing released (0.100)</td>" in text
     assert ">above nothing released (0.100)</td>" in text
     above = [made(rows, 0.12)]
-    assert said_first(federations(above)) == []
+    assert opening_sentences(make_federations(above)) == []
     assert said_of(above).startswith("Linear, shopper level")
-    assert "Below its floor" not in str(findings(above, federations(above)))
+    assert "Below its floor" not in str(findings(above, make_federations(above)))
 
 
 def test_a_floor_within_two_errors_is_too_close_to_tell(rows: list[Row]) -> None:
     """.01 apart: with errors of .004 each, .0057 together, it may be chance; with .003 it is not."""
     for error, close in ((0.004, True), (0.003, False)):
-        (first,) = said_first(federations([made(rows, 0.09, error=error)]))
+        (first,) = opening_sentences(make_federations([made(rows, 0.09, error=error)]))
         assert ("too close to tell apart" in first) is close
 
 
 def test_popularity_that_keeps_no_promise_is_no_floor_but_is_told(rows: list[Row]) -> None:
-    (first,) = said_first(federations([made(rows, 0.09, popularity=0.2)]))
-    assert first.endswith("reaches 0.100 (popularity that keeps no promise is above it too: 0.200).")
-    assert said_first(federations([made(rows, 0.12, popularity=0.2)])) == []
-    (free,) = said_first(federations([made(rows, 0.12, math.inf, popularity=0.2)]))
-    assert "0.120 without a promise, where popularity reaches 0.200." in free
+    (first,) = opening_sentences(make_federations([made(rows, 0.09, popularity=0.2)]))
+    assert first.endswith("reaches 0.100 (“popularity”, which keeps no promise, is also higher: 0.200).")
+    assert opening_sentences(make_federations([made(rows, 0.12, popularity=0.2)])) == []
+    (free,) = opening_sentences(make_federations([made(rows, 0.12, math.inf, popularity=0.2)]))
+    assert "0.120 without a promise, while its floor “popularity” reaches 0.200." in free
 
 
 def test_what_it_is_worth_is_said(rows: list[Row]) -> None:
     said = said_of([made(rows, 0.12), made(rows, 0.15, 8.0), made(rows, 0.18, math.inf)])
-    assert "HR@10 is 0.120 (67% of what it is without a promise) at ε = 1 and 0.150 (83% of" in said
-    assert "shoppers' data added +0.020 at ε = 1 and +0.050 at ε = 8" in said
+    assert "HR@10 is 0.120 (67% of its value without a promise) at ε = 1 and 0.150 (83% of" in said
+    assert "shoppers' data change it by +0.020 at ε = 1 and +0.050 at ε = 8" in said
     assert "clearly above its best floor (nothing released) at every ε that was run" in said
     assert "at ε = 8 it is below EASE, the best baseline that keeps no promise (0.160)" in said
     above = said_of([made(rows, 0.17, 8.0)])
@@ -251,8 +253,8 @@ def test_what_it_is_worth_is_said(rows: list[Row]) -> None:
     some = said_of([made(rows, 0.101), made(rows, 0.15, 8.0)])
     assert "clearly above its best floor (nothing released) only at ε = 8" in some
     alone = said_of([made(rows, 0.101)])
-    assert "at no ε that was run is it clearly above its best floor (nothing released)" in alone
-    assert "so here a device does as well by itself" in alone
+    assert "it is not clearly above its best floor (nothing released) at any ε that was run" in alone
+    assert "so a device does as well by itself here" in alone
     assert "best sellers" not in alone
 
 
@@ -260,18 +262,18 @@ def test_what_it_is_worth_is_said(rows: list[Row]) -> None:
 def test_where_best_sellers_win_it_is_said(name: str, rows: list[Row]) -> None:
     said = said_of([made(rows, 0.12, **{name.replace(" ", "_"): 0.13})])
     assert (
-        f"here best sellers win: {name}, which recommends the same to everyone, reaches 0.130, and the most "
-        "that is reached under this promise is 0.120" in said
+        f"best sellers win here: “{name}”, which recommends the same items to everyone, reaches 0.130, while "
+        "the best value under this promise is 0.120" in said
     )
     assert "best sellers" not in said_of([made(rows, 0.12, **{name.replace(" ", "_"): 0.11})])
 
 
 def test_every_baseline_and_the_split_are_in_the_text(rows: list[Row]) -> None:
     row = made(rows, 0.12)
-    said = " ".join(findings([row], federations([row]))[1].sentences)
+    said = " ".join(findings([row], make_federations([row]))[1].sentences)
     assert (
-        f"On towels by next-visit: 30 devices, 300 items. {row['split_sentence']} HR@10: popularity 0.050, "
-        in said
+        f"On towels, split by next-visit: 30 devices, 300 items. {row['split_sentence']} "
+        "HR@10: popularity 0.050, " in said
     )
     assert "recent popularity 0.060, nothing released 0.100, EASE 0.160, co-occurrence 0.110." in said
 
@@ -283,14 +285,17 @@ def test_shoppers_first_seen_after_the_date_have_their_line(rows: list[Row]) -> 
         "unseen_later_visits_hr@10": 0.11, "unseen_later_visits_visits": 1200.0,
     }  # fmt: skip
     row = made(rows, 0.12) | seen
-    (said,) = [one for one in findings([row], federations([row]))[1].sentences if "first seen" in one]
+    (said,) = [one for one in findings([row], make_federations([row]))[1].sentences if "first seen" in one]
     assert said.startswith(
-        "Shoppers first seen after 2025-10-18 are in no other figure. For them HR@10 is 0.080 at"
+        "Shoppers first seen after 2025-10-18 are not counted in any other figure. For them, HR@10 is 0.080"
     )
-    assert "(40 visits) and 0.110 at later ones, served from their own purchases since (1,200 visits)" in said
-    assert said.endswith("by linear, shopper level, central trust, at ε = 1.")
+    assert (
+        "(40 visits) and 0.110 at later visits, served from their own earlier purchases (1,200 visits)"
+        in said
+    )
+    assert said.endswith("with linear, shopper level, central trust, at ε = 1.")
     nobody = made(rows, 0.12)
-    assert "first seen" not in str(findings([nobody], federations([nobody])))
+    assert "first seen" not in str(findings([nobody], make_federations([nobody])))
 
 
 def test_two_splits_are_two_federations_each_with_its_sentence(rows: list[Row], tmp_path: Path) -> None:
@@ -298,9 +303,10 @@ def test_two_splits_are_two_federations_each_with_its_sentence(rows: list[Row], 
     sentence = "By date: what happened before 2025-10-18 trains; the rest tests."
     dated = {"split": "date", "at": "2025-10-18", "split_sentence": sentence}
     grid = [made(rows, 0.12), made(rows, 0.2) | dated]
-    found = federations(grid)
+    found = make_federations(grid)
     assert [one.title for one in found] == [
-        "towels by date 2025-10-18: 30 devices, 300 items", "towels by next-visit: 30 devices, 300 items",
+        "towels, split by date 2025-10-18: 30 devices, 300 items",
+        "towels, split by next-visit: 30 devices, 300 items",
     ]  # fmt: skip
     folder = FrontierFolder(tmp_path)
     folder.runs.mkdir()
@@ -331,7 +337,7 @@ def test_99_negatives_are_drawn_under_the_split_of_published_tables_alone(
     rows: list[Row], tmp_path: Path
 ) -> None:
     for split, shown in (("last-item", True), ("next-visit", False)):
-        (federation,) = federations([made(rows, 0.12) | {"split": split}])
+        (federation,) = make_federations([made(rows, 0.12) | {"split": split}])
         name = draw_frontier(tmp_path, federation).name
         svg = (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
         assert ("99 sampled negatives" in svg) is shown
@@ -340,17 +346,20 @@ def test_99_negatives_are_drawn_under_the_split_of_published_tables_alone(
 def test_what_comes_twice_counts_once(rows: list[Row]) -> None:
     """The usual date and the same date by name are one split, so a seed of both is one run."""
     row = made(rows, 0.12) | {"split": "date", "at": "2025-10-18"}
-    (federation,) = federations([row, row | {"at_asked": "2025-10-18"}, row | {"seed": 1}])
+    (federation,) = make_federations([row, row | {"at_asked": "2025-10-18"}, row | {"seed": 1}])
     assert [len(point.rows) for point in federation.points] == [2]
-    assert len(federations([row, row | {"at": "2025-10-19", "at_asked": "2025-10-19"}])) == 2
+    assert len(make_federations([row, row | {"at": "2025-10-19", "at_asked": "2025-10-19"}])) == 2
 
 
 def test_sizes_of_one_split_are_a_family_though_their_dates_differ(rows: list[Row]) -> None:
     row = made(rows, 0.12) | {"split": "date", "at": "2025-10-18"}
     grid = [row, row | {"devices": 60, "at": "2025-10-20"}, row | {"split": "next-visit", "at": None}]
-    assert [[one.devices for one in family] for family in families(federations(grid))] == [[30, 60], [30]]
+    assert [[one.devices for one in family] for family in families(make_federations(grid))] == [
+        [30, 60],
+        [30],
+    ]
     other = row | {"at": "2025-10-20", "at_asked": "2025-10-20"}
-    assert len(families(federations([row, other]))) == 2
+    assert len(families(make_federations([row, other]))) == 2
 
 
 def hollow(panel: Any) -> list[float]:
@@ -371,7 +380,7 @@ def test_points_below_their_floor_are_hollow_and_the_legend_says_so(
     monkeypatch.setattr(modules[figure_of], "save", lambda figure, folder, name: drawn.append(figure))
     for own, below in ((0.09, [0.09]), (0.11, [])):
         grid = [made(rows, own), made(rows, 0.12, 8.0), made(rows, 0.2, math.inf)]
-        found = federations([*grid, *(row | {"devices": 60, "hr@10": 0.3} for row in grid)])
+        found = make_federations([*grid, *(row | {"devices": 60, "hr@10": 0.3} for row in grid)])
         draw_one = {
             "frontier": lambda sizes: frontier_figure.draw_frontier(tmp_path, sizes[0]),
             "sizes": lambda sizes: sizes_figure.draw_sizes(tmp_path, sizes),
@@ -392,17 +401,17 @@ def test_the_floors_in_the_picture_are_those_of_each_epsilon(rows: list[Row]) ->
         made(rows, 0.2), made(rows, 0.2, 8.0, private_popularity=0.14),
         made(rows, 0.2, math.inf, recent_popularity=0.17),
     ]  # fmt: skip
-    (federation,) = federations(grid)
+    (federation,) = make_federations(grid)
     axes = pyplot.figure().subplots()
     place = places([point.epsilon for point in federation.points])
-    looks = styles(line.label for line in federation.lines)
+    looks = styles(line.label for line in federation.all_series)
     frontier_figure.floors(axes, federation, "hr@10", place, looks)
     edges = [(line.get_xdata()[0], line.get_xdata()[1], line.get_ydata()[0]) for line in axes.lines]
     assert sorted(edges) == [(-1.5, 1.5, 0.1), (1.5, 5.25, 0.14), (5.25, 9.75, 0.17)]
     assert frontier_figure.floors_in_words(federation) == (
         "nothing released (ε = 1); private popularity (ε = 8); recent popularity (no promise)"
     )
-    assert frontier_figure.floors_in_words(federations(grid[:1])[0]) == "nothing released"
+    assert frontier_figure.floors_in_words(make_federations(grid[:1])[0]) == "nothing released"
     assert {line.get_color() for line in axes.lines} == {terrycloth.experiments.reports.figures.GREY}
     pyplot.close()
 
@@ -410,11 +419,11 @@ def test_the_floors_in_the_picture_are_those_of_each_epsilon(rows: list[Row]) ->
 def test_each_promise_has_its_floors_edge_in_its_lines_colour(rows: list[Row]) -> None:
     """The shade reaches to the lower of them, below which no promise is above its floor."""
     other = {"unit": "interaction", "trust": "local", "private_popularity_hr@10": 0.13}
-    (federation,) = federations([made(rows, 0.2), made(rows, 0.2) | other])
+    (federation,) = make_federations([made(rows, 0.2), made(rows, 0.2) | other])
     axes = pyplot.figure().subplots()
-    looks = styles(line.label for line in federation.lines)
+    looks = styles(line.label for line in federation.all_series)
     frontier_figure.floors(axes, federation, "hr@10", places([1.0]), looks)
-    shopper, interaction = (looks[line.label][0] for line in federation.lines)
+    shopper, interaction = (looks[line.label][0] for line in federation.all_series)
     assert [(line.get_ydata()[0], line.get_color()) for line in axes.lines] == [
         (0.1, shopper), (0.13, interaction),
     ]  # fmt: skip
@@ -423,8 +432,8 @@ def test_each_promise_has_its_floors_edge_in_its_lines_colour(rows: list[Row]) -
 
 
 def test_the_picture_has_the_best_of_each_kind_named_at_its_line(rows: list[Row], tmp_path: Path) -> None:
-    (federation,) = federations([made(rows, 0.12, central=0.19)])
-    found = frontier_figure.levels(federation, "hr@10", styles(line.label for line in federation.lines))
+    (federation,) = make_federations([made(rows, 0.12, central=0.19)])
+    found = frontier_figure.levels(federation, "hr@10", styles(line.label for line in federation.all_series))
     assert {name: level for name, (level, _, _) in found.items()} == {
         "nothing released": 0.1, "EASE, no promise": 0.16, "central linear, no promise": 0.19,
     }  # fmt: skip
@@ -435,17 +444,17 @@ def test_the_picture_has_the_best_of_each_kind_named_at_its_line(rows: list[Row]
 
 def test_the_page_says_what_is_not_compared(folder: FrontierFolder, rows: list[Row], tmp_path: Path) -> None:
     cells = expand([COMMON | {"model": "linear", "epsilon": 1}])
-    reasons = {cells[0].references[-1].name: "a reason & how to mend it"}
+    reasons = {cells[0].references[-1].name: "a reason & how to fix it"}
     said = not_compared(FrontierFolder(tmp_path), cells, reasons)
-    assert said == ["a reason & how to mend it"]
+    assert said == ["a reason & how to fix it"]
     other = FrontierFolder(tmp_path / "older")
     other.open([COMMON])
     other.reference(cells[0].references[0]).write_text('{"popularity": null}')
     assert any(
-        "is damaged, or of another schema: take it away" in line for line in not_compared(other, cells, {})
+        "is damaged, or of another schema: remove it" in line for line in not_compared(other, cells, {})
     )
     write_page(other := FrontierFolder(tmp_path), rows, [], draw_all(other, []), said)
-    assert "Not compared: a reason &amp; how to mend it." in other.page.read_text(encoding="utf-8")
+    assert "Missing comparison: a reason &amp; how to fix it." in other.page.read_text(encoding="utf-8")
 
 
 def test_what_is_left_out_is_told_once(
@@ -453,7 +462,7 @@ def test_what_is_left_out_is_told_once(
 ) -> None:
     said = not_compared(folder, expand(TABLES), done[2])
     assert said.count(LEFT_OUT) == 1
-    assert f"Not compared: {LEFT_OUT}." in folder.page.read_text(encoding="utf-8")
+    assert f"Missing comparison: {LEFT_OUT}." in folder.page.read_text(encoding="utf-8")
 
 
 def test_both_files_hold_the_table(folder: FrontierFolder, rows: list[Row]) -> None:
@@ -484,7 +493,7 @@ def test_a_cells_command_repeats_it(
 def test_what_is_finished_is_not_done_again(folder: FrontierFolder) -> None:
     job = expand(TABLES)[0]
     before = folder.run(job).result.stat().st_mtime_ns
-    assert work(folder.path, job) is None
+    assert do_job(folder.path, job) is None
     assert folder.run(job).result.stat().st_mtime_ns == before
 
 
@@ -513,7 +522,7 @@ def test_a_cell_that_was_broken_off_ends_as_it_would_have(
         state = path.name in ("config.toml", "rounds.csv", "checkpoint.safetensors")
         if path.is_file() and path.name not in kept and (state or "rounds.csv" not in kept):
             path.unlink()
-    assert work(other.path, cell) is None
+    assert do_job(other.path, cell) is None
     again = make_rows(other, [cell], {})[0]
     for column in ("hr@10", "ndcg@10", "mrr", "sampled_hr@10", "epsilon_spent", "bytes_up_per_device"):
         assert again[column] == rows[number][column]
@@ -526,7 +535,7 @@ def test_a_cell_whose_checkpoint_is_damaged_says_what_to_do(folder: FrontierFold
     shutil.copytree(folder.run(cell).path, other.run(cell).path)
     other.run(cell).result.unlink()
     (other.run(cell).path / "checkpoint.safetensors").write_bytes(b"cut short")
-    reason = work(other.path, cell)
+    reason = do_job(other.path, cell)
     assert reason is not None
     assert re.search(r"checkpoint\.safetensors is damaged: remove .*, and start the run again", reason)
 
@@ -538,7 +547,7 @@ def test_a_result_of_another_schema_is_reported_and_left(folder: FrontierFolder,
     shutil.copytree(folder.run(cell).path, other.run(cell).path)
     result = other.run(cell).result
     result.write_text(result.read_text().replace('"schema": 2', '"schema": 1'))
-    assert work(other.path, cell) is None
+    assert do_job(other.path, cell) is None
     row = make_rows(other, [cell], {})[0]
     assert (row["status"], row["hr@10"]) == ("failed", None)
     assert "of another schema" in row["reason"]
@@ -546,12 +555,12 @@ def test_a_result_of_another_schema_is_reported_and_left(folder: FrontierFolder,
 
 
 def test_seeds_are_one_point_and_no_promise_ends_every_line(rows: list[Row]) -> None:
-    small, large = federations(rows)
+    small, large = make_federations(rows)
     assert (small.devices, large.devices) == (30, 60)
-    linear, attributes = small.lines
+    linear, attributes = small.all_series
     assert [point.epsilon for point in linear.points] == [1.0, 8.0, math.inf]
     assert [point.epsilon for point in attributes.points] == [4.0]
-    assert {len(point.rows) for line in small.lines for point in line.points} == {2}
+    assert {len(point.rows) for line in small.all_series for point in line.points} == {2}
     assert linear.label == "linear, shopper level, central trust"
     assert (attributes.free, linear.free is not None) == (None, True)
 
@@ -572,11 +581,11 @@ def test_no_promise_is_at_the_right_end() -> None:
 def test_above_the_floor_is_by_two_standard_errors_of_both(rows: list[Row]) -> None:
     """.02 apart: with .006 and .006, .0085 together, it is clear; with .008 and .008, .0113, it is not."""
     for error, clearly in ((0.006, True), (0.008, False)):
-        (federation,) = federations([made(rows, 0.12, error=error)])
+        (federation,) = make_federations([made(rows, 0.12, error=error)])
         assert is_above(federation.points[0]) is clearly
     unknown = made(rows, 0.5) | {"nothing_released_hr@10_error": None}
-    assert not is_above(federations([unknown])[0].points[0]), "one shopper proves nothing"
-    assert not is_above(federations([made(rows, 0.09)])[0].points[0])
+    assert not is_above(make_federations([unknown])[0].points[0]), "one shopper proves nothing"
+    assert not is_above(make_federations([made(rows, 0.09)])[0].points[0])
 
 
 def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
@@ -586,20 +595,22 @@ def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
         row | {"variant": variant, "central_hr@10": hits, "central_ndcg@10": gains}
         for variant, (hits, gains) in levels.items()
     ]
-    (federation,) = federations(several)
+    (federation,) = make_federations(several)
     model = row["model"]
     assert federation.level("central", "hr@10", model) == 0.3
     assert federation.level("central", "ndcg@10", model) == 0.02, "of the same one"
     assert federation.level("central", "hr@10", "another") is None
-    (line,) = [line for line in baseline_lines(federation, False) if line.cells[3].text == f"central {model}"]
+    (line,) = [line for line in baseline_rows(federation, False) if line.cells[3].text == f"central {model}"]
     assert [cell.text for cell in line.cells[9:11]] == ["0.300", "0.020"]
     assert best_central(federation) == 0.3
 
 
 def test_the_answers_follow_from_the_results(rows: list[Row]) -> None:
-    said = {answer.question: " ".join(answer.sentences) for answer in findings(rows, federations(rows))}
+    said = {answer.question: " ".join(answer.sentences) for answer in findings(rows, make_federations(rows))}
     assert len(said) == 4
-    assert "16 of 20 runs finished; the others are listed with the reason (4)" in " ".join(said.values())
+    assert "16 of 20 runs finished; the failed runs (4) are listed with their reasons" in " ".join(
+        said.values()
+    )
     assert "not private" in said["Are you open about it?"]
     (only,) = findings([row | {"status": "failed"} for row in rows], [])
     assert "0 of 20 runs finished" in " ".join(only.sentences)
@@ -649,12 +660,12 @@ def test_every_point_is_on_the_page_with_its_promise(
     page: Structure, folder: FrontierFolder, rows: list[Row]
 ) -> None:
     text = folder.page.read_text(encoding="utf-8")
-    points = sum(len(federation.points) for federation in federations(rows))
+    points = sum(len(federation.points) for federation in make_federations(rows))
     assert text.count("<summary>promise</summary>") == points == 8
     # Of each size: a promise at each of three points, of two private popularities there, and of Flower's.
     assert text.count("can hardly tell whether") == 2 * (3 + 2 * 3 + 1)
     levels = len(BASELINES) - 2 + 1  # all but the two that were not found, and the central linear model
-    assert text.count("<summary>what it is</summary>") == 2 * (levels + 2 * 3 + 1)
+    assert text.count("<summary>description</summary>") == 2 * (levels + 2 * 3 + 1)
     assert text.count("<code>terry simulate") == len(rows)
 
 
@@ -694,8 +705,8 @@ def test_a_line_looks_the_same_at_every_size_and_all_are_in_the_legend(
     large = [row for row in done if row["devices"] == 60]
     drawn: list[Figure] = []
     monkeypatch.setattr(bytes_figure, "save", lambda figure, folder, name: drawn.append(figure))
-    sizes = federations([*large, *small])
-    assert [[line.model for line in size.lines] for size in sizes] == [
+    sizes = make_federations([*large, *small])
+    assert [[line.model for line in size.all_series] for size in sizes] == [
         ["attributes"],
         ["linear", "attributes"],
     ]
@@ -704,14 +715,14 @@ def test_a_line_looks_the_same_at_every_size_and_all_are_in_the_legend(
     shared = next(label for label in panels[0] if label.startswith("attributes"))
     assert panels[0][shared] == panels[1][shared]
     labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert {line.label for size in sizes for line in size.lines} <= set(labels)
+    assert {line.label for size in sizes for line in size.all_series} <= set(labels)
     pyplot.close(drawn[0])
 
 
 def test_each_delta_is_a_line_of_its_own(rows: list[Row]) -> None:
     row = next(row for row in rows if row["epsilon"] == 1.0 and row["devices"] == 30)
-    (federation,) = federations([row, row | {"delta": 1e-6}])
-    assert [line.label for line in federation.lines] == [
+    (federation,) = make_federations([row, row | {"delta": 1e-6}])
+    assert [line.label for line in federation.all_series] == [
         f"linear, shopper level, central trust, δ = {delta}" for delta in ("1e-05", "1e-06")
     ]
     assert len({curve.label for curve in federation.curves("private_popularity")}) == 2
@@ -723,24 +734,24 @@ def test_noise_that_bounds_nothing_is_no_promise(rows: list[Row]) -> None:
     free = next(row for row in rows if row["unit"] == "none" and row["devices"] == 30)
     unbounded = bounded | {"epsilon": None, "epsilon_spent": None}
     for given in ([free, unbounded], [unbounded, free]):
-        (federation,) = federations(given)
+        (federation,) = make_federations(given)
         assert [point.epsilon for point in federation.points] == [math.inf, math.inf]
-        assert [line.free.of("unit") for line in federation.lines if line.free] == ["none"]
+        assert [line.free.of("unit") for line in federation.all_series if line.free] == ["none"]
 
 
 def test_the_answers_tell_of_promises_where_the_largest_size_has_none(rows: list[Row]) -> None:
     fewer = [row for row in rows if row["devices"] == 30 or row["unit"] == "none"]
-    sentences = findings(fewer, federations(fewer))[2].sentences
-    assert sum("with 30 devices of towels by next-visit" in sentence for sentence in sentences) == 2
+    sentences = findings(fewer, make_federations(fewer))[2].sentences
+    assert sum("on towels (split by next-visit, 30 devices)" in sentence for sentence in sentences) == 2
     free = [row for row in rows if row["unit"] == "none"]
-    assert "No promise was run here" in findings(free, federations(free))[2].sentences[1]
+    assert "No run here made a promise" in findings(free, make_federations(free))[2].sentences[1]
 
 
 def test_a_catalogue_that_gives_something_away_is_said(rows: list[Row]) -> None:
     row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
     for all_rows, said in (([row], False), ([row, row | {"catalogue_from_events": True}], True)):
-        sentences = " ".join(findings(all_rows, federations(all_rows))[3].sentences)
-        assert ("Where a catalogue lists what its shoppers chose" in sentences) is said
+        sentences = " ".join(findings(all_rows, make_federations(all_rows))[3].sentences)
+        assert ("A catalogue that lists what its shoppers chose" in sentences) is said
 
 
 def test_who_counted_the_hits_is_said(rows: list[Row]) -> None:
@@ -748,15 +759,15 @@ def test_who_counted_the_hits_is_said(rows: list[Row]) -> None:
     counted = row | {"evaluated": True}
     for all_rows, says in (
         ([row], "is not released."),
-        ([row, counted], "is not released, but for 1 runs whose devices counted hits"),
+        ([row, counted], "is not released, except in 1 runs whose devices counted hits"),
     ):
-        assert says in " ".join(findings(all_rows, federations(all_rows))[3].sentences)
+        assert says in " ".join(findings(all_rows, make_federations(all_rows))[3].sentences)
 
 
 def test_what_others_wrote_is_escaped(rows: list[Row], folder: FrontierFolder, tmp_path: Path) -> None:
     evil = [row | {"data": "<script>alert(1)</script>", "reason": "<img src=x>"} for row in rows]
     other = FrontierFolder(tmp_path)
-    found = federations(evil)
+    found = make_federations(evil)
     write_page(other, evil, found, draw_all(other, found))
     text = other.page.read_text(encoding="utf-8")
     assert "<script>alert" not in text

@@ -142,9 +142,7 @@ def test_an_unfinished_run_has_no_result(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--resume"):
         RunFolder(tmp_path).read_result()
     (tmp_path / "result.json").write_text('{"schema": 0}')
-    with pytest.raises(
-        UserError, match=r"result.json is damaged, or of another schema than 2: remove .*"
-    ):
+    with pytest.raises(UserError, match=r"result.json is damaged, or of another schema than 2: remove .*"):
         RunFolder(tmp_path).read_result()
 
 
