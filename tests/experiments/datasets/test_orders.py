@@ -229,7 +229,7 @@ def test_no_order_id_is_held_or_said(tmp_path):
 
 @pytest.mark.parametrize("bad", ["week", "Day"])
 def test_a_visit_is_an_instant_or_a_day(tmp_path, bad):
-    with pytest.raises(UserError, match=f"--visit {bad} is no visit: say instant or day"):
+    with pytest.raises(UserError, match=f"--visit {bad} is unknown: use instant or day"):
         read(tmp_path, visit=bad)
 
 
