@@ -150,7 +150,7 @@ class History:
 
 
 def history_scorer(model: ChoiceModel, history: Events, samples: int) -> Callable[[Array], Tensor]:
-    """A scorer that makes the best use of each device's history. Histories of similar length share a batch."""
+    """A scorer that makes the best use of each device's history; similar lengths share a batch."""
     posterior = History(model, samples)
 
     def score(devices: Array) -> Tensor:

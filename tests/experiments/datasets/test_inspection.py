@@ -36,7 +36,7 @@ def dataset(catalogue: Catalogue, events: Events) -> Dataset:
         columns_kept=["customer", "sku"],
         columns_dropped=["comment"],
         columns_never_read={"mail": "looks like an e-mail address"},
-        notes=["no weight column: every row weighs 1"],
+        notes=["no weight column: every row has weight 1"],
     )
     return Dataset("csv", catalogue, events, report)
 
@@ -121,7 +121,7 @@ def test_how_many_each_split_would_test(timed: Dataset) -> None:
 
 def test_a_split_that_cannot_be_says_why(timed: Dataset) -> None:
     found = {name: rest for name, *rest in rows(split_table(replace(timed, times_known=False)))}
-    assert found["date"] == ["–", "–", "--split date needs times, and csv has none: say --split last-item"]
+    assert found["date"] == ["–", "–", "--split date needs times, and csv has none: use --split last-item"]
     assert found["last-item"][:2] == ["3", "3"]
     one_day = replace(timed, events=replace(timed.events, times=timed.events.times % DAY))
     assert "nothing was bought before 1970-01-01" in rows(split_table(one_day))[0][3]
@@ -186,7 +186,7 @@ def test_everything_is_printed(dataset: Dataset, capsys: pytest.CaptureFixture[s
         "columns kept: customer, sku",
         "columns dropped: comment",
         "column never read: mail (looks like an e-mail address)",
-        "no weight column: every row weighs 1",
+        "no weight column: every row has weight 1",
         "first and last day",
         "next-visit",
         "composition",

@@ -149,7 +149,7 @@ def test_an_order_is_a_visit_at_its_first_line_and_a_line_without_one_its_own(tm
     ]
     assert dataset.events.visits.tolist() == [0, 0, 1, 2, 0, 1]
     assert dataset.report.columns_kept == ["user", "item", "time", "order id"]
-    assert any(note.startswith("order ids became visits") for note in dataset.report.notes)
+    assert any(note.startswith("each order is a visit") for note in dataset.report.notes)
 
 
 def test_without_orders_a_visit_is_an_instant_or_a_day(tmp_path):
