@@ -31,14 +31,8 @@ def choose(facts: PublicFacts, unit: str) -> tuple[str, str]:
     """Choose a model; return its name and the reason."""
     if unit == "interaction":
         if facts.attributes:
-            return (
-                "attributes",
-                "of the models for interactions, it has the fewest parameters to noise",
-            )
-        return (
-            "mf",
-            "the catalogue has no attributes, and the linear model cannot protect single interactions",
-        )
+            return "attributes", "of the models for interactions, it has the fewest parameters to noise"
+        return "mf", "the catalogue has no attributes, and the linear model is not for interactions"
     if facts.attributes and facts.items <= SMALL_CATALOGUE:
         return "attributes", f"attributes describe {facts.items:,} items well enough"
     not_attributes = f"attributes describe {facts.items:,} items too coarsely"
@@ -54,7 +48,7 @@ def with_model(config: RunConfig, facts: PublicFacts) -> RunConfig:
     model, reason = choose(facts, config.unit)
     line = (
         f"--model auto chose {model}: {reason}. The choice depends only on the number of items, "
-        f"{facts.items:,}, on whether they have attributes ({'yes' if facts.attributes else 'no'}), and on the "
-        "promise's unit."
+        f"{facts.items:,}, on whether they have attributes ({'yes' if facts.attributes else 'no'}), and on "
+        "the promise's unit."
     )
     return config.model_copy(update={"model": model, "model_reason": line})
