@@ -101,25 +101,25 @@ class History:
         masses = torch.addmm(self.appeal, tastes.reshape(-1, tastes.shape[-1]), self.loadings.T).exp_()
         return masses.view(*tastes.shape[:-1], -1)
 
-    def approximate(self, held: Visits) -> tuple[Tensor, Tensor]:
+    def approximate(self, purchases: Visits) -> tuple[Tensor, Tensor]:
         """Find the mode of the posterior and the curvature there: [n, K] and [n, K, K].
 
-        Uses Newton's method, as if the items of a visit were bought in the order of `held`. If the method has
-        not converged, the only effect is a smaller effective sample size.
+        Uses Newton's method, as if a visit's items were bought in the order of `purchases`. If it has not
+        converged, the only effect is a smaller effective sample size.
         """
         nothing = len(self.loadings) - 1
-        real = (held.items < nothing).float()
-        bought = self.loadings[held.items]  # [n, most, K]
-        tastes = torch.zeros(len(held.items), self.loadings.shape[1])
+        real = (purchases.items < nothing).float()
+        bought = self.loadings[purchases.items]  # [n, most items, K]
+        tastes = torch.zeros(len(purchases.items), self.loadings.shape[1])
         for step in range(MODE_STEPS + 1):
             masses = self.masses(tastes)
-            own = masses.gather(1, held.items)
+            own = masses.gather(1, purchases.items)
             whole = masses.sum(dim=1, keepdim=True)
             before = own.cumsum(dim=1) - own
             left = torch.maximum(whole - before, SMALLEST_REMAINDER * whole)
             rates = (real / left).cumsum(dim=1)  # a unit of mass counts in every choice in which it was left
             weights = masses * rates[:, -1:]
-            weights.scatter_(1, held.items, own * rates)
+            weights.scatter_(1, purchases.items, own * rates)
             moments = own.unsqueeze(2) * bought
             means = (masses @ self.loadings).unsqueeze(1) - (moments.cumsum(dim=1) - moments)
             means *= (real.sqrt() / left).unsqueeze(2)
@@ -130,22 +130,22 @@ class History:
                 tastes = tastes + torch.linalg.solve(curvature, slope)
         return tastes, curvature
 
-    def scores(self, held: Visits) -> tuple[Tensor, Tensor]:
+    def scores(self, purchases: Visits) -> tuple[Tensor, Tensor]:
         """The posterior predictive and the effective sample sizes (Σw)² / Σw²: [n, items] and [n].
 
-        The predictive is 0 for the items in `held`.
+        The predictive is 0 for the items in `purchases`.
         """
-        modes, curvature = self.approximate(held)
+        modes, curvature = self.approximate(purchases)
         factor = torch.linalg.cholesky(curvature)  # of the inverse covariance
         away = torch.linalg.solve_triangular(factor.mT, self.points.T.expand(len(modes), -1, -1), upper=True)
         tastes = modes.unsqueeze(1) + WIDENING * away.mT  # [n, samples, K]
         masses = self.masses(tastes)
-        own = masses.gather(2, held.items.unsqueeze(1).expand(-1, tastes.shape[1], -1))
-        log_weights, left = log_likelihood(own, masses.sum(dim=2), held)
+        own = masses.gather(2, purchases.items.unsqueeze(1).expand(-1, tastes.shape[1], -1))
+        log_weights, left = log_likelihood(own, masses.sum(dim=2), purchases)
         log_weights += 0.5 * (self.points.square().sum(dim=1) - tastes.square().sum(dim=2))
         weights = torch.softmax(log_weights, dim=1)
         predicted = ((weights / left).unsqueeze(1) @ masses).squeeze(1)
-        predicted.scatter_(1, held.items, 0.0)
+        predicted.scatter_(1, purchases.items, 0.0)
         return predicted[:, :-1], 1.0 / weights.square().sum(dim=1)
 
 
@@ -154,13 +154,13 @@ def history_scorer(model: ChoiceModel, history: Events, samples: int) -> Callabl
     posterior = History(model, samples)
 
     def score(devices: Array) -> Tensor:
-        held = history.take(devices)
+        events = history.take(devices)
         scores = torch.empty(len(devices), len(model.appeal))
         effective = torch.empty(len(devices))
-        by_length = np.argsort(held.counts, kind="stable")
+        by_length = np.argsort(events.counts, kind="stable")
         for start in range(0, len(devices), SHOPPERS_AT_ONCE):
             rows = by_length[start : start + SHOPPERS_AT_ONCE]
-            scores[rows], effective[rows] = posterior.scores(Visits.of(held.take(rows), len(model.appeal)))
+            scores[rows], effective[rows] = posterior.scores(Visits.of(events.take(rows), len(model.appeal)))
         if len(devices):
             logger.info(
                 "towel ceiling: %d shoppers, %d samples each, effective sample size %.0f at least",

@@ -78,26 +78,26 @@ def quadrature(most: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(nodes).float(), torch.from_numpy(np.log(weights)).float()
 
 
-def log_likelihood(masses: Tensor, whole: Tensor, held: Visits) -> tuple[Tensor, Tensor]:
+def log_likelihood(masses: Tensor, whole: Tensor, purchases: Visits) -> tuple[Tensor, Tensor]:
     """log Π_v P(S_v) / k_v! of each shopper's visits, and the mass of all other items: [n, samples] each.
 
-    masses: [n, samples, most items], the masses of the items in `held`, 0 for padding. whole: [n, samples],
-    the mass of all items.
+    masses: [n, samples, most items], the masses of the items in `purchases`, 0 for padding. whole:
+    [n, samples], the mass of all items.
     """
-    shape = (len(held.items), masses.shape[1], held.sizes.shape[1])
-    visits = held.visits.unsqueeze(1).expand_as(masses)
+    shape = (len(purchases.items), masses.shape[1], purchases.sizes.shape[1])
+    visits = purchases.visits.unsqueeze(1).expand_as(masses)
     of_visit = torch.zeros(shape).scatter_add_(2, visits, masses)
     left = whole.unsqueeze(2) - of_visit.cumsum(dim=2)
     left = torch.maximum(left, SMALLEST_REMAINDER * whole.unsqueeze(2))
     of_visit = of_visit / left  # A
     own = masses / left.gather(2, visits)  # a
     log_p = torch.where(own > 0, own.log(), 0.0).sum(dim=2)
-    log_p -= ((held.sizes.unsqueeze(1) + 1) * torch.log1p(of_visit / 2)).sum(dim=2)
-    nodes, log_weights = quadrature(int(held.sizes.max()))
+    log_p -= ((purchases.sizes.unsqueeze(1) + 1) * torch.log1p(of_visit / 2)).sum(dim=2)
+    nodes, log_weights = quadrature(int(purchases.sizes.max()))
     steps = own / (2 + of_visit.gather(2, visits))
-    log_h = steps.unsqueeze(3) * nodes[held.sizes.gather(1, held.visits)].unsqueeze(1)
+    log_h = steps.unsqueeze(3) * nodes[purchases.sizes.gather(1, purchases.visits)].unsqueeze(1)
     log_h.clamp_(min=1e-3)  # there h is 1 to seven digits
     log_h = (log_h.sinh() / log_h).log_()  # [n, samples, most items, NODES]
     of_nodes = torch.zeros(*shape, NODES).scatter_add_(2, visits.unsqueeze(3).expand_as(log_h), log_h)
-    log_p += torch.logsumexp(of_nodes + log_weights[held.sizes].unsqueeze(1), dim=3).sum(dim=2)
+    log_p += torch.logsumexp(of_nodes + log_weights[purchases.sizes].unsqueeze(1), dim=3).sum(dim=2)
     return log_p, left[:, :, -1]

@@ -151,7 +151,7 @@ def load(options: DataOptions) -> Dataset:
 
 @cache
 def catalogue() -> Catalogue:
-    """The 300 towels, the same for every seed. Any two differ in size, colour, fibre, weave or weight."""
+    """The same 300 towels for every seed. Any two differ in size, colour, composition, weave or weight."""
     weaves = [(weave, weight) for weave, weights in WEAVES.items() for weight in weights]
     makes = [
         (size, colour, composition, weave, weight)
