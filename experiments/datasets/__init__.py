@@ -1,4 +1,4 @@
-"""The data sets that `--data` names. Each module has one `load(options) -> Dataset`."""
+"""The data sets that `--data` can name. Each module has a function `load(options) -> Dataset`."""
 
 from dataclasses import dataclass, field, fields
 from importlib import import_module
@@ -9,10 +9,10 @@ from terrycloth.models.errors import UserError
 
 @dataclass(frozen=True)
 class Source:
-    """A data set one can name: where its loader is, what to say of it, and which DataOptions it reads.
+    """A data set that can be named: its loader's module, a summary, and the DataOptions that it reads.
 
-    needs: options that must be given, and what each one is; accepts: options that may be. Besides these
-    every source reads `devices` and `data_seed`.
+    needs: the required options, each with a description. accepts: the optional ones. Every source also reads
+    `devices` and `data_seed`.
     """
 
     module: str
@@ -23,7 +23,7 @@ class Source:
 
     @property
     def needs_path(self) -> bool:
-        """Whether one has to say where the data are."""
+        """Whether the user has to give the location of the data."""
         return "path" in self.needs
 
 
@@ -65,14 +65,14 @@ SOURCES = {
 
 
 def source_of(name: str) -> Source:
-    """The source of that name. Raises UserError."""
+    """Return the source of that name. Raises UserError if there is none."""
     if name not in SOURCES:
         raise UserError(f"there is no data set {name!r}: choose one of {', '.join(SOURCES)}")
     return SOURCES[name]
 
 
 def load(name: str, options: DataOptions) -> Dataset:
-    """Read the named data set; every reason it cannot be read is a UserError."""
+    """Read the named data set. Raises UserError, with the reason, if it cannot be read."""
     source = source_of(name)
     _check_options(name, source, options)
     dataset: Dataset = import_module(f"terrycloth.experiments.datasets.{source.module}").load(options)
@@ -81,19 +81,19 @@ def load(name: str, options: DataOptions) -> Dataset:
 
 
 def _check_options(name: str, source: Source, options: DataOptions) -> None:
-    """Refuse what the source would ignore, the lack of what it needs, and what is out of range."""
+    """Raise UserError if an option would be ignored, is missing, or is out of range."""
     for option in fields(options):
         flag = "--" + option.name.replace("_", "-")
         given = getattr(options, option.name) != option.default
         if given and option.name not in {"devices", "data_seed", *source.needs, *source.accepts}:
-            raise UserError(f"{flag} means nothing for --data {name}: leave it out")
+            raise UserError(f"{flag} does not apply to --data {name}: remove it")
         if not given and option.name in source.needs:
             raise UserError(f"--data {name} needs {flag}: {source.needs[option.name]}")
     if options.path is not None and not options.path.exists():
         raise UserError(f"{options.path} does not exist: check --path")
     if options.devices is not None and options.devices < 1:
-        raise UserError(f"--devices {options.devices} leaves no shopper: ask for 1 or more")
+        raise UserError(f"--devices {options.devices} leaves no shopper: use 1 or more")
     if options.visit not in ("instant", "day"):
-        raise UserError(f"--visit {options.visit} is no visit: say instant or day")
+        raise UserError(f"--visit {options.visit} is unknown: use instant or day")
     if options.data_seed < 0:
         raise UserError(f"--data-seed {options.data_seed} is negative: choose 0 or more")

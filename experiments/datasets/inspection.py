@@ -1,4 +1,4 @@
-"""What `terry data inspect` prints: rows, columns, the histories, what is known of time, the catalogue."""
+"""What `terry data inspect` prints: rows, columns, histories, times, splits and the catalogue."""
 
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ from terrycloth.models.errors import UserError
 
 
 def print_dataset(dataset: Dataset) -> None:
-    """Everything that was kept and everything that was not."""
+    """Print what was kept, what was left out, and how the data are distributed."""
     console = make_console()
     console.print(rows_table(dataset))
     report = dataset.report
@@ -33,7 +33,7 @@ def print_dataset(dataset: Dataset) -> None:
 
 
 def rows_table(dataset: Dataset) -> Table:
-    """rows read = rows kept + rows dropped, by reason."""
+    """The number of rows read, kept, and dropped for each reason; read = kept + dropped."""
     report = dataset.report
     table = Table("rows", "number", title=f"{dataset.name}: {report.source}")
     table.add_row("read", f"{report.rows_read:,}")
@@ -44,28 +44,28 @@ def rows_table(dataset: Dataset) -> Table:
 
 
 def shape_table(dataset: Dataset) -> Table:
-    """Devices, items, and how long the histories are."""
+    """The numbers of devices, items and events, and the lengths of the histories."""
     table = Table("what", "number", title="shape")
     table.add_row("devices", f"{dataset.events.num_devices:,}")
     table.add_row("items", f"{len(dataset.catalogue):,}")
     table.add_row("events", f"{len(dataset.events):,}")
-    table.add_row("events a device: least, quartiles, most", quartiles(dataset.events.counts))
+    table.add_row("events per device: minimum, quartiles, maximum", quartiles(dataset.events.counts))
     return table
 
 
 def quartiles(counts: Array) -> str:
-    """The least, the quartiles and the most of some counts; of none, a dash."""
+    """The minimum, quartiles and maximum of some counts as text; a dash if there are no counts."""
     if len(counts) == 0:
         return "–"
     return " ".join(f"{count:,}" for count in np.percentile(counts, [0, 25, 50, 75, 100]).astype(int))
 
 
 def time_table(dataset: Dataset) -> Table:
-    """How much is known of time: the span, what a visit holds, and who is new in the last part."""
+    """The span of the data, the visits and their sizes, and the share of new shoppers in the last part."""
     events, order = dataset.events, dataset.report.file_order
     table = Table("what", "number", title="time")
     if not dataset.times_known or len(events) == 0:
-        table.add_row("times", "none: what a shopper did is one visit")
+        table.add_row("times", "none: each shopper's purchases are one visit")
         return table
     first, last = int(events.times.min()), int(events.times.max())
     visits, items = visit_sizes(events)
@@ -74,45 +74,46 @@ def time_table(dataset: Dataset) -> Table:
     table.add_row("days", f"{last // DAY - first // DAY + 1:,}")
     table.add_row("visits", f"{len(visits):,}")
     table.add_row(
-        "visits a device: least, quartiles, most", quartiles(np.bincount(visits)[events.counts > 0])
+        "visits per device: minimum, quartiles, maximum", quartiles(np.bincount(visits)[events.counts > 0])
     )
-    table.add_row("different items a visit: least, quartiles, most", quartiles(items))
+    table.add_row("different items per visit: minimum, quartiles, maximum", quartiles(items))
     share = len(several) / int((events.counts > 0).sum())
     table.add_row("shoppers with a visit of several items", f"{share:.1%}")
     if order is not None and order.visits:
         shares = f"{order.ascending / order.visits:.1%} (by chance {order.by_chance / order.visits:.1%})"
-        table.add_row("visits that the file lists in ascending item id", shares)
-    at = midnight(events, QUANTILE)
-    table.add_row(f"buyers from {day_of(at)} on who were unseen before", share_unseen(events, at))
+        table.add_row("visits that the file lists in ascending order of item id", shares)
+    boundary = midnight(events, QUANTILE)
+    new_buyers = f"buyers from {day_of(boundary)} on who had not bought before"
+    table.add_row(new_buyers, share_unseen(events, boundary))
     return table
 
 
 def visit_sizes(events: Events) -> tuple[Array, Array]:
-    """Of each visit its device and how many different items it holds: int64 [visits] each."""
+    """The device and the number of different items of each visit: int64 [visits] each."""
     devices, visits = events.devices, events.visits
     rows = np.stack([devices, visits, events.items])
     begins = np.ones(len(events), dtype=np.bool_)
     begins[1:] = (rows[:2, 1:] != rows[:2, :-1]).any(axis=0)
     different = begins.copy()
-    different[1:] |= rows[2, 1:] != rows[2, :-1]  # inside a visit items are sorted
+    different[1:] |= rows[2, 1:] != rows[2, :-1]  # the items of a visit are sorted
     starts = np.flatnonzero(begins)
     return devices[starts], np.add.reduceat(different.astype(np.int64), starts)
 
 
 def share_unseen(events: Events, at: int) -> str:
-    """Of the shoppers who bought from `at` on, the part that had bought nothing before."""
+    """The share, in per cent, of the shoppers who bought from `at` on but not before."""
     later, earlier = (np.unique(events.devices[mask]) for mask in (events.times >= at, events.times < at))
     return f"{1 - np.isin(later, earlier).mean():.1%}"
 
 
 def day_of(instant: int) -> str:
-    """The day (UTC) of an instant: 2011-11-02."""
+    """The day (UTC) of an instant in seconds since 1970, as in 2011-11-02."""
     return datetime.fromtimestamp(instant, UTC).date().isoformat()
 
 
 def split_table(dataset: Dataset) -> Table:
     """How many shoppers each split would test, and on how many targets."""
-    table = Table("split", "shoppers tested", "targets", "what it is", title="splits")
+    table = Table("split", "shoppers tested", "targets", "description", title="splits")
     for name in SPLITS:
         try:
             table.add_row(*split_row(dataset, name))
@@ -122,18 +123,18 @@ def split_table(dataset: Dataset) -> Table:
 
 
 def split_row(dataset: Dataset, name: SplitName) -> tuple[str, str, str, str]:
-    """Its name, shoppers, targets and sentence. Raises UserError where the data cannot be split so."""
+    """A split's name, shoppers, targets and description. Raises UserError if the data cannot be split so."""
     rule = rule_for(dataset, name)
     if rule.published:
         targets = make_split(dataset, rule).test.targets
     else:  # no negatives are drawn
         targets = parted(dataset.events, rule, seed=0).targets
-    called = f"{name}, from {rule.date} on" if rule.date else name
-    return called, f"{(targets.counts > 0).sum():,}", f"{len(targets):,}", rule.sentence
+    label = f"{name}, from {rule.date} on" if rule.date else name
+    return label, f"{(targets.counts > 0).sum():,}", f"{len(targets):,}", rule.sentence
 
 
 def attribute_table(dataset: Dataset) -> Table:
-    """Each attribute: how many values it has, which are the commonest, what share of the items has one."""
+    """For each attribute, its number of values, the share of items with one, and the commonest values."""
     table = Table("attribute", "values", "items with one", "commonest", title="catalogue")
     for attribute in dataset.catalogue.attributes:
         values = dataset.catalogue.table[attribute].explode().dropna()

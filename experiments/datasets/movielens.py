@@ -1,7 +1,8 @@
 """MovieLens in any of its layouts: GroupLens 100K, `.dat`, `.csv`, RecBole's atomic files, NCF's own split.
 
-Harper and Konstan, "The MovieLens Datasets: History and Context", TiiS 2015; the split with 99 negatives is
-that of He et al., "Neural Collaborative Filtering", WWW 2017. GroupLens forbids redistribution: bring a copy.
+The data are described by Harper and Konstan, "The MovieLens Datasets: History and Context", TiiS 2015. The
+split with 99 negatives is that of He et al., "Neural Collaborative Filtering", WWW 2017. GroupLens forbids
+redistribution, so users have to get their own copy.
 """
 
 import csv
@@ -27,17 +28,17 @@ NAME = "movielens"
 NUM_NEGATIVES = 99
 NUMBERS: dict[str, Any] = {"user": np.int64, "item": np.int64, "time": np.float64, "age": np.float64}
 FIELD_SEPARATOR = "\x1f"  # stands in for "::", since pandas reads only one-character separators fast
-ZIP_CODE_REASON = "says where a person lives"
+ZIP_CODE_REASON = "shows where a person lives"
 GENRES = [
     *["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"],
     *["Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War"],
     "Western",
 ]
 NO_GENRE = {"", "unknown", "(no genres listed)"}
-# The bands of MovieLens 1M, whose files hold the lower edge (1 for under 18); 100K holds the age itself.
+# The bands of MovieLens 1M, whose files hold the lower edge (1 for under 18). 100K holds the age itself.
 AGE_EDGES = [0, 18, 25, 35, 45, 50, 56, np.inf]
 AGE_BANDS = ["under 18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+"]
-# MovieLens 1M's codes 0, 1, 2 …; 100K has names.
+# In the order of MovieLens 1M's codes 0, 1, 2 …; 100K has names.
 OCCUPATIONS = [
     *["other", "educator", "artist", "administrator", "student", "customer service", "healthcare"],
     *["executive", "farmer", "homemaker", "K-12 student", "lawyer", "programmer", "retired", "marketing"],
@@ -47,10 +48,10 @@ OCCUPATIONS = [
 
 @dataclass(frozen=True)
 class Table:
-    """How one text file is written.
+    """The format of one text file.
 
-    file: its name, or a pattern; {stem} is the stem of the ratings file. columns: the file's name of each
-    column wanted, and ours. names: every column in order, where the file has no header line.
+    file: its name, or a pattern; {stem} is the stem of the ratings file. columns: the columns to read, the
+    file's name → ours. names: all columns in order, if the file has no header line.
     """
 
     file: str
@@ -61,7 +62,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of one edition, recognised by its ratings; films and people are read where they are."""
+    """The files of one edition, recognised by its ratings file. Films and people are read if present."""
 
     name: str
     ratings: Table
@@ -153,13 +154,14 @@ NCF_PAIRS, NCF_TEST, NCF_NEGATIVES = "pairs.parquet", "*.test.rating", "*.test.n
 
 
 def load(options: DataOptions) -> Dataset:
-    """Read MovieLens from a folder, or from the ratings file in it; the files there say which layout it is.
+    """Read MovieLens from a folder, or from the ratings file in it. The file names determine the layout.
 
-    Every rating is one interaction of weight 1 at its time stamp: the number of stars is not read. Devices
+    Every rating is one interaction of weight 1 at its time stamp; the number of stars is not read. Devices
     are people in the order of their ids. The catalogue is that of the film file, with `genre` and `decade`;
-    without one, the films rated. Gender, age band and occupation, where known, are `groups`, for audits only.
+    if there is no film file, it holds the rated films. Gender, age band and occupation, if known, are in
+    `groups`, for audits only.
 
-    Raises UserError where no layout is recognised or a file cannot be read.
+    Raises UserError if no layout is recognised or a file cannot be read.
     """
     assert options.path is not None
     if _main_file(options.path, NCF_PAIRS):
@@ -169,22 +171,24 @@ def load(options: DataOptions) -> Dataset:
         if ratings_path:
             return _load_tables(layout, ratings_path, options.visit)
     known = ", ".join([*(layout.ratings.file for layout in LAYOUTS), NCF_PAIRS])
-    raise UserError(f"{options.path} is not MovieLens: it was searched for one of {known}")
+    raise UserError(f"{options.path} is not MovieLens: it holds none of {known}")
 
 
 def _main_file(path: Path, pattern: str) -> Path | None:
-    """The file that matches: `path` itself, or the only one in the folder `path`."""
+    """The matching file: `path` itself, or the only match in the folder `path`; None if there is none."""
     if path.is_file():
         return path if fnmatch(path.name, pattern) else None
-    found = sorted(path.glob(pattern))
-    if len(found) > 1:
-        raise UserError(f"{path} holds {len(found)} files that match {pattern}: name one of them with --path")
-    return found[0] if found else None
+    matches = sorted(path.glob(pattern))
+    if len(matches) > 1:
+        raise UserError(
+            f"{path} holds {len(matches)} files that match {pattern}: name one of them with --path"
+        )
+    return matches[0] if matches else None
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever a broken file raises into one line that names the file, and nothing that it holds."""
+    """Turn any error from a broken file into a UserError that names the file but quotes nothing of it."""
     try:
         yield
     except (ValueError, OSError, EOFError, zlib.error):
@@ -192,7 +196,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _read(table: Table, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The wanted columns under our names, and the file's names of those left out."""
+    """Read the columns of the table under our names; also return the file's names of the other columns."""
     with _reading(path):
         content = path.read_bytes()
         separator = table.separator
@@ -215,10 +219,10 @@ def _read(table: Table, path: Path) -> tuple[pd.DataFrame, list[str]]:
         missing = set(table.columns.values()) - set(present.values())
         if missing:
             wanted = sorted(theirs for theirs, ours in table.columns.items() if ours in missing)
-            raise UserError(f"{path} has no column {' or '.join(wanted)}: see the README that comes with it")
+            raise UserError(f"{path} has no column {' or '.join(wanted)}: see the README of the data set")
         dtypes: dict[str, Any] = {name: NUMBERS.get(present.get(name, ""), str) for name in names}
         rows: pd.DataFrame = pd.read_csv(BytesIO(content), dtype=dtypes, **options)
-        if not rows.index.equals(pd.RangeIndex(len(rows))):  # pandas makes an index of fields too many
+        if not rows.index.equals(pd.RangeIndex(len(rows))):  # pandas turns surplus fields into an index
             raise ValueError("more fields than columns")
         rows = rows[list(present)].rename(columns=present)
         if rows.empty or rows[[name for name in rows if name in NUMBERS]].isna().any(axis=None):
@@ -227,7 +231,7 @@ def _read(table: Table, path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _encoding(content: bytes) -> str:
-    """UTF-8 where the bytes are, else the Latin-1 of the older editions."""
+    """UTF-8 if the bytes are valid UTF-8, else Latin-1, which the older editions use."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
@@ -236,7 +240,7 @@ def _encoding(content: bytes) -> str:
 
 
 def _load_tables(layout: Layout, ratings_path: Path, visit: Literal["instant", "day"]) -> Dataset:
-    """Read one of the layouts that are text tables."""
+    """Read a layout that consists of text tables."""
     ratings, dropped_columns = _read(layout.ratings, ratings_path)
     report = ImportReport(
         f"MovieLens, {layout.name} layout, {ratings_path.name}",
@@ -244,7 +248,7 @@ def _load_tables(layout: Layout, ratings_path: Path, visit: Literal["instant", "
         columns_kept=list(layout.ratings.columns),
         columns_dropped=dropped_columns,
     )
-    report.notes.append("every rating is an interaction of weight 1, whatever its stars")
+    report.notes.append("every rating is an interaction of weight 1, whatever its number of stars")
     films_path = _sibling(layout.films, ratings_path)
     film_ids, catalogue = _films(layout, films_path) if films_path else _rated_films(ratings["item"])
     people_path = _sibling(layout.people, ratings_path) if layout.people else None
@@ -261,13 +265,13 @@ def _load_tables(layout: Layout, ratings_path: Path, visit: Literal["instant", "
 
 
 def _sibling(table: Table, ratings_path: Path) -> Path | None:
-    """The file of the table beside the ratings, if it is there."""
+    """The table's file, next to the ratings; None if it does not exist."""
     path = ratings_path.with_name(table.file.format(stem=ratings_path.stem))
     return path if path.exists() else None
 
 
 def _films(layout: Layout, path: Path) -> tuple[npt.NDArray[Any], Catalogue]:
-    """Ids and catalogue of a film file, in the order of the ids."""
+    """Read the ids and the catalogue from a film file, in the order of the ids."""
     films = _read(layout.films, path)[0].sort_values("item", kind="stable", ignore_index=True)
     if films["item"].duplicated().any():
         raise UserError(
@@ -290,12 +294,12 @@ def _films(layout: Layout, path: Path) -> tuple[npt.NDArray[Any], Catalogue]:
 
 
 def _tuple(values: list[str]) -> tuple[str, ...]:
-    """An attribute cell: the values that say something."""
+    """An attribute cell, without the values that stand for "unknown"."""
     return tuple(value for value in values if value not in NO_GENRE)
 
 
 def _flagged_genres(films: pd.DataFrame, path: Path) -> pd.Series:
-    """The genres whose 0/1 column is set, joined with "|": the form of the later editions."""
+    """Join the genres whose 0/1 column is set with "|", as in the later editions."""
     with _reading(path):
         if not films[GENRES].isin(["0", "1"]).all(axis=None):
             raise ValueError("a genre is neither 0 nor 1")
@@ -310,16 +314,16 @@ def _rated_films(rated: pd.Series) -> tuple[npt.NDArray[Any], Catalogue]:
 
 
 def _untitled(film_ids: npt.NDArray[Any]) -> Catalogue:
-    """A catalogue of films of which only the id is known."""
+    """Build a catalogue of films of which only the ids are known."""
     names = pd.Series(film_ids).astype(str)
     return Catalogue(pd.DataFrame({ITEM: names, TITLE: "film " + names}))
 
 
 def _groups(table: Table, path: Path, people: npt.NDArray[Any], report: ImportReport) -> pd.DataFrame:
-    """Gender, age band and occupation of each device, "unknown" where the file does not say."""
+    """Gender, age band and occupation of each device; "unknown" if the file does not have them."""
     rows, dropped_columns = _read(table, path)
     if rows["user"].duplicated().any():
-        raise UserError(f"{path} lists a person twice: keep one line a person")
+        raise UserError(f"{path} lists a person twice: keep one line per person")
     report.columns_never_read |= dict.fromkeys(dropped_columns, ZIP_CODE_REASON)
     names = {str(code): name for code, name in enumerate(OCCUPATIONS)}
     groups = pd.DataFrame(
@@ -335,11 +339,11 @@ def _groups(table: Table, path: Path, people: npt.NDArray[Any], report: ImportRe
 
 
 def _load_ncf_split(path: Path) -> Dataset:
-    """Read the NCF paper's split: every pair, one held-out item a person, 99 negatives each.
+    """Read the NCF paper's split: every pair, one held-out item per person, and 99 negatives each.
 
-    Its ids: device = userID − 1, item = order of first appearance of movieID in the pairs. That order of rows
-    cannot be given up: the published test and its negatives name items by it. Otherwise the rows' order says
-    nothing, so all that a person rated is one visit.
+    Device = userID − 1; item = the place of movieID in order of first appearance in the pairs. This use of
+    the row order is necessary, because the published test and its negatives identify items by it. Otherwise
+    the row order has no meaning, so all that a person rated is one visit.
     """
     pairs_path, test_path, negatives_path = _ncf_files(path)
     with _reading(pairs_path):
@@ -358,12 +362,13 @@ def _load_ncf_split(path: Path) -> Dataset:
     report.drop("held out by the published split", (~train).sum())
     report.rows_kept = int(train.sum())
     report.notes.append(
-        "the split has no times for its training pairs: what a person rated is one visit, in which nothing "
-        "came first"
+        "the split has no times for its training pairs: what a person rated is one visit, without an order"
     )
     own_item = (published.negatives == published.items[:, None]) & (published.negatives >= 0)
     if own_item.any():
-        report.notes.append(f"{own_item.sum()} negatives equal their own person's test item and are left out")
+        report.notes.append(
+            f"{own_item.sum()} negatives equal the test item of their own person and are left out"
+        )
     published = PublishedTest(published.items, np.where(own_item, np.int32(-1), published.negatives))
     lines = Lines(devices[train], items[train], np.zeros(report.rows_kept), np.ones(report.rows_kept))
     events = lines.without_times(len(published.items))
@@ -374,19 +379,19 @@ def _load_ncf_split(path: Path) -> Dataset:
 
 
 def _ncf_files(path: Path) -> tuple[Path, Path, Path]:
-    """The three files of the split."""
+    """The three files of the split. Raises UserError if one is missing."""
     folder = path.parent if path.is_file() else path
-    found = [_main_file(folder, pattern) for pattern in (NCF_PAIRS, NCF_TEST, NCF_NEGATIVES)]
-    pairs, test, negatives = found
+    files = [_main_file(folder, pattern) for pattern in (NCF_PAIRS, NCF_TEST, NCF_NEGATIVES)]
+    pairs, test, negatives = files
     if pairs is None or test is None or negatives is None:
         raise UserError(
-            f"{folder} holds {NCF_PAIRS} but not both of {NCF_TEST} and {NCF_NEGATIVES}: put them beside it"
+            f"{folder} holds {NCF_PAIRS} but not both of {NCF_TEST} and {NCF_NEGATIVES}: put both next to it"
         )
     return pairs, test, negatives
 
 
 def _ncf_test(test_path: Path, negatives_path: Path, num_devices: int, num_items: int) -> PublishedTest:
-    """The held-out item and the negatives of every device, −1 where there is none."""
+    """Read the held-out item and the negatives of every device; −1 if there is none."""
     with _reading(test_path):
         test = pd.read_csv(test_path, sep="\t", header=None, names=["user", "item", "rating", "time"])
         users = test["user"].to_numpy(np.int64)
@@ -404,7 +409,7 @@ def _ncf_test(test_path: Path, negatives_path: Path, num_devices: int, num_items
             raise ValueError("more negatives than the split has")
     if not np.array_equal(keys, np.column_stack([users, own])):
         raise UserError(
-            f"{negatives_path} and {test_path.name} do not hold out the same items: get both again"
+            f"{negatives_path} and {test_path.name} do not hold out the same items: download both again"
         )
     items = np.full(num_devices, -1, dtype=np.int32)
     items[users] = own

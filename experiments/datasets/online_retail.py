@@ -1,10 +1,10 @@
 """`--data online-retail`: a year of invoices of a British gift and homeware shop (UCI, Online Retail).
 
 D. Chen, S. L. Sain, K. Guo, Data mining for the online retail industry, Journal of Database Marketing 19
-(2012), 197–208. The second release (Online Retail II, two years) is read too. A row is one line of an invoice
-and stays one interaction; its weight is the quantity, and an invoice is a visit. Colour, material, size and
-kind are read off the description with the vocabularies below: change them here, nothing else depends on the
-words.
+(2012), 197–208. The second release (Online Retail II, two years) can be read as well. Each row is one line of
+an invoice and becomes one interaction, whose weight is the quantity. Each invoice is a visit. Colour,
+material, size and kind are derived from the description with the vocabularies below. No other code depends on
+their words.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from terrycloth.experiments.datasets.visits import events_in_visits, order_numbe
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 from terrycloth.models.errors import UserError
 
-# What each column is called in the first release, and in the second.
+# The names of each column in the first release and in the second.
 COLUMNS = {
     "invoice": "invoiceno invoice",
     "item": "stockcode",
@@ -34,12 +34,12 @@ COLUMNS = {
     "shopper": "customerid",
 }
 
-# A product's code is five digits, and letters for its variant: 85123A. The others are postage (POST, DOT),
+# A product's code is five digits, then letters for its variant: 85123A. Other codes are postage (POST, DOT),
 # bank charges, manual corrections (M), samples, gift vouchers and the like.
 PRODUCT_CODE = r"\d{5}[A-Z]*"
 
-# The vocabularies: a value and the words that mean it, as regular expressions of whole words in lower case;
-# a plural s is understood. A description may have several colours and materials, one size and one kind.
+# The vocabularies: each value with the words that mean it, as regular expressions of whole words in lower
+# case. A plural s is allowed. A description may have several colours and materials, one size and one kind.
 COLOURS = {
     "red": "red ruby",
     "pink": "pink fuschia fuchsia",
@@ -83,7 +83,7 @@ MATERIALS = {
     "feather": "feather",
     "fur": "fur",
 }
-# The first size that fits: "small" before "large" decides nothing in practice, few descriptions have both.
+# The first size that matches counts. The order hardly matters, because few descriptions have two sizes.
 SIZES = {
     "mini": "mini miniature tiny",
     "small": "small",
@@ -91,7 +91,7 @@ SIZES = {
     "large": "large big",
     "extra large": "jumbo giant",
 }
-# The first kind that fits, so a narrower kind comes before a wider one: a pin cushion is no cushion.
+# The first kind that matches counts, so narrow kinds come before wide ones: a pin cushion is not a cushion.
 KINDS = {
     "sewing": r"pin\scushion sewing",
     "tea towel": r"tea\stowel",
@@ -143,7 +143,7 @@ KINDS = {
     "decoration": r"decoration bauble ornament hanging heart",
     "art": r"picture wall\sart print canvas",
 }
-# `--category textiles`: these kinds, unless the description says that they are made of something else.
+# `--category textiles` keeps these kinds, unless the description names a material that is not a textile.
 TEXTILE_KINDS = [
     "tea towel",
     "towel",
@@ -169,11 +169,11 @@ SEVERAL_VALUES = ("colour", "material")
 
 
 def load(options: DataOptions) -> Dataset:
-    """The invoices at `options.path`: a Parquet, CSV or Excel file, or a folder that holds one.
+    """Read the invoices at `options.path`: a Parquet, CSV or Excel file, or a folder that holds one.
 
-    `options.category` keeps one kind of product, or all home textiles ("textiles"). Devices are numbered
-    in the order of their customer ids as text, items sorted by code. Raises UserError for all that the user
-    can mend.
+    `options.category` keeps one kind of product, or all home textiles ("textiles"). Devices are numbered in
+    the order of their customer ids as text; items are sorted by code. Raises UserError if the category does
+    not exist, or the file is missing, unreadable or without usable rows.
     """
     assert options.path is not None
     if options.category not in (None, TEXTILES, *KINDS):
@@ -188,12 +188,12 @@ def load(options: DataOptions) -> Dataset:
         rows = _keep(rows, rows["item"].isin(wanted), f"not in the category {options.category}", report)
         titles = titles[wanted]
     if rows.empty:
-        raise UserError(f"{path} holds no row that can be used: check that it is UCI's Online Retail")
+        raise UserError(f"{path} holds no usable row: check that it is UCI's Online Retail")
     report.rows_kept = len(rows)
     catalogue = describe(titles, rows.groupby("item")["price"].median()[titles.index])
-    report.notes.append("the catalogue is read from the order lines and treated as public")
+    report.notes.append("the catalogue is derived from the order lines and treated as public")
     report.notes += [
-        f"{name} is known of {np.mean(catalogue.table[name].str.len() > 0):.1%} of the items"
+        f"{name} is known for {np.mean(catalogue.table[name].str.len() > 0):.1%} of the items"
         for name in catalogue.attributes
     ]
     rows = rows.assign(order=order_numbers(rows.pop("invoice")))
@@ -206,22 +206,25 @@ def load(options: DataOptions) -> Dataset:
 
 
 def find_file(path: Path) -> Path:
-    """The file itself, or the one in the folder: Parquet before Excel before CSV."""
+    """The file itself, or the only one in the folder; Parquet is preferred to Excel, and Excel to CSV."""
     if path.is_file():
         return path
     for suffix in (".parquet", ".xlsx", ".csv"):
-        found = sorted(file for file in path.glob("*") if file.suffix.lower() == suffix)
-        if len(found) > 1:
-            raise UserError(f"{path} holds {len(found)} {suffix} files: give one of them as --path")
-        if found:
-            return found[0]
+        files = sorted(file for file in path.glob("*") if file.suffix.lower() == suffix)
+        if len(files) > 1:
+            raise UserError(f"{path} holds {len(files)} {suffix} files: name one of them with --path")
+        if files:
+            return files[0]
     raise UserError(
-        f"{path} holds no .parquet, .xlsx or .csv file: get Online Retail from UCI and unpack it there"
+        f"{path} holds no .parquet, .xlsx or .csv file: download Online Retail from UCI and unpack it there"
     )
 
 
 def read_invoices(path: Path, report: ImportReport) -> pd.DataFrame:
-    """One row a line of the file, columns as in COLUMNS and `sheet`; missing where blank or unreadable."""
+    """Read the file into the columns of COLUMNS and `sheet`, one row per line.
+
+    Blank and unreadable cells are missing, and shoppers are hashed.
+    """
     if path.suffix.lower() == ".xlsx":
         cells, positions, headers = _read_excel(path)
     else:
@@ -251,17 +254,17 @@ def read_invoices(path: Path, report: ImportReport) -> pd.DataFrame:
 
 
 def _positions(headers: list[str], path: Path) -> dict[str, int]:
-    found = {part: find_column(headers, names) for part, names in COLUMNS.items()}
-    missing = [COLUMNS[part].split()[0] for part, position in found.items() if position is None]
+    positions = {part: find_column(headers, names) for part, names in COLUMNS.items()}
+    missing = [COLUMNS[part].split()[0] for part, position in positions.items() if position is None]
     if missing:
         raise UserError(
-            f"{path} lacks the columns {', '.join(missing)}: give UCI's Online Retail, or use --data csv"
+            f"{path} lacks the columns {', '.join(missing)}: use UCI's Online Retail, or --data csv"
         )
-    return {part: position for part, position in found.items() if position is not None}
+    return {part: position for part, position in positions.items() if position is not None}
 
 
 def _read_excel(path: Path) -> tuple[pd.DataFrame, dict[str, int], list[str]]:
-    """All sheets, one after the other (the second release has two)."""
+    """Read all sheets, one after the other; the second release has two."""
     parts = []
     for number, sheet in enumerate(read_sheets(path)):
         headers = list(sheet.columns)
@@ -275,7 +278,7 @@ def _read_excel(path: Path) -> tuple[pd.DataFrame, dict[str, int], list[str]]:
 
 
 def clean(rows: pd.DataFrame, report: ImportReport) -> pd.DataFrame:
-    """Leave out what is no purchase of a product by a known customer, each row counted under one reason."""
+    """Keep the purchases of products by known customers; count each other row under one reason."""
     first_sheet = rows.groupby(rows["invoice"].fillna(""))["sheet"].transform("min")
     rules = {
         # The sheets of the second release overlap by nine days.
@@ -287,7 +290,7 @@ def clean(rows: pd.DataFrame, report: ImportReport) -> pd.DataFrame:
         .str.fullmatch(PRODUCT_CODE)
         .fillna(False),
         "no description": rows["description"].isna(),
-        "no time that can be read": rows["time"].isna(),
+        "no readable time": rows["time"].isna(),
     }
     reason = np.select([rule.to_numpy(bool) for rule in rules.values()], list(rules), default="")
     for name in rules:
@@ -306,38 +309,38 @@ def _keep(rows: pd.DataFrame, mask: pd.Series, reason: str, report: ImportReport
 
 
 def _most_common(descriptions: pd.Series) -> str:
-    """The description most used for an item, the first in the alphabet of equals."""
+    """An item's most frequent description; among equals, the first in the alphabet."""
     return str(descriptions.mode().iloc[0])
 
 
 def mentions(titles: pd.Series, vocabulary: dict[str, str]) -> pd.DataFrame:
-    """Whether a title has a word of a value: bool, one row a title and one column a value."""
+    """Whether each title has a word for each value: bool [titles, values]."""
     lower = titles.str.lower()
-    found = {
+    mentioned = {
         value: lower.str.contains(rf"(?<![\w-])(?:{'|'.join(words.split())})(?:s|es)?(?![\w-])")
         for value, words in vocabulary.items()
     }
-    return pd.DataFrame(found).astype(bool)
+    return pd.DataFrame(mentioned).astype(bool)
 
 
 def values_of(mentioned: pd.DataFrame, several: bool) -> list[tuple[str, ...]]:
-    """The values each row mentions, in the vocabulary's order; only the first unless there may be several."""
+    """The values that each row mentions, in the vocabulary's order; only the first unless `several`."""
     names = mentioned.columns.to_numpy()
-    most = None if several else 1
-    return [tuple(names[row][:most]) for row in mentioned.to_numpy()]
+    limit = None if several else 1
+    return [tuple(names[row][:limit]) for row in mentioned.to_numpy()]
 
 
 def in_category(titles: pd.Series, category: str) -> npt.NDArray[Any]:
-    """Which titles are of this kind, or, for "textiles", are home textiles: bool [titles]."""
+    """Which titles are of this kind or, for "textiles", are home textiles: bool [titles]."""
     kinds = [kind[0] if kind else "" for kind in values_of(mentions(titles, KINDS), several=False)]
     if category != TEXTILES:
         return np.isin(kinds, [category])
-    hard = mentions(titles, {name: MATERIALS[name] for name in NOT_TEXTILE}).any(axis=1)
-    return np.isin(kinds, TEXTILE_KINDS) & ~hard.to_numpy(bool)
+    not_textile = mentions(titles, {name: MATERIALS[name] for name in NOT_TEXTILE}).any(axis=1)
+    return np.isin(kinds, TEXTILE_KINDS) & ~not_textile.to_numpy(bool)
 
 
 def describe(titles: pd.Series, prices: pd.Series) -> Catalogue:
-    """The catalogue of these titles and median prices in pounds, both indexed by item code."""
+    """Build the catalogue from titles and median prices in pounds, both indexed by item code."""
     table = pd.DataFrame({ITEM: titles.index.astype(str), TITLE: titles.astype(str).to_numpy()})
     for name, vocabulary in VOCABULARIES.items():
         table[name] = values_of(mentions(titles, vocabulary), name in SEVERAL_VALUES)

@@ -1,9 +1,9 @@
 """`--data csv`: a brand's own order export and catalogue, as CSV or Parquet.
 
-An export holds more about people than a recommender needs. Five columns are read: shopper, item, time, weight
-and order. The rest never leave the file, and the report names them. Shopper ids are replaced by a keyed hash
-as they are read, and the key is thrown away; order ids by numbers, which are dropped once they have said what
-a visit is.
+An export holds more about people than a recommender needs. Only five columns are read: shopper, item, time,
+weight and order. The others never leave the file, and the report names them. Shopper ids are replaced by
+hashes as they are read, and the key of the hash is discarded. Order ids are replaced by numbers, which are
+dropped once the visits are known.
 """
 
 import re
@@ -41,15 +41,15 @@ from terrycloth.models.errors import UserError
 Array = npt.NDArray[Any]
 
 EMPTY_ROW = "an empty row"
-MOST_SHARED = 0.5  # of the order ids may be of several shoppers: tills number their receipts anew each day
+MOST_SHARED = 0.5  # largest share of order ids with several shoppers: some tills restart their numbers daily
 
 
 def load(options: DataOptions) -> Dataset:
-    """The orders at `options.path` over the items at `options.catalogue`.
+    """Read the orders at `options.path` and the items at `options.catalogue`.
 
     Devices are numbered in the order of their shopper ids as text, items in the order of their own ids, so
-    that the order of the rows leaves no trace. Raises UserError for all that the user can mend; no error or
-    note holds a shopper or what one did.
+    that the order of the rows leaves no trace. Raises UserError if a file or a column cannot be used. No
+    error or note contains a shopper or what a shopper did.
     """
     assert options.path is not None
     assert options.catalogue is not None
@@ -72,9 +72,12 @@ def load(options: DataOptions) -> Dataset:
 
 
 def choose_columns(table: TableFile, options: DataOptions, report: ImportReport) -> dict[str, int]:
-    """Which column of the orders plays which part; files every other column in the report, unread."""
+    """Choose a column's position for each part (shopper, item …); list the others, unread, in the report.
+
+    Raises UserError if a column is missing, private or chosen twice, or if the file has no header.
+    """
     if any(_looks_like_a_value(column) for column in table.columns):
-        # Not a word of what it says: it may be a shopper's row.
+        # Quote nothing of the line: it may be a shopper's row.
         raise UserError(f"the first line of {table.path} holds values: put a line of column names before it")
     named = {
         "shopper": options.shopper_column,
@@ -88,27 +91,27 @@ def choose_columns(table: TableFile, options: DataOptions, report: ImportReport)
     for part, name in named.items():
         if name:
             position = _named_column(table, part, name)
-        else:  # of order ids, which most exports can do without, only what plays no other part
+        else:  # an order column is optional, so it never takes a column that was chosen for another part
             taken_by_name = chosen.values() if part == "order" else ()
             free = ["" if place in taken_by_name else column for place, column in enumerate(table.columns)]
             position = find_column(free, USUAL_NAMES[part])
-        for other, taken in chosen.items():
-            if position == taken:
+        for other_part, other_position in chosen.items():
+            if position == other_position:
                 raise UserError(
-                    f"column {table.columns[position]!r} cannot be both the {other} and the {part}: "
+                    f"column {table.columns[position]!r} cannot be both the {other_part} and the {part}: "
                     f"name another with --{part}-column"
                 )
         if position is not None:
             chosen[part] = position
         elif part in ("shopper", "item"):
             raise UserError(
-                f"{table.path} has no column that is known to hold the {part}: "
-                f"say which with --{part}-column ({table.listed})"
+                f"{table.path} has no column with a usual name for the {part}: "
+                f"name it with --{part}-column ({table.listed})"
             )
     if "order" in chosen and "time" not in chosen:
         order = table.columns[chosen.pop("order")]
         report.notes.append(
-            f"the order column {order!r} is not read: without times it cannot say what came first"
+            f"the order column {order!r} is not read: without times it does not show what came first"
         )
     _file_columns(table, chosen, report)
     return chosen
@@ -124,9 +127,9 @@ def _named_column(table: TableFile, part: str, name: str) -> int:
     if position is None:
         raise UserError(f"{table.path} has no column {name!r} for --{part}-column: {table.listed}")
     reason = why_private(table.columns[position])
-    # A shopper is hashed as it is read; the other parts are used as they are.
+    # Shopper ids are hashed as they are read; the other parts are used as they are.
     if reason and part != "shopper":
-        raise UserError(f"--{part}-column {name!r} {reason}, which is never read: name another column")
+        raise UserError(f"--{part}-column {name!r} {reason}, and such columns are never read: name another")
     return position
 
 
@@ -142,19 +145,19 @@ def _file_columns(table: TableFile, chosen: dict[str, int], report: ImportReport
     shopper = table.columns[chosen["shopper"]]
     if reason := why_private(shopper):
         report.notes.append(
-            f"the shopper column {shopper!r} {reason}: it was hashed as it was read, and not kept"
+            f"the shopper column {shopper!r} {reason}: it was hashed as it was read, and is not kept"
         )
     if "time" not in chosen:
-        report.notes.append("no time column: what a shopper bought is one visit, in which nothing came first")
+        report.notes.append("no time column: each shopper's purchases are one visit, without an order")
     if "weight" not in chosen:
-        report.notes.append("no weight column: every row weighs 1")
+        report.notes.append("no weight column: every row has weight 1")
 
 
 # --- Rows -------------------------------------------------------------------------------------------------
 
 
 def read_orders(table: TableFile, columns: dict[str, int], report: ImportReport) -> pd.DataFrame:
-    """One row a row of the file, good or bad: shopper (hashed), item, time, weight, misfit, blank, order."""
+    """Read every row of the file, good or bad: shopper (hashed), item, time, weight, misfit, blank, order."""
     cells, misfit = read_columns(table, list(columns.values()))
     cells.columns = pd.Index(list(columns))
     report.rows_read = len(cells)
@@ -171,15 +174,15 @@ def read_orders(table: TableFile, columns: dict[str, int], report: ImportReport)
         rows["order"] = order_numbers(cells.pop("order"))
     rows["weight"] = np.float32(1)
     if "weight" in columns:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is no weight
+        with np.errstate(over="ignore"):  # a weight that is too large becomes infinite, and is then dropped
             rows["weight"] = as_numbers(cells["weight"], table.decimal_comma).astype("float32")
     return rows
 
 
 def drop_bad_rows(rows: pd.DataFrame, table: TableFile, strict: bool, report: ImportReport) -> pd.DataFrame:
-    """Leave out rows that cannot be used, each counted under the first reason that fits.
+    """Keep the usable rows; count each other row under the first reason that applies.
 
-    With `strict` the first bad row is a UserError; an empty row is not an error.
+    Raises UserError if no row is usable or, with `strict`, at the first bad row that is not empty.
     """
     weight = rows["weight"]
     reasons = {
@@ -187,18 +190,18 @@ def drop_bad_rows(rows: pd.DataFrame, table: TableFile, strict: bool, report: Im
         MISFIT: rows["misfit"],
         "no shopper": rows["shopper"].isna(),
         "no item": rows["item"].isna(),
-        "no time that can be read": rows["time"].isna(),
-        "a weight that is no number": ~np.isfinite(weight),
+        "no readable time": rows["time"].isna(),
+        "a weight that is not a number": ~np.isfinite(weight),
         "a weight below zero": weight < 0,
         "a weight of zero": weight == 0,
     }
     reason = np.select(list(reasons.values()), list(reasons), default="")
     bad = reason != ""
-    if strict and (wrong := bad & (reason != EMPTY_ROW)).any():
-        first = int(np.argmax(wrong))
+    if strict and (not_empty := bad & (reason != EMPTY_ROW)).any():
+        first = int(np.argmax(not_empty))
         raise UserError(
             f"{table.path}, {table.place(rows.index[[first]])}: {reason[first]} "
-            "(mend it, or leave out --strict to drop such rows)"
+            "(correct it, or remove --strict to drop such rows)"
         )
     for name in reasons:
         lines = rows.index[reason == name]
@@ -208,31 +211,29 @@ def drop_bad_rows(rows: pd.DataFrame, table: TableFile, strict: bool, report: Im
     report.rows_kept = int((~bad).sum())
     if report.rows_kept == 0:
         counts = ", ".join(f"{name}: {count}" for name, count in report.rows_dropped.items())
-        raise UserError(
-            f"{table.path} has no row that can be used ({counts}): check the columns that were taken"
-        )
+        raise UserError(f"{table.path} has no usable row ({counts}): check which columns were chosen")
     kept: pd.DataFrame = rows.loc[~bad]
     return kept
 
 
 def items_of(rows: pd.DataFrame, catalogue: Catalogue, catalogue_path: Path) -> Array:
-    """The index of each good row's item: int64 [rows]. UserError where one is not in the catalogue."""
+    """The index of each row's item: int64 [rows]. Raises UserError if an item is not in the catalogue."""
     items = pd.Index(catalogue.table[ITEM]).get_indexer(pd.Index(rows["item"].astype(str)))
     missing = rows["item"][items < 0].drop_duplicates()
     if len(missing):
-        # Item ids are public, but a cell that slipped into this column may not be.
-        example = next((f", {str(item)[:40]!r} for one" for item in missing if "@" not in str(item)), "")
+        # Item ids are public, but a cell that was misplaced into this column may not be.
+        example = next((f", for example {str(item)[:40]!r}" for item in missing if "@" not in str(item)), "")
         raise UserError(
-            f"{catalogue_path} lacks {len(missing)} of the items that were ordered{example}: "
-            "add them to the catalogue, or take their rows out of the orders"
+            f"{catalogue_path} lacks {len(missing)} of the items in the orders{example}: "
+            "add them to the catalogue, or remove their rows from the orders"
         )
     return np.asarray(items, dtype=np.int64)
 
 
 def lines_of(rows: pd.DataFrame, items: Array) -> tuple[Lines, int]:
-    """Rows with the columns shopper (hashed), time, weight and perhaps order, and how many shoppers it is.
+    """Turn rows with the columns shopper (hashed), time, weight and perhaps order into lines.
 
-    items: int64 [rows], their indices in the catalogue.
+    items: int64 [rows], the rows' indices in the catalogue. Returns the lines and the number of shoppers.
     """
     devices, num_devices = numbered(rows["shopper"])
     orders = rows["order"].to_numpy() if "order" in rows else None
@@ -242,16 +243,19 @@ def lines_of(rows: pd.DataFrame, items: Array) -> tuple[Lines, int]:
 def with_orders_checked(
     lines: Lines, table: TableFile, named: str | None, columns: dict[str, int], report: ImportReport
 ) -> Lines:
-    """The lines; without orders where a column only sounds like them, as its ids are of several shoppers."""
+    """Remove the orders from the lines if too many of their ids belong to several shoppers.
+
+    Such a column only sounds like order ids. If the user named it (`named`), it is kept, with a note.
+    """
     if lines.orders is None or (shared := orders_of_several(lines)) <= MOST_SHARED:
         return lines
     column = table.columns[columns["order"]]
     report.notes.append(
-        f"{shared:.0%} of the ids in the order column {column!r} stand beside several shoppers: "
+        f"{shared:.0%} of the ids in the order column {column!r} belong to several shoppers: "
         + (
-            "see whether it holds orders"
+            "check whether it holds orders"
             if named
-            else "it is taken for no order id (--order-column would use it)"
+            else "it is not used as an order id (use --order-column to force it)"
         )
     )
     if named:

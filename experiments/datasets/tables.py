@@ -1,7 +1,7 @@
-"""Tables on disk: what kind a file is, what its columns are called, and reading only those that are wanted.
+"""Tables on disk: detect a file's format, read its header, and read only the columns that are requested.
 
-CSV and Parquet are known by their content; their header is read first, and no cell before its column is asked
-for. Excel can only be read whole.
+CSV and Parquet are recognised by their content. The header is read first, and a cell only if its column is
+requested. Excel files can only be read whole.
 """
 
 import codecs
@@ -19,7 +19,7 @@ import pyarrow.parquet as parquet
 from terrycloth.experiments.datasets.cell_values import as_text
 from terrycloth.models.errors import UserError
 
-# Column names that are understood without a flag, best first; case, spaces, dashes, underscores do not count.
+# Column names recognised without a flag, best first. Case, spaces, dashes and underscores are ignored.
 USUAL_NAMES = {
     "shopper": "shopper shopperid customer customerid customernumber customerno customerkey client clientid "
     "user userid household householdid householdkey buyer buyerid member memberid visitor visitorid",
@@ -39,8 +39,8 @@ USUAL_NAMES = {
     "title": "title name producttitle productname itemname articlename description productdescription",
 }
 
-# Headers of columns that are never read: why, stems looked for anywhere in the header, and words that must
-# stand alone. The first line that fits gives the reason: "ip address" comes before "address".
+# Headers of columns that are never read: the reason, stems that may be anywhere in the header, and words that
+# must stand alone. The first row that matches gives the reason, so "ip address" comes before "address".
 PRIVATE_HEADERS = (
     ("looks like a network address", "ipaddress useragent deviceid cookie", "ip ipv4 ipv6 mac"),
     ("looks like an e-mail address", "email", "mail"),
@@ -58,7 +58,7 @@ PRIVATE_HEADERS = (
         "name initials",
     ),
 )
-# … but a header that ends in "name" and names one of these things is not a person's.
+# A header that ends in "name" and contains one of these words is not a person's name.
 NAMED_THINGS = "product item article sku variant brand category colour color shop store"
 
 EXAMPLE_ROWS = 3
@@ -72,7 +72,7 @@ MISFIT = "another number of cells than the header"
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table on disk of which only the header was read. CSV has a delimiter, Parquet has none."""
+    """A table on disk of which only the header has been read. delimiter: None for Parquet."""
 
     path: Path
     columns: list[str]
@@ -82,23 +82,23 @@ class TableFile:
 
     @property
     def decimal_comma(self) -> bool:
-        """Whether 1,5 is a number: where commas do not part cells."""
+        """Whether 1,5 is a number: in files whose cells are separated by semicolons."""
         return self.delimiter == ";"
 
     @property
     def listed(self) -> str:
-        """The columns it has, for an error."""
+        """The list of its columns, for an error message."""
         return "it has " + ", ".join(column for column in self.columns if column)
 
     def place(self, rows: pd.Index) -> str:
-        """Where these rows are: "lines 3, 13, 14, …" of a CSV file (its header is line 1), or "row 2"."""
+        """The place of these rows: "lines 3, 13, 14, …" of a CSV file (its header is line 1), or "row 2"."""
         word = ("row" if self.delimiter is None else "line") + ("s" if len(rows) > 1 else "")
         shown = ", ".join(str(row) for row in rows[:EXAMPLE_ROWS])
         return f"{word} {shown}{', …' if len(rows) > EXAMPLE_ROWS else ''}"
 
 
 def open_table(path: Path) -> TableFile:
-    """Find out what kind of table a file is and read its header; UserError where it is no table."""
+    """Detect a file's format and read its header. Raises UserError if it is not a CSV or Parquet table."""
     if not path.is_file():
         raise UserError(f"{path} is not a file: check the path")
     with path.open("rb") as file:
@@ -108,7 +108,7 @@ def open_table(path: Path) -> TableFile:
     if start == PARQUET_MAGIC:
         return _open_parquet(path)
     if path.suffix.lower() in (".parquet", ".pq"):
-        raise UserError(f"{path} is not Parquet though it is called so: export it again, or name it .csv")
+        raise UserError(f"{path} is not Parquet despite its name: export it again, or name it .csv")
     return _open_csv(path)
 
 
@@ -129,9 +129,7 @@ def _open_csv(path: Path) -> TableFile:
         while header and not header.strip():
             lines_before, header = lines_before + 1, file.readline()
         if not any(line.strip() for line in file):
-            raise UserError(
-                f"{path} holds one line or none: it needs a line of column names and then its rows"
-            )
+            raise UserError(f"{path} holds one line or none: it needs a line of column names, then the rows")
     delimiter = max(",;\t", key=lambda character: len(_split_header(header, character)))
     return TableFile(path, _split_header(header, delimiter), delimiter, encoding, lines_before + 1)
 
@@ -142,13 +140,16 @@ def _split_header(line: str, delimiter: str) -> list[str]:
 
 
 def _find_encoding(path: Path) -> str:
-    """UTF-8 (with or without a byte order mark), else the Windows code page, else Latin-1; read in blocks."""
+    """The first of UTF-8 (with or without a byte order mark), Windows-1252 and Latin-1 that decodes the file.
+
+    Reads the file in blocks. Raises UserError if it is not a text file.
+    """
     possible = ["utf-8", "cp1252", "latin-1"]
     decoders = {encoding: codecs.getincrementaldecoder(encoding)() for encoding in possible}
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             if len(block.translate(None, CONTROL_BYTES)) < len(block):
-                raise UserError(f"{path} is not a text file: give CSV saved as UTF-8, or Parquet")
+                raise UserError(f"{path} is not a text file: use CSV saved as UTF-8, or Parquet")
             possible = [encoding for encoding in possible if _decodes(decoders[encoding], block)]
     return next(encoding for encoding in possible if _decodes(decoders[encoding], b"", final=True))
 
@@ -162,12 +163,12 @@ def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = Fal
 
 
 def read_columns(table: TableFile, positions: Sequence[int]) -> tuple[pd.DataFrame, pd.Series]:
-    """Read the columns at these positions and no other.
+    """Read the columns at these positions and no others.
 
-    Returns the cells, columns 0 … in the order asked for, and a mask of misfits: rows with more or fewer
-    cells than the header, whose cells may stand in the wrong columns and are left missing. The index of both
-    is the row's number in the file. CSV cells are stripped strings, blank ones missing; Parquet cells keep
-    their type.
+    Returns the cells, with columns numbered from 0 in the requested order, and a mask of misfits: rows with
+    more or fewer cells than the header. A misfit's cells may be in the wrong columns and are left missing.
+    The index of both is the row's number in the file. CSV cells are stripped strings, and missing if blank;
+    Parquet cells keep their type. Raises UserError if the file is damaged.
     """
     misfits: list[int] = []
     try:
@@ -178,7 +179,7 @@ def read_columns(table: TableFile, positions: Sequence[int]) -> tuple[pd.DataFra
             cells, misfits = _read_csv(table, [str(position) for position in positions])
             first = table.header_line + 1
     except (pa.ArrowException, OSError):
-        # The parser's own words may quote the file, so they are not passed on.
+        # The parser's own message may quote the file, so it is not passed on.
         raise UserError(f"{table.path} cannot be read as a table: it is damaged, export it again") from None
     lines = pd.RangeIndex(first, first + len(cells) + len(misfits))
     frame = cells.to_pandas(ignore_metadata=True)
@@ -190,12 +191,12 @@ def read_columns(table: TableFile, positions: Sequence[int]) -> tuple[pd.DataFra
 
 
 def _read_csv(table: TableFile, names: list[str]) -> tuple[pa.Table, list[int]]:
-    """The columns whose positions these are, and the lines that are left out as misfits."""
+    """Read the columns that are named by their positions; also return the line numbers of the misfits."""
     misfits: list[int] = []
     never_closed: list[int] = []
 
     def note_misfit(row: arrow_csv.InvalidRow) -> str:
-        if row.text.count('"') % 2:  # it has swallowed the lines after it
+        if row.text.count('"') % 2:  # the row has absorbed the lines after it
             never_closed.append(row.number)
         misfits.append(row.number)
         return "skip"
@@ -203,7 +204,7 @@ def _read_csv(table: TableFile, names: list[str]) -> tuple[pa.Table, list[int]]:
     cells = arrow_csv.read_csv(
         table.path,
         arrow_csv.ReadOptions(
-            use_threads=False,  # with threads the parser does not know its line numbers
+            use_threads=False,  # with threads the parser does not report line numbers
             skip_rows=table.header_line,
             column_names=[str(position) for position in range(len(table.columns))],
             encoding=table.encoding,
@@ -222,19 +223,22 @@ def _read_csv(table: TableFile, names: list[str]) -> tuple[pa.Table, list[int]]:
     )
     if never_closed:
         raise UserError(
-            f"{table.path}, line {never_closed[0]}: a quotation mark is opened and not closed: mend it"
+            f"{table.path}, line {never_closed[0]}: a quotation mark is opened but not closed: correct it"
         )
     return cells, misfits
 
 
 def read_sheets(path: Path) -> list[pd.DataFrame]:
-    """Every sheet of an Excel file, whole, in the order of the book; the first row gives the columns."""
+    """Read every sheet of an Excel file, in order; the first row of a sheet holds the column names.
+
+    Raises UserError if the file cannot be read or openpyxl is not installed.
+    """
     try:
         sheets = pd.read_excel(path, sheet_name=None, dtype=object, engine="openpyxl")
     except ImportError:
         raise UserError(f'{path} is an Excel file: pip install "terrycloth[excel]" to read it') from None
-    except Exception:  # openpyxl raises whatever it stumbles on
-        raise UserError(f"{path} is not an Excel file, or a damaged one: get it again") from None
+    except Exception:  # openpyxl raises many kinds of errors
+        raise UserError(f"{path} is not an Excel file, or is damaged: download it again") from None
     return [sheet.rename(columns=str) for sheet in sheets.values()]
 
 
@@ -242,12 +246,12 @@ def read_sheets(path: Path) -> list[pd.DataFrame]:
 
 
 def simplify(header: str) -> str:
-    """A header without case, spaces, dashes, underscores and other marks: "Customer-ID" → "customerid"."""
+    """A header in lower case without spaces, dashes and other marks: "Customer-ID" → "customerid"."""
     return "".join(character for character in header.casefold() if character.isalnum())
 
 
 def why_private(header: str) -> str | None:
-    """Why a column of this header is never read, or None where nothing speaks against it."""
+    """Why a column with this header is never read; None if it may be read."""
     plain = simplify(header)
     words = set(re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", header).casefold()))
     if plain.endswith("name"):
@@ -261,6 +265,9 @@ def why_private(header: str) -> str | None:
 
 
 def find_column(columns: Sequence[str], names: str) -> int | None:
-    """The position of the first of these names (simplified, parted by spaces) that a column has, or None."""
+    """The position of the column with the first of these names that occurs; None if none of them does.
+
+    names: simplified names, separated by spaces.
+    """
     plain = [simplify(column) for column in columns]
     return next((plain.index(name) for name in names.split() if name in plain), None)

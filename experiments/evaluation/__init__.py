@@ -1,1 +1,1 @@
-"""What trains and what tests, and how accuracy is measured."""
+"""Splits into training and test data, and the measurement of accuracy."""

@@ -1,4 +1,4 @@
-"""The paired bootstrap of a mean difference (Efron & Tibshirani 1993, chapter 13: percentiles)."""
+"""The paired bootstrap of a mean difference (Efron & Tibshirani 1993, chapter 13: percentile intervals)."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import numpy.typing as npt
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-SEED = 0  # the same runs give the same interval
+SEED = 0  # fixed, so that the same runs give the same interval
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference, and where the middle LEVEL of the resampled ones lie."""
+    """A mean difference and its bootstrap interval, which holds the middle LEVEL of the resampled means."""
 
     mean: float
     low: float
@@ -20,17 +20,17 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Whether it can be told from chance: not where 0 is in the interval."""
-        apart = self.low > 0 or self.high < 0
-        words = ("above" if self.mean > 0 else "below") + " it" if apart else "too close to tell apart"
+        """The difference in words; it can be told from chance only if 0 is outside the interval."""
+        significant = self.low > 0 or self.high < 0
+        words = ("above" if self.mean > 0 else "below") + " it" if significant else "too close to tell apart"
         return f"{self.mean:+.3f}, {words} (from {self.low:+.3f} to {self.high:+.3f})"
 
 
 def paired_bootstrap(differences: npt.NDArray[np.float64], resamples: int = RESAMPLES) -> Difference:
-    """Resample shoppers with replacement, each with its own difference: float64 [shoppers], at least one.
+    """Resample shoppers with replacement and return the interval of the mean difference.
 
-    How often each shopper is drawn matters only through the value it brings, so the numbers of draws of the
-    different values are drawn at once: a multinomial, with as many cells as there are values.
+    differences: float64 [shoppers], at least one. Shoppers with the same difference are interchangeable, so
+    the numbers of draws of each distinct value are drawn at once, from a multinomial distribution.
     """
     values, counts = np.unique(differences, return_counts=True)
     shoppers = len(differences)

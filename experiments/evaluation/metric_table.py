@@ -1,7 +1,7 @@
-"""Every metric of accuracy: its name, what it is called, what it says, and how it is found from the ranks.
+"""Every metric of accuracy: its name, its label, its description, and how it is computed from the ranks.
 
-Results, tables, pages, figures and comparisons go through these rows, so a metric is added here and nowhere
-else. Of all of them more is better, but for novelty, which is neither.
+Results, tables, pages, figures and comparisons all read these rows, so a metric is added only here. For all
+metrics higher is better, except novelty, for which neither direction is.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ PerShopper = Callable[[Ranks], Tensor]
 class Metric:
     """One metric, whose value is the mean over the tested shoppers.
 
-    label: as people read it. about: what it says, for the description of a column. by_shopper: its values
-    over the whole catalogue, float64 [tested]. by_shopper_sampled: the same against 99 sampled negatives;
-    None: it is not measured so. on_page: whether a page's table shows it.
+    label: its name in print. about: its description, for the heading of a column. by_shopper: computes its
+    values in the whole-catalogue ranking, float64 [tested]. by_shopper_sampled: the same among 99 sampled
+    negatives; None if it is not measured there. on_page: whether a page's table shows it.
     """
 
     label: str
@@ -31,20 +31,20 @@ class Metric:
     on_page: bool = True
 
     def of(self, ranks: Ranks) -> float:
-        """Over the whole catalogue; NaN with nobody to test."""
+        """Its value in the whole-catalogue ranking; NaN if no shopper is tested."""
         return float(self.by_shopper(ranks).mean())
 
 
 METRICS = {
     "hr@10": Metric(
         "HR@10",
-        "the part of a shopper's targets among the first ten, each ranked alone",
+        "the share of a shopper's targets among the first ten, each ranked alone",
         lambda ranks: ranks.by_shopper(ranks.alone <= 10),
         lambda ranks: ranks.by_shopper(ranks.sampled <= 10),
     ),
     "ndcg@10": Metric(
         "NDCG@10",
-        "a target counts more the higher it stands, each ranked alone",
+        "the targets among the first ten, counted more the higher they rank, each ranked alone",
         lambda ranks: ranks.by_shopper(gains(ranks.alone, 10)),
         lambda ranks: ranks.by_shopper(gains(ranks.sampled, 10)),
     ),
@@ -55,23 +55,23 @@ METRICS = {
     ),
     "anyhit@10": Metric(
         "any hit in 10",
-        "the part of the shoppers with any target among the ten, each ranked alone",
+        "the share of shoppers with any target among the first ten, each ranked alone",
         lambda ranks: (ranks.by_shopper(ranks.alone <= 10) > 0).double(),
     ),
     "recall@10": Metric(
         "recall@10",
-        "the part of a shopper's targets in one list of ten, over as many as fit",
+        "the number of a shopper's targets in one list of ten, over as many as fit",
         lambda ranks: ranks.listed(10) / ranks.counts.clamp(max=10),
         on_page=False,
     ),
     "recall@20": Metric(
         "recall@20",
-        "the part of a shopper's targets in one list of twenty, over as many as fit",
+        "the number of a shopper's targets in one list of twenty, over as many as fit",
         lambda ranks: ranks.listed(20) / ranks.counts.clamp(max=20),
     ),
     "precision@10": Metric(
         "precision@10",
-        "the part of one list of ten that are a shopper's targets",
+        "the share of one list of ten that are the shopper's targets",
         lambda ranks: ranks.listed(10) / 10,
         on_page=False,
     ),
@@ -82,7 +82,7 @@ METRICS = {
     ),
     "novelty@10": Metric(
         "novelty@10",
-        "the mean of −log₂ of the popularity of the first ten",
+        "the mean of −log₂ of the popularity of the first ten items",
         lambda ranks: ranks.novelty,
         on_page=False,
     ),
@@ -93,52 +93,52 @@ SAMPLED_METRICS = {
     if metric.by_shopper_sampled is not None
 }
 
-# The name of the standard error of HR@10, beside it.
+# The name of the standard error of HR@10.
 ERROR = "hr@10_error"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What is found of all ranks at once. of: its value; None: it says nothing of these ranks."""
+    """A statistic of all ranks together. of: computes its value; None if it does not apply to the ranks."""
 
     about: str
     of: Callable[[Ranks], float | None]
 
 
 def standard_error(values: Tensor) -> float:
-    """Of the mean over shoppers of values [tested]; NaN with fewer than two."""
+    """The standard error of the mean over shoppers of values [tested]; NaN for fewer than two shoppers."""
     return float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("nan")
 
 
 def hit_rate_of(repeated: bool) -> Callable[[Ranks], float | None]:
-    """HR@10 of the targets that were bought before, or of the others, where there are some of the former."""
+    """HR@10 of the targets that were bought before (`repeated`) or of the others; None if no target was."""
 
-    def found(ranks: Ranks) -> float | None:
+    def hit_rate(ranks: Ranks) -> float | None:
         if not bool(ranks.repeated.any()):
             return None
         return float(ranks.only(ranks.repeated if repeated else ~ranks.repeated).mean())
 
-    return found
+    return hit_rate
 
 
 SUMMARIES = {
     ERROR: Summary(
-        "the standard error of hr@10 over the shoppers tested",
+        "the standard error of hr@10 over the tested shoppers",
         lambda ranks: standard_error(METRICS["hr@10"].by_shopper(ranks)),
     ),
     "coverage@10": Summary(
-        "the part of the catalogue that is in somebody's first ten",
+        "the share of the catalogue that is in any tested shopper's first ten",
         lambda ranks: float(ranks.shown.double().mean()),
     ),
     "new_hr@10": Summary(
-        "where repeats count: hr@10 of what the shopper had not bought before", hit_rate_of(repeated=False)
+        "if repeats count: hr@10 of what the shopper had not bought before", hit_rate_of(repeated=False)
     ),
     "repeated_hr@10": Summary(
-        "where repeats count: hr@10 of what the shopper had bought before", hit_rate_of(repeated=True)
+        "if repeats count: hr@10 of what the shopper had bought before", hit_rate_of(repeated=True)
     ),
 }
 
-# What is measured over the whole catalogue, in the order of a table's columns, and what each says.
+# The descriptions of what is measured in the whole-catalogue ranking, in the order of a table's columns.
 ABOUT_FULL = {
     "hr@10": f"HR@10, whole catalogue: {METRICS['hr@10'].about}",
     ERROR: SUMMARIES[ERROR].about,
@@ -148,10 +148,10 @@ ABOUT_FULL = {
 
 
 def measured(ranks: Ranks) -> dict[str, dict[str, float]]:
-    """Every metric and summary of ranks, over the whole catalogue and against 99 sampled negatives."""
+    """Every metric and summary of the ranks: "full" over the whole catalogue, "sampled99" among negatives."""
     full = {name: metric.of(ranks) for name, metric in METRICS.items()}
-    of_all = {name: summary.of(ranks) for name, summary in SUMMARIES.items()}
-    full |= {name: value for name, value in of_all.items() if value is not None}
+    summaries = {name: summary.of(ranks) for name, summary in SUMMARIES.items()}
+    full |= {name: value for name, value in summaries.items() if value is not None}
     return {
         "full": full,
         "sampled99": {name: float(by_shopper(ranks).mean()) for name, by_shopper in SAMPLED_METRICS.items()},

@@ -1,4 +1,4 @@
-"""Items that a shopper never had, for the sampled protocol of published tables."""
+"""Sampled negatives: items that a shopper never had, among which published tables rank a target."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,18 +6,19 @@ import numpy.typing as npt
 from terrycloth.client.events import Events
 
 SAMPLED = 99
-DRAWS = 5  # over which the sampled protocol is averaged: one draw of 99 moves HR@10 by some .01
-NONE = -1  # pads where the catalogue has too few
-BLOCK_NUMBERS = 2**24  # random numbers held at a time
+DRAWS = 5  # draws of 99 over which metrics are averaged: a single draw changes HR@10 by about .01
+NONE = -1  # padding, if the catalogue has too few items
+BLOCK_NUMBERS = 2**24  # random numbers in memory at a time
 
 Integers = npt.NDArray[np.int32]
 
 
 def sample_negatives(events: Events, num_items: int, seed: int, draws: int = DRAWS) -> Integers:
-    """99 different items a shopper never had, uniformly, `draws` times: int32 [devices, draws, 99].
+    """Draw 99 different items that each shopper never had, uniformly, `draws` times.
 
-    events: all of the shoppers', the targets included. Every item gets a random number, those the shopper had
-    a larger one, and the least 99 are taken: exact, in blocks of shoppers.
+    events: all events of the shoppers, including the targets. Returns int32 [devices, draws, 99]. Every item
+    gets a random number, the items that the shopper had a larger one, and the 99 smallest are taken. The draw
+    is exact, in blocks of shoppers.
     """
     generator = np.random.default_rng([seed, SAMPLED])
     num_devices, devices, items, starts = events.num_devices, events.devices, events.items, events.offsets
@@ -30,7 +31,7 @@ def sample_negatives(events: Events, num_items: int, seed: int, draws: int = DRA
             numbers = generator.random((stop - start, num_items), dtype=np.float32)
             rows = slice(starts[start], starts[stop])
             numbers[devices[rows] - start, items[rows]] = 2.0
-            least = np.argpartition(numbers, taken - 1, axis=1)[:, :taken]
-            free = np.take_along_axis(numbers, least, axis=1) < 1.0
-            drawn[start:stop, draw, :taken] = np.where(free, least, NONE)
+            smallest = np.argpartition(numbers, taken - 1, axis=1)[:, :taken]
+            never_had = np.take_along_axis(numbers, smallest, axis=1) < 1.0
+            drawn[start:stop, draw, :taken] = np.where(never_had, smallest, NONE)
     return drawn

@@ -1,4 +1,4 @@
-"""What trains and what tests: data parted by one of four rules, and validation one step earlier."""
+"""Split data into training and test by one of four rules, and split off validation one step earlier."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,19 +22,19 @@ from terrycloth.experiments.evaluation.split_rules import (
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.models.errors import UserError
 
-QUANTILE = 0.8  # of the events, before the date that parts them where none is said; of the validation always
+QUANTILE = 0.8  # share of the events before the default date; always used for the validation's date
 DAY = 86_400  # seconds
-ALMOST_ALL = 0.999  # of the events
+ALMOST_ALL = 0.999  # share of the events before `now`
 FIRST_VISIT, LATER_VISITS = "first visit", "later visits"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How data are parted.
+    """How data are split.
 
-    at: for `date`, the midnight (UTC, in seconds since 1970) from which on purchases are the test. repeats:
-    whether what was bought before counts as a target. published: the data set's own test is taken. timed:
-    whether the order of visits is known.
+    at: for `date`, the midnight (UTC, in seconds since 1970) at which the test begins. repeats: whether items
+    bought before count as targets. published: whether the data set's own test is used. timed: whether the
+    order of visits is known.
     """
 
     name: SplitName
@@ -45,46 +45,46 @@ class Rule:
 
     @property
     def date(self) -> str | None:
-        """`at` as a date: 2011-11-02."""
+        """`at` as a date, as in 2011-11-02; None if there is none."""
         return None if self.at is None else datetime.fromtimestamp(self.at, UTC).date().isoformat()
 
     @property
     def sentence(self) -> str:
-        """What trains and what tests, wherever a figure of it stands."""
-        new = "all items" if self.repeats else "items new to them"
+        """The split in one sentence, which is printed wherever a figure of it is."""
+        which = "all items" if self.repeats else "only items new to them"
         if self.published:
-            return "Published test: the item held out of each shopper by the data set itself."
+            return "Published test: the test is the item of each shopper that the data set itself holds out."
         if self.name == "date":
             return (
-                f"By date: what happened before {self.date} trains; the test is what shoppers seen before "
-                f"then bought since, {new}."
+                f"By date: the model trains on events before {self.date}; the test is what shoppers seen "
+                f"before that date bought from then on, {which}."
             )
         if self.name == "next-visit":
-            last = "last visit, all its items" if self.repeats else "last visit with items new to them"
+            last = "last visit, with all its items" if self.repeats else "last visit with items new to them"
             return (
-                f"By next visit: the test is each shopper's {last}; nothing of it or later is "
-                "known of that shopper, but what other shoppers bought later trains."
+                f"By next visit: the test is each shopper's {last}; the model does not train on that visit "
+                "or the shopper's later ones, but it does on what other shoppers bought later."
             )
         if self.name == "basket":
             return (
-                "By basket: of each shopper's last visit half is given and trains, and one other item, "
-                f"{'new or not' if self.repeats else 'a new one'}, is to be found."
+                "By basket: half of each shopper's last visit is given and used for training; the test is "
+                f"one other item of that visit, {'new or not' if self.repeats else 'new to the shopper'}."
             )
         if not self.timed:
-            return "By last item, without times: one item of each shopper, drawn at random, is to be found."
+            return "By last item, without times: the test is one item of each shopper, drawn at random."
         return (
-            "By last item, as in published tables: one new item of each shopper's last visit is to be found; "
-            "the rest of that visit trains."
+            "By last item, as in published tables: the test is one new item of each shopper's last visit; "
+            "the rest of that visit is used for training."
         )
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """A test: what is known of each row's shopper, and what the shopper bought next.
+    """A test: for each row, a shopper's history and what the shopper bought next.
 
-    history: what the row is served by. targets: of each row. negatives: int32 [n, draws, 99], items that
-    shoppers never had, for the sampled protocol; NONE pads. sample: int64 [n], ascending, the rows that they
-    are of.
+    history: the events from which each row is served. targets: the targets of each row. negatives: int32
+    [n, draws, 99], sampled negatives, padded with NONE. sample: int64 [n], ascending, the rows to which the
+    negatives belong.
     """
 
     history: Events
@@ -95,18 +95,18 @@ class Holdout:
     sample: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def tested(self, most: int = 0) -> npt.NDArray[np.int64]:
-        """Rows with a target, ascending; where they pass `most` (0: no limit), a fixed choice of them."""
+        """The rows with a target, ascending; a fixed choice if there are more than `most` (0: no limit)."""
         return chosen(np.flatnonzero(self.targets.counts), most)
 
     def negatives_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """[rows, draws, 99], of rows in `sample`. Raises ValueError where one is not."""
+        """The negatives of rows: int32 [rows, draws, 99]. Raises ValueError if a row is not in `sample`."""
         if not np.isin(rows, self.sample).all():
             raise ValueError("no negatives were drawn for some of these rows: draw them for all tested")
         return self.negatives[np.searchsorted(self.sample, rows)]
 
 
 def chosen(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """At most so many of the rows, always the same ones; 0: all."""
+    """A fixed random choice of at most `most` rows (0: all)."""
     if 0 < most < len(rows):
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
     return rows
@@ -114,12 +114,14 @@ def chosen(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Split:
-    """train: what devices hold. test: a row a device. unseen: those first seen after the date, apart.
+    """Training and test data.
 
-    left_out: events that neither train nor are of a target. most: for how many of the tested there are
-    negatives at most; 0: for all shoppers. now: the public instant that ages are counted from, in seconds
-    since 1970: the date that parts the data, or the midnight (UTC) after almost all of them (one wrong clock
-    would else make every purchase old); 0 without times.
+    train: the events that devices hold. test: one row per device. unseen: tests on shoppers first seen after
+    the date, measured separately. left_out: the number of events that are neither for training nor of a
+    target. most: the largest number of tested shoppers with negatives; 0: all shoppers have negatives. now:
+    the public instant from which ages are counted, in seconds since 1970. It is the date of the split, or the
+    midnight (UTC) after almost all events, because one wrong clock would otherwise make every purchase old; 0
+    without times.
     """
 
     rule: Rule
@@ -134,24 +136,25 @@ class Split:
 def rule_for(
     dataset: Dataset, name: SplitName | None, at: str | float | None = None, *, repeats: bool = False
 ) -> Rule:
-    """The rule of a run. name: None: `last-item` where the data have no times, else `date`. Raises UserError.
+    """The rule of a run. Raises UserError if the options or the data do not allow it.
 
-    at: a date, or the part of the events that trains; only for `date`.
+    name: None means `date`, or `last-item` if the data have no times. at: only for `date`, a date or the
+    share of the events that are for training.
     """
     if not dataset.times_known and name in ("date", "next-visit", "basket"):
-        raise UserError(f"--split {name} needs times, and {dataset.name} has none: say --split last-item")
+        raise UserError(f"--split {name} needs times, and {dataset.name} has none: use --split last-item")
     name = name or ("date" if dataset.times_known else "last-item")
     if at is not None and name != "date":
-        raise UserError(f"--at is for --split date, and this is --split {name}: leave it out")
+        raise UserError(f"--at is for --split date, and this is --split {name}: remove it")
     if repeats and name == "last-item":
-        raise UserError("--repeats include is for --split date, next-visit or basket: say one of them")
+        raise UserError("--repeats include is for --split date, next-visit or basket: use one of them")
     published = dataset.published is not None and name == "last-item"
     rule = Rule(name, repeats=repeats, published=published, timed=dataset.times_known)
     return with_date(rule, dataset.events, at) if name == "date" else rule
 
 
 def with_date(rule: Rule, events: Events, at: str | float | None) -> Rule:
-    """The rule with its date. Raises UserError where it leaves nothing to train on, or nothing to test."""
+    """The rule with its date. Raises UserError if `at` is wrong, or leaves nothing to train on or to test."""
     if (instant := midnight_of(at)) is not None:
         rule = replace(rule, at=instant)
     else:
@@ -168,13 +171,13 @@ def with_date(rule: Rule, events: Events, at: str | float | None) -> Rule:
     if before == 0 or before == len(events):
         side = "before" if before == 0 else "after"
         raise UserError(
-            f"--split date: nothing was bought {side} {rule.date}: say another --at, or --split next-visit"
+            f"--split date: nothing was bought {side} {rule.date}: use another --at, or --split next-visit"
         )
     return rule
 
 
 def midnight_of(at: str | float | None) -> int | None:
-    """The midnight (UTC) that begins a written date; None where it is none: a flag says 0.8 as text too."""
+    """The midnight (UTC) that begins a written date; None if `at` is not a date (0.8 may be text, too)."""
     try:
         return int(datetime.fromisoformat(str(at)).replace(tzinfo=UTC).timestamp()) // DAY * DAY
     except ValueError:
@@ -182,14 +185,14 @@ def midnight_of(at: str | float | None) -> int | None:
 
 
 def midnight(events: Events, quantile: float) -> int:
-    """The midnight (UTC) before the instant that so many of the events precede."""
+    """The midnight (UTC) before the instant that this share of the events precedes."""
     if len(events) == 0:
         return 0
     return int(np.quantile(events.times, quantile, method="lower")) // DAY * DAY
 
 
 def make_split(dataset: Dataset, rule: Rule, seed: int = 0, most: int = 0) -> Split:
-    """Part a data set. most: negatives are drawn for so many tested shoppers (0: for all shoppers)."""
+    """Split a data set. most: the number of tested shoppers with negatives (0: all shoppers have some)."""
     if rule.published:
         assert dataset.published is not None
         items = dataset.published.items.astype(np.int64)
@@ -202,13 +205,13 @@ def make_split(dataset: Dataset, rule: Rule, seed: int = 0, most: int = 0) -> Sp
 
 
 def validation_split(split: Split, num_items: int, seed: int = 0) -> Split:
-    """The same rule one step earlier: what is chosen by it has seen nothing of the test.
+    """Apply the same rule one step earlier, so that a choice made on validation sees nothing of the test.
 
-    Of `date`, with QUANTILE of the training events before its own date, whatever `--at` said: config.toml
-    keeps the date alone, and a run that goes on, or is repeated, has to find the same validation.
+    Its events are the training events, so it treats a target of the test as an item that the shopper never
+    had. With `date`, QUANTILE of the training events are before its own date, whatever `--at` is: config.toml
+    keeps only the date, and a run that is continued or repeated has to use the same validation.
 
-    Its events are the training events, and a target of the test is to it an item that the shopper never had.
-    At most as many shoppers have negatives as was said for `split`, though it may test fewer.
+    At most as many shoppers have negatives as in `split`, though fewer may be tested.
     """
     events, rule = split.train, replace(split.rule, published=False)
     if rule.name == "date":
@@ -217,7 +220,7 @@ def validation_split(split: Split, num_items: int, seed: int = 0) -> Split:
 
 
 def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: int) -> Split:
-    """Part events by a rule that is not a published test."""
+    """Split events by a rule that is not a published test. most: as in `make_split`."""
     trains, targets = parted(events, rule, seed)
     sample = np.arange(events.num_devices)
     if 0 < most < events.num_devices:
@@ -232,13 +235,13 @@ def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: in
     return Split(rule, train, Holdout(train, targets, negatives, sample), unseen, left_out, most, now)
 
 
-def pair_of(held: Events | Targets) -> Array:
-    """One number a pair of device and item: int64."""
-    return held.devices * 2**32 + held.items
+def pair_of(rows: Events | Targets) -> Array:
+    """One number per pair of device and item: int64."""
+    return rows.devices * 2**32 + rows.items
 
 
 def parted(events: Events, rule: Rule, seed: int) -> Parted:
-    """By the rule's name."""
+    """Split events into training events and targets by the rule's function."""
     if rule.name == "date":
         assert rule.at is not None
         return by_date(events, rule.at, repeats=rule.repeats)
@@ -250,21 +253,21 @@ def parted(events: Events, rule: Rule, seed: int) -> Parted:
 
 
 def unseen_shoppers(events: Events, rule: Rule, most: int) -> dict[str, Holdout]:
-    """Shoppers first seen after the date: a row a visit, served by what they bought since in earlier visits.
+    """The tests on shoppers first seen after the date: one row per visit, served from their earlier visits.
 
-    Of a first visit nothing is known, so everyone is served alike. most: of so many shoppers (0: all).
+    At a first visit nothing is known, so everyone is served the same. most: the number of shoppers (0: all).
     """
     before = np.bincount(events.devices[events.times < rule.at], minlength=events.num_devices)
     new = events.take(chosen(np.flatnonzero((before == 0) & (events.counts > 0)), most))
     pairs, visits = pairs_in_visits(new) if rule.repeats else pairs_of(new), new.visits
-    found = {}
+    holdouts = {}
     for name in (FIRST_VISIT, LATER_VISITS):
         wanted = (pairs.first == 0) if name == FIRST_VISIT else (pairs.first > 0)
         width = int(visits.max(initial=0)) + 1
         rows, row_of = np.unique(
             pairs.devices[wanted] * width + pairs.first[wanted], return_inverse=True
-        )  # a row a visit
+        )  # one row per visit
         whole = new.take(rows // width)
         history = whole.keep(whole.visits < (rows % width)[whole.devices])
-        found[name] = Holdout(history, Targets.from_pairs(row_of, pairs.items[wanted], len(rows)))
-    return found
+        holdouts[name] = Holdout(history, Targets.from_pairs(row_of, pairs.items[wanted], len(rows)))
+    return holdouts

@@ -1,9 +1,9 @@
-"""The four rules that part what a shopper did into training events and targets.
+"""The four rules that split shoppers' events into training events and targets.
 
-Each is a function of events, which are sorted by device and visit, and of public numbers. What it returns is
-which events train, and which pairs of device and item are targets. None depends on the order of rows in a
-file: a visit has no order, and where one of its items has to be chosen, a draw keyed by the device's number
-and the item chooses it, so that one purchase more of a shopper moves no other shopper's.
+Each rule is a function of events, which are sorted by device and visit, and of public numbers. It returns
+which events are for training and which pairs of device and item are targets. No rule depends on the order of
+rows in a file. A visit has no order: if one of its items has to be chosen, a draw keyed by the device's
+number and the item chooses it, so that one more purchase of a shopper does not affect other shoppers.
 """
 
 from typing import NamedTuple
@@ -13,18 +13,18 @@ import numpy as np
 from terrycloth.client.events import Array, Events
 from terrycloth.client.targets import Targets
 
-BEYOND_ITEMS = 2**32  # added to an item's number where it is drawn for a second purpose
+BEYOND_ITEMS = 2**32  # added to an item's number for a second, independent draw
 
 
 class Parted(NamedTuple):
-    """trains: bool [events]. targets: of every device."""
+    """The result of a rule. trains: bool [events], the training events. targets: those of every device."""
 
     trains: Array
     targets: Targets
 
 
 class Pairs(NamedTuple):
-    """Each pair of device and item that occurs, once: int64 [pairs]. first: the visit it occurs first in."""
+    """The distinct pairs of device and item: int64 [pairs] each. first: the first visit with the pair."""
 
     devices: Array
     items: Array
@@ -32,24 +32,24 @@ class Pairs(NamedTuple):
 
 
 def pairs_of(events: Events) -> Pairs:
-    """In the order of devices, then items."""
+    """The distinct pairs of the events, sorted by device and item."""
     width = int(events.items.max(initial=0)) + 1
     pairs, rows = np.unique(events.devices * width + events.items, return_index=True)
     return Pairs(pairs // width, pairs % width, events.visits[rows])
 
 
 def greatest(devices: Array, numbers: Array, num_devices: int) -> Array:
-    """The greatest number of each device, −1 where it has none: int64 [num_devices]."""
-    found = np.full(num_devices, -1, dtype=np.int64)
-    np.maximum.at(found, devices, numbers)
-    return found
+    """The greatest number of each device, −1 if it has none: int64 [num_devices]."""
+    maximum = np.full(num_devices, -1, dtype=np.int64)
+    np.maximum.at(maximum, devices, numbers)
+    return maximum
 
 
 def next_visit(events: Events, *, repeats: bool) -> Parted:
-    """The last visit with an item not bought before is the test, and nothing of it or later trains.
+    """Test on the last visit with an item not bought before; neither it nor later visits are for training.
 
-    Its new items are the targets. repeats: the last visit of all, and all its items. Shoppers with one such
-    visit and none before it train, and are not tested.
+    Its new items are the targets. repeats: test on the last visit and all its items. If a shopper has no
+    visit before it, all the shopper's events are for training, and the shopper is not tested.
     """
     pairs, visits, devices = pairs_of(events), events.visits, events.devices
     last = greatest(devices, visits, events.num_devices)
@@ -66,10 +66,10 @@ def next_visit(events: Events, *, repeats: bool) -> Parted:
 
 
 def by_date(events: Events, at: int, *, repeats: bool) -> Parted:
-    """What happened before `at` (seconds since 1970) trains; what shoppers seen before bought since tests.
+    """Train on the events before `at` (seconds since 1970); test on what shoppers seen before bought since.
 
-    Of items they had not bought before; repeats: of any. One event more or less moves one training event or
-    none.
+    The targets are items that the shopper had not bought before; repeats: any items. One event more or less
+    changes at most one training event.
     """
     trains, devices = events.times < at, events.devices
     seen = np.bincount(devices[trains], minlength=events.num_devices) > 0
@@ -82,28 +82,28 @@ def by_date(events: Events, at: int, *, repeats: bool) -> Parted:
 
 
 def pair_numbers(events: Events) -> Array:
-    """One number a pair of device and item: int64 [events]."""
+    """One number per pair of device and item: int64 [events]."""
     return events.devices * (int(events.items.max(initial=0)) + 1) + events.items
 
 
 def basket(events: Events, seed: int, *, repeats: bool) -> Parted:
-    """Complete the last visit that has two items or more, one of them new: one new item is the target.
+    """Complete the last visit that has at least two items, one of them new: one new item is the target.
 
-    Of the others half, rounded up, are given and train; the rest of the visit, and what came later, do not.
-    repeats: the target may be any item of the last visit that has two.
+    Half of the other items, rounded up, are given and used for training. The rest of the visit and later
+    visits are left out. repeats: the target may be any item of the last visit with at least two items.
     """
     visits, devices = events.visits, events.devices
     width = int(visits.max(initial=0)) + 1
     pairs = pairs_of(events)
-    held = pairs_in_visits(events)  # each (visit, item) of a device once
-    numbers, distinct = np.unique(held.devices * width + held.first, return_counts=True)
+    in_visits = pairs_in_visits(events)  # each (visit, item) of a device once
+    numbers, distinct = np.unique(in_visits.devices * width + in_visits.first, return_counts=True)
     fresh = np.isin(numbers, pairs.devices * width + pairs.first)
     candidates = numbers[(distinct >= 2) & (fresh | repeats)]
     last = greatest(candidates // width, candidates % width, events.num_devices)
-    inside = held.first == last[held.devices]
-    own, items = held.devices[inside], held.items[inside]
+    inside = in_visits.first == last[in_visits.devices]
+    own, items = in_visits.devices[inside], in_visits.items[inside]
     draws = keyed_draws(seed, own, items)
-    if not repeats:  # an item bought before is no target: it is drawn last
+    if not repeats:  # an item bought before cannot be a target, so it is drawn last
         item_width = int(events.items.max(initial=0)) + 1
         is_new = np.isin(own * item_width + items, (pairs.devices * item_width + pairs.items)[
             pairs.first == last[pairs.devices]
@@ -111,7 +111,7 @@ def basket(events: Events, seed: int, *, repeats: bool) -> Parted:
         draws = np.where(is_new, draws, draws + 1.0)
     drawn = np.lexsort((draws, own))
     target = drawn[np.append(True, own[drawn][1:] != own[drawn][:-1])[: len(own)]]
-    draws = keyed_draws(seed, own, items + BEYOND_ITEMS)  # of those given: new items and others alike
+    draws = keyed_draws(seed, own, items + BEYOND_ITEMS)  # chooses the given items, new or not
     draws[target] = -1.0
     order = np.lexsort((draws, own))
     own, items = own[order], items[order]
@@ -127,7 +127,7 @@ def basket(events: Events, seed: int, *, repeats: bool) -> Parted:
 
 
 def pairs_in_visits(events: Events) -> Pairs:
-    """Each item of each visit once; `first` is the visit."""
+    """The distinct items of each visit of each device; `first` is the visit."""
     item_width, visit_width = (int(column.max(initial=0)) + 1 for column in (events.items, events.visits))
     numbers = np.unique((events.devices * visit_width + events.visits) * item_width + events.items)
     visits = numbers // item_width
@@ -135,10 +135,11 @@ def pairs_in_visits(events: Events) -> Pairs:
 
 
 def last_item(events: Events, seed: int) -> Parted:
-    """One item is the target: of the last visit with an item not bought before, a new one, by a keyed draw.
+    """Test on one new item, chosen by a keyed draw, of the last visit with an item not bought before.
 
-    The rest of that visit trains, and what came later does not. Shoppers with fewer than two different items
-    train and are not tested. Published tables hold out so, but for the draw: they take the last row.
+    The rest of that visit is for training; later visits are left out. All events of a shopper with fewer than
+    two different items are for training, and the shopper is not tested. Published tables hold out one item in
+    the same way, but take the last row instead of a draw.
     """
     pairs, devices = pairs_of(events), events.devices
     last = greatest(pairs.devices, pairs.first, events.num_devices)
@@ -157,10 +158,11 @@ def last_item(events: Events, seed: int) -> Parted:
 
 
 def keyed_draws(seed: int, devices: Array, items: Array) -> Array:
-    """A number in [0, 1) for each pair, which depends on nothing else: float64, of the same shape.
+    """A number in [0, 1) for each pair that depends only on the seed and the pair: float64 [pairs].
 
-    Public, and no secret is drawn so: SplitMix64's finaliser (Steele, Lea & Flood 2014, "Fast splittable
-    pseudorandom number generators", figure 16) over the seed, the device and the item in turn.
+    The draws are public and must not be used for secrets. They apply SplitMix64's finaliser (Steele, Lea &
+    Flood 2014, "Fast splittable pseudorandom number generators", figure 16) to the seed, the device and the
+    item in turn.
     """
     mixed = np.full(len(devices), seed, dtype=np.uint64)
     for part in (devices, items):

@@ -1,1 +1,1 @@
-"""The settings of a run, their defaults, and what a run asks of devices and promises by them."""
+"""The settings of a run, their defaults, and the queries and the promise that follow from them."""

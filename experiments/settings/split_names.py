@@ -1,4 +1,4 @@
-"""The names of the splits, apart from what parts the data: flags need them, and load nothing else."""
+"""The names of the splits, in a module of their own so that the command line loads no splitting code."""
 
 from typing import Literal, get_args
 

@@ -491,7 +491,7 @@ def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
     assert ended.code == 0
     said = ended.out.splitlines()
     assert said[0] == "device-group: 6 devices, 12 training events"
-    assert said[1].startswith("By date: what happened before 2024-01-03 trains")
+    assert said[1].startswith("By date: the model trains on events before 2024-01-03")
     assert said[2:] == ["device-group/policy.toml: what the devices allow"]
     assert len(DeviceGroup(tmp_path / "device-group").devices) == 6
 

@@ -47,7 +47,7 @@ def test_columns_that_tell_all_items_apart_are_left_out_and_listed(tmp_path):
     items = "sku,title,url,ean\nA,x,u/1,4000000000017\nB,y,u/2,4000000000024\nC,z,u/3,\n"
     catalogue, notes = read(tmp_path, items)
     assert catalogue.attributes == []
-    assert "left out of the catalogue, different for every item: url, ean" in notes
+    assert "left out of the catalogue, as every item has another value: url, ean" in notes
 
 
 def test_without_titles_the_ids_are_shown(tmp_path):

@@ -27,4 +27,4 @@ def test_times(cells, expected):
 def test_dates_that_do_not_say_where_the_day_stands_are_noted(tmp_path):
     times, note = as_times(pd.Series(["01/06/2024"]))
     assert f"{times[0]:%Y-%m-%d}" == "2024-06-01"
-    assert "day taken first" in (note or "")
+    assert "the day is taken first" in (note or "")

@@ -94,7 +94,7 @@ def test_every_dropped_line_has_a_reason():
         "product was bought by fewer than 2 households": 3,
     }
     assert report.columns_dropped == ["store_id"]
-    assert any("looks at purchases and is treated as public" in note for note in report.notes)
+    assert any("depends on purchases and is treated as public" in note for note in report.notes)
 
 
 def test_blank_attributes_are_empty_and_titles_say_what_is_known(monkeypatch):

@@ -36,7 +36,7 @@ def dataset(catalogue: Catalogue, events: Events) -> Dataset:
         columns_kept=["customer", "sku"],
         columns_dropped=["comment"],
         columns_never_read={"mail": "looks like an e-mail address"},
-        notes=["no weight column: every row weighs 1"],
+        notes=["no weight column: every row has weight 1"],
     )
     return Dataset("csv", catalogue, events, report)
 
@@ -60,7 +60,7 @@ def test_the_shape(dataset: Dataset) -> None:
         "devices": "4",
         "items": "6",
         "events": "6",
-        "events a device: least, quartiles, most": "0 0 1 2 3",
+        "events per device: minimum, quartiles, maximum": "0 0 1 2 3",
     }
 
 
@@ -92,11 +92,11 @@ def test_what_is_known_of_time(timed: Dataset) -> None:
         "first and last day": "1970-01-01 to 1970-01-06",
         "days": "6",
         "visits": "6",
-        "visits a device: least, quartiles, most": "1 1 2 2 3",
-        "different items a visit: least, quartiles, most": "1 1 1 1 3",
+        "visits per device: minimum, quartiles, maximum": "1 1 2 2 3",
+        "different items per visit: minimum, quartiles, maximum": "1 1 1 1 3",
         "shoppers with a visit of several items": "66.7%",
-        "visits that the file lists in ascending item id": "50.0% (by chance 25.0%)",
-        "buyers from 1970-01-05 on who were unseen before": "33.3%",
+        "visits that the file lists in ascending order of item id": "50.0% (by chance 25.0%)",
+        "buyers from 1970-01-05 on who had not bought before": "33.3%",
     }
 
 
@@ -104,7 +104,7 @@ def test_what_is_not_known_is_left_out(timed: Dataset) -> None:
     without = replace(timed, report=replace(timed.report, file_order=None))
     assert not any("ascending" in name for name, _ in rows(time_table(without)))
     untimed = rows(time_table(replace(timed, times_known=False)))
-    assert untimed == [["times", "none: what a shopper did is one visit"]]
+    assert untimed == [["times", "none: each shopper's purchases are one visit"]]
 
 
 def test_how_many_each_split_would_test(timed: Dataset) -> None:
@@ -121,7 +121,7 @@ def test_how_many_each_split_would_test(timed: Dataset) -> None:
 
 def test_a_split_that_cannot_be_says_why(timed: Dataset) -> None:
     found = {name: rest for name, *rest in rows(split_table(replace(timed, times_known=False)))}
-    assert found["date"] == ["–", "–", "--split date needs times, and csv has none: say --split last-item"]
+    assert found["date"] == ["–", "–", "--split date needs times, and csv has none: use --split last-item"]
     assert found["last-item"][:2] == ["3", "3"]
     one_day = replace(timed, events=replace(timed.events, times=timed.events.times % DAY))
     assert "nothing was bought before 1970-01-01" in rows(split_table(one_day))[0][3]
@@ -161,7 +161,7 @@ def test_the_command_takes_an_order_column_and_a_visit(
     assert visits() == visits("--visit", "day") == "2"
     assert visits("--order-column", "slip") == "1"
     assert "columns kept: user, sku, date, slip" in terry("--order-column", "slip")[1]
-    assert terry("--visit", "week") == (2, "terry: --visit week is no visit: say instant or day\n")
+    assert terry("--visit", "week") == (2, "terry: --visit week is unknown: use instant or day\n")
     code, said = terry("--order-column", "till")
     assert (code, said.count("\n")) == (2, 1)
     assert "no column 'till' for --order-column: it has user, sku, date, slip" in said
@@ -186,7 +186,7 @@ def test_everything_is_printed(dataset: Dataset, capsys: pytest.CaptureFixture[s
         "columns kept: customer, sku",
         "columns dropped: comment",
         "column never read: mail (looks like an e-mail address)",
-        "no weight column: every row weighs 1",
+        "no weight column: every row has weight 1",
         "first and last day",
         "next-visit",
         "composition",

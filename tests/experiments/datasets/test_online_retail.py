@@ -56,9 +56,9 @@ def test_rows_are_dropped_by_reason_and_the_rest_are_events(folder):
         "no description": 1,
     }
     assert dataset.report.columns_dropped == ["Country"]
-    assert "the catalogue is read from the order lines and treated as public" in dataset.report.notes
+    assert "the catalogue is derived from the order lines and treated as public" in dataset.report.notes
     assert dataset.catalogue_from_events
-    assert "colour is known of 50.0% of the items" in dataset.report.notes
+    assert "colour is known for 50.0% of the items" in dataset.report.notes
 
 
 def test_an_invoice_is_a_visit_of_its_customer(folder):
@@ -70,7 +70,7 @@ def test_an_invoice_is_a_visit_of_its_customer(folder):
     events = read(folder).events.span(0, 1)
     assert (events.times[3:] - events.times[3]).tolist() == [0, 0, 60]
     assert events.visits.tolist() == [0, 0, 0, 1, 1, 2]
-    assert any(note.startswith("order ids became visits") for note in read(folder).report.notes)
+    assert any(note.startswith("each order is a visit") for note in read(folder).report.notes)
 
 
 def test_a_category_drops_the_other_rows_with_a_reason(folder):
@@ -81,7 +81,7 @@ def test_a_category_drops_the_other_rows_with_a_reason(folder):
     assert read(folder, "bottle").catalogue.table["item"].tolist() == ["22000"]
     with pytest.raises(UserError, match=r"choose one of textiles, sewing, tea towel, .*bottle"):
         read(folder, "cars")
-    with pytest.raises(UserError, match="no row that can be used"):
+    with pytest.raises(UserError, match="no usable row"):
         read(folder, "clock")
 
 

@@ -149,7 +149,7 @@ def test_an_order_is_a_visit_at_its_first_line_and_a_line_without_one_its_own(tm
     ]
     assert dataset.events.visits.tolist() == [0, 0, 1, 2, 0, 1]
     assert dataset.report.columns_kept == ["user", "item", "time", "order id"]
-    assert any(note.startswith("order ids became visits") for note in dataset.report.notes)
+    assert any(note.startswith("each order is a visit") for note in dataset.report.notes)
 
 
 def test_without_orders_a_visit_is_an_instant_or_a_day(tmp_path):
@@ -216,7 +216,7 @@ def test_a_column_that_only_sounds_like_order_ids_is_left_out(tmp_path):
     assert any("100% of the ids in the order column 'transaction'" in note for note in dataset.report.notes)
     named = read(tmp_path, SHARED, order_column="transaction")
     assert named.events.visits.tolist() == [0, 0] * 4
-    assert any("see whether it holds orders" in note for note in named.report.notes)
+    assert any("check whether it holds orders" in note for note in named.report.notes)
 
 
 def test_no_order_id_is_held_or_said(tmp_path):
@@ -229,7 +229,7 @@ def test_no_order_id_is_held_or_said(tmp_path):
 
 @pytest.mark.parametrize("bad", ["week", "Day"])
 def test_a_visit_is_an_instant_or_a_day(tmp_path, bad):
-    with pytest.raises(UserError, match=f"--visit {bad} is no visit: say instant or day"):
+    with pytest.raises(UserError, match=f"--visit {bad} is unknown: use instant or day"):
         read(tmp_path, visit=bad)
 
 
@@ -337,8 +337,8 @@ def test_bad_rows_are_counted_by_reason_with_their_lines(tmp_path):
         "another number of cells than the header": 2,
         "no shopper": 4,
         "no item": 1,
-        "no time that can be read": 1,
-        "a weight that is no number": 1,
+        "no readable time": 1,
+        "a weight that is not a number": 1,
         "a weight below zero": 1,
         "a weight of zero": 1,
     }
@@ -378,7 +378,7 @@ def test_no_row_is_lost_without_a_reason(tmp_path_factory, lines):
 
 def test_a_million_of_anything_too_large_is_no_weight(tmp_path):
     report = read(tmp_path, "user,sku,qty\nann,A,1\nann,A,1e39\n").report
-    assert report.rows_dropped == {"a weight that is no number": 1}
+    assert report.rows_dropped == {"a weight that is not a number": 1}
 
 
 # --- Bad files --------------------------------------------------------------------------------------------
@@ -395,10 +395,10 @@ def test_a_million_of_anything_too_large_is_no_weight(tmp_path):
         (b"PAR1 and no more", "damaged Parquet"),
         (
             b"user,colour\nann,red\n",
-            "no column that is known to hold the item.*--item-column.*it has user, colour",
+            "no column with a usual name for the item.*--item-column.*it has user, colour",
         ),
-        (b"sku,colour\nA,red\n", "no column that is known to hold the shopper.*--shopper-column"),
-        (b"user,item\n,A\n,B\n", r"no row that can be used \(no shopper: 2\)"),
+        (b"sku,colour\nA,red\n", "no column with a usual name for the shopper.*--shopper-column"),
+        (b"user,item\n,A\n,B\n", r"no usable row \(no shopper: 2\)"),
         (b'user,item\nann,A\n"ann,A\nann,B\n', "line 3: a quotation mark is opened"),
         (b"secret@x.org,A,1\nann,B,2\n", "holds values"),
         (b"secret,A,17\nann,B,2\n", "holds values"),
@@ -425,7 +425,7 @@ def test_missing_files(tmp_path):
 
 def test_a_file_named_parquet_must_be(tmp_path):
     (tmp_path / "orders.parquet").write_text(ORDERS)
-    with pytest.raises(UserError, match="not Parquet though"):
+    with pytest.raises(UserError, match="not Parquet despite"):
         load("csv", DataOptions(path=tmp_path / "orders.parquet", catalogue=tmp_path / "orders.parquet"))
 
 
@@ -441,7 +441,7 @@ def test_one_column_cannot_play_two_parts(tmp_path):
 
 
 def test_items_that_the_catalogue_lacks_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"lacks 2 of the items that were ordered, 'Y' for one: add them"):
+    with pytest.raises(UserError, match=r"lacks 2 of the items in the orders, for example 'Y': add them"):
         read(tmp_path, "user,item\nann,A\nann,Y\nann,Z\nann,Y\n")
-    with pytest.raises(UserError, match=r"lacks 1 of the items that were ordered: add them"):
+    with pytest.raises(UserError, match=r"lacks 1 of the items in the orders: add them"):
         read(tmp_path, "user,item\nann,secret@x.org\n")

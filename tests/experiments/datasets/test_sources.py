@@ -50,7 +50,7 @@ IGNORED = [
 def test_an_option_that_means_nothing_is_refused(name, option):
     options = DataOptions(**{key: getattr(GIVEN, key) for key in (option, *SOURCES[name].needs)})
     flag = "--" + option.replace("_", "-")
-    with pytest.raises(UserError, match=f"^{flag} means nothing for --data {name}: leave it out$"):
+    with pytest.raises(UserError, match=f"^{flag} does not apply to --data {name}: remove it$"):
         load(name, options)
 
 

@@ -30,8 +30,8 @@ def shop() -> Dataset:
 
 @pytest.fixture(scope="module")
 def tastes() -> np.ndarray:
-    blocks = range(SHOPPERS // towels.SHOPPERS_A_BLOCK)
-    return np.concatenate([towels.draw_block(7, block, towels.SHOPPERS_A_BLOCK).tastes for block in blocks])
+    blocks = range(SHOPPERS // towels.SHOPPERS_PER_BLOCK)
+    return np.concatenate([towels.draw_block(7, block, towels.SHOPPERS_PER_BLOCK).tastes for block in blocks])
 
 
 def group_codes(dataset: Dataset) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_a_smaller_shop_is_the_beginning_of_a_larger_one(shop: Dataset, devices:
 
 
 def test_blocks_differ(shop: Dataset) -> None:
-    block = towels.SHOPPERS_A_BLOCK
+    block = towels.SHOPPERS_PER_BLOCK
     first, second = shop.events.span(0, block), shop.events.span(block, 2 * block)
     assert not np.array_equal(first.offsets, second.offsets)
 
@@ -324,10 +324,10 @@ def test_how_many_items_a_shopper_buys(shop: Dataset) -> None:
 def test_how_often_a_shopper_buys_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """R is Poisson, so R − ρD has mean 0 and variance ρD; each is a visit here, none is drawn twice."""
     monkeypatch.setattr(towels, "NEW_VISIT", 1.0)
-    events = towels.draw_block(7, 0, towels.SHOPPERS_A_BLOCK).events
+    events = towels.draw_block(7, 0, towels.SHOPPERS_PER_BLOCK).events
     distinct = different(events)
-    excess = events.counts - distinct - towels.REPEATS_A_DISTINCT * distinct
-    assert abs(excess.sum()) < SIGMAS * np.sqrt(towels.REPEATS_A_DISTINCT * distinct.sum())
+    excess = events.counts - distinct - towels.REPEATS_PER_DISTINCT * distinct
+    assert abs(excess.sum()) < SIGMAS * np.sqrt(towels.REPEATS_PER_DISTINCT * distinct.sum())
 
 
 @pytest.mark.parametrize(

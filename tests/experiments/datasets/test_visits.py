@@ -119,7 +119,7 @@ def test_a_note_warns_of_a_file_that_sorts_its_visits(ascending: bool, noted: bo
     report = ImportReport("a test")
     events_in_visits(lines_of(found, orders=False), 1, ids("a", "b", "c"), "instant", report)
     assert report.file_order == FileOrder(30, 30 * ascending, pytest.approx(5.0))
-    assert any("in 100% of the visits with several items" in note for note in report.notes) == noted
+    assert any("lists 100% of the visits with several items" in note for note in report.notes) == noted
 
 
 def test_a_few_visits_are_not_warned_of() -> None:

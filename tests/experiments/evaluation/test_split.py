@@ -541,13 +541,13 @@ def test_a_date_is_a_midnight(at: str | float) -> None:
     rule = rule_for(TIMED, "date", at)
     assert rule.at == 3 * DAY
     assert rule.date == "1970-01-04"
-    assert "what happened before 1970-01-04 trains" in rule.sentence
+    assert "the model trains on events before 1970-01-04" in rule.sentence
 
 
 @pytest.mark.parametrize(
     ("data", "name", "at", "repeats", "message"),
     [
-        (UNTIMED, "date", None, False, "--split date needs times, and hand has none: say --split last-item"),
+        (UNTIMED, "date", None, False, "--split date needs times, and hand has none: use --split last-item"),
         (UNTIMED, "next-visit", None, False, "--split next-visit needs times"),
         (UNTIMED, "basket", None, False, "--split basket needs times"),
         (UNTIMED, None, "1970-01-04", False, "--at is for --split date, and this is --split last-item"),
@@ -564,8 +564,8 @@ def test_a_date_is_a_midnight(at: str | float) -> None:
         (TIMED, "date", 0.0, False, "--at 0 must be between 0 and 1, or a date such as 2025-09-01"),
         (TIMED, "date", "80", False, "--at 80 must be between 0 and 1"),
         (TIMED, "date", float("nan"), False, "--at nan must be between 0 and 1"),
-        (TIMED, "date", "1970-01-01", False, "nothing was bought before 1970-01-01: say another --at"),
-        (TIMED, "date", "1971-01-01", False, "nothing was bought after 1971-01-01: say another --at"),
+        (TIMED, "date", "1970-01-01", False, "nothing was bought before 1970-01-01: use another --at"),
+        (TIMED, "date", "1971-01-01", False, "nothing was bought after 1971-01-01: use another --at"),
         (dataset([], 2), "date", None, False, "nothing was bought before 1970-01-01"),
     ],
 )

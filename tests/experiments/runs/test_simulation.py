@@ -228,7 +228,7 @@ def test_the_figures_can_be_opened(finished: RunFolder) -> None:
         of_floor,
         central,
         "towels by date: 30 devices",
-        "trains; the test is",
+        "; the test is",
         "ε = ",
     ):
         assert word in words, "a figure says what it shows, and its promise"
@@ -755,5 +755,5 @@ def test_without_times_a_split_that_needs_them_is_refused_in_one_line(
     assert printed.out == ""
     assert printed.err.count("\n") == 1
     assert f"--split {split} needs times" in printed.err
-    assert "say --split last-item" in printed.err
+    assert "use --split last-item" in printed.err
     assert [path.name for path in tmp_path.iterdir()] == ["shop"]

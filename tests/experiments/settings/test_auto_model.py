@@ -101,7 +101,7 @@ def test_a_run_records_what_was_taken_and_why(tmp_path: Path, quick_ceiling: Non
     assert kept.model == result.model == "attributes"
     line = kept.model_reason
     assert line is not None
-    assert line.startswith("--model auto took attributes: ")
+    assert line.startswith("--model auto chose attributes: ")
     assert "the number of items, 300, " in line
     assert "\n" not in line
     assert line in reading(result)
