@@ -2,8 +2,8 @@
 
 The weights are B = I − P diag(P)⁻¹ with P = (XᵀX + λI)⁻¹ (Steck 2019, "Embarrassingly shallow autoencoders
 for sparse data", equation 8), where X is the 0/1 matrix of which shopper has which item. The implementation
-is irspack's. (LensKit also has EASE but needs pandas 2, and this project uses pandas 3.) A shopper's scores are
-the product of B and a row of the shopper's items in which newer purchases weigh more.
+is irspack's. (LensKit also has EASE but needs pandas 2, and this project uses pandas 3.) A shopper's scores
+are the product of B and a row of the shopper's items in which newer purchases weigh more.
 """
 
 import numpy as np

@@ -18,9 +18,7 @@ from torch import Tensor
 from terrycloth.experiments.evaluation.split import Split
 from terrycloth.models.errors import UserError
 
-CHUNK_NUMBERS = (
-    2**20
-)  # approximate size of the largest array of a chunk of devices, so that it fits the cache
+CHUNK_NUMBERS = 2**20  # about the size of a chunk's largest array, which should fit in the cache
 
 Integers = npt.NDArray[np.int64]
 Protocol = Literal["clean", "leaky"]
@@ -39,7 +37,7 @@ class Examples:
     counts: Integers
 
     def compact(self) -> tuple["Examples", "Rows"]:
-        """Replace each item's number by its slot among its device's rows. Return these examples and the rows."""
+        """Replace each item by its slot among its device's rows. Return these examples and the rows."""
         devices = np.arange(len(self.items))[:, None]
         pairs, slots = np.unique((devices << 32) | self.items, return_inverse=True)
         of_device = pairs >> 32
@@ -63,9 +61,7 @@ class Examples:
             order = np.argsort(keys, axis=1)
         for start in range(0, self.items.shape[1], size):
             places = order[:, start : start + size]
-            held = np.clip(
-                self.counts - start, 0, places.shape[1]
-            )  # the examples of each device in this batch
+            held = np.clip(self.counts - start, 0, places.shape[1])  # of each device, in this batch
             present = np.arange(places.shape[1]) < held[:, None]
             yield Batch(
                 torch.from_numpy(np.take_along_axis(self.items, places, axis=1)),
@@ -125,14 +121,10 @@ class Shoppers:
         self.offsets: Integers = np.concatenate([[0], np.cumsum(self.counts)])
         if protocol == "leaky":
             touched[split.test.targets.devices, split.test.targets.items] = True
-        self.pool = np.argsort(touched, axis=1, kind="stable").astype(
-            np.int32
-        )  # items of the pool come first
+        self.pool = np.argsort(touched, axis=1, kind="stable").astype(np.int32)  # the pool's items first
         self.pool_sizes: Integers = num_items - touched.sum(axis=1)
         if not self.pool_sizes.all():
-            raise UserError(
-                "a shopper has every item, so nothing is left to draw as a negative: use other data"
-            )
+            raise UserError("a shopper has every item, so nothing is left to draw as a negative")
 
     @property
     def num_devices(self) -> int:

@@ -8,8 +8,8 @@ the two tables different and C sparse. λ and μ grow with the number of earlier
 Where the paper gives no number, this module uses those with which the authors' own log reaches the published
 level on MovieLens 100K (issue 1 of github.com/mtics/FedRAP): ten local epochs with batches of 2,048; a
 learning rate of .5 for the score and of 200 for both tables, reduced by 5% with every batch and by 3% with
-every round; a weight decay of 1e-4; λ = μ = .1, where both terms are means over the numbers in a batch's rows.
-The result depends on these numbers: with too little weight decay D and C drive each other apart without
+every round; a weight decay of 1e-4; λ = μ = .1, where both terms are means over the numbers in a batch's
+rows. The result depends on these numbers: with too little weight decay D and C drive each other apart without
 bound.
 """
 

@@ -1,8 +1,9 @@
 """PFedRec (Zhang et al. 2023, "Dual personalization on federated recommendation", IJCAI).
 
-A score is σ(u · v_i + b). In each round a device receives the server's item table. In each batch it first takes
-a step on its own u and b and then on its copy of the table ("post-tuning", algorithm 1). The device keeps u, b
-and its copy, with which it recommends, and sends the copy. The server's next table is the mean of the copies.
+A score is σ(u · v_i + b). In each round a device receives the server's item table. In each batch it first
+takes a step on its own u and b and then on its copy of the table ("post-tuning", algorithm 1). The device
+keeps u, b and its copy, with which it recommends, and sends the copy. The server's next table is the mean of
+the copies.
 
 Where the paper gives no number, this module uses those of the authors' public code: batches of 256, a
 learning rate of .1 for the score, and a rate 80 · items times as large for the table, because only a few
@@ -67,7 +68,7 @@ class PFedRec:
         self.table = (self.table + change / self.shoppers.num_devices).float()
 
     def step(self, tables: Tensor, vectors: Tensor, biases: Tensor, batch: Batch) -> None:
-        """Descend each device's mean cross-entropy in place by one step on the score, then one on the rows."""
+        """Descend each device's mean cross-entropy in place: one step on the score, then one on the rows."""
         places = rows_of(tables, batch.items)
         rows = tables.flatten(0, 1).index_select(0, places).view(*batch.items.shape, -1)
         errors = cross_entropy_gradient(rows, vectors, biases, batch)
