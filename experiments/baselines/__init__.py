@@ -15,13 +15,13 @@ from terrycloth.experiments.baselines.row import BaselineRow
 BASELINES: dict[str, BaselineRow] = {
     "popularity": BaselineRow(
         "popularity",
-        "Recommends the items that most shoppers have to everyone.",
+        "Recommends to everyone the items that most shoppers have.",
         popularity.fit_popularity,
         floor=True,
     ),
     "recent_popularity": BaselineRow(
         "recent popularity",
-        "Recommends the items that most shoppers bought recently to everyone.",
+        "Recommends to everyone the items that most shoppers bought recently.",
         popularity.fit_recent_popularity,
         fits=popularity.RECENT_GRID,
         floor=True,

@@ -58,7 +58,7 @@ def why_unusable(catalogue: Catalogue) -> str | None:
     features = sum(tf_idf(of(catalogue)).nnz for of in (title_words, attribute_values))
     if features or near_codes(catalogue, 1.0).nnz:
         return None
-    return "reads titles, attributes and numeric codes, but this catalogue has no two items that share any"
+    return "reads titles, attributes and numeric codes, but no two items of this catalogue are similar in any"
 
 
 def title_words(catalogue: Catalogue) -> list[set[str]]:

@@ -28,7 +28,7 @@ def fit_popularity(context: Context, settings: Settings) -> Serve:
 
 
 def fit_recent_popularity(context: Context, settings: Settings) -> Serve:
-    """Score each item by the shoppers who bought it recently."""
+    """Score each item by the number of shoppers who have it, where recent purchases count more."""
     counts = decayed_counts(context, settings[WINDOW])
     return lambda _: same_for_all(counts)
 

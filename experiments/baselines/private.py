@@ -64,7 +64,7 @@ class PrivateRow:
 
 PRIVATE_BASELINES = {
     "private_popularity": PrivateRow(
-        "Recommends the most popular items to everyone, by one release under the same promise."
+        "Recommends to everyone the items that most shoppers have, by one release under the same promise."
     ),
     "private_recent_popularity": PrivateRow(
         "Recommends the items that most shoppers bought recently, by one release under the same promise.",

@@ -35,7 +35,7 @@ class Sizes(BaseModel):
     items: int = Field(3706, ge=2, le=1_000_000, description="items in the catalogue")
     dim: int = Field(32, ge=1, le=4096, description="length of a vector")
     batch: int = Field(64, ge=1, description="expected interactions per step")
-    negatives: int = Field(4, ge=1, le=1000, description="sampled negatives per interaction")
+    negatives: int = Field(4, ge=1, le=1000, description="sampled negatives per interaction, from all items")
     steps: int = Field(3, ge=1, le=1000, description="local steps per round")
     epsilon: float = Field(8.0, gt=0, le=500, description="ε of one round, at δ = 1e-5")
     repeats: int = Field(5, ge=1, le=1000, description="measured rounds per contender; the median counts")

@@ -56,6 +56,6 @@ def statement(cost: SearchCost, data: str, promise: Promise) -> str:
         f"The promise does not cover the search: ε = {rounded_up(promise.epsilon)} covers one run, and the "
         f"search trained {cost.models:,} models. Releasing all of them would cost at most "
         f"ε = {rounded_up(cost.epsilon)} (δ = {rounded_up(promise.delta)}) for the training data. The "
-        "settings were chosen by exact metrics on held-out purchases, and no ε covers these metrics. To keep the "
-        "promise, use settings that were found on public or synthetic data."
+        "settings were chosen by exact metrics on held-out purchases, and no ε covers these metrics. To keep "
+        "the promise, use settings that were found on public or synthetic data."
     )

@@ -21,8 +21,8 @@ def scale(low: float, high: float) -> FloatDistribution:
     return FloatDistribution(low, high, log=True)
 
 
-# How a device fits its own vector and recommends with it. These settings affect the released sums only through
-# the update before clipping.
+# How a device fits its own vector and recommends with it. These settings affect the released sums only
+# through the update before clipping.
 FIT: Space = {
     "regularisation": scale(0.1, 100.0),
     "catalogue_weight": scale(0.01, 3.0),  # above 3, every score is pulled towards 0

@@ -235,7 +235,7 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
         (["--set", "seed=3"], "every run of a search has its own seed: remove seed"),
         (["--set", "evaluate=released"], "the simulator measures every run of a search: remove evaluate"),
         (
-            ["--set", "protocol=leaky"],
+            ["--set", "negative_sampling=leaky"],
             "a search with leaky negative sampling would only find the leak: remove negative_sampling",
         ),
         (["--delta", "0.5"], "--delta 0.5 would allow"),

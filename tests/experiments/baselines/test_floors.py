@@ -135,11 +135,11 @@ def test_nothing_released_reads_nothing_of_other_shoppers() -> None:
 @pytest.mark.parametrize(
     ("known", "why"),
     [
-        ({}, "no two items that share"),
+        ({}, "no two items of this catalogue are similar"),
         ({"titles": ["red a", "red b", "c"]}, None),
         (
             {"titles": ["a red", "b red", "c red"]},
-            "no two items that share",
+            "no two items of this catalogue are similar",
         ),  # what all have tells none apart
         ({"colour": [("red",), ("red",), ()]}, None),
         ({"items": ["1", "2", "90"]}, None),
