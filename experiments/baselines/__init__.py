@@ -1,4 +1,4 @@
-"""The table of what a model is held against: one row a baseline, and everything else goes over this table."""
+"""The table of baselines that models are compared with; all other code iterates over this table."""
 
 from terrycloth.experiments.baselines import (
     co_occurrence,
@@ -15,13 +15,13 @@ from terrycloth.experiments.baselines.row import BaselineRow
 BASELINES: dict[str, BaselineRow] = {
     "popularity": BaselineRow(
         "popularity",
-        "Everyone gets what most shoppers have.",
+        "Recommends to everyone the items that most shoppers have.",
         popularity.fit_popularity,
         floor=True,
     ),
     "recent_popularity": BaselineRow(
         "recent popularity",
-        "Everyone gets what most shoppers bought lately.",
+        "Recommends to everyone the items that most shoppers bought recently.",
         popularity.fit_recent_popularity,
         fits=popularity.RECENT_GRID,
         floor=True,
@@ -29,7 +29,7 @@ BASELINES: dict[str, BaselineRow] = {
     ),
     "own_frequency": BaselineRow(
         "own frequency",
-        "Each shopper gets what the shopper buys most, then what is popular.",
+        "Recommends the items that the shopper buys most often, then popular items.",
         own_frequency.fit_own_frequency,
         fits=own_frequency.FITS,
         serves=own_frequency.SERVES,
@@ -39,16 +39,16 @@ BASELINES: dict[str, BaselineRow] = {
     ),
     "nothing_released": BaselineRow(
         "nothing released",
-        "Each device ranks the catalogue by likeness to its own purchases, and learns nothing of others.",
+        "Each device ranks the catalogue by similarity to its own purchases and learns nothing from others.",
         nothing_released.fit_nothing_released,
         fits=nothing_released.FITS,
         serves=nothing_released.SERVES,
         floor=True,
-        unusable=nothing_released.nothing_in,
+        unusable=nothing_released.why_unusable,
     ),
     "ease": BaselineRow(
         "EASE",
-        "A linear autoencoder of everybody's pooled purchases, in closed form (Steck 2019).",
+        "A linear autoencoder fitted in closed form to the pooled purchases of all shoppers (Steck 2019).",
         ease.fit_ease,
         fits=ease.FITS,
         serves=ease.SERVES,
@@ -57,7 +57,7 @@ BASELINES: dict[str, BaselineRow] = {
     ),
     "ials": BaselineRow(
         "iALS",
-        "Implicit alternating least squares on everybody's pooled purchases (Hu, Koren & Volinsky 2008).",
+        "Implicit alternating least squares on all shoppers' pooled purchases (Hu, Koren & Volinsky 2008).",
         ials.fit_ials,
         fits=ials.FITS,
         serves=ials.SERVES,
@@ -65,7 +65,7 @@ BASELINES: dict[str, BaselineRow] = {
     ),
     "co_occurrence": BaselineRow(
         "co-occurrence",
-        "Items bought at about the same time as those the shopper has, counted over all pooled purchases.",
+        "Recommends items that are bought at about the same time as the shopper's items, by pooled counts.",
         co_occurrence.fit_co_occurrence,
         fits=co_occurrence.FITS,
         serves=co_occurrence.SERVES,
@@ -73,7 +73,7 @@ BASELINES: dict[str, BaselineRow] = {
     ),
     "item_knn": BaselineRow(
         "item-kNN",
-        "The nearest neighbours of what the shopper has, by the cosine of who has them.",
+        "Recommends the nearest neighbours of the shopper's items, by the cosine of their sets of owners.",
         nearest.fit_nearest,
         fits=nearest.FITS,
         serves=nearest.SERVES,
@@ -92,7 +92,7 @@ BASELINES: dict[str, BaselineRow] = {
 
 NOTHING_RELEASED = "nothing_released"
 
-# What is no row of the table: the same model by other means, and the floors under a promise.
+# Comparisons outside the table: the same model trained by other means, and the floors under a promise.
 OTHERS = {
     "central": "the same model, trained centrally",
     "private_popularity": "private popularity",
@@ -102,11 +102,11 @@ OTHERS = {
 
 
 def label_of(name: str) -> str:
-    """What people call a baseline."""
+    """Return the name under which a baseline is shown to users."""
     return BASELINES[name].label if name in BASELINES else OTHERS[name]
 
 
 def missing_libraries() -> str | None:
-    """Which library of the extra `baselines` is not installed, in a sentence, or None."""
+    """Return a sentence that names a missing library of the extra `baselines`, or None if none is missing."""
     reasons = (row.missing() for row in BASELINES.values() if row.libraries)
     return next((reason for reason in reasons if reason is not None), None)

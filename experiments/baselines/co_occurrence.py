@@ -1,10 +1,11 @@
-"""Symmetric decayed co-occurrence: which items are bought at about the same time, with no privacy at all.
+"""Symmetric decayed co-occurrence of items that are bought at about the same time, without privacy.
 
-C_ij = Σ 2^(−|v_i − v_j| / h) over the shoppers who have both items, v the visit of the last purchase of each;
-only their last 50 visits count. Then the weight is C_ij / √(n_i n_j), n the shoppers who have an item: the
-cosine of item-based collaborative filtering (Deshpande & Karypis 2004), where what was bought together fades
-as items lie apart, as in Ludewig & Jannach 2018, "Evaluation of session-based recommendation algorithms".
-h = ∞ and no limit of visits give the plain cosine back.
+C_ij = Σ 2^(−|v_i − v_j| / h) over the shoppers who have both items, where v_i is the visit of the last
+purchase of item i. Only a shopper's last 50 visits count. The weight is C_ij / √(n_i n_j), where n_i is the
+number of shoppers who have item i. This is the cosine of item-based collaborative filtering (Deshpande &
+Karypis 2004), except that a pair counts less the more visits lie between its purchases, as in Ludewig &
+Jannach 2018, "Evaluation of session-based recommendation algorithms". With h = ∞ and no limit of visits it is
+the plain cosine.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ from terrycloth.client.training.profiles import last_rows
 from terrycloth.experiments.baselines.ease import by_weights
 from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 
-APART = "apart"  # h, in visits; 0: infinite
+APART = "apart"  # h, in visits; 0 means infinite
 VISITS = 50
 
 MOST_ITEMS = 30_000  # two dense arrays of items² numbers
@@ -25,7 +26,7 @@ SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.0, 2.5, 5.0, 10.0, 30.0
 
 
 def fit_co_occurrence(context: Context, settings: Settings) -> Serve:
-    """Scores a shopper by what is bought at about the time of what the shopper has."""
+    """Fit the co-occurrence weights; an item scores the sum of its weights with the shopper's items."""
     train, num_items = context.train, context.num_items
     rows = last_rows(train, num_items)
     owners = np.maximum(np.bincount(train.items[rows], minlength=num_items), 1)
@@ -45,7 +46,7 @@ def fit_co_occurrence(context: Context, settings: Settings) -> Serve:
 
 @compiled()
 def add_pairs(offsets: Array, items: Array, later: Array, kernel: Array, weights: Array) -> None:
-    """Add kernel[|later_i − later_j|] at weights[i, j], i < j, for every two items of each device."""
+    """Add kernel[|later_i − later_j|] to weights[i, j] for every two items i < j of each device."""
     for device in range(len(offsets) - 1):
         for left in range(offsets[device], offsets[device + 1]):
             for right in range(left + 1, offsets[device + 1]):

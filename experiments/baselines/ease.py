@@ -1,8 +1,9 @@
-"""EASE: a linear autoencoder of who has what, in closed form, with no privacy at all.
+"""EASE: a linear autoencoder of the purchase matrix, in closed form and without privacy.
 
-B = I − P diag(P)⁻¹, P = (XᵀX + λI)⁻¹, of Steck 2019, "Embarrassingly shallow autoencoders for sparse data",
-equation 8, on the 0/1 matrix X of who has what; by irspack. (LensKit has it too, but asks for pandas 2; this
-project has 3.) A shopper is served by B and a row in which newer purchases weigh more.
+The weights are B = I − P diag(P)⁻¹ with P = (XᵀX + λI)⁻¹ (Steck 2019, "Embarrassingly shallow autoencoders
+for sparse data", equation 8), where X is the 0/1 matrix of which shopper has which item. The implementation
+is irspack's. (LensKit also has EASE but needs pandas 2, and this project uses pandas 3.) A shopper's scores
+are the product of B and a row of the shopper's items in which newer purchases weigh more.
 """
 
 import numpy as np
@@ -17,8 +18,7 @@ from terrycloth.experiments.evaluation.evaluate import Scorer
 
 LAMBDA = "lambda"
 
-# It keeps a few dense arrays of items² numbers: at so many items some 6 GB in all; its time grows with the
-# cube.
+# EASE keeps a few dense arrays of items² numbers, about 6 GB in all at this size. Its time grows with items³.
 MOST_ITEMS = 20_000
 
 FITS = tuple({LAMBDA: value} for value in (100.0, 300.0, 1000.0, 3000.0))
@@ -26,7 +26,7 @@ SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.0, 2.0, 5.0, 10.0, 30.0
 
 
 def fit_ease(context: Context, settings: Settings) -> Serve:
-    """Scores a shopper by the weights of what the shopper has."""
+    """Fit the weights of EASE; an item scores the sum of its weights with the shopper's items."""
     from irspack.recommenders.dense_slim import DenseSLIMRecommender
 
     has = profiles(context.train, context.num_items)
@@ -35,13 +35,13 @@ def fit_ease(context: Context, settings: Settings) -> Serve:
 
 
 def by_weights(weights: np.ndarray) -> Serve:
-    """Rows of `profiles` times weights [items, items], dense or sparse."""
+    """Return a `Serve` whose scores are rows of `profiles` times weights [items, items], dense or sparse."""
 
     def serve(served: Settings) -> Scorer:
         def scorer(events: Events) -> Tensor:
-            found = profiles(events, weights.shape[0], served[HALF_LIFE]) @ weights
-            found = found.toarray() if scipy.sparse.issparse(found) else found
-            return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32))
+            scores = profiles(events, weights.shape[0], served[HALF_LIFE]) @ weights
+            scores = scores.toarray() if scipy.sparse.issparse(scores) else scores
+            return torch.from_numpy(np.ascontiguousarray(scores, dtype=np.float32))
 
         return scorer
 

@@ -1,28 +1,29 @@
-"""Flower's own differential privacy around FedAvg, as a user writes it today: a baseline.
+"""A baseline that uses Flower's own differential privacy around FedAvg, as a Flower user writes it today.
 
-`DifferentialPrivacyServerSideFixedClipping` (Flower 1.41) clips each client's update to norm C, averages, and
-adds noise of deviation zC/N to the average. A Flower node is one device here, which takes plain SGD steps on
-the run's own model, and keeps its shopper's vector.
+`DifferentialPrivacyServerSideFixedClipping` (Flower 1.41) clips each client's update to norm C, averages the
+updates, and adds noise with standard deviation zC/N to the average. Here a Flower node is one device. It
+takes plain SGD steps on the run's own model and keeps its shopper's vector.
 
-What it promises: shopper level, central trust, (ε, δ) over all rounds, as long as all N devices answer. With
-the number of devices fixed a device whose events go away changes the average by C/N at most, so z is the
-noise multiplier, and the rounds compose without amplification, for all take part in each.
+The baseline promises (ε, δ) over all rounds at shopper level under central trust, as long as all N devices
+reply. The number of devices is fixed, so removing one device's events changes the average by at most C/N.
+Therefore z is the noise multiplier. The rounds compose without amplification, because every device takes part
+in each round.
 
-What it does not promise by itself, and what is done about it:
+The strategy alone does not keep this promise. The gaps and their remedies here are:
 
-- FedAvg weighs a reply by its number of examples, which is private and raises the sensitivity: every device
-  says 1. Given an accountant, as here, the strategy checks that.
-- It averages over whoever came; one reply less moves the average by up to 2C/(N − 1). Given an accountant it
-  releases nothing where one is missing.
-- It divides by an update's norm, so a device that holds nothing, and changes nothing, ends the run; and an
-  infinite update makes everyone's model NaN. Such a device moves one number by a millionth of C, which SLACK
-  pays for.
-- It averages parameters, not updates, one after the other in the arrays' own precision. In single precision
-  one device would change how all that follow are rounded, which no clip bounds. In double precision, in which
-  they are sent here, that is far below SLACK.
-- Metrics are averaged and shown without noise: none but the weight is sent.
-- Its noise is NumPy's, a Mersenne Twister's in floating point, so what `models/privacy/randomness.py` says of
-  that holds the more.
+- FedAvg weighs a reply by its number of examples, which is private and raises the sensitivity. Here every
+  device sends the weight 1. The strategy checks this because it has an accountant.
+- FedAvg averages the replies that arrive, and one missing reply moves the average by up to 2C/(N − 1). With
+  an accountant the strategy releases nothing if a reply is missing.
+- The strategy divides by an update's norm, so a device without events, whose update is zero, would end the
+  run. An infinite update would make the model NaN for everyone. Here such a device moves one number by a
+  millionth of C, and SLACK covers this change.
+- FedAvg averages parameters, not updates, one after the other in the precision of the arrays. In single
+  precision one device would change the rounding of all later terms, which clipping does not bound. Here the
+  arrays are sent in double precision, where the effect is far below SLACK.
+- FedAvg averages and shows metrics without noise. Here devices send no metric except the weight.
+- The noise comes from NumPy's Mersenne Twister in floating point, so the limits that
+  `models/privacy/randomness.py` describes apply even more.
 """
 
 import logging
@@ -54,33 +55,34 @@ from terrycloth.models.update import from_arrays, to_arrays
 from terrycloth.server.accountant import Accountant
 
 MODELS = ("mf", "attributes")
-MOST_DEVICES = 2_000  # a message each and a round: thirty rounds of them take some minutes
-SLACK = 1e-5  # more noise than is booked, of z
-LEAST_CHANGE = 1e-6  # of C
+MOST_DEVICES = 2_000  # one message per device and round: thirty rounds of these take a few minutes
+SLACK = 1e-5  # noise added beyond what the promise counts, as a fraction of z
+LEAST_CHANGE = 1e-6  # as a fraction of C
 
 ARRAYS, METRICS, VECTOR, EXAMPLES = "arrays", "metrics", "vector", "num-examples"
 
-# Chosen out of ten on a validation purchase of 600 towel shoppers, at ε = 8. FedAvg has no step but 1.
+# Chosen among ten settings on a validation purchase of 600 towel shoppers, at ε = 8. FedAvg's server step
+# size is always 1.
 CLIP, LEARNING_RATE, STEPS = 0.3, 0.03, 3
 
 
 def refuse(config: RunConfig) -> None:
-    """Raise UserError for a run that it cannot be compared with, by what is known of it."""
+    """Raise UserError if the settings given so far rule out a comparison with Flower's strategy."""
     if config.unit != "shopper" or config.trust_model.source is not NoiseSource.SERVER:
-        raise UserError("Flower's strategy is for --unit shopper and --trust central")
+        raise UserError("Flower's strategy needs --unit shopper and --trust central")
     if config.model not in MODELS:
-        raise UserError(f"Flower's strategy trains by plain SGD: say --model {' or '.join(MODELS)}")
+        raise UserError(f"Flower's strategy trains by plain SGD: use --model {' or '.join(MODELS)}")
     if (config.devices or 0) > MOST_DEVICES:
         raise UserError(
-            f"Flower's strategy takes one message a device and round: {config.devices:,} devices are more "
-            f"than the {MOST_DEVICES:,} that take minutes"
+            f"Flower's strategy sends one message per device and round: {config.devices:,} devices are more "
+            f"than the {MOST_DEVICES:,} that it can train in minutes; lower --devices"
         )
 
 
-def asked_of(config: ResolvedConfig, promise: Promise) -> ResolvedConfig:
-    """The settings of a run that keeps `promise` in its rounds: every device, its noise multiplier found.
+def flower_config(config: ResolvedConfig, promise: Promise) -> ResolvedConfig:
+    """Return a run's settings for Flower's strategy, with the noise multiplier that keeps `promise`.
 
-    The release is noised once, by a trusted server, and every device is in it: nothing amplifies.
+    Every device takes part in every round and a trusted server adds the noise, so nothing is amplified.
     """
     assert promise.epsilon is not None
     assert promise.delta is not None
@@ -92,32 +94,35 @@ def asked_of(config: ResolvedConfig, promise: Promise) -> ResolvedConfig:
 def train_by_flower(
     config: ResolvedConfig, promise: Promise, catalogue: Catalogue, train: Events
 ) -> tuple[Recommender, Promise]:
-    """The run's model by Flower's strategy, and what that promises. Raises UserError as `refuse` does."""
+    """Train the run's model by Flower's strategy. Return the model and its promise.
+
+    Raises UserError as `refuse` does.
+    """
     refuse(config)
-    asked = asked_of(config, promise)
-    model = asked.recommender(catalogue)
+    own_config = flower_config(config, promise)
+    model = own_config.recommender(catalogue)
     model.initialise(config.seed or 0)
-    model.load_shared(rounds_of(asked, model, train))
-    return model, make_promise(asked, catalogue_from_events=promise.catalogue_from_events)
+    model.load_shared(train_rounds(own_config, model, train))
+    return model, make_promise(own_config, catalogue_from_events=promise.catalogue_from_events)
 
 
-def rounds_of(config: ResolvedConfig, model: Recommender, train: Events) -> Parameters:
-    """All rounds in this process, one node a device. Returns the shared parameters."""
+def train_rounds(config: ResolvedConfig, model: Recommender, train: Events) -> Parameters:
+    """Run all rounds in this process, with one node per device. Return the shared parameters."""
     devices = train.num_devices
     strategy = make_strategy(config)
     be_the_server()
     logging.getLogger("flwr").setLevel(logging.ERROR)
     grid = InProcessGrid(make_client_app(config, model, train), {}, devices)
-    # A device whose steps diverge has an update of infinite norm, which the strategy clips to nothing.
-    with drawn_from(config.seed), np.errstate(over="ignore"):
-        result = strategy.start(grid, in_double(model.shared_parameters()), num_rounds=config.rounds)
+    # If a device's steps diverge, its update has an infinite norm, which the strategy clips to zero.
+    with seeded_generators(config.seed), np.errstate(over="ignore"):
+        result = strategy.start(grid, to_double_arrays(model.shared_parameters()), num_rounds=config.rounds)
     if strategy.accountant is None or strategy.accountant.num_releases != config.rounds:
         raise RuntimeError("Flower's strategy did not release every round")
     return {name: tensor.float() for name, tensor in from_arrays(result.arrays).items()}
 
 
 def make_strategy(config: ResolvedConfig) -> DifferentialPrivacyServerSideFixedClipping:
-    """Every node in every round, with the project's accountant in place of Flower's."""
+    """Build the strategy with every node in every round and this project's accountant instead of Flower's."""
     devices = config.devices
     logging.getLogger("flwr").setLevel(logging.ERROR)
     fedavg = FedAvg(
@@ -143,7 +148,10 @@ def make_strategy(config: ResolvedConfig) -> DifferentialPrivacyServerSideFixedC
 
 
 def make_client_app(config: ResolvedConfig, model: Recommender, train: Events) -> ClientApp:
-    """One device, which its partition's number names: plain local SGD, and the shopper's vector kept."""
+    """Build the app of one device, which trains by local SGD and keeps its shopper's vector.
+
+    The node's partition number identifies the device.
+    """
     app = ClientApp()
     local = {"unit": "none", "noise_multiplier": 0.0, "clip": np.inf, "secure_aggregation": False}
     steps = {"learning_rate": LEARNING_RATE, "steps_per_round": STEPS, "sampling_rate": 1.0}
@@ -154,28 +162,31 @@ def make_client_app(config: ResolvedConfig, model: Recommender, train: Events) -
     def train_device(message: Message, context: Context) -> Message:
         device = int(context.node_config["partition-id"])
         sent = from_arrays(message.content.array_records[ARRAYS])
-        asked = message.content.config_records["config"]
-        round = int(str(asked["server-round"]))
+        query = message.content.config_records["config"]
+        round = int(str(query["server-round"]))
         vector = torch.zeros(1, model.dim)
         if VECTOR in context.state:
             vector = from_arrays(context.state.array_records[VECTOR])[VECTOR]
         own = Cohort(np.array([device]), train.span(device, device + 1), vector, key, round)
         update, vector = trainer.train(own, {name: tensor.float() for name, tensor in sent.items()})
         context.state[VECTOR] = to_arrays({VECTOR: vector})
-        trained = changed(sent, update, config.clip)
-        reply = RecordDict({ARRAYS: in_double(trained), METRICS: MetricRecord({EXAMPLES: 1})})
+        trained = parameters_to_send(sent, update, config.clip)
+        reply = RecordDict({ARRAYS: to_double_arrays(trained), METRICS: MetricRecord({EXAMPLES: 1})})
         return Message(reply, reply_to=message)
 
     return app
 
 
-def in_double(parameters: Parameters) -> ArrayRecord:
-    """Parameters as Flower averages, noises and sends them back: in double precision."""
+def to_double_arrays(parameters: Parameters) -> ArrayRecord:
+    """Convert parameters to double precision, in which Flower averages, noises and sends them."""
     return ArrayRecord({name: Array(tensor.double().numpy()) for name, tensor in parameters.items()})
 
 
-def changed(sent: Parameters, update: Parameters, clip: float) -> Parameters:
-    """What a device sends back: finite, and never just what it got, or the strategy would divide by zero."""
+def parameters_to_send(sent: Parameters, update: Parameters, clip: float) -> Parameters:
+    """Return the parameters that a device sends back, which are finite and never equal to `sent`.
+
+    Equal parameters would make the strategy divide by zero.
+    """
     trained = {name: sent[name] + update[name] for name in sent}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in trained.values()):
         trained = {name: tensor.clone() for name, tensor in sent.items()}
@@ -188,8 +199,11 @@ def changed(sent: Parameters, update: Parameters, clip: float) -> Parameters:
 
 
 @contextmanager
-def drawn_from(seed: int | None) -> Iterator[None]:
-    """Flower draws from the global generators of Python and NumPy: seeded where the run is, and put back."""
+def seeded_generators(seed: int | None) -> Iterator[None]:
+    """Seed the global generators of Python and NumPy, from which Flower draws, and restore them afterwards.
+
+    seed: the run's; None seeds from the operating system.
+    """
     before = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         random.seed(seed)

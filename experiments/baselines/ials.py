@@ -1,9 +1,9 @@
-"""iALS: factorisation of implicit feedback by alternating least squares, with no privacy at all.
+"""iALS: factorisation of implicit feedback by alternating least squares, without privacy.
 
-Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets", with their confidences
-c = 1 + α log₂(1 + quantity); by implicit. A shopper is served by a vector solved from what the shopper holds,
-as a new one would be (the fold-in of that paper), where an item's confidence is decayed with the visits since
-its last purchase.
+The method is that of Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets",
+with the confidences c = 1 + α log₂(1 + quantity). The implementation is the package implicit. At serving, a
+shopper's vector is solved from the shopper's items, as for a new shopper (the fold-in of that paper). There
+an item's confidence decays with the number of visits since its last purchase.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.5, 3.0, 10.0))
 
 
 def fit_ials(context: Context, settings: Settings) -> Serve:
-    """Scores are products of a shopper's vector and the items'."""
+    """Fit the items' vectors; a score is the product of a shopper's vector and an item's vector."""
     from implicit.cpu.als import AlternatingLeastSquares
 
     def confidence(events: Events, half_life: float) -> scipy.sparse.csr_matrix:
@@ -63,7 +63,7 @@ def fit_ials(context: Context, settings: Settings) -> Serve:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """implicit has threads of its own, and warns where those of the linear algebra would come on top."""
+    """Limit BLAS to one thread, because implicit uses its own threads and warns about more BLAS threads."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, "blas"):

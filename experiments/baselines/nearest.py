@@ -1,10 +1,10 @@
-"""Item-kNN: each item's nearest neighbours by the cosine of who has them, with no privacy at all.
+"""Item-kNN: each item's nearest neighbours by the cosine of their sets of owners, without privacy.
 
-Deshpande & Karypis 2004, "Item-based top-N recommendation algorithms", with the shrinkage that Dacrema et al.
-2021, "A troubling analysis of reproducibility and progress in recommender systems research",
-tune; by irspack.
-Of two items with c and d shoppers, n of them the same, W = n / (√(c d) + shrinkage); it is kept where it is
-among the k greatest to a recommended item.
+The method is that of Deshpande & Karypis 2004, "Item-based top-N recommendation algorithms", with the
+shrinkage that Dacrema et al. 2021, "A troubling analysis of reproducibility and progress in recommender
+systems research", tune. The implementation is irspack's. Two items with c and d shoppers, of whom n have
+both, have the weight W = n / (√(c d) + shrinkage). A weight is kept if it is among the k greatest for a
+recommended item.
 """
 
 from terrycloth.client.training.profiles import profiles
@@ -22,7 +22,7 @@ SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 2.0, 5.0, 20.0))
 
 
 def fit_nearest(context: Context, settings: Settings) -> Serve:
-    """Scores a shopper by the neighbours of what the shopper has."""
+    """Fit the neighbours' weights; an item scores the sum of its weights with the shopper's items."""
     import torch
     from irspack.recommenders.knn import CosineKNNRecommender
 

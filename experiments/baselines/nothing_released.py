@@ -1,11 +1,12 @@
-"""Nothing released: what a device can find by itself, from the public catalogue and its own purchases.
+"""Nothing released: what a device can recommend from the public catalogue and its own purchases alone.
 
-An item is like what the shopper has by three things, each a number from 0 to 1: the cosine of the words of
-their titles and the cosine of their attributes, both by tf-idf (Salton & Buckley 1988, "Term-weighting
-approaches in automatic text retrieval"), and how near their codes are, 2^(−|gap|/scale), where items are
-identified by numbers: shops give neighbouring codes to what comes together. The score is the sum over what
-the shopper has, newer purchases weighing more. There is no popularity in it and nothing of any other shopper,
-so whoever has nothing gets all items alike. What a model adds to it is what other shoppers' data are worth.
+The similarity of two items has three parts, each a number from 0 to 1: the cosine of the words in their
+titles, the cosine of their attributes, both weighted by tf-idf (Salton & Buckley 1988, "Term-weighting
+approaches in automatic text retrieval"), and, where items are identified by numbers, the closeness of their
+codes, 2^(−|gap|/scale), because shops give neighbouring codes to related items. The score of an item is the
+sum of its similarities to the shopper's items, where newer purchases weigh more. The score uses no popularity
+and no data of any other shopper, so a shopper without purchases gets the same score for every item. The
+accuracy that a model adds to this baseline is what the other shoppers' data are worth.
 """
 
 from collections import Counter
@@ -21,10 +22,10 @@ from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Sett
 from terrycloth.experiments.evaluation.evaluate import Scorer
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 
-ATTRIBUTES, CODES, SCALE = "attributes", "codes", "scale"  # weights beside that of words, 1
+ATTRIBUTES, CODES, SCALE = "attributes", "codes", "scale"  # weights relative to that of words, which is 1
 
-LEAST_ITEMS = 2  # with a word or a value, for it to make two items alike
-NEGLIGIBLE = 10.0  # scales apart: 2⁻¹⁰ and less is taken for 0
+MINIMUM_ITEMS = 2  # a term counts only if at least this many items have it
+NEGLIGIBLE = 10.0  # in scales: at this gap and beyond, the closeness of at most 2⁻¹⁰ is taken as 0
 
 FITS: tuple[Settings, ...] = tuple(
     {ATTRIBUTES: attributes, CODES: codes, SCALE: 5.0}
@@ -35,7 +36,7 @@ SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 2.0, 5.0, 20.0))
 
 
 def fit_nothing_released(context: Context, settings: Settings) -> Serve:
-    """Reads the catalogue, and nothing else of what a context holds."""
+    """Compute the item similarities from the context's catalogue; nothing else in the context is read."""
     catalogue = context.catalogue
     words, attributes = tf_idf(title_words(catalogue)), tf_idf(attribute_values(catalogue))
     features = scipy.sparse.hstack([words, settings[ATTRIBUTES] ** 0.5 * attributes]).tocsr()
@@ -52,32 +53,36 @@ def fit_nothing_released(context: Context, settings: Settings) -> Serve:
     return serve
 
 
-def nothing_in(catalogue: Catalogue) -> str | None:
-    """Why a catalogue makes no two items alike, or None."""
+def why_unusable(catalogue: Catalogue) -> str | None:
+    """Return why no two items of a catalogue are similar, or None if some are."""
     features = sum(tf_idf(of(catalogue)).nnz for of in (title_words, attribute_values))
     if features or near_codes(catalogue, 1.0).nnz:
         return None
-    return "reads titles, attributes and numeric codes, and in this catalogue no two items are alike in any"
+    return "reads titles, attributes and numeric codes, but no two items of this catalogue are similar in any"
 
 
 def title_words(catalogue: Catalogue) -> list[set[str]]:
-    """The different words of each item's title, in lower case."""
+    """Return the distinct words of each item's title, in lower case."""
     return [set(words) for words in catalogue.table[TITLE].str.lower().str.findall(r"[^\W_]+")]
 
 
 def attribute_values(catalogue: Catalogue) -> list[set[str]]:
-    """The different values of each item, each with the name of its attribute."""
-    found: list[set[str]] = [set() for _ in range(len(catalogue))]
+    """Return the distinct attribute values of each item, each prefixed with the name of its attribute."""
+    terms: list[set[str]] = [set() for _ in range(len(catalogue))]
     for name in catalogue.attributes:
         for item, values in enumerate(catalogue.table[name]):
-            found[item] |= {f"{name} {value}" for value in values}
-    return found
+            terms[item] |= {f"{name} {value}" for value in values}
+    return terms
 
 
 def tf_idf(terms: list[set[str]]) -> scipy.sparse.csr_matrix:
-    """ln(items / items with the term), rows of norm 1: sparse float32 [items, terms of two or more]."""
+    """Return the tf-idf weights of each item's terms, with idf = ln(items / items with the term).
+
+    The result is a sparse float32 matrix [items, terms] with rows of norm 1. It leaves out terms that fewer
+    than MINIMUM_ITEMS items have.
+    """
     counts = Counter(term for of_item in terms for term in of_item)
-    kept = sorted(term for term, count in counts.items() if count >= LEAST_ITEMS)
+    kept = sorted(term for term, count in counts.items() if count >= MINIMUM_ITEMS)
     column = {term: number for number, term in enumerate(kept)}
     pairs = [(item, column[term]) for item, own in enumerate(terms) for term in sorted(own) if term in column]
     rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
@@ -86,9 +91,10 @@ def tf_idf(terms: list[set[str]]) -> scipy.sparse.csr_matrix:
 
 
 def near_codes(catalogue: Catalogue, scale: float) -> scipy.sparse.csr_matrix:
-    """2^(−|gap|/scale) of the numbers that two identifiers begin with: sparse float32 [items, items].
+    """Return 2^(−|gap|/scale) for each pair of items, where gap is the difference of their codes.
 
-    0 on the diagonal, and everywhere unless every identifier begins with a number.
+    A code is the number at the start of an item's identifier. The result is a sparse float32 matrix
+    [items, items] with zeros on the diagonal. It is all zeros unless every identifier starts with a number.
     """
     digits = catalogue.table[ITEM].str.extract(r"^(\d{1,15})", expand=False)
     if digits.isna().any():
@@ -97,7 +103,7 @@ def near_codes(catalogue: Catalogue, scale: float) -> scipy.sparse.csr_matrix:
     order = np.argsort(codes, kind="stable")
     ends = np.searchsorted(codes[order], codes[order] + NEGLIGIBLE * scale, side="left")
     places = np.arange(len(codes))
-    counts = ends - places - 1  # of later items near by
+    counts = ends - places - 1  # nearby items later in the order
     left = np.repeat(places, counts)
     right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
     left, right = order[left], order[right]

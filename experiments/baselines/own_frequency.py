@@ -1,10 +1,10 @@
-"""What the shopper buys most: a floor where what was bought before may be a target.
+"""The items that the shopper buys most often: a floor for splits whose targets may have been bought before.
 
-The personal top of next-basket recommendation, which few models pass (Li et al. 2023, "A next basket
-recommendation reality check"; Hu et al. 2020, "Modeling personalized item frequency information for
-next-basket recommendation", decay it as here): of each item the visits in which the shopper bought it, each
-counting 2^(−v/h), v visits before the last, and a little recent popularity beside, which parts ties and ranks
-what the shopper never had.
+This is the personal top list of next-basket recommendation, which few models pass (Li et al. 2023, "A next
+basket recommendation reality check"). An item's score is the sum of 2^(−v/h) over the visits in which the
+shopper bought it, where the visit is v visits before the last. Hu et al. 2020, "Modeling personalized item
+frequency information for next-basket recommendation", use the same decay. A small amount of recent popularity
+is added, which breaks ties and ranks the items that the shopper never bought.
 """
 
 import numpy as np
@@ -17,21 +17,21 @@ from terrycloth.experiments.baselines.popularity import WINDOW, decayed_counts
 from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 from terrycloth.experiments.evaluation.evaluate import Scorer
 
-BESIDE = "popularity"  # what the most popular item counts beside a purchase
+BESIDE = "popularity"  # the weight of the most popular item, relative to one purchase
 
 FITS = tuple({WINDOW: 30.0, BESIDE: beside} for beside in (0.1, 1.0, 3.0))
 SERVES = tuple({HALF_LIFE: visits} for visits in (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0))
 
 
 def fit_own_frequency(context: Context, settings: Settings) -> Serve:
-    """Own purchases, and recent popularity beside."""
+    """Score items by the shopper's own purchases plus weighted recent popularity."""
     counts = decayed_counts(context, settings[WINDOW])
-    beside = settings[BESIDE] * counts / counts.max().clamp(min=1e-30)
+    popularity = settings[BESIDE] * counts / counts.max().clamp(min=1e-30)
 
     def serve(served: Settings) -> Scorer:
         def scorer(events: Events) -> Tensor:
             own = visits_with(events, context.num_items, served[HALF_LIFE])
-            return torch.from_numpy(own.toarray()) + beside
+            return torch.from_numpy(own.toarray()) + popularity
 
         return scorer
 
@@ -39,15 +39,18 @@ def fit_own_frequency(context: Context, settings: Settings) -> Serve:
 
 
 def visits_with(events: Events, num_items: int, half_life: float) -> scipy.sparse.csr_matrix:
-    """Σ 2^(−v/h) over the visits with an item, each once: sparse float32 [devices, items]."""
+    """Return Σ 2^(−v/h) over the visits that contain an item: sparse float32 [devices, items].
+
+    An item counts once per visit. half_life: h, in visits; 0 means that all visits count the same.
+    """
     visits = events.visits
-    again = np.zeros(len(events), dtype=np.bool_)  # rows of a visit are sorted by item
-    again[1:] = (
+    repeated = np.zeros(len(events), dtype=np.bool_)  # rows of a visit are sorted by item
+    repeated[1:] = (
         (events.items[1:] == events.items[:-1])
         & (visits[1:] == visits[:-1])
         & (events.devices[1:] == events.devices[:-1])
     )
-    once = events.keep(~again)
+    once = events.keep(~repeated)
     weights = np.ones(len(once)) if half_life == 0 else np.exp2(-once.later_visits / half_life)
     shape = (once.num_devices, num_items)
     matrix = scipy.sparse.csr_matrix(

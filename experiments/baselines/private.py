@@ -1,15 +1,17 @@
-"""Popularity and recent popularity under a run's own promise: one release on which all of ε is spent.
+"""Popularity and recent popularity under a run's own promise: one release that spends all of ε.
 
-They are the least that a private model has to reach. A device's row has 2^(−a/h) for each item that it has, a
-the age in days of the last purchase of it, from a public `now`; h = ∞ is plain popularity. What one unit
-changes in the sum of the rows is bounded so:
+A private model has to reach at least the accuracy of these floors. A device's row holds 2^(−a/h) for each
+item that it has, where a is the age in days of the last purchase of the item, counted from a public `now`.
+h = ∞ gives plain popularity. The change that one unit makes to the sum of the rows is bounded as follows:
 
-shopper      the row is divided by max(|row|, C), so its norm is 1 at most, whoever adds the noise. C = 0
-             brings every row to norm 1, as the first release of the linear model does.
-interaction  one interaction more or less changes one entry of its device's row, which is between 0 and 1, and
-             nothing else: by 1 at most. The row is not scaled, for then it would change whole.
+shopper      The row is divided by max(|row|, C), so its norm is at most 1, wherever the noise is added. C = 0
+             scales every row to norm 1, as the first release of the linear model does.
+interaction  Adding or removing one interaction changes only one entry of its device's row. The entry lies
+             between 0 and 1, so it changes by at most 1. The row is not scaled, because scaling would change
+             all of its entries.
 
-C and h are public. Where they are chosen on validation, ε does not cover that, as with all tuned settings.
+C and h are public. If they are chosen on validation, ε does not cover that choice, as with all tuned
+settings.
 """
 
 import logging
@@ -43,17 +45,17 @@ from terrycloth.server.strategy import FederatedSum
 
 COUNTS = "popularity"
 NORM = "norm"  # C
-ANOTHER_SEED = 2**63  # added to a run's own, all of which are below: its noise is not drawn twice
+ANOTHER_SEED = 2**63  # added to the run's seed, which is smaller, so that the run's own noise is not reused
 
 PLAIN: Settings = {WINDOW: 0.0, NORM: 0.0}
 DAYS = (1.0, 2.0, 3.0, 5.0, 7.0, 14.0, 30.0, 60.0, 120.0, 365.0, 730.0, 0.0)
-# Where rows are clipped at the norm of one thing bought just now, who was here long ago counts for less.
+# NORM = 1 is the norm of a single purchase made just now: old purchases alone then count for less.
 RECENT_GRID = tuple({WINDOW: days, NORM: norm} for days in DAYS for norm in (0.0, 1.0))
 
 
 @dataclass(frozen=True)
 class PrivateRow:
-    """A private baseline. grid: the settings that validation chooses between, TRIALS at most."""
+    """A private baseline. grid: the settings among which validation chooses, at most TRIALS."""
 
     sentence: str
     grid: tuple[Settings, ...] = (PLAIN,)
@@ -62,10 +64,10 @@ class PrivateRow:
 
 PRIVATE_BASELINES = {
     "private_popularity": PrivateRow(
-        "Everyone gets what most shoppers have, as one release under the same promise tells it."
+        "Recommends to everyone the items that most shoppers have, by one release under the same promise."
     ),
     "private_recent_popularity": PrivateRow(
-        "Everyone gets what most shoppers bought lately, as one release under the same promise tells it.",
+        "Recommends the items that most shoppers bought recently, by one release under the same promise.",
         grid=RECENT_GRID,
         needs_times=True,
     ),
@@ -75,62 +77,66 @@ PRIVATE_BASELINES = {
 def private_baselines(
     config: ResolvedConfig, promise: Promise, split: Split, catalogue: Catalogue
 ) -> Iterator[tuple[str, Scorer, Promise]]:
-    """Each by its name, with its scores and what it promises. promise: the run's, of finite ε.
+    """Yield the name, scorer and promise of each private baseline. promise: the run's, with finite ε.
 
-    Their settings are chosen on validation, under noise as strong as theirs, which ε does not cover. One that
-    cannot be chosen, for want of times or of shoppers to choose by, is left out.
+    The settings of each baseline are chosen on validation, under noise as strong as the baseline's own. ε
+    does not cover this choice. A baseline is left out if the data have no times that it needs, or no shoppers
+    to validate on.
     """
-    asked = one_release(config, promise)
+    release_config = one_release(config, promise)
     context = Context.of(split, catalogue)
     context = replace(context, train=context.train.newest(config.most_events))  # what devices store
     for name, row in PRIVATE_BASELINES.items():
         if row.needs_times and not split.rule.timed:
             continue
-        settings = chosen_under_noise(row.grid, asked, split, catalogue)
+        settings = chosen_under_noise(row.grid, release_config, split, catalogue)
         if settings is not None:
             yield name, *private_popularity(config, promise, context, settings)
 
 
 def chosen_under_noise(
-    grid: tuple[Settings, ...], asked: ResolvedConfig, split: Split, catalogue: Catalogue
+    grid: tuple[Settings, ...], config: ResolvedConfig, split: Split, catalogue: Catalogue
 ) -> Settings | None:
-    """The settings with the greatest HR@10 on validation, under one draw of noise that all of them share."""
+    """Return the settings with the greatest HR@10 on validation, or None if no shopper can be tested.
+
+    All settings are compared under the same noise draw. config: the settings of the one release.
+    """
     if len(grid) == 1:
         return grid[0]
-    validation, sample = validation_split(split, len(catalogue)), asked.evaluate_sample
+    validation, sample = validation_split(split, len(catalogue)), config.evaluate_sample
     if not len(validation.test.tested(sample)):
         return None
     context = Context.of(validation, catalogue)
-    deviation = asked.noise_multiplier * asked.settings.noises_in_sum**0.5
+    deviation = config.noise_multiplier * config.settings.noises_in_sum**0.5
     noise = deviation * torch.randn(context.num_items, generator=torch.Generator().manual_seed(0))
-    reached = []
+    hit_rates = []
     for public in grid:
-        counting = Counting(asked.settings, context.num_items, context.now, public)
+        counting = Counting(config.settings, context.num_items, context.now, public)
         scorer = same_for_all(counting.total(context.train) + noise)
-        reached.append(hit_rate(scorer, validation.test, context.num_items, context.repeats, sample))
-    return grid[int(np.argmax(reached))]
+        hit_rates.append(hit_rate(scorer, validation.test, context.num_items, context.repeats, sample))
+    return grid[int(np.argmax(hit_rates))]
 
 
 def private_popularity(
     config: ResolvedConfig, promise: Promise, context: Context, settings: Settings = PLAIN
 ) -> tuple[Scorer, Promise]:
-    """Every shopper gets the most popular items as one noised release tells them, and what that promises.
+    """Return a scorer that ranks items by one noised release of their popularity, and its promise.
 
-    promise: the run's, of finite ε. Its unit, trust and δ are kept, and its ε is all for this release. A
-    run's seed makes it repeatable, with noise of its own.
+    promise: the run's, with finite ε. The new promise keeps its unit, trust and δ, and spends all of its ε on
+    this release. If the run has a seed, the release is repeatable, with noise different from the run's.
     """
-    asked = one_release(config, promise)
-    noised = release(asked.settings, context, settings, config.seed)
-    kept = make_promise(asked, catalogue_from_events=promise.catalogue_from_events)
-    return same_for_all(noised), kept
+    release_config = one_release(config, promise)
+    noised = release(release_config.settings, context, settings, config.seed)
+    own_promise = make_promise(release_config, catalogue_from_events=promise.catalogue_from_events)
+    return same_for_all(noised), own_promise
 
 
 def one_release(config: ResolvedConfig, promise: Promise) -> ResolvedConfig:
-    """A run's settings, but for one release of norm 1 a unit, in which every device takes part."""
+    """Return a run's settings for one release with norm 1 per unit, in which every device takes part."""
     assert promise.epsilon is not None
     assert promise.delta is not None
     once = {
-        "model": "mf",  # whose rounds are all alike; nothing of it is trained
+        "model": "mf",  # its rounds are all the same kind of release; no model is trained
         "rounds": 1,
         "steps_per_round": 1,
         "sampling_rate": 1.0,
@@ -144,7 +150,10 @@ def one_release(config: ResolvedConfig, promise: Promise) -> ResolvedConfig:
 
 
 def release(settings: RoundSettings, context: Context, public: Settings, seed: int | None) -> Tensor:
-    """The noised sum over the devices, as a server has it: float32 [items]. public: WINDOW and NORM."""
+    """Return the noised sum over the devices as the server sees it: float32 [items].
+
+    public: the settings WINDOW and NORM.
+    """
     train, num_items = context.train, context.num_items
     zeros = {COUNTS: torch.zeros(num_items)}
     key = new_key() if seed is None else seeded_key(seed + ANOTHER_SEED)
@@ -160,7 +169,7 @@ def release(settings: RoundSettings, context: Context, public: Settings, seed: i
 
 
 def noising(counting: "Counting", settings: RoundSettings) -> Trainer:
-    """What devices do: count, and add the noise that the trust asks of them."""
+    """Return the trainer that counts and adds the noise that devices add under the run's trust model."""
     source = settings.trust_model.source
     if source is NoiseSource.DEVICE:
         return LocalNoise(counting, settings)
@@ -168,7 +177,7 @@ def noising(counting: "Counting", settings: RoundSettings) -> Trainer:
 
 
 class Counting:
-    """A `Trainer` that trains nothing: its update is the sum of rows, which one unit changes by 1 at most."""
+    """A `Trainer` whose update is the sum of the devices' rows, which one unit changes by at most 1."""
 
     def __init__(self, settings: RoundSettings, num_items: int, now: int, public: Settings) -> None:
         self.settings = settings
@@ -177,11 +186,11 @@ class Counting:
         self.public = public
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
-        """COUNTS [items]."""
+        """Return the update {COUNTS: float32 [items]} and the cohort's vectors, unchanged."""
         return {COUNTS: self.total(cohort.events)}, cohort.vectors
 
     def total(self, events: Events) -> Tensor:
-        """The sum of the devices' rows: float32 [items]."""
+        """Return the sum of the devices' rows: float32 [items]."""
         rows = recency_rows(events, self.num_items, self.now, self.public[WINDOW])
         if self.settings.unit == "shopper":
             rows = clipped_rows(rows, self.public[NORM]) * ROUNDING

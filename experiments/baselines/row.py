@@ -1,4 +1,4 @@
-"""What a baseline is: how it is fitted and served, what is tried of it, and when it has to be left out."""
+"""The definition of a baseline: how it is fitted and served, its settings, and when it is left out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from terrycloth.experiments.evaluation.evaluate import Scorer
 from terrycloth.experiments.evaluation.split import Split
 from terrycloth.models.catalogue import Catalogue
 
-HALF_LIFE = "half-life"  # of a purchase at serving, in visits; 0: all purchases weigh the same
-TRIALS = 24  # settings of one baseline that validation may choose between, the same for all
+HALF_LIFE = "half-life"  # of a purchase's weight when serving, in visits; 0: all purchases weigh the same
+TRIALS = 24  # the number of settings among which validation may choose, the same for every baseline
 
 Settings = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a baseline may know. No target is in it.
+    """The data that a baseline may use, without any target.
 
-    train: the training events. now: `Split.now`, from which ages are counted. repeats: whether
-    what was bought before may be a target.
+    train: the training events. now: `Split.now`, from which ages are counted. repeats: whether an item that
+    the shopper bought before may be a target.
     """
 
     train: Events
@@ -30,16 +30,16 @@ class Context:
 
     @property
     def num_items(self) -> int:
-        """Of the whole catalogue."""
+        """The number of items in the whole catalogue."""
         return len(self.catalogue)
 
     @classmethod
     def of(cls, split: Split, catalogue: Catalogue) -> "Context":
-        """Of a split's training part."""
+        """Return the context of a split's training part."""
         return cls(split.train, catalogue, split.now, split.rule.repeats)
 
 
-Serve = Callable[[Settings], Scorer]  # settings that need no other fit → scores
+Serve = Callable[[Settings], Scorer]  # serves one fit with settings that need no new fit
 Fit = Callable[[Context, Settings], Serve]
 
 
@@ -47,13 +47,16 @@ Fit = Callable[[Context, Settings], Serve]
 class BaselineRow:
     """One baseline.
 
-    label: what people call it. sentence: what it is. fits: settings to fit with; serves: settings to serve
-    each fit with, so that len(fits) · len(serves) are tried, TRIALS at most. floor: it uses only public data
-    and counts of items, so a model that does not pass it has learned nothing worth having.
+    label: the name shown to users. sentence: a description. fits: the settings to fit with. serves: the
+    settings to serve each fit with. Tuning tries len(fits) · len(serves) settings, at most TRIALS. floor:
+    whether the baseline uses only public data and counts of items; a model that does not pass a floor has
+    learned nothing useful.
 
-    The rest says when it is left out. needs_times: visits must have an order. needs_repeats: it can only
-    name what a shopper has. libraries: modules that must be installed. most_items: its cost grows too fast
-    beyond. unusable: of a catalogue, why it does not do. absent: why what it runs in is not on this machine.
+    The other fields decide when the baseline is left out. needs_times: visits must have an order.
+    needs_repeats: the baseline can only recommend items that the shopper already has. libraries: modules that
+    must be installed. most_items: the largest catalogue whose cost is acceptable. unusable: returns why the
+    baseline cannot use a catalogue, or None. absent: returns why the environment that the baseline runs in is
+    missing on this machine, or None.
     """
 
     label: str
@@ -71,30 +74,30 @@ class BaselineRow:
 
     @property
     def trials(self) -> list[tuple[Settings, Settings]]:
-        """Every pair of settings to fit and to serve with, those of one fit together."""
+        """Every pair of settings to fit with and to serve with, grouped by fit."""
         return [(fit, serve) for fit in self.fits for serve in self.serves]
 
     def scorer(self, context: Context, settings: Settings) -> Scorer:
-        """Fitted and served with one pair of settings as a result keeps them: both in one."""
+        """Fit and serve with one dictionary that holds both kinds of settings, as results keep them."""
         return self.fit(context, settings)(settings)
 
     def missing(self) -> str | None:
-        """Why it cannot be fitted on this machine, or None."""
+        """Return why the baseline cannot be fitted on this machine, or None."""
         for name in self.libraries:
             if find_spec(name) is None:
                 return f'{self.label} needs {name}: pip install "terrycloth[baselines]"'
         return None if self.absent is None else self.absent()
 
     def left_out(self, split: Split, catalogue: Catalogue) -> str | None:
-        """Why it is left out of this split, in a sentence, or None."""
+        """Return a sentence that says why the baseline is left out for this split, or None."""
         if self.needs_times and not split.rule.timed:
-            return f"{self.label} needs times, and these data have none"
+            return f"{self.label} needs times, but these data have none"
         if self.needs_repeats and not split.rule.repeats:
-            return f"{self.label} recommends only items that the shopper already has, which do not count here"
+            return f"{self.label} recommends only items that the shopper has, but this split excludes them"
         if self.most_items is not None and len(catalogue) > self.most_items:
             return (
-                f"{self.label} keeps dense arrays of items² numbers, and {len(catalogue):,} items are more "
-                f"than {self.most_items:,}, so it is left out; a part of the catalogue would fit"
+                f"{self.label} is left out because it keeps dense arrays of items² numbers, and "
+                f"{len(catalogue):,} items are more than {self.most_items:,}; use a part of the catalogue"
             )
         if self.unusable is not None and (reason := self.unusable(catalogue)) is not None:
             return f"{self.label} {reason}"

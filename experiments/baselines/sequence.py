@@ -1,10 +1,11 @@
-"""SASRec: a transformer over a shopper's purchases in turn, by RecTools, with no privacy at all.
+"""SASRec: a transformer over the sequence of a shopper's purchases, by RecTools and without privacy.
 
-Kang & McAuley 2018, "Self-attentive sequential recommendation", with a softmax over the whole catalogue, as
-Klenitskiy & Vasilev 2023, "Turning dross into gold loss: is BERT4Rec really better than SASRec?", train it.
-RecTools asks for a numpy below 2 and this project for 2, so it lives in an environment of its own
-(`make install-sequence`) and runs as a process (sequence_worker.py). Items of one visit come to it by their
-number, for it needs an order and a visit has none.
+The model is that of Kang & McAuley 2018, "Self-attentive sequential recommendation". It is trained with a
+softmax over the whole catalogue, as in Klenitskiy & Vasilev 2023, "Turning dross into gold loss: is BERT4Rec
+really better than SASRec?". RecTools needs numpy below 2 and this project needs numpy 2, so RecTools is
+installed in a separate environment (`make install-sequence`) and runs in a separate process
+(sequence_worker.py). Items of one visit are passed in the order of their item numbers, because the model
+needs an order and a visit has none.
 """
 
 import json
@@ -22,7 +23,7 @@ from terrycloth.client.events import Events
 from terrycloth.experiments.baselines.row import Context, Serve, Settings
 from terrycloth.experiments.evaluation.evaluate import Scorer
 
-PYTHON = "TERRYCLOTH_SEQUENCE_PYTHON"  # names another interpreter than that of `make install-sequence`
+PYTHON = "TERRYCLOTH_SEQUENCE_PYTHON"  # an interpreter to use instead of that of `make install-sequence`
 INSTALLED = Path(".venv-sequence/bin/python")
 WORKER = Path(__file__).with_name("sequence_worker.py")
 
@@ -35,38 +36,40 @@ SERVES = tuple({EPOCHS: float(epochs)} for epochs in (5, 10, 20, 30, 45, 60))
 
 
 def interpreter() -> Path:
-    """Of the environment that has RecTools, whether it is there or not."""
+    """Return the path of the interpreter of RecTools' environment, whether or not it exists."""
     return Path(os.environ.get(PYTHON, INSTALLED))
 
 
 def absent() -> str | None:
-    """Why it cannot be fitted on this machine, or None."""
+    """Return why SASRec cannot be fitted on this machine, or None."""
     if interpreter().exists():
         return None
-    return f"SASRec needs an environment of its own, and {interpreter()} is not there: make install-sequence"
+    return f"SASRec needs its own environment, but {interpreter()} does not exist: run make install-sequence"
 
 
 def fit_sequence(context: Context, settings: Settings) -> Serve:
-    """Trained once to the greatest number of epochs asked for, and served after any of them."""
+    """Train once up to the largest number of epochs, and serve the model after any number in SERVES.
+
+    A number of epochs in the settings limits the training.
+    """
     kept = TemporaryDirectory(prefix="terrycloth-sequence-")
     folder = Path(kept.name)
     most = settings.get(EPOCHS, np.inf)
-    epochs = [
-        served[EPOCHS] for served in SERVES if served[EPOCHS] <= most
-    ]  # by the same steps as when tuned
-    asked: dict[str, Any] = {
+    # The training stops at the same numbers of epochs as during tuning, so that the model is the same.
+    epochs = [served[EPOCHS] for served in SERVES if served[EPOCHS] <= most]
+    request: dict[str, Any] = {
         FACTORS: int(settings[FACTORS]),
         DROPOUT: settings[DROPOUT],
         LENGTH: int(settings[LENGTH]),
         EPOCHS: sorted(int(number) for number in epochs),
     }
-    work("fit", folder, context.train, asked)
+    run_worker("fit", folder, context.train, request)
 
     def serve(served: Settings) -> Scorer:
         def scorer(events: Events) -> Tensor:
-            assert kept  # the folder goes with the last scorer
+            assert kept  # the reference keeps the folder until the last scorer is gone
             sizes = {"devices": events.num_devices, "items": context.num_items}
-            work("score", folder, events, sizes | {EPOCHS: int(served[EPOCHS])})
+            run_worker("score", folder, events, sizes | {EPOCHS: int(served[EPOCHS])})
             return torch.from_numpy(np.load(folder / "scores.npy"))
 
         return scorer
@@ -74,13 +77,16 @@ def fit_sequence(context: Context, settings: Settings) -> Serve:
     return serve
 
 
-def work(what: str, folder: Path, events: Events, asked: dict[str, Any]) -> None:
-    """Run the worker in a folder. Raises RuntimeError where it fails."""
+def run_worker(verb: str, folder: Path, events: Events, request: dict[str, Any]) -> None:
+    """Write the events and the request into a folder, and run the worker there. verb: "fit" or "score".
+
+    Raises RuntimeError if the worker fails.
+    """
     items = events.items.astype(np.int64)
     np.savez(folder / "events.npz", devices=events.devices, items=items, times=events.times)
-    (folder / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
-    command = [str(interpreter().absolute()), str(WORKER), what, str(folder)]
+    (folder / "asked.json").write_text(json.dumps(request), encoding="utf-8")
+    command = [str(interpreter().absolute()), str(WORKER), verb, str(folder)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
-        # What it printed may hold events: it is not repeated.
-        raise RuntimeError(f"SASRec's process failed to {what}, with exit code {done.returncode}")
+        # The worker's output may contain events, so the message does not repeat it.
+        raise RuntimeError(f"SASRec's process failed to {verb}, with exit code {done.returncode}")

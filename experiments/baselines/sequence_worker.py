@@ -1,9 +1,9 @@
-"""What runs in the environment of the sequence model: RecTools' SASRec, fitted or asked for scores.
+"""The script that fits RecTools' SASRec or scores items with it, in the sequence model's environment.
 
-Called as `python sequence_worker.py fit|score FOLDER`, and it imports nothing of this project. FOLDER holds
-events.npz (devices, items, times), asked.json, and the models that `fit` leaves there, one after each number
-of epochs asked for. `score` leaves scores.npy: float32 [devices, items], a row of zeros for a device
-without events.
+It is called as `python sequence_worker.py fit|score FOLDER` and imports nothing from this project. FOLDER
+holds events.npz (devices, items, times), asked.json (the request), and the models that `fit` saves, one for
+each requested number of epochs. `score` writes scores.npy: float32 [devices, items], with a row of zeros for
+a device without events.
 """
 
 import json
@@ -19,7 +19,7 @@ from rectools.models import SASRecModel, load_model
 
 
 def dataset_of(folder: Path) -> Dataset:
-    """The events, oldest first."""
+    """Return the events of a folder, oldest first, as a data set of RecTools."""
     events = np.load(folder / "events.npz")
     table = pd.DataFrame(
         {
@@ -32,45 +32,45 @@ def dataset_of(folder: Path) -> Dataset:
     return Dataset.construct(table)
 
 
-def fit(folder: Path, asked: dict[str, Any]) -> None:
-    """Train on, and keep the model after each of `epochs`, ascending."""
+def fit(folder: Path, request: dict[str, Any]) -> None:
+    """Train one model and save it after each of the requested numbers of epochs, which are ascending."""
     import torch
 
     torch.manual_seed(0)
     model = SASRecModel(
         n_blocks=2,
         n_heads=1,
-        n_factors=asked["factors"],
-        dropout_rate=asked["dropout"],
-        session_max_len=asked["length"],
+        n_factors=request["factors"],
+        dropout_rate=request["dropout"],
+        session_max_len=request["length"],
         loss="softmax",
         lr=1e-3,
         batch_size=128,
-        epochs=asked["epochs"][-1],  # with fewer, RecTools would refuse to load a model that trained on
+        epochs=request["epochs"][-1],  # RecTools refuses to load a model trained for more epochs than this
         deterministic=True,
         recommend_torch_device="cpu",
     )
     dataset, done = dataset_of(folder), 0
-    for epochs in asked["epochs"]:
+    for epochs in request["epochs"]:
         model.fit_partial(dataset, min_epochs=epochs - done, max_epochs=epochs - done)
         model.save(folder / f"{epochs}.model")
         done = epochs
 
 
-def score(folder: Path, asked: dict[str, Any]) -> None:
-    """Scores of every item by the model after so many epochs; an item that it never saw comes last."""
-    scores = np.zeros((asked["devices"], asked["items"]), dtype=np.float32)
+def score(folder: Path, request: dict[str, Any]) -> None:
+    """Score every item by the model after the requested number of epochs; unseen items are ranked last."""
+    scores = np.zeros((request["devices"], request["items"]), dtype=np.float32)
     events = np.load(folder / "events.npz")
-    model = load_model(folder / f"{asked['epochs']}.model")
+    model = load_model(folder / f"{request['epochs']}.model")
     known = np.intersect1d(events["items"], model.data_preparator.get_known_item_ids())
     devices = np.unique(events["devices"][np.isin(events["items"], known)])
     if len(devices):
-        found = model.recommend(devices, dataset_of(folder), k=asked["items"], filter_viewed=False)
-        scores[devices] = found[Columns.Score].min() - 1.0
-        scores[found[Columns.User].to_numpy(), found[Columns.Item].to_numpy()] = found[Columns.Score]
+        table = model.recommend(devices, dataset_of(folder), k=request["items"], filter_viewed=False)
+        scores[devices] = table[Columns.Score].min() - 1.0
+        scores[table[Columns.User].to_numpy(), table[Columns.Item].to_numpy()] = table[Columns.Score]
     np.save(folder / "scores.npy", scores)
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[2])
-    {"fit": fit, "score": score}[sys.argv[1]](place, json.loads((place / "asked.json").read_text()))
+    run_in = Path(sys.argv[2])
+    {"fit": fit, "score": score}[sys.argv[1]](run_in, json.loads((run_in / "asked.json").read_text()))

@@ -1,7 +1,8 @@
-"""Each baseline's settings, chosen on validation, and its accuracy on the test: the same budget for all.
+"""Choose each baseline's settings on validation and measure its accuracy on the test.
 
-Of a row's trials the one with the greatest HR@10 over the whole catalogue on `validation_split`: the same
-rule one step earlier, which has seen nothing of the test. With its settings all training events are fitted.
+Every baseline has the same budget of trials. The trial with the greatest HR@10 in whole-catalogue ranking on
+`validation_split` wins. That split applies the same rule one step earlier and uses nothing of the test. The
+baseline is then fitted with these settings to all training events.
 """
 
 from collections.abc import Sequence
@@ -18,11 +19,11 @@ from terrycloth.experiments.evaluation.evaluate import Metrics, Scorer, evaluate
 from terrycloth.experiments.evaluation.split import Holdout, Split, validation_split
 from terrycloth.models.catalogue import Catalogue
 
-LISTED = 10  # places that count
+LISTED = 10  # the k of HR@k
 
 
 class Tuned(NamedTuple):
-    """metrics: on the test. settings: chosen on validation."""
+    """A tuned baseline. metrics: measured on the test. settings: chosen on validation."""
 
     metrics: Metrics
     settings: Settings
@@ -31,11 +32,15 @@ class Tuned(NamedTuple):
 def tuned_baselines(
     split: Split, catalogue: Catalogue, names: Sequence[str] | None = None, *, sample: int = 0
 ) -> tuple[dict[str, Tuned], list[str]]:
-    """By name, in the table's order, and why others are left out. names: None: all. sample: of `evaluate`."""
+    """Tune baselines and measure them. Return the results by name, and the reasons why others are left out.
+
+    The results are in the order of the table. names: the baselines to tune; None means all. sample: the
+    number of shoppers to test, as in `evaluate`.
+    """
     rows = {name: row for name, row in BASELINES.items() if names is None or name in names}
     reasons = {name: row.left_out(split, catalogue) for name, row in rows.items()}
-    validation: Split | None = None  # found once for all that are tuned
-    found = {}
+    validation: Split | None = None  # computed once for all baselines that are tuned
+    tuned = {}
     for name, row in rows.items():
         settings: Settings = {}
         if reasons[name] is None and len(row.trials) > 1:
@@ -44,22 +49,22 @@ def tuned_baselines(
                 settings, _ = best_of(row, validation, catalogue, sample)
             else:
                 reasons[name] = (
-                    f"{row.label} is left out: one step before the test nobody could be tested, so it cannot "
-                    "be tuned"
+                    f"{row.label} is left out because it cannot be tuned: the validation split has no "
+                    "shopper to test"
                 )
         if reasons[name] is not None:
             continue
         scorer = row.scorer(Context.of(split, catalogue), settings)
-        found[name] = Tuned(evaluate(scorer, split, len(catalogue), sample=sample), settings)
-    return found, [reason for reason in reasons.values() if reason is not None]
+        tuned[name] = Tuned(evaluate(scorer, split, len(catalogue), sample=sample), settings)
+    return tuned, [reason for reason in reasons.values() if reason is not None]
 
 
 def best_of(
     row: BaselineRow, validation: Split, catalogue: Catalogue, sample: int = 0
 ) -> tuple[Settings, float]:
-    """The first of a baseline's settings that reach the greatest HR@10 on validation, and what that is.
+    """Return a baseline's settings with the greatest HR@10 on validation, and that HR@10.
 
-    Each fit is made once, whatever it is then served with.
+    The first of equal settings wins. Each fit is made once and served with all settings in `serves`.
     """
     context = Context.of(validation, catalogue)
     best: tuple[Settings, float] | None = None
@@ -76,9 +81,9 @@ def best_of(
 
 
 def hit_rate(scorer: Scorer, holdout: Holdout, num_items: int, repeats: bool, sample: int = 0) -> float:
-    """HR@10 over the whole catalogue as `evaluate` has it, and nothing else, so several times as fast.
+    """Return HR@10 in whole-catalogue ranking, the same as `evaluate` computes but several times as fast.
 
-    0 where nobody can be tested; −1, below all other settings, where a score is NaN.
+    Returns 0 if no shopper can be tested. Returns −1, which is below every valid HR@10, if a score is NaN.
     """
     tested = holdout.tested(sample)
     block = max(1, BLOCK_SCORES // num_items)
@@ -103,10 +108,11 @@ def hit_rate(scorer: Scorer, holdout: Holdout, num_items: int, repeats: bool, sa
 
 
 def ranks_among(others: Tensor, own: Tensor, rows: Tensor) -> Tensor:
-    """Rank of each score among its row of others, as `metrics.ranks_alone` has it up to LISTED: [n].
+    """Return the rank of each score `own` [n] among the row of `others` that `rows` [n] names: float64 [n].
 
-    others: [rows, items]. A target placed at LISTED or better has fewer than 2 · LISTED others above it or
-    level with it, so no more of each row need be looked at.
+    others: [rows, items]. Ranks up to LISTED are those of `metrics.ranks_alone`. A target at rank LISTED or
+    better has fewer than 2 · LISTED other scores above it or equal to it, so only the 2 · LISTED greatest
+    scores of each row are compared.
     """
     best = others.topk(min(2 * LISTED, others.shape[1]), dim=1).values[rows]
     above, level = (best > own.unsqueeze(1)).sum(dim=1), (best == own.unsqueeze(1)).sum(dim=1)

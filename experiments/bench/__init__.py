@@ -1,1 +1,1 @@
-"""What `terry bench` measures: a round here, beside the same round by the tools that others use."""
+"""The benchmark of `terry bench`: a round of terrycloth compared with the same round of other tools."""

@@ -1,4 +1,4 @@
-"""What `terry bench` does between its flags and its exit code."""
+"""The body of `terry bench`: read the requirements, measure, print and write the results."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,38 +19,42 @@ FILE = "bench.json"
 NEEDED_BYTES = 2**20
 
 
-def read_requirements(said: list[str]) -> dict[str, float]:
-    """Ratios by name. Raises UserError."""
+def read_requirements(texts: list[str]) -> dict[str, float]:
+    """Parse requirements of the form NAME=NUMBER into required ratios by name.
+
+    Raises UserError if a name is unknown or a value is not a number.
+    """
     requirements = {}
-    for text in said:
+    for text in texts:
         name, _, value = text.partition("=")
         if name not in RATIOS:
-            raise UserError(
-                f"--require {text}: there is no ratio {name!r}: choose one of {', '.join(RATIOS)}"
-            )
+            raise UserError(f"--require {text}: unknown ratio {name!r}: choose one of {', '.join(RATIOS)}")
         try:
             requirements[name] = float(value)
         except ValueError:
-            raise UserError(f"--require {text}: say it as {name}=NUMBER") from None
+            raise UserError(f"--require {text}: the ratio is not a number: use {name}=NUMBER") from None
     return requirements
 
 
 def unmet(bench: Bench, requirements: dict[str, float]) -> list[str]:
-    """A line for each requirement that the measurement does not meet."""
+    """Return one line for each requirement that the measurement does not meet."""
     missed = []
     for name, required in requirements.items():
         value, ratio = bench.ratios[name], RATIOS[name]
-        asked = f"{name} is to be {bound(ratio, required)}"
+        requirement = f"{name} must be {bound(ratio, required)}"
         if value is None:
             reason = bench.skipped.get(ratio.slow, bench.skipped.get(ratio.fast, "too few devices"))
-            missed.append(f"{asked}, and was not measured: {reason}")
+            missed.append(f"{requirement} but was not measured: {reason}")
         elif not ratio.met(value, required):
-            missed.append(f"{asked}, and measured {value:.4g}×")
+            missed.append(f"{requirement} but is {value:.4g}×")
     return missed
 
 
 def run(sizes: Sizes, folder: Path) -> Bench:
-    """Measure, print, and write bench.json and a figure into a new folder. Raises UserError."""
+    """Measure, print the results, and write bench.json and a figure into a new folder.
+
+    Raises UserError if the folder exists or cannot be written.
+    """
     from terrycloth.experiments.bench.figure import draw_bench
 
     console = make_console()
@@ -66,7 +70,7 @@ def run(sizes: Sizes, folder: Path) -> Bench:
 
 @contextmanager
 def watching(console: Console) -> Iterator[Watch]:
-    """A line that changes with what is being done, on a terminal; elsewhere nothing."""
+    """Show the current step on one changing line if the console is a terminal; otherwise show nothing."""
     if not console.is_terminal:
         yield lambda what: None
         return

@@ -1,4 +1,4 @@
-"""What can be measured: something that gets ready once, and then does one round as often as it is told."""
+"""The interface of everything that is measured, and the loop that measures it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,35 +8,39 @@ Watch = Callable[[str], None]
 
 
 class Contender(Protocol):
-    """`name` is the timing's key. `devices`: how many one round trains."""
+    """Something that starts once and then runs rounds on demand.
+
+    name: the key of its timing. devices: the number of devices that one round trains.
+    """
 
     name: str
     devices: int
 
     def start(self) -> None:
-        """Get ready: whatever a long run pays once. Its first round is not measured either."""
+        """Do the work that a long run does only once. It is not measured, nor is the first round."""
         ...
 
     def round(self) -> None:
-        """One whole round."""
+        """Run one whole round."""
         ...
 
     def stop(self) -> None:
-        """End what `start` began, also if that failed half-way."""
+        """Stop everything that `start` started, even if `start` failed half-way."""
         ...
 
 
 def interleaved(contenders: Sequence[Contender], repeats: int, watch: Watch) -> dict[str, list[float]]:
-    """Seconds of each repeat by name. In turns, a b c a b c …, so that the machine's mood hits all alike.
+    """Measure the contenders in turn and return the seconds of each repeat by contender's name.
 
-    watch is told what is being done.
+    The order is a b c a b c …, so that changes in the machine's load affect all contenders equally. watch is
+    called with a description of each step.
     """
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     try:
         for contender in contenders:
             watch(f"starting {contender.name}")
             contender.start()
-            contender.round()  # compiles, fills caches, meets the clients
+            contender.round()  # compiles code, fills caches, and connects to the clients
         for number in range(repeats):
             for contender in contenders:
                 watch(f"{contender.name}, {number + 1} of {repeats}")

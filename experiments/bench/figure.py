@@ -1,4 +1,4 @@
-"""bench.png and .svg: seconds of a round against devices, on logarithmic scales."""
+"""bench.png and bench.svg: seconds per round against the number of devices, on logarithmic scales."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from terrycloth.experiments.reports.figures import BLUE, GREEN, GREY, ORANGE, sa
 
 SCALED = {
     "flower_ray_opacus": (GREEN, "-.", "Flower + Ray + Opacus, scaled"),
-    "opacus": (ORANGE, "--", "Opacus device by device, scaled"),
-    FLOOR: (GREY, ":", "floor: arithmetic and draws alone"),
+    "opacus": (ORANGE, "--", "Opacus, one device after another, scaled"),
+    FLOOR: (GREY, ":", "floor: only arithmetic and random draws"),
 }
 
 
 def draw_bench(folder: Path, bench: Bench) -> None:
-    """The cohort as it was measured; the others from what one device cost them."""
+    """Draw the cohort's measured times, and the others' times scaled from their time per device."""
     measured = [(point.size, point.timing.median) for point in bench.sweeps["devices"]] or [
         (bench.timings[COHORT].devices, bench.timings[COHORT].median)
     ]
@@ -25,16 +25,16 @@ def draw_bench(folder: Path, bench: Bench) -> None:
     axes.plot(devices, seconds, color=BLUE, marker="o", markersize=4, label="terrycloth's cohort, measured")
     for name, (colour, style, label) in SCALED.items():
         if name in bench.timings:
-            each = bench.timings[name].median_a_device
-            axes.plot(devices, [each * number for number in devices], color=colour, ls=style, label=label)
+            cost = bench.timings[name].median_a_device
+            axes.plot(devices, [cost * number for number in devices], color=colour, ls=style, label=label)
     sizes = bench.sizes
     axes.set(
         xscale="log",
         yscale="log",
         xlabel="devices",
-        ylabel="seconds a round",
+        ylabel="seconds per round",
         title=f"DP-SGD on {bench.machine.cores} cores: {sizes.items:,} items × {sizes.dim}, "
-        f"{sizes.events} events a device, {sizes.steps} steps",
+        f"{sizes.events} events per device, {sizes.steps} steps",
     )
     axes.title.set_fontsize("medium")
     axes.legend(fontsize="small")

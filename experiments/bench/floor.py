@@ -1,24 +1,26 @@
-"""The floor of a cohort's round: its arithmetic and its random numbers alone, at this machine's own speed.
+"""The floor of a cohort's round: the time for its arithmetic and random numbers alone, on this machine.
 
-Arithmetic, in operations on single-precision numbers, with d the dimension; one step of one device has b
-interactions of 1 + n candidates each, which are R different rows of the table, A of them read by an earlier
-step (so that the noise of that step is due):
+The arithmetic is counted in operations on single-precision numbers. d is the dimension. One step of one
+device has b interactions with 1 + n candidates each. The candidates are R different rows of the table, of
+which A also need the noise of earlier steps:
 
     scores                                     2 d R
     gradients in the shopper's vector          2 d b (1 + n)
-    their norms, and their clipped sum         4 d b
-    moves of the rows                          2 d R
+    norms and clipped sum of the gradients     4 d b
+    updates of the rows                        2 d R
     noise added to rows                        2 d A
-    and once a device, rows added to the sum   d · (different rows of all steps)
+    once per device, rows added to the sum     d · (different rows of all steps)
 
-Random numbers: a uniform for each event's coin and each negative; under a promise at interaction level a
-normal for each coordinate of the shopper's vector and of the A rows and biases, and at the end one for each
-coordinate of the sum. R and A are counted on the first devices, from the very draws that their streams give.
+The random numbers are one uniform for each event's sampling draw and one for each negative. Under a promise
+at interaction level, each step also needs one normal for each coordinate of the shopper's vector and of the A
+rows and biases, and the round needs one for each coordinate of the sum. R and A are counted on the first
+devices, from exactly the draws that their streams give.
 
-As a contender it does so many and nothing else, on all cores, and is measured in turn with the cohort:
-y ← y + a·x in a compiled loop on numbers in the first-level cache (two operations an element), and draws in
-bulk from client/training/compiled/compiled_streams.py. It leaves out whatever finds, moves or remembers
-anything, so nothing can reach it.
+As a contender the floor does this number of operations and draws on all cores and nothing else. It is
+measured in turn with the cohort. The arithmetic is y ← y + a·x in a compiled loop on numbers in the
+first-level cache (two operations per element). The draws come in bulk from
+client/training/compiled/compiled_streams.py. The floor leaves out all work that looks up, moves or stores
+data, so no implementation can reach it.
 """
 
 import math
@@ -42,20 +44,23 @@ from terrycloth.client.training.compiled.compiled_streams import (
 from terrycloth.experiments.bench.workload import Workload
 from terrycloth.models.privacy.randomness import Purpose
 
-COUNTED = 64  # devices whose rows are counted
-IN_CACHE = 2048  # numbers of each of two arrays: 16 KiB together
+COUNTED = 64  # the number of devices whose rows are counted
+IN_CACHE = 2048  # the length of each of two arrays, which take 16 KiB together
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a round cannot do without."""
+    """The operations and random numbers that a round cannot avoid."""
 
     operations: float
     uniforms: float
     normals: float
 
     def passes(self, threads: int) -> tuple[int, int, int]:
-        """Of each kind on each thread: IN_CACHE additions, UNIFORMS and NORMALS at a time."""
+        """Return how many passes of each kind every thread makes.
+
+        One pass is IN_CACHE multiply-additions, UNIFORMS uniforms or NORMALS normals.
+        """
         return (
             math.ceil(self.operations / (2 * IN_CACHE * threads)),
             math.ceil(self.uniforms / (UNIFORMS * threads)),
@@ -64,7 +69,7 @@ class Work:
 
 
 class Floor:
-    """A contender: the work of a cohort's round, without the round."""
+    """The contender that only does the unavoidable work of a cohort's round."""
 
     def __init__(self, name: str, devices: int, work: Work) -> None:
         self.name = name
@@ -72,10 +77,10 @@ class Floor:
         self.work = work
 
     def start(self) -> None:
-        """There is nothing to start."""
+        """Do nothing."""
 
     def round(self) -> None:
-        """On as many threads as the cohort has."""
+        """Do the work once, on as many threads as the cohort uses."""
         threads = numba.get_num_threads()
         work_alone(
             key_words(bytes(32)),
@@ -87,11 +92,11 @@ class Floor:
         )
 
     def stop(self) -> None:
-        """There is nothing to stop."""
+        """Do nothing."""
 
 
 def count_work(workload: Workload) -> Work:
-    """Of one round, from the draws of its first devices."""
+    """Count the work of one round from the draws of its first devices."""
     settings, cohort, dim = workload.settings, workload.cohort, workload.settings.dim
     counted = min(COUNTED, workload.devices)
     noise = settings.unit == "interaction" and settings.noise > 0
@@ -100,13 +105,13 @@ def count_work(workload: Workload) -> Work:
         items = cohort.events.span(place, place + 1).items
         device, read = int(cohort.devices[place]), np.empty(0, dtype=np.int64)
         for step in range(settings.steps_per_round):
-            coins = cohort.stream(device, step, Purpose.BATCH).uniforms(len(items))
-            batch = items[coins < settings.sampling_rate]
+            draws = cohort.stream(device, step, Purpose.BATCH).uniforms(len(items))
+            batch = items[draws < settings.sampling_rate]
             negatives = cohort.stream(device, step, Purpose.NEGATIVES).integers(
                 len(batch) * settings.negatives, workload.num_items
             )
             rows = np.unique(np.concatenate([batch, negatives]))
-            due = len(rows) if noise and step > 0 else 0  # of each row, the noise of the steps before
+            due = len(rows) if noise and step > 0 else 0  # each row needs the noise of the earlier steps
             read = np.union1d(read, rows)
             candidates = len(batch) * (1 + settings.negatives)
             operations += dim * (2 * len(rows) + 2 * candidates + 4 * len(batch) + 2 * len(rows) + 2 * due)
@@ -120,7 +125,7 @@ def count_work(workload: Workload) -> Work:
 
 @compiled(fastmath={"contract"})
 def add_up(left, right, factor, passes):
-    """left ← left + factor · right, again and again."""
+    """Compute left ← left + factor · right, `passes` times."""
     for _ in range(passes):
         for place in range(len(left)):
             left[place] += factor * right[place]
@@ -128,7 +133,7 @@ def add_up(left, right, factor, passes):
 
 @compiled()
 def uniforms_in_bulk(key, words, uniforms, passes):
-    """As many blocks as passes."""
+    """Draw `passes` blocks of uniforms."""
     for number in range(passes):
         fill_words(key, 0, 0, 0, 2, number * LANES, words)
         fill_uniforms(words, uniforms)
@@ -136,7 +141,7 @@ def uniforms_in_bulk(key, words, uniforms, passes):
 
 @compiled()
 def normals_in_bulk(key, words, normals, passes):
-    """As many blocks as passes."""
+    """Draw `passes` blocks of normals."""
     for number in range(passes):
         fill_words(key, 0, 0, 0, 7, number * LANES, words)
         fill_normals(words, normals)
@@ -144,7 +149,7 @@ def normals_in_bulk(key, words, normals, passes):
 
 @compiled(parallel=True)
 def work_alone(key, passes, numbers, words, uniforms, normals):
-    """All three on each thread, which has room of its own: the first axis of each array."""
+    """Do all three kinds of work on each thread, which uses its own part of the first axis of each array."""
     for thread in prange(len(numbers)):
         add_up(numbers[thread, 0], numbers[thread, 1], np.float32(1e-9), passes[0])
         uniforms_in_bulk(key, words[thread], uniforms[thread], passes[1])

@@ -1,13 +1,14 @@
-"""Flower's simulation engine on Ray, one ClientApp a device, Opacus in each: as Flower's own example does it.
+"""Flower's simulation engine on Ray, with one ClientApp per device and Opacus in each.
 
-(Read: adap/flower, examples/opacus.) At each message a client reads its own events, builds its model, wraps
-it by `PrivacyEngine.make_private`, takes its steps and replies with its parameters, which FedAvg averages.
-The model, the batches expected and the noise are those of the other contenders: so the loader samples at the
-workload's rate for the workload's steps, and losses are summed. There is no evaluation.
+It follows Flower's own example (adap/flower, examples/opacus). At each message a client reads its own events,
+builds its model, wraps it with `PrivacyEngine.make_private`, takes its steps and replies with its parameters,
+which FedAvg averages. The model, the expected batch size and the noise are those of the other contenders: the
+loader samples at the workload's rate for the workload's number of steps, and losses are summed. There is no
+evaluation.
 
-A round is `FedAvg.start` for one round, over clients that have answered before: what a long run pays for each
-round, without what it pays once for starting Ray. All of it is in a process of its own, on loopback; between
-its rounds, with 200 clients, it takes some 4% of a core.
+A round is one round of `FedAvg.start` over clients that have replied before. This is what a long run pays for
+each round, without the cost of starting Ray, which it pays once. Everything runs in a separate process on the
+loopback interface. Between rounds, with 200 clients, this process uses about 4% of a core.
 """
 
 import logging
@@ -42,7 +43,11 @@ ARRAYS, METRICS, CLIENTS = "arrays", "metrics", "clients"
 
 
 class Clients(NamedTuple):
-    """What the clients are told of, beside what is on their disks."""
+    """The arguments of the clients.
+
+    folder: where the clients' events are stored. number: how many clients there are. items: the number of
+    items in the catalogue. settings: those of the round.
+    """
 
     folder: Path
     number: int
@@ -51,14 +56,14 @@ class Clients(NamedTuple):
 
 
 def missing() -> str | None:
-    """Why it cannot run here, or None."""
+    """Return why this contender cannot run on this machine, or None."""
     if find_spec("ray") is None:
-        return 'Ray is not installed: pip install "terrycloth[ray]"'
+        return 'Ray is not installed: run pip install "terrycloth[ray]"'
     return None
 
 
 class FlowerOnRay(Workers):
-    """All clients of a workload, behind one process that runs the server."""
+    """The contender that runs all clients of a workload and the server in one process."""
 
     def __init__(self, name: str, workload: Workload) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="terry-bench-"))
@@ -67,19 +72,19 @@ class FlowerOnRay(Workers):
         super().__init__(name, workload.devices, simulation, [clients])
 
     def stop(self) -> None:
-        """End the process, which ends Ray, and take the clients' events away."""
+        """Stop the process, which stops Ray, and delete the clients' events."""
         super().stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager
 def simulation(clients: Clients) -> Iterator[Round]:
-    """Flower's engine, up until it is left; a round gives nothing back, for the server is there too."""
+    """Run Flower's engine while the context is open. A round returns nothing: the server runs there too."""
     loopback_only()
     logging.getLogger("flwr").setLevel(logging.ERROR)
     from flwr.simulation import run_simulation
 
-    asked: queue.Queue[bool] = queue.Queue()  # for one more round, or for none any more
+    requests: queue.Queue[bool] = queue.Queue()  # True requests one more round, False the end
     answers: queue.Queue[BaseException | None] = queue.Queue()
 
     server = ServerApp()
@@ -89,14 +94,14 @@ def simulation(clients: Clients) -> Iterator[Round]:
         model = PlainFactorisation(clients.items, clients.settings.dim, clients.settings.negative_weight)
         initial = ArrayRecord(model.state_dict())
         answers.put(None)
-        while asked.get():
+        while requests.get():
             strategy = FedAvg(
                 fraction_evaluate=0.0, min_available_nodes=clients.number, train_metrics_aggr_fn=count
             )
             result = strategy.start(grid=grid, initial_arrays=initial, num_rounds=1)
             answered = result.train_metrics_clientapp[1][CLIENTS]
             if answered != clients.number:
-                raise RuntimeError(f"{answered} of {clients.number} clients answered")
+                raise RuntimeError(f"only {answered} of {clients.number} clients replied")
             answers.put(None)
 
     def run() -> None:
@@ -121,7 +126,7 @@ def simulation(clients: Clients) -> Iterator[Round]:
             raise error
 
     def round() -> None:
-        asked.put(True)
+        requests.put(True)
         answer()
 
     thread = threading.Thread(target=run)
@@ -130,17 +135,17 @@ def simulation(clients: Clients) -> Iterator[Round]:
         answer()
         yield round
     finally:
-        asked.put(False)
+        requests.put(False)
         thread.join()
 
 
 def count(replies: list[RecordDict], weight: str) -> MetricRecord:
-    """How many clients answered without an error."""
+    """Return how many clients replied without an error."""
     return MetricRecord({CLIENTS: len(replies)})
 
 
 def make_client_app(clients: Clients) -> ClientApp:
-    """One device, which its partition's number names."""
+    """Build the app of one device, which its node's partition number identifies."""
     app = ClientApp()
 
     @app.train()
@@ -160,8 +165,8 @@ def make_client_app(clients: Clients) -> ClientApp:
 
 
 def train_privately(model: PlainFactorisation, events: Events, settings: RoundSettings) -> None:
-    """The steps of one device, on its model."""
-    warnings.filterwarnings("ignore", category=UserWarning)  # Opacus's, of its generator and of its hooks
+    """Take the steps of one device on its model, with Opacus."""
+    warnings.filterwarnings("ignore", category=UserWarning)  # Opacus warns about its generator and its hooks
     held = TensorDataset(
         torch.from_numpy(events.items.astype("int64")), torch.log2(1.0 + torch.tensor(events.weights))
     )
@@ -175,7 +180,7 @@ def train_privately(model: PlainFactorisation, events: Events, settings: RoundSe
         noise_multiplier=settings.noise_multiplier,
         max_grad_norm=settings.clip,
         loss_reduction="sum",
-        poisson_sampling=False,  # the sampler does it, at the rate of the other contenders
+        poisson_sampling=False,  # the sampler draws Poisson samples, at the rate of the other contenders
     )
     batch: Any
     for batch in loader:

@@ -1,4 +1,4 @@
-"""The linear model's two rounds, for towel-like devices: many, with few purchases of a small catalogue."""
+"""Times of the linear model's two rounds for devices as in the towel data: many, with few purchases each."""
 
 import time
 
@@ -17,7 +17,7 @@ EVENTS, ITEMS = 12, 300
 
 
 def linear_rounds(devices: int) -> dict[str, float]:
-    """Seconds of each round, by what it releases. At shopper level, without the server's part."""
+    """Return the seconds of each shopper-level round by its release's name, without the server's part."""
     settings = round_settings(
         **promise("shopper", epsilon=8.0, noise_multiplier=1.0),
         model="linear",

@@ -1,4 +1,4 @@
-"""The whole of `terry bench`, in order: the comparisons, the linear model, the sweeps."""
+"""Run all measurements of `terry bench` in order: the comparisons, the linear model, the sweeps."""
 
 import resource
 import time
@@ -30,18 +30,18 @@ from terrycloth.experiments.bench.workload import DELTA, Workload, make_workload
 from terrycloth.models.privacy.accounting import noise_for
 from terrycloth.models.recommenders.factorisation import Factorisation
 
-NOT_ASKED = "not asked for"
-FACTORS = (0.25, 0.5, 1, 2, 4)  # of a sweep, around the comparison's own size
-LEAST_SWEPT = 1_000
+NOT_REQUESTED = "not requested"
+FACTORS = (0.25, 0.5, 1, 2, 4)  # a sweep multiplies the comparison's own size by these
+SMALLEST_SWEPT = 1_000
 SWEEP_REPEATS = 3  # at most
-ALONE = (1, 10, 100, 1_000)  # events of a device that trains alone
+ALONE = (1, 10, 100, 1_000)  # numbers of events of a device that trains alone
 ALONE_REPEATS = 15  # a round takes milliseconds
 
 
 def measure(sizes: Sizes, watch: Watch) -> Bench:
-    """All that the sizes ask for. watch is told what is being done."""
+    """Measure everything that the sizes request. watch is called with a description of each step."""
     started, machine = time.monotonic(), Machine.here()
-    watch("looking for the noise")
+    watch("computing the noise multiplier")
     noise = noise_for(sizes.epsilon, DELTA, sizes.sampling_rate, sizes.steps)
     timings: dict[str, Timing] = {}
     skipped: dict[str, str] = {}
@@ -83,22 +83,25 @@ def compare_interactions(
     skipped: dict[str, str],
     watch: Watch,
 ) -> None:
-    """DP-SGD: the cohort, the same without noise, the floor, and Opacus device by device in three ways."""
+    """Time DP-SGD by the cohort, the same without privacy, the floor, and Opacus by device in three ways.
+
+    Adds to `timings` and `skipped`.
+    """
     open_round = make_workload(sizes, devices=sizes.devices, unit="none", noise_multiplier=0.0)
     contenders: dict[str, Contender] = {
         "cohort, by interaction": cohort(COHORT, workload),
         "cohort, not private": cohort("non_private", open_round),
         "floor": Floor(FLOOR, sizes.devices, work),
     }
-    for name, number, what, prepare in (
+    for name, number, label, prepare in (
         ("opacus", sizes.opacus_devices, "Opacus by device", plain_opacus),
         ("reference", sizes.reference_devices, "OpacusTrainer by device", reference),
     ):
         if number:
-            contenders[what] = by_device(name, workload.part(0, number), prepare)
+            contenders[label] = by_device(name, workload.part(0, number), prepare)
         else:
-            skipped[name] = NOT_ASKED
-    reason = flower_ray.missing() if sizes.flower_clients else NOT_ASKED
+            skipped[name] = NOT_REQUESTED
+    reason = flower_ray.missing() if sizes.flower_clients else NOT_REQUESTED
     if reason:
         skipped["flower_ray_opacus"] = reason
     else:
@@ -110,9 +113,10 @@ def compare_interactions(
 def compare_shoppers(
     sizes: Sizes, noise: float, timings: dict[str, Timing], skipped: dict[str, str], watch: Watch
 ) -> None:
-    """A shopper-level round under central trust: SGD by the cohort and by pfl-research, and what runs do.
+    """Time a shopper-level round under central trust by SGD (cohort and pfl-research) and least squares.
 
-    At this level a run solves for the vectors instead, and takes one step of the whole catalogue.
+    Least squares is what runs use at this level: they solve for the vectors instead, and take one step on the
+    whole catalogue. Adds to `timings` and `skipped`.
     """
     workload = make_workload(sizes, devices=sizes.devices, unit="shopper", noise_multiplier=noise)
     solved = trainer_for(workload.model(), workload.settings, True)
@@ -120,7 +124,7 @@ def compare_shoppers(
         "cohort, by shopper": cohort("cohort_shopper", workload),
         "least squares, by shopper": InProcess("least_squares_shopper", solved, workload),
     }
-    reason = pfl_research.missing() if sizes.pfl_users else NOT_ASKED
+    reason = pfl_research.missing() if sizes.pfl_users else NOT_REQUESTED
     if reason:
         skipped["pfl"] = reason
     else:
@@ -131,16 +135,19 @@ def compare_shoppers(
 def compare_neural(
     sizes: Sizes, noise: float, timings: dict[str, Timing], skipped: dict[str, str], watch: Watch
 ) -> None:
-    """Neural CF at interaction level, all devices together and device by device."""
+    """Time neural CF at interaction level, with all devices together and one device after the other.
+
+    Adds to `timings` and `skipped`.
+    """
     if not sizes.neural_devices:
-        skipped["neural_cf"] = NOT_ASKED
+        skipped["neural_cf"] = NOT_REQUESTED
         return
     workload = make_workload(
         sizes, devices=sizes.neural_devices, unit="interaction", noise_multiplier=noise, model="neural-cf"
     )
     together = trainer_for(workload.model(), workload.settings, True)
     if type(together) is type(trainer_for(workload.model(), workload.settings, False)):
-        skipped["neural_cf"] = "neural CF has no trainer yet for all devices together"
+        skipped["neural_cf"] = "neural CF has no trainer for all devices together yet"
         return
     contenders: dict[str, Contender] = {
         "neural CF together": InProcess("neural_cf", together, workload),
@@ -150,30 +157,31 @@ def compare_neural(
 
 
 def cohort(name: str, workload: Workload) -> InProcess:
-    """The compiled trainer, on all devices."""
+    """Return the contender that trains all devices at once by the compiled trainer."""
     model = workload.model()
     assert isinstance(model, Factorisation)
     return InProcess(name, CompiledTrainer(model, workload.settings), workload)
 
 
 def by_device(name: str, workload: Workload, prepare: Prepare) -> Workers:
-    """One device after the other, in as many processes as cores."""
+    """Return the contender that trains one device after the other, in as many processes as cores."""
     return Workers(name, workload.devices, prepare, workload.split(cores()))
 
 
 def add_timings(
     contenders: dict[str, Contender], repeats: int, timings: dict[str, Timing], watch: Watch
 ) -> None:
-    """Measure contenders, by what they are, in turns."""
+    """Measure the contenders in turn and add their timings. contenders: by the label that the table shows."""
     seconds = interleaved(list(contenders.values()), repeats, watch)
-    for what, contender in contenders.items():
-        timings[contender.name] = Timing.of(what, contender.devices, seconds[contender.name])
+    for label, contender in contenders.items():
+        timings[contender.name] = Timing.of(label, contender.devices, seconds[contender.name])
 
 
 def sweep_all(sizes: Sizes, noise: float, watch: Watch) -> dict[str, list[Point]]:
-    """The cohort's cost against devices, and against events, items and dim around the comparison's.
+    """Measure the cohort against the numbers of devices, events and items and against dim.
 
-    And that of one device alone against what it holds: how long it takes tells of it.
+    The last three sweeps vary around the comparison's sizes. The sweep "alone" measures one device against
+    its number of events, because the time that a device takes reveals how many it has.
     """
     of_devices = {most: (sizes, most) for most in device_counts(sizes.devices_most)}
     repeats = min(SWEEP_REPEATS, sizes.repeats)
@@ -191,28 +199,28 @@ def sweep_all(sizes: Sizes, noise: float, watch: Watch) -> dict[str, list[Point]
 
 
 def with_events(sizes: Sizes, events: int) -> Sizes:
-    """So many on each device, at the same sampling rate."""
+    """Return sizes with another number of events per device and the same sampling rate."""
     batch = max(1, round(events * sizes.sampling_rate))
     return sizes.model_copy(update={"events": events, "batch": batch})
 
 
-def sweep(of: dict[int, tuple[Sizes, int]], noise: float, repeats: int, watch: Watch) -> list[Point]:
-    """Points by size, each of some sizes and so many devices, measured in turns."""
+def sweep(cases: dict[int, tuple[Sizes, int]], noise: float, repeats: int, watch: Watch) -> list[Point]:
+    """Measure the cohort in turn for each case: swept size → (all sizes, number of devices)."""
     contenders = {
         size: cohort(
             f"{devices:,} devices, {sizes.events:,} events, {sizes.items:,} items, dim {sizes.dim}",
             make_workload(sizes, devices=devices, unit="interaction", noise_multiplier=noise),
         )
-        for size, (sizes, devices) in of.items()
+        for size, (sizes, devices) in cases.items()
     }
     seconds = interleaved(list(contenders.values()), repeats, watch)
     return [
-        Point(size=size, timing=Timing.of(each.name, each.devices, seconds[each.name]))
-        for size, each in contenders.items()
+        Point(size=size, timing=Timing.of(contender.name, contender.devices, seconds[contender.name]))
+        for size, contender in contenders.items()
     ]
 
 
 def device_counts(most: int) -> list[int]:
-    """1,000, 10,000 … up to the most, which is the last."""
-    counts = [LEAST_SWEPT * 10**power for power in range(8)]
+    """Return the powers of ten from 1,000 that are below `most`, then `most` itself; nothing if it is 0."""
+    counts = [SMALLEST_SWEPT * 10**power for power in range(8)]
     return [count for count in counts if count < most] + ([most] if most else [])

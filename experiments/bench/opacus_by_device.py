@@ -1,8 +1,8 @@
-"""Contenders that train one device after the other with Opacus, a share of the devices in each process.
+"""Contenders that train one device after the other with Opacus, with a share of the devices in each process.
 
-`plain_opacus` is Opacus at its best: one wrapped model for all devices of a process, Opacus's own sampler,
-clip and noise, by torch's own generator. `reference` is this project's `OpacusTrainer`, which adds keyed
-noise on a grid and a check that gradients are finite, and is slower for it.
+`plain_opacus` is the fastest use of Opacus: one wrapped model for all devices of a process, and Opacus's own
+sampler, clipping and noise, from torch's own generator. `reference` is this project's `OpacusTrainer`. It is
+slower because it adds keyed noise on a grid and checks that gradients are finite.
 """
 
 import warnings
@@ -23,8 +23,8 @@ from terrycloth.models.recommenders.recommender import Parameters
 
 @contextmanager
 def plain_opacus(workload: Workload) -> Iterator[Round]:
-    """A round gives the sum of the devices' updates."""
-    # The first layer reads indices, which have no gradient: torch warns of it at every step.
+    """Prepare rounds that return the sum of the devices' updates."""
+    # The first layer's inputs are indices, which have no gradient, so torch would warn at every step.
     warnings.filterwarnings("ignore", "Full backward hook is firing")
     settings, parameters = workload.settings, workload.parameters
     model = plain_model(workload)
@@ -63,7 +63,7 @@ def plain_opacus(workload: Workload) -> Iterator[Round]:
 
 @contextmanager
 def reference(workload: Workload) -> Iterator[Round]:
-    """A round gives the sum of the devices' updates."""
+    """Prepare rounds that return the sum of the devices' updates."""
     trainer = trainer_for(workload.model(), workload.settings)
 
     def round() -> Parameters:

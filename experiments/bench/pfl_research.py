@@ -1,14 +1,14 @@
-"""pfl-research (Granqvist et al. 2024), the fastest published simulator: a shopper-level round.
+"""A shopper-level round by pfl-research (Granqvist et al. 2024), the fastest published simulator.
 
-In as many processes as cores, each training its share of the users, their sums added up by torch.distributed:
-pfl's own way to use more than one process. Users train one after the other, on the same steps, batches and
-negatives by torch's generator; their updates are clipped, and the central Gaussian mechanism noises the sum.
-pfl sends every parameter that has a gradient, so the shopper's vector is in its update too: dim numbers
-beside items · (dim + 1). All users start from one vector; the central optimizer leaves it alone. There is no
-evaluation.
+It runs in as many processes as cores. Each process trains its share of the users, and torch.distributed adds
+up their sums, which is pfl's own way to use several processes. Users train one after the other, with the same
+steps, expected batch sizes and negatives as the other contenders, drawn by torch's generator. Their updates
+are clipped, and the central Gaussian mechanism adds noise to the sum. pfl sends every parameter that has a
+gradient, so the update also contains the shopper's vector: dim numbers in addition to items · (dim + 1). All
+users start from the same vector, which the central optimizer does not change. There is no evaluation.
 
-pfl 0.6 asks for a dp-accounting below 0.6 and this project for 0.6, so that pip refuses to install both. What
-pfl uses here runs with 0.6: `make install-bench` installs pfl without what it asks for.
+pfl 0.6 needs dp-accounting below 0.6 and this project needs 0.6, so pip refuses to install both. The parts of
+pfl that are used here work with 0.6, so `make install-bench` installs pfl without its dependencies.
 """
 
 import sys
@@ -30,14 +30,17 @@ ROUNDS_MOST = sys.maxsize
 
 
 def missing() -> str | None:
-    """Why it cannot run here, or None."""
+    """Return why this contender cannot run on this machine, or None."""
     needed = ("pfl", "prv_accountant", "multiprocess")
     absent = [name for name in needed if find_spec(name) is None]
-    return f"{absent[0]} is not installed: make install-bench" if absent else None
+    return f"{absent[0]} is not installed: run make install-bench" if absent else None
 
 
 class PflResearch(Workers):
-    """All users of a workload, which each process holds and pfl deals out."""
+    """The contender that trains the users of a workload with pfl.
+
+    Every process holds all users, and pfl distributes them among the processes.
+    """
 
     def __init__(self, name: str, workload: Workload) -> None:
         processes = min(cores(), workload.devices)
@@ -54,8 +57,8 @@ class PflResearch(Workers):
 
 @contextmanager
 def simulation(workload: Workload) -> Iterator[Round]:
-    """pfl in one process; a round gives nothing back, for pfl has added the sums up."""
-    warnings.filterwarnings("ignore")  # of torch, that pfl uses names and calls of its past
+    """Set up pfl in one process. A round returns nothing, because pfl adds up the sums itself."""
+    warnings.filterwarnings("ignore")  # torch warns that pfl uses deprecated names and calls
     from pfl.aggregate.simulate import SimulatedBackend
     from pfl.algorithm.base import NNAlgorithmParams
     from pfl.algorithm.federated_averaging import FederatedAveraging
@@ -80,17 +83,17 @@ def simulation(workload: Workload) -> Iterator[Round]:
                 yield with_negatives(items[batch], settings.negatives, workload.num_items), weights[batch]
 
     class Model(PlainFactorisation):
-        """With the names that pfl calls."""
+        """The plain model with the methods that pfl calls."""
 
         def loss(self, candidates: Tensor, weights: Tensor) -> Tensor:
-            """Summed over the batch."""
+            """Return the loss summed over the batch."""
             return self.summed_loss(self(candidates), weights)
 
         def metrics(self, candidates: Tensor, weights: Tensor) -> dict[str, Any]:
-            """pfl evaluates in the first round, which is not measured."""
+            """Return a placeholder: pfl evaluates only in the first round, which is not measured."""
             return {"nothing": Weighted(0.0, 1)}
 
-    # Sparse gradients make pfl faster by a fifth; Opacus has none.
+    # Sparse gradients make pfl a fifth faster; Opacus does not support them.
     model = Model(workload.num_items, settings.dim, settings.negative_weight, sparse=True)
     model.load(workload.parameters, workload.cohort.vectors[0])
     held = [interactions(workload, place) for place in range(users)]
@@ -118,7 +121,7 @@ def simulation(workload: Workload) -> Iterator[Round]:
     def round() -> None:
         algorithm.run(
             NNAlgorithmParams(
-                central_num_iterations=algorithm._current_central_iteration + 1,  # one more
+                central_num_iterations=algorithm._current_central_iteration + 1,  # one more round
                 evaluation_frequency=ROUNDS_MOST,
                 train_cohort_size=users,
                 val_cohort_size=0,

@@ -1,4 +1,4 @@
-"""bench.json: what was measured, on what, and the ratios that follow from it."""
+"""The contents of bench.json: the measurements, the machine, and the ratios computed from them."""
 
 import os
 import platform
@@ -21,7 +21,11 @@ class _Part(BaseModel):
 
 
 class Timing(_Part):
-    """Rounds of one contender, warm-up left out. seconds: of each repeat, for `devices` devices."""
+    """The timed rounds of one contender, without the warm-up.
+
+    what: the contender's label. seconds: the time of each repeat, for `devices` devices. median_a_device: the
+    median divided by the number of devices.
+    """
 
     what: str
     devices: int
@@ -33,7 +37,7 @@ class Timing(_Part):
 
     @classmethod
     def of(cls, what: str, devices: int, seconds: list[float]) -> "Timing":
-        """Of at least one repeat."""
+        """Return the timing of at least one repeat."""
         middle = median(seconds)
         return cls(
             what=what,
@@ -47,14 +51,14 @@ class Timing(_Part):
 
 
 class Point(_Part):
-    """A size of a sweep, and a cohort's round at it."""
+    """One size of a sweep and the timing of the cohort at that size."""
 
     size: int
     timing: Timing
 
 
 class FloorWork(_Part):
-    """Of one round of the cohort: what experiments/bench/floor.py counts."""
+    """The work of one round of the cohort, as counted by experiments/bench/floor.py."""
 
     operations: float
     uniforms: float
@@ -62,7 +66,7 @@ class FloorWork(_Part):
 
 
 class Machine(_Part):
-    """What it was measured on. load: processes that ran or waited before it began, over one minute."""
+    """The machine that ran the benchmark. load: the one-minute load average before the benchmark."""
 
     processor: str
     platform: str
@@ -73,7 +77,7 @@ class Machine(_Part):
 
     @classmethod
     def here(cls) -> "Machine":
-        """Now."""
+        """Return a description of this machine at this moment."""
         return cls(
             processor=processor(),
             platform=platform.platform(),
@@ -85,7 +89,11 @@ class Machine(_Part):
 
 
 class Memory(_Part):
-    """Most bytes resident: here by the end of the comparison and of all, and in the largest child."""
+    """Peak resident memory in bytes.
+
+    comparison: of this process, by the end of the comparison by interactions. all: of this process, by the
+    end. child: of the largest child process.
+    """
 
     comparison: int
     all: int
@@ -93,7 +101,10 @@ class Memory(_Part):
 
 
 class Bench(_Part):
-    """The whole of bench.json. `skipped`: why a timing is absent. A key may be added; none is renamed."""
+    """The whole of bench.json. Keys may be added, but none is renamed.
+
+    skipped: why a timing is missing, by the timing's name.
+    """
 
     schema_version: Literal[1] = Field(alias="schema")
     sizes: Sizes
@@ -111,7 +122,11 @@ class Bench(_Part):
 
 
 class Ratio(NamedTuple):
-    """How many times longer `slow` takes than `fast` a device, and what is asked: at least, or at most."""
+    """How many times longer `slow` takes per device than `fast`, and the bounds of this ratio.
+
+    must: the bound that the ratio has to meet. aim: the bound that it should meet. at_least: whether the
+    bounds are lower bounds. text: the label in the table.
+    """
 
     slow: str
     fast: str
@@ -121,7 +136,7 @@ class Ratio(NamedTuple):
     text: str
 
     def met(self, value: float, bound: float) -> bool:
-        """Whether a measured value is on the right side of a bound."""
+        """Return whether a measured value meets a bound."""
         return value >= bound if self.at_least else value <= bound
 
 
@@ -133,15 +148,18 @@ RATIOS = {
     "flower_ray_opacus": Ratio("flower_ray_opacus", COHORT, 250, 1200, True, "Flower / cohort"),
     "pfl": Ratio("pfl", "cohort_shopper", 8, 30, True, "pfl / cohort"),
     "neural_cf": Ratio("neural_cf_by_device", "neural_cf", 10, 50, True, "by device / together"),
-    "non_private": Ratio(COHORT, "non_private", 1.5, 1.1, False, "private / not"),
+    "non_private": Ratio(COHORT, "non_private", 1.5, 1.1, False, "private / not private"),
     FLOOR: Ratio(COHORT, FLOOR, 6, 2, False, "cohort / floor"),
     "reference": Ratio("reference", COHORT, None, None, True, "OpacusTrainer / cohort"),
-    "growth": Ratio("", "", 1.2, None, False, "most / 10,000"),
+    "growth": Ratio("", "", 1.2, None, False, "most devices / 10,000"),
 }
 
 
 def ratios(timings: dict[str, Timing], devices: list[Point]) -> dict[str, float | None]:
-    """By the medians a device; None where one of two was not measured. devices: the sweep of that name."""
+    """Return each ratio of the medians per device, or None if one of the two was not measured.
+
+    devices: the points of the sweep over the number of devices.
+    """
     values: dict[str, float | None] = {}
     for name, ratio in RATIOS.items():
         if ratio.slow in timings and ratio.fast in timings:
@@ -155,7 +173,7 @@ def ratios(timings: dict[str, Timing], devices: list[Point]) -> dict[str, float 
 
 
 def processor() -> str:
-    """Its name, as the system has it."""
+    """Return the processor's name as reported by the system."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -163,16 +181,16 @@ def processor() -> str:
 
 
 def peak_memory(who: int = resource.RUSAGE_SELF) -> int:
-    """Most bytes that were resident so far, in this process or its largest child that has ended."""
+    """Return the peak resident memory in bytes of this process, or of its largest child that has ended."""
     return resource.getrusage(who).ru_maxrss * 1024
 
 
 def installed() -> dict[str, str | None]:
-    """Versions of what was compared; None: not installed."""
-    found: dict[str, str | None] = {}
+    """Return the versions of the compared packages by name; None for a package that is not installed."""
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions

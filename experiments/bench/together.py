@@ -1,4 +1,4 @@
-"""A contender in this process: a trainer of terrycloth, on all devices of a workload at once."""
+"""The contender that runs a terrycloth trainer in this process, on all devices of a workload at once."""
 
 from terrycloth.client.training.cohort import Trainer
 from terrycloth.experiments.bench.workload import Workload
@@ -7,7 +7,7 @@ from terrycloth.models.privacy.trust import NoiseSource
 
 
 class InProcess:
-    """A trainer in this process. Under central trust a round ends with the server's noise on the sum."""
+    """A trainer in this process. Under central trust a round also adds the server's noise to the sum."""
 
     def __init__(self, name: str, trainer: Trainer, workload: Workload) -> None:
         self.name = name
@@ -16,10 +16,10 @@ class InProcess:
         self.workload = workload
 
     def start(self) -> None:
-        """There is nothing to start."""
+        """Do nothing."""
 
     def round(self) -> None:
-        """Train, and noise the sum where the server does."""
+        """Train all devices, and add noise to the sum if the server adds it."""
         workload, settings = self.workload, self.workload.settings
         update, _ = self.trainer.train(workload.cohort, workload.parameters)
         if settings.trust_model.source is NoiseSource.SERVER:
@@ -28,4 +28,4 @@ class InProcess:
                 add_noise(part, settings.noise_on_sum, stream)
 
     def stop(self) -> None:
-        """There is nothing to stop."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""A contender in as many processes as there are cores: each with its share, all told to go at once."""
+"""A contender in several processes, each with a share of the devices, which start each round together."""
 
 import multiprocessing
 import os
@@ -16,15 +16,17 @@ SECONDS_TO_STOP = 30.0
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 class Workers:
-    """prepare(share) is entered in a process for each share, and gives what does one round of it.
+    """A contender that runs one process per share.
 
-    What a round returns comes back here, as a server would have it. Each process has one thread for torch.
-    environment: of process k, set before prepare is called.
+    prepare: a context manager that each process enters with its share; it yields the function that runs one
+    round of the share. The result of each round is sent to this process, as it would be sent to a server.
+    Each process has one torch thread. environment: returns the environment variables of process k, which are
+    set before prepare is called.
     """
 
     def __init__(
@@ -43,38 +45,38 @@ class Workers:
         self.processes: list[tuple[BaseProcess, Connection]] = []
 
     def start(self) -> None:
-        """Start the processes; returns when each is ready."""
+        """Start the processes and wait until all are ready. Raises RuntimeError if one ends."""
         context = multiprocessing.get_context("spawn")
         for place, share in enumerate(self.shares):
             here, there = context.Pipe()
-            # pfl-research talks to its like only in processes that have this name.
+            # pfl-research communicates only between processes with this name.
             process = context.Process(
                 target=serve, args=(self.prepare, share, there, self.environment(place)), name="MainProcess"
             )
             process.start()
             there.close()
             self.processes.append((process, here))
-        self.hear()
+        self.wait()
 
     def round(self) -> None:
-        """Tell all of them to go, and wait for the last."""
+        """Start a round in all processes and wait for the last. Raises RuntimeError if a process ends."""
         for _, connection in self.processes:
             connection.send(GO)
-        self.hear()
+        self.wait()
 
-    def hear(self) -> None:
-        """One answer of each. Raises RuntimeError where a process has ended."""
+    def wait(self) -> None:
+        """Receive one message from each process. Raises RuntimeError if a process has ended."""
         for process, connection in self.processes:
             try:
                 connection.recv()
             except EOFError:
                 process.join()
-                raise RuntimeError(f"a process of {self.name} ended with {process.exitcode}") from None
+                raise RuntimeError(f"a process of {self.name} exited with code {process.exitcode}") from None
 
     def stop(self) -> None:
-        """Ask each to end; end one that does not."""
+        """Ask every process to end, and terminate those that do not."""
         for _, connection in self.processes:
-            connection.close()  # which a process that waits for the next word reads as the end
+            connection.close()  # a process that waits for the next message then ends
         for process, _ in self.processes:
             process.join(SECONDS_TO_STOP)
             if process.is_alive():
@@ -84,7 +86,7 @@ class Workers:
 
 
 def serve(prepare: Prepare, share: Any, connection: Connection, environment: dict[str, str]) -> None:
-    """In the process: say that it is ready, then do a round at each word, until there is none."""
+    """Run in a worker process: report readiness, then run one round per message until the pipe closes."""
     os.environ.update(environment)
     import torch
 

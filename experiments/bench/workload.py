@@ -1,9 +1,9 @@
-"""What every contender trains on: synthetic interactions, one model, one starting point.
+"""The workload that every contender trains on: synthetic interactions, one model, and one starting point.
 
-Each device holds the same number of interactions. Their items are drawn independently, the item of popularity
-rank r with probability in proportion to r^−0.8 (Zipf's law, as flat as MovieLens): so a device may hold an
-item twice. Weights are 1. Rows and shoppers' vectors start at random, so that no gradient is zero. What is
-drawn depends on the sizes alone.
+Each device has the same number of interactions. Their items are drawn independently, where the item with
+popularity rank r has a probability proportional to r^−0.8 (Zipf's law, as flat as MovieLens). A device may
+therefore have an item twice. Weights are 1. Rows and shoppers' vectors start at random, so that no gradient
+is zero. All draws depend only on the sizes.
 """
 
 from dataclasses import dataclass, replace
@@ -29,12 +29,12 @@ DELTA = 1e-5
 CLIP = 1.0
 LEARNING_RATE = 0.05
 ZIPF_EXPONENT = 0.8
-SPREAD = 0.1  # of the vectors' coordinates at the start
+SPREAD = 0.1  # standard deviation of the initial vectors' coordinates
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One round for some devices. Processes are handed it whole, so it holds what they need and no more."""
+    """One round for some devices. It is sent to other processes, so it holds only the data that they need."""
 
     settings: RoundSettings
     num_items: int
@@ -43,15 +43,15 @@ class Workload:
 
     @property
     def devices(self) -> int:
-        """How many train."""
+        """The number of devices that train."""
         return len(self.cohort.devices)
 
     def model(self) -> Recommender:
-        """Built anew, as each process has to."""
+        """Build a new model; each process needs its own."""
         return recommender_for(self.settings, plain_catalogue(self.num_items))
 
     def part(self, start: int, stop: int) -> "Workload":
-        """The same round for devices start … stop − 1."""
+        """Return the same round for the devices start … stop − 1."""
         whole = self.cohort
         cohort = replace(
             whole,
@@ -62,7 +62,7 @@ class Workload:
         return replace(self, cohort=cohort)
 
     def split(self, processes: int) -> list["Workload"]:
-        """Into as many parts as there are processes, alike to one device; fewer where devices are."""
+        """Split into one part per process, or per device if fewer; sizes differ by at most one device."""
         edges = [round(self.devices * number / processes) for number in range(processes + 1)]
         return [self.part(start, stop) for start, stop in pairwise(edges) if stop > start]
 
@@ -70,7 +70,7 @@ class Workload:
 def make_workload(
     sizes: Sizes, *, devices: int, unit: str, noise_multiplier: float, model: str = "mf"
 ) -> Workload:
-    """Of one unit: `interaction` (local trust), `shopper` (central trust) or `none`."""
+    """Build the workload for a unit: `interaction` (local trust), `shopper` (central trust) or `none`."""
     settings = round_settings(
         **promise(unit, sizes.epsilon, noise_multiplier),
         model=model,
@@ -93,9 +93,9 @@ def make_workload(
     return Workload(settings, sizes.items, cohort, parameters)
 
 
-def round_settings(**said: Any) -> RoundSettings:
-    """The first round's: what is said, over what is usual here."""
-    usual = {
+def round_settings(**given: Any) -> RoundSettings:
+    """Return the settings of the first round: those given, completed by the benchmark's defaults."""
+    defaults = {
         "round": 1,
         "rounds": 1,
         "dim": 1,
@@ -110,11 +110,11 @@ def round_settings(**said: Any) -> RoundSettings:
         "catalogue_weight": 0.3,
         "regularisation": 5.0,
     }
-    return RoundSettings(**{**usual, **said})
+    return RoundSettings(**{**defaults, **given})
 
 
 def promise(unit: str, epsilon: float, noise_multiplier: float) -> dict[str, Any]:
-    """The fields of RoundSettings that say what is promised."""
+    """Return the fields of RoundSettings that determine the promise."""
     if unit == "none":
         unprotected = {"trust": "none", "epsilon": inf, "delta": 0.0, "noise_multiplier": 0.0, "clip": inf}
         return {"unit": unit, **unprotected}
@@ -130,17 +130,20 @@ def promise(unit: str, epsilon: float, noise_multiplier: float) -> dict[str, Any
 
 
 def plain_catalogue(items: int) -> Catalogue:
-    """So many items without attributes."""
+    """Return a catalogue with this number of items and no attributes."""
     names = [str(item) for item in range(items)]
     return Catalogue(pd.DataFrame({ITEM: names, TITLE: names}))
 
 
 def draw_events(devices: int, events: int, items: int) -> Events:
-    """So many interactions on each device. Times are one zero, seen as a column: nothing here reads them."""
+    """Draw `events` interactions for each device.
+
+    The column of times is a view of a single zero, because the benchmark does not read it.
+    """
     generator = np.random.default_rng(1)
     heights = np.cumsum(np.arange(1, items + 1) ** -ZIPF_EXPONENT)
     drawn = np.empty(devices * events, dtype=np.int32)
-    block = 2**20  # of events at a time, so that no double is held for each
+    block = 2**20  # events per block, which avoids a double-precision array of all events
     for start in range(0, len(drawn), block):
         part = drawn[start : start + block]
         part[:] = np.searchsorted(heights, generator.random(len(part)) * heights[-1], side="right")
@@ -153,10 +156,10 @@ def draw_events(devices: int, events: int, items: int) -> Events:
 
 
 def start_vectors(devices: int, dim: int) -> Tensor:
-    """float32 [devices, dim]."""
+    """Draw the shoppers' initial vectors: float32 [devices, dim]."""
     return SPREAD * torch.randn(devices, dim, generator=torch.Generator().manual_seed(2))
 
 
 def copied(events: Events) -> Events:
-    """On memory of its own: a view of all events would be sent whole to another process."""
+    """Copy events to new memory, because pickling a view would send all events to another process."""
     return Events(*(np.array(part) for part in (events.offsets, events.items, events.times, events.weights)))

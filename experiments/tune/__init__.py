@@ -1,1 +1,1 @@
-"""terry tune: settings searched on a validation split, with every trial recorded."""
+"""terry tune: search for settings on a validation split and record every trial."""

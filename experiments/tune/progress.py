@@ -1,4 +1,4 @@
-"""What `terry tune` shows while it runs: runs done, the best so far, and the time left."""
+"""The progress display of `terry tune`: the runs that ended, their accuracy, and the time left."""
 
 import time
 from typing import Self
@@ -11,26 +11,26 @@ from terrycloth.experiments.tune.trial import Outcome, Run
 
 
 class Silent:
-    """Says nothing: --quiet."""
+    """A progress display that shows nothing, for --quiet."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing to clean up."""
+        """Do nothing."""
 
     def started(self, settings: int, trials: int, seeds: int, left: int, plan: RunPlan) -> None:
-        """So many settings are searched by so many trials, each over so many seeds; so many runs are left."""
+        """The search starts. It has this many settings, trials and seeds per trial; `left` runs remain."""
 
     def confirming(self) -> None:
-        """The trials are done."""
+        """All trials have ended, and the confirmation with fresh seeds starts."""
 
     def done(self, run: Run, outcome: Outcome) -> None:
-        """One run was measured, or failed."""
+        """A run was measured or failed."""
 
 
 class TerminalProgress(Silent):
-    """A bar with its counts; where there is no terminal, a line a run."""
+    """A progress bar with counts on a terminal; elsewhere, one line per run."""
 
     def __init__(self, metric: str) -> None:
         self.metric = metric
@@ -46,25 +46,25 @@ class TerminalProgress(Silent):
         self.bar.stop()
 
     def started(self, settings: int, trials: int, seeds: int, left: int, plan: RunPlan) -> None:
-        """Print what is to do."""
+        """Print the data, the size of the search and the promise."""
         self.left, self.since = left, time.monotonic()
         self.console.print(import_line(plan).replace("held out", "held out for validation"))
-        searched = f"{settings} settings, {trials:,} trials of {seeds} seeds"
-        self.console.print(f"{searched}, {left:,} runs to do; {plan.promise.label}")
+        size = f"{settings} settings, {trials:,} trials of {seeds} seeds"
+        self.console.print(f"{size}, {left:,} runs left; {plan.promise.label}")
         self.task = self.bar.add_task("", total=left)
 
     def confirming(self) -> None:
-        """Say so."""
-        self.console.print("the best few and the defaults, by fresh seeds")
+        """Print that the confirmation starts."""
+        self.console.print("running the best trials and the defaults again with fresh seeds")
         self.bar.reset(self.task, total=None)
 
     def done(self, run: Run, outcome: Outcome) -> None:
-        """Count the run."""
+        """Count the run and show its result and the estimated time left."""
         self.ended += 1
         seconds = (time.monotonic() - self.since) / self.ended * max(0, self.left - self.ended)
         measured = outcome.metrics.get(self.metric)
-        said = f"failed: {outcome.reason}" if measured is None else f"{self.metric} {measured:.4f}"
-        state = f"trial {run.trial}, seed {run.seed}: {said}"
+        result = f"failed: {outcome.reason}" if measured is None else f"{self.metric} {measured:.4f}"
+        state = f"trial {run.trial}, seed {run.seed}: {result}"
         left = f", about {duration(seconds)} left" if self.ended < self.left else ""
         self.bar.update(self.task, advance=1, description=state + left)
         if not self.console.is_terminal:

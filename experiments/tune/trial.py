@@ -1,4 +1,4 @@
-"""One run of a search: a federation like any other, over the validation split, measured at its end."""
+"""One run of a search: a normal federation on the validation split, measured at its end."""
 
 import shutil
 import time
@@ -11,51 +11,55 @@ from pydantic import ValidationError
 from terrycloth.experiments.settings.config import RunConfig, explain
 from terrycloth.models.errors import UserError
 
-METRICS = ("ndcg@10", "hr@10", "sampled_ndcg@10", "sampled_hr@10")  # the columns of `simulation.flat`
+METRICS = ("ndcg@10", "hr@10", "sampled_ndcg@10", "sampled_hr@10")  # keys of `simulation.flat`
 
 
 class Run(NamedTuple):
-    """What one process is asked: settings of trial number `trial`, and a seed."""
+    """One run of a search: the number of its trial, its seed, and the trial's settings."""
 
     trial: int
     seed: int
     settings: dict[str, Any]
 
-    def config(self, said: RunConfig) -> RunConfig:
-        """The settings of the run; measured once, at its end. Raises UserError."""
+    def config(self, given: RunConfig) -> RunConfig:
+        """Return the run's settings: those given, changed by the trial's, with one measurement at the end.
+
+        Raises UserError if they are invalid.
+        """
         only = {"seed": self.seed, "evaluate_every": 0, "central": False, "ceiling": False}
         try:
-            return RunConfig.model_validate({**said.model_dump(), **self.settings, **only})
+            return RunConfig.model_validate({**given.model_dump(), **self.settings, **only})
         except ValidationError as error:
             raise UserError(explain(error)) from None
 
 
 class Outcome(NamedTuple):
-    """metrics: by METRICS, empty where the run failed, for the reason given."""
+    """The outcome of a run. metrics: by the names in METRICS; empty if the run failed for `reason`."""
 
     metrics: dict[str, float]
     seconds: float
     reason: str = ""
 
 
-def measure(said: RunConfig, run: Run, scratch: Path) -> Outcome:
-    """Train and measure one run in a folder of its own, which is gone after. In any process.
+def measure(given: RunConfig, run: Run, scratch: Path) -> Outcome:
+    """Train and measure one run in its own folder, which is deleted afterwards. Works in any process.
 
-    Raises UserError where the disk is full.
+    given: the settings that the user gave. A refused or failed run gives an outcome without metrics. Raises
+    UserError if the disk is full.
     """
     from terrycloth.experiments.runs.run_folder import NoSpace, created
     from terrycloth.experiments.runs.simulation import Reporter, federate, flat, lay_out, needed_bytes
 
     started = time.monotonic()
-    shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+    shutil.rmtree(scratch, ignore_errors=True)  # a killed run may have left it
     try:
-        plan = validation_plan(run.config(said))
+        plan = validation_plan(run.config(given))
         with created(scratch, needed_bytes(plan)) as folder:
             lay_out(plan, folder)
             rounds = federate(plan, folder, Reporter(), resume=False)
             metrics = flat(rounds.measured or rounds.measure(rounds.score))
     except NoSpace:
-        raise  # once there is some, the run is still to be done
+        raise  # the run is not recorded, so it is made once there is space
     except UserError as error:
         return Outcome({}, time.monotonic() - started, str(error))
     finally:
@@ -64,7 +68,7 @@ def measure(said: RunConfig, run: Run, scratch: Path) -> Outcome:
 
 
 def validation_plan(config: RunConfig) -> Any:
-    """The plan of a run over the validation split. Raises UserError."""
+    """Return the plan of a run on the validation split. Raises UserError if the settings are invalid."""
     from terrycloth.experiments.frontier.cell import DATA_SETTINGS
     from terrycloth.experiments.runs.simulation import plan_for
 
@@ -74,7 +78,7 @@ def validation_plan(config: RunConfig) -> Any:
 
 @lru_cache(maxsize=1)
 def validation_data(config: RunConfig) -> Any:
-    """The data set as it is before its test, and the validation split: read once a process."""
+    """Return the data set without its test events and the validation split, read once per process."""
     from dataclasses import replace
 
     from terrycloth.experiments.datasets import load

@@ -166,7 +166,7 @@ def test_a_model_that_no_device_runs_is_searched(
     only = ["--set", "rounds=5", "--set", "dim=4"]
     flags = ["tune", "--devices", "60", "--model", "pfedrec", "--unit", "none", "--seeds", "1", *only]
     assert terry(*flags, "--trials", "2", "--out", str(out), monkeypatch=monkeypatch) == 0
-    assert "the search looked at nobody" in capsys.readouterr().out
+    assert "the search used no person's data" in capsys.readouterr().out
     with (out / "trials.csv").open() as file:
         found = {row["learning_rate"]: row["sampled_ndcg@10"] for row in csv.DictReader(file)}
     assert len(set(found.values())) == 2, "the setting is used"
@@ -182,8 +182,12 @@ def promise(**changes: Any) -> Promise:
 @pytest.mark.parametrize(
     ("cost", "data", "expected"),
     [
-        (SearchCost(12, 15.678), "movielens", "not inside the promise: ε = 4 covers one run.*15.7"),
-        (SearchCost(12, None), "movielens", "No promise is made"),
+        (
+            SearchCost(12, 15.678),
+            "movielens",
+            "promise does not cover the search: ε = 4 covers one run.*15.7",
+        ),
+        (SearchCost(12, None), "movielens", "There is no promise"),
         (SearchCost(12, 15.678), "towels", "synthetic.*costs no privacy"),
     ],
     ids=str,
@@ -204,7 +208,7 @@ def test_shoppers_who_cannot_be_tested_end_it_before_it_begins(
     items.write_text("item,colour\n1,sand\n2,moss\n", encoding="utf-8")
     flags = ["tune", "--data", "csv", "--path", str(orders), "--catalogue", str(items), "--model", "linear"]
     assert terry(*flags, "--out", str(out), monkeypatch=monkeypatch) == 2
-    assert "no shopper is left with a purchase to choose by" in " ".join(capsys.readouterr().err.split())
+    assert "no shopper has a purchase left for validation" in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
 
 
@@ -225,12 +229,15 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--metric", "recall"], "--metric recall is not known: say ndcg@10"),
+        (["--metric", "recall"], "--metric recall is not known: use ndcg@10"),
         (["--trials", "0"], "--trials"),
         (["--seeds", "0"], "--seeds"),
-        (["--set", "seed=3"], "every run of a search has a seed of its own: leave out seed"),
-        (["--set", "evaluate=released"], "the simulator measures a search: leave out evaluate"),
-        (["--set", "protocol=leaky"], "a search under the leaky protocol finds the leak: leave out protocol"),
+        (["--set", "seed=3"], "every run of a search has its own seed: remove seed"),
+        (["--set", "evaluate=released"], "the simulator measures every run of a search: remove evaluate"),
+        (
+            ["--set", "negative_sampling=leaky"],
+            "a search with leaky negative sampling would only find the leak: remove negative_sampling",
+        ),
         (["--delta", "0.5"], "--delta 0.5 would allow"),
         (["--model", "counter", "--unit", "none"], "--model counter learns nothing"),
         (["--unit", "interaction", "--trust", "local"], "--model linear is not trained by interactions"),

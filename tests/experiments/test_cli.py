@@ -245,7 +245,7 @@ BAD = {
     "frontier of no model": (["frontier", "--model", "auto"], "--model auto is for one run"),
     "plan of no model": ([*PLAN, "--model", "auto"], "--model auto is chosen where there is a catalogue"),
     # searches
-    "search by no metric": (["tune", "--metric", "recall"], "--metric recall is not known: say ndcg@10"),
+    "search by no metric": (["tune", "--metric", "recall"], "--metric recall is not known: use ndcg@10"),
     "search of no trials": (["tune", "--trials", "0"], "--trials"),
     "search into a folder that is there": (["tune", "--devices", "30", "--out", "there"], "something else"),
     "search under a file": (["tune", "--devices", "30", "--out", "orders.csv/new"], "orders.csv"),

@@ -1,5 +1,5 @@
-"""Published methods that keep a table of items on every device, trained by the simulator to be measured.
+"""Published methods that keep an item table on every device; only the simulator trains and measures them.
 
-No device of ours runs them and no promise covers them: what they are for is the question how much of a
-published figure comes from the protocol it was measured by (`examples.py`).
+No terrycloth device runs these methods and no promise covers them. They show how much of a published figure
+comes from the way in which its training negatives were drawn (`examples.py`).
 """

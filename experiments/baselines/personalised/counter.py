@@ -1,7 +1,7 @@
-"""No model: an item's score is minus how often it was drawn as a negative for this shopper.
+"""A counter instead of a model: an item scores minus the number of times it was a negative for the shopper.
 
-It learns nothing of what anybody likes, so what it finds is the leak of a protocol and nothing else. Where
-negatives are drawn regardless of the held-out item, it is at chance.
+The counter learns nothing about preferences, so its accuracy measures only the leak of the negative sampling.
+If negatives are drawn without regard to the held-out item, its accuracy is at chance level.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ from terrycloth.experiments.baselines.personalised.examples import Integers, Sho
 
 
 class Counter:
-    """counts: int32 [devices, items], of all rounds so far."""
+    """Count how often each item is drawn as a negative. counts: int32 [devices, items], over all rounds."""
 
-    shared_numbers = 0  # sent by a device in a round
+    shared_numbers = 0  # the numbers that a device sends per round
 
     def __init__(self, shoppers: Shoppers, negatives: int) -> None:
         self.shoppers = shoppers
@@ -22,15 +22,15 @@ class Counter:
         self.counts = torch.zeros(shoppers.num_devices, shoppers.num_items, dtype=torch.int32)
 
     def train_round(self, round: int, generator: np.random.Generator) -> None:
-        """Draw a round's negatives, and count them."""
+        """Draw the negatives of one round and count them."""
         shoppers = self.shoppers
         for devices in shoppers.chunks(self.each):
             drawn = shoppers.negatives(devices, self.each, generator)
-            held = np.arange(drawn.shape[1]) < shoppers.counts[devices, None]  # for a positive, no padding
+            held = np.arange(drawn.shape[1]) < shoppers.counts[devices, None]  # False for padding
             places = (devices[:, None, None] * shoppers.num_items + drawn)[held]
             ones = torch.ones(places.size, dtype=torch.int32)
             self.counts.view(-1).index_add_(0, torch.from_numpy(places.ravel()), ones)
 
     def scores(self, devices: Integers) -> Tensor:
-        """[devices, items]."""
+        """Return the scores of all items for some devices: [devices, items]."""
         return -self.counts[torch.from_numpy(devices)].float()

@@ -1,9 +1,9 @@
-"""What a round trains on: each shopper's items, and negatives drawn for them afresh from a pool.
+"""The training examples of a round: each shopper's items, and negatives drawn anew from a pool.
 
-Two pools, which differ by a shopper's targets. `clean`: all items that the shopper's training events do not
-hold, which is all that a device can know. `leaky`: without the targets too, as the code that PFedRec,
-GPFedRec and FedRAP share draws them ("all that this user never touched"). There the targets are, of all that
-is ranked, the only items that are never a negative, and whoever counts negatives finds them.
+There are two kinds of pool, which differ in the shopper's targets. `clean` contains every item that is not in
+the shopper's training events, which is all that a device can know. `leaky` also excludes the targets, as does
+the code that PFedRec, GPFedRec and FedRAP share ("all that this user never touched"). With a leaky pool the
+targets are the only ranked items that are never drawn as negatives, so counting negatives reveals them.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from torch import Tensor
 from terrycloth.experiments.evaluation.split import Split
 from terrycloth.models.errors import UserError
 
-CHUNK_NUMBERS = 2**20  # of the largest array of a chunk of devices, about: it shall stay in the cache
+CHUNK_NUMBERS = 2**20  # about the size of a chunk's largest array, which should fit in the cache
 
 Integers = npt.NDArray[np.int64]
 Protocol = Literal["clean", "leaky"]
@@ -26,10 +26,10 @@ Protocol = Literal["clean", "leaky"]
 
 @dataclass(frozen=True)
 class Examples:
-    """Of some devices in a round, positives and negatives together, padded.
+    """The examples of some devices in a round, positives and negatives together, padded.
 
-    items: int64 [devices, longest]. labels: float32, the same shape, 1 for a positive. counts: int64
-    [devices]; what is beyond a device's count is padding.
+    items: int64 [devices, longest]. labels: float32 of the same shape, 1 for a positive and 0 for a negative.
+    counts: int64 [devices], the number of examples of each device; entries beyond it are padding.
     """
 
     items: Integers
@@ -37,7 +37,7 @@ class Examples:
     counts: Integers
 
     def compact(self) -> tuple["Examples", "Rows"]:
-        """The same with an item's slot in its device's rows instead of its number, and those rows."""
+        """Replace each item by its slot among its device's rows. Return these examples and the rows."""
         devices = np.arange(len(self.items))[:, None]
         pairs, slots = np.unique((devices << 32) | self.items, return_inverse=True)
         of_device = pairs >> 32
@@ -50,9 +50,9 @@ class Examples:
         return Examples(slots, self.labels, self.counts), rows
 
     def batches(self, size: int, generator: np.random.Generator) -> Iterator["Batch"]:
-        """An epoch in an order of its own, `size` examples of each device at a time.
+        """Yield one epoch in a random order, in batches of `size` examples per device.
 
-        Within a batch the order means nothing: where all fit in one, none is drawn.
+        The order within a batch does not matter, so no order is drawn if all examples fit in one batch.
         """
         order = np.broadcast_to(np.arange(self.items.shape[1]), self.items.shape)
         if self.items.shape[1] > size:
@@ -72,9 +72,9 @@ class Examples:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a table that some devices touch, one after the other: int64 each, [rows].
+    """The table rows that some devices use, as three int64 tensors [rows].
 
-    devices: whose, in order. slots: their places on that device. items: of which.
+    devices: the device of each row, ascending. slots: the row's place on its device. items: the row's item.
     """
 
     devices: Tensor
@@ -82,20 +82,23 @@ class Rows:
     items: Tensor
 
     def spread(self, values: Tensor) -> Tensor:
-        """values [rows, dim] as [devices, most rows, dim], zeros where a device has fewer."""
+        """Arrange values [rows, dim] as [devices, most rows of a device, dim], padded with zeros."""
         shape = int(self.devices[-1]) + 1, int(self.slots.max()) + 1, values.shape[1]
-        laid_out = torch.zeros(shape)
-        laid_out[self.devices, self.slots] = values
-        return laid_out
+        by_device = torch.zeros(shape)
+        by_device[self.devices, self.slots] = values
+        return by_device
 
-    def gather(self, laid_out: Tensor) -> Tensor:
-        """What `spread` laid out: [rows, …]."""
-        return laid_out[self.devices, self.slots]
+    def gather(self, by_device: Tensor) -> Tensor:
+        """Invert `spread`: return the values [rows, …] of an array [devices, most rows of a device, …]."""
+        return by_device[self.devices, self.slots]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """items: int64 [devices, batch]. labels: float32. weights: 1 / the device's batch; 0 for padding."""
+    """A batch of every device; each tensor has the shape [devices, batch].
+
+    items: int64. labels: float32. weights: float32, 1 / the size of the device's batch, and 0 for padding.
+    """
 
     items: Tensor
     labels: Tensor
@@ -103,7 +106,10 @@ class Batch:
 
 
 class Shoppers:
-    """Every shopper's positives, each item once, and the pool of its negatives."""
+    """The positives of every shopper, each item once, and the pools from which negatives are drawn.
+
+    Raises UserError if a pool is empty.
+    """
 
     def __init__(self, split: Split, num_items: int, protocol: Protocol) -> None:
         train = split.train
@@ -115,18 +121,21 @@ class Shoppers:
         self.offsets: Integers = np.concatenate([[0], np.cumsum(self.counts)])
         if protocol == "leaky":
             touched[split.test.targets.devices, split.test.targets.items] = True
-        self.pool = np.argsort(touched, axis=1, kind="stable").astype(np.int32)  # free items first
+        self.pool = np.argsort(touched, axis=1, kind="stable").astype(np.int32)  # the pool's items first
         self.pool_sizes: Integers = num_items - touched.sum(axis=1)
         if not self.pool_sizes.all():
-            raise UserError("a shopper has every item there is: nothing is left to draw as a negative")
+            raise UserError("a shopper has every item, so nothing is left to draw as a negative")
 
     @property
     def num_devices(self) -> int:
-        """Those that hold nothing included."""
+        """The number of devices, including those without events."""
         return len(self.counts)
 
     def chunks(self, numbers_of_positive: int) -> Iterator[Integers]:
-        """Devices that hold something, those with as much to do together, so that little is padded."""
+        """Yield the devices with positives in chunks, ordered by their number of positives to limit padding.
+
+        numbers_of_positive: how many numbers the largest array holds per positive.
+        """
         order = np.argsort(-self.counts, kind="stable")
         order = order[self.counts[order] > 0]
         start = 0
@@ -137,14 +146,14 @@ class Shoppers:
             start = stop
 
     def negatives(self, devices: Integers, each: int, generator: np.random.Generator) -> Integers:
-        """`each` for every positive, with replacement: [devices, most positives, each]."""
+        """Draw `each` negatives per positive, with replacement: [devices, most positives, each]."""
         most = int(self.counts[devices].max(initial=0))
         drawn = generator.random((len(devices), most, each))
         places = (drawn * self.pool_sizes[devices, None, None]).astype(np.int64)
         return self.pool[devices[:, None, None], places].astype(np.int64)
 
     def draw(self, devices: Integers, each: int, generator: np.random.Generator) -> Examples:
-        """A round's examples of some devices: `each` negatives beside every positive."""
+        """Draw a round's examples of some devices: every positive, with `each` negatives."""
         negatives = self.negatives(devices, each, generator)
         places = self.offsets[devices, None] + np.arange(negatives.shape[1])
         padded = np.append(self.positives, 0)[np.minimum(places, len(self.positives))]

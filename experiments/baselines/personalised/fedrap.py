@@ -1,15 +1,16 @@
 """FedRAP (Li, Long & Zhou 2024, "Federated recommendation with additive personalization", ICLR).
 
-A score is σ(u · (D_i + C_i) + b). Each device keeps u, b and a table D of its own from round to round; C is
-shared: a device steps on its copy, sends it, and the server's next C is the mean of the copies. Beside the
-cross-entropy a device descends −λ ‖D − C‖² + μ ‖C‖₁ (equation 2): the two views shall differ, and C be
-sparse. λ and μ grow with the rounds before, as tanh(rounds / 10).
+A score is σ(u · (D_i + C_i) + b). Each device keeps u, b and its own table D from round to round. The table C
+is shared: a device takes its steps on a copy and sends the copy, and the server's next C is the mean of the
+copies. In addition to the cross-entropy, a device minimises −λ ‖D − C‖² + μ ‖C‖₁ (equation 2), which keeps
+the two tables different and C sparse. λ and μ grow with the number of earlier rounds, as tanh(rounds / 10).
 
-Where the paper gives no number, those are used with which the authors' own log reaches the published level
-on MovieLens 100K (issue 1 of github.com/mtics/FedRAP): ten local epochs of batches of 2,048; a learning rate
-of .5 for the score and of 200 for both tables, which falls by 5% with every batch and by 3% with every round;
-a weight decay of 1e-4; λ = μ = .1, each over the mean of the numbers in a batch's rows. It depends on them:
-with too little weight decay D and C drive each other away without bounds.
+Where the paper gives no number, this module uses those with which the authors' own log reaches the published
+level on MovieLens 100K (issue 1 of github.com/mtics/FedRAP): ten local epochs with batches of 2,048; a
+learning rate of .5 for the score and of 200 for both tables, reduced by 5% with every batch and by 3% with
+every round; a weight decay of 1e-4; λ = μ = .1, where both terms are means over the numbers in a batch's
+rows. The result depends on these numbers: with too little weight decay D and C drive each other apart without
+bound.
 """
 
 import math
@@ -31,7 +32,10 @@ SPARSITY = 0.1  # μ
 
 
 class FedRAP:
-    """All devices in chunks. own: D [devices, items, dim], the largest; table: C [items, dim]."""
+    """FedRAP on all devices, trained in chunks.
+
+    own: D [devices, items, dim], the largest tensor. table: C [items, dim].
+    """
 
     def __init__(
         self, shoppers: Shoppers, *, dim: int, negatives: int, learning_rate: float, start: torch.Generator
@@ -40,7 +44,7 @@ class FedRAP:
         self.each = negatives
         self.learning_rate = learning_rate
         self.table = torch.randn(shoppers.num_items, dim, generator=start)
-        # One start for all devices; of the score uniform up to 1/√dim.
+        # All devices start from the same values; those of the score are uniform between ±1/√dim.
         own = torch.randn(shoppers.num_items, dim, generator=start)
         self.own = own.repeat(shoppers.num_devices, 1, 1)
         score = (2 * torch.rand(dim + 1, generator=start) - 1) / dim**0.5
@@ -49,22 +53,22 @@ class FedRAP:
 
     @property
     def shared_numbers(self) -> int:
-        """Sent by a device in a round."""
+        """The number of numbers that a device sends per round."""
         return self.table.numel()
 
     def train_round(self, round: int, generator: np.random.Generator) -> None:
-        """The local epochs of every device, and the mean of their copies of C. round: from 1."""
-        total = torch.zeros_like(self.table, dtype=torch.float64)  # of the copies
+        """Run every device's local epochs and average the devices' copies of C. round: counted from 1."""
+        total = torch.zeros_like(self.table, dtype=torch.float64)  # the sum of the copies
         held = self.shoppers.counts > 0
-        total += self.table * float((~held).sum())  # whoever holds nothing takes no step
+        total += self.table * float((~held).sum())  # a device without events takes no step
         for devices in self.shoppers.chunks((1 + self.each) * self.table.shape[1]):
             chosen = torch.from_numpy(devices)
             vectors, biases = self.vectors[chosen], self.biases[chosen]
             examples, rows = self.shoppers.draw(devices, self.each, generator).compact()
             start = self.table[rows.items]
-            # Of each device the rows that it touches.
+            # Each device works only on the rows of its examples.
             own, tables = rows.spread(self.own[chosen[rows.devices], rows.items]), rows.spread(start)
-            # A device with fewer batches takes fewer steps, and its rates fall as often as it steps.
+            # A device with fewer batches takes fewer steps, and its learning rates decay once per step.
             steps, kept = torch.zeros(len(devices), 1), torch.ones(len(devices), 1)
             for _ in range(EPOCHS):
                 for batch in examples.batches(BATCH, generator):
@@ -74,7 +78,7 @@ class FedRAP:
                     steps += takes
                     kept *= 1.0 - TABLE_RATE * WEIGHT_DECAY * decay
             self.vectors[chosen], self.biases[chosen] = vectors, biases
-            # Rows that nothing touched are only decayed.
+            # The other rows change only by the weight decay.
             self.own[chosen] *= kept.unsqueeze(2)
             self.own[chosen[rows.devices], rows.items] = rows.gather(own)
             total += self.table * float(kept.sum())
@@ -91,9 +95,11 @@ class FedRAP:
         decay: Tensor,
         curriculum: float,
     ) -> None:
-        """Descend each device's loss over its batch, in place. decay: of its rates, [devices, 1]; 0: no step.
+        """Take one gradient step on each device's loss over its batch, in place.
 
-        own, tables: [devices, rows, dim]. Examples of one row have one score, so they are added up first.
+        own, tables: [devices, rows, dim]. decay: the factor of each device's learning rates, [devices, 1]; 0
+        means no step. curriculum: the factor of λ and μ. Examples of the same row have the same score, so
+        they are added up first.
         """
         summed = torch.zeros(own.shape[:2])
         weights = summed.scatter_add(1, batch.items, batch.weights)  # [devices, rows]
@@ -113,7 +119,7 @@ class FedRAP:
         biases.mul_(keep.squeeze(1)).sub_(errors.sum(dim=1), alpha=self.learning_rate)
 
     def scores(self, devices: Integers) -> Tensor:
-        """By each device's own table and the server's: [devices, items]."""
+        """Return the scores by each device's own table and the shared table: [devices, items]."""
         chosen = torch.from_numpy(devices)
         vectors, scores = self.vectors[chosen], torch.empty(len(chosen), self.shoppers.num_items)
         for start in range(0, len(chosen), 256):

@@ -1,4 +1,4 @@
-"""The rounds of a published method, in this process: no Flower, no devices' folders, no promise."""
+"""Run the rounds of a published method in this process, without Flower, device folders or a promise."""
 
 import secrets
 import time
@@ -18,8 +18,8 @@ from terrycloth.experiments.settings.planning import ResolvedConfig
 from terrycloth.models.errors import UserError
 from terrycloth.server.checkpoint import RoundRecord
 
-MOST_BYTES = 2**32  # of the largest table
-BYTES = 4  # of a number
+MOST_BYTES = 2**32  # limit for the largest table
+BYTES = 4  # per number
 
 Method = Counter | PFedRec | FedRAP
 
@@ -30,16 +30,19 @@ def train_personalised(
     num_items: int,
     on_round: Callable[[RoundRecord, DeviceScorer], None],
 ) -> None:
-    """All rounds; `on_round` gets each one's record, and what every device then scores. Raises UserError."""
+    """Run all rounds, and call `on_round` after each with its record and the scorer of all devices.
+
+    Raises UserError if the tables are too large, if a shopper has no negatives, or if the training diverges.
+    """
     refuse_large_tables(config, split.train.num_devices, num_items)
     seed = secrets.randbits(63) if config.seed is None else config.seed
     method = build_method(config, Shoppers(split, num_items, config.negative_sampling), seed)
 
     def scores(devices: Integers) -> Tensor:
-        found = method.scores(devices)
-        if not torch.isfinite(found).all():
+        scored = method.scores(devices)
+        if not torch.isfinite(scored).all():
             raise UserError(f"--model {config.model} diverged: lower learning_rate, {config.learning_rate:g}")
-        return found
+        return scored
 
     devices, sent = split.train.num_devices, BYTES * method.shared_numbers
     for round in range(1, config.rounds + 1):
@@ -53,7 +56,7 @@ def train_personalised(
 
 
 def build_method(config: ResolvedConfig, shoppers: Shoppers, seed: int) -> Method:
-    """The method that `config.model` names, before its first round."""
+    """Return the method that `config.model` names, ready for its first round."""
     if config.model == "counter":
         return Counter(shoppers, config.negatives)
     return (PFedRec if config.model == "pfedrec" else FedRAP)(
@@ -66,10 +69,10 @@ def build_method(config: ResolvedConfig, shoppers: Shoppers, seed: int) -> Metho
 
 
 def refuse_large_tables(config: ResolvedConfig, devices: int, num_items: int) -> None:
-    """Raise UserError where what every device keeps does not fit: a number, or a row, for every item."""
+    """Raise UserError if the devices' tables do not fit in memory: a number or a row per device and item."""
     numbers = devices * num_items * (config.dim if config.model == "fedrap" else 2)
     if BYTES * numbers > MOST_BYTES:
         raise UserError(
             f"--model {config.model} keeps {BYTES * numbers / 2**30:.1f} GiB for {devices:,} devices and "
-            f"{num_items:,} items, and {MOST_BYTES // 2**30} is the most: lower --devices or --dim"
+            f"{num_items:,} items, and the limit is {MOST_BYTES // 2**30} GiB: lower --devices or --dim"
         )

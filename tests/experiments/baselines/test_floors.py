@@ -15,9 +15,9 @@ from terrycloth.experiments.baselines.nothing_released import (
     attribute_values,
     fit_nothing_released,
     near_codes,
-    nothing_in,
     tf_idf,
     title_words,
+    why_unusable,
 )
 from terrycloth.experiments.baselines.own_frequency import BESIDE, fit_own_frequency
 from terrycloth.experiments.baselines.popularity import WINDOW, fit_popularity, fit_recent_popularity
@@ -135,15 +135,18 @@ def test_nothing_released_reads_nothing_of_other_shoppers() -> None:
 @pytest.mark.parametrize(
     ("known", "why"),
     [
-        ({}, "no two items are alike"),
+        ({}, "no two items of this catalogue are similar"),
         ({"titles": ["red a", "red b", "c"]}, None),
-        ({"titles": ["a red", "b red", "c red"]}, "no two items are alike"),  # what all have tells none apart
+        (
+            {"titles": ["a red", "b red", "c red"]},
+            "no two items of this catalogue are similar",
+        ),  # what all have tells none apart
         ({"colour": [("red",), ("red",), ()]}, None),
         ({"items": ["1", "2", "90"]}, None),
     ],
 )
 def test_a_catalogue_that_says_nothing_is_named(known: dict, why: str | None) -> None:
-    said = nothing_in(catalogue_of(3, **known))
+    said = why_unusable(catalogue_of(3, **known))
     assert said is None if why is None else why in (said or "")
 
 

@@ -1,4 +1,4 @@
-"""Flower's own strategy: the noise it adds, the ε it books, and what each device sends."""
+"""Flower's own strategy: the noise it adds, the ε it charges, and what each device sends."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -20,12 +20,12 @@ from terrycloth.experiments.baselines.flower_dp import (
     LEAST_CHANGE,
     METRICS,
     SLACK,
-    asked_of,
-    changed,
-    drawn_from,
-    in_double,
+    flower_config,
     make_strategy,
+    parameters_to_send,
     refuse,
+    seeded_generators,
+    to_double_arrays,
     train_by_flower,
 )
 from terrycloth.experiments.runs.engines.in_process import InProcessGrid, be_the_server
@@ -59,7 +59,7 @@ def test_its_noise_multiplier_is_that_of_all_rounds_without_amplification() -> N
 
     sigma = brentq(lambda sigma: delta_at(sigma) - 1e-5, 0.5, 10.0, xtol=1e-12)
     config, promise = planned(participation=0.5)
-    asked = asked_of(config, promise.model_copy(update={"epsilon": 2.0}))
+    asked = flower_config(config, promise.model_copy(update={"epsilon": 2.0}))
     assert asked.noise_multiplier == pytest.approx(math.sqrt(3) * sigma, rel=1e-6)
     own = make_promise(asked)
     assert own.epsilon == pytest.approx(2.0, rel=1e-6)
@@ -89,9 +89,9 @@ def asked_once(
 def test_the_deviation_of_what_it_releases() -> None:
     """z·C/N on every number of the average, by a chi-squared interval, whatever the devices send."""
     config, promise = planned()
-    asked = asked_of(config, promise)
+    asked = flower_config(config, promise)
     sent = {"table": torch.zeros(20_000)}
-    with drawn_from(3):
+    with seeded_generators(3):
         released = asked_once(make_strategy(asked), sent, [0.0001, 0.0002, -0.0001, -0.0002], [1, 1, 1, 1])
     assert released is not None
     noise = from_arrays(released)["table"].double()
@@ -103,7 +103,7 @@ def test_the_deviation_of_what_it_releases() -> None:
 def test_an_update_is_clipped_and_the_average_is_over_all() -> None:
     """One device moves by far more than C: the average moves by C/N, beside next to no noise."""
     config, promise = planned()
-    asked = asked_of(config, promise).model_copy(update={"noise_multiplier": 1e-6})
+    asked = flower_config(config, promise).model_copy(update={"noise_multiplier": 1e-6})
     released = asked_once(
         make_strategy(asked), {"table": torch.zeros(100)}, [50.0, 1e-9, 1e-9, 1e-9], [1] * 4
     )
@@ -113,20 +113,20 @@ def test_an_update_is_clipped_and_the_average_is_over_all() -> None:
 
 def test_it_refuses_unequal_weights_and_releases_nothing_where_one_is_missing() -> None:
     config, promise = planned()
-    asked, sent = asked_of(config, promise), {"table": torch.zeros(5)}
+    asked, sent = flower_config(config, promise), {"table": torch.zeros(5)}
     with pytest.raises(ValueError, match="equal client weights"):
         asked_once(make_strategy(asked), sent, [0.1] * 4, [1, 1, 1, 2])
     assert asked_once(make_strategy(asked), sent, [0.1] * 3, [1] * 3) is None
 
 
-@pytest.mark.parametrize(("pack", "holds"), [(to_arrays, False), (in_double, True)])
+@pytest.mark.parametrize(("pack", "holds"), [(to_arrays, False), (to_double_arrays, True)])
 def test_one_device_moves_the_average_by_no_more_than_is_booked(
     pack: Callable[[Parameters], ArrayRecord], holds: bool
 ) -> None:
     """In single precision it also changes how the sums after it are rounded."""
     devices, numbers = 200, 2_000
     config, promise = planned(devices=devices)
-    asked = asked_of(config, promise).model_copy(update={"noise_multiplier": 1e-12})
+    asked = flower_config(config, promise).model_copy(update={"noise_multiplier": 1e-12})
     generator = torch.Generator().manual_seed(0)
     sent = {"table": 100.0 * torch.randn(numbers, generator=generator)}
     updates = torch.randn(devices, numbers, generator=generator)
@@ -138,7 +138,7 @@ def test_one_device_moves_the_average_by_no_more_than_is_booked(
         replies = []
         for query, update in zip(queries, [first, *updates[1:]], strict=True):
             at = from_arrays(query.content.array_records[ARRAYS])
-            trained = pack(changed(at, {"table": update}, asked.clip))
+            trained = pack(parameters_to_send(at, {"table": update}, asked.clip))
             content = RecordDict({ARRAYS: trained, METRICS: MetricRecord({EXAMPLES: 1})})
             replies.append(Message(content, reply_to=query))
         arrays = strategy.aggregate_train(1, replies)[0]
@@ -153,7 +153,7 @@ def test_one_device_moves_the_average_by_no_more_than_is_booked(
 def test_every_round_is_booked(catalogue: Catalogue, events: Events) -> None:
     """Device 2 holds nothing, and the run goes on. The strategy books the same, less SLACK."""
     config, promise = planned()
-    strategy = make_strategy(asked_of(config, promise))
+    strategy = make_strategy(flower_config(config, promise))
     precisions = set()
 
     def aggregated(round: int, replies: Iterable[Message]) -> Any:
@@ -196,7 +196,7 @@ def test_a_seed_repeats_it_and_leaves_the_global_generators_alone(
 @pytest.mark.parametrize("first", [0.0, 100.0])
 def test_a_device_that_holds_nothing_or_diverged_hardly_moves(update: float, first: float) -> None:
     sent = {"table": torch.full((3,), first)}
-    back = changed(sent, {"table": torch.full((3,), update)}, clip=0.5)["table"] - sent["table"]
+    back = parameters_to_send(sent, {"table": torch.full((3,), update)}, clip=0.5)["table"] - sent["table"]
     assert back[1:].tolist() == [0.0, 0.0]
     assert 0 < float(back[0]) <= max(0.5 * LEAST_CHANGE * 1.01, first * 1.2e-7)
 

@@ -210,5 +210,5 @@ def test_without_its_environment_the_sequence_model_is_left_out(monkeypatch: pyt
     found, (reason,) = tuned_baselines(parted("next-visit"), known(), ["sasrec"])
     assert not found
     assert reason == (
-        "SASRec needs an environment of its own, and /not/here/python is not there: make install-sequence"
+        "SASRec needs its own environment, but /not/here/python does not exist: run make install-sequence"
     )

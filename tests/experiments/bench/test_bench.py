@@ -215,11 +215,11 @@ def test_the_sweep_ends_with_the_most_devices(most, counts):
     ("requirement", "said"),
     [
         ("opacus=75", None),
-        ("opacus=76", "opacus is to be ≥ 76×, and measured 75×"),
+        ("opacus=76", "opacus must be ≥ 76× but is 75×"),
         ("floor=4", None),
-        ("floor=3.5", "floor is to be ≤ 3.5×, and measured 4×"),
-        ("pfl=1", "pfl is to be ≥ 1×, and was not measured: it is not there"),
-        ("growth=1.2", "growth is to be ≤ 1.2×, and was not measured: too few devices"),
+        ("floor=3.5", "floor must be ≤ 3.5× but is 4×"),
+        ("pfl=1", "pfl must be ≥ 1× but was not measured: it is not there"),
+        ("growth=1.2", "growth must be ≤ 1.2× but was not measured: too few devices"),
     ],
 )
 def test_what_is_required_and_not_met_is_said(requirement, said):
@@ -282,7 +282,7 @@ def test_flags_win_over_quick():
         (["--batch", "200"], "--batch 200 is more than the 147"),
         (["--epsilon", "-1"], "--epsilon -1.0:"),
         (["--require", "speed=3"], "choose one of opacus, flower_ray_opacus, pfl"),
-        (["--require", "opacus=fast"], "say it as opacus=NUMBER"),
+        (["--require", "opacus=fast"], "use opacus=NUMBER"),
         (["--out", "there"], "there exists"),
     ],
 )
@@ -299,7 +299,7 @@ def test_a_run_writes_what_it_measured(terry: Terry, tmp_path: Path):  # noqa: F
     """All but what starts processes."""
     ended = terry(*FLAGS, "--opacus-devices", "0", "--require", "opacus=50")
     assert ended.code == 1
-    assert ended.err == "terry: opacus is to be ≥ 50×, and was not measured: not asked for\n"
+    assert ended.err == "terry: opacus must be ≥ 50× but was not measured: not requested\n"
     text = (tmp_path / "new" / "bench.json").read_text(encoding="utf-8")
     bench = Bench.model_validate_json(text)
     neural = {"neural_cf", "neural_cf_by_device"}
@@ -346,13 +346,13 @@ def test_opacus_in_two_processes(terry: Terry, tmp_path: Path):  # noqa: F811
     bench = Bench.model_validate_json((tmp_path / "new" / "bench.json").read_text(encoding="utf-8"))
     value = bench.ratios["opacus"]
     assert value == pytest.approx(bench.timings["opacus"].median / 4 / (bench.timings["cohort"].median / 30))
-    assert (ended.code, ended.err) == (1, f"terry: opacus is to be ≥ 1e+09×, and measured {value:.4g}×\n")
+    assert (ended.code, ended.err) == (1, f"terry: opacus must be ≥ 1e+09× but is {value:.4g}×\n")
 
 
 @pytest.mark.federation
 def test_a_process_that_ends_is_noticed():
     workers = Workers("nobody", 1, reference, ["no workload"])
-    with pytest.raises(RuntimeError, match="a process of nobody ended with 1"):
+    with pytest.raises(RuntimeError, match="a process of nobody exited with code 1"):
         interleaved([workers], 1, lambda what: None)
     assert workers.processes == []
 

@@ -12,8 +12,14 @@ import pytest
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import ResolvedConfig, resolve
 from terrycloth.experiments.tune.folder import SearchFolder
-from terrycloth.experiments.tune.search import CONFIRMED, CONFIRMING_SEEDS, LEAST_TRIALS, Found, Search
-from terrycloth.experiments.tune.space import ALIKE, SPACES, space_of, start_of, to_parameters, to_settings
+from terrycloth.experiments.tune.search import (
+    CONFIRMED,
+    CONFIRMING_SEEDS,
+    MINIMUM_TRIALS,
+    Search,
+    SearchResult,
+)
+from terrycloth.experiments.tune.space import NO_DECAY, SPACES, space_of, start_of, to_parameters, to_settings
 from terrycloth.experiments.tune.trial import METRICS, Outcome, Run
 from terrycloth.models.errors import UserError
 from tests.full_disk import full_at
@@ -31,7 +37,7 @@ class Stopped(Exception):
 
 def searched(
     path: Path, objective: Objective, trials: int, seeds: int = 2, stop_after: int | None = None
-) -> tuple[Found, SearchFolder, list[Run]]:
+) -> tuple[SearchResult, SearchFolder, list[Run]]:
     """A search whose runs are `objective`; stopped after so many of them."""
     done: list[Run] = []
 
@@ -139,7 +145,7 @@ def test_a_metric_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_few_trials_say_nothing_of_what_mattered(tmp_path: Path) -> None:
-    assert searched(tmp_path / "s", near_half, LEAST_TRIALS - 1)[0].importance == {}
+    assert searched(tmp_path / "s", near_half, MINIMUM_TRIALS - 1)[0].importance == {}
 
 
 # --- The folder -------------------------------------------------------------------------------------------
@@ -191,7 +197,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
             capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[3],
         )  # fmt: skip
     assert other.stderr.splitlines()[-1].startswith("terrycloth.models.errors.UserError: ")
-    assert "another terry tune is at work" in other.stderr
+    assert "another terry tune is running in" in other.stderr
 
 
 def test_what_is_no_search_is_left_alone(tmp_path: Path) -> None:
@@ -230,11 +236,11 @@ def test_the_defaults_are_in_every_space(family: str, unit: str, devices: int) -
 
 
 def test_a_half_life_at_the_end_of_its_range_is_none() -> None:
-    assert to_settings({"recency_half_life": ALIKE, "regularisation": ALIKE}) == {
-        "recency_half_life": 0.0, "regularisation": ALIKE,
+    assert to_settings({"recency_half_life": NO_DECAY, "regularisation": NO_DECAY}) == {
+        "recency_half_life": 0.0, "regularisation": NO_DECAY,
     }  # fmt: skip
     assert to_parameters({"recency_half_life": 0.0, "server_momentum": 0.0}) == {
-        "recency_half_life": ALIKE, "server_momentum": 0.0,
+        "recency_half_life": NO_DECAY, "server_momentum": 0.0,
     }  # fmt: skip
 
 
