@@ -65,7 +65,7 @@ class RunConfig(BaseModel):
     model: str = Field(
         "attributes",
         description="mf, attributes, neural-cf, linear (two rounds), or auto: chosen for the promise; "
-        "trained by the simulator only: pfedrec, fedrap, counter (no model); or your own: package.module:Class",
+        "simulator only: pfedrec, fedrap, counter (no model); or your own as package.module:Class",
     )
     model_reason: str | None = Field(None, description="why auto chose the model; set by the run")
     dim: int | None = Field(
