@@ -9,6 +9,8 @@ from terrycloth.experiments.reports.terminal import import_line
 from terrycloth.experiments.runs.simulation import RunPlan
 from terrycloth.experiments.tune.trial import Outcome, Run
 
+VALIDATION = "The search tests on the validation split: the same rule, one step before the test."
+
 
 class Silent:
     """A progress display that shows nothing, for --quiet."""
@@ -48,7 +50,7 @@ class TerminalProgress(Silent):
     def started(self, settings: int, trials: int, seeds: int, left: int, plan: RunPlan) -> None:
         """Print the data, the size of the search and the promise."""
         self.left, self.since = left, time.monotonic()
-        self.console.print(import_line(plan).replace("held out", "held out for validation"))
+        self.console.print(f"{import_line(plan)} {VALIDATION}")
         size = f"{settings} settings, {trials:,} trials of {seeds} seeds"
         self.console.print(f"{size}, {left:,} runs left; {plan.promise.label}")
         self.task = self.bar.add_task("", total=left)
