@@ -21,7 +21,7 @@ from terrycloth.client.training.sgd_trainer import SgdTrainer
 from terrycloth.client.training.shopper_level import ClippedLeastSquaresTrainer, ClippedSgdTrainer
 from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.models.privacy.trust import NoiseSource
-from terrycloth.models.recommenders.kinds import Solver
+from terrycloth.models.recommenders.kinds import ModelKind, Solver
 from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.settings import RoundSettings
 
@@ -50,6 +50,11 @@ TRAINERS: dict[Solver, Trainers] = {
     # The statistics of one device have norm 1 by construction, so no update needs a clip.
     Solver.STATISTICS: Trainers({"none": LinearTrainer, "shopper": LinearTrainer}, {}),
 }
+
+
+def uses_compiled_loops(kind: ModelKind, unit: str, together: bool) -> bool:
+    """Whether training a model of this kind under a unit runs loops that numba compiles on first use."""
+    return kind.solver is Solver.STATISTICS or (together and unit in TRAINERS[kind.solver].together)
 
 
 def trainer_for(

@@ -1,5 +1,6 @@
 """The body of `terry bench`: read the requirements, measure, print and write the results."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,9 +71,10 @@ def run(sizes: Sizes, folder: Path) -> Bench:
 
 @contextmanager
 def watching(console: Console) -> Iterator[Watch]:
-    """Show the current step on one changing line if the console is a terminal; otherwise show nothing."""
+    """Show the current step: on one changing line in a terminal, else as one line per step with its time."""
     if not console.is_terminal:
-        yield lambda what: None
+        started = time.monotonic()
+        yield lambda what: console.print(f"{time.monotonic() - started:6.0f} s  {what}")
         return
     with console.status("starting") as status:
         yield lambda what: status.update(what)

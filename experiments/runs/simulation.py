@@ -17,6 +17,8 @@ from terrycloth.client.events import Events
 from terrycloth.client.policy import Policy
 from terrycloth.client.secure.secure_round import ROSTER_FILE, lay_out_identities
 from terrycloth.client.serving import Serving
+from terrycloth.client.training.compiled.compile import nothing_compiled
+from terrycloth.client.training.trainers import uses_compiled_loops
 from terrycloth.experiments.baselines import BASELINES, missing_libraries
 from terrycloth.experiments.baselines.central import model_scorer, train_centrally
 from terrycloth.experiments.baselines.private import private_baselines
@@ -54,6 +56,7 @@ from terrycloth.experiments.settings.planning import (
 from terrycloth.models.errors import UserError
 from terrycloth.models.privacy.promise import Promise
 from terrycloth.models.recommenders.build import build_model
+from terrycloth.models.recommenders.kinds import Solver, kind_of
 from terrycloth.models.recommenders.recommender import Parameters, Recommender
 from terrycloth.server.checkpoint import RoundRecord
 from terrycloth.server.secure.secure_exchange import NODE_FAILED
@@ -185,9 +188,10 @@ def needed_bytes(plan: RunPlan) -> int:
     """Return a generous estimate of the size of the run folder, in bytes."""
     events = 16 * len(plan.split.train) + 8 * plan.dataset.events.num_devices
     dim, head = plan.config.dim, plan.config.head_size
+    solver = kind_of(plan.config.model).solver
     state = 4 * (8 * dim + 32) * plan.dataset.events.num_devices
     items = len(plan.dataset.catalogue)
-    numbers = head * (head + 1) if plan.config.model == "linear" else (items + 4096) * (dim + 1)
+    numbers = head * (head + 1) if solver is Solver.STATISTICS else (items + 4096) * (dim + 1)
     return events + state + 4 * numbers * (4 + plan.config.nodes) + 2**22
 
 
@@ -261,6 +265,9 @@ def federate(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bo
 
         train_personalised(config, plan.split, len(plan.dataset.catalogue), rounds.add)
     else:
+        kind = kind_of(config.model)
+        if uses_compiled_loops(kind, config.unit, config.trainer == "fast") and nothing_compiled():
+            reporter.doing("compiling the training loops, once per machine: up to a minute")
         train_on_flower(plan, folder, rounds, resume)
     if len(rounds.rows) < config.last_round or rounds.record is None:
         raise RuntimeError(f"the engine stopped after {len(rounds.rows)} of {config.rounds} rounds")

@@ -79,6 +79,11 @@ def keeping() -> Iterator[None]:
         vars(config).update(before)
 
 
+def nothing_compiled() -> bool:
+    """Whether the next use of a loop compiles it, which takes up to a minute: no loop is kept on disk."""
+    return KEPT is None or next(KEPT.glob("*.nbi"), None) is None
+
+
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit`, kept on disk."""
 
