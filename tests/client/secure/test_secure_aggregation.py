@@ -374,7 +374,7 @@ def test_a_stage_is_answered_once_and_in_order() -> None:
         answers = rehearsal.answers(stage, messages)
         before = rehearsal.sessions[0]
         for repeated in kept:
-            with pytest.raises(ProtocolError, match="asked for after"):
+            with pytest.raises(ProtocolError, match="requested after"):
                 rehearsal.ask(repeated, 0, kept[repeated])
         assert rehearsal.sessions[0] == before  # a repeated message does no harm either
         messages = getattr(rehearsal.server, collect)(answers)
@@ -386,7 +386,7 @@ def test_no_stage_is_left_out(rehearsal: Rehearsal, reached: str, asked: str) ->
     other = Rehearsal(NODES)
     message = other.until(asked)[0]
     rehearsal.until(reached)
-    with pytest.raises(ProtocolError, match="asked for after"):
+    with pytest.raises(ProtocolError, match="requested after"):
         rehearsal.ask(asked, 0, message)
 
 
