@@ -323,8 +323,8 @@ class DeviceGroup:
 
     def book(self, state: DeviceState, settings: RoundSettings, query: str, policy: Policy) -> DeviceState:
         """Return the state with a new query charged to its ledgers."""
-        asked = state.asked + 1
-        sampled = self.coins(asked) < settings.participation
+        number = state.asked + 1
+        sampled = self.coins(number) < settings.participation
         today = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
         # A clock that is set back starts no new day.
         day_start = state.ledger.steps if today > state.day else state.day_start
@@ -338,7 +338,7 @@ class DeviceGroup:
             ledger=state.ledger.after(charged, *settings.mechanism),
             day_start=day_start,
             rounds=rounds,
-            asked=asked,
+            asked=number,
             query=query,
             promise=promise_of(settings),
             run=settings.run,

@@ -21,7 +21,7 @@ from terrycloth.models.update import Refusal, expected_update
 POLICY_FILE = "policy.toml"
 
 HEADING = """\
-# What these devices allow, whoever sends the query. This file is read at every query: change it at any time.
+# What these devices allow, for every sender of queries. This file is read at every query: change it any time.
 # Without this file the devices refuse every query. A key that is not set sets no limit, except most_delta and
 # the three keys of distributed trust that begin with "least_".
 """

@@ -137,9 +137,8 @@ class SecureNode:
             signatures = unpack_message(content, Confirmations)
             return pack_exchange(exchange, participant.unmask(session, signatures))
         finally:
-            self.save(
-                session, settings
-            )  # before the answer leaves, and also after a refusal, which closes the session
+            # Before the answer leaves, and also after a refusal, which closes the session.
+            self.save(session, settings)
 
     def mask(
         self,

@@ -26,7 +26,10 @@ Integers = npt.NDArray[np.int64]
 def popularity_sum(
     events: Events, num_items: int, *, now: int = 0, half_life: float = 0.0, norm: float = 0.0
 ) -> Tensor:
-    """The popularity: [items]. now: the public instant, in seconds; half_life: h, in days, 0 for ∞; norm: C."""
+    """The popularity: [items].
+
+    now: the public instant, in seconds since 1970. half_life: h, in days, 0 for ∞. norm: C.
+    """
     rows = clipped_rows(recency_rows(events, num_items, now, half_life), norm)
     return torch.from_numpy(np.asarray(rows.sum(axis=0, dtype=np.float64)).reshape(-1))
 

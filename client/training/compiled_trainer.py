@@ -75,7 +75,7 @@ class CompiledTrainer:
         return update, vectors
 
     def sums(self, cohort: Cohort, parameters: Parameters, vectors: Tensor) -> list[npt.NDArray[np.float64]]:
-        """Return the arrays of `sgd_kernel.Sums`, summed over all threads. The vectors are trained in place."""
+        """Return the arrays of `sgd_kernel.Sums`, added up over all threads; train the vectors in place."""
         has_bias = self.model.bias is not None
         bags = Bags(
             parameters["table.weight"].numpy(),

@@ -30,7 +30,7 @@ def grid_step(settings: RoundSettings) -> float:
 
 
 def step_deviation(settings: RoundSettings) -> float:
-    """Standard deviation of the noise in each coordinate of a step's gradient: σ·C at interaction level, else 0."""
+    """Deviation of the noise in each coordinate of a step's gradient: σ·C at interaction level, else 0."""
     return settings.noise * settings.clip if settings.unit == "interaction" and settings.noise > 0 else 0.0
 
 

@@ -59,6 +59,9 @@ def solve_vectors(
     """The vectors [devices, dim] that minimise each device's objective, from confidences [devices, items].
 
     (Σ_i c_ui v_i v_iᵀ + α VᵀV + λ I) x_u = Σ_i c_ui (1 − b_i) v_i − α Vᵀ b
+
+    The sums over c_ui are 0 for a device without events. item_vectors: V [items, dim]. item_biases: b
+    [items].
     """
     items, dim = item_vectors.shape
     vectors, biases = item_vectors.numpy(), item_biases.numpy()
@@ -176,6 +179,6 @@ class LeastSquaresTrainer:
         return self.named(torch.sparse.mm(self.model.incidence.t(), by_item), bias)
 
     def named(self, table: Tensor, bias: Tensor) -> Parameters:
-        """Return an update from the gradients in the table [rows, dim] and the biases [items], negated in place."""
+        """Return an update from the gradients in table [rows, dim] and biases [items], negated in place."""
         update = {"table.weight": table.neg_()}
         return update if self.model.bias is None else update | {"bias.weight": bias.neg_().unsqueeze(1)}

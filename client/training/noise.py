@@ -1,4 +1,4 @@
-"""The noise that devices add to their updates before these leave: all of it, or a share of the sum's noise."""
+"""The noise that devices add to their updates before sending: all of it, or a share of the sum's noise."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from terrycloth.models.update import STEPS
 
 
 def group_stream(cohort: Cohort) -> Stream:
-    """The stream of noise that is drawn for all devices of a device group at once, named by the first device."""
+    """The stream of noise drawn for all devices of a device group at once, named by the first device."""
     return cohort.stream(int(cohort.devices[0]), 0, Purpose.DEVICE_NOISE)
 
 
