@@ -102,7 +102,7 @@ class Participant:
             self._check_devices(view, message.shared)
             neighbours = _among(view.neighbours(name), message.shared)
             if len(neighbours) != len(message.ciphertexts):
-                raise ProtocolError("the number of ciphertexts is not the number of neighbours")
+                raise ProtocolError("one ciphertext for each neighbour is needed")
             for sender, sealed in zip(neighbours, message.ciphertexts, strict=True):
                 key = view.adverts[sender].share_key
                 session.held[sender] = unseal(session.share_private, key, view.digest, sender, name, sealed)
@@ -189,7 +189,7 @@ def _among(names: list[str], members: list[str]) -> list[str]:
 
 def _check_signatures(view: View, names: list[str], signatures: list[bytes], statement: bytes) -> None:
     if len(names) != len(signatures):
-        raise ProtocolError("the number of signatures is not the number of names")
+        raise ProtocolError("one signature for each name is needed")
     for name, signature in zip(names, signatures, strict=True):
         if not view.signed(name, signature, statement):
             raise ProtocolError("a node signed lists that are not those shown to this node")

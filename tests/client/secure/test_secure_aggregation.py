@@ -240,7 +240,7 @@ def test_the_list_of_who_masked_must_be_right(rehearsal: Rehearsal) -> None:
             (names[:4], signatures[:4], "too few nodes"),
             ([*names, "f" * 64], [*signatures, b""], "unknown name"),
             ([*names, names[-1]], [*signatures, signatures[-1]], "out of order or twice"),
-            (names, signatures[1:], "not the number of names"),
+            (names, signatures[1:], "one signature for each name"),
             (names, signatures[::-1], "not those shown to this node"),
         ]
     ):
