@@ -76,8 +76,8 @@ class DeviceGroup:
 
     policy: absolute path of the devices' policy; by default policy.toml in the folder. trainer: `fast` trains
     all devices in one computation; `reference` trains one device after another with Opacus. torch_device:
-    torch's name of the device on which `fast` trains neural CF. clock: returns seconds since 1970. Raises
-    ValueError if `partition` is not in 0 … partitions − 1.
+    torch's name of the hardware on which `fast` trains neural CF, such as `cuda`. clock: returns seconds
+    since 1970. Raises ValueError if `partition` is not in 0 … partitions − 1.
     """
 
     def __init__(
@@ -417,8 +417,8 @@ def afford(
     """Decide which of the sampled devices can afford this round.
 
     day_start: the ledger's steps at the start of the day. promised: bool [devices], devices not yet
-    charged for all promised rounds of this kind. ε alone would let the budget that is set aside for one
-    kind of round be spent on another. sampled: bool [devices], devices whose participation draw selects them.
+    charged for all promised rounds of this kind. A limit on ε alone would let the budget for one kind
+    of round be spent on another kind. sampled: bool [devices], devices whose participation draw selects them.
 
     Returns the devices that take part, bool [devices]; the devices that the round is charged to, bool
     [devices]; and how many sampled devices refuse, by the limit that they would exceed: the ε of the run or

@@ -21,14 +21,14 @@ from terrycloth.models.update import Refusal, expected_update
 POLICY_FILE = "policy.toml"
 
 HEADING = """\
-# What these devices allow, for every sender of queries. This file is read at every query: change it any time.
-# Without this file the devices refuse every query. A key that is not set sets no limit, except most_delta and
-# the three keys of distributed trust that begin with "least_".
+# What these devices allow, whichever server sends the query. This file is read at every query: you can change
+# it at any time. Without it the devices refuse every query. A key that is not set sets no limit, except
+# most_delta and the three keys of distributed trust that begin with "least_".
 """
 
 
 class PolicyUnreadable(Exception):
-    """A policy is missing or unusable. The text says why, in one line without a path or a private value."""
+    """A policy is missing or unusable. The text says why, in one line without a path or a value."""
 
 
 class Policy(BaseModel):

@@ -1,4 +1,7 @@
-"""What devices keep between rounds, and never release: vectors, ledgers and the last reply."""
+"""What devices keep between rounds: vectors, ledgers and the last reply.
+
+The state file never leaves the node.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -81,9 +84,8 @@ class DeviceState:
             "took_part": torch.from_numpy(self.took_part),
             "mechanisms": torch.from_numpy(self.ledger.mechanisms).contiguous(),
             "steps": torch.from_numpy(self.ledger.steps).contiguous(),
-            "day_start": torch.from_numpy(
-                self.day_start.copy()
-            ),  # safetensors rejects tensors that share memory
+            # A copy, because safetensors rejects tensors that share memory.
+            "day_start": torch.from_numpy(self.day_start.copy()),
             "rounds": torch.from_numpy(self.rounds),
             **{f"update/{name}": tensor for name, tensor in self.update.items()},
         }

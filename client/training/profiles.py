@@ -60,7 +60,10 @@ def unit_rows(rows: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
 
 
 def clipped_rows(rows: scipy.sparse.csr_matrix, norm: float) -> scipy.sparse.csr_matrix:
-    """Divide each row by max(|row|, norm), so that its norm is at most 1: sparse float32. 0: `unit_rows`."""
+    """Divide each row by max(|row|, norm), so that its norm is at most 1: sparse float32 [devices, items].
+
+    norm: C; 0 gives `unit_rows`.
+    """
     if norm == 0:
         return unit_rows(rows)
     return (scipy.sparse.diags(1.0 / np.maximum(norms_of(rows), norm)) @ rows).astype(np.float32).tocsr()

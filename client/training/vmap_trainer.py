@@ -60,7 +60,8 @@ class Examples(NamedTuple):
 class VmapTrainer:
     """Trains a cohort in chunks of devices; `trainer.Trainer` documents the shapes.
 
-    torch_device: torch's name of the device that computes. Memory there does not grow with the cohort.
+    torch_device: torch's name of the hardware that computes, such as `cuda`. Memory there does not grow with
+    the cohort.
     """
 
     def __init__(self, model: Recommender, settings: RoundSettings, torch_device: str = "cpu") -> None:
@@ -86,8 +87,7 @@ class VmapTrainer:
             reads = draw_reads(histories, self.sampling(cohort))
             rows = torch.from_numpy(reads.rows.astype(np.int64)).to(self.torch_device)
             own = {VECTOR: cohort.vectors[places].to(self.torch_device).unsqueeze(1)}
-            # Tables come last, so that the position of the other noise does not depend on the number of
-            # slots.
+            # Tables come last, so that the number of slots does not shift the noise of other parameters.
             for name in sorted(start, key=self.tables.__contains__):
                 part = start[name]
                 own[name] = part[rows] if name in self.tables else part.expand(len(places), *part.shape)
@@ -233,8 +233,7 @@ class VmapTrainer:
         of_example = vmap(grad(loss, argnums=(0, 1)), in_dims=(0, None, 0, 0))
         by_rows, by_rest = vmap(of_example)(rows, rest, examples.first, examples.weights)
         gradients = {name: part.flatten(2) for name, part in (by_rows | by_rest).items()}
-        # In single precision, the norm of a layer of 256 × 512 equal numbers can be too small by more than
-        # ROUNDING.
+        # In single precision, rounding can make the norm of 256 × 512 equal numbers too small for ROUNDING.
         by_part = [torch.linalg.vector_norm(part, dim=2, dtype=torch.float64) for part in gradients.values()]
         norms = torch.stack(by_part).norm(dim=0)  # [devices, examples]
         factor = (ROUNDING * self.settings.clip / (norms + float(OPACUS_MARGIN))).clamp(max=1.0)

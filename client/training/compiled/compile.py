@@ -80,7 +80,7 @@ def keeping() -> Iterator[None]:
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """As `numba.njit`, with the compiled function cached on disk."""
+    """Compile with `numba.njit`, and cache the result on disk."""
 
     def compile_later(function: Callable[..., Any]) -> Any:
         if KEPT is None:

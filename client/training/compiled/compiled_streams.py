@@ -121,8 +121,7 @@ def fill_normals(words, normals):
     radial, angular = words[: WORDS // 2].ravel(), words[WORDS // 2 :].ravel()
     for place in range(half):
         angle_bits = angular[place]
-        # A uniform in (0, 1], times 2⁴⁰, as 2^exponent · m with √½ ≤ m < √2, which avoids cancellation near
-        # 1.
+        # A uniform in (0, 1], times 2⁴⁰, is 2^exponent · m with √½ ≤ m < √2: no cancellation near 1.
         low = f32(np.int32(angle_bits >> u32(24))) + f32(0.5)
         uniform = f32(f32(radial[place]) * f32(256.0) + low)
         shifted = u32(uniform.view(np.uint32) + u32(ONE_BITS - ROOT_HALF_BITS))
