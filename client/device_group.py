@@ -324,7 +324,7 @@ class DeviceGroup:
     def book(self, state: DeviceState, settings: RoundSettings, query: str, policy: Policy) -> DeviceState:
         """Return the state with a new query charged to its ledgers."""
         number = state.asked + 1
-        sampled = self.coins(number) < settings.participation
+        sampled = self.participation_draws(number) < settings.participation
         today = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
         # A clock that is set back starts no new day.
         day_start = state.ledger.steps if today > state.day else state.day_start
@@ -355,7 +355,7 @@ class DeviceGroup:
         """Return a fresh secret key. A seeded group reuses one key, and numbers its streams by query."""
         return seeded_key(int((self.folder / "seed").read_text())) if self.seeded else new_key()
 
-    def coins(self, query: int) -> npt.NDArray[np.float64]:
+    def participation_draws(self, query: int) -> npt.NDArray[np.float64]:
         """Participation draws in (0, 1) for the query of this number: [devices]. Device d reads place d."""
         last = int(self.devices[-1]) + 1 if len(self.devices) else 0
         stream = Stream(self.new_key(), round=query, purpose=Purpose.PARTICIPATION)
