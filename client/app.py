@@ -1,11 +1,13 @@
-"""The Flower edge of a device: unpack a message, let the device group answer, pack the reply.
+"""The Flower ClientApp of a node: it unpacks a message, lets the device group answer, and packs the reply.
 
-`app` is what `pyproject.toml` names, for `flwr run` and SuperNodes. The folder of the device group comes from
-whoever owns the device: `--node-config 'device-group="/FOLDER"'`, or the environment variable
-TERRYCLOTH_DEVICE_GROUP. So does the file of its policy: `policy="/FILE"`, or TERRYCLOTH_POLICY, or else
-policy.toml in that folder; without one the devices refuse every query. And so do `trainer`, or
-TERRYCLOTH_TRAINER: `fast`, or `reference`; and `torch_device`, or TERRYCLOTH_TORCH_DEVICE:
-`cpu` or `cuda`.
+`pyproject.toml` names `app`, for `flwr run` and SuperNodes. The owner of the devices sets the following, in
+`--node-config` or as environment variables:
+
+    device-group="/FOLDER"   or TERRYCLOTH_DEVICE_GROUP: the folder of the device group, an absolute path
+    policy="/FILE"           or TERRYCLOTH_POLICY: the policy file; by default policy.toml in that folder.
+                             Without a policy file the devices refuse every query
+    trainer                  or TERRYCLOTH_TRAINER: `fast` (the default) or `reference`
+    torch_device             or TERRYCLOTH_TORCH_DEVICE: `cpu` (the default) or `cuda`
 """
 
 import logging
@@ -22,18 +24,24 @@ from terrycloth.models.durable import owner_only
 from terrycloth.models.secure_aggregation.exchange import EXCHANGE_RECORD
 from terrycloth.models.update import SETTINGS_RECORD, Refusal, pack_reply, unpack_request
 
+# The folders whose frames are logged.
+OWN_FOLDERS = [Path(__file__).resolve().parents[1] / name for name in ("client", "models")]
+
 logger = logging.getLogger(__name__)
 
-VARIABLE = "TERRYCLOTH_{}"  # of the environment, for what a node's config does not name
+VARIABLE = "TERRYCLOTH_{}"  # environment variable for a value that the node's config does not set
 GROUP_VARIABLE = VARIABLE.format("DEVICE_GROUP")
 TRAINING_FAILED = 1  # code of an error reply
-FAILED = "this node cannot answer"  # all that it says
+FAILED = "this node cannot answer"  # the whole text of an error reply
 
 
 def make_app(
     folder: Path | None = None, *, trainer: str | None = None, torch_device: str | None = None
 ) -> ClientApp:
-    """A ClientApp whose devices live in `folder`, or where the context says. `DeviceGroup` has the rest."""
+    """Return a ClientApp for the device group in `folder`.
+
+    trainer, torch_device: as for `DeviceGroup`. By default all three come from the owner, see `open_group`.
+    """
     app = ClientApp()
 
     @app.train()
@@ -44,8 +52,8 @@ def make_app(
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
-            # Its text may hold what a device holds, and where it was raised may depend on that: nothing of it
-            # leaves. The owner's own log has the type and the place.
+            # The error's text may contain private data, and its place may depend on private data, so neither
+            # leaves the node. The owner's own log records its type and place.
             logger.error("%s: %s at %s", FAILED, type(error).__name__, own_frames(error))
             return Message(Error(code=TRAINING_FAILED, reason=FAILED), reply_to=message)
         return Message(reply, reply_to=message)
@@ -54,26 +62,27 @@ def make_app(
 
 
 def own_frames(error: BaseException) -> str:
-    """Where an exception passed through this project's code: file:line, outermost first, and no values."""
-    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    own = [f"{path.name}:{line}" for path, line in frames if path.parent.name in ("client", "models")]
+    """The exception's path through this project's code: file:line, outermost first, without any values."""
+    found = traceback.extract_tb(error.__traceback__)
+    frames = [(Path(frame.filename).resolve(), frame.lineno) for frame in found]
+    own = [f"{path.name}:{line}" for path, line in frames if any(map(path.is_relative_to, OWN_FOLDERS))]
     return " > ".join(own)
 
 
 def open_group(
     context: Context, folder: Path | None, trainer: str | None = None, torch_device: str | None = None
 ) -> DeviceGroup:
-    """The device group of this node. Raises ValueError where the device's owner has not said where it is.
+    """Open the device group of this node. Raises ValueError if its owner has not set an absolute folder.
 
-    Nothing here comes from the run's config: that is the server's to write.
+    Nothing here is read from the run's config, because the server writes that.
     """
     node = context.node_config
-    named = folder or owned(context, "device-group")
-    # Each node unpacks the app into a folder of its own and works there, so a relative path means nothing.
-    if named is None or not named.is_absolute():
-        raise ValueError("no absolute folder is named as device-group")
+    group_folder = folder or owned(context, "device-group")
+    # Each node unpacks the app into its own folder and runs there, so a relative path is meaningless.
+    if group_folder is None or not group_folder.is_absolute():
+        raise ValueError("device-group is not set to an absolute path")
     return DeviceGroup(
-        named,
+        group_folder,
         int(node.get("partition-id", 0)),
         int(node.get("num-partitions", 1)),
         policy=owned(context, "policy"),
@@ -83,20 +92,20 @@ def open_group(
 
 
 def owned(context: Context, name: str) -> Path | None:
-    """A file that the device's owner named, in the node's config or as TERRYCLOTH_<NAME>."""
-    named = context.node_config.get(name, os.environ.get(VARIABLE.format(name.upper().replace("-", "_"))))
-    return None if named is None else Path(str(named))
+    """The value that the owner set in the node's config or as TERRYCLOTH_<NAME>; None if there is none."""
+    value = context.node_config.get(name, os.environ.get(VARIABLE.format(name.upper().replace("-", "_"))))
+    return None if value is None else Path(str(value))
 
 
 def answer(content: RecordDict, group: DeviceGroup, context: Context) -> RecordDict:
-    """Settings that a device does not know in full are refused, whatever they say."""
+    """Return the reply to a message. Settings that this version does not know in full are refused."""
     if EXCHANGE_RECORD in content:
         return SecureNode(group, owned(context, "identity"), owned(context, "roster")).answer(content)
     try:
         request = unpack_request(content)
     except (ValueError, KeyError, TypeError):
-        asked = content.get(SETTINGS_RECORD)
-        round = asked.get("round") if isinstance(asked, ConfigRecord) else None
+        settings = content.get(SETTINGS_RECORD)
+        round = settings.get("round") if isinstance(settings, ConfigRecord) else None
         return pack_reply(group.refuse(round if isinstance(round, int) else 0, Refusal.SETTINGS))
     return pack_reply(group.answer(request))
 

@@ -2,13 +2,13 @@
 
 The folder of a device group stands for its devices' own disks:
 
-    catalogue.parquet            public
-    events/*.npy                 what the devices hold
-    targets/*.npy                purchases of each that training never sees, to measure by; may be absent
-    state-K-of-N.safetensors     their vectors, ledgers and last answer
-    *.lock                       keep two processes from the same state, and tell a lost one from a new device
-    group policy.toml                  what the devices allow, unless their owner named another file seed
-    only where a run must be repeatable: in place of keys from the system
+    catalogue.parquet            the public catalogue
+    events/*.npy                 the interactions that the devices hold
+    targets/*.npy                the devices' held-out items, for evaluation only; may be absent
+    state-K-of-N.safetensors     the devices' vectors, ledgers and last reply
+    *.lock                       keep two processes from using one state, and show that a state was lost
+    policy.toml                  what the devices allow, unless their owner names another file
+    seed                         only for a repeatable run: replaces the random keys from the system
 """
 
 import logging
@@ -48,25 +48,24 @@ logger = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 
-# For the owner of a device, in its own log.
+# Messages for the owner of the devices, in the node's own log.
 CORRUPT = (
     "every query is refused, because %s in the device group's folder is missing, damaged, or belongs to other"
-    " devices: restore it from a backup that is not older than the last answer; if there is none, what was"
-    " spent is not known, so retire the devices by removing the device group's whole folder (never delete"
+    " devices: restore it from a backup that is not older than the last reply; without such a backup, nobody"
+    " knows what was spent, so retire the devices by removing the device group's whole folder (never delete"
     " only the ledger)"
 )
 NO_POLICY = (
-    "every query is refused, for the devices' policy cannot be used: %s; say what they allow in"
-    " policy.toml in the device group's folder, a line a rule, such as most_epsilon = 8.0, or in another"
-    " file, named to the node as its policy"
+    "every query is refused, because the devices' policy cannot be used: %s; write what they allow into"
+    " policy.toml in the device group's folder, one line per rule, such as most_epsilon = 8.0, or into a file"
+    " that the node's config names as its policy"
 )
 
-
-FAILED = "training failed (%s): whoever fails answers as if it held nothing"
+FAILED = "training failed (%s): devices that cannot be trained answer as if they held no events"
 
 
 class Declined(Exception):
-    """Every device of the device group refuses a query."""
+    """Every device of the device group refuses a query, for `reason`."""
 
     def __init__(self, reason: Refusal) -> None:
         super().__init__(str(reason))
@@ -76,9 +75,10 @@ class Declined(Exception):
 class DeviceGroup:
     """The devices of partition `partition` out of `partitions`, opened from a folder.
 
-    policy: the file of the devices' policy, absolute, where it is not in the folder. trainer: `fast` trains
-    all devices in one computation; `reference` trains one after another, by Opacus.
-    torch_device: where neural CF is trained together, as torch names it. clock: seconds since 1970.
+    policy: absolute path of the devices' policy; by default policy.toml in the folder. trainer: `fast` trains
+    all devices in one computation; `reference` trains one device after another with Opacus. torch_device:
+    torch's name of the hardware on which `fast` trains neural CF, such as `cuda`. clock: returns seconds
+    since 1970. Raises ValueError if `partition` is not in 0 … partitions − 1.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class DeviceGroup:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not 0 <= partition < partitions:
-            raise ValueError("partitions are numbered from 0")
+            raise ValueError("partition must be from 0 to partitions - 1")
         devices = Events.count_devices(folder / "events")
         start, stop = (devices * edge // partitions for edge in (partition, partition + 1))
         self.folder = folder
@@ -109,22 +109,22 @@ class DeviceGroup:
         self.clock = clock
 
     def own_path(self, name: str, suffix: str = "") -> Path:
-        """A file of this partition alone."""
+        """The path of a file that belongs to this partition alone."""
         return self.folder / f"{name}-{self.partition}-of-{self.partitions}{suffix}"
 
     @cached_property
     def events(self) -> Events:
-        """What this partition's devices hold. Not opened before a query is allowed and booked."""
+        """The events of this partition's devices. They are read only after a query is allowed and charged."""
         return Events.load(self.folder / "events").span(*self.span)
 
     @property
     def catalogue(self) -> Catalogue:
-        """What is on sale; public."""
+        """The public catalogue."""
         return _catalogue(self.folder / "catalogue.parquet")
 
     @cached_property
     def targets(self) -> Targets:
-        """The items that each device keeps back to measure by."""
+        """The held-out items of this partition's devices."""
         path = self.folder / TARGETS_FOLDER
         return Targets.load(path).span(*self.span) if path.exists() else Targets.none(len(self.devices))
 
@@ -138,10 +138,11 @@ class DeviceGroup:
         seed: int | None = None,
         targets: Targets | None = None,
     ) -> None:
-        """Lay out a device group's folder. With a seed, anyone can repeat its draws: it is not private.
+        """Write a device group's folder.
 
-        policy: what the devices allow; of their events they store the newest `most_events`. targets: the
-        items that each device keeps back to measure by.
+        policy: what the devices allow; each device stores its newest `policy.most_events` events. seed: makes
+        all draws repeatable by anyone, so a seeded device group is not private. targets: the devices'
+        held-out items.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -154,18 +155,19 @@ class DeviceGroup:
             (folder / "seed").write_text(str(seed))
 
     def answer(self, request: Request) -> Reply:
-        """Train the devices that take part, and add up their updates.
+        """Train the devices that take part, and return the sum of their updates, or a refusal.
 
-        A query has one answer. It is booked in the ledgers, on disk, before training starts; the answer is
-        on disk before it leaves. Asked again word for word, the devices repeat the answer they stored; any
-        other query is booked as a further release. Each training draws from a key of its own, which is
-        kept nowhere. So no crash, replay, restored backup or second server makes two answers share noise.
+        A query has one reply. The query is charged to the ledgers, on disk, before training starts, and the
+        reply is on disk before it leaves. If exactly the same query comes again, the devices repeat the
+        stored reply; any other query is charged as a further release. Each training draws from its own key,
+        which is stored nowhere. So no crash, replay, restored backup or second server makes two replies share
+        noise.
         """
         settings = request.settings
         try:
             policy = self.allow(settings)
             if settings.trust_model.secure_aggregation and not policy.unmasked:
-                raise Declined(Refusal.MASKS)  # this answer is read by whoever asks
+                raise Declined(Refusal.MASKS)  # the server can read this reply
             names = list(self.expected(request, policy))
             with self.booked(settings, digest(request).hex(), policy) as state:
                 if not state.replied:
@@ -173,12 +175,12 @@ class DeviceGroup:
                     state.save(self.state_path)
         except Declined as declined:
             return self.refuse(settings.round, declined.reason)
-        # In the order of the query: a stored answer must not look different from a fresh one.
+        # In the order of the query, so that a stored reply looks the same as a fresh one.
         update = {name: state.update[name] for name in names if name in state.update}
         return Reply(settings.round, update, int(state.took_part.sum()), state.refused)
 
     def allow(self, settings: RoundSettings) -> Policy:
-        """The devices' own policy, where it has nothing against these settings. Raises Declined."""
+        """Return the devices' policy. Raises Declined if it is unusable or refuses these settings."""
         try:
             policy = policy_of(self.folder, self.policy_path)
         except PolicyUnreadable as reason:
@@ -189,9 +191,9 @@ class DeviceGroup:
         return policy
 
     def expected(self, request: Request, policy: Policy) -> Parameters:
-        """`expected_update` of a request whose parameters fit the model, and whose size is allowed.
+        """Return the `expected_update` of a request.
 
-        Raises Declined.
+        Raises Declined if the request's parameters do not fit the model, or the policy refuses its size.
         """
         shared = self.load_model(request.settings).shared_parameters()
         if not fits(request.parameters, shared):
@@ -199,7 +201,7 @@ class DeviceGroup:
         return self.allowed_update(request.settings, policy, shared)
 
     def allowed_update(self, settings: RoundSettings, policy: Policy, shared: Parameters) -> Parameters:
-        """`expected_update`, where the policy has nothing against its size. Raises Declined."""
+        """Return the `expected_update`. Raises Declined if the policy refuses its size."""
         update = expected_update(settings, shared)
         if objection := policy.size_objection(settings, len(self.catalogue), update):
             raise Declined(objection)
@@ -207,7 +209,11 @@ class DeviceGroup:
 
     @contextmanager
     def opened(self, settings: RoundSettings) -> Iterator[DeviceState]:
-        """The devices' state as it is on disk; nobody else's until the block is left. Raises Declined."""
+        """Lock the devices' state for the block, and give it as it is on disk.
+
+        Raises Declined if the folder is divided into other partitions, the ledger cannot be read, or the
+        state is kept under another promise.
+        """
         if not self.claim(settings.vector_length):
             raise Declined(Refusal.PARTITION)
         with locked(self.lock_path):
@@ -218,9 +224,9 @@ class DeviceGroup:
 
     @contextmanager
     def booked(self, settings: RoundSettings, query: str, policy: Policy) -> Iterator[DeviceState]:
-        """The devices' state, on disk, with a query in its ledgers; nobody else's until the block is left.
+        """Lock the devices' state for the block, and give it with a query charged to its ledgers, on disk.
 
-        query: what tells it from every other. Raises Declined.
+        query: identifies the query; the last one is not charged again. Raises Declined as `opened` does.
         """
         with self.opened(settings) as state:
             if query != state.query:
@@ -229,10 +235,11 @@ class DeviceGroup:
             yield state
 
     def train(self, state: DeviceState, request: Request) -> None:
-        """Put the answer to the booked query, and the vectors it leads to, into the state.
+        """Train for the charged query, and put the update and the new vectors into the state.
 
-        From here on a failure must not show: it may be of what a device holds. Nor may it show that training
-        was killed, for its memory perhaps: where it was begun before, all answer as if they held nothing.
+        From here on, a failure must not show, because private data may have caused it. Nor may it show that
+        training was killed, perhaps for its use of memory: if training had begun before, all devices answer
+        as if they held no events.
         """
         chosen = np.flatnonzero(state.took_part)
         if len(chosen):
@@ -253,11 +260,11 @@ class DeviceGroup:
 
     @contextmanager
     def begin(self, state: DeviceState) -> Iterator[bool]:
-        """Note on disk that training is begun; gives whether it is for the first time.
+        """Record on disk that training has begun; give whether this is the first time for this query.
 
-        Who stops the process by Ctrl-C may go on later as if nothing had been: that tells nothing. A seeded
-        device group notes nothing: it is not private, and a run that was killed has to end as the unbroken
-        one would.
+        An owner who stops the process with Ctrl-C may continue later as if nothing had happened, since that
+        reveals nothing. A seeded device group records nothing: it is not private, and a run that was killed
+        must end exactly as an uninterrupted one.
         """
         first = not state.begun
         if self.seeded or not first:
@@ -268,19 +275,20 @@ class DeviceGroup:
         try:
             yield True
         except (KeyboardInterrupt, SystemExit):
-            booked = DeviceState.load(self.state_path)
-            booked.begun = False
-            booked.save(self.state_path)
+            stored = DeviceState.load(self.state_path)
+            stored.begun = False
+            stored.save(self.state_path)
             raise
 
     def trained(
         self, cohort: Cohort, places: npt.NDArray[np.int64], request: Request
     ) -> tuple[Parameters, Tensor]:
-        """`train_once` of a cohort that holds nothing yet, with all that the devices at these places hold.
+        """Fill an empty cohort with the events of the devices at these places, and train it.
 
-        A failure does not say whose events made it. So those that can be trained are looked for, and trained
-        among all the others, which then hold nothing. Whatever failed, the answer comes from one training of
-        the whole cohort: its size, its noise and the grid that it lies on are those of any other answer.
+        A failure does not show which device's events caused it. So this method finds the devices that can be
+        trained, and trains the whole cohort with the events of only those. Whatever failed, the result comes
+        from one training of the whole cohort: its size, its noise and its rounding grid are those of any
+        other.
         """
         held = attempt(partial(self.holding, cohort, places))
         if held is None:
@@ -292,7 +300,7 @@ class DeviceGroup:
         return answer or self.train_once(cohort, request)
 
     def sound(self, cohort: Cohort, request: Request) -> npt.NDArray[np.bool_]:
-        """Which devices of a cohort that cannot be trained together can be trained, found by halves."""
+        """Find by bisection the devices that can be trained, in a cohort that cannot: bool [devices]."""
         sound = np.zeros(len(cohort.devices), dtype=np.bool_)
         for half in np.array_split(np.arange(len(sound)), min(2, len(sound))):
             part = cohort.take(half)
@@ -303,35 +311,35 @@ class DeviceGroup:
         return sound
 
     def holding(self, cohort: Cohort, places: npt.NDArray[np.int64]) -> Cohort:
-        """The cohort with what the devices at these places hold."""
+        """Return the cohort with the usable events and targets of the devices at these places."""
         items = len(self.catalogue)
         events = usable(self.events.take(places), items)
         return replace(cohort, events=events, targets=usable_targets(self.targets, items).take(places))
 
     def train_once(self, cohort: Cohort, request: Request) -> tuple[Parameters, Tensor]:
-        """By a model of its own: one whose training failed may be in any state."""
+        """Train with a new model, because a model whose training failed may be in any state."""
         model = self.load_model(request.settings)
         trainer = trainer_for(model, request.settings, self.together, self.torch_device)
         return trainer.train(cohort, request.parameters)
 
     def book(self, state: DeviceState, settings: RoundSettings, query: str, policy: Policy) -> DeviceState:
-        """The state with a new query in its ledgers."""
-        asked = state.asked + 1
-        sampled = self.coins(asked) < settings.participation
+        """Return the state with a new query charged to its ledgers."""
+        number = state.asked + 1
+        sampled = self.participation_draws(number) < settings.participation
         today = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
-        # A clock that goes back gives no fresh day.
+        # A clock that is set back starts no new day.
         day_start = state.ledger.steps if today > state.day else state.day_start
         rounds = state.rounds.copy() if settings.run == state.run else np.zeros_like(state.rounds)
         promised = rounds[:, settings.kind] < settings.most_of_kind
-        took_part, booked, refused = afford(state.ledger, day_start, promised, sampled, settings, policy)
-        rounds[:, settings.kind] += booked
+        took_part, charged, refused = afford(state.ledger, day_start, promised, sampled, settings, policy)
+        rounds[:, settings.kind] += charged
         return DeviceState(
             vectors=state.vectors,
             took_part=took_part,
-            ledger=state.ledger.after(booked, *settings.mechanism),
+            ledger=state.ledger.after(charged, *settings.mechanism),
             day_start=day_start,
             rounds=rounds,
-            asked=asked,
+            asked=number,
             query=query,
             promise=promise_of(settings),
             run=settings.run,
@@ -341,60 +349,61 @@ class DeviceGroup:
 
     @property
     def seeded(self) -> bool:
-        """Whether the device group's draws can be repeated by anyone: it is not private."""
+        """Whether the device group has a seed. Anyone can then repeat its draws, so it is not private."""
         return (self.folder / "seed").exists()
 
     def new_key(self) -> bytes:
-        """A fresh secret key. A seeded group always has the same one, and numbers its streams by query."""
+        """Return a fresh secret key. A seeded group reuses one key, and numbers its streams by query."""
         return seeded_key(int((self.folder / "seed").read_text())) if self.seeded else new_key()
 
-    def coins(self, query: int) -> npt.NDArray[np.float64]:
-        """Each device's draw in (0, 1), to take part or not: [devices]. Device d reads place d."""
+    def participation_draws(self, query: int) -> npt.NDArray[np.float64]:
+        """Participation draws in (0, 1) for the query of this number: [devices]. Device d reads place d."""
         last = int(self.devices[-1]) + 1 if len(self.devices) else 0
         stream = Stream(self.new_key(), round=query, purpose=Purpose.PARTICIPATION)
         return stream.uniforms(last)[self.devices]
 
     def refuse(self, round: int, reason: Refusal) -> Reply:
-        """Every device of the device group refuses, before it touches its events."""
+        """Return the reply in which every device refuses, without reading its events."""
         return Reply(round, {}, 0, {reason: len(self.devices)})
 
     def claim(self, dim: int) -> bool:
-        """Make a new device group's state, unless the folder's ledgers are kept under another division.
+        """Create the state of a new device group; return False if the folder has other partitions.
 
-        Where there is a lock there was a state: if that was lost, what it had booked was spent all the same.
+        If there is a lock file, there was a state. If that state was lost, its budget is spent all the same,
+        so no new state is created.
         """
-        with locked(self.folder / "device group.lock"):
-            kept = [*self.folder.glob("state-*-of-*.safetensors"), *self.folder.glob("state-*-of-*.lock")]
-            if any(not path.stem.endswith(f"-of-{self.partitions}") for path in kept):
+        with locked(self.folder / "devices.lock"):
+            files = [*self.folder.glob("state-*-of-*.safetensors"), *self.folder.glob("state-*-of-*.lock")]
+            if any(not path.stem.endswith(f"-of-{self.partitions}") for path in files):
                 return False
             if not self.state_path.exists() and not self.lock_path.exists():
                 DeviceState.new(len(self.devices), dim).save(self.state_path)
         return True
 
     def load_model(self, settings: RoundSettings) -> Recommender:
-        """The recommender that the settings name, over this device group's catalogue."""
+        """Build the recommender that the settings name, over this device group's catalogue."""
         return recommender_for(settings, self.catalogue)
 
     def load_state(self, dim: int) -> DeviceState:
-        """State from disk. Vectors of another size start again at zero; the ledger always stays.
+        """Read the state from disk. Vectors of another length are reset to zero; the ledger always stays.
 
-        Raises Declined where what these devices have spent cannot be read.
+        Raises Declined if the state cannot be read, so that it is unknown what the devices have spent.
         """
         try:
             state = DeviceState.load(self.state_path)
             if len(state.vectors) != len(self.devices):
-                raise CorruptState  # kept for other devices than the device group's
+                raise CorruptState  # it belongs to other devices
         except CorruptState:
             logger.error(CORRUPT, self.state_path.name)
             raise Declined(Refusal.LEDGER) from None
         if state.vectors.shape[1] != dim:
             state.vectors = torch.zeros(len(self.devices), dim)
-            state.query = ""  # it was asked of other vectors
+            state.query = ""  # the last query was about other vectors
         return state
 
 
 def promise_of(settings: RoundSettings) -> str:
-    """Unit and trust: a ledger adds up one of them, and a vector may start from no training under another."""
+    """The unit and trust as text: a ledger and its vectors are kept under one such pair only."""
     return f"{settings.unit}, {settings.trust}"
 
 
@@ -406,60 +415,64 @@ def afford(
     settings: RoundSettings,
     policy: Policy,
 ) -> tuple[Mask, Mask, dict[Refusal, int]]:
-    """Which of the willing devices [devices] take part, and which are to be booked for this round.
+    """Decide which of the sampled devices can afford this round.
 
-    And how many refuse, by what they would pass: the run's or their own ε, the number of rounds promised, or
-    their own ε of a day, which began at the steps day_start. promised: which devices are still within that
-    number. ε alone would let what is set aside for one kind of round be spent on another.
+    day_start: the ledger's steps at the start of the day. promised: bool [devices], devices not yet
+    charged for all promised rounds of this kind. A limit on ε alone would let the budget for one kind
+    of round be spent on another kind. sampled: bool [devices], devices whose participation draw selects them.
+
+    Returns the devices that take part, bool [devices]; the devices that the round is charged to, bool
+    [devices]; and how many sampled devices refuse, by the limit that they would exceed: the ε of the run or
+    of the policy, the number of promised rounds, or the policy's ε per day.
     """
-    # A round that amplifies by its coins has cost a device something whichever way its own coin fell.
+    # Where ε is amplified by participation, a round costs every device, whatever its own draw was.
     exposed = np.ones_like(sampled) if settings.trust_model.amplified_by_participation else sampled
     after = ledger.after(exposed, *settings.mechanism)
-    in_all = after.epsilon(settings.delta, only_renyi=settings.only_renyi) <= min(
+    within_total = after.epsilon(settings.delta, only_renyi=settings.only_renyi) <= min(
         settings.epsilon, policy.most_epsilon
     )
-    today = np.ones_like(sampled)
+    within_day = np.ones_like(sampled)
     if policy.most_epsilon_a_day < inf:
-        booked_today = after.since(day_start)
-        spent_today = booked_today.epsilon(settings.delta, only_renyi=settings.only_renyi)
-        today = spent_today <= policy.most_epsilon_a_day
+        charged_today = after.since(day_start)
+        spent_today = charged_today.epsilon(settings.delta, only_renyi=settings.only_renyi)
+        within_day = spent_today <= policy.most_epsilon_a_day
     counts = {
-        Refusal.BUDGET: int((sampled & ~in_all).sum()),
-        Refusal.REPEATED: int((sampled & in_all & ~promised).sum()),
-        Refusal.DAILY_BUDGET: int((sampled & in_all & promised & ~today).sum()),
+        Refusal.BUDGET: int((sampled & ~within_total).sum()),
+        Refusal.REPEATED: int((sampled & within_total & ~promised).sum()),
+        Refusal.DAILY_BUDGET: int((sampled & within_total & promised & ~within_day).sum()),
     }
     refused = {reason: devices for reason, devices in counts.items() if devices}
-    allowed = in_all & promised & today
+    allowed = within_total & promised & within_day
     return sampled & allowed, exposed & allowed, refused
 
 
 def attempt(make: Callable[[], Made]) -> Made | None:
-    """What `make` gives, or None where it fails in any way but that the process is to end."""
+    """Return what `make` returns, or None if it fails. Interrupts and exits are raised again."""
     try:
         return make()
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a library may raise what is no Exception
+    except BaseException as error:  # libraries may raise other classes than Exception
         logger.error(FAILED, type(error).__name__)
         return None
 
 
 def usable(events: Events, num_items: int) -> Events:
-    """Without events that cannot be trained on (an item that left the catalogue, a weight that is no number).
+    """Drop events that cannot be trained on: an item outside the catalogue, or an invalid weight.
 
-    Dropped in silence: an error would tell the server that a device holds one.
+    They are dropped silently, because an error would tell the server that a device holds such an event.
     """
     valid = (events.items >= 0) & (events.items < num_items) & (events.weights > 0)
     return events.keep(valid & np.isfinite(events.weights))
 
 
 def usable_targets(targets: Targets, num_items: int) -> Targets:
-    """Without those that are no item of the catalogue, dropped in silence too."""
+    """Drop targets that are not in the catalogue, silently as well."""
     return targets.keep((targets.items >= 0) & (targets.items < num_items))
 
 
 def fits(parameters: Parameters, shared: Parameters) -> bool:
-    """Whether parameters have the names and shapes of `shared`, in single precision, and are finite."""
+    """Whether parameters are finite, in single precision, and have the names and shapes of `shared`."""
     return shapes(parameters) == shapes(shared) and all(
         tensor.dtype == torch.float32 and bool(torch.isfinite(tensor).all()) for tensor in parameters.values()
     )

@@ -1,4 +1,4 @@
-"""What each device has spent: a count of steps for each mechanism it ran, and ε of them all."""
+"""What each device has spent: its number of steps with each mechanism, and the ε of all of them together."""
 
 from dataclasses import dataclass
 
@@ -12,21 +12,24 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-MOST_MECHANISMS = 8  # of a ledger: what one costs to compose is seconds
-MOST_STEPS = 2**53  # more than any device takes; far from where sums of int64 turn negative
+MOST_MECHANISMS = 8  # per ledger: composing one mechanism takes seconds
+MOST_STEPS = 2**53  # more than any device takes, and far below where sums of int64 overflow
 
 
 @dataclass
 class Ledger:
-    """One row a device. mechanisms: float64 [k, 2] of (noise multiplier, sampling rate); steps: int64 [n, k].
+    """The steps that each device took with each mechanism, one row per device.
 
-    A row is all that composition needs, so ε goes on where it stopped after any pause. Rows that are equal
-    are composed once, so a million devices cost as much as the handful of different histories among them.
+    mechanisms: float64 [k, 2] of (noise multiplier, sampling rate). steps: int64 [n, k].
 
-    How many mechanisms there are is bounded, or a server could ask for ever others until each query took
-    minutes. Where there is no place for a new one, the nearest is moved to the smaller noise and the larger
-    sampling rate of the two, and both are booked there: ε may be told too large, and never too small. A run
-    has at most three, so the first runs of a device are told exactly.
+    A row holds all that composition needs, so accounting continues exactly after any pause. Equal rows are
+    composed only once, so a million devices cost as much as the few different histories among them.
+
+    A ledger holds at most MOST_MECHANISMS mechanisms. Otherwise a server could request new ones until each
+    query took minutes. In a full ledger, a new mechanism is merged with the nearest one: both are charged as
+    the mechanism with the smaller noise and the larger sampling rate of the two. The reported ε may then be
+    too large, but never too small. A run has at most three mechanisms, so ε is exact for a device's first
+    runs.
     """
 
     mechanisms: Doubles
@@ -34,34 +37,37 @@ class Ledger:
 
     @classmethod
     def empty(cls, devices: int) -> "Ledger":
-        """Nothing spent yet."""
+        """A ledger of `devices` devices that have spent nothing."""
         return cls(np.empty((0, 2)), np.empty((devices, 0), dtype=np.int64))
 
     def after(self, took_part: Mask, noise_multiplier: float, sampling_rate: float, steps: int) -> "Ledger":
-        """The ledger with `steps` more steps booked for the devices where took_part [n] is true."""
+        """Return the ledger with `steps` more steps charged to the devices where took_part [n] is true."""
         if not took_part.any():
             return self
-        mechanisms, booked = self.mechanisms, self.steps.copy()
+        mechanisms, charged = self.mechanisms, self.steps.copy()
         mechanism = np.array([noise_multiplier, sampling_rate])
-        apart = _distances(mechanisms, mechanism)
-        if len(mechanisms) < MOST_MECHANISMS and not (apart == 0).any():
+        distances = _distances(mechanisms, mechanism)
+        if len(mechanisms) < MOST_MECHANISMS and not (distances == 0).any():
             mechanisms = np.concatenate([mechanisms, [mechanism]])
-            booked = np.concatenate([booked, np.zeros((len(booked), 1), dtype=np.int64)], axis=1)
-            apart = np.append(apart, 0.0)
-        nearest = int(apart.argmin())
+            charged = np.concatenate([charged, np.zeros((len(charged), 1), dtype=np.int64)], axis=1)
+            distances = np.append(distances, 0.0)
+        nearest = int(distances.argmin())
         mechanisms = mechanisms.copy()
         mechanisms[nearest] = _dominating(mechanisms[nearest], mechanism)
-        booked[:, nearest] += steps * took_part
-        return Ledger(mechanisms, booked)
+        charged[:, nearest] += steps * took_part
+        return Ledger(mechanisms, charged)
 
     def since(self, earlier: Integers) -> "Ledger":
-        """Only what was booked after these steps: [n, j], of the first j mechanisms (new ones come last)."""
+        """Return a ledger of the steps charged since `earlier`.
+
+        earlier: int64 [n, j], the steps of the first j mechanisms at that time; later mechanisms come last.
+        """
         steps = self.steps.copy()
         steps[:, : earlier.shape[1]] -= earlier
         return Ledger(self.mechanisms, steps)
 
     def is_sound(self, devices: int) -> bool:
-        """Whether this can be a ledger of so many devices: sizes, types, and numbers that can be composed."""
+        """Whether this is a valid ledger of `devices` devices: sizes, types and composable numbers."""
         return (
             self.mechanisms.dtype == np.float64
             and self.steps.dtype == np.int64
@@ -74,9 +80,9 @@ class Ledger:
         )
 
     def epsilon(self, delta: float, *, only_renyi: bool = False) -> Doubles:
-        """ε spent by each device at δ: [n]; inf for one that ever trained without noise.
+        """ε spent by each device at δ: float64 [n]; inf for a device that ever trained without noise.
 
-        only_renyi: of `epsilon_composed`, for what is known of shares of noise.
+        only_renyi: as in `epsilon_composed`; for noise that devices add in shares.
         """
         row_of, first = _groups(self.steps)
         histories = self.steps[first]
@@ -95,30 +101,30 @@ class Ledger:
 
 
 def _distances(mechanisms: Doubles, mechanism: Doubles) -> Doubles:
-    """How far apart in the logarithms of noise and rate; 0 for what is equal, and for nothing else: [k]."""
-    least = np.finfo(np.float64).tiny  # no noise is far from any
-    apart = np.abs(np.log(np.maximum(mechanisms, least)) - np.log(np.maximum(mechanism, least))).sum(axis=1)
+    """Distance of each mechanism from `mechanism` in log noise and log rate, 0 only for an equal one: [k]."""
+    tiny = np.finfo(np.float64).tiny  # puts noise 0 far from any other noise
+    distances = np.abs(np.log(np.maximum(mechanisms, tiny)) - np.log(np.maximum(mechanism, tiny))).sum(axis=1)
     same = (mechanisms == mechanism).all(axis=1)
-    return np.where(same, 0.0, np.maximum(apart, least))
+    return np.where(same, 0.0, np.maximum(distances, tiny))
 
 
 def _dominating(one: Doubles, other: Doubles) -> Doubles:
     """The mechanism with the smaller noise and the larger rate, which costs at least as much as either.
 
-    More noise can be added to what is released. At a rate q < q' a step is one at q' whose sample may then
-    leave the unit out, and no divergence grows by mixing (joint convexity). What dominates every step
-    dominates all of them composed (Zhu, Dong & Wang 2022, "Optimal accounting of differential privacy via
-    characteristic function", on dominating pairs).
+    Larger noise amounts to adding noise after the release, which is post-processing. A step at a rate q < q'
+    is a step at q' whose sample may afterwards leave the unit out, and mixing increases no divergence (joint
+    convexity). What dominates every step also dominates their composition (Zhu, Dong & Wang 2022, "Optimal
+    accounting of differential privacy via characteristic function", on dominating pairs).
     """
     return np.array([min(one[0], other[0]), max(one[1], other[1])])
 
 
 def _groups(rows: Integers) -> tuple[Integers, Integers]:
-    """Which of the different rows each of rows [n, k] is: [n]; and where each first stands: [different]."""
+    """Group equal rows of rows [n, k]: each row's group, [n], and each group's first row, [groups]."""
     group = np.zeros(len(rows), dtype=np.int64)
     for column in rows.T:
         codes, values = pd.factorize(column)
         group, _ = pd.factorize(group * len(values) + codes)
-    last = np.full(int(group.max(initial=-1)) + 1, 0, dtype=np.int64)
-    last[group[::-1]] = np.arange(len(group))[::-1]
-    return group, last
+    first = np.full(int(group.max(initial=-1)) + 1, 0, dtype=np.int64)
+    first[group[::-1]] = np.arange(len(group))[::-1]  # of equal indices, the last assignment stays
+    return group, first

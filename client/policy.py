@@ -1,6 +1,6 @@
-"""What a device allows, whoever asks: its owner's rules, in a TOML file that is read at every query.
+"""The policy of a device: its owner's rules for queries, in a TOML file that is read at every query.
 
-Without such a file a device allows nothing.
+The rules hold for every sender. Without such a file a device refuses every query.
 """
 
 import json
@@ -23,73 +23,88 @@ from terrycloth.models.update import Refusal, expected_update
 POLICY_FILE = "policy.toml"
 
 HEADING = """\
-# What these devices allow, whoever asks them. It is read at every query: change it whenever you like.
-# Without this file they refuse everything. A key that is left out sets no limit, but for most_delta and the
-# three that begin with "least_" and are of distributed trust.
+# What these devices allow, whichever server sends the query. This file is read at every query: you can change
+# it at any time. Without it the devices refuse every query. A key that is not set sets no limit, except
+# most_delta and the three keys of distributed trust that begin with "least_".
 """
 
 
 class PolicyUnreadable(Exception):
-    """A policy that is not there or cannot be used, and why, in one line without a path or a value."""
+    """A policy is missing or unusable. The text says why, in one line without a path or a value."""
 
 
 class Policy(BaseModel):
-    """A key that is left out allows everything, but for most_delta. A query has to pass every key.
+    """The rules of one owner. A query must pass every key.
 
-    Numbers hold for queries without a promise too: their noise is 0 and their ε infinite, so any floor on
-    noise and any cap on ε refuses them.
+    A key that is not set sets no limit, except for keys whose default is a limit. Numbers apply to queries
+    without a promise too. Such queries have noise 0 and infinite ε, so any minimum noise and any maximum
+    ε refuses them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     least_noise_multiplier: float = Field(
-        0.0, ge=0, description="noise's standard deviation over the clip: less is refused"
+        0.0, ge=0, description="smallest noise multiplier (standard deviation over the clipping norm)"
     )
     most_epsilon: float = Field(
-        inf, ge=0, allow_inf_nan=True, description="ε of all that was ever booked, at the query's δ"
+        inf,
+        ge=0,
+        allow_inf_nan=True,
+        description="largest ε of everything ever charged to a device, at the query's δ",
     )
     most_epsilon_a_day: float = Field(
-        inf, ge=0, allow_inf_nan=True, description="ε of what is booked in one UTC day, at the query's δ"
+        inf,
+        ge=0,
+        allow_inf_nan=True,
+        description="largest ε charged to a device in one UTC day, at the query's δ",
     )
-    # Never without a limit: a server that may choose any δ can make any ε small.
-    most_delta: float = Field(1e-3, ge=0, le=1, description="δ of a query: a larger one is refused")
+    # Always limited, because a server that may choose any δ can make any ε small.
+    most_delta: float = Field(1e-3, ge=0, le=1, description="largest δ of a query")
     units: tuple[Unit, ...] | None = Field(
-        None, strict=False, description="what a promise may protect; 'none' allows queries without one"
+        None,
+        strict=False,
+        description="units that a promise may protect; 'none' allows queries without a promise",
     )
-    trusts: tuple[Trust, ...] | None = Field(
-        None, strict=False, description="who may be trusted with a promise's noise"
-    )
-    # Of the store, so of what neighbours are: both hold so many at most.
+    trusts: tuple[Trust, ...] | None = Field(None, strict=False, description="allowed trust models")
+    # A limit on what is stored, so it is part of what neighbouring data sets are: both hold at most so many.
     most_events: int = Field(
-        MOST_EVENTS, ge=1, le=MOST_EVENTS, description="events that a device stores: the newest"
+        MOST_EVENTS, ge=1, le=MOST_EVENTS, description="number of newest events that a device stores"
     )
-    most_rounds: int | None = Field(None, ge=1, description="rounds that one run's promise covers")
+    most_rounds: int | None = Field(
+        None, ge=1, description="largest number of rounds that one run's promise covers"
+    )
     models: tuple[ModelName, ...] | None = Field(None, strict=False, description="names of allowed models")
-    most_dim: int | None = Field(None, ge=1, description="numbers in a vector")
-    most_negatives: int | None = Field(None, ge=1, description="negatives drawn for an interaction")
-    most_steps: int | None = Field(None, ge=1, description="steps of a round")
-    most_items: int | None = Field(None, ge=1, description="items of the catalogue, and of a model's head")
-    most_bytes: int | None = Field(None, ge=1, description="bytes of one reply's update")
+    most_dim: int | None = Field(None, ge=1, description="largest number of dimensions of a vector")
+    most_negatives: int | None = Field(
+        None, ge=1, description="largest number of sampled negatives per interaction"
+    )
+    most_steps: int | None = Field(None, ge=1, description="largest number of steps per round")
+    most_items: int | None = Field(
+        None, ge=1, description="largest number of items in the catalogue, and in a model's head"
+    )
+    most_bytes: int | None = Field(None, ge=1, description="largest size of a reply's update, in bytes")
     least_agreement: float = Field(
         0.66,
         ge=0.5,
         lt=1,
-        description="distributed: part of the nodes that must agree on a sum",
+        description="distributed trust: smallest share of the nodes that must agree on a sum",
     )
-    least_nodes: int = Field(3, ge=3, description="distributed: nodes that a session begins with")
+    least_nodes: int = Field(
+        3, ge=3, description="distributed trust: smallest number of nodes that a session begins with"
+    )
     least_devices: int = Field(
         1,
         ge=1,
-        description="distributed: devices whose noise a sum must hold, beside nodes that may collude",
+        description="distributed trust: smallest number of non-colluding devices whose noise is in a sum",
     )
     unmasked: bool = Field(
         False,
-        description="a sum under distributed trust may leave without secure aggregation's masks: simulation",
+        description="distributed trust: allow sums without secure aggregation's masks (simulations)",
     )
 
     @classmethod
     def load(cls, path: Path) -> "Policy":
-        """Read a policy file. Raises PolicyUnreadable."""
+        """Read a policy file. Raises PolicyUnreadable if it is missing, invalid or not an absolute path."""
         if not path.is_absolute():  # the working directory of an app holds what the server sent
             raise PolicyUnreadable("its path is not absolute")
         try:
@@ -99,8 +114,8 @@ class Policy(BaseModel):
         except OSError as error:
             raise PolicyUnreadable(f"the file cannot be read ({type(error).__name__})") from None
         except ValidationError as error:
-            wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-            raise PolicyUnreadable("; ".join(wrong)) from None
+            errors = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+            raise PolicyUnreadable("; ".join(errors)) from None
         except (ValueError, RecursionError) as error:
             raise PolicyUnreadable(f"the file is not TOML in UTF-8 ({type(error).__name__})") from None
 
@@ -108,8 +123,8 @@ class Policy(BaseModel):
     def allowing(
         cls, settings: RoundSettings, catalogue: Catalogue, most_events: int = MOST_EVENTS
     ) -> "Policy":
-        """All that a run with these settings asks in its rounds, and nothing beyond it."""
-        rounds = {1, settings.rounds, settings.last_round}  # those between have the noise of the first
+        """The policy that allows exactly what a run with these settings requests in its rounds."""
+        rounds = {1, settings.rounds, settings.last_round}  # the rounds between have the first round's noise
         shared = recommender_for(settings, catalogue).shared_parameters()
         return cls.model_validate(
             {
@@ -133,17 +148,17 @@ class Policy(BaseModel):
         )
 
     def save(self, folder: Path) -> None:
-        """Write policy.toml into a device group's folder, for its owner to read and to change."""
+        """Write policy.toml into a device group's folder, for its owner to read and change."""
         lines = [HEADING]
         for name, field in Policy.model_fields.items():
             value = getattr(self, name)
-            said = "# not limited" if value in (None, inf) else f"{name} = {json.dumps(value)}"
-            lines.append(f"# {name}: {field.description}\n{said}\n")
+            setting = "# not limited" if value in (None, inf) else f"{name} = {json.dumps(value)}"
+            lines.append(f"# {name}: {field.description}\n{setting}\n")
         (folder / POLICY_FILE).write_text("\n".join(lines), encoding="utf-8")
 
     def objection(self, settings: RoundSettings) -> Refusal | None:
-        """Why a query is refused for its settings alone; None: they are allowed. Budgets come later."""
-        # A query without a promise trusts nobody. Whoever lists unit none has said that this may be.
+        """Return why these settings are refused, or None if they are allowed. Budgets are checked later."""
+        # A query without a promise has no trust model. An owner who lists the unit none allows that.
         trust_matters = settings.unit != "none" or self.units is None
         objections = {
             Refusal.MODEL_NAME: not self.allows_model(settings.model),
@@ -167,22 +182,25 @@ class Policy(BaseModel):
         return model in self.models and (model in KINDS or model in plug_ins.names())
 
     def size_objection(self, settings: RoundSettings, items: int, update: Parameters) -> Refusal | None:
-        """Why a query over a catalogue of so many items is refused for its size. update: as expected."""
+        """Return why a query is refused for its size, or None if it is allowed.
+
+        items: items of the catalogue. update: the expected update, see `expected_update`.
+        """
         if above(max(items, settings.head_size), self.most_items):
             return Refusal.ITEMS
         return Refusal.BYTES if above(bytes_of(update), self.most_bytes) else None
 
 
 def above(value: int, most: int | None) -> bool:
-    """Whether a value passes a limit; None: there is none."""
+    """Whether a value exceeds the limit `most`; None: there is no limit."""
     return most is not None and value > most
 
 
 def bytes_of(update: Parameters) -> int:
-    """Of its numbers, as they are sent."""
+    """Number of bytes of an update's numbers, as they are sent."""
     return sum(tensor.numel() * tensor.element_size() for tensor in update.values())
 
 
 def policy_of(folder: Path, named: Path | None) -> Policy:
-    """The policy of a device group, from its owner's file or else its folder. Raises PolicyUnreadable."""
+    """Read the policy of a device group, from `named` or by default its folder. Raises PolicyUnreadable."""
     return Policy.load(folder / POLICY_FILE if named is None else named)

@@ -1,4 +1,7 @@
-"""What a device keeps between rounds: its vector, its ledger, its last answer. None of it ever leaves."""
+"""What devices keep between rounds: vectors, ledgers and the last reply.
+
+The state file never leaves the node.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -22,22 +25,29 @@ FACTS = ("asked", "query", "refused", "begun", "replied", "promise", "run", "day
 
 
 class CorruptState(Exception):
-    """A state file that is not what `save` wrote: what the devices have spent is not known."""
+    """The state file is not what `save` wrote, so it is unknown what the devices have spent."""
 
 
 @dataclass
 class DeviceState:
     """State of the devices behind one node.
 
-    vectors: float32 [devices, dim], the shoppers' vectors after the last answer. took_part: bool [devices],
-    who is in the last query's answer; refused: how many would not be, by the budget they would pass.
-    query: digest of the last query; asked: how many different ones there were. begun: whether training
-    for it was begun, and not stopped by its owner; replied: whether its answer is ready; update: that answer,
-    from which it is given again. promise: the unit and trust that
-    ledger and vectors are kept under. run: the last one that asked; rounds: of each kind, in how many of that
-    run's a device was booked, int64 [devices, KINDS_OF_ROUND]. day: the latest UTC date (ISO) on which a new
-    query came; day_start: the ledger's steps when it began, int64 [devices, mechanisms known then]. No key
-    is kept: what drew the noise is forgotten.
+    vectors: float32 [devices, dim], the shoppers' vectors after the last reply.
+    took_part: bool [devices], the devices that are in the reply to the last query.
+    refused: how many sampled devices refused the last query, by the limit that they would exceed.
+    query: digest of the last query.
+    asked: how many different queries there were.
+    begun: whether training for the last query has begun and was not stopped by the owner.
+    replied: whether the reply to the last query is ready.
+    update: the update of that reply, from which the reply is repeated.
+    promise: the unit and trust that apply to the ledger and the vectors.
+    run: the run that sent the last query.
+    rounds: int64 [devices, KINDS_OF_ROUND], how many of that run's rounds of each kind were charged to each
+    device.
+    day: the latest UTC date (ISO) on which a new query came.
+    day_start: int64 [devices, mechanisms known then], the ledger's steps when that day began.
+
+    The state holds no key: the key that drew the noise is forgotten.
     """
 
     vectors: Tensor
@@ -57,7 +67,7 @@ class DeviceState:
 
     @classmethod
     def new(cls, devices: int, dim: int) -> "DeviceState":
-        """Vectors at zero, which depends on no data."""
+        """The state of devices that were never queried. Their vectors are zero, which depends on no data."""
         ledger = Ledger.empty(devices)
         return cls(
             vectors=torch.zeros(devices, dim),
@@ -68,13 +78,14 @@ class DeviceState:
         )
 
     def save(self, path: Path) -> None:
-        """Replace the file in one step, on disk before this returns: a crash leaves the old or the new."""
+        """Replace the file atomically, on disk before returning: a crash leaves the old or the new state."""
         tensors = {
             "vectors": self.vectors.contiguous(),
             "took_part": torch.from_numpy(self.took_part),
             "mechanisms": torch.from_numpy(self.ledger.mechanisms).contiguous(),
             "steps": torch.from_numpy(self.ledger.steps).contiguous(),
-            "day_start": torch.from_numpy(self.day_start.copy()),  # no two tensors of a file share memory
+            # A copy, because safetensors rejects tensors that share memory.
+            "day_start": torch.from_numpy(self.day_start.copy()),
             "rounds": torch.from_numpy(self.rounds),
             **{f"update/{name}": tensor for name, tensor in self.update.items()},
         }
@@ -85,11 +96,11 @@ class DeviceState:
 
     @classmethod
     def load(cls, path: Path) -> "DeviceState":
-        """Read what `save` wrote. Raises CorruptState on anything else, and where there is nothing."""
+        """Read what `save` wrote. Raises CorruptState if the file is missing or damaged."""
         try:
             state = cls._read(path)
             sound = state._is_sound()
-        except Exception:  # bytes that are no state fail in many ways, and what they say may be private
+        except Exception:  # damaged files fail in many ways, and the text may be private
             raise CorruptState from None
         if not sound:
             raise CorruptState
@@ -119,7 +130,7 @@ class DeviceState:
         )
 
     def _is_sound(self) -> bool:
-        """Whether sizes, types and ranges are a state's. Vectors may have diverged: that is no fault."""
+        """Whether sizes, types and ranges are valid. Vectors that have diverged are valid."""
         devices, _ = self.vectors.shape
         _, known = self.day_start.shape
         return (

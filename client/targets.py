@@ -1,4 +1,4 @@
-"""What devices keep back to be measured by: the items that their shoppers bought next, and no model saw."""
+"""The held-out items of each device: what its shopper bought next. They serve evaluation, never training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ COLUMNS = ("offsets", "items")
 class Targets:
     """The targets of devices 0 … n−1; those of device d are items[offsets[d] : offsets[d + 1]].
 
-    offsets: int64 [n + 1]. items: int64 [targets], an index into the catalogue, ascending on each device and
-    none twice. A device without targets is not tested.
+    offsets: int64 [n + 1]. items: int64 [targets], indices into the catalogue, ascending and without
+    duplicates on each device. A device without targets is not evaluated.
     """
 
     offsets: Array
@@ -27,22 +27,22 @@ class Targets:
 
     @property
     def num_devices(self) -> int:
-        """How many devices there are, those without targets included."""
+        """Number of devices, including those without targets."""
         return len(self.offsets) - 1
 
     @property
     def counts(self) -> Array:
-        """Targets of each device: int64 [num_devices]. Private."""
+        """Number of targets of each device: int64 [num_devices]. Private."""
         return np.diff(self.offsets)
 
     @property
     def devices(self) -> Array:
-        """The device that each target is of: int64 [targets]."""
+        """The device of each target: int64 [targets]."""
         return np.repeat(np.arange(self.num_devices), self.counts)
 
     @classmethod
     def from_pairs(cls, devices: Array, items: Array, num_devices: int) -> "Targets":
-        """From loose pairs, of which each counts once."""
+        """Build targets from unordered pairs of device and item; duplicate pairs count once."""
         items = np.asarray(items, dtype=np.int64)
         width = int(items.max(initial=0)) + 1
         pairs = np.unique(np.asarray(devices, dtype=np.int64) * width + items)
@@ -51,31 +51,31 @@ class Targets:
 
     @classmethod
     def none(cls, num_devices: int) -> "Targets":
-        """No device is tested."""
+        """Targets of `num_devices` devices that have none."""
         return cls(np.zeros(num_devices + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
 
     def keep(self, mask: Array) -> "Targets":
-        """The targets where mask [targets] is true; every device stays."""
+        """Keep the targets where mask [targets] is true; the number of devices stays the same."""
         kept = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
         return Targets(kept[self.offsets], self.items[mask])
 
     def span(self, start: int, stop: int) -> "Targets":
-        """Devices start … stop−1, without copying."""
+        """The targets of devices start … stop−1, without copying."""
         rows = slice(int(self.offsets[start]), int(self.offsets[stop]))
         return Targets(self.offsets[start : stop + 1] - self.offsets[start], self.items[rows])
 
     def take(self, devices: Sequence[int] | Array) -> "Targets":
-        """The named devices, renumbered 0 … in the order given."""
+        """The targets of the given devices, renumbered from 0 in the given order."""
         offsets, rows = take_rows(self.offsets, np.asarray(devices, dtype=np.int64))
         return Targets(offsets, self.items[rows])
 
     def save(self, folder: Path) -> None:
-        """Write one .npy a column, as `Events.save` does."""
+        """Write one .npy file per column, as `Events.save` does."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in COLUMNS:
             np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
     def load(cls, folder: Path) -> "Targets":
-        """Map what `save` wrote."""
+        """Map the files that `save` wrote into memory."""
         return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in COLUMNS))

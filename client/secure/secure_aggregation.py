@@ -1,7 +1,8 @@
 """A node's side of secure aggregation: five messages in, five out, each checked before it is answered.
 
-Bonawitz et al. 2017, figure 4, and Bell et al. 2020, algorithms 2 and 3; models/secure_aggregation says how
-they are put together, and against whom they hold. Nothing here knows how a message travels.
+The protocol is that of Bonawitz et al. 2017, figure 4, and Bell et al. 2020, algorithms 2 and 3;
+models/secure_aggregation describes how they are combined and against whom the protocol is secure. This module
+does not depend on how messages are transported.
 """
 
 from collections.abc import Callable
@@ -42,10 +43,10 @@ from terrycloth.models.secure_aggregation.view import View, check_advert, check_
 
 
 class Participant:
-    """A node: its identity, whom it trusts, and what it asks of a round.
+    """A node: its identity, the roster that it trusts, and the floors that a round must reach.
 
-    Each method answers one message. All raise ProtocolError, with a reason that tells nothing private, and
-    have then answered nothing.
+    Each method answers one message. All of them raise ProtocolError, without an answer, if the message is
+    refused; the error's text reveals nothing private.
     """
 
     def __init__(self, identity: Identity, roster: Roster, floors: Floors) -> None:
@@ -56,7 +57,7 @@ class Participant:
         self.floors = floors
 
     def advertise(self, task: Task, devices: int) -> tuple[Session, Advert]:
-        """Stage 1: fresh keys, signed. `devices`: how many the node's vector will stand for, public."""
+        """Stage 1: fresh keys, signed. devices: the public number of devices in the node's vector."""
         share_private, mask_private, seed = (new_private_key() for _ in range(3))
         unsigned = Advert(
             identity=self.identity.public,
@@ -70,7 +71,7 @@ class Participant:
         return Session(task, advert, share_private, mask_private, seed), advert
 
     def share(self, session: Session, message: AdvertList) -> Shares:
-        """Stage 2: shares of the two secrets, each sealed for its holder."""
+        """Stage 2: shares of the node's two secrets, each encrypted for its holder."""
         with session.answering(Stage.SHARED):
             adverts = message.adverts()
             if len(adverts) < self.floors.least_nodes:
@@ -87,10 +88,11 @@ class Participant:
     def mask(
         self, session: Session, message: RelayedShares, train: Callable[[], Vector]
     ) -> tuple[Masked, Vector]:
-        """Stage 3: the vector that `train` gives, uint32 or uint64 [length], plus the masks.
+        """Stage 3: the vector that `train` returns, uint32 or uint64 [length], plus the masks.
 
-        `train` runs when all checks are passed. The session is by then where it will be after this stage, so
-        `train` may save it first: a crash while training then costs the round, and nothing else.
+        `train` runs only after all checks have passed. The session has by then advanced to its state after
+        this stage, so `train` may save it first: a crash during training then costs the round, and nothing
+        else.
         """
         with session.answering(Stage.MASKED):
             view, name = self._view(session), self.identity.name
@@ -100,7 +102,7 @@ class Participant:
             self._check_devices(view, message.shared)
             neighbours = _among(view.neighbours(name), message.shared)
             if len(neighbours) != len(message.ciphertexts):
-                raise ProtocolError("a ciphertext for each neighbour is needed")
+                raise ProtocolError("one ciphertext for each neighbour is needed")
             for sender, sealed in zip(neighbours, message.ciphertexts, strict=True):
                 key = view.adverts[sender].share_key
                 session.held[sender] = unseal(session.share_private, key, view.digest, sender, name, sealed)
@@ -113,7 +115,7 @@ class Participant:
             return Masked(signature), vector + masks
 
     def confirm(self, session: Session, message: MaskedList) -> Confirmation:
-        """Stage 4: sign the lists, if all of U3 masked under the same U2 as this node."""
+        """Stage 4: sign the lists, provided that all nodes in U3 masked under the same U2 as this node."""
         with session.answering(Stage.CONFIRMED):
             view = self._view(session)
             check_names(message.masked, session.shared, view.plan.agreement)
@@ -128,14 +130,14 @@ class Participant:
             return Confirmation(self.identity.sign(self._lists(session, view)))
 
     def unmask(self, session: Session, message: Confirmations) -> Unmasking:
-        """Stage 5: a share of the seed of each node in U3, of the mask key of each other node in U2."""
+        """Stage 5: a share of the seed of each node in U3, and of the mask key of each other node in U2."""
         with session.answering(Stage.CLOSED):
             view, name = self._view(session), self.identity.name
             check_names(message.confirmed, session.masked, view.plan.agreement)
             _check_signatures(view, message.confirmed, message.signatures, self._lists(session, view))
             shares = []
             for owner in _among(view.holders(name), session.shared):
-                # The two kinds are the two halves of what is held, so one name never gives both.
+                # A held entry is a key share and a seed share: only one of them is released per owner.
                 key_share, seed_share = session.held[owner][:KEY_BYTES], session.held[owner][KEY_BYTES:]
                 shares.append(seed_share if owner in session.masked else key_share)
             session.close()
@@ -152,7 +154,7 @@ class Participant:
         return confirmed_statement(view.digest, session.shared, session.masked)
 
     def _split(self, session: Session, view: View) -> Shares:
-        """Share out both secrets; keep the node's own share of them."""
+        """Split both secrets among the holders, and keep the node's own shares."""
         name, holders = self.identity.name, view.holders(self.identity.name)
         halves = (
             split(secret, view.plan.shares, len(holders)) for secret in (session.mask_private, session.seed)
@@ -169,7 +171,7 @@ class Participant:
         return Shares(ciphertexts)
 
     def _masks(self, session: Session, view: View, neighbours: list[str]) -> Vector:
-        """The node's own mask and those it shares with its neighbours in U2, added up: [length]."""
+        """Sum of the node's own mask and the masks that it shares with its neighbours in U2: [length]."""
         name, task = self.identity.name, session.task
         masks = expand(own_mask_key(session.seed, view.digest), task.width, task.length)
         for other in neighbours:
@@ -187,7 +189,7 @@ def _among(names: list[str], members: list[str]) -> list[str]:
 
 def _check_signatures(view: View, names: list[str], signatures: list[bytes], statement: bytes) -> None:
     if len(names) != len(signatures):
-        raise ProtocolError("a signature for each name is needed")
+        raise ProtocolError("one signature for each name is needed")
     for name, signature in zip(names, signatures, strict=True):
         if not view.signed(name, signature, statement):
-            raise ProtocolError("lists signed by one node are not those shown to another")
+            raise ProtocolError("a node signed lists that are not those shown to this node")

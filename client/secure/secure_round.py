@@ -1,9 +1,10 @@
-"""A node's part in a round of secure aggregation: one Flower message a stage, its session on disk in between.
+"""A node's part in a round of secure aggregation: one Flower message per stage, with its session on disk.
 
-`secure.secure_aggregation` checks the messages; here they meet the devices. Devices are booked before their
-node advertises, so a round that fails may cost them what it did not release, and never the reverse. Each
-session is a query of its own, trained and noised afresh: two sums of the same noised vectors over
-different nodes would differ by what a few of them sent, under a few shares of noise.
+`secure.secure_aggregation` checks the messages, and this module connects them to the devices. The devices are
+charged before their node advertises. So a round that fails may charge them for more than it released, but
+never for less. Each session is a separate query with its own training and noise. Otherwise, two sums of the
+same noised vectors over different nodes would differ by what a few nodes sent, under only a few shares of
+noise.
 """
 
 import hashlib
@@ -68,9 +69,9 @@ ROSTER_FILE = "roster"
 
 
 class SecureNode:
-    """The devices of a device group as one participant.
+    """The devices of a device group as one participant in secure aggregation.
 
-    identity, roster: files of the devices' owner, where they are not in the device group's folder.
+    identity, roster: paths of the owner's files; by default in the device group's folder.
     """
 
     def __init__(self, group: DeviceGroup, identity: Path | None = None, roster: Path | None = None) -> None:
@@ -80,7 +81,7 @@ class SecureNode:
         self.session_path = group.own_path("session", ".json")
 
     def answer(self, content: RecordDict) -> RecordDict:
-        """The answer to one stage, or a typed refusal, which tells nothing of what the devices hold."""
+        """Return the answer to one stage, or a typed refusal, which reveals nothing that the devices hold."""
         exchange = Exchange(0, b"", 0)
         try:
             exchange = unpack_exchange(content)
@@ -91,15 +92,15 @@ class SecureNode:
         except Declined as declined:
             reason = declined.reason
         except (ProtocolError, UserError) as error:
-            logger.error("no part is taken in secure aggregation: %s", error)
+            logger.error("this node takes no part in secure aggregation: %s", error)
             reason = Refusal.UNSOUND
         return pack_reply(self.group.refuse(exchange.round, reason))
 
     def advertise(self, exchange: Exchange, content: RecordDict) -> RecordDict:
-        """Stage 1: book the devices whose coins fall for this session, and say how many they are."""
+        """Stage 1: charge the devices sampled for this session, and advertise how many they are."""
         settings, query = understood(unpack_query, content)
         if not settings.trust_model.secure_aggregation or settings.round != exchange.round:
-            raise ProtocolError("no query for secure aggregation")
+            raise ProtocolError("the query is not for secure aggregation")
         policy = self.group.allow(settings)
         participant = self.participant(settings, policy)
         shared = self.group.load_model(settings).shared_parameters()
@@ -107,7 +108,7 @@ class SecureNode:
         task = Task(exchange.session, settings.round, query, 8 * steps.element_size(), len(steps))
         with self.group.booked(settings, name_of(task, settings), policy) as state:
             if state.replied:
-                raise ProtocolError("a session that is over")
+                raise ProtocolError("the session is over")
             facts = pack_reply(Reply(settings.round, {}, int(state.took_part.sum()), state.refused))
             if not state.took_part.any():
                 return facts
@@ -118,10 +119,10 @@ class SecureNode:
         return answer
 
     def go_on(self, exchange: Exchange, content: RecordDict) -> RecordDict:
-        """Stages 2 to 5 of the session that this node advertised for last."""
+        """Stages 2 to 5 of the session that this node last advertised for."""
         session, settings = self.load()
         if (session.task.session, session.task.round) != (exchange.session, exchange.round):
-            raise ProtocolError("another session")
+            raise ProtocolError("the message belongs to another session")
         participant = self.participant(settings, self.group.allow(settings))
         try:
             if exchange.stage == SHARE:
@@ -136,7 +137,8 @@ class SecureNode:
             signatures = unpack_message(content, Confirmations)
             return pack_exchange(exchange, participant.unmask(session, signatures))
         finally:
-            self.save(session, settings)  # before an answer leaves; and after a refusal, which closes it
+            # Before the answer leaves, and also after a refusal, which closes the session.
+            self.save(session, settings)
 
     def mask(
         self,
@@ -146,19 +148,19 @@ class SecureNode:
         session: Session,
         settings: RoundSettings,
     ) -> RecordDict:
-        """Stage 3: train the devices that were booked, and send their sum under its masks."""
+        """Stage 3: train the devices that were charged, and send their masked sum."""
         request = understood(unpack_request, content)
         if request.settings != settings or digest(request) != session.task.query:
-            raise ProtocolError("not the query that was booked")
+            raise ProtocolError("the query is not the one that was charged")
         self.group.expected(request, self.group.allow(settings))
         with self.group.opened(settings) as state:
             if state.query != name_of(session.task, settings) or state.replied:
-                raise ProtocolError("not the query that was booked")
+                raise ProtocolError("the query is not the one that was charged")
 
             def train() -> Vector:
-                self.save(session, settings)  # this stage is not answered twice, whatever happens now
+                self.save(session, settings)  # so that this stage is never answered twice, even after a crash
                 self.group.train(state, request)
-                steps, state.update = state.update[STEPS], {}  # what is not masked is kept nowhere
+                steps, state.update = state.update[STEPS], {}  # the unmasked update is not stored
                 state.save(self.group.state_path)
                 vector: Vector = steps.numpy().view(dtype_of(session.task.width))
                 return vector
@@ -170,37 +172,42 @@ class SecureNode:
         return answer
 
     def participant(self, settings: RoundSettings, policy: Policy) -> Participant:
-        """This node, and what it asks of a round. Raises UserError without an identity and a roster."""
-        # The working directory of an app holds what the server sent: its roster would list invented nodes.
+        """Return this node as a participant, with its minimum requirements of a round.
+
+        Raises UserError if the identity or the roster is missing, or does not match this node.
+        """
+        # An app's working directory holds files from the server, whose roster could list invented nodes.
         if not (self.identity_path.is_absolute() and self.roster_path.is_absolute()):
-            raise UserError("identity and roster are named by paths that are not absolute: give whole ones")
+            raise UserError("the paths of identity and roster must be absolute: set absolute paths")
         identity, roster = Identity.load(self.identity_path), Roster.load(self.roster_path)
         if identity.name not in roster:
-            raise UserError(f"the roster {self.roster_path} does not list this node's own identity: add it")
+            raise UserError(f"the roster {self.roster_path} does not list this node's identity: add it")
         held, listed = len(self.group.devices), roster.devices[identity.name]
-        if held > listed:  # every other node would refuse its advert
-            message = f"the roster {self.roster_path} allows this node devices={listed}, and it has {held}"
-            raise UserError(f"{message}: correct the roster on every node")
+        if held > listed:  # every other node would refuse this node's advert
+            message = (
+                f"the roster {self.roster_path} allows this node devices={listed}, and its device group has"
+            )
+            raise UserError(f"{message} {held}: correct the roster on every node")
         least_nodes = max(policy.least_nodes, least_listed(len(roster.devices)))
         return Participant(identity, roster, floors_of(settings, least_nodes))
 
     def save(self, session: Session, settings: RoundSettings) -> None:
-        """For its owner's eyes only, and on disk when this returns."""
-        kept = {"settings": settings.model_dump(), "session": session.to_dict()}
-        write_private(self.session_path, json.dumps(kept).encode())
+        """Write the session to a file that only its owner can read, on disk when this returns."""
+        record = {"settings": settings.model_dump(), "session": session.to_dict()}
+        write_private(self.session_path, json.dumps(record).encode())
 
     def load(self) -> tuple[Session, RoundSettings]:
-        """What `save` kept. Raises ProtocolError where there is nothing that can be read."""
+        """Read the session that `save` wrote. Raises ProtocolError if there is none or it is damaged."""
         try:
-            kept = json.loads(self.session_path.read_bytes())
-            settings = RoundSettings.model_validate(kept["settings"])
-            return Session.from_dict(kept["session"]), settings
+            record = json.loads(self.session_path.read_bytes())
+            settings = RoundSettings.model_validate(record["settings"])
+            return Session.from_dict(record["session"]), settings
         except (OSError, ValueError, KeyError, TypeError):
-            raise ProtocolError("no session") from None
+            raise ProtocolError("no session can be read") from None
 
 
 def understood(unpack: Callable[[RecordDict], Unpacked], content: RecordDict) -> Unpacked:
-    """What a message says. Raises Declined where a device does not know it in full."""
+    """Unpack a message. Raises Declined if this version does not know all of its contents."""
     try:
         return unpack(content)
     except (ValueError, KeyError, TypeError):
@@ -209,9 +216,9 @@ def understood(unpack: Callable[[RecordDict], Unpacked], content: RecordDict) ->
 
 @owner_only()
 def lay_out_identities(folder: Path, partitions: int) -> None:
-    """A new identity for each node of a device group, and the roster of all: what an owner of devices does.
+    """Write a new identity for each node of a device group and a roster of all nodes, as an owner would.
 
-    partitions: nodes; each has a device at least.
+    partitions: number of nodes, each with at least one device.
     """
     lines = []
     for partition in range(partitions):
@@ -222,7 +229,7 @@ def lay_out_identities(folder: Path, partitions: int) -> None:
 
 
 def name_of(task: Task, settings: RoundSettings) -> str:
-    """What tells a session's query from every other, and from the same one in another session."""
+    """A digest of a query and its session: the same query has another digest in another session."""
     hashed = hashlib.sha256(settings.model_dump_json().encode())
     hashed.update(len(task.session).to_bytes(8) + task.session + task.query)
     return hashed.hexdigest()

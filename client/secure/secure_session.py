@@ -1,7 +1,8 @@
-"""What a node keeps between the stages of one session: how far it is, its secrets, what it was shown.
+"""What a node keeps between the stages of one session: its stage, its secrets, and the lists it was shown.
 
-Each stage may be a process of its own, so all of it goes to disk. Save it before an answer leaves: a stage
-answered twice, from an old state, could give two answers that together bare what each hides.
+Each stage may run in a separate process, so the whole session is stored on disk. Save it before an answer
+leaves. If a stage were answered twice from an old state, the two answers together could reveal what each one
+hides.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from terrycloth.models.secure_aggregation.messages import Advert, ProtocolError,
 
 
 class Stage(IntEnum):
-    """The last stage that a session has answered; CLOSED after the last, or after a message it refused."""
+    """The last stage that a session has answered; CLOSED after the last stage or a refused message."""
 
     ADVERTISED = 1
     SHARED = 2
@@ -27,9 +28,10 @@ class Stage(IntEnum):
 class Session:
     """One node's side of one session.
 
-    share_private, mask_private: X25519 private keys, 32 bytes. seed: of the node's own mask, 32 bytes.
-    adverts: all of them, as shown. shared: U2; masked: U3. held: by owner, a share of its mask key and one of
-    its seed, 64 bytes.
+    share_private, mask_private: X25519 private keys, 32 bytes each. seed: seed of the node's own mask, 32
+    bytes. adverts: all adverts, as the server showed them. shared: the names in U2, the nodes that shared
+    their secrets. masked: the names in U3, the nodes that sent masked vectors. held: per owner, a share of
+    its mask key and a share of its seed, together 64 bytes.
     """
 
     task: Task
@@ -45,12 +47,12 @@ class Session:
 
     @contextmanager
     def answering(self, stage: Stage) -> Iterator[None]:
-        """Go on to `stage`, once and in order. A message that is refused closes the session.
+        """Advance to `stage`, once and in order. An error in the block closes the session.
 
-        Raises ProtocolError if `stage` is not the next one; the session then stays as it is.
+        Raises ProtocolError if `stage` is not the next stage; the session then stays unchanged.
         """
         if stage != self.stage + 1 or self.stage == Stage.CLOSED:
-            raise ProtocolError(f"{stage.name.lower()} asked for after {self.stage.name.lower()}")
+            raise ProtocolError(f"{stage.name.lower()} requested after {self.stage.name.lower()}")
         self.stage = stage
         try:
             yield
@@ -59,13 +61,13 @@ class Session:
             raise
 
     def close(self) -> None:
-        """Forget every secret. Nothing is answered from here on."""
+        """Forget every secret. The session answers nothing from here on."""
         self.stage = Stage.CLOSED
         self.share_private = self.mask_private = self.seed = b""
         self.held = {}
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON can hold it; secrets included, so the file is for its owner's eyes only."""
+        """Return the session as JSON types. It includes the secrets, so only the owner may read the file."""
         return {
             "task": _to_json(vars(self.task)),
             "advert": _to_json(self.advert.to_dict()),
@@ -81,7 +83,7 @@ class Session:
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> "Session":
-        """What `to_dict` gave."""
+        """Rebuild the session from the result of `to_dict`."""
         secrets = {name: bytes.fromhex(state[name]) for name in ("share_private", "mask_private", "seed")}
         return cls(
             task=Task(**_from_json(state["task"])),
@@ -96,7 +98,7 @@ class Session:
 
 
 def _to_json(record: Mapping[str, object]) -> dict[str, object]:
-    """Bytes as hexadecimal."""
+    """Encode bytes as hexadecimal text."""
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in record.items()}
 
 

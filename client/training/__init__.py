@@ -1,1 +1,1 @@
-"""How devices are trained, one by one or together, and how their updates are bounded and noised."""
+"""Trainers of devices, one by one or together, and how their updates are bounded and noised."""

@@ -1,7 +1,8 @@
 """SGD and DP-SGD of a factorisation for all devices of a cohort at once; `OpacusTrainer` is its reference.
 
-Coins, batches and negatives are the reference's, draw by draw, and so are the updates without noise. With it
-they have the same distribution: client/training/compiled/sgd_kernel.py says which noise is drawn when.
+Sampling draws, batches and negatives are the same as the reference's, draw by draw, and so are the updates
+without noise. With noise, the updates have the same distribution: client/training/compiled/sgd_kernel.py
+explains which noise is drawn when.
 """
 
 import math
@@ -29,9 +30,10 @@ from terrycloth.models.update import BELOW_CLIP
 
 
 class CompiledTrainer:
-    """A cohort at once, in memory that public numbers fix, beside a few numbers for each event.
+    """Trains a cohort at once. Memory depends on public numbers, apart from a few numbers per event.
 
-    Interactions are clipped and noised at interaction level, whole updates are clipped at shopper level.
+    At interaction level each interaction is clipped and each step is noised; at shopper level each whole
+    update is clipped.
     """
 
     def __init__(self, model: Factorisation, settings: RoundSettings) -> None:
@@ -44,7 +46,7 @@ class CompiledTrainer:
 
     @property
     def schedule(self) -> Schedule:
-        """What the kernel is told of the settings."""
+        """The settings that the kernel needs."""
         settings = self.settings
         by_interaction = settings.unit == "interaction"
         return Schedule(
@@ -60,7 +62,7 @@ class CompiledTrainer:
         )
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
-        """`Trainer.train`."""
+        """As `Trainer.train`."""
         vectors = cohort.vectors.clone()
         table, bias, rows_drawn, biases_drawn, clipped = self.sums(cohort, parameters, vectors)
         update = {"table.weight": self.noised(cohort, table, rows_drawn[:, None], 0)}
@@ -73,7 +75,7 @@ class CompiledTrainer:
         return update, vectors
 
     def sums(self, cohort: Cohort, parameters: Parameters, vectors: Tensor) -> list[npt.NDArray[np.float64]]:
-        """`sgd_kernel.Sums` over all threads. The vectors are trained in place."""
+        """Return the arrays of `sgd_kernel.Sums`, added up over all threads; train the vectors in place."""
         has_bias = self.model.bias is not None
         bags = Bags(
             parameters["table.weight"].numpy(),
@@ -97,9 +99,9 @@ class CompiledTrainer:
             )
         for part in room[-1]:
             for other in part[1:]:
-                part[0] += other  # in place: a copy would be as large as the model
+                part[0] += other  # in place, because a copy would be as large as the model
         return [part[0] for part in room[-1]]
 
     def noised(self, cohort: Cohort, units: np.ndarray, drawn: np.ndarray, part: int) -> Tensor:
-        """`cohort_sum.noised`."""
+        """As `exact_sum.noised`."""
         return noised(units, drawn, part, cohort, self.settings)

@@ -1,14 +1,14 @@
-"""Least squares: the shopper's vector solved exactly, the shared gradient in one sparse product.
+"""Least squares: solves the shopper's vector exactly, and the shared gradient in one sparse product.
 
-Device u's objective, with c_ui the confidence in items it bought (0 elsewhere), s_ui its score, α the
-catalogue weight and λ the regularisation, is that of implicit alternating least squares (Hu, Koren & Volinsky
-2008, in the form of Rendle et al. 2022, "Revisiting the performance of iALS", equation 3):
+The objective of device u is that of implicit alternating least squares (Hu, Koren & Volinsky 2008, in the
+form of Rendle et al. 2022, "Revisiting the performance of iALS", equation 3):
 
     L_u = Σ_i c_ui (1 − s_ui)² + α Σ_i s_ui² + λ |x_u|²
 
-Its minimum over x_u is a linear system; its gradient in the shared parameters at that minimum is what the
-device sends (Ammad-ud-din et al. 2019, "Federated collaborative filtering"). Both are computed for all of a
-node's devices at once, in blocks of bounded memory.
+c_ui is the confidence in item i (0 for items that u has not bought), s_ui the score of item i, α the
+catalogue weight and λ the regularisation. The minimum over x_u solves a linear system. The device sends the
+gradient in the shared parameters at that minimum (Ammad-ud-din et al. 2019, "Federated collaborative
+filtering"). Both are computed for all devices of a node at once, in blocks of bounded memory.
 """
 
 from collections.abc import Iterator
@@ -26,16 +26,16 @@ from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.settings import RoundSettings
 
-BLOCK_BYTES = 2**21  # of what is held for a block of shoppers at a time: it stays in a cache
-OUTER_BYTES = 2**26  # of every item's v vᵀ, which many shoppers are solved from at once
+BLOCK_BYTES = 2**21  # largest size of a block of shoppers, so that it stays in a processor cache
+OUTER_BYTES = 2**26  # largest size of all items' v vᵀ, from which many shoppers are solved at once
 
 
 def confidences(
     events: Events, num_items: int, recency_half_life: float | None = None
 ) -> scipy.sparse.csr_matrix:
-    """c_ui = log₂(1 + total weight of i on u): sparse float32 [devices, items], 1 for one plain event.
+    """c_ui = log₂(1 + total weight of i on u): sparse float32 [devices, items], 1 for one event of weight 1.
 
-    recency_half_life: number of later visits after which an event counts half; None: all count the same.
+    recency_half_life: number of later visits after which an event counts half; None: all count equally.
     """
     weights = events.weights
     if recency_half_life is not None:
@@ -56,9 +56,12 @@ def solve_vectors(
     catalogue_weight: float,
     regularisation: float,
 ) -> Tensor:
-    """The vectors [devices, dim] that minimise each device's objective; zero pulls where it holds nothing.
+    """The vectors [devices, dim] that minimise each device's objective, from confidences [devices, items].
 
     (Σ_i c_ui v_i v_iᵀ + α VᵀV + λ I) x_u = Σ_i c_ui (1 − b_i) v_i − α Vᵀ b
+
+    The sums over c_ui are 0 for a device without events. item_vectors: V [items, dim]. item_biases: b
+    [items].
     """
     items, dim = item_vectors.shape
     vectors, biases = item_vectors.numpy(), item_biases.numpy()
@@ -74,7 +77,7 @@ def solve_vectors(
     for block in blocks(confidence.shape[0], 4 * dim * dim):
         quadratic = (confidence[block] @ outer).reshape(-1, dim, dim)
         targets = torch.from_numpy(np.asarray(pulled[block] @ vectors - push))
-        # An exception would tell that a device holds what makes its matrix singular: such a vector is 0.
+        # An exception would reveal that a device's events make its matrix singular, so its vector is 0.
         factor, failed = torch.linalg.cholesky_ex(torch.from_numpy(shared + quadratic))
         vectors_of_block = torch.cholesky_solve(targets.unsqueeze(-1), factor).squeeze(-1)
         sound = (failed == 0) & torch.isfinite(vectors_of_block).all(dim=1)
@@ -89,7 +92,7 @@ def solve_in_turn(
     shared: npt.NDArray[np.float32],
     push: npt.NDArray[np.float32],
 ) -> Tensor:
-    """The same for vectors so long that one matrix at a time is in memory, solved where it lies."""
+    """As `solve_vectors`, for long vectors: one device's matrix at a time is in memory, solved in place."""
     solved = torch.zeros(confidence.shape[0], vectors.shape[1])
     for device in range(len(solved)):
         matrix = torch.from_numpy(shared.copy())
@@ -98,15 +101,15 @@ def solve_in_turn(
             own = torch.from_numpy(vectors[confidence.indices[places[block]]])
             matrix.addmm_((own * torch.from_numpy(confidence.data[places[block], None])).T, own)
         target = np.asarray(pulled[[device]] @ vectors)[0] - push
-        # Symmetric, so that its transpose is the matrix in LAPACK's order of columns.
+        # The matrix is symmetric, so its transpose is the same matrix in LAPACK's column order.
         _, vector, failed = scipy.linalg.lapack.sposv(matrix.numpy().T, target, overwrite_a=True)
-        if failed == 0 and np.isfinite(vector).all():  # as above, no exception
+        if failed == 0 and np.isfinite(vector).all():  # 0 otherwise, as in `solve_vectors`
             solved[device] = torch.from_numpy(vector.reshape(-1))
     return solved
 
 
 def blocks(rows: int, row_bytes: int) -> Iterator[slice]:
-    """Slices over `rows` rows, each of at most BLOCK_BYTES."""
+    """Yield slices over `rows` rows, each of at most BLOCK_BYTES but at least one row."""
     size = max(1, BLOCK_BYTES // row_bytes)
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
@@ -121,7 +124,7 @@ def shared_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Σ_u ∂L_u/∂V [items, dim] and Σ_u ∂L_u/∂b [items] at the given shopper vectors [devices, dim].
 
-    The sum over the whole catalogue is never spelt out: Σ_u x_u x_uᵀ, dim × dim, stands for it.
+    The sum over the whole catalogue is computed through Σ_u x_u x_uᵀ, which is only dim × dim.
     """
     rows = confidence.tocoo()
     shoppers, items = torch.from_numpy(rows.row.astype(np.int64)), torch.from_numpy(rows.col.astype(np.int64))
@@ -143,14 +146,14 @@ def shared_gradient(
 
 
 class LeastSquaresTrainer:
-    """A cohort at once; the update is the negative gradient, which the server's optimiser steps on."""
+    """Trains a cohort at once; the update is the negative gradient, for the server's optimiser."""
 
     def __init__(self, model: Factorisation, settings: RoundSettings) -> None:
         self.model = model
         self.settings = settings
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
-        """`Trainer.train`, exactly and without a loop over devices."""
+        """As `Trainer.train`, with an exact solution and no loop over devices."""
         self.model.load_shared(parameters)
         confidence = confidences(cohort.events, self.model.num_items)
         with torch.no_grad():
@@ -165,7 +168,7 @@ class LeastSquaresTrainer:
         return update, vectors
 
     def released(self, confidence: scipy.sparse.csr_matrix, vectors: Tensor) -> Parameters:
-        """The devices' negative gradients, added up."""
+        """The sum of the devices' negative gradients."""
         by_item, bias = shared_gradient(
             confidence,
             vectors,
@@ -176,6 +179,6 @@ class LeastSquaresTrainer:
         return self.named(torch.sparse.mm(self.model.incidence.t(), by_item), bias)
 
     def named(self, table: Tensor, bias: Tensor) -> Parameters:
-        """Gradients in the table [rows, dim] and the biases [items], which are turned round, as an update."""
+        """Return an update from the gradients in table [rows, dim] and biases [items], negated in place."""
         update = {"table.weight": table.neg_()}
         return update if self.model.bias is None else update | {"bias.weight": bias.neg_().unsqueeze(1)}

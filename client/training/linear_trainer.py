@@ -1,4 +1,4 @@
-"""The linear model's trainer: what a round asks for, popularity or the gram, for all devices at once."""
+"""The linear model's trainer: computes the popularity or the Gram matrix for all devices at once."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from terrycloth.models.settings import ROUNDING, RoundSettings
 
 
 class LinearTrainer:
-    """Each device's update has norm 1 at most by construction, or the clip where that is less."""
+    """Each device's update has by construction norm at most 1, or the clipping norm if that is smaller."""
 
     def __init__(self, model: LinearAutoencoder, settings: RoundSettings) -> None:
         self.model = model
@@ -19,17 +19,17 @@ class LinearTrainer:
         self.clip = min(1.0, settings.clip) * (1.0 if settings.unit == "none" else ROUNDING)
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
-        """`Trainer.train`. The second round reads the popularity, which is public by then."""
-        items, asked = self.model.num_items, self.settings
-        if asked.released == "popularity":
+        """As `Trainer.train`. The second round reads the popularity, which is public by then."""
+        items, settings = self.model.num_items, self.settings
+        if settings.released == "popularity":
             total = popularity_sum(
                 cohort.events,
                 items,
-                now=asked.now,
-                half_life=asked.popularity_half_life,
-                norm=asked.popularity_norm,
+                now=settings.now,
+                half_life=settings.popularity_half_life,
+                norm=settings.popularity_norm,
             )
         else:
             head = head_items(parameters["popularity"], self.model.head_size).numpy()
-            total = packed_co_occurrence(cohort.events, head, items, asked.kernel_half_life)
-        return {str(asked.released): total.mul_(self.clip).to(precision_of(asked))}, cohort.vectors
+            total = packed_co_occurrence(cohort.events, head, items, settings.kernel_half_life)
+        return {str(settings.released): total.mul_(self.clip).to(precision_of(settings))}, cohort.vectors

@@ -1,4 +1,4 @@
-"""The noise that devices add to their own update before it leaves: all of it, or a share of the sum's."""
+"""The noise that devices add to their updates before sending: all of it, or a share of the sum's noise."""
 
 from dataclasses import dataclass
 
@@ -15,40 +15,40 @@ from terrycloth.models.update import STEPS
 
 
 def group_stream(cohort: Cohort) -> Stream:
-    """For noise that all devices of a device group draw at once: named by the first of them."""
+    """The stream of noise drawn for all devices of a device group at once, named by the first device."""
     return cohort.stream(int(cohort.devices[0]), 0, Purpose.DEVICE_NOISE)
 
 
 @dataclass
 class LocalNoise:
-    """Each of n devices adds noise of deviation σ·C to its update; their sum is one Gaussian of σ·C·√n."""
+    """Each of n devices adds noise of deviation σ·C; the noise of their sum is one Gaussian of σ·C·√n."""
 
     trainer: Trainer
     settings: RoundSettings
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
-        """`Trainer.train`, with the noise of all devices drawn at once."""
+        """As `Trainer.train`, with the noise of all devices drawn at once."""
         update, vectors = self.trainer.train(cohort, parameters)
         if self.settings.noise > 0:
-            a_device = self.settings.noise * self.settings.sensitivity
-            deviation, noise = a_device * len(cohort.devices) ** 0.5, group_stream(cohort)
+            per_device = self.settings.noise * self.settings.sensitivity
+            deviation, noise = per_device * len(cohort.devices) ** 0.5, group_stream(cohort)
             update = {name: add_noise(tensor, deviation, noise) for name, tensor in update.items()}
         return update, vectors
 
 
 @dataclass
 class SharedNoise:
-    """Each device adds a share to its update, on integers, so that any `least_devices` shares are enough.
+    """Each device adds a share of the noise, on integers, so that any `least_devices` shares are enough.
 
-    A sum of discrete Gaussians is one as nearly as models/privacy/discrete_gaussian.py says, so the shares of
-    all devices of a device group are drawn at once.
+    A sum of discrete Gaussians is nearly a discrete Gaussian (models/privacy/discrete_gaussian.py says how
+    nearly), so the shares of all devices of a device group are drawn at once.
     """
 
     trainer: Trainer
     settings: RoundSettings
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
-        """`Trainer.train`, with the update as one vector `STEPS` of integers mod 2³² or 2⁶⁴."""
+        """As `Trainer.train`, with the update as one vector `STEPS` of integers mod 2³² or 2⁶⁴."""
         update, vectors = self.trainer.train(cohort, parameters)
         grid = fixed_point(self.settings, sum(tensor.numel() for tensor in update.values()))
         steps = grid.encode(update)

@@ -1,11 +1,13 @@
-"""The reference: DP-SGD on one device after the other, by Opacus (Abadi et al. 2016, algorithm 1).
+"""The reference: DP-SGD on one device after the other, with Opacus (Abadi et al. 2016, algorithm 1).
 
-The gradient of an example, the shopper's vector included, is clipped to norm C, and Gaussian noise of
-standard deviation σ·C covers every coordinate. Noise 0 and an infinite clip give `SgdTrainer` back.
+The gradient of an example, which includes the shopper's vector, is clipped to norm C. Gaussian noise of
+standard deviation σ·C is added to every coordinate. With noise 0 and an infinite clipping norm, this trainer
+equals `SgdTrainer`.
 
-Opacus brings the per-sample gradients, the optimizer and (in `SgdTrainer`) the Poisson sampler; the source of
-their randomness is replaced, by the device's keyed streams. Its clip is worked out anew in double precision:
-in single, one example more changes the roundings of a sum of ten thousand by more than a clip's margin.
+Opacus provides the per-sample gradients, the optimizer and (in `SgdTrainer`) the Poisson sampler. Here, their
+randomness comes from the device's keyed streams instead. Clipping is computed again in double precision: in
+single precision, one more example changes the rounding errors of a sum of ten thousand by more than the
+margin of the clip.
 """
 
 import warnings
@@ -23,16 +25,16 @@ from terrycloth.models.settings import ROUNDING, RoundSettings
 
 
 class KeyedDPOptimizer(DPOptimizer):
-    """Opacus's optimizer with noise from a device's stream: of standard deviation `deviation`."""
+    """Opacus's optimizer with noise of standard deviation `deviation` from a device's stream."""
 
     deviation: float
     noise: Stream
 
     def clip_and_accumulate(self) -> None:
-        """Clip each example as Opacus does, and add up what is left of them; all in double precision.
+        """Clip each example as Opacus does, and sum the clipped gradients, all in double precision.
 
-        An example whose gradient is not finite is left out. Opacus scales it by 0, and 0 · ∞ is NaN, which no
-        noise hides: a server that sends absurd parameters could read from it which rows a device touched.
+        An example whose gradient is not finite is left out. Opacus scales it by 0, but 0 · ∞ is NaN, which no
+        noise hides: a server that sends extreme parameters could read from it which rows a device touched.
         """
         samples = [sample.flatten(1) for sample in self.grad_samples]
         norms = torch.stack([vector_norm(sample, dim=1, dtype=torch.float64) for sample in samples]).norm(
@@ -49,7 +51,7 @@ class KeyedDPOptimizer(DPOptimizer):
             parameter.summed_grad = clipped if before is None else before.add_(clipped)
 
     def add_noise(self) -> None:
-        """Noise σ·C on every coordinate of every parameter, touched or not, rounded to a public grid."""
+        """Add noise σ·C to every coordinate of every parameter, used or not, rounded to a public grid."""
         for parameter in self.params:
             summed = parameter.summed_grad
             if self.deviation > 0:
@@ -58,7 +60,7 @@ class KeyedDPOptimizer(DPOptimizer):
 
 
 class OpacusTrainer(SgdTrainer):
-    """SgdTrainer with a clip for each example and noise for each step."""
+    """SgdTrainer with clipping per example and noise per step."""
 
     optimizer: KeyedDPOptimizer
 
@@ -68,7 +70,7 @@ class OpacusTrainer(SgdTrainer):
         self.optimizer = KeyedDPOptimizer(
             torch.optim.SGD(self.module.parameters(), lr=settings.learning_rate),
             noise_multiplier=settings.noise_multiplier,
-            max_grad_norm=ROUNDING * settings.clip,  # below C, whatever single precision does to the factor
+            max_grad_norm=ROUNDING * settings.clip,  # at most C, even after single-precision rounding
             expected_batch_size=None,
             loss_reduction="sum",
         )
@@ -76,16 +78,16 @@ class OpacusTrainer(SgdTrainer):
 
     @property
     def numbers_of_example(self) -> int:
-        """Of its candidates, and of its own gradient in every parameter."""
+        """About how many numbers the arrays hold per interaction: its candidates and its own gradient."""
         return super().numbers_of_example + sum(int(part.numel()) for part in self.optimizer.params)
 
     def step(self, batch: Batch, noise: Stream) -> None:
-        """Every batch ends like an empty one, with a step on noise: silence would tell that it was empty."""
+        """Take one step on a batch. An empty batch also takes a step, on noise, to hide that it is empty."""
         self.optimizer.noise = noise
         self.optimizer.zero_grad(set_to_none=True)
         for candidates, weights in batch:
             with warnings.catch_warnings():
-                # The first layer reads indices, which have no gradient: torch warns of it at every step.
+                # The first layer reads indices, which have no gradient, so torch warns at every step.
                 warnings.filterwarnings("ignore", "Full backward hook is firing")
                 self.summed_loss(candidates, weights).backward()
             self.optimizer.clip_and_accumulate()

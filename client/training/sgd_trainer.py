@@ -1,8 +1,8 @@
 """Plain SGD on one device after the other, with batches and negatives from each device's own streams.
 
 An example is one interaction and the negatives drawn for it. Steps, sampling rate and reduction (a sum) are
-the same constants on every device, whatever it holds. A batch is worked on in chunks, so that memory does not
-grow with it. `OpacusTrainer` is this with a clip and noise.
+the same constants on every device, whatever it holds. A batch is processed in chunks, so that memory does not
+grow with the batch. `OpacusTrainer` adds clipping and noise.
 """
 
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ from terrycloth.models.recommenders.recommender import Parameters, Recommender, 
 from terrycloth.models.settings import RoundSettings
 from terrycloth.models.update import released_update
 
-CHUNK = 2**22  # numbers of the largest array, about, for the interactions that are worked on at a time
+CHUNK = 2**22  # approximate size, in numbers, of the largest array for one chunk of interactions
 
 Batch = Iterator[tuple[Tensor, Tensor]]  # candidates [chunk, 1 + negatives], the positive first; weights
 
 
 class KeyedPoissonSampler(UniformWithReplacementSampler):
-    """Opacus's Poisson sampler with coins from a device's stream: one a step and interaction."""
+    """Opacus's Poisson sampler with sampling draws from a device's stream, one per step and interaction."""
 
     def __init__(self, num_samples: int, sample_rate: float, steps: int, cohort: Cohort, device: int) -> None:
         super().__init__(num_samples=num_samples, sample_rate=sample_rate, steps=steps)
@@ -35,12 +35,12 @@ class KeyedPoissonSampler(UniformWithReplacementSampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.steps):
-            coins = self.cohort.stream(self.device, step, Purpose.BATCH).uniforms(self.num_samples)
-            yield np.flatnonzero(coins < self.sample_rate).tolist()
+            draws = self.cohort.stream(self.device, step, Purpose.BATCH).uniforms(self.num_samples)
+            yield np.flatnonzero(draws < self.sample_rate).tolist()
 
 
 class SgdTrainer:
-    """Trains a cohort device by device; `trainer.Trainer` has the shapes."""
+    """Trains a cohort device by device; `trainer.Trainer` documents the shapes."""
 
     def __init__(self, model: Recommender, settings: RoundSettings) -> None:
         self.model = model
@@ -73,14 +73,14 @@ class SgdTrainer:
         return {name: tensor.to(precision_of(self.settings)) for name, tensor in total.items()}, vectors
 
     def released(self, update: Parameters) -> Parameters:
-        """What of a device's update goes into the sum: here, all of it."""
+        """The part of a device's update that goes into the sum: here, all of it."""
         return update
 
     def train_device(self, cohort: Cohort, device: int, events: Events) -> None:
-        """All steps of one device. One with no events takes the same steps, of empty batches."""
+        """Take all steps of one device. A device without events takes the same steps, on empty batches."""
         settings = self.settings
         batches: Iterator[list[int]] = iter([[]] * settings.steps_per_round)
-        if len(events):  # Opacus's sampler wants at least one event
+        if len(events):  # Opacus's sampler needs at least one event
             steps, rate = settings.steps_per_round, settings.sampling_rate
             batches = iter(KeyedPoissonSampler(len(events), rate, steps, cohort, device))
         for step, batch in enumerate(batches):
@@ -89,7 +89,7 @@ class SgdTrainer:
             self.step(chunks, cohort.stream(device, step, Purpose.NOISE))
 
     def chunks(self, events: Events, batch: list[int], negatives: Stream) -> Batch:
-        """The events of a batch with negatives, as many at a time as public numbers say."""
+        """Yield the events of a batch with negatives, in chunks whose size depends on public numbers only."""
         count = self.settings.negatives
         for start in range(0, len(batch), self.chunk):
             part = batch[start : start + self.chunk]
@@ -100,12 +100,12 @@ class SgdTrainer:
 
     @cached_property
     def chunk(self) -> int:
-        """How many interactions are worked on at a time."""
+        """Number of interactions that are processed at a time."""
         return max(1, CHUNK // self.numbers_of_example)
 
     @property
     def numbers_of_example(self) -> int:
-        """About how many numbers the largest array holds for one interaction: of its candidates."""
+        """About how many numbers the largest array holds for one interaction: its candidates' vectors."""
         return (1 + self.settings.negatives) * self.model.dim
 
     def step(self, batch: Batch, noise: Stream) -> None:
@@ -116,6 +116,6 @@ class SgdTrainer:
         self.optimizer.step()
 
     def summed_loss(self, candidates: Tensor, weights: Tensor) -> Tensor:
-        """A sum, not a mean: a mean would divide by how many events there are."""
+        """Sum of the losses. A mean would divide by the private number of events."""
         scores = self.module(candidates)
         return interaction_loss(scores, weights, self.settings.negative_weight, self.model.loss).sum()

@@ -1,15 +1,16 @@
-"""SGD and DP-SGD of any model whose items are rows of tables, for many devices at once, by `torch.func`.
+"""SGD and DP-SGD of any model whose items are rows of tables, for many devices at once, with `torch.func`.
 
-Each device has parameters of its own, along one more axis, and `vmap` works on all of them together; a second
-`vmap` runs over the interactions where each is clipped by itself. Of a table a device has the rows that it
-reads. `OpacusTrainer`, `ClippedSgdTrainer` and `SgdTrainer` are the references, by unit: coins, batches and
-negatives are theirs, draw by draw, and so are the updates without noise.
+Each device has its own parameters, along one more axis, and `vmap` processes all devices together. Where each
+interaction is clipped separately, a second `vmap` runs over the interactions. A device has copies of only
+those rows of a table that it reads. The references are `OpacusTrainer`, `ClippedSgdTrainer` and `SgdTrainer`,
+depending on the unit. Sampling draws, batches and negatives are the same as theirs, draw by draw, and so are
+the updates without noise.
 
-Noise at interaction level is that of DP-SGD (Abadi et al. 2016, algorithm 1) in distribution. A device draws
-it for the rows it reads, in every step but the last; what no step reads is drawn once for the cohort's sum.
-A device keeps its change D apart from the public θ: rounded into θ + D, a step could change by more than the
-clip where a server sends an enormous θ. D is in double precision: what one interaction more changes in the
-roundings of a long sum is then far below what a clip may be passed by.
+The noise at interaction level has the distribution of DP-SGD (Abadi et al. 2016, algorithm 1). A device draws
+it for the rows it reads, in every step but the last. The noise that no step reads is drawn once for the
+cohort's sum. A device keeps its change D separate from the public θ: if D were rounded into θ + D, a server
+that sends an enormous θ could make a step change by more than the clipping norm. D is in double precision, so
+that the rounding errors which one more interaction causes in a long sum are far below the margin of the clip.
 """
 
 from collections.abc import Iterator
@@ -39,15 +40,15 @@ from terrycloth.models.recommenders.recommender import SHOPPER, Parameters, Reco
 from terrycloth.models.settings import ROUNDING, RoundSettings
 from terrycloth.models.update import BELOW_CLIP
 
-CHUNK_BYTES = 2**24  # of the largest array, about, for the devices that are trained at a time
+CHUNK_BYTES = 2**24  # approximate size of the largest array for the devices that are trained at a time
 VECTOR = f"{SHOPPER}.weight"
 
 
 class Examples(NamedTuple):
-    """Some interactions of a step, of each device; `Chunk` says what the integers are.
+    """Some interactions of one step, for each device; `batch_draws.Chunk` explains the integers.
 
     slots, first: int64 [devices, examples, 1 + negatives]. weights: float32 [devices, examples]. present:
-    bool [devices, examples], false where a device has fewer.
+    bool [devices, examples], false in the padding of a device that has fewer examples.
     """
 
     slots: Tensor
@@ -57,9 +58,10 @@ class Examples(NamedTuple):
 
 
 class VmapTrainer:
-    """A cohort in chunks of devices; `trainer.Trainer` has the shapes.
+    """Trains a cohort in chunks of devices; `trainer.Trainer` documents the shapes.
 
-    torch_device: where the arithmetic is done, as torch names it. Memory there does not grow with the cohort.
+    torch_device: torch's name of the hardware that computes, such as `cuda`. Memory there does not grow with
+    the cohort.
     """
 
     def __init__(self, model: Recommender, settings: RoundSettings, torch_device: str = "cpu") -> None:
@@ -73,7 +75,7 @@ class VmapTrainer:
         }
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
-        """`Trainer.train`. Devices with as much to do go together, so that little is padded."""
+        """As `Trainer.train`. Devices with similar numbers of events share a chunk, to limit padding."""
         settings = self.settings
         start = {name: self.padded(name, tensor.to(self.torch_device)) for name, tensor in parameters.items()}
         total = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in start.items()}
@@ -85,7 +87,7 @@ class VmapTrainer:
             reads = draw_reads(histories, self.sampling(cohort))
             rows = torch.from_numpy(reads.rows.astype(np.int64)).to(self.torch_device)
             own = {VECTOR: cohort.vectors[places].to(self.torch_device).unsqueeze(1)}
-            # Tables last: where the noise of the others stands does not depend on how many slots there are.
+            # Tables come last, so that the number of slots does not shift the noise of other parameters.
             for name in sorted(start, key=self.tables.__contains__):
                 part = start[name]
                 own[name] = part[rows] if name in self.tables else part.expand(len(places), *part.shape)
@@ -111,15 +113,15 @@ class VmapTrainer:
     def noised(
         self, cohort: Cohort, units: npt.NDArray[np.float64], drawn: npt.NDArray[np.int64], part: int
     ) -> Tensor:
-        """`cohort_sum.noised`."""
+        """As `exact_sum.noised`."""
         return noised(units, drawn, part, cohort, self.settings)
 
     def padded(self, name: str, tensor: Tensor) -> Tensor:
-        """A table after a row of zeros, for slots that hold no item; all else as it is."""
+        """Put a row of zeros before a table, for slots without an item; return other parameters unchanged."""
         return torch.cat([torch.zeros_like(tensor[:1]), tensor]) if name in self.tables else tensor
 
     def chunks(self, counts: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-        """Places in the cohort of the devices of each chunk: int64. counts: events of each device."""
+        """Yield the places in the cohort of each chunk's devices: int64. counts: events of each device."""
         order = np.argsort(-counts, kind="stable")
         start = 0
         while start < len(order):
@@ -128,7 +130,7 @@ class VmapTrainer:
             start += size
 
     def numbers_of(self, events: int) -> int:
-        """About how many numbers the largest array holds for a device with so many events."""
+        """About how many numbers the largest array holds for a device with `events` events."""
         settings = self.settings
         examples = 1.0 + events * settings.sampling_rate
         reads = examples * settings.steps_per_round * (1 + settings.negatives)
@@ -136,7 +138,7 @@ class VmapTrainer:
 
     @cached_property
     def numbers_of_example(self) -> int:
-        """About how many numbers an array holds for an interaction: its rows, or its own gradient."""
+        """About how many numbers an array holds for one interaction: its rows, or its own gradient."""
         sizes = [(1 + self.settings.negatives) * self.model.dim]
         if self.settings.unit == "interaction":
             shared = self.model.shared_parameters()
@@ -144,7 +146,7 @@ class VmapTrainer:
         return max(sizes)
 
     def sampling(self, cohort: Cohort) -> Sampling:
-        """How this query's steps read events."""
+        """The parameters of this query's sampling."""
         settings = self.settings
         return Sampling(
             key_words(cohort.key),
@@ -158,7 +160,7 @@ class VmapTrainer:
     def train_chunk(
         self, cohort: Cohort, histories: Histories, start: Parameters, reads: Reads
     ) -> Parameters:
-        """All steps: the change D of each parameter of `start`, the vector included: float64 [devices, …]."""
+        """Take all steps; return the change D of each parameter of `start`: float64 [devices, …]."""
         settings = self.settings
         descend = self.descend_clipped if settings.unit == "interaction" else self.descend
         deviation = settings.learning_rate * step_deviation(settings)
@@ -179,7 +181,7 @@ class VmapTrainer:
         return change
 
     def examples(self, cohort: Cohort, histories: Histories, reads: Reads, step: int) -> Iterator[Examples]:
-        """A step's batches, as many examples of each device at a time as memory is meant for."""
+        """Yield a step's batches, with a number of examples per device at a time that limits memory."""
         devices, sampling = len(reads.rows), self.sampling(cohort)
         batches = draw_batches(histories, sampling, step)
         most = int(reads.sizes[:, step].max())
@@ -201,7 +203,7 @@ class VmapTrainer:
             )
 
     def descend(self, change: Parameters, current: Parameters, examples: Examples) -> None:
-        """Move `change` against the gradient of each device's summed loss at `current`."""
+        """Update `change` against the gradient of each device's summed loss at `current`."""
 
         def loss(parameters: Parameters, slots: Tensor, weights: Tensor, present: Tensor) -> Tensor:
             return torch.where(present, self.losses(parameters, slots, weights), 0.0).sum()
@@ -211,10 +213,10 @@ class VmapTrainer:
             change[name].sub_(part, alpha=self.settings.learning_rate)
 
     def descend_clipped(self, change: Parameters, current: Parameters, examples: Examples) -> None:
-        """The same with the gradient of each interaction clipped, or left out where it is not finite.
+        """As `descend`, with the gradient of each interaction clipped, or left out if it is not finite.
 
-        An interaction reads a table of its own 1 + negatives rows. An item that comes twice in it stands at
-        its first place only: it is one coordinate of the gradient.
+        Each interaction reads its own table of 1 + negatives rows. An item that occurs twice in an
+        interaction is read from its first place only, because it is one coordinate of the gradient.
         """
 
         def loss(rows: Parameters, rest: Parameters, first: Tensor, weight: Tensor) -> Tensor:
@@ -231,13 +233,13 @@ class VmapTrainer:
         of_example = vmap(grad(loss, argnums=(0, 1)), in_dims=(0, None, 0, 0))
         by_rows, by_rest = vmap(of_example)(rows, rest, examples.first, examples.weights)
         gradients = {name: part.flatten(2) for name, part in (by_rows | by_rest).items()}
-        # In single precision a layer of 256 × 512 alike numbers can come out too short for ROUNDING.
+        # In single precision, rounding can make the norm of 256 × 512 equal numbers too small for ROUNDING.
         by_part = [torch.linalg.vector_norm(part, dim=2, dtype=torch.float64) for part in gradients.values()]
         norms = torch.stack(by_part).norm(dim=0)  # [devices, examples]
         factor = (ROUNDING * self.settings.clip / (norms + float(OPACUS_MARGIN))).clamp(max=1.0)
         finite = torch.isfinite(norms)
         factor = torch.where(finite & examples.present, factor, 0.0)
-        if not finite.all():  # 0 times what is not finite would be no number
+        if not finite.all():  # 0 times a number that is not finite is NaN
             gradients = {
                 name: torch.where(finite.unsqueeze(2), part, 0.0) for name, part in gradients.items()
             }
@@ -250,15 +252,15 @@ class VmapTrainer:
                 change[name].sub_(summed.view_as(change[name]), alpha=self.settings.learning_rate)
 
     def losses(self, parameters: Parameters, slots: Tensor, weights: Tensor) -> Tensor:
-        """Of interactions whose items are rows `slots` of one device's tables: [examples]."""
+        """Losses of interactions whose items are the rows `slots` of one device's tables: [examples]."""
         scores = functional_call(self.model, parameters, (slots,))
         return interaction_loss(scores, weights, self.settings.negative_weight, self.model.loss)
 
     def released(self, change: Parameters) -> tuple[Parameters, Tensor]:
-        """What of each device's change goes into the sum: whole units, float64 [devices, …].
+        """Return the part of each device's change that goes into the sum, and the sum of the indicators.
 
-        At shopper level it is clipped, and one that diverged adds nothing; the second is the sum of the
-        devices' indicators [1].
+        The first is in whole units, float64 [devices, …]. At shopper level each change is clipped, and a
+        change that diverged adds nothing. The second is the sum of the devices' indicators, [1].
         """
         unit = grid_step(self.settings)
         units = {name: part / unit for name, part in change.items()}

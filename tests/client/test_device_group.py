@@ -130,7 +130,7 @@ def test_a_part_that_there_is_not_is_an_error(partition, partitions, layout):
 def test_each_device_takes_part_by_its_own_coin(rate, layout):
     """Bounds that all devices and pairs together pass but for one in a million."""
     group = DeviceGroup(layout())
-    coins = np.stack([group.coins(number) < rate for number in range(1, 1_501)]).astype(int)
+    coins = np.stack([group.participation_draws(number) < rate for number in range(1, 1_501)]).astype(int)
     together = coins.T @ coins
     checks = [(together[d, d], rate) for d in range(6)]
     checks += [(together[a, b], rate**2) for a in range(6) for b in range(a)]
@@ -142,17 +142,17 @@ def test_each_device_takes_part_by_its_own_coin(rate, layout):
 
 def test_coins_of_different_keys_and_queries_are_unrelated(layout):
     one, other, unseeded = DeviceGroup(layout()), DeviceGroup(layout(seed=8)), DeviceGroup(layout(seed=None))
-    flips = [group.coins(number) for group in (one, other, unseeded) for number in (1, 2)]
-    flips.append(unseeded.coins(1))  # again: from another key
+    flips = [group.participation_draws(number) for group in (one, other, unseeded) for number in (1, 2)]
+    flips.append(unseeded.participation_draws(1))  # again: from another key
     assert len(np.unique(flips)) == 7 * len(BASKETS)
-    assert np.array_equal(one.coins(1), flips[0])
+    assert np.array_equal(one.participation_draws(1), flips[0])
 
 
 def test_a_coin_is_the_same_in_any_part(layout):
     folder = layout()
-    whole = DeviceGroup(folder).coins(1)
+    whole = DeviceGroup(folder).participation_draws(1)
     for partitions in (2, 3, 6, 8):
-        coins = [DeviceGroup(folder, part, partitions).coins(1) for part in range(partitions)]
+        coins = [DeviceGroup(folder, part, partitions).participation_draws(1) for part in range(partitions)]
         assert np.array_equal(np.concatenate(coins), whole)
 
 

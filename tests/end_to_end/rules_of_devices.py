@@ -434,9 +434,11 @@ def nothing_looks_like_anything(bench: Bench) -> None:
 
 
 def silence_of_the_empty(patch: Patch) -> None:
-    real = DeviceGroup.coins
+    real = DeviceGroup.participation_draws
     patch.setattr(
-        DeviceGroup, "coins", lambda own, query: np.where(own.events.counts > 0, real(own, query), 2.0)
+        DeviceGroup,
+        "participation_draws",
+        lambda own, query: np.where(own.events.counts > 0, real(own, query), 2.0),
     )
 
 
@@ -469,7 +471,7 @@ def reply_is_public(bench: Bench) -> None:
     """Arrays of the model's own names; the round, and how many coins fell. The server takes it as such."""
     request = bench.request(bench.ask(participation=0.5))
     folder = bench.group([1, 4, 4], [], [6], [2, 2, 2], [5])
-    coins = int((DeviceGroup(folder).coins(1) < 0.5).sum())
+    coins = int((DeviceGroup(folder).participation_draws(1) < 0.5).sum())
     reply = sent_by(folder, pack_request(request)).content
     assert 0 < coins < 5
     assert set(reply) == {UPDATE_RECORD, REPLY_RECORD}

@@ -147,7 +147,7 @@ BAD_REPLIES = {
 
 def who_measured_is_told(bench: Bench) -> None:
     """A result says whether devices released its accuracy; where none came to be counted, none did."""
-    coins = DeviceGroup.coins
+    coins = DeviceGroup.participation_draws
     for asked, comes, told in (("simulator", 0, "simulator"), ("released", 0, "released"),
                                ("released", 2, "simulator")):  # fmt: skip
         config = RunConfig(
@@ -156,7 +156,9 @@ def who_measured_is_told(bench: Bench) -> None:
         with Patch.context() as patch:
             patch.setattr(ceilings, "__defaults__", (8,))
             # The second query measures: from it on, every coin may say no.
-            patch.setattr(DeviceGroup, "coins", lambda own, n, no=comes: coins(own, n) + (n > 1) * no)
+            patch.setattr(
+                DeviceGroup, "participation_draws", lambda own, n, no=comes: coins(own, n) + (n > 1) * no
+            )
             out = simulate(config, bench.folder / f"run-{next(bench.numbers)}")
         result = out.read_result()
         assert result.metrics.measured_by == told

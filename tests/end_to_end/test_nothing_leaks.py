@@ -296,7 +296,7 @@ def test_answered_is_what_the_public_coins_say(recording):
     said = [dict(reply.content[REPLY_RECORD]) for reply in recording.replies]
     nodes = [request.metadata.dst_node_id for request in recording.requests]  # 1 … n, in any order
     for facts, node in zip(said, nodes, strict=True):
-        coins = DeviceGroup(recording.folder.devices, node - 1, NODES).coins(facts["round"])
+        coins = DeviceGroup(recording.folder.devices, node - 1, NODES).participation_draws(facts["round"])
         assert facts["answered"] == int((coins < 0.6).sum())
     assert len({facts["answered"] for facts in said}) > 1
 

@@ -1,1 +1,1 @@
-"""Loops over devices that numba compiles."""
+"""Loops over devices, compiled by numba."""

@@ -1,9 +1,10 @@
-"""What the steps of some devices read, drawn before any of them is trained, and their noise.
+"""What the steps of some devices read, drawn before the devices are trained, and the noise of their steps.
 
-Coins, batches and negatives do not depend on the model: so they can be drawn first, in compiled code, and be
-the same draws as `SgdTrainer` makes from the same streams. The items that a device reads in any step are its
-slots: a device needs a copy of those rows of a table, and of no others. What a step reads is drawn once more
-when its turn comes, some interactions at a time: kept, it would grow with what a device holds.
+Sampling draws, batches and negatives do not depend on the model. So compiled code can draw them first, with
+the same results as `SgdTrainer`, which draws from the same streams. The items that a device reads in any step
+are its slots: a device needs a copy of only those rows of a table. What a step reads is drawn again when the
+step is trained, some interactions at a time, because storing it would take memory that grows with the
+device's events.
 """
 
 from typing import NamedTuple
@@ -29,11 +30,11 @@ from terrycloth.client.training.compiled.sgd_draws import (
 from terrycloth.client.training.compiled.sgd_kernel import Histories
 from terrycloth.client.training.compiled.threads import threads_for
 
-LEAST_BLOCKS = 20_000  # of noise, that a thread is worth waking for
+LEAST_BLOCKS = 20_000  # smallest number of noise blocks for which another thread pays off
 
 
 class Sampling(NamedTuple):
-    """How the steps of all devices read their events, out of a catalogue of so many items."""
+    """How the steps of all devices sample events and negatives; `catalogue` is the number of items."""
 
     key: Array
     query: int
@@ -44,10 +45,10 @@ class Sampling(NamedTuple):
 
 
 class Reads(NamedTuple):
-    """What the steps of some devices read. Zeros where there is nothing: slot 0 is no item's.
+    """What the steps of some devices read. Slot 0 belongs to no item, so zeros are padding.
 
-    rows: int32 [devices, slots], the item of each slot, counted from 1. sizes: int64 [devices, steps], of the
-    batches.
+    rows: int32 [devices, slots], the item of each slot, counted from 1. sizes: int64 [devices, steps], the
+    sizes of the batches.
     """
 
     rows: Array
@@ -55,10 +56,10 @@ class Reads(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some interactions of one step of some devices. Zeros where a device has fewer.
+    """Some interactions of one step of some devices, padded with zeros for devices that have fewer.
 
-    slots: int32 [devices, examples, 1 + negatives], the positive first. first: the same shape, the first
-    place of the example that has the same item. weights: float32 [devices, examples].
+    slots: int32 [devices, examples, 1 + negatives], the positive item first. first: int32 of the same shape,
+    the first place in the example with the same item. weights: float32 [devices, examples].
     """
 
     slots: Array
@@ -67,7 +68,7 @@ class Chunk(NamedTuple):
 
 
 def draw_reads(histories: Histories, sampling: Sampling) -> Reads:
-    """Which rows the steps of these devices read."""
+    """Draw which rows the steps of these devices read."""
     devices, longest = len(histories.devices), int(np.diff(histories.offsets).max(initial=0))
     most_slots = 1 + min(sampling.catalogue, sampling.steps * longest * (1 + sampling.negatives))
     reads = Reads(np.zeros((devices, most_slots), np.int32), np.zeros((devices, sampling.steps), np.int64))
@@ -82,7 +83,7 @@ def draw_reads(histories: Histories, sampling: Sampling) -> Reads:
 
 @compiled(parallel=True)
 def fill_reads(histories, sampling, reads, edges, slot_of, room):
-    """`fill_device` for devices edges[k] … edges[k + 1] − 1 on thread k."""
+    """Run `fill_device` for devices edges[k] … edges[k + 1] − 1 on thread k."""
     for thread in prange(len(edges) - 1):
         draws = draws_of(room, np.int64(thread))
         for place in range(edges[thread], edges[thread + 1]):
@@ -91,7 +92,7 @@ def fill_reads(histories, sampling, reads, edges, slot_of, room):
 
 @compiled()
 def fill_device(histories, sampling, place, reads, slot_of, draws):
-    """What is of one device in `reads`, which are zeros. slot_of: zeros, int32 [catalogue], left so."""
+    """Fill one device's zeros in `reads`. slot_of: int32 [catalogue], zeros before and after."""
     start, stop = histories.offsets[place], histories.offsets[place + 1]
     device, items = histories.devices[place], histories.items[start:stop]
     key, query, rate, catalogue = sampling.key, sampling.query, sampling.rate, sampling.catalogue
@@ -114,7 +115,7 @@ def fill_device(histories, sampling, place, reads, slot_of, draws):
 
 
 def draw_batches(histories: Histories, sampling: Sampling, step: int) -> Array:
-    """Which events are in a step's batches, as many as `Reads.sizes` says: int64 [devices, longest + 1]."""
+    """Draw the events of a step's batches, of sizes `Reads.sizes`: int64 [devices, longest + 1]."""
     longest = int(np.diff(histories.offsets).max(initial=0))
     batches = np.zeros((len(histories.devices), longest + 1), np.int64)
     fill_batches(histories, sampling, step, batches, draws_of(room_for_draws(1, longest, 1, 0), 0))
@@ -123,7 +124,7 @@ def draw_batches(histories: Histories, sampling: Sampling, step: int) -> Array:
 
 @compiled()
 def fill_batches(histories, sampling, step, batches, draws):
-    """`draw_batches`, into zeros."""
+    """Fill `batches`, which are zero before, as `draw_batches` returns them."""
     for place in range(len(batches)):
         events, device = histories.offsets[place + 1] - histories.offsets[place], histories.devices[place]
         size = draw_batch(sampling.key, device, sampling.query, step, sampling.rate, events, draws)
@@ -133,7 +134,7 @@ def fill_batches(histories, sampling, step, batches, draws):
 def draw_chunk(
     histories: Histories, sampling: Sampling, reads: Reads, step: int, batches: Array, places: slice
 ) -> Chunk:
-    """The interactions at these places of each device's batch."""
+    """Draw the interactions at these places of each device's batch."""
     shape = len(histories.devices), places.stop - places.start
     chunk = Chunk(
         np.zeros((*shape, 1 + sampling.negatives), np.int32),
@@ -148,7 +149,7 @@ def draw_chunk(
 
 @compiled()
 def fill_chunk(histories, sampling, reads, step, batches, start, chunk, slot_of, place_of, draws):
-    """`draw_chunk` into zeros. slot_of, place_of: zeros, int32 [catalogue]."""
+    """Fill the zeros in `chunk` as `draw_chunk` returns it. slot_of, place_of: zeros, int32 [catalogue]."""
     devices, most, columns = chunk.slots.shape
     for place in range(devices):
         rows, batch = reads.rows[place], batches[place]
@@ -177,7 +178,7 @@ def fill_chunk(histories, sampling, reads, step, batches, start, chunk, slot_of,
                 chunk.weights[place, example] = weights[batch[begin + each]]
                 for column in range(columns):
                     item = candidates[column]
-                    # What another example wrote here counts only if this one has the item there too.
+                    # An entry of another example counts only if this example has the item there too.
                     earlier = place_of[item]
                     if earlier >= column or candidates[earlier] != item:
                         earlier = column
@@ -187,7 +188,7 @@ def fill_chunk(histories, sampling, reads, step, batches, start, chunk, slot_of,
 
 
 def draw_noise(key: Array, query: int, step: int, devices: Array, count: int) -> Array:
-    """The first `count` standard Gaussian draws of one step of each device: float32 [devices, count]."""
+    """Return the first `count` standard Gaussian draws of a step of each device: float32 [devices, count]."""
     blocks = -(-count // NORMALS)
     noise = np.empty((len(devices), blocks * NORMALS), np.float32)
     with threads_for(np.arange(len(devices) + 1) * blocks, max(1, LEAST_BLOCKS // max(1, blocks))) as edges:
@@ -198,7 +199,7 @@ def draw_noise(key: Array, query: int, step: int, devices: Array, count: int) ->
 
 @compiled(parallel=True)
 def fill_noise(key, query, step, devices, noise, edges, words):
-    """Fill `noise`, whose rows are a multiple of NORMALS long, as `fill_reads` does."""
+    """Fill `noise`, with the threads of `fill_reads`; the length of a row is a multiple of NORMALS."""
     for thread in prange(len(edges) - 1):
         own = words[thread]
         for place in range(edges[thread], edges[thread + 1]):

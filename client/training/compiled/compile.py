@@ -1,10 +1,10 @@
-"""Compiled loops, kept on disk between processes, and shared by every copy of the same sources.
+"""Compiled loops, cached on disk between processes and shared by all copies of the same sources.
 
-numba looks whether a function's own file has changed, and not those that the function calls are in, which
-are compiled into it. So the folder they are kept in is named by all that is compiled here: a change makes
-another, and a copy (another checkout) finds what was compiled before. It is in the user's own cache or, where
-nobody may write there, beside this file; or in the place that NUMBA_CACHE_DIR names. Where none can be
-written, each process compiles anew.
+numba checks whether a function's own file has changed, but not the files of the functions that it calls and
+that are compiled into it. So the name of the cache folder is a digest of all sources here. A change leads to
+a new folder, and another checkout with the same sources finds the loops compiled before. The folder is in the
+user's cache or, if that is not writable, next to this file; NUMBA_CACHE_DIR overrides both. If no place is
+writable, each process compiles the loops again.
 """
 
 import hashlib
@@ -27,15 +27,15 @@ FOLDER = "numba-"
 
 
 def digest_of(folder: Path) -> str:
-    """Of the sources in a folder, of the streams' numbers in them, and of numba."""
+    """Digest of the sources in a folder, of the streams' Purpose numbers, and of numba's version."""
     whole = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
-    # A loop kept under an older number could draw from the stream of another purpose.
+    # A loop compiled with older Purpose numbers could draw from the stream of another purpose.
     constants = f"{numba.__version__} {[*Purpose]}"
     return hashlib.sha256(constants.encode() + whole).hexdigest()[:16]
 
 
 def kept_in(places: list[Path], name: str) -> Path | None:
-    """A folder of that name in the first place where one can be written."""
+    """Make the folder `name` in the first writable place; return None if no place is writable."""
     for place in places:
         try:
             (place / name).mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def kept_in(places: list[Path], name: str) -> Path | None:
 
 
 def choose_folder() -> Path | None:
-    """Where to keep what is compiled; None: there is no place."""
+    """Return the folder for compiled loops, or None if no place is writable."""
     here = Path(__file__).parent
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     named = config.CACHE_DIR  # type: ignore[attr-defined]
@@ -59,17 +59,17 @@ KEPT = choose_folder()
 
 
 class KeptByContent(UserProvidedCacheLocator):
-    """Tells numba to keep a function under the name of its file, wherever that file lies."""
+    """Tells numba to cache a function under its file's name, independent of the file's path."""
 
     @classmethod
     def get_suitable_cache_subpath(cls, py_file: str) -> str:
-        """An empty one: the folder itself is named by what is in the files."""
+        """Return an empty path: the name of the folder already stands for the contents of the files."""
         return ""
 
 
 @contextmanager
 def keeping() -> Iterator[None]:
-    """Have numba keep in KEPT what is decorated in the block; for other code its settings stay."""
+    """Let numba cache in KEPT what the block decorates; its settings for other code stay unchanged."""
     own = {"CACHE_DIR": str(KEPT), "CACHE_LOCATOR_CLASSES": f"{__name__}.{KeptByContent.__name__}"}
     before = {name: getattr(config, name) for name in own}
     vars(config).update(own)
@@ -85,7 +85,7 @@ def nothing_compiled() -> bool:
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit`, kept on disk."""
+    """Compile with `numba.njit`, and cache the result on disk."""
 
     def compile_later(function: Callable[..., Any]) -> Any:
         if KEPT is None:

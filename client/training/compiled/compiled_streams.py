@@ -1,12 +1,13 @@
 """The keyed streams of models/privacy/randomness.py, for compiled loops over devices.
 
-The same ChaCha20 (RFC 8439, section 2.3), block for block: a test holds it to the library's. LANES blocks are
-worked out beside each other, one in each lane of the processor's vector registers.
+This is the same ChaCha20 (RFC 8439, section 2.3), block for block; a test compares it with the library's.
+LANES blocks are computed in parallel, one in each lane of the processor's vector registers.
 
-Gaussian draws differ from `Stream.normals`. The millions of draws that a device's own next step reads come
-by the transform of Box & Muller (1958), two from a 64-bit word: 40 bits for the radius, which ends at 7.5 σ
-(the chance to pass 7.446 σ is 2⁻⁴⁰ a pair), and 24 for the angle, in single precision. They are never all
-the noise there is in a release: that of a device's last step is in every coordinate, by `Stream.normals`.
+Gaussian draws differ from `Stream.normals`. A device's own later steps read millions of draws, which come
+from the transform of Box & Muller (1958), two draws per 64-bit word. The radius has 40 bits and ends at 7.5 σ
+(a pair exceeds 7.446 σ with probability 2⁻⁴⁰); the angle has 24 bits, in single precision. These draws are
+never all the noise in a release: every coordinate also has the noise of a device's last step, from
+`Stream.normals`.
 """
 
 import math
@@ -15,8 +16,8 @@ import numpy as np
 
 from terrycloth.client.training.compiled.compile import Array, compiled
 
-LANES = 16  # blocks worked out at a time
-WORDS = 16  # 32-bit words of a block
+LANES = 16  # blocks computed at a time
+WORDS = 16  # 32-bit words per block
 UNIFORMS = LANES * WORDS // 2  # drawn at a time, from 64 bits each
 NORMALS = LANES * WORDS  # drawn at a time, from 32 bits each
 
@@ -30,13 +31,13 @@ ROOT_HALF_BITS = u32(0x3F3504F3)  # √½, from which mantissas run to √2
 
 
 def key_words(key: bytes) -> Array:
-    """A 256-bit key as the cipher reads it: uint32 [8]."""
+    """Convert a 256-bit key to the words that the cipher reads: uint32 [8]."""
     return np.frombuffer(key, dtype="<u4").astype(np.uint32)
 
 
 @compiled(forceinline=True)
 def quarter_round(a, b, c, d):
-    """RFC 8439, section 2.1."""
+    """The quarter round of RFC 8439, section 2.1."""
     a = u32(a + b)
     d = u32(d ^ a)
     d = u32(u32(d << u32(16)) | u32(d >> u32(16)))
@@ -54,7 +55,7 @@ def quarter_round(a, b, c, d):
 
 @compiled(forceinline=True)
 def double_round(state):
-    """A round on the columns and one on the diagonals."""
+    """One round on the columns and one on the diagonals."""
     x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15 = state
     x0, x4, x8, x12 = quarter_round(x0, x4, x8, x12)
     x1, x5, x9, x13 = quarter_round(x1, x5, x9, x13)
@@ -69,11 +70,11 @@ def double_round(state):
 
 @compiled()
 def fill_words(key, device, query, step, purpose, first, words):
-    """LANES blocks of a stream from block `first`: word w of block b goes to words[w, b], [WORDS, LANES]."""
+    """Compute LANES blocks of a stream from block `first`; words[w, b] is word w of block b."""
     k0, k1, k2, k3, k4, k5, k6, k7 = key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7]
     c0, c1, c2, c3 = u32(0x61707865), u32(0x3320646E), u32(0x79622D32), u32(0x6B206574)
     n1, n2, n3 = u32(device), u32(query), u32(u32(step) | u32(u32(purpose) << u32(16)))
-    # The loop that the compiler turns into vectors: nothing in it depends on another block.
+    # The compiler vectorises this loop, because no block depends on another.
     for block in range(LANES):
         counter = u32(first + block)
         x = (c0, c1, c2, c3, k0, k1, k2, k3, k4, k5, k6, k7, counter, n1, n2, n3)
@@ -99,7 +100,7 @@ def fill_words(key, device, query, step, purpose, first, words):
 
 @compiled()
 def fill_uniforms(words, uniforms):
-    """`Stream.uniforms` from LANES blocks of its words: float64 [UNIFORMS], in the stream's order."""
+    """Compute `Stream.uniforms` from LANES blocks of its words: float64 [UNIFORMS], in the stream's order."""
     for pair in range(WORDS // 2):
         for block in range(LANES):
             cell = (np.uint64(words[2 * pair + 1, block]) << np.uint64(20)) | (
@@ -108,19 +109,19 @@ def fill_uniforms(words, uniforms):
             uniforms[block * (WORDS // 2) + pair] = (np.float64(cell) + 0.5) * 2.0**-52
 
 
-# Division by zero as NumPy has it: Python's exception would keep the loop from becoming vectors.
+# Division by zero follows NumPy, because Python's exception would prevent vectorisation of the loop.
 @compiled(error_model="numpy", fastmath={"contract"})
 def fill_normals(words, normals):
-    """Standard Gaussian draws from LANES blocks: float32 [NORMALS].
+    """Compute standard Gaussian draws from LANES blocks: float32 [NORMALS].
 
-    The polynomials are minimax fits, off by 6·10⁻⁹ of the logarithm and 4·10⁻⁹ of a sine or cosine at most: a
-    tenth of what single precision rounds off.
+    The polynomials are minimax fits. Their errors are at most 6·10⁻⁹ for the logarithm and 4·10⁻⁹ for a sine
+    or cosine, a tenth of the rounding errors of single precision.
     """
     half = NORMALS // 2
     radial, angular = words[: WORDS // 2].ravel(), words[WORDS // 2 :].ravel()
     for place in range(half):
         angle_bits = angular[place]
-        # A uniform in (0, 1], times 2⁴⁰: 2^exponent · m, √½ ≤ m < √2, so that near 1 nothing cancels.
+        # A uniform in (0, 1], times 2⁴⁰, is 2^exponent · m with √½ ≤ m < √2: no cancellation near 1.
         low = f32(np.int32(angle_bits >> u32(24))) + f32(0.5)
         uniform = f32(f32(radial[place]) * f32(256.0) + low)
         shifted = u32(uniform.view(np.uint32) + u32(ONE_BITS - ROOT_HALF_BITS))
@@ -137,7 +138,7 @@ def fill_normals(words, normals):
         series = f32(0.3333333135) + beyond * series
         logarithm = exponent * LN2 + (beyond + beyond * beyond * (beyond * series - f32(0.5)))
         radius = np.sqrt(f32(-2.0) * logarithm)
-        # The angle: a quadrant, and at most an eighth of a turn from its middle.
+        # The angle is a quadrant, and a distance of at most an eighth of a turn from its middle.
         angle = (f32(np.int32(angle_bits & u32(0x003FFFFF))) - f32(2.0**21 - 0.5)) * STEP_OF_ANGLE
         square = angle * angle
         sine = f32(-0.0001951729893)

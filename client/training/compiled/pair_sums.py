@@ -1,4 +1,4 @@
-"""The linear model's matrix, added up pair by pair: no memory but the matrix's, whatever a device holds."""
+"""The linear model's Gram matrix, added up pair by pair, with no memory beyond the matrix itself."""
 
 import numpy as np
 
@@ -9,9 +9,10 @@ from terrycloth.client.training.compiled.compile import compiled
 def add_kernels(offsets, places, visits, weights, head, total):
     """Add K/|K| of each device, packed, to `total`: float64 [head · (head + 1) / 2].
 
-    offsets: int64 [devices + 1]. places: int64, of a device's items in the head, ascending; visits: int64, of
-    its last purchase of each. weights: float64, 2^(−d / h') for visits that are d apart. An entry off the
-    diagonal stands twice in K, so it counts √2 once.
+    offsets: int64 [devices + 1], device k has pairs offsets[k] : offsets[k + 1]. places: int64 [pairs], the
+    places of the device's items in the head, ascending. visits: int64 [pairs], the number of the device's
+    visits after its last purchase of each item. weights: float64, weights[d] = 2^(−d / h') for visits that
+    are d apart. The packed form holds an off-diagonal entry once, times √2, because K holds it twice.
     """
     for device in range(len(offsets) - 1):
         first, after = offsets[device], offsets[device + 1]

@@ -1,6 +1,6 @@
 """What one step of one device draws: its batch, its negatives, and the noise that it reads.
 
-A batch is worked on in chunks of a fixed size, so that memory does not grow with what a device holds.
+A batch is processed in chunks of a fixed size, so that memory does not grow with the device's events.
 """
 
 from typing import NamedTuple
@@ -27,30 +27,29 @@ NEGATIVES = u32(Purpose.NEGATIVES)
 LAZY_NOISE = u32(Purpose.LAZY_NOISE)
 
 UNIFORMS_OF_BLOCK = WORDS // 2
-READY = 1024  # normals drawn ahead, at most
-CANDIDATES = 2**18  # held at a time, or those of one interaction
+READY = 1024  # largest number of normals drawn ahead
+CANDIDATES = 2**18  # largest number in memory at a time, or those of one interaction if that is more
 
 
 class Draws(NamedTuple):
-    """Room for a step's draws."""
+    """Buffers for a step's draws."""
 
-    batch: Array  # events: int64 [longest history + 1]
-    candidates: Array  # of a chunk of the batch, items, then their places: uint32 [chunk, 1 + negatives]
+    batch: Array  # events of the batch: int64 [longest history + 1]
+    candidates: Array  # a chunk's items, later replaced by their places: uint32 [chunk, 1 + negatives]
     words: Array  # uint32 [WORDS, LANES]
     uniforms: Array  # float64 [UNIFORMS]
     normals: Array  # float32 [max(READY, dim) + NORMALS]
-    cursor: (
-        Array  # of the step's noise, int64 [2, and APART]: normals that are ready, and blocks they came from
-    )
+    # Position in the step's noise: number of normals that are ready, and number of blocks they came from.
+    cursor: Array  # int64 [2 + APART]
 
 
 def room_for_draws(threads, longest, negatives, dim):
-    """Of each thread [threads, …], for histories of at most so many events.
+    """Allocate `Draws` for all threads, [threads, …]; `longest` is the length of the longest history.
 
-    It is made here, once, for an error in a thread of a compiled loop would be lost.
+    They are allocated here, once, because an error in a thread of a compiled loop would be lost.
     """
     return Draws(
-        np.empty((threads, longest + 1), np.int64),  # one more: a coin is written before it is known to fall
+        np.empty((threads, longest + 1), np.int64),  # + 1: an event is written before its draw decides
         np.empty((threads, max(1, CANDIDATES // (1 + negatives)), 1 + negatives), np.uint32),
         np.empty((threads, WORDS, LANES), np.uint32),
         np.empty((threads, UNIFORMS), np.float64),
@@ -61,7 +60,7 @@ def room_for_draws(threads, longest, negatives, dim):
 
 @compiled()
 def draws_of(room, thread):
-    """The part of `room_for_draws` that is a thread's."""
+    """Return one thread's part of `room_for_draws`."""
     return Draws(
         room.batch[thread],
         room.candidates[thread],
@@ -74,7 +73,7 @@ def draws_of(room, thread):
 
 @compiled()
 def draw_batch(key, device, query, step, sampling_rate, events, draws):
-    """The events whose coins fall for this step, into draws.batch; gives their number."""
+    """Put the events sampled for this step into draws.batch; return their number."""
     batch, words, uniforms = draws.batch, draws.words, draws.uniforms
     size = 0
     for start in range(0, events, UNIFORMS):
@@ -88,9 +87,9 @@ def draw_batch(key, device, query, step, sampling_rate, events, draws):
 
 @compiled()
 def draw_candidates(key, device, query, step, start, size, batch, items, catalogue, draws):
-    """The items of a chunk of the batch, and negatives from the whole catalogue beside each.
+    """Put a chunk of the batch into draws.candidates: each item, and negatives from the whole catalogue.
 
-    start, size: which of the events in batch. What is drawn goes into draws.candidates.
+    The chunk is batch[start : start + size]. catalogue: number of items.
     """
     candidates, words, uniforms = draws.candidates, draws.words, draws.uniforms
     negatives = candidates.shape[1] - 1
@@ -110,9 +109,10 @@ def draw_candidates(key, device, query, step, start, size, batch, items, catalog
 
 @compiled()
 def draw_normals(key, device, query, step, count, draws):
-    """Put the next `count` draws or more of the step's noise into draws.normals; what was there is lost.
+    """Put at least the next `count` draws of the step's noise into draws.normals, over the earlier ones.
 
-    Who calls keeps count of those it uses, and asks for many: a call for each row costs more than its noise.
+    The caller counts the draws that it uses. It should request many at a time: one call per row costs more
+    than the row's noise.
     """
     normals, cursor = draws.normals, draws.cursor
     drawn = 0

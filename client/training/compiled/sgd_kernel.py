@@ -1,20 +1,22 @@
 """SGD and DP-SGD on a bag of rows, for many devices in one compiled loop.
 
-What makes it fast is what the model gives. The gradient of an interaction in a row r of the table is a_r·x, a
-number times the shopper's vector: so a clipped batch moves row r by one number times x, and the norm of an
-interaction's gradient is found without spelling it out,
+The structure of the model makes this fast. The gradient of an interaction in row r of the table is a_r·x, a
+number times the shopper's vector. So a clipped batch moves row r by one number times x, and the squared norm
+of an interaction's gradient can be computed without building the gradient:
 
     |x|² Σ_r a_r² + |Σ_r a_r (θ_r + D_r)|² + Σ_i b_i²
 
-(rows, the shopper's own vector, biases). A device holds D_r, what its steps have added to row r, for the
-rows that it reads and no others. D is kept apart from the public θ: rounded into θ + D, a step could change
-by more than the clip where a server sends an enormous θ. Norms, clipped sums and D are in double precision,
-and the vector's step is rounded with its noise in it: no rounding stands between the clip and the noise.
+The terms are those of the rows, the shopper's own vector and the biases. A device holds D_r, what its steps
+have added to row r, only for the rows that it reads. D is kept separate from the public θ: if D were rounded
+into θ + D, a server that sends an enormous θ could make a step change by more than the clipping norm. Norms,
+clipped sums and D are in double precision, and the vector's step is rounded only after its noise is added, so
+nothing is rounded between clipping and noise.
 
-Noise of a row is drawn when a later step of the device reads it, then all that is due at once: a sum of
-independent Gaussians is a Gaussian. What no step ever reads is not drawn here but counted, for whoever
-releases the sum to add. So each coordinate has the noise of every step, and the joint distribution of
-everything read or released is that of DP-SGD device by device (Abadi et al. 2016, algorithm 1).
+The noise of a row is drawn when a later step of the device reads the row, for all steps that are due at once,
+because a sum of independent Gaussians is a Gaussian. Noise that no step ever reads is not drawn here but
+counted, and the release of the sum adds it. So each coordinate has the noise of every step, and the joint
+distribution of everything read or released is that of DP-SGD device by device (Abadi et al. 2016, algorithm
+1).
 """
 
 from typing import Any, NamedTuple
@@ -46,13 +48,13 @@ from terrycloth.client.training.compiled.threads import APART
 
 f32 = np.float32
 u32 = np.uint32
-i64: Any = np.int64  # numba reads it as the type, and mypy as none in particular
+i64: Any = np.int64  # numba needs the type itself, and mypy must not check it
 
-OPACUS_MARGIN = 1e-6  # that Opacus adds to a norm before it divides by it
+OPACUS_MARGIN = 1e-6  # Opacus adds this to a norm before it divides by the norm
 
 
 class Bags(NamedTuple):
-    """Shared parameters. table: float32 [rows, dim]; bias: float32 [items], or [0] where there is none.
+    """Shared parameters. table: float32 [rows, dim]. bias: float32 [items], or [0] without biases.
 
     The bag of item i is rows[offsets[i] : offsets[i + 1]]; offsets: int64 [items + 1], rows: uint32.
     """
@@ -64,7 +66,10 @@ class Bags(NamedTuple):
 
 
 class Histories(NamedTuple):
-    """devices: int64 [n]; offsets: int64 [n + 1]; items: int32 [events]; weights: float32 [events]."""
+    """The events of n devices, as columns; device k has events offsets[k] : offsets[k + 1].
+
+    devices: int64 [n]. offsets: int64 [n + 1]. items: int32 [events]. weights: float32 [events].
+    """
 
     devices: Array
     offsets: Array
@@ -73,7 +78,7 @@ class Histories(NamedTuple):
 
 
 def histories_of(devices: Array, events: Events) -> Histories:
-    """Interactions of devices int64 [n] as compiled loops read them: one of weight w counts log₂(1 + w)."""
+    """Convert events of devices, int64 [n], for compiled loops; weight w becomes log₂(1 + w)."""
     return Histories(
         np.asarray(devices, dtype=np.int64),
         np.asarray(events.offsets, dtype=np.int64),
@@ -83,11 +88,12 @@ def histories_of(devices: Array, events: Events) -> Histories:
 
 
 class Schedule(NamedTuple):
-    """What is the same on every device.
+    """The settings of training, the same on every device.
 
-    example_clip: of an interaction's gradient; device_clip: of a device's whole update; infinite for none.
-    deviation: of the noise in each coordinate of a step's gradient. unit: updates are added up as whole
-    multiples of it, so that the sum does not depend on who is added first.
+    example_clip: clipping norm of an interaction's gradient, infinite for none. device_clip: clipping norm of
+    a device's whole update, infinite for none. deviation: standard deviation of the noise in each coordinate
+    of a step's gradient. unit: updates are added up as whole multiples of it, so that the sum does not depend
+    on the order of the devices.
     """
 
     steps: int
@@ -102,22 +108,22 @@ class Schedule(NamedTuple):
 
 
 class Example(NamedTuple):
-    """Of one step and of one interaction."""
+    """Buffers for one step and one interaction."""
 
-    bag_starts: Array  # of an item's bag in bag_places, by its place: int64 [items + 1]
-    bag_places: Array  # places of its rows: uint32 [members of all bags]
+    bag_starts: Array  # start of an item's bag in bag_places, by the item's place: int64 [items + 1]
+    bag_places: Array  # places of the rows in each bag: uint32 [members of all bags]
     rows: Array  # places of the interaction's rows: uint32 [rows]
-    items: Array  # and of its different items: uint32 [items]
-    vector: Array  # gradient in x: float32 [dim, and APART]
-    vector_move: Array  # clipped, added up over the batch: float64 [dim, and APART]
-    seen: Array  # number of the interaction: int64 [1, and APART]
+    items: Array  # places of the interaction's different items: uint32 [items]
+    vector: Array  # the interaction's gradient in x: float32 [dim + APART]
+    vector_move: Array  # clipped gradients in x, added up over the batch: float64 [dim + APART]
+    seen: Array  # number of the interaction: int64 [1 + APART]
 
 
 class Sums(NamedTuple):
-    """Of updates, in units: table, float64 [rows, dim], and bias, float64 [items].
+    """Sums of updates, in units: table, float64 [rows, dim], and bias, float64 [items].
 
-    rows_drawn, biases_drawn: how many steps' noise is drawn in them already, int64 [rows] and [items].
-    clipped: how many updates were below the device's clip and above it, int64 [2, and APART].
+    rows_drawn, biases_drawn: for how many steps, over all devices, the noise is in the sums already, int64
+    [rows] and [items]. clipped: how many updates were below and above the device's clip, int64 [2 + APART].
     """
 
     table: Array
@@ -128,9 +134,9 @@ class Sums(NamedTuple):
 
 
 def room_for(threads, bags, negatives, longest) -> tuple[Reads, Reads, Example, Draws, Sums]:
-    """What each thread works in and adds up [threads, …], for histories of at most so many events.
+    """Allocate each thread's buffers and sums, [threads, …]; `longest` is the length of the longest history.
 
-    All of it but Draws.batch is of a size that public numbers fix.
+    Public numbers determine all sizes except that of Draws.batch.
     """
     num_rows, dim = bags.table.shape
     num_items, num_biases = len(bags.offsets) - 1, len(bags.bias)
@@ -159,7 +165,7 @@ def room_for(threads, bags, negatives, longest) -> tuple[Reads, Reads, Example, 
 
 @compiled()
 def example_of(examples, thread):
-    """The part of the examples' room that is a thread's."""
+    """Return one thread's part of the `Example` that `room_for` allocates."""
     return Example(
         examples.bag_starts[thread],
         examples.bag_places[thread],
@@ -173,7 +179,7 @@ def example_of(examples, thread):
 
 @compiled(fastmath={"reassoc", "contract"})
 def squared(numbers):
-    """Sum of squares in double precision, where those of single-precision numbers stay above 0."""
+    """Sum of squares in double precision, in which squares of tiny single-precision numbers stay above 0."""
     total = 0.0
     for place in range(len(numbers)):
         total += np.float64(numbers[place]) * np.float64(numbers[place])
@@ -182,7 +188,7 @@ def squared(numbers):
 
 @compiled()
 def score_items(known, num_items, has_bias, rows, items, example):
-    """The scores of the items at places known … num_items − 1, from their rows' and their biases."""
+    """Compute the scores of the items at places known … num_items − 1, from their rows and biases."""
     projection, score, bias = rows.score, items.score, items.current
     bag_starts, bag_places = example.bag_starts, example.bag_places
     for number in range(known, num_items):
@@ -195,7 +201,7 @@ def score_items(known, num_items, has_bias, rows, items, example):
 
 @compiled(error_model="numpy")
 def add_gradients(schedule, vector, weights, size, candidates, batch, has_bias, rows, items, example):
-    """The clipped gradients of a chunk, added up into rows.move, items.move and example.vector_move."""
+    """Add the clipped gradients of a chunk to rows.move, items.move and example.vector_move."""
     row_move, row_gradient, row_marked, current = rows.move, rows.gradient, rows.marked, rows.current
     item_move, item_gradient, item_marked, scores = items.move, items.gradient, items.marked, items.score
     bag_starts, bag_places = example.bag_starts, example.bag_places
@@ -211,7 +217,7 @@ def add_gradients(schedule, vector, weights, size, candidates, batch, has_bias, 
         mark = seen[0]
         num_rows = num_items = 0
         row_square = item_square = 0.0
-        # An item, or a row, that comes twice in an interaction is one coordinate of its gradient.
+        # An item or row that occurs twice in an interaction is one coordinate of its gradient.
         for column in range(candidates.shape[1]):
             item = candidates[number, column]
             score = scores[item]
@@ -251,7 +257,7 @@ def add_gradients(schedule, vector, weights, size, candidates, batch, has_bias, 
                 row_square += np.float64(gradient) * np.float64(gradient)
             square = vector_square * row_square + squared(example_vector[:dim]) + item_square
             if not np.isfinite(square):
-                continue  # it adds nothing: 0 times it would be no number
+                continue  # it adds nothing; 0 times it would be NaN
             factor = min(1.0, clip / (np.sqrt(square) + OPACUS_MARGIN))
         for listed in range(num_rows):
             row = rows_of_example[listed]
@@ -266,9 +272,10 @@ def add_gradients(schedule, vector, weights, size, candidates, batch, has_bias, 
 
 @compiled()
 def train_device(bags, schedule, key, query, device, history, weights, vector, rows, items, example, draws):
-    """All steps of one device; gives how many rows and biases it has read: its update is in their `change`.
+    """Take all steps of one device; its update is then in rows.change and items.change.
 
-    history: int32 [events], the items; weights: float32 [events]; vector: float32 [dim], moved in place.
+    history: int32 [events], the items. weights: float32 [events]. vector: float32 [dim], updated in place.
+    Returns how many rows and biases the device has read.
     """
     catalogue, has_bias, dim = len(bags.offsets) - 1, len(bags.bias) > 0, len(vector)
     learning_rate = schedule.learning_rate
@@ -277,13 +284,14 @@ def train_device(bags, schedule, key, query, device, history, weights, vector, r
     bias_change, bias_move, slot_of_item = items.change, items.move, items.slot_of_place
     candidates, batch, normals = draws.candidates, draws.batch, draws.normals
     vector_move, chunk = example.vector_move, len(candidates)
-    device_rows = device_biases = i64(0)  # a plain 0 is a type of its own: all would be compiled twice
+    device_rows = device_biases = i64(0)  # a plain 0 has another type, so everything would be compiled twice
     for step in range(schedule.steps):
         draws.cursor[:] = 0
         size = draw_batch(key, device, query, step, schedule.sampling_rate, len(history), draws)
         num_items = num_rows = used = i64(0)
         vector_move[:] = 0.0
-        for start in range(0, size, chunk):  # D moves after the last chunk: all read it as the step found it
+        # D changes only after the last chunk, so that all chunks read the same D.
+        for start in range(0, size, chunk):
             part = min(chunk, size - start)
             draw_candidates(key, device, query, step, start, part, batch, history, catalogue, draws)
             listed, num_items = num_items, list_items(part, candidates, num_items, items)
@@ -309,7 +317,7 @@ def train_device(bags, schedule, key, query, device, history, weights, vector, r
         for place in range(num_rows):
             move = learning_rate * row_move[place]
             row_move[place] = 0.0
-            if move != 0:  # 0 times a vector that has diverged would be no number
+            if move != 0:  # 0 times a vector that has diverged would be NaN
                 slot = slot_of_row[place]
                 for each in range(dim):
                     row_change[slot, each] -= move * vector[each]
@@ -330,7 +338,7 @@ def train_device(bags, schedule, key, query, device, history, weights, vector, r
 
 @compiled()
 def squared_norm(device_rows, device_biases, rows, items):
-    """Of a device's whole update, in double precision."""
+    """Squared norm of a device's whole update, in double precision."""
     row_change, bias_change = rows.change, items.change
     total = 0.0
     for slot in range(device_rows):
@@ -340,9 +348,9 @@ def squared_norm(device_rows, device_biases, rows, items):
 
 @compiled()
 def add_update(device_rows, device_biases, scale, rows, items, table, bias, rows_drawn, biases_drawn):
-    """Add scale times the device's update to the sums, in whole numbers.
+    """Add scale times the device's update to the sums, rounded to whole numbers.
 
-    Whole numbers below 2⁵³ add up exactly in double precision, in any order.
+    Double precision adds whole numbers below 2⁵³ exactly, in any order.
     """
     change, row_of_slot, drawn = rows.change, rows.row_of_slot, rows.drawn
     for slot in range(device_rows):
@@ -363,16 +371,16 @@ def add_update(device_rows, device_biases, scale, rows, items, table, bias, rows
 def train_devices(
     bags, schedule, key, query, histories, vectors, edges, all_rows, all_items, examples, all_draws, sums
 ):
-    """Train devices edges[k] … edges[k + 1] − 1 on thread k, from and into vectors [n, dim].
+    """Train devices edges[k] … edges[k + 1] − 1 on thread k; vectors [n, dim] are updated in place.
 
-    What comes after the edges is what `room_for` gives.
+    The arguments after `edges` are the buffers and sums that `room_for` allocates.
     """
     clips = np.isfinite(schedule.device_clip)
     for thread in prange(len(edges) - 1):
-        own = i64(thread)  # which has two types where the loop is made parallel
+        own = i64(thread)  # which has two types when the loop is made parallel
         rows, items = reads_of(all_rows, own), reads_of(all_items, own)
         example, draws = example_of(examples, own), draws_of(all_draws, own)
-        clipped = sums.clipped[thread]  # by itself: numba lost what was added to it as a part of `sums`
+        clipped = sums.clipped[thread]  # a separate name, because numba lost additions to `sums.clipped`
         for place in range(edges[thread], edges[thread + 1]):
             start, stop = histories.offsets[place], histories.offsets[place + 1]
             device_rows, device_biases = train_device(
@@ -393,10 +401,10 @@ def train_devices(
             if clips:
                 square = squared_norm(device_rows, device_biases, rows, items)
                 if not np.isfinite(square):
-                    factor = 0.0  # one that diverged adds nothing
+                    factor = 0.0  # an update that diverged adds nothing
                 elif square > 0:
                     factor = min(1.0, schedule.device_clip / np.sqrt(square))
-                if square != 0:  # one that holds nothing is on neither side of the clip
+                if square != 0:  # a device without events counts on neither side of the clip
                     clipped[0 if factor == 1.0 else 1] += 1
             add_update(
                 device_rows,

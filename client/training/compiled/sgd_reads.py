@@ -1,7 +1,7 @@
-"""What one device reads of the shared parameters, and each of its steps: which rows, and what they are then.
+"""Which rows of the shared parameters a device and each of its steps read, and the values that they read.
 
-A row is read as θ + D, where D holds what the device's own steps have added to it, the noise of the steps
-before included (client/training/compiled/sgd_kernel.py says why it is drawn no sooner).
+A row is read as θ + D, where D holds what the device's own steps have added to it, including the noise of
+earlier steps (client/training/compiled/sgd_kernel.py explains why the noise is drawn only then).
 """
 
 from typing import NamedTuple
@@ -16,33 +16,34 @@ u32 = np.uint32
 
 
 class Reads(NamedTuple):
-    """Of the rows of the table, or of the items: which a device reads, and which a step of it.
+    """The rows of the table, or the items, that a device reads (slots) and one of its steps reads (places).
 
-    Both are numbered in the order of reading, slots for the device and places for the step, so that what the
-    loops go through lies together in the nearest cache. A row's number holds where the list has that row at
-    that number, so nothing is cleared for the next (Briggs & Torczon 1993, sparse sets). Indices are uint32,
-    for which numba has no case of an index from the end: a loop that does not begin at 0 has that case, which
-    takes a tenth of the whole round, unless its number is made one. [n] each, but where a shape is given.
+    Slots and places are numbered in the order of reading, so that the data of the loops lies together in the
+    nearest cache. The number of a row is valid only if the list holds that row at that number, so nothing has
+    to be cleared for the next device or step (sparse sets, Briggs & Torczon 1993). Indices are uint32,
+    because numba then generates no code for indices from the end. In loops that do not start at 0, that code
+    takes a tenth of the whole round unless the loop's number is converted to uint32. Arrays are [n] unless a
+    shape is given.
     """
 
-    slot_of: Array  # of a row
+    slot_of: Array  # by row
     row_of_slot: Array
-    place_of: Array  # of a row
+    place_of: Array  # by row
     row_of_place: Array
     slot_of_place: Array
     # By slot.
     change: Array  # D: float64 [n, dim], or [n]
-    drawn: Array  # steps whose noise is in D: int64
+    drawn: Array  # number of steps whose noise is in D: int64
     # By place.
     current: Array  # θ + D as the step reads it: float32 [n, dim], or [n]
-    score: Array  # of a row x · current, of an item what it comes to: float32
-    move: Array  # clipped gradient of the step, as a number: float64
-    gradient: Array  # of an interaction, as a number: float32
-    marked: Array  # the interaction that last wrote there: int64
+    score: Array  # for a row x · current, for an item its score: float32
+    move: Array  # the step's clipped gradient, as a factor of x for a row: float64
+    gradient: Array  # an interaction's gradient, likewise: float32
+    marked: Array  # the interaction that last wrote to this place: int64
 
 
 def no_reads(threads, size, *dim):
-    """Nothing read yet on any thread [threads, …], of so many rows or items. dim: of D, [n, *dim]."""
+    """Allocate empty `Reads` of `size` rows or items for all threads, [threads, …]. D is [size, *dim]."""
     each, shape = (threads, size), (threads, size, *dim)
     return Reads(
         np.zeros(each, np.uint32),
@@ -62,7 +63,7 @@ def no_reads(threads, size, *dim):
 
 @compiled()
 def reads_of(reads, thread):
-    """The part of `no_reads` that is a thread's."""
+    """Return one thread's part of `no_reads`."""
     return Reads(
         reads.slot_of[thread],
         reads.row_of_slot[thread],
@@ -81,19 +82,19 @@ def reads_of(reads, thread):
 
 @compiled(fastmath={"reassoc", "contract"})
 def dot(left, right):
-    """Inner product, in whichever order is fastest."""
+    """Inner product, summed in the fastest order."""
     total = f32(0.0)
     for place in range(len(left)):
         total += left[place] * right[place]
     return total
 
 
-# The lists are made without branches, which the processor would guess wrong one time in three.
+# The lists are built without branches, of which the processor would mispredict one in three.
 @compiled()
 def list_items(size, candidates, listed, items):
-    """Number the different items of a chunk, and put their places into `candidates`.
+    """Number the different items of a chunk, and replace the items in `candidates` by their places.
 
-    listed: how many the chunks of the step before it have; gives how many by now.
+    listed: number of items in the step's earlier chunks. Returns the number including this chunk.
     """
     place_of, item_of_place = items.place_of, items.row_of_place
     for example in range(size):
@@ -111,9 +112,9 @@ def list_items(size, candidates, listed, items):
 
 @compiled()
 def list_rows(offsets, members, known, num_items, listed, items, rows, example):
-    """Number the different rows of a chunk's items, at places known … num_items − 1; fill example.bag_places.
+    """Number the different rows of the items at places known … num_items − 1, and fill example.bag_places.
 
-    listed: how many the step has had before; gives how many by now.
+    listed: number of rows in the step's earlier chunks. Returns the number including this chunk.
     """
     place_of, row_of_place, item_of_place = rows.place_of, rows.row_of_place, items.row_of_place
     bag_starts, bag_places = example.bag_starts, example.bag_places
@@ -137,9 +138,9 @@ def list_rows(offsets, members, known, num_items, listed, items, rows, example):
 
 @compiled()
 def find_slots(known, in_step, in_device, reads):
-    """Number for the device what the step reads at places known … in_step − 1; it has read in_device before.
+    """Assign device slots to the rows or items that the step reads at places known … in_step − 1.
 
-    Gives how many by now.
+    in_device: number of slots before. Returns the number of slots after.
     """
     slot_of, row_of_slot = reads.slot_of, reads.row_of_slot
     row_of_place, slot_of_place = reads.row_of_place, reads.slot_of_place
@@ -158,9 +159,9 @@ def find_slots(known, in_step, in_device, reads):
 
 @compiled()
 def begin(flat, first, last, deviation, key, device, query, step, used, draws):
-    """D of what a device has not read before, flat[first:last]: the noise of its earlier steps, or nothing.
+    """Initialise D of newly read slots, flat[first:last], with the noise of the earlier steps, or with zeros.
 
-    used: how many of the normals that are ready are used up; gives how many by now.
+    used: number of the ready normals that are used already. Returns the number after this call.
     """
     normals, cursor = draws.normals, draws.cursor
     if deviation == 0:
@@ -172,7 +173,7 @@ def begin(flat, first, last, deviation, key, device, query, step, used, draws):
             used = 0
         count = min(last - first, cursor[0] - used)
         into, ready = flat[first : first + count], normals[used : used + count]
-        for place in range(count):  # slices: an index worked out here might be one from the end
+        for place in range(count):  # slices, because a computed index could count from the end
             into[place] = deviation * ready[place]
         first += count
         used += count
@@ -181,11 +182,11 @@ def begin(flat, first, last, deviation, key, device, query, step, used, draws):
 
 @compiled()
 def read_rows(table, vector, key, device, query, step, noise, known, read, used, rows, draws):
-    """θ + D of a chunk's rows, with the noise that is due, and x · (θ + D).
+    """Add the noise that is due to D of a chunk's rows, and compute θ + D and x · (θ + D).
 
-    noise: ησC, the standard deviation of what a step adds to each coordinate. known: how many rows the step
-    has read before, and how many the device; read: how many by now. used: how many of the normals that are
-    ready are used up; gives how many by now.
+    noise: ησC, the standard deviation of the noise that a step adds to each coordinate. known: number of rows
+    that the step and the device had read before; read: these numbers including the chunk. used: number of the
+    ready normals that are used already. Returns the number after this call.
     """
     change, drawn, current, projection = rows.change, rows.drawn, rows.current, rows.score
     row_of_place, slot_of_place = rows.row_of_place, rows.slot_of_place
@@ -218,7 +219,7 @@ def read_rows(table, vector, key, device, query, step, noise, known, read, used,
 
 @compiled()
 def read_biases(bias, key, device, query, step, noise, known, read, used, items, draws):
-    """θ + D of a chunk's biases, with the noise that is due; takes and gives what `read_rows` does."""
+    """Add the noise that is due to D of a chunk's biases, and compute θ + D; see `read_rows`."""
     change, drawn, current = items.change, items.drawn, items.current
     item_of_place, slot_of_place = items.row_of_place, items.slot_of_place
     normals, cursor = draws.normals, draws.cursor

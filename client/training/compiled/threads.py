@@ -1,4 +1,4 @@
-"""How the devices of a cohort are shared out among threads."""
+"""How the devices of a cohort are divided among threads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,19 +6,21 @@ from contextlib import contextmanager
 import numba
 import numpy as np
 
-EVENTS_OF_A_DEVICE = 16  # that cost as much as a device which holds nothing
-LEAST_DEVICES = 128  # of a thread that is worth waking
-# Unused numbers at the end of each thread's short arrays. Without them two threads write to one line of the
-# cache, which goes to and fro between their cores: with vectors of 8 numbers a round took a sixth longer.
+EVENTS_OF_A_DEVICE = 16  # a device without events costs as much as this many events
+LEAST_DEVICES = 128  # smallest number of devices for which another thread pays off
+# Unused numbers at the end of each thread's short arrays. Without them, two threads write to the same cache
+# line, which moves back and forth between their cores. With vectors of 8 numbers, a round took a sixth
+# longer.
 APART = 32
 
 
 @contextmanager
 def threads_for(offsets: np.ndarray, least: int | None = None) -> Iterator[np.ndarray]:
-    """Devices [k, k + 1) of each thread, int64 [threads + 1], with as much to do for each.
+    """Divide devices into ranges of equal cost, one per thread; set numba's number of threads for the block.
 
-    offsets: int64 [devices + 1], of their events. least: devices of a thread that is worth waking. How many
-    threads there are, and so how much memory they take, does not depend on what the devices hold.
+    Gives edges, int64 [threads + 1]: thread k has devices edges[k] … edges[k + 1] − 1. offsets: int64
+    [devices + 1], of the devices' events. least: smallest number of devices per thread, by default
+    LEAST_DEVICES. The number of threads, and so their memory, does not depend on what the devices hold.
     """
     work = offsets + EVENTS_OF_A_DEVICE * np.arange(len(offsets))
     available = numba.get_num_threads()

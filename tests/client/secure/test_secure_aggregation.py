@@ -240,8 +240,8 @@ def test_the_list_of_who_masked_must_be_right(rehearsal: Rehearsal) -> None:
             (names[:4], signatures[:4], "too few nodes"),
             ([*names, "f" * 64], [*signatures, b""], "unknown name"),
             ([*names, names[-1]], [*signatures, signatures[-1]], "out of order or duplicate"),
-            (names, signatures[1:], "a signature for each name"),
-            (names, signatures[::-1], "not those shown to another"),
+            (names, signatures[1:], "one signature for each name"),
+            (names, signatures[::-1], "not those shown to this node"),
         ]
     ):
         refused(rehearsal, "confirm", MaskedList(listed, signed), reason, number)
@@ -268,7 +268,7 @@ def test_a_node_that_was_shown_fewer_neighbours_is_noticed(rehearsal: Rehearsal)
     by_name = {rehearsal.names[n]: record["signature"] for n, (record, _) in answers.items()}
     lie = MaskedList(sorted(by_name), [by_name[name] for name in sorted(by_name)])
     for number in range(1, NODES):
-        refused(rehearsal, "confirm", lie, "not those shown to another", number)
+        refused(rehearsal, "confirm", lie, "not those shown to this node", number)
     view = View(rehearsal.task, rehearsal.session(0).adverts, rehearsal.floors.agreement)
     assert view.signed(
         rehearsal.names[0], by_name[rehearsal.names[0]], masked_statement(view.digest, short.shared)
@@ -321,7 +321,7 @@ def test_two_lists_are_never_both_confirmed(rehearsal: Rehearsal) -> None:
     names = sorted(rehearsal.names[:5])
     signatures = [answers[rehearsal.number(name)]["signature"] for name in names]
     for number in range(5):
-        refused(rehearsal, "unmask", Confirmations(names, signatures), "not those shown to another", number)
+        refused(rehearsal, "unmask", Confirmations(names, signatures), "not those shown to this node", number)
 
 
 def test_fewer_than_must_agree_is_refused(rehearsal: Rehearsal) -> None:
@@ -374,7 +374,7 @@ def test_a_stage_is_answered_once_and_in_order() -> None:
         answers = rehearsal.answers(stage, messages)
         before = rehearsal.sessions[0]
         for repeated in kept:
-            with pytest.raises(ProtocolError, match="asked for after"):
+            with pytest.raises(ProtocolError, match="requested after"):
                 rehearsal.ask(repeated, 0, kept[repeated])
         assert rehearsal.sessions[0] == before  # a repeated message does no harm either
         messages = getattr(rehearsal.server, collect)(answers)
@@ -386,7 +386,7 @@ def test_no_stage_is_left_out(rehearsal: Rehearsal, reached: str, asked: str) ->
     other = Rehearsal(NODES)
     message = other.until(asked)[0]
     rehearsal.until(reached)
-    with pytest.raises(ProtocolError, match="asked for after"):
+    with pytest.raises(ProtocolError, match="requested after"):
         rehearsal.ask(asked, 0, message)
 
 

@@ -28,7 +28,7 @@ def test_a_stage_is_taken_before_it_is_answered() -> None:
     with session.answering(Stage.SHARED):
         assert session.stage == Stage.SHARED
         with (
-            pytest.raises(ProtocolError, match="shared asked for after shared"),
+            pytest.raises(ProtocolError, match="shared requested after shared"),
             session.answering(Stage.SHARED),
         ):
             pass
@@ -40,7 +40,7 @@ def test_a_stage_is_taken_before_it_is_answered() -> None:
 def test_a_stage_out_of_order_leaves_the_session_as_it_is(stage: Stage) -> None:
     session = new_session()
     before = session.to_dict()
-    with pytest.raises(ProtocolError, match="asked for after advertised"), session.answering(stage):
+    with pytest.raises(ProtocolError, match="requested after advertised"), session.answering(stage):
         pass
     assert session.to_dict() == before
 
@@ -52,5 +52,5 @@ def test_an_answer_that_fails_closes_the_session() -> None:
     assert session.stage == Stage.CLOSED
     assert (session.seed, session.mask_private, session.share_private, session.held) == (b"", b"", b"", {})
     for stage in Stage:
-        with pytest.raises(ProtocolError, match="asked for after closed"), session.answering(stage):
+        with pytest.raises(ProtocolError, match="requested after closed"), session.answering(stage):
             pass
