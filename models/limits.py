@@ -8,3 +8,6 @@ MOST_ITEMS = 5_000
 
 # Rounds of a run: the rounds that a device may take part in are computed from it, in doubles.
 MOST_ROUNDS = 2**40
+
+# The optimisers of the server: one of this project's, or a class of another package.
+OPTIMIZER = r"^(adam|sgd|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"

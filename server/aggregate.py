@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor
 
+from terrycloth.models.plug_in_loading import load_object
 from terrycloth.models.privacy.randomness import Purpose, Stream, add_noise
 from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.settings import LEAST_CLIP, MOST_CLIP
@@ -68,9 +69,18 @@ def adapted_clip(clip: float, below: float, quantile: float, settings: ServerSet
 
 
 def make_optimizer(parameters: list[Tensor], settings: ServerSettings) -> torch.optim.Optimizer:
-    """Return Adam, or SGD with momentum, over the shared parameters."""
+    """Return the server's optimiser over the shared parameters.
+
+    It is Adam, SGD with momentum, or a `torch.optim.Optimizer` of another package as package.module:Class,
+    which is called with the parameters, `lr` and `weight_decay`. Raises ValueError if that does not exist.
+    """
     decay, rate = settings.server_weight_decay, settings.server_learning_rate
     if settings.server_optimizer == "adam":
         betas = (settings.server_momentum, 0.99)
         return torch.optim.Adam(parameters, lr=rate, betas=betas, weight_decay=decay)
-    return torch.optim.SGD(parameters, lr=rate, momentum=settings.server_momentum, weight_decay=decay)
+    if settings.server_optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=settings.server_momentum, weight_decay=decay)
+    optimizer: torch.optim.Optimizer = load_object(settings.server_optimizer)(
+        parameters, lr=rate, weight_decay=decay
+    )
+    return optimizer

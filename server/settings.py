@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from terrycloth.models.limits import MOST_EVENTS
+from terrycloth.models.limits import MOST_EVENTS, OPTIMIZER
 from terrycloth.models.settings import RoundSettings
 
 
@@ -20,7 +20,9 @@ class ServerSettings(BaseModel):
     folder: Path | None = Field(None, description="folder for checkpoints; without it, none are written")
     resume: bool = False
 
-    server_optimizer: Literal["adam", "sgd"] = "adam"
+    server_optimizer: str = Field(
+        "adam", pattern=OPTIMIZER, description="adam, sgd, or your own as package.module:Class"
+    )
     server_learning_rate: float = Field(0.05, gt=0)
     server_momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd, or Adam's first beta")
     server_weight_decay: float = Field(0.0, ge=0)

@@ -10,7 +10,8 @@ from terrycloth.experiments.baselines import (
     popularity,
     sequence,
 )
-from terrycloth.experiments.baselines.row import BaselineRow
+from terrycloth.experiments.baselines.row import TRIALS, BaselineRow
+from terrycloth.models.plug_in_loading import load_all
 
 BASELINES: dict[str, BaselineRow] = {
     "popularity": BaselineRow(
@@ -89,6 +90,23 @@ BASELINES: dict[str, BaselineRow] = {
         absent=sequence.absent,
     ),
 }
+
+ENTRY_POINTS = "terrycloth.baselines"  # the group in which packages name their baselines
+
+
+def add_baseline(name: str, row: object) -> None:
+    """Add a baseline of another package. Raises ValueError if it is none, or its name is taken."""
+    if not isinstance(row, BaselineRow):
+        raise ValueError(f"the baseline {name} is not a {BaselineRow.__module__}.BaselineRow")
+    if BASELINES.get(name, row) is not row:
+        raise ValueError(f"the name {name} belongs to another baseline: use another label")
+    if len(row.trials) > TRIALS:
+        raise ValueError(f"the baseline {name} has {len(row.trials)} settings to try: use {TRIALS} or fewer")
+    BASELINES[name] = row
+
+
+for _name, _row in load_all(ENTRY_POINTS):
+    add_baseline(_name, _row)
 
 NOTHING_RELEASED = "nothing_released"
 

@@ -1,10 +1,15 @@
 """The data sets that `--data` can name. Each module has a function `load(options) -> Dataset`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
 from terrycloth.models.errors import UserError
+from terrycloth.models.plug_in_loading import entry_point_names, load_entry_point, load_object
+
+ENTRY_POINTS = "terrycloth.data"  # the group in which packages name their data sets
+ALL_OPTIONS = tuple(option.name for option in fields(DataOptions))
 
 
 @dataclass(frozen=True)
@@ -65,17 +70,40 @@ SOURCES = {
 
 
 def source_of(name: str) -> Source:
-    """Return the source of that name. Raises UserError if there is none."""
-    if name not in SOURCES:
-        raise UserError(f"there is no data set {name!r}: choose one of {', '.join(SOURCES)}")
-    return SOURCES[name]
+    """Return the source of that name: ours, a package's entry point, or package.module:load.
+
+    Raises UserError if there is none.
+    """
+    if name in SOURCES:
+        return SOURCES[name]
+    if ":" in name or name in entry_point_names(ENTRY_POINTS):
+        return Source(name, "a data set of another package", real=True, accepts=ALL_OPTIONS)
+    known = ", ".join([*SOURCES, *entry_point_names(ENTRY_POINTS)])
+    raise UserError(f"there is no data set {name!r}: use one of {known}, or package.module:load")
+
+
+def loader_of(name: str) -> Callable[[DataOptions], Dataset]:
+    """Return the function that reads the named data set. Raises UserError if it cannot be imported."""
+    if name in SOURCES:
+        loader: Callable[[DataOptions], Dataset] = import_module(
+            f"terrycloth.experiments.datasets.{SOURCES[name].module}"
+        ).load
+        return loader
+    try:
+        found = load_object(name) if ":" in name else load_entry_point(ENTRY_POINTS, name)
+    except ValueError as error:
+        raise UserError(f"--data {error}") from None
+    if not callable(found):
+        raise UserError(f"--data {name} is not a function from DataOptions to Dataset")
+    return found  # type: ignore[no-any-return]
 
 
 def load(name: str, options: DataOptions) -> Dataset:
     """Read the named data set. Raises UserError, with the reason, if it cannot be read."""
-    source = source_of(name)
-    _check_options(name, source, options)
-    dataset: Dataset = import_module(f"terrycloth.experiments.datasets.{source.module}").load(options)
+    _check_options(name, source_of(name), options)
+    dataset = loader_of(name)(options)
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"--data {name} gave a {type(dataset).__name__} instead of a Dataset")
     dataset.report.check()
     return dataset.take(options.devices, options.data_seed)
 

@@ -1,6 +1,7 @@
 """Every metric of accuracy: its name, its label, its description, and how it is computed from the ranks.
 
-Results, tables, pages, figures and comparisons all read these rows, so a metric is added only here. For all
+Results, tables, pages, figures and comparisons all read these rows, so a metric is added only here, or by
+another package under the entry points `terrycloth.metrics`. For all
 metrics higher is better, except novelty, for which neither direction is.
 """
 
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.models.metrics import gains
+from terrycloth.models.plug_in_loading import load_all
+
+ENTRY_POINTS = "terrycloth.metrics"  # the group in which packages name their metrics
 
 PerShopper = Callable[[Ranks], Tensor]
 
@@ -145,6 +149,22 @@ ABOUT_FULL = {
     **{name: f"{metric.label}, whole catalogue: {metric.about}" for name, metric in METRICS.items()},
     **{name: summary.about for name, summary in SUMMARIES.items()},
 }
+
+
+def add_metric(name: str, metric: object) -> None:
+    """Add a metric of another package to the table. Raises ValueError if it is none, or the name is taken."""
+    if not isinstance(metric, Metric):
+        raise ValueError(f"the metric {name} is not a {Metric.__module__}.Metric")
+    if METRICS.get(name, metric) is not metric:
+        raise ValueError(f"the name {name} belongs to another metric: use another label")
+    METRICS[name] = metric
+    ABOUT_FULL[name] = f"{metric.label}, whole catalogue: {metric.about}"
+    if metric.by_shopper_sampled is not None:
+        SAMPLED_METRICS[name] = metric.by_shopper_sampled
+
+
+for _name, _metric in load_all(ENTRY_POINTS):
+    add_metric(_name, _metric)
 
 
 def measured(ranks: Ranks) -> dict[str, dict[str, float]]:

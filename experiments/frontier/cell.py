@@ -19,6 +19,7 @@ from terrycloth.models.errors import UserError
 DATA_SETTINGS = (
     "data", "path", "catalogue", "category", "shopper_column", "item_column", "time_column", "weight_column",
     "order_column", "strict", "visit", "devices", "data_seed", "split", "at", "repeats", "evaluate_sample",
+    "own_baselines", "own_metrics",
 )  # fmt: skip
 MODEL_SETTINGS = ("model", "own_rows", "item_bias", "kernel_half_life", "recency_half_life")
 FIT_SETTINGS = ("dim", "regularisation", "catalogue_weight", "negative_weight", "server_weight_decay")

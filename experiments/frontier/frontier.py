@@ -6,6 +6,7 @@ from terrycloth.experiments.frontier.grid import Table, expand
 from terrycloth.experiments.frontier.progress import SilentProgress
 from terrycloth.experiments.frontier.run_jobs import Failures, run_jobs
 from terrycloth.experiments.runs.files import RUN_AGAIN
+from terrycloth.experiments.settings.own_tables import add_own
 from terrycloth.models.errors import UserError
 
 
@@ -20,6 +21,8 @@ def run_frontier(
     """
     cells = expand(tables)
     folder.open(tables)
+    for cell in cells:
+        add_own(cell.config)
     references = {reference.name: reference for cell in cells for reference in cell.references}
     jobs: list[Job] = [*references.values(), *cells]
     unfinished = [job for job in jobs if not folder.finished(job)]

@@ -23,6 +23,7 @@ from terrycloth.experiments.runs.result import Accuracy, Metrics, Result
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import data_options, no_nan, rule_of
 from terrycloth.experiments.runs.trained import Trained, load_trained
+from terrycloth.experiments.settings.own_tables import add_own
 from terrycloth.experiments.settings.planning import ResolvedConfig
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
@@ -89,6 +90,7 @@ def same_items(one: Catalogue, other: Catalogue) -> bool:
 def reload_data(path: Path, run: Trained) -> Dataset:
     """Load the data of a run again. Raises UserError if that fails or the catalogue has changed."""
     try:
+        add_own(run.config)
         dataset = load(run.config.data, data_options(run.config))
     except UserError as error:
         raise UserError(f"the data of {path} cannot be read again: {error}") from None

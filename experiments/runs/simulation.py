@@ -44,6 +44,7 @@ from terrycloth.experiments.runs.result import Metrics as RunMetrics
 from terrycloth.experiments.runs.run_folder import RunFolder, choose_path, continued, created
 from terrycloth.experiments.settings.auto_model import PublicFacts, with_model
 from terrycloth.experiments.settings.config import MEASURED_ONLY, RunConfig
+from terrycloth.experiments.settings.own_tables import add_own
 from terrycloth.experiments.settings.planning import (
     ResolvedConfig,
     asked_settings,
@@ -103,6 +104,7 @@ def make_plan(config: RunConfig) -> RunPlan:
         raise UserError(reason)
     if config.repeats == "include" and config.evaluate == "released":
         raise UserError("devices count no repeats: remove --repeats include or --evaluate released")
+    add_own(config)
     dataset = load(config.data, data_options(config))
     split = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
     if config.now not in (None, split.now):
@@ -434,10 +436,11 @@ def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Base
     if config.central:
         reporter.doing("training the same model centrally")
         results["central"] = evaluate(central_scorer(plan), plan.split, items, sample=sample)
+    own_baselines = add_own(config)
     names = [
         name
         for name, row in BASELINES.items()
-        if (config.floors if row.floor else config.baselines)
+        if (config.floors if row.floor or name in own_baselines else config.baselines)
         and (plan.split.rule.repeats or not row.needs_repeats)
     ]
     reasons: list[str] = []

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from terrycloth.experiments.settings.renamed import with_new_names
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.models.errors import UserError
-from terrycloth.models.limits import MOST_EVENTS
+from terrycloth.models.limits import MOST_EVENTS, OPTIMIZER
 from terrycloth.models.privacy.trust import TRUST_MODELS, Trust, TrustModel, Unit
-from terrycloth.models.recommenders.kinds import KINDS, entry_point_names
+from terrycloth.models.recommenders.kinds import KINDS, offered
 
 FLAGS = {"torch_device": "--device"}  # flags whose names differ from their settings'
 MEASURED_ONLY = ("pfedrec", "fedrap", "counter")  # models that only the simulator trains, not devices
@@ -193,8 +193,10 @@ class RunConfig(BaseModel):
     recency_half_life: float | None = Field(
         None, ge=0, description="half-life of an event when serving, in later visits; 0: no decay"
     )
-    server_optimizer: Literal["adam", "sgd"] | None = Field(
-        None, description="optimiser of the server: adam or sgd"
+    server_optimizer: str | None = Field(
+        None,
+        pattern=OPTIMIZER,
+        description="optimiser of the server: adam, sgd, or your own as package.module:Class",
     )
     server_learning_rate: float | None = Field(
         None, gt=0, description="learning rate of the server's optimiser"
@@ -237,12 +239,23 @@ class RunConfig(BaseModel):
     baselines: bool = Field(
         False, description="also tune and fit strong baselines such as EASE and iALS, for comparison"
     )
+    own_baselines: tuple[str, ...] = Field(
+        (), description="baselines of your own to compare with, as package.module:ROW"
+    )
+    own_metrics: tuple[str, ...] = Field(
+        (), description="metrics of your own to measure, as package.module:METRIC"
+    )
     ceiling: bool = Field(True, description="also measure the best possible accuracy, if the data allow it")
+
+    @field_validator("own_baselines", "own_metrics", mode="before")
+    @classmethod
+    def _one_is_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("model")
     @classmethod
     def _model_exists(cls, model: str) -> str:
-        known = ("auto", *KINDS, *MEASURED_ONLY, *entry_point_names())
+        known = ("auto", *KINDS, *MEASURED_ONLY, *offered())
         if ":" not in model and model not in known:
             raise ValueError(
                 f"there is no such model: use one of {', '.join(known)}, or package.module:Class"

@@ -6,7 +6,7 @@ import math
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -70,7 +70,7 @@ class ResolvedConfig(RunConfig):
     negative_weight: float
     catalogue_weight: float
     regularisation: float
-    server_optimizer: Literal["adam", "sgd"]
+    server_optimizer: str
     server_learning_rate: float
     server_momentum: float
     server_weight_decay: float

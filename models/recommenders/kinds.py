@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from importlib.metadata import entry_points
+
+from terrycloth.models.plug_in_loading import entry_point_names
 
 ENTRY_POINTS = "terrycloth.models"  # the group in which packages name their models
 
@@ -52,9 +53,9 @@ KINDS: dict[str, ModelKind] = {
 PLUG_IN = ModelKind()
 
 
-def entry_point_names() -> list[str]:
+def offered() -> list[str]:
     """The short names under which installed packages offer models; nothing of theirs is imported."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - KINDS.keys())
+    return [name for name in entry_point_names(ENTRY_POINTS) if name not in KINDS]
 
 
 def kind_of(model: str) -> ModelKind:

@@ -5,11 +5,9 @@ in a message: a device knows a model only by a short name, and loads it only if 
 In a simulation `--model package.module:Class` registers the class for this process.
 """
 
-from importlib import import_module
-from importlib.metadata import entry_points
-
 from terrycloth.models.catalogue import Catalogue
-from terrycloth.models.recommenders.kinds import ENTRY_POINTS, KINDS, entry_point_names
+from terrycloth.models.plug_in_loading import load_entry_point, load_object
+from terrycloth.models.recommenders.kinds import ENTRY_POINTS, KINDS, offered
 from terrycloth.models.recommenders.recommender import Recommender
 
 _registered: dict[str, type[Recommender]] = {}
@@ -20,14 +18,8 @@ def register(path: str) -> str:
 
     Raises ValueError in one line if it cannot be imported, is no `Recommender`, or has a built-in's name.
     """
-    module, colon, name = path.partition(":")
-    if not colon or not module or not name:
-        raise ValueError(f"{path!r} is not of the form package.module:Class")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise ValueError(f"{path} cannot be imported: {error}") from None
-    return add(short_name(name), checked(path, found))
+    found = checked(path, load_object(path))
+    return add(short_name(path.rpartition(":")[2]), found)
 
 
 def wire_name(model: str) -> str:
@@ -60,18 +52,15 @@ def add(name: str, model: type[Recommender]) -> str:
 
 def names() -> list[str]:
     """The short names of the plug-ins that this process can load; nothing is imported."""
-    return sorted({*_registered, *entry_point_names()})
+    return sorted({*_registered, *offered()})
 
 
 def load(name: str) -> type[Recommender]:
     """The class of a plug-in. Raises ValueError if there is none of that name."""
     if name not in _registered:
-        points = [
-            point for point in entry_points(group=ENTRY_POINTS) if point.name == name and name not in KINDS
-        ]
-        if not points:
+        if name not in offered():
             raise ValueError(f"there is no model {name!r}")
-        _registered[name] = checked(points[0].value, points[0].load())
+        _registered[name] = checked(name, load_entry_point(ENTRY_POINTS, name))
     return _registered[name]
 
 
