@@ -1,4 +1,4 @@
-"""A made-up corner shop, the share of shoppers whose first recommendation is right, and the cheapest items."""
+"""A made-up corner shop, a metric (is the first item right?) and a baseline (the cheapest items)."""
 
 from functools import partial
 
@@ -35,7 +35,11 @@ def load(options: DataOptions) -> Dataset:
     items = np.where(follows, items - items % 4 + likes, items)
     days = np.tile(np.arange(VISITS), SHOPPERS) * DAY + 1_700_000_000 // DAY * DAY
     events = Events.from_columns(
-        devices=np.arange(SHOPPERS).repeat(VISITS), items=items, times=days, num_devices=SHOPPERS
+        devices=np.arange(SHOPPERS).repeat(VISITS),
+        items=items,
+        times=days,
+        weights=np.ones(len(items)),
+        num_devices=SHOPPERS,
     )
     report = ImportReport("a made-up corner shop", rows_read=len(items), rows_kept=len(items))
     return Dataset("corner-shop", Catalogue(table), events, report)
