@@ -1,0 +1,1 @@
+"""One run of a simulation: its engines, its folder, its result."""
