@@ -17,7 +17,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-bench install-sequence run flower figures bench bench-small test test-slow test-all lint format clean
+.PHONY: help install install-bench install-sequence run flower figures docs bench bench-small test test-slow test-all lint format clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -27,7 +27,7 @@ install: $(INSTALLED) ## make .venv and install the project with the versions in
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,tune,baselines,dev]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,tune,baselines,dev,docs]" -c constraints.txt
 	touch $@
 
 install-bench: install ## add pfl-research, which terry bench compares with (pfl's own pin keeps pip from it)
@@ -42,10 +42,10 @@ run: install ## simulate a federation of 20,000 towel shoppers under a promise o
 	$(BIN)/terry simulate $(RUN_FLAGS) $(if $(OUT),--out "$(OUT)")
 
 flower: install ## the same two apps by `flwr run`, on Ray; stops all that it starts
-	$(BIN)/terry data partition towels $(FLOWER)/device group --devices $(FLOWER_DEVICES)
-	$(BIN)/python -m terrycloth.experiments.runs.flower_run $(FLOWER)/device group $(FLOWER)
+	$(BIN)/terry data partition towels $(FLOWER)/device-group --devices $(FLOWER_DEVICES)
+	$(BIN)/python -m terrycloth.experiments.runs.flower_run $(FLOWER)/device-group $(FLOWER)
 
-figures: install ## README's pictures and tables of accuracy again; DATA: folder of ml-100k, ml-1m, online-retail
+figures: install ## make the pictures and tables of accuracy again; DATA: folder of ml-100k, ml-1m, online-retail
 	$(BIN)/terry frontier --out $(FIGURES)/towels
 	$(BIN)/terry frontier $(LINEAR) --data complete-journey --split date,next-visit --out $(FIGURES)/complete-journey
 	test ! -e $(DATA)/online-retail || $(BIN)/terry frontier $(LINEAR) --data online-retail --split date,next-visit \
@@ -61,7 +61,11 @@ figures: install ## README's pictures and tables of accuracy again; DATA: folder
 	test -e $(FIGURES)/run || $(BIN)/terry simulate $(RUN_FLAGS) --seed 1 --out $(FIGURES)/run
 	cp $(FIGURES)/run/figures/accuracy.png docs/accuracy.png
 	cp $(FIGURES)/towels/figures/frontier-towels-20000-date.png docs/frontier.png
-	$(BIN)/python -m terrycloth.experiments.reports.readme README.md docs/last-item.md $(FIGURES)
+	$(BIN)/python -m terrycloth.experiments.reports.readme README.md docs/results.md docs/last-item.md $(FIGURES)
+
+docs: install ## build the documentation into build/docs, with warnings as errors
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 bench: install ## measure a round beside Opacus, Flower with Ray and pfl-research: some minutes
 	$(BIN)/terry bench $(if $(OUT),--out "$(OUT)")
@@ -89,5 +93,5 @@ format: install ## put code into the project's format
 	$(BIN)/ruff format
 
 clean: ## remove caches and build leftovers; keep .venv and runs
-	rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist docs/reference/api *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

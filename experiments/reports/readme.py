@@ -1,6 +1,6 @@
 """The tables of accuracy in README and in docs, written anew from the frontiers that `make figures` ran.
 
-    python -m terrycloth.experiments.reports.readme README.md docs/last-item.md FOLDER
+    python -m terrycloth.experiments.reports.readme README.md docs/results.md docs/last-item.md FOLDER
 
 FOLDER/NAME is the folder of a frontier. Between the comments `<!-- table: KIND NAME … -->` and `<!-- end -->`
 stands the table that KIND makes of them all; where one was not run, what stands there stays.

@@ -3,7 +3,7 @@
     terry data partition towels devices --devices 300
     python -m terrycloth.experiments.runs.flower_run devices runs/flower --set rounds=3
 
-The same can be typed by hand (README, "Run it on Flower"); `flwr run . local` alone would leave a SuperLink
+The same can be typed by hand (docs/tutorials/flower.md); `flwr run . local` alone would leave a SuperLink
 running, and exit 0 whatever became of the run. Everything listens on 127.0.0.1 only.
 """
 
