@@ -6,11 +6,11 @@ from typing import Any
 import click
 import typer
 from docutils import nodes
+from plain_text import inline, paragraphs
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-from terrycloth.experiments.cli import app as terry
 
-from plain_text import inline, paragraphs
+from terrycloth.experiments.cli import app as terry
 
 
 def verbs(command: click.Command, words: tuple[str, ...] = ("terry",)) -> Iterator[tuple[str, click.Command]]:

@@ -10,7 +10,7 @@ from sphinx.util.docutils import SphinxDirective
 
 
 class Mermaid(SphinxDirective):
-    """```` ```mermaid ````: the block's text is the diagram. `:alt:` describes it to those who cannot see it."""
+    """A block of Mermaid's source. `:alt:` describes the diagram to those who cannot see it."""
 
     has_content = True
     option_spec = {"alt": str}  # noqa: RUF012

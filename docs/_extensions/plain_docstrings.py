@@ -3,11 +3,10 @@
 from typing import Any
 
 from docutils import nodes
+from plain_text import paragraphs
 from pydantic import BaseModel
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-from plain_text import paragraphs
 
 
 class PlainText(SphinxDirective):

@@ -4,13 +4,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from command_reference import table
 from docutils import nodes
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-from command_reference import table
 
 
 def type_name(annotation: Any) -> str:

@@ -150,7 +150,10 @@ def run_app(env: Mapping[str, str], nodes: int | None, run_config: Path, log: Pa
 
 @owner_only()
 def flower_run(group: Path, out: Path, nodes: int, run_config: Mapping[str, Any]) -> list[RoundRecord]:
-    """Run the app over a device group's folder; leaves the model in `out`. Raises UserError or RuntimeError."""
+    """Run the app over a device group's folder, and leave the model in `out`.
+
+    Raises UserError or RuntimeError.
+    """
     if not (APP / "pyproject.toml").exists():
         raise UserError("flwr run needs the project's own folder, with its pyproject.toml")
     if not (group / "catalogue.parquet").exists():

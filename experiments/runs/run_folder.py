@@ -27,9 +27,9 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from terrycloth.experiments.settings.config import RunConfig, explain
 from terrycloth.experiments.runs.files import write_whole
 from terrycloth.experiments.runs.result import SCHEMA, Result, Versions
+from terrycloth.experiments.settings.config import RunConfig, explain
 from terrycloth.models.durable import owner_only
 from terrycloth.models.errors import UserError
 

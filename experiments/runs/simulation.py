@@ -12,8 +12,8 @@ from typing import Any, Self
 from torch import Tensor
 
 from terrycloth.client.app import make_app
-from terrycloth.client.events import Events
 from terrycloth.client.device_group import DeviceGroup
+from terrycloth.client.events import Events
 from terrycloth.client.policy import Policy
 from terrycloth.client.secure.secure_round import ROSTER_FILE, lay_out_identities
 from terrycloth.client.serving import Serving
@@ -21,12 +21,9 @@ from terrycloth.experiments.baselines import BASELINES, missing_libraries
 from terrycloth.experiments.baselines.central import model_scorer, train_centrally
 from terrycloth.experiments.baselines.private import private_baselines
 from terrycloth.experiments.baselines.tuning import tuned_baselines
-from terrycloth.experiments.evaluation.bootstrap import paired_bootstrap
-from terrycloth.experiments.settings.auto_model import PublicFacts, with_model
-from terrycloth.experiments.settings.config import MEASURED_ONLY, RunConfig
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
-from terrycloth.experiments.runs.engines import engine
+from terrycloth.experiments.evaluation.bootstrap import paired_bootstrap
 from terrycloth.experiments.evaluation.evaluate import (
     DeviceScorer,
     Metrics,
@@ -37,6 +34,14 @@ from terrycloth.experiments.evaluation.evaluate import (
     rank_targets,
 )
 from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METRICS, measured
+from terrycloth.experiments.evaluation.ranks import Ranks
+from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for
+from terrycloth.experiments.runs.engines import engine
+from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
+from terrycloth.experiments.runs.result import Metrics as RunMetrics
+from terrycloth.experiments.runs.run_folder import RunFolder, choose_path, continued, created
+from terrycloth.experiments.settings.auto_model import PublicFacts, with_model
+from terrycloth.experiments.settings.config import MEASURED_ONLY, RunConfig
 from terrycloth.experiments.settings.planning import (
     ResolvedConfig,
     asked_settings,
@@ -46,14 +51,9 @@ from terrycloth.experiments.settings.planning import (
     resolve,
     run_config,
 )
-from terrycloth.experiments.evaluation.ranks import Ranks
-from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
-from terrycloth.experiments.runs.result import Metrics as RunMetrics
-from terrycloth.experiments.runs.run_folder import RunFolder, choose_path, continued, created
-from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for
-from terrycloth.models.recommenders.build import build_model
 from terrycloth.models.errors import UserError
 from terrycloth.models.privacy.promise import Promise
+from terrycloth.models.recommenders.build import build_model
 from terrycloth.models.recommenders.recommender import Parameters, Recommender
 from terrycloth.server.checkpoint import RoundRecord
 from terrycloth.server.secure.secure_exchange import NODE_FAILED

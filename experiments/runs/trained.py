@@ -6,9 +6,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.settings.config import MEASURED_ONLY, explain
 from terrycloth.experiments.settings.planning import ResolvedConfig
-from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
 from terrycloth.models.recommenders.recommender import Recommender

@@ -117,8 +117,6 @@ def test_a_file_shown_in_docs_links_to_the_web_alone(name: str) -> None:
 
 @pytest.mark.parametrize("path", TEXTS, ids=ids)
 def test_terry_commands_can_be_given(path: Path) -> None:
-    if path.name == "CHANGELOG.md":
-        pytest.skip("names verbs and flags as they were")
     for command_line in named_commands(path):
         assert objection(command_line) is None, f"{command_line}: {objection(command_line)}"
 

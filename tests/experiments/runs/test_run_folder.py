@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 
 import terrycloth.experiments.runs.run_folder
 from terrycloth.experiments.runs import simulation
+from terrycloth.experiments.runs.run_folder import COLUMNS, NoSpace, RunFolder, choose_path, created
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import resolve
-from terrycloth.experiments.runs.run_folder import COLUMNS, NoSpace, RunFolder, choose_path, created
 from terrycloth.models.errors import UserError
 
 ROW: dict[str, Any] = {

@@ -19,31 +19,39 @@ from flwr.app import Error, Message
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-import terrycloth.experiments.settings.planning
 import terrycloth.experiments.runs.simulation
-from terrycloth.client.training.vmap_trainer import VmapTrainer
+import terrycloth.experiments.settings.planning
 from terrycloth.client.events import Events
 from terrycloth.client.policy import policy_of
 from terrycloth.client.serving import Serving
 from terrycloth.client.targets import Targets
+from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.experiments.baselines import BASELINES, label_of, missing_libraries
 from terrycloth.experiments.cli import main
-from terrycloth.experiments.settings.config import RunConfig, read_config
 from terrycloth.experiments.datasets import load
-from terrycloth.experiments.runs.engines.in_process import InProcessGrid
-from terrycloth.experiments.reports.figures import floor_of
 from terrycloth.experiments.evaluation.metric_table import METRICS
 from terrycloth.experiments.evaluation.ranks import Ranks
+from terrycloth.experiments.evaluation.split import make_split, rule_for, validation_split
+from terrycloth.experiments.reports.figures import floor_of
+from terrycloth.experiments.runs.engines.in_process import InProcessGrid
 from terrycloth.experiments.runs.result import Result
 from terrycloth.experiments.runs.run_folder import COLUMNS, RunFolder
-from terrycloth.experiments.runs.simulation import RunPlan, Reporter, data_options, make_plan, needed_bytes, resume, simulate
-from terrycloth.experiments.evaluation.split import make_split, rule_for, validation_split
-from terrycloth.models.privacy.accounting import epsilon_spent
-from terrycloth.models.recommenders.build import build_model
+from terrycloth.experiments.runs.simulation import (
+    Reporter,
+    RunPlan,
+    data_options,
+    make_plan,
+    needed_bytes,
+    resume,
+    simulate,
+)
+from terrycloth.experiments.settings.config import RunConfig, read_config
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
-from terrycloth.models.recommenders.factorisation import Factorisation
+from terrycloth.models.privacy.accounting import epsilon_spent
 from terrycloth.models.privacy.promise import rounded_up
+from terrycloth.models.recommenders.build import build_model
+from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.settings import RoundSettings
 from tests.experiments.conftest import TINY
