@@ -58,4 +58,5 @@ html_show_copyright = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 highlight_language = "text"
+smartquotes = False  # they would make one dash of the two before a flag
 copybutton_exclude = ".linenos, .gp, .go"

@@ -10,10 +10,9 @@ from sphinx.util.docutils import SphinxDirective
 
 
 class Mermaid(SphinxDirective):
-    """A block of Mermaid's source. `:alt:` describes the diagram to those who cannot see it."""
+    """A block of Mermaid's source; `accTitle` and `accDescr` in it describe the diagram to screen readers."""
 
     has_content = True
-    option_spec = {"alt": str}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """One raw node with the SVG. Raises the directive's error if the source cannot be drawn."""
@@ -25,9 +24,6 @@ class Mermaid(SphinxDirective):
             raise self.error(f"Mermaid cannot draw this: {error}") from error
         # Ids are those of the page: two diagrams on it must not share them.
         drawing = re.sub(r"\bmy-svg\b", name, drawing)
-        label = nodes.unescape(self.options.get("alt", "")).replace('"', "&quot;")
-        if label:
-            drawing = drawing.replace("<svg ", f'<svg aria-label="{label}" ', 1)
         html = f'<figure class="mermaid">{drawing}</figure>'
         return [nodes.raw("", html, format="html")]
 

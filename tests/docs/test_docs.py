@@ -189,3 +189,14 @@ def test_what_builds_the_pages_is_pinned() -> None:
 def test_continuous_integration_builds_the_pages() -> None:
     assert "\nmake docs\n" in read(ROOT / ".ci" / "run")
     assert "--fail-on-warning" in read(ROOT / "Makefile")
+
+
+def test_links_and_anchors_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# It's `one` thing\n\n[a](other.md) ![b](b.png) `[c](c.md)`\n\n"
+        "```text\n[d](d.md)\n```\n<!-- [e](e.md) -->\n",
+        encoding="utf-8",
+    )
+    assert links(page) == ["other.md", "b.png"], "neither code nor comments"
+    assert anchors(page) == {"its-one-thing"}
