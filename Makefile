@@ -17,7 +17,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-bench install-sequence run flower figures bench bench-small test test-slow test-all lint format clean
+.PHONY: help install install-bench install-sequence run flower figures docs bench bench-small test test-slow test-all lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -27,7 +27,7 @@ install: $(INSTALLED) ## create .venv and install the project with the versions 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,tune,baselines,dev]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,tune,baselines,dev,docs]" -c constraints.txt
 	touch $@
 
 install-bench: install ## add pfl-research for terry bench (without its dependencies, whose pins conflict with ours)
@@ -61,7 +61,11 @@ figures: install ## remake the accuracy figures and tables of README; DATA holds
 	test -e $(FIGURES)/run || $(BIN)/terry simulate $(RUN_FLAGS) --seed 1 --out $(FIGURES)/run
 	cp $(FIGURES)/run/figures/accuracy.png docs/accuracy.png
 	cp $(FIGURES)/towels/figures/frontier-towels-20000-date.png docs/frontier.png
-	$(BIN)/python -m terrycloth.experiments.reports.readme README.md docs/last-item.md $(FIGURES)
+	$(BIN)/python -m terrycloth.experiments.reports.readme README.md docs/results.md docs/last-item.md $(FIGURES)
+
+docs: install ## build the documentation into build/docs, with warnings as errors
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 bench: install ## compare a round with Opacus, Flower with Ray and pfl-research (takes some minutes)
 	$(BIN)/terry bench $(if $(OUT),--out "$(OUT)")
@@ -88,6 +92,6 @@ format: install ## reformat the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean: ## remove caches and build files; keep .venv and runs
-	rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove caches and build leftovers; keep .venv and runs
+	rm -rf build dist docs/reference/api *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """Rewrite the accuracy tables in README and docs from the frontiers that `make figures` ran.
 
-    python -m terrycloth.experiments.reports.readme README.md docs/last-item.md FOLDER
+    python -m terrycloth.experiments.reports.readme README.md docs/results.md docs/last-item.md FOLDER
 
 FOLDER/NAME is the folder of a frontier. The function KIND makes the table between the comments
 `<!-- table: KIND NAME … -->` and `<!-- end -->` from all named frontiers. If one of them was not run, the

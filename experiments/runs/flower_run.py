@@ -3,8 +3,8 @@
     terry data partition towels devices --devices 300
     python -m terrycloth.experiments.runs.flower_run devices runs/flower --set rounds=3
 
-README ("Run it on Flower") shows how to do the same by hand. `flwr run . local` alone would leave a SuperLink
-running, and exit with 0 even if the run failed. Everything listens on 127.0.0.1 only.
+The same can be typed by hand (docs/tutorials/flower.md); `flwr run . local` alone would leave a SuperLink
+running, and exit 0 whatever became of the run. Everything listens on 127.0.0.1 only.
 """
 
 import json

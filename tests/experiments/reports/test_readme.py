@@ -7,6 +7,7 @@ import pytest
 from terrycloth.experiments.frontier.table import COLUMNS
 from terrycloth.experiments.reports.readme import BLOCK, KINDS, main
 
+WITH_TABLES = ("README.md", "docs/results.md", "docs/last-item.md")
 SENTENCE = "By date: what happened before 2025-10-18 trains; the rest tests."
 ROW = dict.fromkeys(COLUMNS, "") | {
     "data": "towels", "devices": 2000, "model": "linear", "negative_sampling": "clean", "split": "date",
@@ -199,17 +200,17 @@ def test_several_files_are_written(tmp_path: Path) -> None:
 
 def test_the_markers_of_readme_and_docs_name_tables_that_can_be_made() -> None:
     root = Path(__file__).parents[3]
-    texts = [(root / name).read_text(encoding="utf-8") for name in ("README.md", "docs/last-item.md")]
+    texts = [(root / name).read_text(encoding="utf-8") for name in WITH_TABLES]
     assert {found[2] for text in texts for found in BLOCK.finditer(text)} == set(KINDS)
     for text in texts:
         assert text.count("<!-- table: ") == len(list(BLOCK.finditer(text)))
 
 
 def test_make_figures_runs_what_the_tables_need() -> None:
-    """Each name in a marker is the folder of a frontier there, and both files are written."""
+    """Each name in a marker is the folder of a frontier there, and every file with tables is written."""
     root = Path(__file__).parents[3]
     recipe = (root / "Makefile").read_text(encoding="utf-8").split("\nfigures:")[1].split("\n\n")[0]
-    for name in ("README.md", "docs/last-item.md"):
+    for name in WITH_TABLES:
         text = (root / name).read_text(encoding="utf-8")
         assert name in recipe
         for found in BLOCK.finditer(text):
