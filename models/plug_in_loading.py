@@ -1,6 +1,5 @@
 """Objects of other packages, by `package.module:name` or by the entry points that packages install."""
 
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -28,9 +27,3 @@ def load_entry_point(group: str, name: str) -> Any:
         if point.name == name:
             return point.load()
     raise ValueError(f"no installed package offers {name!r} in {group}")
-
-
-def load_all(group: str) -> Iterator[tuple[str, Any]]:
-    """Import every object of a group: pairs of its name and the object."""
-    for name in entry_point_names(group):
-        yield name, load_entry_point(group, name)

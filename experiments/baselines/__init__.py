@@ -11,7 +11,6 @@ from terrycloth.experiments.baselines import (
     sequence,
 )
 from terrycloth.experiments.baselines.row import TRIALS, BaselineRow
-from terrycloth.models.plug_in_loading import load_all
 
 BASELINES: dict[str, BaselineRow] = {
     "popularity": BaselineRow(
@@ -104,9 +103,6 @@ def add_baseline(name: str, row: object) -> None:
         raise ValueError(f"the baseline {name} has {len(row.trials)} settings to try: use {TRIALS} or fewer")
     BASELINES[name] = row
 
-
-for _name, _row in load_all(ENTRY_POINTS):
-    add_baseline(_name, _row)
 
 NOTHING_RELEASED = "nothing_released"
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.models.metrics import gains
-from terrycloth.models.plug_in_loading import load_all
 
 ENTRY_POINTS = "terrycloth.metrics"  # the group in which packages name their metrics
 
@@ -161,10 +160,6 @@ def add_metric(name: str, metric: object) -> None:
     ABOUT_FULL[name] = f"{metric.label}, whole catalogue: {metric.about}"
     if metric.by_shopper_sampled is not None:
         SAMPLED_METRICS[name] = metric.by_shopper_sampled
-
-
-for _name, _metric in load_all(ENTRY_POINTS):
-    add_metric(_name, _metric)
 
 
 def measured(ranks: Ranks) -> dict[str, dict[str, float]]:

@@ -386,7 +386,7 @@ def no_settings(content: RecordDict) -> None:
         having(sampling_rate=1.5),
         having(steps_per_round=0),
         having(steps_per_round=65_536),
-        having(model="gru"),
+        having(model="package:Class"),
         having(clip="none"),
         having(clip=math.inf),  # under noise
         having(clip=1e-7),
