@@ -41,7 +41,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, 
 from terrycloth.client.events import Events
 from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.sgd_trainer import SgdTrainer
-from terrycloth.experiments.runs.engines.in_process import InProcessGrid, be_the_server
+from terrycloth.experiments.engines.in_process import InProcessGrid, be_the_server
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import ResolvedConfig, make_promise
 from terrycloth.models.catalogue import Catalogue

@@ -36,7 +36,7 @@ from terrycloth.client.events import Events
 from terrycloth.experiments.bench.plain_model import PlainFactorisation, with_negatives
 from terrycloth.experiments.bench.workers import Round, Workers
 from terrycloth.experiments.bench.workload import Workload
-from terrycloth.experiments.runs.engines.ray import loopback_only
+from terrycloth.experiments.engines.ray import loopback_only
 from terrycloth.models.settings import RoundSettings
 
 ARRAYS, METRICS, CLIENTS = "arrays", "metrics", "clients"

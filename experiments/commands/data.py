@@ -77,7 +77,7 @@ def inspect(
     }
     from terrycloth.experiments.datasets import load
     from terrycloth.experiments.datasets.dataset import DataOptions
-    from terrycloth.experiments.datasets.inspection import print_dataset
+    from terrycloth.experiments.reports.inspection import print_dataset
 
     print_dataset(load(name, DataOptions(**options)))
 

@@ -26,7 +26,7 @@ from scipy import special
 from torch import Tensor
 
 from terrycloth.client.events import Events
-from terrycloth.experiments.evaluation.split_rules import pairs_of
+from terrycloth.experiments.datasets.event_pairs import pairs_of
 
 NODES = 4
 SMALLEST_REMAINDER = 1e-6  # share of the whole mass below which float32 cannot tell the remainder from 0

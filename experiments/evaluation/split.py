@@ -9,6 +9,7 @@ import numpy.typing as npt
 from terrycloth.client.events import Array, Events
 from terrycloth.client.targets import Targets
 from terrycloth.experiments.datasets.dataset import Dataset
+from terrycloth.experiments.datasets.event_pairs import pairs_of
 from terrycloth.experiments.evaluation.negatives import SAMPLED, sample_negatives
 from terrycloth.experiments.evaluation.split_rules import (
     Parted,
@@ -17,7 +18,6 @@ from terrycloth.experiments.evaluation.split_rules import (
     last_item,
     next_visit,
     pairs_in_visits,
-    pairs_of,
 )
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.models.errors import UserError

@@ -12,6 +12,7 @@ import numpy as np
 
 from terrycloth.client.events import Array, Events
 from terrycloth.client.targets import Targets
+from terrycloth.experiments.datasets.event_pairs import Pairs, pairs_of
 
 BEYOND_ITEMS = 2**32  # added to an item's number for a second, independent draw
 
@@ -21,21 +22,6 @@ class Parted(NamedTuple):
 
     trains: Array
     targets: Targets
-
-
-class Pairs(NamedTuple):
-    """The distinct pairs of device and item: int64 [pairs] each. first: the first visit with the pair."""
-
-    devices: Array
-    items: Array
-    first: Array
-
-
-def pairs_of(events: Events) -> Pairs:
-    """The distinct pairs of the events, sorted by device and item."""
-    width = int(events.items.max(initial=0)) + 1
-    pairs, rows = np.unique(events.devices * width + events.items, return_index=True)
-    return Pairs(pairs // width, pairs % width, events.visits[rows])
 
 
 def greatest(devices: Array, numbers: Array, num_devices: int) -> Array:

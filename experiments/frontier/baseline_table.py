@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from terrycloth.experiments.baselines import BASELINES, label_of
-from terrycloth.experiments.evaluation.floors import FLOORS, PRIVATE
+from terrycloth.experiments.baselines.floors import FLOORS, PRIVATE
 from terrycloth.experiments.frontier.points import Federation, Point, Spread
 from terrycloth.experiments.frontier.table import ABOUT, PRIVATE_BASELINES, SAMPLED
 from terrycloth.experiments.frontier.table_cell import TableCell, measured

@@ -1,7 +1,6 @@
 """One cell of a grid: the settings of one seeded run, its name, and the command that repeats it."""
 
 import hashlib
-import inspect
 import json
 import math
 import re
@@ -13,14 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from terrycloth.experiments.datasets import source_of
-from terrycloth.experiments.settings.config import FLAGS, RunConfig, explain
+from terrycloth.experiments.settings.config import DATA_SETTINGS, FLAGS, WITHOUT_FLAG, RunConfig, explain
 from terrycloth.models.errors import UserError
 
-DATA_SETTINGS = (
-    "data", "path", "catalogue", "category", "shopper_column", "item_column", "time_column", "weight_column",
-    "order_column", "strict", "visit", "devices", "data_seed", "split", "at", "repeats", "evaluate_sample",
-    "own_baselines", "own_metrics",
-)  # fmt: skip
 MODEL_SETTINGS = ("model", "own_rows", "item_bias", "kernel_half_life", "recency_half_life")
 FIT_SETTINGS = ("dim", "regularisation", "catalogue_weight", "negative_weight", "server_weight_decay")
 PROMISE_SETTINGS = (
@@ -195,18 +189,15 @@ class Cell(Job):
     @property
     def command(self) -> str:
         """The command that repeats this run and its comparisons, except that with Flower's strategy."""
-        from terrycloth.experiments.commands.simulate import simulate
-
         settings = self.config.model_dump(mode="json", exclude_defaults=True, exclude=set(COMPARISONS))
         if self.config.unit != "none":
             settings |= {"unit": self.config.unit, "trust": self.config.trust}
-        flags = inspect.signature(simulate).parameters
         words = ["terry", "simulate"]
         for name in ("data", "devices", "model", "unit", "trust", "epsilon", *settings):
             value = settings.pop(name, None)
             if value is None:
                 continue
-            if name in flags and not isinstance(value, bool):
+            if name not in WITHOUT_FLAG and not isinstance(value, bool):
                 flag = FLAGS.get(name, "--" + name.replace("_", "-"))
                 words += [flag, str(value).removesuffix(".0") if name == "epsilon" else str(value)]
             else:

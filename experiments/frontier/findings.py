@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from terrycloth.experiments.baselines import BASELINES, label_of
-from terrycloth.experiments.evaluation.floors import ALONE
+from terrycloth.experiments.baselines.floors import ALONE
 from terrycloth.experiments.frontier.points import (
     Federation,
     Floor,

@@ -6,7 +6,7 @@ from terrycloth.experiments.frontier.grid import Table, expand
 from terrycloth.experiments.frontier.progress import SilentProgress
 from terrycloth.experiments.frontier.run_jobs import Failures, run_jobs
 from terrycloth.experiments.runs.files import RUN_AGAIN
-from terrycloth.experiments.settings.own_tables import add_own
+from terrycloth.experiments.runs.own_tables import add_own
 from terrycloth.models.errors import UserError
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from terrycloth.experiments.baselines import label_of
-from terrycloth.experiments.evaluation.floors import STRONG, best_floor, floors_of
+from terrycloth.experiments.baselines.floors import STRONG, best_floor, floors_of
 from terrycloth.experiments.frontier.table import Row
 from terrycloth.experiments.settings.split_names import SPLITS
 from terrycloth.models.privacy.promise import rounded_up

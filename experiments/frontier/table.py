@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from terrycloth.experiments.baselines import BASELINES, NOTHING_RELEASED, label_of
-from terrycloth.experiments.evaluation.floors import PRIVATE, best_floor, floors_of
+from terrycloth.experiments.baselines.floors import PRIVATE, best_floor, floors_of
 from terrycloth.experiments.evaluation.metric_table import ABOUT_FULL, ERROR, SAMPLED_METRICS
 from terrycloth.experiments.evaluation.split import FIRST_VISIT, LATER_VISITS
 from terrycloth.experiments.frontier.cell import Cell, Reference, variants

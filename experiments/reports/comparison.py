@@ -18,12 +18,12 @@ from terrycloth.experiments.evaluation.evaluate import by_history, rank_targets
 from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METRICS, measured
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Split, make_split
-from terrycloth.experiments.frontier.cell import DATA_SETTINGS
+from terrycloth.experiments.runs.own_tables import add_own
 from terrycloth.experiments.runs.result import Accuracy, Metrics, Result
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import data_options, no_nan, rule_of
 from terrycloth.experiments.runs.trained import Trained, load_trained
-from terrycloth.experiments.settings.own_tables import add_own
+from terrycloth.experiments.settings.config import DATA_SETTINGS
 from terrycloth.experiments.settings.planning import ResolvedConfig
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
-from terrycloth.experiments.evaluation.floors import STRONG, best_floor
+from terrycloth.experiments.baselines.floors import STRONG, best_floor
 from terrycloth.experiments.reports.privacy_plan import PrivacyPlan
 from terrycloth.experiments.runs.result import Result
 from terrycloth.experiments.runs.run_folder import RunFolder

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
-from terrycloth.experiments.evaluation.floors import STRONG, best_floor, floors_of
+from terrycloth.experiments.baselines.floors import STRONG, best_floor, floors_of
 from terrycloth.experiments.settings.split_names import SPLITS
 
 BLOCK = re.compile(r"(<!-- table: (\w+) ([\w -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)

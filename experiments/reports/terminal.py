@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
+from terrycloth.experiments.baselines.floors import ALONE, best_floor, is_floor
 from terrycloth.experiments.evaluation.bootstrap import Difference
-from terrycloth.experiments.evaluation.floors import ALONE, best_floor, is_floor
 from terrycloth.experiments.reports.console import make_console
 from terrycloth.experiments.runs.result import Accuracy, Result
 from terrycloth.experiments.runs.run_folder import RunFolder

@@ -25,6 +25,7 @@ from terrycloth.experiments.baselines.private import private_baselines
 from terrycloth.experiments.baselines.tuning import tuned_baselines
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.engines import engine
 from terrycloth.experiments.evaluation.bootstrap import paired_bootstrap
 from terrycloth.experiments.evaluation.evaluate import (
     DeviceScorer,
@@ -38,13 +39,12 @@ from terrycloth.experiments.evaluation.evaluate import (
 from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METRICS, measured
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for
-from terrycloth.experiments.runs.engines import engine
+from terrycloth.experiments.runs.own_tables import add_own
 from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from terrycloth.experiments.runs.result import Metrics as RunMetrics
 from terrycloth.experiments.runs.run_folder import RunFolder, choose_path, continued, created
 from terrycloth.experiments.settings.auto_model import PublicFacts, with_model
 from terrycloth.experiments.settings.config import MEASURED_ONLY, RunConfig
-from terrycloth.experiments.settings.own_tables import add_own
 from terrycloth.experiments.settings.planning import (
     ResolvedConfig,
     asked_settings,

@@ -17,6 +17,26 @@ from terrycloth.models.recommenders.kinds import KINDS, offered
 FLAGS = {"torch_device": "--device"}  # flags whose names differ from their settings'
 MEASURED_ONLY = ("pfedrec", "fedrap", "counter")  # models that only the simulator trains, not devices
 
+# What decides which data train and which test, and how accuracy is measured.
+DATA_SETTINGS = (
+    "data", "path", "catalogue", "category", "shopper_column", "item_column", "time_column", "weight_column",
+    "order_column", "strict", "visit", "devices", "data_seed", "split", "at", "repeats", "evaluate_sample",
+    "own_baselines", "own_metrics",
+)  # fmt: skip
+# Settings without a flag of their own on `terry simulate`, which --set reaches.
+WITHOUT_FLAG = frozenset(
+    (
+        "agreement", "attribute_weight", "catalogue_weight", "ceiling", "central", "clip_learning_rate",
+        "clip_quantile", "data_seed", "evaluate_every", "evaluate_sample", "evaluation_noise", "floors",
+        "head_scale", "head_size", "item_bias", "kernel_half_life", "learning_rate", "model_reason",
+        "most_events", "negative_weight", "negatives", "noised_attribute_weight", "now",
+        "own_baselines", "own_metrics", "own_rows", "popularity_discount", "popularity_half_life",
+        "popularity_norm", "popularity_share", "recency_half_life", "regularisation", "sampling_rate",
+        "server_learning_rate", "server_momentum", "server_optimizer", "server_weight_decay",
+        "steps_per_round", "title_words", "tolerated_dropout",
+    )
+)  # fmt: skip
+
 
 class RunConfig(BaseModel):
     """The settings of one simulated federation.

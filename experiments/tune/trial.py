@@ -69,8 +69,8 @@ def measure(given: RunConfig, run: Run, scratch: Path) -> Outcome:
 
 def validation_plan(config: RunConfig) -> Any:
     """Return the plan of a run on the validation split. Raises UserError if the settings are invalid."""
-    from terrycloth.experiments.frontier.cell import DATA_SETTINGS
     from terrycloth.experiments.runs.simulation import plan_for
+    from terrycloth.experiments.settings.config import DATA_SETTINGS
 
     dataset, split = validation_data(RunConfig(**{name: getattr(config, name) for name in DATA_SETTINGS}))
     return plan_for(config, dataset, split)

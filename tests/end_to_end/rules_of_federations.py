@@ -33,8 +33,8 @@ from terrycloth.client.secure.secure_session import Session, Stage
 from terrycloth.client.state import DeviceState
 from terrycloth.client.training.shopper_level import ClippedLeastSquaresTrainer
 from terrycloth.experiments.datasets.towel_ceiling import ceilings
+from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.experiments.reports.terminal import result_table
-from terrycloth.experiments.runs.engines.in_process import InProcessGrid
 from terrycloth.experiments.runs.simulation import simulate
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import make_promise, resolve

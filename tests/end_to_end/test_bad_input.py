@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
 from terrycloth.experiments.datasets.towel_ceiling import ceilings
-from terrycloth.experiments.runs.engines.in_process import InProcessGrid
+from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter, simulate
 from terrycloth.experiments.settings.config import RunConfig

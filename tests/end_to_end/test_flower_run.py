@@ -15,8 +15,8 @@ from terrycloth.client.app import make_app
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions
+from terrycloth.experiments.engines import engine
 from terrycloth.experiments.evaluation.split import make_split, rule_for
-from terrycloth.experiments.runs.engines import engine
 from terrycloth.experiments.runs.flower_run import APP, descendants
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import owner_policy

@@ -22,7 +22,7 @@ import terrycloth.client.app
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
 from terrycloth.client.state import DeviceState
-from terrycloth.experiments.runs.engines.in_process import InProcessGrid
+from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import simulate
 from terrycloth.experiments.settings.config import RunConfig

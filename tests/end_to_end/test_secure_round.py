@@ -24,7 +24,7 @@ from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.trainers import trainer_for
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions
-from terrycloth.experiments.runs.engines.in_process import InProcessGrid
+from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
 from terrycloth.models.recommenders.build import build_model

@@ -12,7 +12,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.supercore.task_identity import TaskIdentity
 
-from terrycloth.experiments.runs.engines.in_process import InProcessGrid
+from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.models.errors import UserError
 from terrycloth.models.privacy.accounting import epsilon_composed, epsilon_spent
 from terrycloth.models.recommenders.recommender import Parameters

@@ -28,7 +28,7 @@ from terrycloth.experiments.baselines.flower_dp import (
     to_double_arrays,
     train_by_flower,
 )
-from terrycloth.experiments.runs.engines.in_process import InProcessGrid, be_the_server
+from terrycloth.experiments.engines.in_process import InProcessGrid, be_the_server
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import make_promise, resolve
 from terrycloth.models.catalogue import Catalogue

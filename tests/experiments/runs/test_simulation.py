@@ -29,11 +29,11 @@ from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.experiments.baselines import BASELINES, label_of, missing_libraries
 from terrycloth.experiments.cli import main
 from terrycloth.experiments.datasets import load
+from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.experiments.evaluation.metric_table import METRICS
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import make_split, rule_for, validation_split
 from terrycloth.experiments.reports.figures import floor_of
-from terrycloth.experiments.runs.engines.in_process import InProcessGrid
 from terrycloth.experiments.runs.result import Result
 from terrycloth.experiments.runs.run_folder import COLUMNS, RunFolder
 from terrycloth.experiments.runs.simulation import (

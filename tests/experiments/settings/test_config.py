@@ -1,12 +1,14 @@
 """Flags win over the file, `--set` over both; what is wrong is one line that names the flag."""
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from terrycloth.experiments.settings.config import RunConfig, read_config
+from terrycloth.experiments.commands.simulate import simulate
+from terrycloth.experiments.settings.config import WITHOUT_FLAG, RunConfig, read_config
 from terrycloth.models.errors import UserError
 
 
@@ -123,3 +125,9 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 
 def test_every_setting_is_documented() -> None:
     assert [name for name, field in RunConfig.model_fields.items() if not field.description] == []
+
+
+def test_what_has_no_flag_is_listed():
+    """A frontier's commands name every setting by its flag, or by --set."""
+    flags = inspect.signature(simulate).parameters
+    assert {name for name in RunConfig.model_fields if name not in flags} == WITHOUT_FLAG

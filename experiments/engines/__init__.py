@@ -25,11 +25,11 @@ def engine(name: str) -> Engine:
     """
     logging.getLogger("flwr").setLevel(logging.ERROR)
     if name == "in-process":
-        from terrycloth.experiments.runs.engines import in_process
+        from terrycloth.experiments.engines import in_process
 
         return in_process.run
     if name == "ray":
-        from terrycloth.experiments.runs.engines import ray
+        from terrycloth.experiments.engines import ray
 
         return ray.run
     raise UserError(f"there is no engine {name!r}: choose in-process or ray")

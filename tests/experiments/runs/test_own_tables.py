@@ -9,11 +9,11 @@ import pytest
 
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions
+from terrycloth.experiments.runs.own_tables import add_own
 from terrycloth.experiments.settings.config import RunConfig
-from terrycloth.experiments.settings.own_tables import add_own
 from terrycloth.models.errors import UserError
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own_data"
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "own_data"
 ENTRY_POINTS = """[terrycloth.data]
 corner-shop = own_data:load
 [terrycloth.metrics]

@@ -12,7 +12,8 @@ from rich.table import Table
 from terrycloth.client.events import Events
 from terrycloth.experiments.cli import main
 from terrycloth.experiments.datasets.dataset import Dataset, FileOrder, ImportReport, PublishedTest
-from terrycloth.experiments.datasets.inspection import (
+from terrycloth.experiments.evaluation.split import DAY
+from terrycloth.experiments.reports.inspection import (
     attribute_table,
     print_dataset,
     quartiles,
@@ -21,7 +22,6 @@ from terrycloth.experiments.datasets.inspection import (
     split_table,
     time_table,
 )
-from terrycloth.experiments.evaluation.split import DAY
 from terrycloth.models.catalogue import Catalogue
 
 

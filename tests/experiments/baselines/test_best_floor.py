@@ -3,7 +3,7 @@
 import pytest
 
 from terrycloth.experiments.baselines import BASELINES, label_of
-from terrycloth.experiments.evaluation.floors import (
+from terrycloth.experiments.baselines.floors import (
     ALONE,
     FLOORS,
     PRIVATE,
