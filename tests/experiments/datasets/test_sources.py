@@ -81,5 +81,5 @@ def test_numbers_out_of_range(options, message):
 
 
 def test_an_unknown_name_lists_those_known():
-    with pytest.raises(UserError, match="no data set 'towel': choose one of towels, complete-journey"):
+    with pytest.raises(UserError, match="no data set 'towel': use one of towels, complete-journey"):
         load("towel", DataOptions())

@@ -137,8 +137,8 @@ def test_flowers_strategy_is_beside_each_promise_and_seed() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model": "linear"}, "plain SGD: say --model mf or attributes"),
-        ({"trust": "local"}, "for --unit shopper and --trust central"),
+        ({"model": "linear"}, "plain SGD: use --model mf or attributes"),
+        ({"trust": "local"}, "needs --unit shopper and --trust central"),
         ({"devices": 2001}, "2,001 devices are more than the 2,000"),
         ({"flower": "yes"}, "flower = yes is neither true nor false"),
         ({"baselines": "perhaps"}, "--baselines perhaps"),
@@ -213,7 +213,7 @@ def test_seeds_and_seed_win_over_each_other(flags: dict[str, Any], said: dict[st
 
 
 def test_an_unknown_data_set_is_told_before_anything_is_run() -> None:
-    with pytest.raises(UserError, match=r"^there is no data set 'towelz': choose one of towels"):
+    with pytest.raises(UserError, match=r"^there is no data set 'towelz': use one of towels"):
         expand([{"data": ["towels", "towelz"]}])
     with pytest.raises(UserError, match=r"^grid 2: there is no data set 'towelz'"):
         expand([{"devices": 30}, {"data": "towelz"}])
