@@ -81,7 +81,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out, err = process.communicate(timeout=500)
     assert (process.returncode, err) == (0, "")
     assert out.splitlines()[-1] == "out/index.html"
-    assert "--model linear is not trained by interactions" in out
+    assert "--model linear cannot be trained under --unit interaction" in out
     assert re.search(r"\d+ of \d+ done, \d running, 1 failed, about .* left: cell towels-", out)
     return folder / "out"
 

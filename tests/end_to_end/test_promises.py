@@ -40,7 +40,7 @@ def test_the_linear_model_is_done_in_two_rounds(unit, trust, tmp_path):
     said = {"devices": 30, "seed": 1, "unit": unit, "model": "linear"}
     said |= {} if trust is None else {"trust": trust, "epsilon": 4.0}
     folder = simulate(read_config(None, said, []), tmp_path / "run")
-    result, rows, head = folder.read_result(), folder.read_rounds(), folder.read_config().head
+    result, rows, head = folder.read_result(), folder.read_rounds(), folder.read_config().head_size
     assert head is not None
     assert (head == 300) == (unit == "none")
     assert result.promise.rounds == 2
