@@ -62,7 +62,8 @@ def simulate(
     clip: Clip = None,
     secure_aggregation: Annotated[
         bool | None,
-        setting("secure_aggregation", "Promise", "--secure-aggregation/--no-secure-aggregation"),
+        setting("secure_aggregation", "Promise", "--secure-aggregation/--no-secure-aggregation",
+                default="with 3 nodes or more"),
     ] = None,
     evaluate: Annotated[str | None, setting("evaluate", "Promise")] = None,
     rounds: Rounds = None,
