@@ -3,11 +3,12 @@
 A file is on disk as a whole or not at all, and one process at a time changes it.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from terrycloth.models.file_lock import lock_file
 
 
 @contextmanager
@@ -57,5 +58,5 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """
     path.touch(mode=0o600)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(file, wait=wait)
         yield

@@ -1,7 +1,6 @@
 """Simulate one federation, from the data to a finished run folder."""
 
 import math
-import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METR
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for
 from terrycloth.experiments.runs.engines import engine
+from terrycloth.experiments.runs.operating_system import peak_memory
 from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from terrycloth.experiments.runs.result import Metrics as RunMetrics
 from terrycloth.experiments.runs.run_folder import RunFolder, choose_path, continued, created
@@ -242,7 +242,7 @@ def run(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -
         cost=Cost(
             seconds_total=time.monotonic() - started,
             seconds_training=sum(float(row["seconds"]) for row in rounds.rows),
-            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            peak_memory_bytes=peak_memory(),
             bytes_up_per_device=sum(int(row["bytes_up"]) for row in rounds.rows),
             bytes_up_per_device_round=rounds.mean("bytes_up"),
             bytes_down_per_device_round=rounds.mean("bytes_down"),
