@@ -75,6 +75,7 @@ def simulate(
     negative_sampling: Annotated[str | None, setting("negative_sampling", "Run")] = None,
     baselines: Annotated[bool, setting("baselines", "Run", "--baselines")] = False,
     seed: Annotated[int | None, setting("seed", "Run")] = None,
+    log: Annotated[str | None, setting("log", "Run")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; by default runs/<time>-<data>-<model>",
                                              rich_help_panel="Run", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out",

@@ -16,6 +16,7 @@ from terrycloth.models.recommenders.kinds import KINDS, entry_point_names
 from terrycloth.models.shared_settings import T
 
 FLAGS = {"torch_device": "--device"}  # flags whose names differ from their settings'
+TRACKERS = ("mlflow", "tensorboard", "csv")  # what a run can be logged for
 MEASURED_ONLY = ("pfedrec", "fedrap", "counter")  # models that only the simulator trains, not devices
 
 # The settings that `planning.ResolvedConfig` has as well, but devices and the server lack.
@@ -163,6 +164,10 @@ class RunConfig(BaseModel):
         False, description="also tune and fit strong baselines such as EASE and iALS, for comparison"
     )
     ceiling: bool = Field(True, description="also measure the best possible accuracy, if the data allow it")
+    log: str | None = Field(
+        None,
+        description="also log the run, in its folder, for mlflow, tensorboard or as csv; comma-separated",
+    )
 
     @field_validator("model")
     @classmethod
@@ -173,6 +178,14 @@ class RunConfig(BaseModel):
                 f"there is no such model: use one of {', '.join(known)}, or package.module:Class"
             )
         return model
+
+    @field_validator("log")
+    @classmethod
+    def _trackers_exist(cls, log: str | None) -> str | None:
+        names = [] if log is None else [name.strip() for name in log.split(",")]
+        if unknown := set(names) - set(TRACKERS):
+            raise ValueError(f"there is no {min(unknown)!r}: use {', '.join(TRACKERS)}, or several of them")
+        return ",".join(dict.fromkeys(names)) or None
 
     @property
     def trust_model(self) -> TrustModel:
