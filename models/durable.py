@@ -3,11 +3,12 @@
 A file is on disk as a whole or not at all, and one process at a time changes it.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from terrycloth.models.file_lock import lock_file
 
 
 @contextmanager
@@ -25,11 +26,19 @@ def owner_only() -> Iterator[None]:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file in one step, readable only by its owner. It is on disk on return."""
-    partial = path.with_suffix(".partial")
-    partial.touch(mode=0o600)
-    partial.write_bytes(content)
-    replace(partial, path)
+    """Write a file in one step, readable only by its owner. It is on disk on return.
+
+    Raises OSError if it cannot be written; what was there before then stays, and nothing else.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.touch(mode=0o600)
+        partial.write_bytes(content)
+        replace(partial, path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def replace(partial: Path, path: Path) -> None:
@@ -57,5 +66,5 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """
     path.touch(mode=0o600)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(file, wait=wait)
         yield

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from flwr.app import ConfigRecord
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from terrycloth.models.limits import MOST_ITEMS, MOST_ROUNDS
+from terrycloth.models import shared_settings as shared
+from terrycloth.models.limits import MOST_CLIP
 from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust, NoiseSource, TrustModel, Unit
 from terrycloth.models.recommenders.kinds import ModelKind, kind_of
 
@@ -21,8 +22,6 @@ ROUNDING = 1.0 - 1e-5
 
 # The kinds of round in a run: training rounds, the linear model's second release, and the evaluation round.
 KINDS_OF_ROUND = 3
-
-LEAST_CLIP, MOST_CLIP = 1e-6, 1e6  # that a device accepts, besides no clip at all
 
 # Noise on the noised count of updates below the clip, as a fraction of the expected number of devices:
 # Andrew et al. 2021, "Differentially private learning with adaptive clipping", section 3.1.
@@ -86,126 +85,56 @@ class RoundSettings(BaseModel):
     protocol: Literal[1] = PROTOCOL
     run: str = Field("", max_length=64, description="unique name of the run, which makes its queries its own")
     round: int = Field(ge=1, description="number of the round, from 1")
-    rounds: int = Field(ge=1, le=MOST_ROUNDS, description="rounds that the promise covers")
+    rounds: shared.Rounds[int]
 
     model: ModelName
-    dim: int = Field(ge=1, le=4096)
-    own_rows: bool = Field(description="a row of its own for each item, in the item's bag")
-    item_bias: bool
+    dim: shared.Dim[int]
+    own_rows: shared.OwnRows[bool]
+    item_bias: shared.ItemBias[bool]
 
-    unit: Unit
-    trust: AnyTrust
-    epsilon: float = Field(
-        gt=0, allow_inf_nan=True, description="largest ε that all rounds together may spend; inf: no promise"
-    )
-    delta: float = Field(ge=0, lt=1)
-    noise_multiplier: float = Field(ge=0, description="standard deviation of the noise, in units of the clip")
-    clip: float = Field(
-        ge=LEAST_CLIP,
-        allow_inf_nan=True,
-        description="largest L2 norm of what one unit adds: an interaction's gradient, a shopper's update",
-    )
+    unit: shared.Unit[Unit]
+    trust: shared.Trust[AnyTrust]
+    epsilon: shared.Epsilon[float] = Field(allow_inf_nan=True)  # inf: no promise
+    delta: shared.Delta[float] = Field(ge=0)
+    noise_multiplier: shared.NoiseMultiplier[float]
+    clip: shared.Clip[float] = Field(allow_inf_nan=True)
 
-    clip_quantile: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="fraction of updates that an adapted clip aims to leave unclipped; 0: a fixed clip",
-    )
+    clip_quantile: shared.ClipQuantile[float] = 0.0
 
-    devices: int = Field(ge=1, description="N: devices in the federation, public; q·N is the denominator")
+    devices: shared.Devices[int]  # N; q·N is the denominator of a round's mean
     least_devices: int = Field(
         1,
         ge=1,
         description="distributed: minimum number of devices whose noise is in a released sum, without nodes "
         "that may collude",
     )
-    agreement: float = Field(
-        2 / 3,
-        ge=0.5,
-        lt=1,
-        description="distributed: fraction of nodes, more than which must confirm the same sum",
-    )
-    secure_aggregation: bool = Field(
-        True, description="distributed: secure aggregation, which hides all but the sum"
-    )
+    agreement: shared.Agreement[float] = 2 / 3
+    secure_aggregation: shared.SecureAggregation[bool] = True
     evaluate: bool = Field(
         False, description="one more release after the last round, in which devices count hits"
     )
-    evaluation_noise: float = Field(
-        0.0, ge=0, description="noise of that release, in units of its sensitivity"
-    )
+    evaluation_noise: shared.EvaluationNoise[float] = Field(0.0, ge=0)
 
-    head_size: int = Field(
-        0,
-        ge=0,
-        le=MOST_ITEMS,
-        description="linear: number of items in the second release, the most popular by the first",
-    )
-    popularity_share: float = Field(
-        0.25, ge=0.01, le=0.99, description="linear: the first release's share of 1 / noise_multiplier²"
-    )
-    now: int = Field(
-        0, ge=0, le=2**40, description="linear: public time from which ages are counted, in s since 1970"
-    )
-    popularity_half_life: float = Field(
-        0.0,
-        ge=0,
-        le=1e6,
-        description="linear: half-life of a purchase in the first release, in days; 0: all count the same",
-    )
-    popularity_norm: float = Field(
-        0.0,
-        ge=0,
-        le=1e3,
-        description="linear: clipping norm of a device's row in the first release; 0: each has norm 1",
-    )
-    kernel_half_life: float = Field(
-        0.0,
-        ge=0,
-        le=1e6,
-        description="linear: half-life in visits between two purchases; 0: all count the same",
-    )
-    attribute_weight: float = Field(
-        0.01, ge=0, le=1e3, description="linear: weight of attributes without noise"
-    )
-    noised_attribute_weight: float = Field(
-        0.1, ge=0, le=1e3, description="linear: weight of attributes if noise drowns all else"
-    )
-    popularity_discount: float = Field(
-        0.0,
-        ge=0,
-        le=2,
-        description="linear: power of an item's popularity by which its learned scores are divided",
-    )
-    title_words: bool = Field(False, description="linear: words of titles as attributes")
+    head_size: shared.HeadSize[int] = 0
+    popularity_share: shared.PopularityShare[float] = 0.25
+    now: shared.Now[int] = 0
+    popularity_half_life: shared.PopularityHalfLife[float] = 0.0
+    popularity_norm: shared.PopularityNorm[float] = 0.0
+    kernel_half_life: shared.KernelHalfLife[float] = 0.0
+    attribute_weight: shared.AttributeWeight[float] = 0.01
+    noised_attribute_weight: shared.NoisedAttributeWeight[float] = 0.1
+    popularity_discount: shared.PopularityDiscount[float] = 0.0
+    title_words: shared.TitleWords[bool] = False
 
-    participation: float = Field(
-        gt=0, le=1, description="probability that a device takes part in a round, by its own draw"
-    )
-    sampling_rate: float = Field(
-        gt=0, le=1, description="probability that an interaction is in a step, by its own draw"
-    )
-    steps_per_round: int = Field(ge=1, le=65_535)  # a stream's name has 16 bits for the step
-    # It has a lower bound too, because noise scaled by it must not vanish in floating point.
-    learning_rate: float = Field(ge=1e-9, le=1e6, description="step size of the device's own SGD")
-    negatives: int = Field(
-        ge=1, le=10_000, description="negatives drawn per interaction, from the whole catalogue"
-    )
-    negative_weight: float = Field(ge=0, le=1e6, description="total weight of an interaction's negatives")
-    catalogue_weight: float = Field(
-        ge=0, le=1e6, description="least squares: pull of every item towards a score of 0"
-    )
-    regularisation: float = Field(
-        gt=0,
-        le=1e6,
-        description="squared penalty on the shopper's vector; linear: ridge, in mean eigenvalues",
-    )
-    recency_half_life: float = Field(
-        0.0,
-        ge=0,
-        description="evaluate: half-life of an event when serving, in later visits; 0: all count the same",
-    )
+    participation: shared.Participation[float]
+    sampling_rate: shared.SamplingRate[float]
+    steps_per_round: shared.StepsPerRound[int]
+    learning_rate: shared.LearningRate[float]
+    negatives: shared.Negatives[int]
+    negative_weight: shared.NegativeWeight[float]
+    catalogue_weight: shared.CatalogueWeight[float]
+    regularisation: shared.Regularisation[float]
+    recency_half_life: shared.RecencyHalfLife[float] = 0.0  # only the evaluation uses it
 
     @model_validator(mode="after")
     def _mechanism_is_the_promise(self) -> Self:

@@ -6,10 +6,10 @@ import math
 import torch
 from torch import Tensor
 
+from terrycloth.models.limits import LEAST_CLIP, MOST_CLIP
 from terrycloth.models.plug_in_loading import load_object
 from terrycloth.models.privacy.randomness import Purpose, Stream, add_noise
 from terrycloth.models.recommenders.recommender import Parameters
-from terrycloth.models.settings import LEAST_CLIP, MOST_CLIP
 from terrycloth.server.settings import ServerSettings
 
 

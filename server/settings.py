@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from terrycloth.models.limits import MOST_EVENTS, OPTIMIZER
+from terrycloth.models import shared_settings as shared
+from terrycloth.models.limits import MOST_EVENTS
 from terrycloth.models.settings import RoundSettings
 
 
@@ -16,19 +17,17 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    catalogue: Path = Field(description="catalogue.parquet, public")
+    catalogue: shared.Catalogue[Path]
     folder: Path | None = Field(None, description="folder for checkpoints; without it, none are written")
     resume: bool = False
 
-    server_optimizer: str = Field(
-        "adam", pattern=OPTIMIZER, description="adam, sgd, or your own as package.module:Class"
-    )
-    server_learning_rate: float = Field(0.05, gt=0)
-    server_momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd, or Adam's first beta")
-    server_weight_decay: float = Field(0.0, ge=0)
+    server_optimizer: shared.ServerOptimizer[shared.OptimizerName] = "adam"
+    server_learning_rate: shared.ServerLearningRate[float] = 0.05
+    server_momentum: shared.ServerMomentum[float] = 0.9
+    server_weight_decay: shared.ServerWeightDecay[float] = 0.0
     initial_seed: int = Field(0, ge=0, description="seed of the shared initial parameters, public")
 
-    clip_learning_rate: float = Field(0.2, gt=0, description="step size of an adapted clip, on a log scale")
+    clip_learning_rate: shared.ClipLearningRate[float] = 0.2
 
     noise_seed: int | None = Field(
         None, ge=0, description="seed that makes the server's noise repeatable, and voids its promise"
@@ -39,19 +38,14 @@ class ServerSettings(BaseModel):
         description="file of the public keys of the nodes that may join secure aggregation, and of how many "
         "devices each has; without it, any node with any number",
     )
-    nodes: int = Field(1, ge=1, description="Flower nodes to wait for before the first round")
+    nodes: shared.Nodes[int] = 1
     most_devices_a_node: int | None = Field(
         None,
         ge=1,
         description="most devices behind one node, public; by default an equal share of all, or with secure "
         "aggregation the roster's number",
     )
-    most_events: int = Field(
-        MOST_EVENTS,
-        ge=1,
-        le=MOST_EVENTS,
-        description="most events that a device stores, public: bounds what one device can send",
-    )
+    most_events: shared.MostEvents[int] = MOST_EVENTS
     least_nodes: int = Field(
         1, ge=1, description="nodes to wait for before each later round, if some are lost"
     )

@@ -1,6 +1,5 @@
 """Run all measurements of `terry bench` in order: the comparisons, the linear model, the sweeps."""
 
-import resource
 import time
 
 from terrycloth.client.training.compiled_trainer import CompiledTrainer
@@ -20,13 +19,13 @@ from terrycloth.experiments.bench.report import (
     Point,
     Timing,
     installed,
-    peak_memory,
     ratios,
 )
 from terrycloth.experiments.bench.sizes import Sizes
 from terrycloth.experiments.bench.together import InProcess
 from terrycloth.experiments.bench.workers import Prepare, Workers, cores
 from terrycloth.experiments.bench.workload import DELTA, Workload, make_workload
+from terrycloth.experiments.runs.operating_system import peak_memory
 from terrycloth.models.privacy.accounting import noise_for
 from terrycloth.models.recommenders.factorisation import Factorisation
 
@@ -66,9 +65,7 @@ def measure(sizes: Sizes, watch: Watch) -> Bench:
         floor=FloorWork(operations=work.operations, uniforms=work.uniforms, normals=work.normals),
         linear=linear,
         sweeps=sweeps,
-        peak_memory_bytes=Memory(
-            comparison=compared, all=peak_memory(), child=peak_memory(resource.RUSAGE_CHILDREN)
-        ),
+        peak_memory_bytes=Memory(comparison=compared, all=peak_memory(), child=peak_memory(of_children=True)),
         machine=machine,
         versions=installed(),
         seconds=time.monotonic() - started,

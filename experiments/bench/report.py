@@ -2,9 +2,7 @@
 
 import os
 import platform
-import resource
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 from typing import Literal, NamedTuple
 
@@ -12,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from terrycloth.experiments.bench.sizes import Sizes
 from terrycloth.experiments.bench.workers import cores
+from terrycloth.experiments.runs.operating_system import processor
 
 PACKAGES = ("terrycloth", "torch", "numpy", "numba", "opacus", "flwr", "ray", "pfl")
 
@@ -170,19 +169,6 @@ def ratios(timings: dict[str, Timing], devices: list[Point]) -> dict[str, float 
     if 10_000 in costs and max(costs) > 10_000:
         values["growth"] = costs[max(costs)] / costs[10_000]
     return values
-
-
-def processor() -> str:
-    """Return the processor's name as reported by the system."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def peak_memory(who: int = resource.RUSAGE_SELF) -> int:
-    """Return the peak resident memory in bytes of this process, or of its largest child that has ended."""
-    return resource.getrusage(who).ru_maxrss * 1024
 
 
 def installed() -> dict[str, str | None]:

@@ -8,26 +8,27 @@ import typer
 from terrycloth.experiments.settings.config import RunConfig
 
 
-def setting(name: str, panel: str, *flags: str) -> Any:
-    """Return a flag, listed under the heading `panel`, whose help is the description of a setting."""
-    description = RunConfig.model_fields[name].description
-    return typer.Option(*flags, help=description, rich_help_panel=panel, show_default=False)
+def setting(name: str, panel: str, *flags: str, default: str | bool = False, more: str = "") -> Any:
+    """Return a flag, listed under the heading `panel`, whose help is the description of a setting.
+
+    flags: the flag's names, by default the setting's. default: how help names the default, if it does. more:
+    what the flag accepts besides, which follows the description.
+    """
+    description = (RunConfig.model_fields[name].description or "") + more
+    return typer.Option(*flags, help=description, rich_help_panel=panel, show_default=default)
 
 
 DataPath = Annotated[Path | None, setting("path", "Data")]
 CataloguePath = Annotated[Path | None, setting("catalogue", "Data")]
 Category = Annotated[str | None, setting("category", "Data")]
-Devices = Annotated[int | None, setting("devices", "Data")]
+Devices = Annotated[int | None, setting("devices", "Data", default="all shoppers")]
 ShopperColumn = Annotated[str | None, setting("shopper_column", "Data")]
 ItemColumn = Annotated[str | None, setting("item_column", "Data")]
 TimeColumn = Annotated[str | None, setting("time_column", "Data")]
 WeightColumn = Annotated[str | None, setting("weight_column", "Data")]
 OrderColumn = Annotated[str | None, setting("order_column", "Data")]
 Visit = Annotated[str | None, setting("visit", "Data")]
-Strict = Annotated[
-    bool,
-    typer.Option("--strict", help=RunConfig.model_fields["strict"].description, rich_help_panel="Data"),
-]
+Strict = Annotated[bool, setting("strict", "Data", "--strict")]
 
 Split = Annotated[str | None, setting("split", "Test")]
 At = Annotated[str | None, setting("at", "Test")]

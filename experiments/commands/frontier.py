@@ -14,31 +14,30 @@ EXAMPLE = (
 )
 
 
-def values(name: str, description: str) -> Any:
-    """Return a flag that takes several values; the grid crosses them with the values of other flags."""
-    flag, text = "--" + name.replace("_", "-"), f"{description}; comma-separated"
-    return typer.Option(flag, help=text, rich_help_panel="Grid", show_default=False)
+def values(name: str, more: str = "") -> Any:
+    """Return a setting's flag for several values; the grid crosses them with the values of other flags."""
+    return setting(name, "Grid", "--" + name.replace("_", "-"), more=f"{more}; comma-separated")
 
 
 def frontier(
     grid: Annotated[Path | None, typer.Argument(help="a TOML file of [[grid]] tables; flags override it",
                                                 show_default=False)] = None,
-    data: Annotated[str | None, values("data", "data sets")] = None,
+    data: Annotated[str | None, values("data")] = None,
     path: DataPath = None,
     catalogue: CataloguePath = None,
     category: Category = None,
     order_column: Annotated[str | None, setting("order_column", "Data")] = None,
-    visit: Annotated[str | None, values("visit", "what counts as one visit: instant, day")] = None,
-    split: Annotated[str | None, values("split", "test split: date, next-visit, basket, last-item")] = None,
-    at: Annotated[str | None, values("at", "dates or shares that separate training from test")] = None,
-    repeats: Annotated[str | None, values("repeats", "old purchases as targets: exclude, include")] = None,
-    devices: Annotated[str | None, values("devices", "numbers of devices")] = None,
-    model: Annotated[str | None, values("model", "models")] = None,
-    unit: Annotated[str | None, values("unit", "what the promise protects")] = None,
-    trust: Annotated[str | None, values("trust", "who adds the noise")] = None,
-    epsilon: Annotated[str | None, values("epsilon", "ε over the whole run, inf for no promise")] = None,
-    delta: Annotated[str | None, values("delta", "δ of the promise")] = None,
-    negative_sampling: Annotated[str | None, values("negative_sampling", "clean or leaky negatives")] = None,
+    visit: Annotated[str | None, values("visit")] = None,
+    split: Annotated[str | None, values("split")] = None,
+    at: Annotated[str | None, values("at")] = None,
+    repeats: Annotated[str | None, values("repeats")] = None,
+    devices: Annotated[str | None, values("devices")] = None,
+    model: Annotated[str | None, values("model")] = None,
+    unit: Annotated[str | None, values("unit")] = None,
+    trust: Annotated[str | None, values("trust")] = None,
+    epsilon: Annotated[str | None, values("epsilon", "; inf: no promise")] = None,
+    delta: Annotated[str | None, values("delta")] = None,
+    negative_sampling: Annotated[str | None, values("negative_sampling")] = None,
     seeds: Annotated[str | None, typer.Option(help="number of seeds per cell, 0 … N − 1; by default 3",
                                               rich_help_panel="Grid", show_default=False)] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value,value",

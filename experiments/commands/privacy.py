@@ -37,8 +37,7 @@ def privacy() -> None:
     "--rounds 200 --epsilon 4",
 )
 def plan(
-    devices: Annotated[int, typer.Option(help="number of shoppers, one per device", rich_help_panel="Promise",
-                                         show_default=False)],
+    devices: Annotated[int, setting("devices", "Promise")],
     unit: Unit = None,
     trust: Trust = None,
     epsilon: Epsilon = None,

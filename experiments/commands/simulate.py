@@ -62,7 +62,8 @@ def simulate(
     clip: Clip = None,
     secure_aggregation: Annotated[
         bool | None,
-        setting("secure_aggregation", "Promise", "--secure-aggregation/--no-secure-aggregation"),
+        setting("secure_aggregation", "Promise", "--secure-aggregation/--no-secure-aggregation",
+                default="with 3 nodes or more"),
     ] = None,
     evaluate: Annotated[str | None, setting("evaluate", "Promise")] = None,
     rounds: Rounds = None,
@@ -74,6 +75,7 @@ def simulate(
     negative_sampling: Annotated[str | None, setting("negative_sampling", "Run")] = None,
     baselines: Annotated[bool, setting("baselines", "Run", "--baselines")] = False,
     seed: Annotated[int | None, setting("seed", "Run")] = None,
+    log: Annotated[str | None, setting("log", "Run")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; by default runs/<time>-<data>-<model>",
                                              rich_help_panel="Run", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out",

@@ -9,7 +9,6 @@ figures/             PNG and SVG                                             │
 index.html           the page                                                ┘
 """
 
-import fcntl
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from terrycloth.experiments.runs.result import Baselines
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.settings.planning import in_use
 from terrycloth.models.errors import UserError
+from terrycloth.models.file_lock import lock_byte
 
 LEFT_BY_A_KILL = {".lock", "grid.toml.partial"}
 RESULTS = 2**32  # the byte after that of the last digest
@@ -110,5 +110,5 @@ class FrontierFolder:
         Each has one byte of a file to lock. The operating system unlocks it however the process ends.
         """
         with (self.path / ".lock").open("ab") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX, 1, RESULTS if job is None else int(job.digest, 16))
+            lock_byte(file, RESULTS if job is None else int(job.digest, 16))
             yield

@@ -27,6 +27,7 @@ from safetensors import safe_open
 
 from terrycloth.client.app import GROUP_VARIABLE
 from terrycloth.client.events import Events
+from terrycloth.experiments.runs.operating_system import processes_with, shows_environments
 from terrycloth.experiments.settings.config import literal
 from terrycloth.models.durable import owner_only
 from terrycloth.models.errors import UserError
@@ -91,8 +92,15 @@ def superlink(home: Path, env: Mapping[str, str], *kind: str) -> Iterator[str]:
 def stop(process: subprocess.Popen[bytes], home: Path) -> None:
     """Stop the SuperLink and every process that it started.
 
-    An interrupted simulation and its Ray processes would otherwise keep running.
+    An interrupted simulation and its Ray processes would otherwise keep running. They are found by their
+    environment, so elsewhere than on Linux only the SuperLink is stopped, and a line says so.
     """
+    if not shows_environments():
+        print(
+            "flower_run: stopping what the SuperLink started needs Linux: check for Flower's and Ray's "
+            "processes",
+            file=sys.stderr,
+        )
     for signal_number in (signal.SIGTERM, signal.SIGKILL):
         process.send_signal(signal_number)
         for pid in descendants(home):
@@ -106,14 +114,8 @@ def stop(process: subprocess.Popen[bytes], home: Path) -> None:
 
 
 def descendants(home: Path) -> list[int]:
-    """Return the ids of processes whose FLWR_HOME is this folder. It reads /proc, so it needs Linux."""
-    assignment = f"FLWR_HOME={home}".encode()
-    pids = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if assignment in environ.read_bytes().split(b"\0"):
-                pids.append(int(environ.parent.name))
-    return pids
+    """Return the ids of processes whose FLWR_HOME is this folder; none where that needs Linux."""
+    return processes_with("FLWR_HOME", str(home))
 
 
 def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,6 @@
 """Simulate one federation, from the data to a finished run folder."""
 
 import math
-import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,10 +38,19 @@ from terrycloth.experiments.evaluation.evaluate import (
 from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METRICS, measured
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for
+from terrycloth.experiments.runs.operating_system import peak_memory
 from terrycloth.experiments.runs.own_tables import add_own
 from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
 from terrycloth.experiments.runs.result import Metrics as RunMetrics
 from terrycloth.experiments.runs.run_folder import RunFolder, choose_path, continued, created
+from terrycloth.experiments.runs.tracking import (
+    Observer,
+    measured_values,
+    observing,
+    promise_facts,
+    require_libraries,
+    result_values,
+)
 from terrycloth.experiments.settings.auto_model import PublicFacts, with_model
 from terrycloth.experiments.settings.config import MEASURED_ONLY, RunConfig
 from terrycloth.experiments.settings.planning import (
@@ -100,6 +108,7 @@ def data_options(config: RunConfig) -> DataOptions:
 
 def make_plan(config: RunConfig) -> RunPlan:
     """Read the data, split them and compute the noise, without writing anything. Raises UserError."""
+    require_libraries(config.log)
     if config.baselines and (reason := missing_libraries()) is not None:
         raise UserError(reason)
     if config.repeats == "include" and config.evaluate == "released":
@@ -198,11 +207,21 @@ def needed_bytes(plan: RunPlan) -> int:
 
 
 def run(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> None:
+    """Do all of a run, and log it if its settings request that."""
+    with observing(plan.config.log, folder.path) as observer:
+        settings = plan.config.model_dump(mode="json", exclude_none=True)
+        observer.started(settings, promise_facts(plan.promise))
+        train_and_measure(plan, folder, reporter, observer, resume=resume)
+
+
+def train_and_measure(
+    plan: RunPlan, folder: RunFolder, reporter: Reporter, observer: Observer, *, resume: bool
+) -> None:
     """Train all rounds, measure the baselines, and write the result and its figures."""
     started = time.monotonic()
     config = plan.config
     reporter.planned(plan)
-    rounds = federate(plan, folder, reporter, resume=resume)
+    rounds = federate(plan, folder, reporter, resume=resume, observer=observer)
     assert rounds.record is not None
     reporter.doing("measuring")
     items = len(plan.dataset.catalogue)
@@ -244,7 +263,7 @@ def run(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -
         cost=Cost(
             seconds_total=time.monotonic() - started,
             seconds_training=sum(float(row["seconds"]) for row in rounds.rows),
-            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            peak_memory_bytes=peak_memory(),
             bytes_up_per_device=sum(int(row["bytes_up"]) for row in rounds.rows),
             bytes_up_per_device_round=rounds.mean("bytes_up"),
             bytes_down_per_device_round=rounds.mean("bytes_down"),
@@ -255,13 +274,16 @@ def run(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -
     from terrycloth.experiments.reports.figures import draw_run
 
     draw_run(folder, rounds.rows, result)
+    observer.finished(config.rounds, result_values(result))  # before the result, which ends the run
     folder.write_result(result)
 
 
-def federate(plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool) -> "RoundLog":
+def federate(
+    plan: RunPlan, folder: RunFolder, reporter: Reporter, *, resume: bool, observer: Observer | None = None
+) -> "RoundLog":
     """Train all rounds over the devices in the folder. Raises UserError if no device took part."""
     config = plan.config
-    rounds = RoundLog(plan, folder, reporter, resume)
+    rounds = RoundLog(plan, folder, reporter, resume, observer or Observer())
     if config.model in MEASURED_ONLY:
         from terrycloth.experiments.baselines.personalised.training import train_personalised
 
@@ -302,8 +324,12 @@ class RoundLog:
     It writes rounds.csv after every round.
     """
 
-    def __init__(self, plan: RunPlan, folder: RunFolder, reporter: Reporter, resume: bool) -> None:
+    def __init__(
+        self, plan: RunPlan, folder: RunFolder, reporter: Reporter, resume: bool, observer: Observer
+    ) -> None:
         self.plan = plan
+        self.observer = observer
+        self.observed = 0  # lines of `rows` that the observer has
         self.folder = folder
         self.reporter = reporter
         self.rows: list[dict[str, Any]] = folder.read_rounds() if resume else []
@@ -380,6 +406,11 @@ class RoundLog:
         self.rows[record.round - 1 :] = [row]
         self.folder.write_rounds(self.rows)
         self.reporter.round_done(row)
+        # After a resume, the observer first gets the rounds before the stop.
+        for each in self.rows[self.observed :]:
+            if values := measured_values(each):
+                self.observer.measured(int(each["round"]), values)
+        self.observed = len(self.rows)
 
     @staticmethod
     def row(record: RoundRecord) -> dict[str, Any]:

@@ -3,18 +3,20 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from terrycloth.experiments.settings.renamed import with_new_names
 from terrycloth.experiments.settings.split_names import SplitName
+from terrycloth.models import shared_settings as shared
 from terrycloth.models.errors import UserError
-from terrycloth.models.limits import MOST_EVENTS, OPTIMIZER
 from terrycloth.models.privacy.trust import TRUST_MODELS, Trust, TrustModel, Unit
 from terrycloth.models.recommenders.kinds import KINDS, offered
+from terrycloth.models.shared_settings import T
 
 FLAGS = {"torch_device": "--device"}  # flags whose names differ from their settings'
+TRACKERS = ("mlflow", "tensorboard", "csv")  # what a run can be logged for
 MEASURED_ONLY = ("pfedrec", "fedrap", "counter")  # models that only the simulator trains, not devices
 
 # What decides which data train and which test, and how accuracy is measured.
@@ -36,6 +38,21 @@ WITHOUT_FLAG = frozenset(
         "steps_per_round", "title_words", "tolerated_dropout",
     )
 )  # fmt: skip
+# The settings that `planning.ResolvedConfig` has as well, but devices and the server lack.
+Split = Annotated[
+    T,
+    Field(
+        description="the test: date (purchases after --at), next-visit, basket (the rest of a visit), or "
+        "last-item (as in published tables)"
+    ),
+]
+HeadScale = Annotated[
+    T,
+    Field(
+        gt=0, le=1e4, description="linear: scale of the default head size, which is this many items / √noise"
+    ),
+]
+EvaluateEvery = Annotated[T, Field(ge=0, description="rounds between measurements; 0: only at the end")]
 
 
 class RunConfig(BaseModel):
@@ -51,7 +68,7 @@ class RunConfig(BaseModel):
         "towels", description="data set: towels, complete-journey, online-retail, movielens, csv"
     )
     path: Path | None = Field(None, description="folder or file that holds the data")
-    catalogue: Path | None = Field(None, description="file of the catalogue, for --data csv")
+    catalogue: shared.Catalogue[Path | None] = None
     category: str | None = Field(None, description="part of the catalogue to keep, for example textiles")
     shopper_column: str | None = Field(None, description="column of the orders with the shopper")
     item_column: str | None = Field(None, description="column of the orders with the item")
@@ -65,16 +82,10 @@ class RunConfig(BaseModel):
         "instant",
         description="what counts as one visit if there are no order ids: one instant, or one day (UTC)",
     )
-    devices: int | None = Field(
-        None, ge=1, le=10**9, description="number of devices, each with one shopper; by default all shoppers"
-    )
+    devices: shared.Devices[int | None] = None  # None: one per shopper in the data
     data_seed: int = Field(0, ge=0, description="seed of the sample of shoppers and of the towel shop")
 
-    split: SplitName | None = Field(
-        None,
-        description="the test: date (purchases after --at), next-visit, basket (the rest of a visit), or "
-        "last-item (as in published tables)",
-    )
+    split: Split[SplitName | None] = None
     at: str | float | None = Field(
         None, description="date at which the test begins, or the share of events before it; by default 0.8"
     )
@@ -88,145 +99,59 @@ class RunConfig(BaseModel):
         "simulator only: pfedrec, fedrap, counter (no model); or your own as package.module:Class",
     )
     model_reason: str | None = Field(None, description="why auto chose the model; set by the run")
-    dim: int | None = Field(
-        None, ge=1, le=4096, description="length of the vectors; linear: number of eigenvectors kept at most"
-    )
-    own_rows: bool = Field(False, description="attributes: each item also has a row of its own")
-    item_bias: bool = Field(True, description="each item has a bias, its general popularity")
-    head_size: int | None = Field(
-        None,
-        ge=0,
-        description="linear: size of the head, the most popular items, whose Gram matrix is learned; by "
-        "default computed from the noise",
-    )
-    head_scale: float | None = Field(
-        None,
-        gt=0,
-        le=1e4,
-        description="linear: scale of the default head size, which is this many items / √noise",
-    )
-    popularity_share: float | None = Field(
-        None, ge=0.01, le=0.99, description="linear: share of 1 / noise_multiplier² for the first release"
-    )
-    kernel_half_life: float | None = Field(
-        None,
-        ge=0,
-        le=1e6,
-        description="linear: visits between two purchases at which the pair counts half; 0: no decay",
-    )
-    popularity_half_life: float | None = Field(
-        None,
-        ge=0,
-        le=1e6,
-        description="linear: days after which a purchase counts half in the first release; 0: no decay",
-    )
-    popularity_norm: float | None = Field(
-        None,
-        ge=0,
-        le=1e3,
-        description="linear: clipping norm of a device's row in the first release; 0: all rows get norm 1",
-    )
-    attribute_weight: float | None = Field(
-        None, ge=0, le=1e3, description="linear: weight of the attributes without noise"
-    )
-    noised_attribute_weight: float | None = Field(
-        None, ge=0, le=1e3, description="linear: weight of the attributes under the strongest noise"
-    )
-    popularity_discount: float | None = Field(
-        None,
-        ge=0,
-        le=2,
-        description="linear: power of an item's popularity by which its learned scores are divided",
-    )
-    most_events: int | None = Field(
-        None, ge=1, le=MOST_EVENTS, description="newest events that a device stores and trains on, at most"
-    )
-    title_words: bool | None = Field(
-        None, description="linear: count words that occur in at least two titles as attributes"
-    )
-    now: int | None = Field(
-        None, ge=0, le=2**40, description="public instant from which ages are counted, in seconds since 1970"
-    )
+    dim: shared.Dim[int | None] = None
+    own_rows: shared.OwnRows[bool] = False
+    item_bias: shared.ItemBias[bool] = True
+    head_size: shared.HeadSize[int | None] = None  # None: computed from the noise
+    head_scale: HeadScale[float | None] = None
+    popularity_share: shared.PopularityShare[float | None] = None
+    kernel_half_life: shared.KernelHalfLife[float | None] = None
+    popularity_half_life: shared.PopularityHalfLife[float | None] = None
+    popularity_norm: shared.PopularityNorm[float | None] = None
+    attribute_weight: shared.AttributeWeight[float | None] = None
+    noised_attribute_weight: shared.NoisedAttributeWeight[float | None] = None
+    popularity_discount: shared.PopularityDiscount[float | None] = None
+    most_events: shared.MostEvents[int | None] = None
+    title_words: shared.TitleWords[bool | None] = None
+    now: shared.Now[int | None] = None
 
-    unit: Unit = Field(
-        "none", description="unit of the promise: none, interaction, or shopper (all data of one shopper)"
-    )
-    trust: Trust = Field(
-        "local",
-        description="trust model, who adds the noise: local (each device, in full), distributed (each device "
-        "a share; the server sees only sums), or central (the server)",
-    )
-    epsilon: float | None = Field(
-        None, gt=0, description="privacy budget ε of the whole run, which sets the noise"
-    )
-    delta: float | None = Field(None, gt=0, lt=1, description="δ of the promise")
-    noise_multiplier: float | None = Field(
-        None, ge=0, description="standard deviation of the noise over the clipping norm; sets ε instead"
-    )
-    clip: float | None = Field(
-        None, ge=1e-6, description="clipping norm of an interaction's gradient, or of a shopper's update"
-    )
+    unit: shared.Unit[Unit] = "none"
+    trust: shared.Trust[Trust] = "local"
+    epsilon: shared.Epsilon[float | None] = None
+    delta: shared.Delta[float | None] = Field(None, gt=0)
+    noise_multiplier: shared.NoiseMultiplier[float | None] = None
+    clip: shared.Clip[float | None] = None
 
-    clip_quantile: float = Field(
-        0.0, ge=0, lt=1, description="adapt the clipping norm to this quantile of update norms; 0: fixed"
-    )
-    clip_learning_rate: float = Field(0.2, gt=0, description="learning rate of the adaptive clipping norm")
+    clip_quantile: shared.ClipQuantile[float] = 0.0
+    clip_learning_rate: shared.ClipLearningRate[float] = 0.2
     tolerated_dropout: float = Field(
         0.1,
         ge=0,
         lt=1,
         description="distributed: share of the devices whose dropout is tolerated",
     )
-    agreement: float = Field(
-        2 / 3, ge=0.5, lt=1, description="distributed: more than this share of the nodes must confirm a sum"
-    )
-    secure_aggregation: bool | None = Field(
-        None, description="distributed: use secure aggregation; by default with 3 nodes or more"
-    )
+    agreement: shared.Agreement[float] = 2 / 3
+    secure_aggregation: shared.SecureAggregation[bool | None] = None  # None: with 3 nodes or more
     evaluate: Literal["simulator", "released"] = Field(
         "simulator",
         description="who measures the final accuracy: the simulator, or the devices in one more release",
     )
-    evaluation_noise: float = Field(5.0, gt=0, description="noise multiplier of the release of accuracy")
+    evaluation_noise: shared.EvaluationNoise[float] = Field(5.0, gt=0)
 
-    rounds: int | None = Field(None, ge=1, description="rounds of federated averaging")
-    participation: float = Field(
-        1.0, gt=0, le=1, description="probability that a device takes part in a round"
-    )
-    sampling_rate: float | None = Field(
-        None, gt=0, le=1, description="probability that an interaction is in a step"
-    )
-    steps_per_round: int | None = Field(None, ge=1, description="steps of a device per round")
-    learning_rate: float | None = Field(
-        None, ge=1e-9, le=1e6, description="learning rate of the devices' steps"
-    )
-    negatives: int = Field(4, ge=1, le=10_000, description="negatives drawn per interaction")
-    negative_weight: float | None = Field(
-        None, ge=0, le=1e6, description="weight of an interaction's negatives together"
-    )
-    catalogue_weight: float | None = Field(
-        None, ge=0, le=1e6, description="weight of the pull of all items' scores towards 0"
-    )
-    regularisation: float | None = Field(
-        None, gt=0, le=1e6, description="L2 penalty on a shopper's vector; linear: ridge, in mean eigenvalues"
-    )
-    recency_half_life: float | None = Field(
-        None, ge=0, description="half-life of an event when serving, in later visits; 0: no decay"
-    )
-    server_optimizer: str | None = Field(
-        None,
-        pattern=OPTIMIZER,
-        description="optimiser of the server: adam, sgd, or your own as package.module:Class",
-    )
-    server_learning_rate: float | None = Field(
-        None, gt=0, description="learning rate of the server's optimiser"
-    )
-    server_momentum: float | None = Field(
-        None, ge=0, lt=1, description="momentum of the server's sgd, or adam's first beta"
-    )
-    server_weight_decay: float | None = Field(
-        None, ge=0, description="L2 penalty on the shared parameters, per device"
-    )
+    rounds: shared.Rounds[int | None] = None
+    participation: shared.Participation[float] = 1.0
+    sampling_rate: shared.SamplingRate[float | None] = None
+    steps_per_round: shared.StepsPerRound[int | None] = None
+    learning_rate: shared.LearningRate[float | None] = None
+    negatives: shared.Negatives[int] = 4
+    negative_weight: shared.NegativeWeight[float | None] = None
+    catalogue_weight: shared.CatalogueWeight[float | None] = None
+    regularisation: shared.Regularisation[float | None] = None
+    recency_half_life: shared.RecencyHalfLife[float | None] = None
+    server_optimizer: shared.ServerOptimizer[shared.OptimizerName | None] = None
+    server_learning_rate: shared.ServerLearningRate[float | None] = None
+    server_momentum: shared.ServerMomentum[float | None] = None
+    server_weight_decay: shared.ServerWeightDecay[float | None] = None
 
     engine: Literal["in-process", "ray"] = Field(
         "in-process", description="engine of the simulation: in-process or ray"
@@ -238,7 +163,7 @@ class RunConfig(BaseModel):
     torch_device: Literal["cpu", "cuda"] = Field(
         "cpu", description="processor that trains neural-cf: cpu, or cuda for a GPU"
     )
-    nodes: int = Field(1, ge=1, description="Flower nodes, each with an equal share of the devices")
+    nodes: shared.Nodes[int] = 1
     seed: int | None = Field(
         None,
         ge=0,
@@ -250,9 +175,7 @@ class RunConfig(BaseModel):
         description="clean, or leaky: with --unit none, never draw held-out items as negatives, to measure "
         "this fault of published code",
     )
-    evaluate_every: int | None = Field(
-        None, ge=0, description="rounds between measurements; 0: only at the end"
-    )
+    evaluate_every: EvaluateEvery[int | None] = None
     evaluate_sample: int = Field(20_000, ge=0, description="tested shoppers at most; 0: all")
     central: bool = Field(True, description="also train the same model centrally, for comparison")
     floors: bool = Field(True, description="also measure floors such as popularity, for comparison")
@@ -266,6 +189,10 @@ class RunConfig(BaseModel):
         (), description="metrics of your own to measure, as package.module:METRIC"
     )
     ceiling: bool = Field(True, description="also measure the best possible accuracy, if the data allow it")
+    log: str | None = Field(
+        None,
+        description="also log the run, in its folder, for mlflow, tensorboard or as csv; comma-separated",
+    )
 
     @field_validator("own_baselines", "own_metrics", mode="before")
     @classmethod
@@ -281,6 +208,14 @@ class RunConfig(BaseModel):
                 f"there is no such model: use one of {', '.join(known)}, or package.module:Class"
             )
         return model
+
+    @field_validator("log")
+    @classmethod
+    def _trackers_exist(cls, log: str | None) -> str | None:
+        names = [] if log is None else [name.strip() for name in log.split(",")]
+        if unknown := set(names) - set(TRACKERS):
+            raise ValueError(f"there is no {min(unknown)!r}: use {', '.join(TRACKERS)}, or several of them")
+        return ",".join(dict.fromkeys(names)) or None
 
     @property
     def trust_model(self) -> TrustModel:

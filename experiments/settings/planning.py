@@ -12,9 +12,10 @@ import torch
 
 from terrycloth.client.policy import Policy
 from terrycloth.client.serving import Serving
-from terrycloth.experiments.settings.config import MEASURED_ONLY, RunConfig
+from terrycloth.experiments.settings.config import MEASURED_ONLY, EvaluateEvery, HeadScale, RunConfig, Split
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.experiments.settings.step_size import device_step, server_steps
+from terrycloth.models import shared_settings as shared
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
 from terrycloth.models.limits import MOST_ITEMS
@@ -43,38 +44,37 @@ LIKE_PLUG_INS = "neural-cf"  # the model whose defaults other packages' models h
 class ResolvedConfig(RunConfig):
     """A configuration with nothing left open: what config.toml holds."""
 
-    split: SplitName
-    model: str
-    devices: int
-    dim: int
-    head_size: int
-    head_scale: float
-    popularity_share: float
-    popularity_half_life: float
-    popularity_norm: float
-    kernel_half_life: float
-    attribute_weight: float
-    noised_attribute_weight: float
-    popularity_discount: float
-    title_words: bool
-    now: int
-    recency_half_life: float
-    most_events: int
-    clip: float
-    noise_multiplier: float
-    rounds: int
-    sampling_rate: float
-    steps_per_round: int
-    secure_aggregation: bool
-    learning_rate: float
-    negative_weight: float
-    catalogue_weight: float
-    regularisation: float
-    server_optimizer: str
-    server_learning_rate: float
-    server_momentum: float
-    server_weight_decay: float
-    evaluate_every: int
+    split: Split[SplitName]
+    devices: shared.Devices[int]
+    dim: shared.Dim[int]
+    head_size: shared.HeadSize[int]
+    head_scale: HeadScale[float]
+    popularity_share: shared.PopularityShare[float]
+    popularity_half_life: shared.PopularityHalfLife[float]
+    popularity_norm: shared.PopularityNorm[float]
+    kernel_half_life: shared.KernelHalfLife[float]
+    attribute_weight: shared.AttributeWeight[float]
+    noised_attribute_weight: shared.NoisedAttributeWeight[float]
+    popularity_discount: shared.PopularityDiscount[float]
+    title_words: shared.TitleWords[bool]
+    now: shared.Now[int]
+    recency_half_life: shared.RecencyHalfLife[float]
+    most_events: shared.MostEvents[int]
+    clip: shared.Clip[float]
+    noise_multiplier: shared.NoiseMultiplier[float]
+    rounds: shared.Rounds[int]
+    sampling_rate: shared.SamplingRate[float]
+    steps_per_round: shared.StepsPerRound[int]
+    secure_aggregation: shared.SecureAggregation[bool]
+    learning_rate: shared.LearningRate[float]
+    negative_weight: shared.NegativeWeight[float]
+    catalogue_weight: shared.CatalogueWeight[float]
+    regularisation: shared.Regularisation[float]
+    server_optimizer: shared.ServerOptimizer[shared.OptimizerName]
+    server_learning_rate: shared.ServerLearningRate[float]
+    server_momentum: shared.ServerMomentum[float]
+    server_weight_decay: shared.ServerWeightDecay[float]
+    evaluate_every: EvaluateEvery[int]
 
     @property
     def settings(self) -> RoundSettings:

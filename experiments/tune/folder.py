@@ -7,7 +7,6 @@ running/      the folders of runs in progress; each is deleted once its run is m
 """
 
 import csv
-import fcntl
 import io
 import shutil
 import tomllib
@@ -22,6 +21,7 @@ from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
 from terrycloth.experiments.settings.config import literal
 from terrycloth.experiments.tune.trial import METRICS, Outcome, Run
 from terrycloth.models.errors import UserError
+from terrycloth.models.file_lock import lock_byte
 
 SCHEMA = 1
 FIRST_COLUMNS = ("trial", "seed", *METRICS, "seconds", "reason")
@@ -62,7 +62,7 @@ class SearchFolder:
             ) from None
         with lock:
             try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_byte(lock, 0, wait=False)
             except OSError:
                 raise UserError(f"another terry tune is running in {self.path}: wait until it ends") from None
             if not self.search.exists():

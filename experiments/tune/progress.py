@@ -1,10 +1,8 @@
 """The progress display of `terry tune`: the runs that ended, their accuracy, and the time left."""
 
-import time
 from typing import Self
 
-from terrycloth.experiments.frontier.progress import duration
-from terrycloth.experiments.reports.console import make_bar, make_console
+from terrycloth.experiments.reports.counted_progress import CountedProgress
 from terrycloth.experiments.reports.terminal import import_line
 from terrycloth.experiments.runs.simulation import RunPlan
 from terrycloth.experiments.tune.trial import Outcome, Run
@@ -31,43 +29,29 @@ class Silent:
         """A run was measured or failed."""
 
 
-class TerminalProgress(Silent):
+class TerminalProgress(CountedProgress, Silent):
     """A progress bar with counts on a terminal; elsewhere, one line per run."""
 
     def __init__(self, metric: str) -> None:
+        super().__init__("runs")
         self.metric = metric
-        self.console = make_console()
-        self.bar = make_bar("runs", self.console)
-        self.ended = 0
-
-    def __enter__(self) -> Self:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
 
     def started(self, settings: int, trials: int, seeds: int, left: int, plan: RunPlan) -> None:
         """Print the data, the size of the search and the promise."""
-        self.left, self.since = left, time.monotonic()
         self.console.print(f"{import_line(plan)} {VALIDATION}")
         size = f"{settings} settings, {trials:,} trials of {seeds} seeds"
         self.console.print(f"{size}, {left:,} runs left; {plan.promise.label}")
-        self.task = self.bar.add_task("", total=left)
+        self.begin(left)
 
     def confirming(self) -> None:
         """Print that the confirmation starts."""
         self.console.print("running the best trials and the defaults again with fresh seeds")
-        self.bar.reset(self.task, total=None)
+        self.begin_uncounted()
 
     def done(self, run: Run, outcome: Outcome) -> None:
         """Count the run and show its result and the estimated time left."""
-        self.ended += 1
-        seconds = (time.monotonic() - self.since) / self.ended * max(0, self.left - self.ended)
+        time_left = self.count()
         measured = outcome.metrics.get(self.metric)
         result = f"failed: {outcome.reason}" if measured is None else f"{self.metric} {measured:.4f}"
         state = f"trial {run.trial}, seed {run.seed}: {result}"
-        left = f", about {duration(seconds)} left" if self.ended < self.left else ""
-        self.bar.update(self.task, advance=1, description=state + left)
-        if not self.console.is_terminal:
-            self.console.print(state + left)
+        self.show(state + (f", about {time_left} left" if self.left else ""))

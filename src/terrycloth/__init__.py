@@ -7,7 +7,11 @@
 The packages beside this file are links to the folders at the top of the project.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError("terrycloth needs the modules fcntl and resource, which Windows lacks: use it in WSL")
 
 if TYPE_CHECKING:
     from terrycloth.experiments.api import Frontier, Run, frontier, load_frontier, load_run, simulate

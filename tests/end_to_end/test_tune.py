@@ -240,8 +240,8 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
         ),
         (["--delta", "0.5"], "--delta 0.5 would allow"),
         (["--model", "counter", "--unit", "none"], "--model counter learns nothing"),
-        (["--unit", "interaction", "--trust", "local"], "--model linear cannot be trained under --unit interaction"),
-        (["--set", "head_size=100000"], "head_size = 100000"),
+        (["--unit", "interaction", "--trust", "local"], "cannot be trained under --unit interaction"),
+        (["--set", "head_size=4000"], "head_size = 4000"),
         (
             ["--set", "head_size=9", "--set", "kernel_half_life=5", "--set", "recency_half_life=5",
              "--set", "regularisation=5", "--set", "popularity_share=0.5"],

@@ -42,3 +42,10 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(
     monkeypatch.undo()
     assert (tmp_path / "a").read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_results_are_their_owners_too(tmp_path: Path) -> None:
+    before = os.umask(0)
+    write_whole(tmp_path / "a", "text")
+    os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600

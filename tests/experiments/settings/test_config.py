@@ -74,6 +74,9 @@ def test_assignments(assignment: str, name: str, value: Any) -> None:
     ("assignment", "starts"),
     [
         ("dim=0", "--dim 0: "),
+        ("head_size=5001", "--head-size 5001: "),
+        ("rounds=1099511627777", "--rounds 1099511627777: "),
+        ("steps_per_round=65536", "--steps-per-round 65536: "),
         ("epsilon=-1", "--epsilon -1: "),
         ("epsilon=nan", "--epsilon nan: "),
         ("epsilon=much", "--epsilon much: "),
