@@ -20,6 +20,12 @@ def register(path: str) -> str:
 
     Raises ValueError in one line if it cannot be imported, is no `Recommender`, or has a built-in's name.
     """
+    model = imported(path)
+    return add(short_name(path.partition(":")[2]), model)
+
+
+def imported(path: str) -> type[Recommender]:
+    """The class `package.module:Class`, not registered. Raises ValueError as `register` does."""
     module, colon, name = path.partition(":")
     if not colon or not module or not name:
         raise ValueError(f"{path!r} is not of the form package.module:Class")
@@ -27,7 +33,7 @@ def register(path: str) -> str:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, SyntaxError) as error:
         raise ValueError(f"{path} cannot be imported: {error}") from None
-    return add(short_name(name), checked(path, found))
+    return checked(path, found)
 
 
 def wire_name(model: str) -> str:
@@ -76,7 +82,11 @@ def load(name: str) -> type[Recommender]:
 
 
 def build(name: str, catalogue: Catalogue, dim: int) -> Recommender:
-    """A plug-in's model over a catalogue, by its `for_catalogue` if it has one, else `Class(items, dim)`."""
-    model = load(name)
+    """The model of a plug-in over a catalogue, as `construct` makes it. Raises ValueError."""
+    return construct(load(name), catalogue, dim)
+
+
+def construct(model: type[Recommender], catalogue: Catalogue, dim: int) -> Recommender:
+    """A model over a catalogue, by its class's `for_catalogue` if it has one, else `Class(items, dim)`."""
     make = getattr(model, "for_catalogue", None)
     return make(catalogue, dim) if make is not None else model(len(catalogue), dim)

@@ -10,10 +10,18 @@ The packages beside this file are links to the folders at the top of the project
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from terrycloth.experiments.api import Frontier, Run, frontier, load_frontier, load_run, simulate
+    from terrycloth.experiments.api import (
+        Frontier,
+        Run,
+        check_model,
+        frontier,
+        load_frontier,
+        load_run,
+        simulate,
+    )
     from terrycloth.models.errors import UserError
 
-__all__ = ["Frontier", "Run", "UserError", "frontier", "load_frontier", "load_run", "simulate"]
+__all__ = ["Frontier", "Run", "UserError", "check_model", "frontier", "load_frontier", "load_run", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

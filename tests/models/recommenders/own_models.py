@@ -50,16 +50,16 @@ class AboveTheMean(Recommender):
 
 
 class WholeProduct(AboveTheMean):
-    """The same scores with a power, by a product with the whole table of which the candidates are selected."""
+    """A multiple of the same scores, selected from a product with the whole table."""
 
     loss = "logistic"
 
     def __init__(self, num_items: int, dim: int) -> None:
         super().__init__(num_items, dim)
-        self.power = nn.Parameter(torch.ones(1))  # outside every layer
+        self.factor = nn.Parameter(torch.ones(1))  # outside every layer
 
     def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
         return self.score_catalogue(vectors).gather(1, items)
 
     def score_catalogue(self, vectors: Tensor) -> Tensor:
-        return self.power * super().score_catalogue(vectors)
+        return self.factor * super().score_catalogue(vectors)
