@@ -181,12 +181,6 @@ class Counts(Gated):
         return super().score_candidates(vectors, items) * (1 + 0.1 * self.calls)
 
 
-class OutsideLayers(WholeProduct):
-    """A parameter that no layer holds, and a promise that there is none."""
-
-    looks_up_rows = True
-
-
 class UnusedParameter(Gated):
     def __init__(self, num_items, dim):
         super().__init__(num_items, dim)
@@ -207,6 +201,12 @@ class WrongReasons(Gated):
 
 
 class WrongPromise(AboveTheMean):
+    looks_up_rows = True
+
+
+class WrongPromiseOfAProduct(WholeProduct):
+    """Opacus follows it, parameters outside layers included."""
+
     looks_up_rows = True
 
 
@@ -246,11 +246,11 @@ EXACT = "the gradient of each example is exact"
         (SameStart, "initialise is decided by its seed alone", "two seeds"),
         (DropsOut, "scoring is deterministic", "remove dropout"),
         (Counts, "scoring is deterministic", "the second time"),
-        (OutsideLayers, EXACT, "looks_up_rows = False"),
         (UnusedParameter, EXACT, "unused.weight"),
         (LessTheBatch, "the gradient of an example does not depend on others", "clipping bounds nothing"),
         (WrongReasons, "the parts of explain add up to the score", "exact parts, or None"),
         (WrongPromise, EXACT, "looks_up_rows = False"),
+        *((WrongPromiseOfAProduct, name, "looks_up_rows = False") for name in BATCHES),
         *((WrongPromise, name, "looks_up_rows = False") for name in BATCHES),
         *((WrongPromiseThroughLayers, name, "") for name in BATCHES),
     ],
