@@ -258,8 +258,8 @@ def check_gradients_of_examples(make: Make) -> None:
     OpacusTrainer(model, settings_of(model, "interaction")).find_gradients(items, weights)
     for name, parameter in model.named_parameters():
         ours = getattr(parameter, "grad_sample", None)
-        outside = f"Opacus finds no gradient for {name}: use it inside a layer, or set looks_up_rows = False"
-        require(isinstance(ours, Tensor) and ours.shape == (len(items), *parameter.shape), outside)
+        if not isinstance(ours, Tensor) or ours.shape != (len(items), *parameter.shape):
+            raise Broken(f"Opacus finds no gradient for {name}: use it in a layer, or looks_up_rows = False")
         require(
             close(ours, torch.stack([gradients[name] for gradients in expected])),
             f"Opacus finds another gradient for {name}: use it inside layers only, one call per forward, or "
