@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.frontier import run_frontier
 from terrycloth.experiments.frontier.progress import SilentProgress, TerminalProgress
+from terrycloth.experiments.model_check import check_model as model_check
 from terrycloth.experiments.reports.recommendation import recommend
 from terrycloth.experiments.runs import simulation
 from terrycloth.experiments.runs.result import Accuracy, Result
@@ -23,6 +24,7 @@ from terrycloth.experiments.settings.config import RunConfig, explain
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.durable import owner_only
 from terrycloth.models.errors import UserError
+from terrycloth.models.recommenders.recommender import Recommender
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,15 @@ def simulate(
     config = checked(settings)
     with owner_only():
         return Run(simulation.simulate(config, folder).path)
+
+
+def check_model(model: str | type[Recommender]) -> pd.DataFrame:
+    """Check a model of your own as `terry check model` does: one row per check, with passed and reason.
+
+    model: the class, `package.module:Class`, or the name of an entry point. Raises UserError if there is no
+    such class.
+    """
+    return pd.DataFrame(model_check.check_model(model)).set_index("check")
 
 
 def load_run(path: Path | str) -> Run:

@@ -9,6 +9,7 @@ import click
 import typer
 
 import terrycloth.experiments.commands.bench as bench
+import terrycloth.experiments.commands.check as check
 import terrycloth.experiments.commands.compare as compare
 import terrycloth.experiments.commands.data as data
 import terrycloth.experiments.commands.frontier as frontier
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(privacy.app, name="privacy")
+app.add_typer(check.app, name="check")
 app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("frontier", epilog=frontier.EXAMPLE)(frontier.frontier)

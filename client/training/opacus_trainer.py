@@ -8,6 +8,9 @@ Opacus provides the per-sample gradients, the optimizer and (in `SgdTrainer`) th
 randomness comes from the device's keyed streams instead. Clipping is computed again in double precision: in
 single precision, one more example changes the rounding errors of a sum of ten thousand by more than the
 margin of the clip.
+
+Opacus sees a parameter's gradient only inside a layer. A model that does not promise `looks_up_rows` may use
+parameters outside, so its per-sample gradients are found by torch, one example after the other.
 """
 
 import warnings
@@ -15,6 +18,7 @@ import warnings
 import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
+from torch import Tensor
 from torch.linalg import vector_norm
 
 from terrycloth.client.training.compiled.sgd_kernel import OPACUS_MARGIN
@@ -66,7 +70,8 @@ class OpacusTrainer(SgdTrainer):
 
     def __init__(self, model: Recommender, settings: RoundSettings) -> None:
         super().__init__(model, settings)
-        self.module = GradSampleModule(model, loss_reduction="sum")
+        if model.looks_up_rows:
+            self.module = GradSampleModule(model, loss_reduction="sum")
         self.optimizer = KeyedDPOptimizer(
             torch.optim.SGD(self.module.parameters(), lr=settings.learning_rate),
             noise_multiplier=settings.noise_multiplier,
@@ -86,13 +91,26 @@ class OpacusTrainer(SgdTrainer):
         self.optimizer.noise = noise
         self.optimizer.zero_grad(set_to_none=True)
         for candidates, weights in batch:
-            with warnings.catch_warnings():
-                # The first layer reads indices, which have no gradient, so torch warns at every step.
-                warnings.filterwarnings("ignore", "Full backward hook is firing")
-                self.summed_loss(candidates, weights).backward()
+            self.find_gradients(candidates, weights)
             self.optimizer.clip_and_accumulate()
             for parameter in self.optimizer.params:
                 parameter.grad_sample = parameter.grad = None
         for parameter in self.optimizer.params:
             parameter.grad_sample = torch.zeros(0, *parameter.shape)
         self.optimizer.step()
+
+    def find_gradients(self, candidates: Tensor, weights: Tensor) -> None:
+        """Set `grad_sample` of each parameter, [examples, …], to the gradients of the examples' losses."""
+        if self.model.looks_up_rows:
+            with warnings.catch_warnings():
+                # The first layer reads indices, which have no gradient, so torch warns at every step.
+                warnings.filterwarnings("ignore", "Full backward hook is firing")
+                self.summed_loss(candidates, weights).backward()
+            return
+        parameters = self.optimizer.params
+        gradients = [
+            torch.autograd.grad(self.summed_loss(*example), parameters, materialize_grads=True)
+            for example in zip(candidates.split(1), weights.split(1), strict=True)
+        ]
+        for parameter, of_examples in zip(parameters, zip(*gradients, strict=True), strict=True):
+            parameter.grad_sample = torch.stack(of_examples)

@@ -1,10 +1,10 @@
-"""SGD and DP-SGD of any model whose items are rows of tables, for many devices at once, with `torch.func`.
+"""SGD and DP-SGD of any model for many devices at once, with `torch.func`.
 
 Each device has its own parameters, along one more axis, and `vmap` processes all devices together. Where each
 interaction is clipped separately, a second `vmap` runs over the interactions. A device has copies of only
-those rows of a table that it reads. The references are `OpacusTrainer`, `ClippedSgdTrainer` and `SgdTrainer`,
-depending on the unit. Sampling draws, batches and negatives are the same as theirs, draw by draw, and so are
-the updates without noise.
+those rows of a table that it reads, or of whole tables if the model does not promise `looks_up_rows`. The
+references are `OpacusTrainer`, `ClippedSgdTrainer` and `SgdTrainer`, depending on the unit. Sampling draws,
+batches and negatives are the same as theirs, draw by draw, and so are the updates without noise.
 
 The noise at interaction level has the distribution of DP-SGD (Abadi et al. 2016, algorithm 1). A device draws
 it for the rows it reads, in every step but the last. The noise that no step reads is drawn once for the
@@ -48,7 +48,8 @@ class Examples(NamedTuple):
     """Some interactions of one step, for each device; `batch_draws.Chunk` explains the integers.
 
     slots, first: int64 [devices, examples, 1 + negatives]. weights: float32 [devices, examples]. present:
-    bool [devices, examples], false in the padding of a device that has fewer examples.
+    bool [devices, examples], false in the padding of a device that has fewer examples. Where tables are
+    whole, both slots and first are item numbers, and padding repeats the device's first example.
     """
 
     slots: Tensor
@@ -71,7 +72,7 @@ class VmapTrainer:
         self.tables = {
             f"{name}.weight"
             for name, module in model.named_modules()
-            if isinstance(module, nn.Embedding) and name != SHOPPER
+            if model.looks_up_rows and isinstance(module, nn.Embedding) and name != SHOPPER
         }
 
     def train(self, cohort: Cohort, parameters: Parameters) -> tuple[Parameters, Tensor]:
@@ -134,7 +135,10 @@ class VmapTrainer:
         settings = self.settings
         examples = 1.0 + events * settings.sampling_rate
         reads = examples * settings.steps_per_round * (1 + settings.negatives)
-        return int(max(min(reads, self.model.num_items) * self.model.dim, examples * self.numbers_of_example))
+        parameters = min(reads, self.model.num_items) * self.model.dim
+        if not self.model.looks_up_rows:
+            parameters = sum(part.numel() for part in self.model.shared_parameters().values())
+        return int(max(parameters, examples * self.numbers_of_example))
 
     @cached_property
     def numbers_of_example(self) -> int:
@@ -190,15 +194,14 @@ class VmapTrainer:
             part = slice(start, min(start + size, most))
             places = np.arange(part.start, part.stop)
             chunk = draw_chunk(histories, sampling, reads, step, batches, part)
+            present = places < reads.sizes[:, step, None]
+            slots, first = chunk.slots.astype(np.int64), chunk.first.astype(np.int64)
+            if not self.model.looks_up_rows:
+                slots = first = items_of(slots, reads, present)
             yield Examples(
                 *(
                     torch.from_numpy(array).to(self.torch_device)
-                    for array in (
-                        chunk.slots.astype(np.int64),
-                        chunk.first.astype(np.int64),
-                        chunk.weights,
-                        places < reads.sizes[:, step, None],
-                    )
+                    for array in (slots, first, chunk.weights, present)
                 )
             )
 
@@ -210,13 +213,18 @@ class VmapTrainer:
 
         gradient = vmap(grad(loss))(current, examples.slots, examples.weights, examples.present)
         for name, part in gradient.items():
+            if not self.model.looks_up_rows:
+                # A device without examples reads item 0 in its padding: 0 times an infinite number is NaN.
+                trained = examples.present.any(dim=1).view(-1, *[1] * (part.dim() - 1))
+                part = torch.where(trained, part, 0.0)
             change[name].sub_(part, alpha=self.settings.learning_rate)
 
     def descend_clipped(self, change: Parameters, current: Parameters, examples: Examples) -> None:
         """As `descend`, with the gradient of each interaction clipped, or left out if it is not finite.
 
         Each interaction reads its own table of 1 + negatives rows. An item that occurs twice in an
-        interaction is read from its first place only, because it is one coordinate of the gradient.
+        interaction is read from its first place only, because it is one coordinate of the gradient. Where
+        tables are whole, each interaction reads all parameters of its device.
         """
 
         def loss(rows: Parameters, rest: Parameters, first: Tensor, weight: Tensor) -> Tensor:
@@ -252,7 +260,7 @@ class VmapTrainer:
                 change[name].sub_(summed.view_as(change[name]), alpha=self.settings.learning_rate)
 
     def losses(self, parameters: Parameters, slots: Tensor, weights: Tensor) -> Tensor:
-        """Losses of interactions whose items are the rows `slots` of one device's tables: [examples]."""
+        """Losses [examples] of interactions whose items are the rows `slots` of one device's tables."""
         scores = functional_call(self.model, parameters, (slots,))
         return interaction_loss(scores, weights, self.settings.negative_weight, self.model.loss)
 
@@ -274,3 +282,17 @@ class VmapTrainer:
                 part[factor == 0] = 0.0
             part.mul_(factor.view(-1, *[1] * (part.dim() - 1))).round_()
         return units, indicators(factor, squares > 0, self.settings).sum().reshape(1)
+
+
+def items_of(
+    slots: npt.NDArray[np.int64], reads: Reads, present: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Item numbers of `slots`, of the same shape, for a model that reads whole tables.
+
+    Slot 0, which has no item, becomes item 0. Padding repeats the device's first example: if padding read an
+    item that the device does not read, a server's infinite parameter there would spoil the gradient of only
+    those devices that are trained next to a longer one, so that one device would change another's update.
+    """
+    devices = np.arange(len(slots)).reshape(-1, 1, 1)
+    items = np.maximum(reads.rows[devices, slots].astype(np.int64) - 1, 0)
+    return np.where(present[:, :, None], items, items[:, :1])

@@ -1,5 +1,6 @@
 """Figures of one run as PNG and SVG, readable in grey and by the colour-blind (Okabe & Ito's palette)."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")
+if "inline" not in os.environ.get("MPLBACKEND", ""):  # a notebook shows its reader's own charts
+    matplotlib.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes

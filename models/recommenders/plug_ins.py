@@ -18,8 +18,12 @@ def register(path: str) -> str:
 
     Raises ValueError in one line if it cannot be imported, is no `Recommender`, or has a built-in's name.
     """
-    found = checked(path, load_object(path))
-    return add(short_name(path.rpartition(":")[2]), found)
+    return add(short_name(path.rpartition(":")[2]), imported(path))
+
+
+def imported(path: str) -> type[Recommender]:
+    """The class `package.module:Class`, not registered. Raises ValueError as `register` does."""
+    return checked(path, load_object(path))
 
 
 def wire_name(model: str) -> str:
@@ -65,7 +69,11 @@ def load(name: str) -> type[Recommender]:
 
 
 def build(name: str, catalogue: Catalogue, dim: int) -> Recommender:
-    """A plug-in's model over a catalogue, by its `for_catalogue` if it has one, else `Class(items, dim)`."""
-    model = load(name)
+    """The model of a plug-in over a catalogue, as `construct` makes it. Raises ValueError."""
+    return construct(load(name), catalogue, dim)
+
+
+def construct(model: type[Recommender], catalogue: Catalogue, dim: int) -> Recommender:
+    """A model over a catalogue, by its class's `for_catalogue` if it has one, else `Class(items, dim)`."""
     make = getattr(model, "for_catalogue", None)
     return make(catalogue, dim) if make is not None else model(len(catalogue), dim)

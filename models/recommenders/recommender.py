@@ -18,12 +18,18 @@ class Recommender(nn.Module):
     """A module for one shopper: `shopper` [1, dim] is private and stays on the device, the rest is shared.
 
     Subclasses define the shared layers, `score_candidates` (a few items a shopper, what training needs) and
-    `score_catalogue` (all items, what serving needs). Every shared parameter belongs to a layer that Opacus
-    has a per-sample gradient for.
+    `score_catalogue` (all items, what serving needs).
+
+    looks_up_rows: True promises two things. `score_candidates` reads a table (`nn.Embedding`) only by looking
+    up the rows of the items it is given, so that a device needs no other rows. And every shared parameter is
+    used only inside a layer that Opacus has a per-sample gradient for. A model that needs a whole table, for
+    instance the mean of all its rows, sets it to False; its training takes more time and memory.
+    `terry check model` finds a promise that does not hold.
     """
 
     loss: ClassVar[Loss]
     solver: ClassVar[Solver] = Solver.GRADIENT
+    looks_up_rows: ClassVar[bool] = True
 
     def __init__(self, num_items: int, dim: int) -> None:
         super().__init__()

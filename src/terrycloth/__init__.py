@@ -14,10 +14,18 @@ if sys.platform == "win32":
     raise ImportError("terrycloth needs the modules fcntl and resource, which Windows lacks: use it in WSL")
 
 if TYPE_CHECKING:
-    from terrycloth.experiments.api import Frontier, Run, frontier, load_frontier, load_run, simulate
+    from terrycloth.experiments.api import (
+        Frontier,
+        Run,
+        check_model,
+        frontier,
+        load_frontier,
+        load_run,
+        simulate,
+    )
     from terrycloth.models.errors import UserError
 
-__all__ = ["Frontier", "Run", "UserError", "frontier", "load_frontier", "load_run", "simulate"]
+__all__ = ["Frontier", "Run", "UserError", "check_model", "frontier", "load_frontier", "load_run", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

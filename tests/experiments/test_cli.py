@@ -441,7 +441,7 @@ def commands() -> list[list[str]]:
 
 def test_there_are_the_commands_of_the_readme() -> None:
     wanted = ["bench", "compare", "frontier", "simulate", "recommend", "tune"]
-    wanted += ["data list", "data inspect", "data partition", "privacy plan"]
+    wanted += ["data list", "data inspect", "data partition", "privacy plan", "check model"]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 
 
@@ -453,7 +453,7 @@ def test_help_ends_with_an_example(command: list[str], terry: Terry) -> None:
     assert f"Example: terry {' '.join(command)}" in " ".join(ended.out.split())
 
 
-@pytest.mark.parametrize("group", [[], ["data"], ["privacy"]], ids=" ".join)
+@pytest.mark.parametrize("group", [[], ["data"], ["privacy"], ["check"]], ids=" ".join)
 def test_help_of_a_group_and_what_is_said_without_a_command(group: list[str], terry: Terry) -> None:
     asked, bare = terry(*group, "--help"), terry(*group)
     assert (asked.code, bare.code) == (0, 2)

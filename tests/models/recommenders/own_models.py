@@ -28,3 +28,38 @@ class Gated(Recommender):
 
 class Linear(Gated):
     """Its short name is taken."""
+
+
+class AboveTheMean(Recommender):
+    """score(u, i) = x_u · (v_i − mean of all v) + b_i: every score reads the whole table."""
+
+    loss = "squared"
+    looks_up_rows = False
+
+    def __init__(self, num_items: int, dim: int) -> None:
+        super().__init__(num_items, dim)
+        self.items = nn.Embedding(num_items, dim)
+        self.bias = nn.Embedding(num_items, 1)
+
+    def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
+        rows = self.items(items) - self.items.weight.mean(dim=0)
+        return (vectors.unsqueeze(1) * rows).sum(dim=-1) + self.bias(items).squeeze(-1)
+
+    def score_catalogue(self, vectors: Tensor) -> Tensor:
+        return vectors @ (self.items.weight - self.items.weight.mean(dim=0)).T + self.bias.weight.squeeze(-1)
+
+
+class WholeProduct(AboveTheMean):
+    """A multiple of the same scores, selected from a product with the whole table."""
+
+    loss = "logistic"
+
+    def __init__(self, num_items: int, dim: int) -> None:
+        super().__init__(num_items, dim)
+        self.factor = nn.Parameter(torch.ones(1))  # outside every layer
+
+    def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
+        return self.score_catalogue(vectors).gather(1, items)
+
+    def score_catalogue(self, vectors: Tensor) -> Tensor:
+        return self.factor * super().score_catalogue(vectors)

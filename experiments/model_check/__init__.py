@@ -1,0 +1,1 @@
+"""What every recommender must do: checks that `terry check model` and the tests run."""
