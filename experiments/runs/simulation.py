@@ -38,6 +38,7 @@ from terrycloth.experiments.evaluation.evaluate import (
 from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METRICS, measured
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for
+from terrycloth.experiments.model_check.refuse import refuse_broken_model
 from terrycloth.experiments.runs.operating_system import peak_memory
 from terrycloth.experiments.runs.own_tables import add_own
 from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
@@ -65,7 +66,7 @@ from terrycloth.experiments.settings.planning import (
 from terrycloth.models.errors import UserError
 from terrycloth.models.privacy.promise import Promise
 from terrycloth.models.recommenders.build import build_model
-from terrycloth.models.recommenders.kinds import Solver, kind_of
+from terrycloth.models.recommenders.kinds import KINDS, Solver, kind_of
 from terrycloth.models.recommenders.recommender import Parameters, Recommender
 from terrycloth.server.checkpoint import RoundRecord
 from terrycloth.server.secure.secure_exchange import NODE_FAILED
@@ -114,6 +115,8 @@ def make_plan(config: RunConfig) -> RunPlan:
     if config.repeats == "include" and config.evaluate == "released":
         raise UserError("devices count no repeats: remove --repeats include or --evaluate released")
     add_own(config)
+    if config.model not in ("auto", *KINDS, *MEASURED_ONLY):
+        refuse_broken_model(config.model)
     dataset = load(config.data, data_options(config))
     split = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
     if config.now not in (None, split.now):

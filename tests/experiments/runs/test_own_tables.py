@@ -10,6 +10,7 @@ import pytest
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions
 from terrycloth.experiments.runs.own_tables import add_own
+from terrycloth.experiments.runs.simulation import simulate
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.errors import UserError
 
@@ -94,3 +95,11 @@ def test_what_is_no_data_set_is_refused_in_one_line(name, reason):
 def test_what_is_no_row_is_refused_in_one_line(setting, path, reason):
     with pytest.raises(UserError, match=reason):
         add_own(RunConfig.model_validate({setting: path}))
+
+
+def test_a_model_that_breaks_the_contract_makes_no_promise(tmp_path):
+    config = RunConfig(devices=20, model="tests.models.recommenders.own_models:Centred", rounds=1)
+    with pytest.raises(UserError, match=r"breaks the contract of models \(.*terry check model") as refused:
+        simulate(config, tmp_path / "run")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()

@@ -63,3 +63,13 @@ class WholeProduct(AboveTheMean):
 
     def score_catalogue(self, vectors: Tensor) -> Tensor:
         return self.factor * super().score_catalogue(vectors)
+
+
+class Centred(Gated):
+    """It reads the whole table for each score, and does not say so: trained in batches it would be another."""
+
+    def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
+        return self.score_catalogue(vectors).gather(1, items)
+
+    def score_catalogue(self, vectors: Tensor) -> Tensor:
+        return vectors @ (self.items.weight - self.items.weight.mean(dim=0)).T
