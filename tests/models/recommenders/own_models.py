@@ -66,7 +66,7 @@ class WholeProduct(AboveTheMean):
 
 
 class Centred(Gated):
-    """It reads the whole table for each score, and does not say so: trained in batches it would be another."""
+    """It reads the whole table for each score, and does not say so, so batches train it differently."""
 
     def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
         return self.score_catalogue(vectors).gather(1, items)
