@@ -23,7 +23,10 @@ def check() -> None:
 def model(
     path: Annotated[str, typer.Argument(help="package.module:Class, or the name of an entry point")],
 ) -> None:
-    """Check that a model keeps what training, privacy and serving rely on; exit with 2 if it does not."""
+    """Check that a model keeps what training, privacy and serving rely on; exit with 2 if it does not.
+
+    PATH is package.module:Class, or the name under which an installed package offers a model.
+    """
     from terrycloth.client.training.compiled.compile import nothing_compiled
     from terrycloth.experiments.model_check.check_model import check_model
     from terrycloth.models.errors import UserError
