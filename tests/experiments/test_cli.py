@@ -332,7 +332,7 @@ def test_sums_that_no_integer_holds(terry: Terry, monkeypatch: pytest.MonkeyPatc
     """It takes over a million devices, or noise that reaches further than any."""
     monkeypatch.setattr(terrycloth.models.secure_aggregation.fixed_point, "NOISE_REACH", 1e18)
     small = ["--devices", "30", "--noise-multiplier", "1", "--rounds", "1"]
-    assert "take fewer devices" in refused(terry, *DISTRIBUTED, *small)
+    assert "use fewer devices" in refused(terry, *DISTRIBUTED, *small)
 
 
 def test_no_space_while_the_devices_are_laid_out(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:

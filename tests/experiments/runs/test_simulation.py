@@ -25,6 +25,7 @@ from terrycloth.client.events import Events
 from terrycloth.client.policy import policy_of
 from terrycloth.client.serving import Serving
 from terrycloth.client.targets import Targets
+from terrycloth.client.training.trainers import TRAINERS
 from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.experiments.baselines import BASELINES, label_of, missing_libraries
 from terrycloth.experiments.cli import main
@@ -52,6 +53,7 @@ from terrycloth.models.privacy.accounting import epsilon_spent
 from terrycloth.models.privacy.promise import rounded_up
 from terrycloth.models.recommenders.build import build_model
 from terrycloth.models.recommenders.factorisation import Factorisation
+from terrycloth.models.recommenders.kinds import Solver
 from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.settings import RoundSettings
 from tests.experiments.conftest import TINY
@@ -71,7 +73,7 @@ FILES = {
 }
 DEVICES = {
     "devices/catalogue.parquet",
-    "devices/device group.lock",
+    "devices/devices.lock",
     "devices/policy.toml",
     "devices/seed",
     "devices/state-0-of-1.lock",
@@ -293,7 +295,8 @@ def test_the_device_of_a_run_is_its_trainers(
             seen.append(torch_device)
             super().__init__(model, settings)
 
-    monkeypatch.setattr("terrycloth.client.training.vmap_trainer.VmapTrainer", OnThisMachine)
+    replaced = TRAINERS[Solver.GRADIENT]._replace(together={"none": OnThisMachine})
+    monkeypatch.setitem(TRAINERS, Solver.GRADIENT, replaced)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     changes = {"model": "neural-cf", "torch_device": "cuda", "central": False, "rounds": 1}
     simulate(TINY.model_copy(update=changes), tmp_path / "run")
@@ -513,6 +516,7 @@ def test_without_a_promise_there_are_no_private_floors_and_strong_baselines_are_
 def test_strong_baselines_are_there_where_they_are_asked_for(
     quick_ceiling: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TERRYCLOTH_SEQUENCE_PYTHON", str(tmp_path / "absent"))
     few: dict[str, list[dict[str, float]]] = {
         "ease": [{"lambda": 30.0}, {"lambda": 300.0}],
         "ials": [
