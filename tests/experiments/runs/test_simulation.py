@@ -53,7 +53,7 @@ from terrycloth.models.privacy.accounting import epsilon_spent
 from terrycloth.models.privacy.promise import rounded_up
 from terrycloth.models.recommenders.build import build_model
 from terrycloth.models.recommenders.factorisation import Factorisation
-from terrycloth.models.recommenders.kinds import Solver
+from terrycloth.models.recommenders.kinds import PLUG_IN, Solver
 from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.settings import RoundSettings
 from tests.experiments.conftest import TINY
@@ -295,7 +295,7 @@ def test_the_device_of_a_run_is_its_trainers(
             seen.append(torch_device)
             super().__init__(model, settings)
 
-    replaced = TRAINERS[Solver.GRADIENT]._replace(together={"none": OnThisMachine})
+    replaced = TRAINERS[Solver.GRADIENT]._replace(together=dict.fromkeys(PLUG_IN.units, OnThisMachine))
     monkeypatch.setitem(TRAINERS, Solver.GRADIENT, replaced)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     changes = {"model": "neural-cf", "torch_device": "cuda", "central": False, "rounds": 1}
