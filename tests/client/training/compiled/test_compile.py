@@ -65,21 +65,29 @@ def test_the_first_place_that_can_be_written_is_taken(tmp_path):
 
 
 PROGRAM = """
+import os
 import numpy as np
 import terrycloth.client.training.compiled.compiled_streams as streams
 words = np.empty((streams.WORDS, streams.LANES), np.uint32)
 streams.fill_words(streams.key_words(bytes(32)), 0, 0, 0, 0, 0, words)
 (hits,) = streams.fill_words.stats.cache_hits.values() or (0,)
+assert streams.__file__.startswith(os.getcwd()), streams.__file__
 print(words.sum(), hits)
 """
+
+
+def copy_sources(folder: Path) -> None:
+    """The package as a checkout has it. Without an __init__.py Python would import the installed one."""
+    for room in ("client", "models"):
+        copy = folder / "terrycloth" / room
+        shutil.copytree(ROOT / room, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "terrycloth" / "__init__.py").touch()
 
 
 def drawn_in(folder: Path, cache: Path) -> list[int]:
     """What a copy of the sources in a folder draws, and whether it found the loop compiled before."""
     if not (folder / "terrycloth").exists():
-        for room in ("client", "models"):
-            copy = folder / "terrycloth" / room
-            shutil.copytree(ROOT / room, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_sources(folder)
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(folder)}
     environment.pop("NUMBA_CACHE_DIR", None)
     done = subprocess.run(
@@ -106,9 +114,7 @@ def test_a_copy_of_the_sources_finds_what_another_compiled(tmp_path):
 @pytest.mark.parametrize("beside", ["a folder", "a file"])
 def test_where_the_users_cache_cannot_be_written_it_is_beside_the_sources_or_nowhere(tmp_path, beside):
     (tmp_path / "cache").touch()
-    for room in ("client", "models"):
-        copy = tmp_path / "terrycloth" / room
-        shutil.copytree(ROOT / room, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_sources(tmp_path)
     compiled = tmp_path / "terrycloth" / "client" / "training" / "compiled"
     if beside == "a file":
         (compiled / "__pycache__").touch()
