@@ -133,7 +133,7 @@ addEventListener("load", () => {
   const button = [...document.querySelectorAll("th button")].find(one => one.textContent === "HR@10");
   const order = () => button.closest("th").getAttribute("aria-sort");
   const rows = () => [...button.closest("table").tBodies[0].rows];
-  const column = () => rows().map(row => row.cells[7].dataset.value);
+  const column = () => rows().map(row => row.cells[button.closest("th").cellIndex].dataset.value);
   const said = {
     width: innerWidth, scrolls: document.documentElement.scrollWidth,
     figures: [...document.querySelectorAll("figure svg")].map(svg => svg.getBoundingClientRect().height),
