@@ -1,4 +1,8 @@
-"""The noise that devices add to their updates before sending: all of it, or a share of the sum's noise."""
+"""The noise that devices add to a whole update before sending: all of it, or a share of the sum's noise.
+
+DP-SGD adds its noise in every step instead: see opacus_trainer.py for the reference, compiled/sgd_kernel.py
+for what the compiled loop draws, and exact_sum.py for the rest of it.
+"""
 
 from dataclasses import dataclass
 

@@ -57,7 +57,7 @@ class TrustModel:
         return self.source is NoiseSource.SERVER
 
     def noises_in_sum(self, expected_devices: float, least_devices: int) -> float:
-        """Return how often the variance of the accounted noise is in a sum of so many devices.
+        """Return the noise variance in a sum over `expected_devices`, in multiples of the accounted variance.
 
         least_devices: the fewest devices whose shares make up the accounted noise.
         """
