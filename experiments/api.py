@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.frontier import run_frontier
@@ -20,7 +19,7 @@ from terrycloth.experiments.reports.recommendation import recommend
 from terrycloth.experiments.runs import simulation
 from terrycloth.experiments.runs.result import Accuracy, Result
 from terrycloth.experiments.runs.run_folder import RunFolder, choose_path
-from terrycloth.experiments.settings.config import RunConfig, explain
+from terrycloth.experiments.settings.config import RunConfig, read_config
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.durable import owner_only
 from terrycloth.models.errors import UserError
@@ -107,7 +106,7 @@ def simulate(
     folder = None if out is None else Path(out)
     if orders is not None or catalogue is not None:
         settings = {**settings, **written(orders, catalogue, folder)}
-    config = checked(settings)
+    config = read_config(None, settings, [])
     with owner_only():
         return Run(simulation.simulate(config, folder).path)
 
@@ -154,14 +153,6 @@ def load_frontier(path: Path | str, failures: Sequence[str] = ()) -> Frontier:
     if not folder.parquet.exists():
         raise UserError(f"{path} holds no finished frontier: run it again")
     return Frontier(folder.path, pd.read_parquet(folder.parquet), tuple(failures))
-
-
-def checked(settings: dict[str, Any]) -> RunConfig:
-    """The settings of a run. Raises UserError for an unknown name or a value out of range."""
-    try:
-        return RunConfig.model_validate(settings)
-    except ValidationError as error:
-        raise UserError(explain(error)) from None
 
 
 def written(orders: pd.DataFrame | None, catalogue: pd.DataFrame | None, out: Path | None) -> dict[str, Any]:

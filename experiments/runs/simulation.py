@@ -115,8 +115,6 @@ def make_plan(config: RunConfig) -> RunPlan:
     if config.repeats == "include" and config.evaluate == "released":
         raise UserError("devices count no repeats: remove --repeats include or --evaluate released")
     add_own(config)
-    if config.model not in ("auto", *KINDS, *MEASURED_ONLY):
-        refuse_broken_model(config.model)
     dataset = load(config.data, data_options(config))
     split = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
     if config.now not in (None, split.now):
@@ -136,6 +134,8 @@ def plan_for(config: RunConfig, dataset: Dataset, split: Split) -> RunPlan:
     config = config.model_copy(update=split_settings)
     if config.model == "auto":
         config = with_model(config, PublicFacts.of(dataset.catalogue))
+    if config.model not in (*KINDS, *MEASURED_ONLY):
+        refuse_broken_model(config.model)
     resolved = resolve(config, dataset.events.num_devices, len(dataset.catalogue))
     if resolved.model not in MEASURED_ONLY:
         refuse_wide_sums(resolved, dataset.catalogue)

@@ -12,6 +12,7 @@ from terrycloth.experiments.datasets.dataset import DataOptions
 from terrycloth.experiments.runs.own_tables import add_own
 from terrycloth.experiments.runs.simulation import simulate
 from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.tune.trial import validation_plan
 from terrycloth.models.errors import UserError
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "own_data"
@@ -103,3 +104,5 @@ def test_a_model_that_breaks_the_contract_makes_no_promise(tmp_path):
         simulate(config, tmp_path / "run")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="breaks the contract of models"):
+        validation_plan(config)  # as terry tune makes its plans
