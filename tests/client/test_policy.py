@@ -3,6 +3,7 @@
 import math
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import terrycloth.client.device_group
+import terrycloth.models.recommenders.plug_ins
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.ledger import Ledger
 from terrycloth.client.policy import Policy, PolicyUnreadable, policy_of
@@ -315,6 +317,22 @@ def test_a_query_above_a_size_is_refused_before_it_is_booked(key, size, changes,
     (folder / "items").rename(folder / "events" / "items.npy")
     (folder / "policy.toml").write_text(f"most_delta = 1.0\n{key} = {size}")
     assert DeviceGroup(folder).answer(asked).answered == 3
+
+
+@pytest.mark.parametrize("models", ["", "models = ['mf', 'gated-elsewhere']"])
+def test_a_plug_in_that_is_not_listed_or_not_installed_is_never_loaded(
+    models, folder, ask, query, monkeypatch
+):
+    """Its code is not the owner's: whatever a server asks for, it is refused before anything is imported."""
+    asked = query(ask())
+    asked = replace(asked, settings=ask(model="gated-elsewhere"))
+    loaded = []
+    monkeypatch.setattr(terrycloth.models.recommenders.plug_ins, "load", loaded.append)
+    (folder / "policy.toml").write_text(f"most_delta = 1.0\n{models}")
+    reply = DeviceGroup(folder).answer(asked)
+    assert reply == Reply(asked.settings.round, {}, 0, {Refusal.MODEL_NAME: 3})
+    assert loaded == []
+    assert not list(folder.glob("state-*"))
 
 
 def test_events_are_opened_for_training_alone(folder, ask, query):
