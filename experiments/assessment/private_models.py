@@ -1,0 +1,76 @@
+"""Train the recommender under one promise, or under none, and measure it on one period."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from terrycloth.experiments.assessment.period import Measured, Period
+from terrycloth.experiments.runs.scratch import federated
+from terrycloth.experiments.runs.simulation import RunPlan, central_scorer, plan_for
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.planning import LEAST_NODES, resolve
+from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A promise at the level of shoppers: its trust model and its ε."""
+
+    trust: AnyTrust
+    epsilon: float
+
+
+class Trainer:
+    """Trains one kind of model over a period, in a scratch folder.
+
+    config: the settings that no promise changes, such as the model. seeds: the number of runs per promise,
+    over whose noise a measurement is averaged.
+    """
+
+    def __init__(self, config: RunConfig, scratch: Path, seeds: int) -> None:
+        alone = {"central": False, "floors": False, "ceiling": False, "baselines": False, "evaluate_every": 0}
+        self.config = config.model_copy(update=alone)
+        self.scratch = scratch
+        self.seeds = seeds
+
+    def without_promise(self, period: Period, config: RunConfig | None = None) -> Measured:
+        """Measure the same model trained on pooled data without noise. config: other settings, if given."""
+        plan = self.plan(period, (config or self.config).model_copy(update={"unit": "none"}))
+        return period.measure(central_scorer(plan))
+
+    def under(self, asked: Asked, period: Period, times_as_many: int = 1) -> Measured:
+        """Measure the federated model under a promise, as the mean over its seeds.
+
+        times_as_many: estimate the accuracy with this many times as many shoppers who are like the present
+        ones. The sum of their updates is then as many times larger while the noise stays the same, so the
+        present shoppers are trained with a fraction of the noise. What further shoppers would teach besides
+        that is left out, so the estimate is cautious.
+        """
+        measured = []
+        for seed in range(self.seeds):
+            plan = self.plan(period, self.asking(asked, period, times_as_many, seed))
+            with federated(plan, self.scratch) as rounds:
+                measured.append(period.measure_devices(rounds.score))
+        return Measured.mean(measured)
+
+    def asking(self, asked: Asked, period: Period, times_as_many: int = 1, seed: int | None = 0) -> RunConfig:
+        """Return the settings of a run under a promise."""
+        masked = TRUST_MODELS[asked.trust].secure_aggregation
+        promise = {
+            "unit": "shopper",
+            "trust": asked.trust,
+            "epsilon": asked.epsilon,
+            "seed": seed,
+            "nodes": LEAST_NODES if masked else 1,
+        }
+        config = self.config.model_copy(update=promise)
+        if times_as_many == 1:
+            return config
+        # δ, and so the noise, also follows from the number of shoppers.
+        devices = times_as_many * period.dataset.events.num_devices
+        resolved = resolve(config, devices, period.num_items)
+        noise = resolved.noise_multiplier / times_as_many
+        return config.model_copy(update={"epsilon": None, "noise_multiplier": noise})
+
+    def plan(self, period: Period, config: RunConfig) -> RunPlan:
+        """Return the plan of a run over a period. Raises UserError if the promise cannot be kept."""
+        return plan_for(config, period.dataset, period.split)

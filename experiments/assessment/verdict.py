@@ -1,0 +1,97 @@
+"""The answer of an assessment in one sentence, which follows from the figures and from nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from terrycloth.experiments.assessment.period import Measured
+from terrycloth.experiments.evaluation.bootstrap import Difference, paired_bootstrap
+
+
+class Answer(Enum):
+    """The possible answers to "can we protect privacy while we personalise?"."""
+
+    YES = "yes"
+    AT_A_COST = "yes, at a cost"
+    WITH_MORE_SHOPPERS = "not yet"
+    NO = "no"
+    NOT_PERSONAL = "show the best sellers"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer, and the differences that it rests on.
+
+    against: by the label of each floor, the difference of the private model to it, in shoppers of 100.
+    """
+
+    answer: Answer
+    sentence: str
+    against: dict[str, Difference]
+
+
+def difference(one: Measured, other: Measured) -> Difference:
+    """Return how many more of 100 shoppers find something with `one` than with `other`, paired by shopper."""
+    return paired_bootstrap(100.0 * (one.found - other.found))
+
+
+def verdict(
+    floors: Mapping[str, Measured],
+    unprotected: Measured,
+    private: Measured,
+    near: bool,
+    promise: str,
+    with_more: Mapping[int, Measured],
+) -> Verdict:
+    """Return the answer for a shop.
+
+    floors: by label, the recommenders that learn nothing about how items go together. unprotected: the best
+    model without privacy. private: the model under the chosen promise; near: whether that promise kept within
+    5% of the best when it was chosen. promise: the promise in words. with_more: the private model's estimate
+    at 10 times as many shoppers, and so on.
+
+    A model is above a floor only if the whole interval of the paired difference is above zero.
+    """
+    label, floor = max(floors.items(), key=lambda row: row[1].found.mean())
+    against = {name: difference(private, measured) for name, measured in floors.items()}
+    figures = f"{per_100(private)} of 100 shoppers find something among ten, against {per_100(floor)} with {label}"
+    if not above_all(unprotected, floors):
+        return Verdict(
+            Answer.NOT_PERSONAL,
+            f"Show the same to everyone: even without privacy the best model helps {per_100(unprotected)} of 100 "
+            f"shoppers, which is not clearly more than the {per_100(floor)} of {label}.",
+            against,
+        )
+    if above_all(private, floors):
+        lost = difference(unprotected, private)
+        if near or lost.low <= 0:
+            return Verdict(Answer.YES, f"Yes: under {promise}, {figures}.", against)
+        return Verdict(
+            Answer.AT_A_COST,
+            f"Yes, at a cost: under {promise}, {figures}; without privacy it would be {per_100(unprotected)}.",
+            against,
+        )
+    enough = next((times for times, measured in with_more.items() if above_all(measured, floors)), None)
+    if enough is not None:
+        return Verdict(
+            Answer.WITH_MORE_SHOPPERS,
+            f"Not with this many shoppers: under {promise}, {figures}. With {enough} times as many like these it "
+            f"would be {per_100(with_more[enough])}.",
+            against,
+        )
+    return Verdict(
+        Answer.NO,
+        f"No: under {promise}, {figures}, which is not clearly more, although a model without privacy reaches "
+        f"{per_100(unprotected)}.",
+        against,
+    )
+
+
+def above_all(measured: Measured, floors: Mapping[str, Measured]) -> bool:
+    """Whether a recommender is above every floor by more than chance explains."""
+    return all(difference(measured, floor).low > 0 for floor in floors.values())
+
+
+def per_100(measured: Measured) -> str:
+    """Return a figure for a sentence, as in 12.3."""
+    return f"{measured.per_100:.1f}"
