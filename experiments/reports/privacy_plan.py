@@ -5,7 +5,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.table import Table
 
 from terrycloth.experiments.reports.console import make_console
@@ -15,7 +14,6 @@ from terrycloth.experiments.settings.planning import LEAST_NODES, ResolvedConfig
 from terrycloth.models.errors import UserError
 from terrycloth.models.privacy.accounting import Spent, epsilon_by_each, epsilon_composed
 from terrycloth.models.privacy.promise import Promise, rounded_up
-from terrycloth.models.privacy.tradeoff import most_true_positives
 
 SCHEMA = 1
 FALSE_POSITIVES = (0.001, 0.01, 0.1)
@@ -64,13 +62,12 @@ def make_privacy_plan(config: RunConfig, points: int = ROWS_SHOWN) -> PrivacyPla
         for done in spread(settings.last_round, points)
     ]
     whole = settings.history(settings.last_round)
-    seen = most_true_positives(whole, np.array(FALSE_POSITIVES), only_renyi=renyi)
     return PrivacyPlan(
         config=resolved,
         promise=promise,
         accountants=epsilon_by_each(whole, delta, only_renyi=renyi),
         spending=spending,
-        attacker=list(zip(FALSE_POSITIVES, seen.tolist(), strict=True)),
+        attacker=[(false, promise.caught(false)) for false in FALSE_POSITIVES],
     )
 
 

@@ -3,7 +3,8 @@
 A history is a tuple of (noise multiplier, sampling rate, steps). Each entry is that many sums over a Poisson
 sample, each with Gaussian noise. Neighbouring data sets differ by adding or removing one unit.
 
-analytic-gaussian    exact, if nothing is sampled (Balle & Wang 2018, theorem 8)
+analytic-gaussian    exact, if nothing is sampled (Balle & Wang 2018, theorem 8). Sampling only lowers ε, so it
+                     is an upper bound for the sampled steps too
 dp-accounting-pld    privacy loss distributions, rounded up, for adding and for removing (Koskela, Jälkö &
                      Honkela 2020; Doroshenko, Ghazi, Kamath, Kumar & Manurangsi 2022)
 opacus-rdp and       Rényi curves (Mironov, Talwar & Zhang 2019), converted as by Canonne, Kamath & Steinke
@@ -45,6 +46,10 @@ MOST_STEPS_OF_PLD = 1_000_000
 # orders. The formulas are unstable at orders below 1.01.
 UNSAMPLED_ORDERS = 1.0 + np.geomspace(0.011, 1e8, 2000)
 
+# With sampling, Opacus's orders end at 63 and dp-accounting's at 1024, with wide gaps. No ε below about
+# ln(1/δ) / order is found at an order, however much noise there is, so a small ε needs large orders.
+MORE_SAMPLED_ORDERS = (80, 96, 160, 192, 320, 384, 640, 768, 1536, 2048, 3072, 4096, 8192)
+
 
 class Spent(NamedTuple):
     """A valid ε, and the name of the accountant that gave it."""
@@ -80,7 +85,12 @@ def epsilon_composed(history: History, delta: float, *, only_renyi: bool = False
         return min(by_dp_accounting_rdp(history, delta), by_opacus_rdp(history, delta))
     if not sampled(history):
         return by_analytic_gaussian(history, delta)
-    return min(by_dp_accounting_pld(history, delta), by_opacus_rdp(history, delta))
+    tightest = by_dp_accounting_pld(history, delta)
+    if math.isfinite(tightest.epsilon):
+        return min(tightest, by_opacus_rdp(history, delta))
+    # PLD cannot resolve this δ or this many steps, and which of the others is the tightest depends on both.
+    others = (by_analytic_gaussian, by_dp_accounting_rdp, by_opacus_rdp)
+    return min(by(history, delta) for by in others)
 
 
 def epsilon_by_each(history: History, delta: float, *, only_renyi: bool = False) -> list[Spent]:
@@ -92,10 +102,13 @@ def epsilon_by_each(history: History, delta: float, *, only_renyi: bool = False)
         return []
     accountants: list[Callable[[History, float], Spent]] = [by_opacus_rdp, by_dp_accounting_rdp]
     if not only_renyi:
-        accountants += [by_opacus_prv, by_dp_accounting_pld]
+        accountants += [by_analytic_gaussian, by_dp_accounting_pld]
+        if delta >= LEAST_DELTA_OF_PLD:  # PRV adds up its cells as PLD does
+            accountants.append(by_opacus_prv)
+    found = sorted(spent for by in accountants if math.isfinite((spent := by(history, delta)).epsilon))
     # The exact bound comes first, even if another rounds to a value just below it.
-    exact = [] if only_renyi or sampled(history) else [by_analytic_gaussian(history, delta)]
-    return exact + sorted(spent for by in accountants if math.isfinite((spent := by(history, delta)).epsilon))
+    exact = not only_renyi and not sampled(history)
+    return sorted(found, key=lambda spent: not exact or spent.accountant != "analytic-gaussian")
 
 
 def delta_composed(history: History, epsilons: Doubles, *, only_renyi: bool = False) -> Doubles:
@@ -152,10 +165,14 @@ def upper_bound(epsilon: float, accountant: str) -> Spent:
 
 
 def by_analytic_gaussian(history: History, delta: float) -> Spent:
-    """Return the exact ε of a reduced history without sampling."""
+    """Return the exact ε of a reduced history without sampling, or else an upper bound.
+
+    A sampled step reveals less than the same step on everything: who sees the latter can replace it by noise
+    alone with the probability that the unit is not in the sample.
+    """
     from dp_accounting import get_epsilon_gaussian
 
-    ((noise, _, _),) = history
+    ((noise, _, _),) = reduced(tuple((noise, 1.0, steps) for noise, _, steps in history))
     with quiet():
         return upper_bound(get_epsilon_gaussian(noise, delta), "analytic-gaussian")
 
@@ -233,13 +250,29 @@ def renyi_curve(history: History) -> tuple[Doubles, Doubles]:
 
     dp-accounting reads a divergence below 0, which is a rounding error, as ε = 0. Such orders are left out.
     """
+    amplified = sampled(history)
+    orders = np.asarray(sampled_orders() if amplified else UNSAMPLED_ORDERS, dtype=np.float64)
+    with quiet():
+        curve = sum(steps * dp_accounting_curve(noise, rate, amplified) for noise, rate, steps in history)
+    usable = (curve > 0) & np.isfinite(curve)
+    return orders[usable], curve[usable]
+
+
+def sampled_orders() -> list[float]:
+    """Return the orders at which dp-accounting computes a curve of sampled steps."""
+    from dp_accounting.rdp.rdp_privacy_accountant import DEFAULT_RDP_ORDERS
+
+    return [*DEFAULT_RDP_ORDERS, *MORE_SAMPLED_ORDERS]
+
+
+@lru_cache(maxsize=256)
+def dp_accounting_curve(noise_multiplier: float, sampling_rate: float, amplified: bool) -> Doubles:
+    """Return the Rényi divergence of one step at each order, as `opacus_curve` does."""
     from dp_accounting.rdp import RdpAccountant
 
-    accountant = RdpAccountant(orders=None if sampled(history) else UNSAMPLED_ORDERS)
-    with quiet():
-        compose(accountant, history)
-    usable = (accountant.rdp > 0) & np.isfinite(accountant.rdp)
-    return accountant.orders[usable], accountant.rdp[usable]
+    accountant = RdpAccountant(orders=sampled_orders() if amplified else UNSAMPLED_ORDERS)
+    compose(accountant, ((noise_multiplier, sampling_rate, 1),))
+    return np.asarray(accountant.rdp)
 
 
 @lru_cache(maxsize=4)

@@ -5,7 +5,13 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from terrycloth.models.privacy.tradeoff import most_caught
 from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust, Trust, TrustModel, Unit
+
+FALSE_ALARMS = 0.01  # the share at which the sentence says what an attacker catches
+LARGEST_FACTOR_SAID = 10.0  # a larger e^ε bounds the odds, but means nothing to a reader
+# How well an attacker can tell, by the largest share that they may catch.
+WELL = ((0.1, "can hardly tell"), (0.5, "may sometimes be able to tell"), (0.99, "may often be able to tell"))
 
 Release = tuple[float, float, int]  # noise multiplier, sampling rate, and how many Gaussian steps
 
@@ -67,6 +73,18 @@ class Promise(BaseModel):
             + (" (not private: seeded)" if self.seeded else "")
         )
 
+    def caught(self, false_alarms: float) -> float:
+        """Return the largest share of the units in the data that an attacker recognises as such.
+
+        The attacker sees all that is released and knows everything but whether the unit is in the data.
+        false_alarms: the share of the units outside the data that they wrongly take to be in it. Raises
+        ValueError if there is no promise.
+        """
+        if self.epsilon is None or self.delta is None:
+            raise ValueError("without a promise an attacker may catch everything")
+        renyi = self.mechanism == "discrete-gaussian"
+        return most_caught(self.epsilon, self.delta, self.history, false_alarms, only_renyi=renyi)
+
     def sentence(self) -> str:
         """Return the promise in plain sentences."""
         if self.unit == "none" or self.epsilon is None or self.delta is None:
@@ -74,16 +92,22 @@ class Promise(BaseModel):
                 "No promise of privacy is made: no noise is added, and updates can reveal what shoppers did."
             )
         protected = {"interaction": "any one interaction", "shopper": "everything one shopper did"}[self.unit]
-        factor = math.exp(min(self.epsilon, 700.0))
         period = "in the one round" if self.rounds == 1 else f"over all {self.rounds} rounds"
         if self.evaluated:
             period += ", and in the counts of hits that devices release afterwards,"
-        text = f"{self.trust_model.observer} {period} can hardly tell whether {protected} is in the data: "
+        caught = self.caught(FALSE_ALARMS)
+        well = next((words for most, words in WELL if caught <= most), "may nearly always be able to tell")
+        text = f"{self.trust_model.observer} {period} {well} whether {protected} is in the data: "
         text += (
-            "adding or removing it changes the odds of anything they see by a factor of at most "
-            f"{factor:.3g} "
+            f"with false alarms in {FALSE_ALARMS:.0%} of the cases in which it is not, they catch at most "
+            f"{rounded_up(100 * caught)}% of those in which it is "
+            f"(ε = {rounded_up(self.epsilon)}, δ = {rounded_up(self.delta)})."
         )
-        text += f"(ε = {rounded_up(self.epsilon)}), except with probability δ = {rounded_up(self.delta)}."
+        if (factor := math.exp(min(self.epsilon, 700.0))) <= LARGEST_FACTOR_SAID:
+            text += (
+                " Adding or removing it changes the odds of anything they see by a factor of at most "
+                f"{rounded_up(factor)}, except with probability δ."
+            )
         if self.least_devices is not None:
             text += f" Each sum holds the noise of at least {self.least_devices:,} devices"
             if self.tolerated_nodes:

@@ -5,6 +5,8 @@ what was released. The bound is the trade-off curve between the two errors (Dong
 of the two cases counts as positive.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.special import ndtr, ndtri
 
@@ -13,6 +15,21 @@ from terrycloth.models.privacy.accounting import Doubles, History, delta_compose
 # The values of ε at which the privacy profile is read. Any ε gives a valid bound, so a coarse choice only
 # costs tightness. Beyond ln(1/α) the first bound of `by_profile` is above 1, and at 12 the second is 0.99999.
 EPSILONS = 12.0 * np.linspace(0.0, 1.0, 201) ** 2
+
+
+@lru_cache(maxsize=4096)
+def most_caught(
+    epsilon: float, delta: float, history: History, false_alarms: float, *, only_renyi: bool = False
+) -> float:
+    """Return the largest true positive rate at one false positive rate, under an (ε, δ) promise.
+
+    history: the releases that spend (ε, δ), which give a tighter bound; empty if they are not known.
+    """
+    rates = np.array([false_alarms])
+    bound = by_profile(np.array([min(epsilon, 700.0)]), np.array([delta]), rates)
+    if history:
+        bound = np.minimum(bound, most_true_positives(history, rates, only_renyi=only_renyi))
+    return float(bound[0])
 
 
 def most_true_positives(history: History, false_positives: Doubles, *, only_renyi: bool = False) -> Doubles:

@@ -17,6 +17,7 @@ import terrycloth.models.privacy.accounting
 from terrycloth.models.errors import UserError
 from terrycloth.models.privacy.accounting import (
     MOST_STEPS_OF_PLD,
+    by_analytic_gaussian,
     by_dp_accounting_pld,
     by_dp_accounting_rdp,
     by_opacus_prv,
@@ -38,7 +39,8 @@ PRV_ERROR = 0.01  # Opacus's PRV answers with an upper bound, this far above its
 def nothing_kept() -> Iterator[None]:
     """Each test computes for itself, so that one which breaks a part leaves nothing to the next."""
     yield
-    for kept in (epsilon_composed, by_opacus_rdp, terrycloth.models.privacy.accounting.privacy_loss):
+    accounting = terrycloth.models.privacy.accounting
+    for kept in (epsilon_composed, by_opacus_rdp, accounting.dp_accounting_curve, accounting.privacy_loss):
         kept.cache_clear()
 
 
@@ -222,15 +224,43 @@ def test_both_neighbours_are_counted() -> None:
 
 def test_a_delta_that_pld_cannot_tell_is_left_to_renyi() -> None:
     spent = epsilon_spent(1.1, 0.05, 200, 1e-11)
-    assert spent.accountant == "opacus-rdp"
+    assert spent.accountant in ("opacus-rdp", "dp-accounting-rdp")
     assert epsilon_spent(1.1, 0.05, 200, 1e-10).accountant == "dp-accounting-pld"
     assert by_dp_accounting_pld(((1.1, 0.05, 200),), 1e-11).epsilon == math.inf
+    assert "opacus-prv" not in [each.accountant for each in epsilon_by_each(((1.1, 0.05, 200),), 1e-11)]
 
 
-def test_a_loss_too_large_for_pld_is_left_to_renyi() -> None:
+@pytest.mark.parametrize(
+    ("noise", "rate", "steps"), [(20.0, 0.1, 30), (5.0, 0.01, 100), (1.1, 0.05, 200), (30.0, 0.99, 10)]
+)
+def test_whatever_accountant_is_left_the_tightest_is_promised(noise: float, rate: float, steps: int) -> None:
+    """Just below the least δ of PLD, ε is not much larger than just above it."""
+    history = ((noise, rate, steps),)
+    above, below = (epsilon_composed(history, delta) for delta in (1.1e-10, 9e-11))
+    assert above.accountant == "dp-accounting-pld"
+    assert below == epsilon_by_each(history, 9e-11)[0]
+    assert above.epsilon < below.epsilon < 1.25 * above.epsilon
+
+
+@pytest.mark.parametrize("epsilon", [0.2, 0.02])
+def test_noise_is_found_on_either_side_of_the_least_delta_of_pld(epsilon: float) -> None:
+    above, below = (noise_for(epsilon, delta, 0.05, 100) for delta in (1.1e-10, 9e-11))
+    assert above < below < 1.5 * above
+    assert epsilon_spent(below, 0.05, 100, 9e-11).epsilon <= epsilon
+
+
+def test_a_sampled_step_costs_no_more_than_the_same_step_on_everything() -> None:
+    """At a rate near 1 and large noise the exact bound of the unsampled step is the tightest one left."""
+    history = ((30.0, 0.999, 10),)
+    assert by_analytic_gaussian(history, 1e-12).epsilon == pytest.approx(gaussian_epsilon(30.0, 10, 1e-12))
+    assert epsilon_composed(history, 1e-12).accountant == "analytic-gaussian"
+
+
+def test_a_loss_too_large_for_pld_is_left_to_the_others() -> None:
     for history in (((0.01, 0.01, 1000),), ((1e-6, 0.5, 10),)):
         spent = epsilon_composed(history, 1e-5)
-        assert spent.accountant == "opacus-rdp"
+        assert spent == epsilon_by_each(history, 1e-5)[0]
+        assert spent.accountant == "analytic-gaussian", "Rényi curves are 9% above it here"
         assert 500 < spent.epsilon < math.inf
         assert delta_composed(history, np.array([1.0])).tolist() == [1.0]
 
@@ -244,6 +274,7 @@ def test_a_divergence_that_rounds_below_nothing_is_not_read_as_nothing(
     whole = RdpAccountant.rdp.fget  # type: ignore[attr-defined]
     monkeypatch.setattr(RdpAccountant, "rdp", property(lambda self: np.append(-1e-18, whole(self)[1:])))
     assert by_dp_accounting_rdp(((1.1, 0.05, 200),), 1e-5).epsilon > 1.0
+    terrycloth.models.privacy.accounting.dp_accounting_curve.cache_clear()
     monkeypatch.setattr(RdpAccountant, "rdp", property(lambda self: -whole(self)))
     assert by_dp_accounting_rdp(((1.1, 0.05, 200),), 1e-5).epsilon == math.inf
 

@@ -42,9 +42,10 @@ def test_sentence_holds_every_part_of_the_promise() -> None:
         "Anyone who reads every reply of a device, including the server,",
         "over all 30 rounds",
         "any one interaction",
-        "a factor of at most 7.39 ",  # e²
-        "(ε = 2)",
-        "probability δ = 1e-05",
+        "with false alarms in 1% of the cases in which it is not, they catch at most 7.4% of those",
+        "a factor of at most 7.39,",  # e²
+        "(ε = 2, δ = 1e-05)",
+        "except with probability δ.",
     ):
         assert part in sentence
     assert "not private" not in sentence
@@ -100,8 +101,43 @@ def test_no_promise_claims_nothing(changes: dict[str, Any]) -> None:
     assert "factor" not in sentence
 
 
-def test_a_vast_epsilon_can_still_be_said() -> None:
-    assert "(ε = 1e+05)" in promise(epsilon=1e5).sentence()
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "caught", "well"),
+    [
+        (math.log(3.0), 0.01, "4%", "can hardly tell"),  # 3 · 1% + 1%
+        (math.log(30.0), 0.01, "31%", "may sometimes be able to tell"),  # 30 · 1% + 1%
+        (math.log(49.0), 0.01, "50%", "may sometimes be able to tell"),
+        (math.log(4900.0), 0.01, "100%", "may nearly always be able to tell"),  # 1 − 98% / 4900 = 99.98%
+        (math.log(140.0), 0.29, "99.5%", "may nearly always be able to tell"),  # 1 − 70% / 140
+        (math.log(70.0), 0.01, "71%", "may often be able to tell"),
+        (1000.0, 1e-5, "100%", "may nearly always be able to tell"),
+    ],
+)
+def test_sentence_says_what_an_attacker_catches(
+    epsilon: float, delta: float, caught: str, well: str
+) -> None:
+    sentence = promise(epsilon=epsilon, delta=delta).sentence()
+    assert f"they catch at most {caught} of those in which it is" in sentence
+    assert well in sentence
+    assert ("a factor of" in sentence) is (epsilon < math.log(10.0)), "a large factor means nothing"
+
+
+def test_the_releases_of_a_promise_say_more_than_its_epsilon() -> None:
+    """One Gaussian release of μ = 1: at 2.275% false alarms Φ(−2 + 1) = 15.87% is caught, whatever δ says."""
+    known = promise(epsilon=4.4, delta=1e-5, history=((1.0, 1.0, 1),))
+    assert known.caught(0.02275013194817921) == pytest.approx(0.15865525393145707)
+    assert promise(epsilon=4.4, delta=1e-5).caught(0.02275013194817921) > 0.9
+    discrete = known.model_copy(update={"mechanism": "discrete-gaussian"})
+    assert known.caught(0.01) < discrete.caught(0.01) < 0.2, "less is proved about discrete noise"
+    with pytest.raises(ValueError, match="without a promise"):
+        promise(**NONE).caught(0.01)
+
+
+@pytest.mark.parametrize("epsilon", [1000.0, 1e5])
+def test_a_vast_epsilon_can_still_be_said(epsilon: float) -> None:
+    sentence = promise(epsilon=epsilon).sentence()
+    assert f"(ε = {rounded_up(epsilon)}, δ = 1e-05)" in sentence
+    assert "e+304" not in sentence
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What all pages share: the skeleton, the stylesheet, tables and charts. A page needs no network."""
