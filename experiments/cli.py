@@ -16,6 +16,7 @@ import terrycloth.experiments.commands.frontier as frontier
 import terrycloth.experiments.commands.privacy as privacy
 import terrycloth.experiments.commands.recommend as recommend
 import terrycloth.experiments.commands.simulate as simulate
+import terrycloth.experiments.commands.try_orders as try_orders
 import terrycloth.experiments.commands.tune as tune
 from terrycloth.experiments.settings.renamed import with_new_flags
 from terrycloth.models.durable import owner_only
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(check.app, name="check")
+app.command("try", epilog=try_orders.EXAMPLE)(try_orders.try_orders)
 app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("frontier", epilog=frontier.EXAMPLE)(frontier.frontier)

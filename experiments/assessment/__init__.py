@@ -1,1 +1,1 @@
-"""`terry try`: would personalisation help a shop, what does privacy cost there, and what would shoppers see?"""
+"""`terry try`: would personalisation help a shop, and what does privacy cost there?"""

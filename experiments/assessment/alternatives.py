@@ -1,4 +1,4 @@
-"""The recommenders that a shop could use instead: best sellers, the shopper's own purchases, and models without privacy."""
+"""The recommenders that a shop could use instead: best sellers, and the best model without privacy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

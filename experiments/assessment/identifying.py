@@ -32,7 +32,10 @@ def identifying(events: Events, catalogue: Catalogue, *, dated: bool = True) -> 
     """Measure how identifying purchases are. dated: whether their days are known."""
     return Identifying(
         {known: share for known in KNOWN if (share := unicity(events, known, dated=dated)) is not None},
-        {name: share_in_small_groups(bought_values(events, catalogue, name)) for name in catalogue.attributes},
+        {
+            name: share_in_small_groups(bought_values(events, catalogue, name))
+            for name in catalogue.attributes
+        },
     )
 
 
@@ -53,7 +56,8 @@ def unicity(events: Events, known: int, *, dated: bool = True) -> float | None:
     able = np.flatnonzero(np.diff(has.indptr) >= known)
     drawn = random.permutation(able)[:SAMPLE]
     alone = [
-        len(sharers(owners, random.permutation(has.indices[has.indptr[row] : has.indptr[row + 1]])[:known])) == 1
+        len(sharers(owners, random.permutation(has.indices[has.indptr[row] : has.indptr[row + 1]])[:known]))
+        == 1
         for row in drawn
     ]
     return float(np.mean(alone)) if alone else None
@@ -82,7 +86,7 @@ def bought_values(events: Events, catalogue: Catalogue, attribute: str) -> sp.cs
 
 
 def share_in_small_groups(bought: sp.csr_array) -> float:
-    """Return the share of shoppers who share their set of values with fewer than SMALL_GROUP, themselves included.
+    """Return the share of shoppers whose set of values fewer than SMALL_GROUP shoppers have.
 
     A shopper who bought no value is not counted. This is k-anonymity (Sweeney 2002) of the sets of values.
     """

@@ -1,4 +1,4 @@
-"""A period of a shop's data: what trains, and what is bought after it, on which every recommender is measured.
+"""A period of a shop's data: what trains, and what is bought after it, which measures every recommender.
 
 An assessment has two periods. Every choice is made on the earlier one, which ends before the date at which
 the test begins; the later one only measures what was chosen.
@@ -96,7 +96,7 @@ def periods(config: RunConfig, dataset: Dataset) -> tuple[Period, Period]:
     for period, when in ((later, "after"), (earlier, "in the period before")):
         if period.tested < LEAST_TESTED:
             raise UserError(
-                f"only {period.tested} shoppers bought something new {when} {test.rule.date or 'their last visit'}, "
-                f"and fewer than {LEAST_TESTED} say nothing: use more orders, or another --at"
+                f"only {period.tested} shoppers bought something new {when} {test.rule.date}, and fewer than "
+                f"{LEAST_TESTED} say nothing: use more orders, or another --at"
             )
     return earlier, later

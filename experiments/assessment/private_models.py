@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from terrycloth.client.events import Events
+from terrycloth.client.serving import Serving
 from terrycloth.experiments.assessment.period import Measured, Period
 from terrycloth.experiments.runs.scratch import federated
 from terrycloth.experiments.runs.simulation import RunPlan, central_scorer, plan_for
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import LEAST_NODES, resolve
+from terrycloth.models.privacy.promise import Promise
 from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust
+from terrycloth.models.recommenders.recommender import Recommender
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class Trainer:
                 measured.append(period.measure_devices(rounds.score))
         return Measured.mean(measured)
 
+    def model_under(self, asked: Asked, period: Period) -> tuple[Recommender, Serving]:
+        """Train once under a promise, and return the released model and how it is served."""
+        plan = self.plan(period, self.asking(asked, period))
+        with federated(plan, self.scratch) as rounds:
+            assert rounds.scorer is not None
+            rounds.scorer(Events.none(1))  # loads what was released into the model
+            return rounds.model, plan.config.serving
+
     def asking(self, asked: Asked, period: Period, times_as_many: int = 1, seed: int | None = 0) -> RunConfig:
         """Return the settings of a run under a promise."""
         masked = TRUST_MODELS[asked.trust].secure_aggregation
@@ -70,6 +82,10 @@ class Trainer:
         resolved = resolve(config, devices, period.num_items)
         noise = resolved.noise_multiplier / times_as_many
         return config.model_copy(update={"epsilon": None, "noise_multiplier": noise})
+
+    def promise(self, asked: Asked, period: Period) -> Promise:
+        """Return the promise in full, as a run without a seed would make it."""
+        return self.plan(period, self.asking(asked, period, seed=None)).promise
 
     def plan(self, period: Period, config: RunConfig) -> RunPlan:
         """Return the plan of a run over a period. Raises UserError if the promise cannot be kept."""

@@ -54,12 +54,14 @@ def verdict(
     """
     label, floor = max(floors.items(), key=lambda row: row[1].found.mean())
     against = {name: difference(private, measured) for name, measured in floors.items()}
-    figures = f"{per_100(private)} of 100 shoppers find something among ten, against {per_100(floor)} with {label}"
+    figures = (
+        f"{per_100(private)} of 100 shoppers find something among ten, against {per_100(floor)} with {label}"
+    )
     if not above_all(unprotected, floors):
         return Verdict(
             Answer.NOT_PERSONAL,
-            f"Show the same to everyone: even without privacy the best model helps {per_100(unprotected)} of 100 "
-            f"shoppers, which is not clearly more than the {per_100(floor)} of {label}.",
+            f"Show the same to everyone: even without privacy the best model helps {per_100(unprotected)} of "
+            f"100 shoppers, which is not clearly more than the {per_100(floor)} of {label}.",
             against,
         )
     if above_all(private, floors):
@@ -68,21 +70,22 @@ def verdict(
             return Verdict(Answer.YES, f"Yes: under {promise}, {figures}.", against)
         return Verdict(
             Answer.AT_A_COST,
-            f"Yes, at a cost: under {promise}, {figures}; without privacy it would be {per_100(unprotected)}.",
+            f"Yes, at a cost: under {promise}, {figures}; without privacy it would be "
+            f"{per_100(unprotected)}.",
             against,
         )
     enough = next((times for times, measured in with_more.items() if above_all(measured, floors)), None)
     if enough is not None:
         return Verdict(
             Answer.WITH_MORE_SHOPPERS,
-            f"Not with this many shoppers: under {promise}, {figures}. With {enough} times as many like these it "
-            f"would be {per_100(with_more[enough])}.",
+            f"Not with this many shoppers: under {promise}, {figures}. With {enough} times as many like these "
+            f"it would be {per_100(with_more[enough])}.",
             against,
         )
     return Verdict(
         Answer.NO,
-        f"No: under {promise}, {figures}, which is not clearly more, although a model without privacy reaches "
-        f"{per_100(unprotected)}.",
+        f"No: under {promise}, {figures}, which is not clearly more, although a model without privacy "
+        f"reaches {per_100(unprotected)}.",
         against,
     )
 

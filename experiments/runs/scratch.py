@@ -1,4 +1,4 @@
-"""Train a federation in a folder that is deleted afterwards, for commands that keep only what they measure."""
+"""Train a federation in a folder that is deleted afterwards, for commands that only measure it."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,6 +1,5 @@
 """One run of a search: a normal federation on the validation split, measured at its end."""
 
-import shutil
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -47,23 +46,18 @@ def measure(given: RunConfig, run: Run, scratch: Path) -> Outcome:
     given: the settings that the user gave. A refused or failed run gives an outcome without metrics. Raises
     UserError if the disk is full.
     """
-    from terrycloth.experiments.runs.run_folder import NoSpace, created
-    from terrycloth.experiments.runs.simulation import Reporter, federate, flat, lay_out, needed_bytes
+    from terrycloth.experiments.runs.run_folder import NoSpace
+    from terrycloth.experiments.runs.scratch import federated
+    from terrycloth.experiments.runs.simulation import flat
 
     started = time.monotonic()
-    shutil.rmtree(scratch, ignore_errors=True)  # a killed run may have left it
     try:
-        plan = validation_plan(run.config(given))
-        with created(scratch, needed_bytes(plan)) as folder:
-            lay_out(plan, folder)
-            rounds = federate(plan, folder, Reporter(), resume=False)
+        with federated(validation_plan(run.config(given)), scratch) as rounds:
             metrics = flat(rounds.measured or rounds.measure(rounds.score))
     except NoSpace:
         raise  # the run is not recorded, so it is made once there is space
     except UserError as error:
         return Outcome({}, time.monotonic() - started, str(error))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return Outcome({name: metrics[name] for name in METRICS}, time.monotonic() - started)
 
 
