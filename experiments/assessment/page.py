@@ -236,15 +236,15 @@ def what_privacy_costs(found: Assessment) -> list[Part]:
         found.promise.sentence(),
         table,
         "An attacker who sees all that is released, and knows everything but whether one shopper is in the "
-        "data, recognises at most this share of the shoppers if they are wrong about 1% of those who are not.",
+        "data, recognises at most this share of the shoppers, if they are wrong about 1% of the others.",
     ]
 
 
 def what_is_shown(found: Assessment) -> list[Part]:
     """Return what made-up shoppers would be shown, each item with the reasons for it."""
     parts: list[Part] = [
-        "These shoppers are made up: each bought a few items of the catalogue. What they would be shown comes "
-        "from the model under the chosen promise and from their own purchases, on their own device."
+        "These shoppers are made up: each bought a few items of the catalogue. What they would be shown "
+        "comes from the model under the chosen promise and from their own purchases, on their own device."
     ]
     for each in found.made_up:
         entries = [

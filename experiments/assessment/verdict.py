@@ -78,8 +78,8 @@ def verdict(
     if enough is not None:
         return Verdict(
             Answer.WITH_MORE_SHOPPERS,
-            f"Not with this many shoppers: under {promise}, {figures}. With {enough} times as many like these "
-            f"it would be {per_100(with_more[enough])}.",
+            f"Not with this many shoppers: under {promise}, {figures}. With {enough} times as many like "
+            f"these it would be {per_100(with_more[enough])}.",
             against,
         )
     return Verdict(
