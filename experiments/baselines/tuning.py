@@ -15,7 +15,8 @@ from torch import Tensor
 from terrycloth.client.evaluation import BLOCK_SCORES
 from terrycloth.experiments.baselines import BASELINES
 from terrycloth.experiments.baselines.row import BaselineRow, Context, Settings
-from terrycloth.experiments.evaluation.evaluate import Metrics, Scorer, evaluate
+from terrycloth.experiments.evaluation.evaluate import Scorer, by_history, rank_targets
+from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Holdout, Split, validation_split
 from terrycloth.models.catalogue import Catalogue
 
@@ -23,17 +24,18 @@ LISTED = 10  # the k of HR@k
 
 
 class Tuned(NamedTuple):
-    """A tuned baseline. metrics: measured on the test. settings: chosen on validation."""
+    """A tuned baseline. ranks: of the targets of the test. settings: chosen on validation."""
 
-    metrics: Metrics
+    ranks: Ranks
     settings: Settings
 
 
 def tuned_baselines(
     split: Split, catalogue: Catalogue, names: Sequence[str] | None = None, *, sample: int = 0
 ) -> tuple[dict[str, Tuned], list[str]]:
-    """Tune baselines and measure them. Return the results by name, and the reasons why others are left out.
+    """Tune baselines and rank the targets of the test by them.
 
+    Return the results by name, and the reasons why others are left out.
     The results are in the order of the table. names: the baselines to tune; None means all. sample: the
     number of shoppers to test, as in `evaluate`.
     """
@@ -55,7 +57,9 @@ def tuned_baselines(
         if reasons[name] is not None:
             continue
         scorer = row.scorer(Context.of(split, catalogue), settings)
-        tuned[name] = Tuned(evaluate(scorer, split, len(catalogue), sample=sample), settings)
+        tuned[name] = Tuned(
+            rank_targets(by_history(scorer, split.test), split, len(catalogue), sample=sample), settings
+        )
     return tuned, [reason for reason in reasons.values() if reason is not None]
 
 

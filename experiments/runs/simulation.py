@@ -41,7 +41,8 @@ from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rul
 from terrycloth.experiments.model_check.refuse import refuse_broken_model
 from terrycloth.experiments.runs.operating_system import peak_memory
 from terrycloth.experiments.runs.own_tables import add_own
-from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
+from terrycloth.experiments.runs.provenance import commit, now
+from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Machine, Result, Versions
 from terrycloth.experiments.runs.result import Metrics as RunMetrics
 from terrycloth.experiments.runs.run_folder import RunFolder, choose_path, continued, created
 from terrycloth.experiments.runs.tracking import (
@@ -272,6 +273,9 @@ def train_and_measure(
             bytes_down_per_device_round=rounds.mean("bytes_down"),
         ),
         versions=Versions.installed(),
+        date=now(),
+        commit=commit(),
+        machine=Machine.here(),
     )
     reporter.doing("drawing")
     from terrycloth.experiments.reports.figures import draw_run
@@ -457,19 +461,25 @@ def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Base
     These are the floors, including those under the run's own promise; the same model trained centrally
     without privacy; the strong baselines, if requested; and the ceiling, if it is known.
 
-    own: ranks of the run itself, to pair it with the ceiling shopper by shopper. It is None if devices
-    counted with noise, since such counts cannot be paired.
+    own: ranks of the run itself, to pair it with each shopper by shopper. It is None if devices counted with
+    noise, since such counts cannot be paired.
     """
+
     config, catalogue, sample = plan.config, plan.dataset.catalogue, plan.config.evaluate_sample
     items = len(catalogue)
     results: dict[str, Any] = {}
+
+    def beside(scorer: Scorer) -> dict[str, Any]:
+        score = by_history(scorer, plan.split.test)
+        return paired_with(own, rank_targets(score, plan.split, items, sample=sample))
+
     if plan.promise.epsilon is not None:
         reporter.doing("finding popularity under the same promise")
         for name, scorer, promise in private_baselines(config, plan.promise, plan.split, catalogue):
-            results[name] = {**evaluate(scorer, plan.split, items, sample=sample), "promise": promise}
+            results[name] = {**beside(scorer), "promise": promise}
     if config.central:
         reporter.doing("training the same model centrally")
-        results["central"] = evaluate(central_scorer(plan), plan.split, items, sample=sample)
+        results["central"] = beside(central_scorer(plan))
     own_baselines = add_own(config)
     names = [
         name
@@ -481,7 +491,10 @@ def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Base
     if names:
         reporter.doing("tuning " + ", ".join(BASELINES[name].label for name in names))
         tuned, reasons = tuned_baselines(plan.split, catalogue, names, sample=sample)
-        results |= {name: {**metrics, "settings": settings} for name, (metrics, settings) in tuned.items()}
+        results |= {
+            name: {**paired_with(own, ranks), "settings": settings}
+            for name, (ranks, settings) in tuned.items()
+        }
     ceiling: Metrics = {}
     if has_ceiling(plan):
         assert plan.dataset.ceiling is not None
@@ -501,6 +514,11 @@ def has_ceiling(plan: RunPlan) -> bool:
     It is known only for synthetic data, and only for items that a shopper has not bought before.
     """
     return plan.config.ceiling and plan.dataset.ceiling is not None and not plan.split.rule.repeats
+
+
+def paired_with(own: Ranks | None, other: Ranks) -> dict[str, Any]:
+    """Return what a baseline's ranks measure, and how the run differs from it."""
+    return {**measured(other), "paired": paired_difference(own, other)}
 
 
 def paired_difference(own: Ranks | None, other: Ranks) -> dict[str, float]:
