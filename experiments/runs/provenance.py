@@ -1,4 +1,4 @@
-"""When, from which source and on what kind of machine a run was made. No name of a machine or a user is kept."""
+"""When, from which source and on what kind of machine a run was made. It names no machine and no user."""
 
 import os
 import platform
