@@ -15,8 +15,10 @@ import terrycloth.experiments.commands.data as data
 import terrycloth.experiments.commands.frontier as frontier
 import terrycloth.experiments.commands.privacy as privacy
 import terrycloth.experiments.commands.recommend as recommend
+import terrycloth.experiments.commands.settings as settings
 import terrycloth.experiments.commands.simulate as simulate
 import terrycloth.experiments.commands.tune as tune
+from terrycloth.experiments.settings.config import decimal_comma
 from terrycloth.experiments.settings.renamed import with_new_flags
 from terrycloth.models.durable import owner_only
 from terrycloth.models.errors import UserError
@@ -40,6 +42,7 @@ app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("frontier", epilog=frontier.EXAMPLE)(frontier.frontier)
 app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
 app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
+app.command("settings", epilog=settings.EXAMPLE)(settings.settings)
 app.command("recommend", epilog=recommend.EXAMPLE)(recommend.recommend)
 
 
@@ -58,6 +61,13 @@ def terry(
     ] = False,
 ) -> None:
     """Accept the options that come before a verb."""
+
+
+def comma_hint(error: click.ClickException) -> str:
+    """Return a hint if an error is about a number with a decimal comma, else nothing."""
+    quoted = error.format_message().split("'")
+    hint = next((found for text in quoted if (found := decimal_comma(text)) is not None), None)
+    return "" if hint is None else f" {hint[0].upper()}{hint[1:]}."
 
 
 @owner_only()
@@ -83,7 +93,7 @@ def main() -> None:
         print(error.format_message())
         sys.exit(2)
     except click.ClickException as error:
-        print(f"terry: {error.format_message()}", file=sys.stderr)
+        print(f"terry: {error.format_message()}{comma_hint(error)}", file=sys.stderr)
         sys.exit(2)
     except UserError as error:
         print(f"terry: {error}", file=sys.stderr)

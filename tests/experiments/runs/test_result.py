@@ -198,7 +198,12 @@ def by_name(path: tuple[str, ...]) -> bool:
     [
         path
         for path in paths(DESIGN)
-        if not (path in OPTIONAL or by_name(path) or "oracle" in path or path[-1] in ("settings", "promise", "paired"))
+        if not (
+            path in OPTIONAL
+            or by_name(path)
+            or "oracle" in path
+            or path[-1] in ("settings", "promise", "paired")
+        )
         or path == ("promise",)
     ],
     ids=".".join,
