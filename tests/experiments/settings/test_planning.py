@@ -567,10 +567,10 @@ def test_a_result_alone_gives_epsilon_back(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "asked"),
     [
-        ({"unit": "shopper", "trust": "central", "epsilon": 4.0}, 4.0),
-        ({"unit": "interaction"}, 8.0),  # the default
+        ({"unit": "interaction", "epsilon": 4.0}, 4.0),
+        ({"unit": "interaction"}, 6.0),  # the default
         ({"unit": "interaction", "epsilon": 2.0, "noise_multiplier": 30.0}, 2.0),  # the rounds are found
-        ({"unit": "shopper", "noise_multiplier": 2.0}, None),
+        ({"unit": "interaction", "noise_multiplier": 2.0}, None),
         ({"unit": "none"}, None),
     ],
     ids=str,
