@@ -100,6 +100,10 @@ def simulate(
     if resume and (out is None or overrides or config or assign):
         raise UserError("--resume continues with the settings in --out FOLDER: pass --out and nothing else")
     settings = None if resume else read_config(config, overrides, assign or [])
+    if settings is not None:
+        from terrycloth.experiments.datasets import check_options, data_options
+
+        check_options(settings.data, data_options(settings))
 
     from terrycloth.experiments.reports.terminal import TerminalReporter, print_result
     from terrycloth.experiments.runs import simulation

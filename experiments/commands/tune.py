@@ -94,6 +94,9 @@ def tune(
         if name in RunConfig.model_fields and value is not None and value is not False
     }
     settings = read_config(config, overrides, assign or [])
+    from terrycloth.experiments.datasets import check_options, data_options
+
+    check_options(settings.data, data_options(settings))
     from terrycloth.models.errors import UserError
 
     try:

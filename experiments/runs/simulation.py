@@ -22,8 +22,8 @@ from terrycloth.experiments.baselines import BASELINES, missing_libraries
 from terrycloth.experiments.baselines.central import model_scorer, train_centrally
 from terrycloth.experiments.baselines.private import private_baselines
 from terrycloth.experiments.baselines.tuning import tuned_baselines
-from terrycloth.experiments.datasets import load
-from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.datasets import data_options, load
+from terrycloth.experiments.datasets.dataset import Dataset
 from terrycloth.experiments.engines import engine
 from terrycloth.experiments.evaluation.bootstrap import paired_bootstrap
 from terrycloth.experiments.evaluation.evaluate import (
@@ -101,11 +101,6 @@ class Reporter:
 
     def doing(self, what: str) -> None:
         """Called when a stage after the rounds starts. `what` describes it."""
-
-
-def data_options(config: RunConfig) -> DataOptions:
-    """Return the part of a configuration that concerns reading the data."""
-    return DataOptions(**{name: getattr(config, name) for name in DataOptions.__dataclass_fields__})
 
 
 def make_plan(config: RunConfig) -> RunPlan:
