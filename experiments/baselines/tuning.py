@@ -5,7 +5,7 @@ Every baseline has the same budget of trials. The trial with the greatest HR@10 
 baseline is then fitted with these settings to all training events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,13 +31,18 @@ class Tuned(NamedTuple):
 
 
 def tuned_baselines(
-    split: Split, catalogue: Catalogue, names: Sequence[str] | None = None, *, sample: int = 0
+    split: Split,
+    catalogue: Catalogue,
+    names: Sequence[str] | None = None,
+    *,
+    sample: int = 0,
+    step: Callable[[], None] | None = None,
 ) -> tuple[dict[str, Tuned], list[str]]:
     """Tune baselines and rank the targets of the test by them.
 
     Return the results by name, and the reasons why others are left out.
     The results are in the order of the table. names: the baselines to tune; None means all. sample: the
-    number of shoppers to test, as in `evaluate`.
+    number of shoppers to test, as in `evaluate`. step: called after each trial.
     """
     rows = {name: row for name, row in BASELINES.items() if names is None or name in names}
     reasons = {name: row.left_out(split, catalogue) for name, row in rows.items()}
@@ -48,7 +53,7 @@ def tuned_baselines(
         if reasons[name] is None and len(row.trials) > 1:
             validation = validation or validation_split(split, len(catalogue))
             if len(validation.test.tested(sample)):
-                settings, _ = best_of(row, validation, catalogue, sample)
+                settings, _ = best_of(row, validation, catalogue, sample, step)
             else:
                 reasons[name] = (
                     f"{row.label} is left out because it cannot be tuned: the validation split has no "
@@ -64,7 +69,11 @@ def tuned_baselines(
 
 
 def best_of(
-    row: BaselineRow, validation: Split, catalogue: Catalogue, sample: int = 0
+    row: BaselineRow,
+    validation: Split,
+    catalogue: Catalogue,
+    sample: int = 0,
+    step: Callable[[], None] | None = None,
 ) -> tuple[Settings, float]:
     """Return a baseline's settings with the greatest HR@10 on validation, and that HR@10.
 
@@ -78,6 +87,8 @@ def best_of(
             reached = hit_rate(
                 serve(served), validation.test, len(catalogue), validation.rule.repeats, sample
             )
+            if step is not None:
+                step()
             if best is None or reached > best[1]:
                 best = fitted | served, reached
     assert best is not None

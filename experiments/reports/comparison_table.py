@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from terrycloth.experiments.evaluation.bootstrap import LEVEL, RESAMPLES, Difference
 from terrycloth.experiments.reports.comparison import Compared, as_json, compare_runs
 from terrycloth.experiments.reports.console import make_console
+from terrycloth.experiments.reports.phases import phase
 from terrycloth.experiments.reports.terminal import counted, few_warning, leak_warning, number
 from terrycloth.experiments.runs.files import write_whole
 from terrycloth.models.errors import UserError
@@ -22,7 +23,8 @@ def print_comparison(runs: list[Path], json_file: Path | None) -> None:
     """
     if json_file is not None and json_file.exists():
         raise UserError(f"{json_file} exists: choose another --json, or remove it")
-    compared = compare_runs(runs)
+    with phase("ranking the shoppers' items again"):
+        compared = compare_runs(runs)
     if json_file is not None:
         text = json.dumps(as_json(compared), indent=2, ensure_ascii=False) + "\n"
         write_whole(json_file, text, remedy="choose another --json")

@@ -5,13 +5,13 @@ from typing import Any, Self
 
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
 from terrycloth.experiments.baselines.floors import ALONE, best_floor, is_floor
 from terrycloth.experiments.evaluation.bootstrap import Difference
 from terrycloth.experiments.reports.console import make_console
+from terrycloth.experiments.reports.phases import Phases
 from terrycloth.experiments.runs.result import Accuracy, Baseline, Figures, Result
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter, RunPlan
@@ -33,16 +33,9 @@ class TerminalReporter(Reporter):
 
     def __init__(self) -> None:
         self.console = make_console()
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("rounds"),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
-        self.live = Live(console=self.console, transient=True, auto_refresh=False)
+        self.phases = Phases(self.console)
         self.rows: list[dict[str, Any]] = []
+        self.live = Live(console=self.console, transient=True, get_renderable=self.drawn)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -51,6 +44,11 @@ class TerminalReporter(Reporter):
 
     def __exit__(self, *error: object) -> None:
         self.live.stop()
+
+    def drawn(self) -> Group:
+        """Return what a terminal shows now: the latest rounds, and the phase."""
+        table = [rounds_table(self.rows[-ROWS_SHOWN:])] if self.rows else []
+        return Group(*table, self.phases.bar)
 
     def planned(self, plan: RunPlan) -> None:
         """Print what was read and what is promised."""
@@ -61,24 +59,25 @@ class TerminalReporter(Reporter):
         self.console.print(plan.promise.sentence())
         if plan.config.model_reason is not None:
             self.console.print(plan.config.model_reason)
-        self.task = self.progress.add_task("training", total=plan.config.rounds)
+        self.phases.begin("training", plan.config.last_round)
 
     def round_done(self, row: dict[str, Any]) -> None:
         """Show the round."""
         self.rows.append(row)
-        self.progress.update(self.task, completed=int(row["round"]))
-        if self.console.is_terminal:
-            self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
-        elif "hr@10" in row:
+        if "hr@10" in row and not self.console.is_terminal:
             self.console.print(round_line(row), soft_wrap=True)
+            self.phases.quieten()
+        self.phases.step(int(row["round"]))
+        self.live.refresh()
 
-    def doing(self, what: str) -> None:
+    def doing(self, what: str, steps: int | None = None) -> None:
         """Show the name of the stage."""
-        if self.console.is_terminal:
-            self.progress.update(self.task, description=what)
-            self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
-        else:
-            self.console.print(f"{what} …")
+        self.phases.begin(what, steps)
+        self.live.refresh()
+
+    def step(self) -> None:
+        """Move the bar of the stage on."""
+        self.phases.step()
 
 
 def import_line(plan: RunPlan) -> str:
