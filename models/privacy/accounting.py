@@ -4,7 +4,7 @@ A history is a tuple of (noise multiplier, sampling rate, steps). Each entry is 
 sample, each with Gaussian noise. Neighbouring data sets differ by adding or removing one unit.
 
 analytic-gaussian    exact, if nothing is sampled (Balle & Wang 2018, theorem 8). Sampling only lowers ε, so
-                     it is an upper bound for the sampled steps too
+                     it is an upper bound for sampled steps too
 dp-accounting-pld    privacy loss distributions, rounded up, for adding and for removing (Koskela, Jälkö &
                      Honkela 2020; Doroshenko, Ghazi, Kamath, Kumar & Manurangsi 2022)
 opacus-rdp and       Rényi curves (Mironov, Talwar & Zhang 2019), converted as by Canonne, Kamath & Steinke

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 import terrycloth.experiments.reports.figures
 import terrycloth.experiments.runs.simulation
 from terrycloth.experiments.baselines import BASELINES
+from terrycloth.experiments.baselines.tuning import Tuned
 from terrycloth.experiments.datasets.towel_ceiling import ceilings
-from terrycloth.experiments.evaluation.evaluate import evaluate
+from terrycloth.experiments.evaluation.evaluate import rank_targets
 from terrycloth.experiments.evaluation.split import Split
 from terrycloth.experiments.frontier import bytes_figure, frontier_figure, sizes_figure
 from terrycloth.experiments.frontier.baseline_table import baseline_rows
@@ -62,10 +63,10 @@ def quickly_tuned(
     for name in names:
         if name not in ("ials", "own_frequency"):
             scores = torch.rand(len(catalogue), generator=torch.Generator().manual_seed(sum(map(ord, name))))
-            metrics = evaluate(
-                lambda events, scores=scores: scores.expand(events.num_devices, -1), split, len(catalogue)
+            ranks = rank_targets(
+                lambda rows, scores=scores: scores.expand(len(rows), -1), split, len(catalogue)
             )
-            found[name] = (metrics, {"half_life": 30.0} if name == "ease" else {})
+            found[name] = Tuned(ranks, {"half_life": 30.0} if name == "ease" else {})
     return found, [LEFT_OUT] if "ials" in names else []
 
 

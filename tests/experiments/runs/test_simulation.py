@@ -29,7 +29,7 @@ from terrycloth.client.training.trainers import TRAINERS
 from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.experiments.baselines import BASELINES, label_of, missing_libraries
 from terrycloth.experiments.cli import main
-from terrycloth.experiments.datasets import load
+from terrycloth.experiments.datasets import data_options, load
 from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.experiments.evaluation.metric_table import METRICS
 from terrycloth.experiments.evaluation.ranks import Ranks
@@ -40,7 +40,6 @@ from terrycloth.experiments.runs.run_folder import COLUMNS, RunFolder
 from terrycloth.experiments.runs.simulation import (
     Reporter,
     RunPlan,
-    data_options,
     make_plan,
     needed_bytes,
     resume,
