@@ -33,7 +33,7 @@ def run_frontier(
         )
 
     from terrycloth.experiments.frontier.figures import draw_all
-    from terrycloth.experiments.frontier.page import write_page
+    from terrycloth.experiments.frontier.page import write_frontier_page
     from terrycloth.experiments.frontier.points import make_federations
     from terrycloth.experiments.frontier.table import make_rows, not_compared, write_table
 
@@ -42,11 +42,11 @@ def run_frontier(
     with folder.locked():
         write_table(folder, rows)
         try:
-            drawn = draw_all(folder, federations)
+            figures = draw_all(folder, federations)
         except OSError as error:
             raise UserError(f"{folder.figures} cannot be written ({error.strerror}): {RUN_AGAIN}") from None
         missing = not_compared(folder, cells, reasons)
-        write_page(folder, rows, federations, drawn, missing)
+        write_frontier_page(folder, rows, federations, figures, missing)
     if bugs:
         raise bugs[0]
     failed = sorted({row["reason"] for row in rows if row["status"] == "failed"})
