@@ -5,7 +5,8 @@ from pathlib import Path
 from matplotlib import pyplot
 
 from terrycloth.experiments.bench.report import COHORT, FLOOR, Bench
-from terrycloth.experiments.reports.figures import BLUE, GREEN, GREY, ORANGE, save
+from terrycloth.experiments.pages.colours import BLUE, GREEN, GREY, ORANGE
+from terrycloth.experiments.pages.drawing import save
 
 SCALED = {
     "flower_ray_opacus": (GREEN, "-.", "Flower + Ray + Opacus, scaled"),

@@ -4,106 +4,114 @@ import math
 from dataclasses import dataclass
 
 from terrycloth.experiments.baselines import BASELINES, label_of
-from terrycloth.experiments.baselines.floors import FLOORS, PRIVATE
+from terrycloth.experiments.baselines.floors import is_floor
+from terrycloth.experiments.frontier.cells import HITS, epsilon_cell, measured
 from terrycloth.experiments.frontier.points import Federation, Point, Spread
 from terrycloth.experiments.frontier.table import ABOUT, PRIVATE_BASELINES, SAMPLED
-from terrycloth.experiments.frontier.table_cell import TableCell, measured
+from terrycloth.experiments.pages.page import Terms
+from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
 from terrycloth.models.privacy.promise import rounded_up
 
-HEADERS = ("data", "split", "devices", "baseline", "kind", "unit", "trust", "ε", "δ", "HR@10", "NDCG@10")
-SAMPLED_HEADERS = ("HR@10 of 100", "NDCG@10 of 100")
+CAPTION = (
+    "What the points are compared with, on the same split: first what keeps no promise, then what keeps the "
+    "promise of a point. Floors need no model. Baselines that draw noise are means over the seeds."
+)
+COLUMNS = (
+    Column("shoppers", number=True), Column("baseline"), Column("kind"), Column("promise"),
+    Column("ε", number=True), Column(HITS, number=True),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class BaselineTableRow:
-    """One row: its cells in the order of `headers`, and a description of the baseline or its promise."""
+class Measured:
+    """A baseline on a federation: its name in the table, its columns' prefix, and its values by metric.
 
-    cells: list[TableCell]
-    about: str
-
-
-def metrics(published: bool) -> tuple[str, ...]:
-    """Return the metrics to show. published: include those that rank among 99 sampled negatives."""
-    return ("hr@10", "ndcg@10", *(SAMPLED if published else ()))
-
-
-def headers(published: bool) -> tuple[str, ...]:
-    """Return the headings of the table."""
-    return (*HEADERS, *(SAMPLED_HEADERS if published else ()), "seeds")
-
-
-def baseline_rows(federation: Federation, published: bool) -> list[BaselineTableRow]:
-    """Return the rows of the baselines that were computed.
-
-    Baselines without a promise come first, then those that keep one, by promise and ε.
+    point: one whose promise it keeps; None if it keeps none. about: a description of it or its promise.
     """
-    rows = []
+
+    federation: Federation
+    label: str
+    name: str
+    values: dict[str, Spread | None]
+    seeds: int
+    about: str
+    point: Point | None = None
+
+
+def baseline_table(federations: list[Federation]) -> Table | None:
+    """Return the table of all baselines that were computed; None if there are none."""
+    found = [one for federation in federations for one in baselines_of(federation)]
+    return Table(CAPTION, COLUMNS, [entry_of(one) for one in found], filtered=True) if found else None
+
+
+def baselines_of(federation: Federation) -> list[Measured]:
+    """Return the baselines of a federation: first those without a promise, then those with one."""
+    found = []
     for name in BASELINES:
         point = federation.beside(name)
         if point is not None:
             chosen = point.of(f"{name}_settings")
             about = f"{ABOUT[name]} No promise." + (f" Chosen on validation: {chosen}." if chosen else "")
-            rows.append(public_baseline_row(federation, label_of(name), name, point, about, published))
+            found.append(Measured(federation, label_of(name), name, once(federation, point, name), 1, about))
     for model in dict.fromkeys(point.of("model") for point in federation.points):
         point = federation.beside("central", model)
         if point is not None:
             about = "The same model, trained on all events in one place; if several, the best. No promise."
-            rows.append(
-                public_baseline_row(federation, f"central {model}", "central", point, about, published)
-            )
-    for baseline in PRIVATE_BASELINES:
-        for curve in federation.curves(baseline):
-            name = ", ".join(filter(None, (label_of(baseline), curve.model)))
-            rows += [
-                private_baseline_row(federation, name, baseline, point, published) for point in curve.points
-            ]
-    return rows
+            values = once(federation, point, "central")
+            found.append(Measured(federation, f"central {model}", "central", values, 1, about))
+    for name in PRIVATE_BASELINES:
+        for curve in federation.curves(name):
+            label = ", ".join(filter(None, (label_of(name), curve.model)))
+            found += [under_promise(federation, label, name, point) for point in curve.points]
+    return found
 
 
-def public_baseline_row(
-    federation: Federation, name: str, prefix: str, point: Point, about: str, published: bool
-) -> BaselineTableRow:
-    """Return the row of a baseline without a promise, which is computed once."""
-    spreads = [None if (value := point.of(f"{prefix}_{metric}")) is None else Spread(value, value, value)
-             for metric in metrics(published)]  # fmt: skip
-    promise = [
-        TableCell("–", "", number=False),
-        TableCell("–", "", number=False),
-        TableCell("∞", 1e9),
-        TableCell("–", 0.0),
-    ]
-    return BaselineTableRow(
-        [*named(federation, name, prefix), *promise, *map(measured, spreads), TableCell("1", 1)], about
+def metrics(federation: Federation) -> tuple[str, ...]:
+    """Return the metrics to show, with those among 99 sampled negatives on the split of published tables."""
+    return ("hr@10", "ndcg@10", *(SAMPLED if federation.published else ()))
+
+
+def once(federation: Federation, point: Point, name: str) -> dict[str, Spread | None]:
+    """Return the values of a baseline without a promise, which is computed once."""
+    return {
+        metric: None if (value := point.of(f"{name}_{metric}")) is None else Spread(value, value, value)
+        for metric in metrics(federation)
+    }
+
+
+def under_promise(federation: Federation, label: str, name: str, point: Point) -> Measured:
+    """Return a baseline under the promise of a point, with one release per seed."""
+    assert math.isfinite(point.epsilon)
+    values = {metric: point.spread(f"{name}_{metric}") for metric in metrics(federation)}
+    seeds = sum(row[f"{name}_hr@10"] is not None for row in point.rows)
+    return Measured(federation, label, name, values, seeds, point.of(f"{name}_promise"), point)
+
+
+def entry_of(one: Measured) -> Entry:
+    """Return the row of a baseline, with everything else about it below."""
+    point, federation = one.point, one.federation
+    promise = "none" if point is None else f"{point.of('unit')} level, {point.of('trust')} trust"
+    further = {
+        "data": federation.data,
+        "split": federation.split_label,
+        **({} if point is None else {"δ": rounded_up(point.of("delta"))}),
+        **{NAMES_OF[metric]: measured(spread).text for metric, spread in one.values.items()},
+        "seeds": str(one.seeds),
+    }
+    return Entry(
+        [
+            Cell(f"{federation.devices:,}", federation.devices),
+            Cell(one.label),
+            Cell("floor" if is_floor(one.name) else "strong"),
+            Cell(promise),
+            epsilon_cell(math.inf if point is None else point.epsilon),
+            measured(one.values["hr@10"], 100.0, "{:.1f}"),
+        ],
+        [one.about, Terms(further)],
+        "description and all metrics",
     )
 
 
-def private_baseline_row(
-    federation: Federation, name: str, prefix: str, point: Point, published: bool
-) -> BaselineTableRow:
-    """Return the row of a baseline under the promise of a point, with one release per seed."""
-    epsilon, delta = point.epsilon, point.of("delta")
-    assert math.isfinite(epsilon)
-    promise = [
-        TableCell(point.of("unit"), point.of("unit"), number=False),
-        TableCell(point.of("trust"), point.of("trust"), number=False),
-        TableCell(f"{epsilon:g}", epsilon),
-        TableCell(rounded_up(delta), delta),
-    ]
-    accuracy = [measured(point.spread(f"{prefix}_{metric}")) for metric in metrics(published)]
-    seeds = sum(row[f"{prefix}_hr@10"] is not None for row in point.rows)
-    return BaselineTableRow(
-        [*named(federation, name, prefix), *promise, *accuracy, TableCell(str(seeds), seeds)],
-        point.of(f"{prefix}_promise"),
-    )
-
-
-def named(federation: Federation, name: str, prefix: str) -> list[TableCell]:
-    """Return the first five cells of a row."""
-    devices, kind = federation.devices, "floor" if prefix in (*FLOORS, *PRIVATE) else "strong"
-    return [
-        TableCell(federation.data, federation.data, number=False),
-        TableCell(federation.split_label, federation.split_label, number=False),
-        TableCell(f"{devices:,}", devices),
-        TableCell(name, name, number=False),
-        TableCell(kind, kind, number=False),
-    ]
+NAMES_OF = {"hr@10": "HR@10", "ndcg@10": "NDCG@10"} | {
+    name: f"{name.removeprefix('sampled_').upper()} of 100" for name in SAMPLED
+}

@@ -1,87 +1,58 @@
-"""The figure of accuracy against the bytes that a device sends over all rounds."""
+"""What does a device send for it? Accuracy against the bytes that a device sends over all rounds."""
 
-from pathlib import Path
-
-from matplotlib import pyplot
-from matplotlib.axes import Axes
-
-from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_bytes, split_sentences
-from terrycloth.experiments.frontier.points import Federation, Series, family_heading, family_title
-from terrycloth.experiments.frontier.style import (
-    NAMES,
-    WIDTH,
-    Drawn,
-    face,
-    finish,
-    labels_of,
-    legend,
-    nothing_released,
-    slug,
-    styles,
-    title,
+from terrycloth.experiments.frontier.alt_text import describe_bytes, split_sentences
+from terrycloth.experiments.frontier.figure import (
+    FLOOR_LABEL,
+    Figure,
+    Measure,
+    epsilon_name,
+    figure,
+    mark_of,
+    name_of,
+    shade,
+    short_labels,
 )
-from terrycloth.experiments.reports.figures import save
+from terrycloth.experiments.frontier.points import Federation, family_heading
+from terrycloth.experiments.pages.chart import Chart, Line
 
 
-def draw_bytes(folder: Path, sizes: list[Federation]) -> Drawn:
-    """Draw one column per size, HR@10 above NDCG@10; markers below the best floor are hollow."""
-    figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(sizes)), 6.4), layout="constrained")
-    panels = figure.subplots(2, len(sizes), sharex=True, sharey="row", squeeze=False)
-    looks = styles(labels_of(sizes))
-    for column, federation in enumerate(sizes):
-        for row, metric in enumerate(("hr@10", "ndcg@10")):
-            axes = panels[row, column]
-            for series in federation.all_series:
-                trail(axes, series, metric, *looks[series.label])
-            nothing_released(axes, federation, metric)
-            axes.set_xscale("log")
-            axes.margins(x=0.35, y=0.2)
-            if column == 0:
-                axes.set_ylabel(NAMES[metric])
-            if row == 0:
-                axes.set_title(f"{federation.devices:,} devices", fontsize="medium")
-            else:
-                axes.set_xlabel("bytes sent per device, all rounds")
-    finish(panels)
-    legend(figure, panels, sizes)
-    title(figure, family_heading(sizes))
-    name = "-".join(map(slug, ("bytes", *sizes[0].family)))
-    save(figure, folder, name)
-    return Drawn(
-        name,
-        " ".join(
-            [
-                *below_floor_sentences(sizes),
-                f"Accuracy against the bytes that a device sends on {family_title(sizes)}, whole catalogue, "
-                f"means over the seeds. {split_sentences(sizes)} Labels show the smallest and the largest ε "
-                "of each line; ∞ means no promise. Hollow markers are below the best floor.",
-            ]
-        ),
-        describe_bytes(sizes),
+def bytes_figure(sizes: list[Federation]) -> Figure | None:
+    """Return the figure of the largest size; None if every device sends the same there."""
+    federation = sizes[-1]
+    if len({point.of("bytes_up_per_device") for point in federation.points}) < 2:
+        return None
+    return figure(
+        lambda measure: bytes_chart(sizes, measure),
+        f"{family_heading(sizes)}; {federation.devices:,} devices",
+        f"{split_sentences(sizes)} Each marker is one ε. Shaded: {FLOOR_LABEL}.",
     )
 
 
-def trail(axes: Axes, series: Series, metric: str, colour: str, marker: str) -> None:
-    """Draw the points of one series by rising ε, and label only its ends so that labels do not overlap."""
-    known = [
-        (point, float(point.of("bytes_up_per_device")), mean)
-        for point in series.points
-        if (mean := point.mean(metric)) is not None
-    ]
-    private = [one for one in known if one[0].private]
-    axes.plot(
-        [sent for _, sent, _ in private], [mean for _, _, mean in private], color=colour, marker=marker,
-        markersize=6, linewidth=1, label=series.label,
-    )  # fmt: skip
-    for point, sent, mean in known:
-        axes.plot(
-            sent, mean, color=colour, marker=marker, markersize=6, markerfacecolor=face(point, metric, colour)
-        )
-    texts = [(one, f"ε = {one[0].epsilon:g}", (-6, -10)) for one in private[:1]]
-    texts += [(one, f"ε = {one[0].epsilon:g}", (-6, 4)) for one in private[1:][-1:]]
-    texts += [(one, "∞", (6, -4)) for one in known if not one[0].private]
-    for (_, sent, mean), text, offset in texts:
-        axes.annotate(
-            text, (sent, mean), textcoords="offset points", xytext=offset, fontsize="small",
-            ha="right" if offset[0] < 0 else "left",
-        )  # fmt: skip
+def bytes_chart(sizes: list[Federation], measure: Measure) -> Chart:
+    """Return the chart of one measure against bytes: the marks of a series are its ε, not joined."""
+    federation = sizes[-1]
+    short = short_labels(federation.all_series)
+    lines = []
+    for series in federation.all_series:
+        marks = [
+            mark_of(point, measure, float(point.of("bytes_up_per_device")), name=epsilon_name(point.epsilon))
+            for point in series.points
+        ]
+        known = [mark for mark in marks if mark is not None]
+        lines.append(Line(short[series.label], known, private=bool(series.private), joined=False))
+    xs = [mark.x for line in lines for mark in line.marks]
+    return Chart(
+        name=name_of("bytes", *sizes[0].family),
+        title="What does a device send for it?",
+        summary=f"Each marker is one ε, with {federation.devices:,} shoppers. Bytes are those of all rounds.",
+        x_label="bytes that a device sends over all rounds, on a logarithmic scale",
+        y_label=measure.label,
+        lines=[line for line in lines if line.marks],
+        floor=shade(federation, measure, min(xs) / 1.5, max(xs) * 1.5) if xs else [],
+        floor_label=FLOOR_LABEL,
+        names={x: f"{x:,.0f} bytes" for x in xs},
+        form=measure.form,
+        note="Hollow markers are below their best floor.",
+        alternative=describe_bytes(sizes),
+        log_x=True,
+    )

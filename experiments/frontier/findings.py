@@ -3,25 +3,26 @@
 All sentences follow from the results. They are the text of the page.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from terrycloth.experiments.baselines import BASELINES, label_of
+from terrycloth.experiments.baselines import label_of
 from terrycloth.experiments.baselines.floors import ALONE
+from terrycloth.experiments.frontier.comparing import HEADLINE, error_between, is_above, of_100
+from terrycloth.experiments.frontier.figure import best_central, popular_name
 from terrycloth.experiments.frontier.points import (
     Federation,
-    Floor,
     Point,
     Series,
     families,
     family_title,
+    popular_level,
     series_label,
     under,
 )
 from terrycloth.experiments.frontier.table import Row
 
-HEADLINE = "hr@10"
+REAL_RUN = "A real run draws its noise from the operating system, and keeps its promise."
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,20 @@ def what_for(federations: list[Federation]) -> Finding:
         "" if any(federation.repeats for federation in federations) else " that the shopper does not have yet"
     )
     sentences = [
-        f"The system recommends ten items{new}. HR@10 is the share of a shopper's next purchases that are "
-        "among the top ten, averaged over the shoppers; each purchase is ranked separately from the others."
+        f"The system recommends ten items{new}. A hit is a purchase that a shopper then made and that is "
+        "among these ten. Every figure counts hits of 100: the mean over the shoppers of the share of their "
+        "purchases that are hits (HR@10), times 100. Each purchase is ranked separately from the others."
     ]
     for federation in federations:
+        popular, central = popular_level(federation), best_central(federation, HEADLINE)
         levels = [
-            f"{name} {level:.3f}"
-            for name, level in (
-                *((label_of(name), federation.level(name, HEADLINE)) for name in BASELINES),
-                ("the best model of these runs, trained centrally", best_central(federation)),
-                ("the best possible use of the purchase history", federation.level("ceiling", HEADLINE)),
-            )
-            if level is not None
+            *([(popular_name(popular), popular.level)] if popular else []),
+            *([(f"{central.label} trained centrally", central.level)] if central else []),
+            ("the best possible use of the purchase history", federation.level("ceiling", HEADLINE)),
         ]
+        known = [f"{name} {of_100(level)}" for name, level in levels if level is not None]
         tested = f"On {federation.title}. {federation.sentence}"
-        sentences.append(f"{tested} HR@10: {', '.join(levels)}." if levels else tested)
+        sentences.append(f"{tested} Of 100: {', '.join(known)}." if known else tested)
         sentences += unseen(federation)
     return Finding("What do you do with the data?", sentences)
 
@@ -100,7 +100,7 @@ def unseen(federation: Federation) -> list[str]:
             else series_label(series.model, point.of("variant"), "none", None, None)
         )
         parts = [
-            f"{rate:.3f} {where} ({visits:,.0f} visits)"
+            f"{of_100(rate)} of 100 {where} ({visits:,.0f} visits)"
             for where, name in (
                 ("at their first visit, when nothing is known about them yet", "first_visit"),
                 ("at later visits, served from their own earlier purchases", "later_visits"),
@@ -111,7 +111,7 @@ def unseen(federation: Federation) -> list[str]:
         if parts:
             sentences.append(
                 f"Shoppers first seen after {federation.at} are not counted in any other figure. For them, "
-                f"HR@10 is {' and '.join(parts)}, with {name}"
+                f"hits are {' and '.join(parts)}, with {name}"
                 + (f", {at_epsilon([point])}." if point.private else ".")
             )
     return sentences
@@ -146,9 +146,8 @@ def how_openly(rows: list[Row]) -> Finding:
         "that repeat its runs.",
         f"{len(rows) - failed:,} of {len(rows):,} runs finished"
         + ("." if not failed else f"; the failed runs ({failed:,}) are listed with their reasons."),
-        "These runs use fixed seeds, so that anyone can reproduce the same numbers. Anyone who knows a seed "
-        "can also subtract the noise, so these runs are experiments and not private. A real run draws its "
-        "noise from the operating system and keeps its promise.",
+        "These runs use fixed seeds, so that anyone can repeat them. Anyone who knows a seed can also "
+        f"subtract the noise, so these runs are experiments and not private. {REAL_RUN}",
         "The simulator measures the accuracy, which is not released"
         + ("." if not counted else f", except in {counted:,} runs whose devices counted hits with noise."),
     ]
@@ -176,9 +175,7 @@ def below_floors(federation: Federation) -> list[str]:
         parts = [part for point in series.points if (part := below_floor(federation, point))]
         if parts:
             where = f"{federation.data} (split by {federation.split_label}, {federation.devices:,} devices)"
-            sentences.append(
-                f"Below its floor: {series.label} on {where} has an HR@10 of {'; '.join(parts)}."
-            )
+            sentences.append(f"Below its floor: {series.label} on {where} hits {'; '.join(parts)}.")
     return sentences
 
 
@@ -187,13 +184,16 @@ def below_floor(federation: Federation, point: Point) -> str | None:
     floor, own = point.floor(), point.mean(HEADLINE)
     if floor is None or own is None or own >= floor.level:
         return None
-    text = f"{own:.3f} {at_epsilon([point])}, while its floor “{floor.label}” reaches {floor.level:.3f}"
+    text = (
+        f"{of_100(own)} of 100 {at_epsilon([point])}, while its floor “{floor.label}” reaches "
+        f"{of_100(floor.level)}"
+    )
     error = error_between(point, "", f"{floor.name}_")
     if error is None or floor.level - own <= 2 * error:
         text += ", too close to tell apart"
     popular = federation.level("popularity", HEADLINE)
     if point.private and popular is not None and popular > own:
-        text += f" (“popularity”, which keeps no promise, is also higher: {popular:.3f})"
+        text += f" (“popularity”, which keeps no promise, is also higher: {of_100(popular)})"
     return text
 
 
@@ -209,10 +209,10 @@ def cost_of(federation: Federation, series: Series) -> str | None:
     label = series.label if below else series.label[0].upper() + series.label[1:]
     clauses = [
         f"{first}{label} on {federation.data} (split by {federation.split_label}, "
-        f"{federation.devices:,} devices): HR@10 is {' and '.join(parts)}"
+        f"{federation.devices:,} devices): hits of 100 are {' and '.join(parts)}"
     ]
     gains = [
-        f"{gain:+.3f} {at_epsilon([point])}"
+        f"{100 * gain:+.1f} {at_epsilon([point])}"
         for point in ends
         if (gain := point.mean("above_nothing_released")) is not None
     ]
@@ -243,7 +243,7 @@ def worth(federation: Federation, private: list[Point]) -> list[str]:
     if popular is not None and popular.level >= own:
         clauses.append(
             f"best sellers win here: “{popular.label}”, which recommends the same items to everyone, reaches "
-            f"{popular.level:.3f}, while the best value under this promise is {own:.3f}"
+            f"{of_100(popular.level)}, while the best value under this promise is {of_100(own)}"
         )
     elif floor is not None and floor.name in ALONE and not is_above(best):
         clauses.append(
@@ -255,19 +255,9 @@ def worth(federation: Federation, private: list[Point]) -> list[str]:
         where = "above" if own > level else "below" if own < level else "level with"
         clauses.append(
             f"{at_epsilon([best])} it is {where} {label_of(strong)}, the best baseline that keeps no promise "
-            f"({level:.3f})"
+            f"({of_100(level)})"
         )
     return clauses
-
-
-def popular_level(federation: Federation) -> Floor | None:
-    """Return the best baseline without a promise that recommends the same items to everyone."""
-    levels = [
-        Floor(name, label_of(name), level)
-        for name in BASELINES
-        if name.endswith("popularity") and (level := federation.level(name, HEADLINE)) is not None
-    ]
-    return max(levels, key=lambda floor: floor.level, default=None)
 
 
 def at_epsilon(points: Sequence[Point]) -> str:
@@ -277,36 +267,15 @@ def at_epsilon(points: Sequence[Point]) -> str:
 
 
 def accuracy(series: Series, point: Point) -> str:
-    """Return HR@10 and, if the same model was run without a promise, the share of its HR@10."""
+    """Return the hits of 100 and, if the same model was run without a promise, the share of its hits."""
     rate = point.mean(HEADLINE)
     assert rate is not None
     whole = series.free.mean(HEADLINE) if series.free is not None else None
-    return f"{rate:.3f}" + (f" ({rate / whole:.0%} of its value without a promise)" if whole else "")
-
-
-def is_above(point: Point) -> bool:
-    """Whether the mean over the seeds exceeds the best floor by two standard errors of their difference."""
-    own, floor = point.mean(HEADLINE), point.floor()
-    if own is None or floor is None:
-        return False
-    error = error_between(point, "", f"{floor.name}_")
-    return error is not None and own - floor.level > 2 * error
-
-
-def error_between(point: Point, one: str, other: str) -> float | None:
-    """Return the standard error of the difference of two HR@10, over shoppers and over seeds.
-
-    one, other: the prefixes of their columns. The shoppers of the two are treated as independent. The error
-    over seeds is that of the mean. None if the error of either is unknown.
-    """
-    errors = [point.mean(f"{prefix}hr@10_error") for prefix in (one, other)]
-    known = [error for error in errors if error is not None]
-    seeds = [point.seed_error(f"{prefix}hr@10") for prefix in (one, other)]
-    return math.hypot(*known, *seeds) if len(known) == 2 else None
+    return of_100(rate) + (f" ({rate / whole:.0%} of its value without a promise)" if whole else "")
 
 
 def growth(small: Federation, large: Federation) -> list[str]:
-    """Say how HR@10 of each series at its smallest shared ε changes with more devices."""
+    """Say how the hits of each series at its smallest shared ε change with more devices."""
     sentences = []
     for series in small.all_series:
         other = next((one for one in large.all_series if one.label == series.label), None)
@@ -320,16 +289,10 @@ def growth(small: Federation, large: Federation) -> list[str]:
             before, after = pairs[0]
             sentences.append(
                 f"From {small.devices:,} to {large.devices:,} devices on {family_title([small, large])}, "
-                f"HR@10 of {series.label} {at_epsilon([before])} goes from {before.mean(HEADLINE):.3f} to "
-                f"{after.mean(HEADLINE):.3f}."
+                f"the hits of 100 of {series.label} {at_epsilon([before])} go from "
+                f"{of_100(before.mean(HEADLINE) or 0.0)} to {of_100(after.mean(HEADLINE) or 0.0)}."
             )
     return sentences
-
-
-def best_central(federation: Federation) -> float | None:
-    """Return the highest HR@10 of the centrally trained models; None if none was run."""
-    levels = [federation.level("central", HEADLINE, series.model) for series in federation.all_series]
-    return max((level for level in levels if level is not None), default=None)
 
 
 def joined(parts: Sequence[str] | dict[str, None]) -> str:

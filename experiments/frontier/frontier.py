@@ -68,7 +68,7 @@ def write_results(
     cannot be written.
     """
     from terrycloth.experiments.frontier.figures import draw_all
-    from terrycloth.experiments.frontier.page import write_page
+    from terrycloth.experiments.frontier.page import write_frontier_page
     from terrycloth.experiments.frontier.points import make_federations
     from terrycloth.experiments.frontier.table import make_rows, not_compared, write_table
 
@@ -77,9 +77,9 @@ def write_results(
     with folder.locked():
         write_table(folder, rows)
         try:
-            drawn = draw_all(folder, federations)
+            figures = draw_all(folder, federations)
         except OSError as error:
             raise UserError(f"{folder.figures} cannot be written ({error.strerror}): {RUN_AGAIN}") from None
         missing = not_compared(folder, cells, reasons)
-        write_page(folder, rows, federations, drawn, missing)
+        write_frontier_page(folder, rows, federations, figures, missing)
     return rows, missing, bool(federations)

@@ -1,48 +1,47 @@
-"""The figure of accuracy with clean and with leaky negative sampling: the distance is the leak."""
+"""What does a leak feign? Accuracy with clean and with leaky negative sampling: the distance is the leak."""
 
-from pathlib import Path
-
-from matplotlib import pyplot
-from matplotlib.axes import Axes
-
+from terrycloth.experiments.frontier.figure import Figure, Measure, figure, levels_of, mark_of, name_of
 from terrycloth.experiments.frontier.points import Federation, Point
-from terrycloth.experiments.frontier.style import NAMES, WIDTH, Drawn, legend, slug, title
-from terrycloth.experiments.reports.figures import BLUE, GREY, ORANGE, save
+from terrycloth.experiments.pages.chart import Chart, Line
 
 Pair = tuple[Point | None, Point]  # clean, if it was run, and leaky
 
 
-def draw_leak(folder: Path, federation: Federation) -> Drawn:
-    """Draw HR@10 above NDCG@10 over the whole catalogue.
+def leak_figure(federation: Federation) -> Figure:
+    """Return the figure of both kinds of negative sampling on one federation."""
+    return figure(
+        lambda measure: leak_chart(federation, measure),
+        f"{federation.title}; not private",
+        f"{federation.sentence} In the leaky negative sampling of published code, held-out items are never "
+        "drawn as negatives. Values are means over the seeds.",
+        federation.published,
+    )
 
-    With the split of published tables, a second column shows ranks among 99 sampled negatives.
-    """
+
+def leak_chart(federation: Federation, measure: Measure) -> Chart:
+    """Return the chart of one measure: for each model, a mark per kind of negative sampling."""
     models = pairs(federation)
-    prefixes = ("", "sampled_") if federation.published else ("",)
-    figure = pyplot.figure(figsize=(WIDTH, 2.8 + 0.5 * len(models)), layout="constrained")
-    panels = figure.subplots(2, len(prefixes), sharex=True, sharey=True, squeeze=False)
-    for column, prefix in enumerate(prefixes):
-        for row, name in enumerate(("hr@10", "ndcg@10")):
-            axes, metric = panels[row, column], prefix + name
-            dumbbells(axes, models, metric)
-            popular = federation.level("popularity", metric)
-            if popular is not None:
-                axes.axvline(popular, color=GREY, linestyle="--", linewidth=1.2, label="popularity")
-            axes.set_title(NAMES[metric], fontsize="medium")
-            axes.grid(alpha=0.3)
-    panels[0, 0].set_xlim(0, 1)
-    panels[0, 0].set_yticks(range(len(models)), labels=list(models))
-    panels[0, 0].invert_yaxis()
-    legend(figure, panels, [federation], columns=3)
-    title(figure, f"{federation.title}; not private")
-    name = "-".join(map(slug, (f"leak-{federation.data}", str(federation.devices), *federation.family[1:])))
-    save(figure, folder, name)
-    return Drawn(
-        name,
-        f"How much leaky negative sampling gains on {federation.title}. {federation.sentence} Filled "
-        "markers: clean negative sampling. Hollow markers: the leaky negative sampling of published code, in "
-        "which held-out items are never drawn as negatives. Values are means over the seeds.",
-        describe_leak(federation, models),
+    lines = []
+    for label, which in (("clean negative sampling", 0), ("leaky negative sampling", 1)):
+        marks = [
+            mark_of(point, measure, float(place))
+            for place, pair in enumerate(models.values())
+            if (point := pair[which]) is not None
+        ]
+        lines.append(Line(label, [mark for mark in marks if mark is not None], bool(which), joined=False))
+    return Chart(
+        name=name_of("leak", federation.data, str(federation.devices), *federation.family[1:]),
+        title="What does a leak feign?",
+        summary="In the leaky negative sampling of published code, held-out items are never drawn as "
+        "negatives. No run here is private.",
+        x_label="model",
+        y_label=measure.label,
+        lines=[line for line in lines if line.marks],
+        levels=[level for level in levels_of(federation, measure) if "best sellers" in level.label],
+        ticks={float(place): name for place, name in enumerate(models)},
+        form=measure.form,
+        note=f"{federation.title}. {federation.sentence} Values are means over the seeds.",
+        alternative=describe_leak(federation, models),
     )
 
 
@@ -55,24 +54,6 @@ def pairs(federation: Federation) -> dict[str, Pair]:
             by_sampling[point.of("negative_sampling")][name] = point
     clean = by_sampling["clean"]
     return {name: (clean.get(name), leaky) for name, leaky in by_sampling["leaky"].items()}
-
-
-def dumbbells(axes: Axes, models: dict[str, Pair], metric: str) -> None:
-    """Draw a line from the clean to the leaky value of each model."""
-    for place, (clean, leaky) in enumerate(models.values()):
-        before, after = (None if point is None else point.mean(metric) for point in (clean, leaky))
-        if before is not None and after is not None:
-            axes.plot([before, after], [place, place], color=ORANGE, linewidth=1.6, zorder=1)
-        if before is not None:
-            axes.plot(
-                before, place, color=BLUE, marker="o", markersize=6, linestyle="none", clip_on=False,
-                label="clean negative sampling",
-            )  # fmt: skip
-        if after is not None:
-            axes.plot(
-                after, place, color=ORANGE, marker="D", markersize=6, markerfacecolor="none",
-                linestyle="none", clip_on=False, label="leaky negative sampling",
-            )  # fmt: skip
 
 
 def describe_leak(federation: Federation, models: dict[str, Pair]) -> str:

@@ -1,138 +1,108 @@
-"""Write the page of a frontier: one file that needs no network, from page.html, page.css and page.js."""
+"""The page of a frontier: the answer and one chart, a chart for each further question, then everything."""
 
-import math
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from terrycloth.experiments.evaluation.metric_table import METRICS
-from terrycloth.experiments.frontier.baseline_table import SAMPLED_HEADERS, baseline_rows
-from terrycloth.experiments.frontier.baseline_table import headers as baseline_headers
-from terrycloth.experiments.frontier.findings import findings, opening_sentences
+from terrycloth.experiments.frontier.answer import answer, headline, question, tiles
+from terrycloth.experiments.frontier.baseline_table import baseline_table
+from terrycloth.experiments.frontier.figure import Figure, name_of
+from terrycloth.experiments.frontier.findings import REAL_RUN, Finding, findings, opening_sentences
 from terrycloth.experiments.frontier.folder import FrontierFolder
-from terrycloth.experiments.frontier.points import Federation, Point
-from terrycloth.experiments.frontier.style import Drawn
-from terrycloth.experiments.frontier.svg import inline_svg
-from terrycloth.experiments.frontier.table import COLUMNS, SAMPLED, Row
-from terrycloth.experiments.frontier.table_cell import TableCell, measured
-from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
+from terrycloth.experiments.frontier.point_table import point_table
+from terrycloth.experiments.frontier.points import Federation
+from terrycloth.experiments.frontier.table import COLUMNS, Row
+from terrycloth.experiments.pages.page import Bullets, Commands, Links, Page, Part, Section, Terms, write_page
+from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
+from terrycloth.experiments.runs.files import RUN_AGAIN
 from terrycloth.experiments.runs.result import Versions
-from terrycloth.models.privacy.promise import rounded_up
-
-# The headings of the metrics that the table shows in addition to HR@10.
-FURTHER = {name: metric.label for name, metric in METRICS.items() if metric.on_page and name != "hr@10"}
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A drawn figure, and its SVG as the page holds it."""
-
-    drawn: Drawn
-    svg: Markup
-
-
-@dataclass(frozen=True)
-class PageRow:
-    """One row of the page's main table, which shows one point.
-
-    published: whether metrics that rank among 99 sampled negatives are shown too.
-    """
-
-    federation: Federation
-    point: Point
-    published: bool
-
-    @cached_property
-    def cells(self) -> list[TableCell]:
-        """The cells of the row, in the order of `headers`."""
-        of, epsilon = self.point.of, self.point.epsilon
-        delta, split = of("delta"), self.federation.split_label
-        leaky = "leaky negative sampling" if of("negative_sampling") == "leaky" else None
-        return [
-            TableCell(of("data"), of("data"), number=False),
-            TableCell(split, split, number=False),
-            TableCell(f"{of('devices'):,}", of("devices")),
-            TableCell(
-                model := ", ".join(filter(None, (of("model"), of("variant"), leaky))), model, number=False
-            ),
-            TableCell(of("unit"), of("unit"), number=False),
-            TableCell(of("trust") or "–", of("trust") or "", number=False),
-            TableCell(
-                "∞" if math.isinf(epsilon) else f"{epsilon:g}", 1e9 if math.isinf(epsilon) else epsilon
-            ),
-            TableCell("–" if delta is None else rounded_up(delta), delta or 0.0),
-            floor_cell(self.point),
-            measured(self.point.spread("hr@10")),
-            measured(self.point.spread("above_nothing_released"), "{:+.3f}"),
-            *(measured(self.point.spread(name)) for name in FURTHER),
-            *(measured(self.point.spread(name)) for name in (SAMPLED if self.published else ())),
-            TableCell(f"{of('bytes_up_per_device'):,}", of("bytes_up_per_device")),
-            TableCell(str(of("rounds")), of("rounds")),
-            TableCell(f"{self.point.mean('seconds'):.1f}", self.point.mean("seconds") or 0.0),
-            TableCell(str(len(self.point.rows)), len(self.point.rows)),
-        ]
-
-
-def floor_cell(point: Point) -> TableCell:
-    """Return a cell that says whether a point is above or below its best floor, and names that floor."""
-    floor = point.floor()
-    if floor is None:
-        return TableCell("–", "", number=False)
-    where = "below" if point.below() else "above"
-    return TableCell(f"{where} {floor.label} ({floor.level:.3f})", f"{where} {floor.label}", number=False)
-
-
-def headers(published: bool) -> tuple[str, ...]:
-    """Return the headings of the main table."""
-    return (
-        "data", "split", "devices", "model", "unit", "trust", "ε", "δ", "best floor", "HR@10",
-        "above nothing released", *FURTHER.values(),
-        *(SAMPLED_HEADERS if published else ()), "bytes per device", "rounds", "seconds", "seeds",
-    )  # fmt: skip
-
-
-def write_page(
+def write_frontier_page(
     folder: FrontierFolder,
     rows: list[Row],
     federations: list[Federation],
-    drawn: list[Drawn],
+    figures: list[Figure],
     not_compared: list[str] | None = None,
 ) -> None:
-    """Write index.html in one step. Everything except the SVG of the figures is escaped.
+    """Write index.html in one step. not_compared: why some baselines are missing from the page."""
+    page = make_page(rows, federations, figures, not_compared or [])
+    write_page(page, folder.page, RUN_AGAIN)
 
-    not_compared: why some baselines are missing from the page.
-    """
-    environment = Environment(
-        loader=PackageLoader("terrycloth.experiments.frontier", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    figures = [
-        Figure(one, Markup(inline_svg((folder.figures / f"{one.name}.svg").read_text("utf-8"), one.name)))
-        for one in drawn
+
+def make_page(
+    rows: list[Row], federations: list[Federation], figures: list[Figure], not_compared: list[str]
+) -> Page:
+    """Return the page."""
+    first = first_figure(federations, figures)
+    others = [one.page for one in figures if one is not first]
+    sections = [
+        Section("What was promised, and to whom?", promises(federations)),
+        Section("More charts", others),
+        Section("Every point", points(rows, federations, not_compared)),
+        *(
+            Section(finding.question, in_words(finding), opened=False)
+            for finding in findings(rows, federations)
+        ),
+        Section("Columns of frontier.csv", [Terms(described(COLUMNS), code=True)], opened=False),
     ]
-    published = any(federation.published for federation in federations)
-    context: dict[str, Any] = {
-        "title": "What privacy costs: " + ", ".join(dict.fromkeys(row["data"] for row in rows)),
-        "first": opening_sentences(federations),
-        "splits": {federation.split_label: federation.sentence for federation in federations},
-        "published": published,
-        "answers": findings(rows, federations),
-        "figures": figures,
-        "headers": headers(published),
-        "rows": [
-            PageRow(federation, point, published) for federation in federations for point in federation.points
-        ],
-        "baseline_headers": baseline_headers(published),
-        "baseline_rows": [row for federation in federations for row in baseline_rows(federation, published)],
-        "not_compared": not_compared or [],
-        "failed": [row for row in rows if row["status"] == "failed"],
-        "columns": COLUMNS,
-        "versions": Versions.installed().model_dump(),
-    }
-    write_whole(folder.page, environment.get_template("page.html").render(context), RUN_AGAIN)
+    versions = ", ".join(f"{name} {version}" for name, version in Versions.installed().model_dump().items())
+    sizes = sorted({federation.devices for federation in federations})
+    return Page(
+        title=f"A frontier of {len(rows):,} runs"
+        + (f" with {' and '.join(f'{size:,}' for size in sizes)} shoppers" if sizes else ""),
+        question=question(rows),
+        answer=answer(rows, federations),
+        tiles=tiles(federations),
+        chart=first.page if first else None,
+        alert=opening_sentences(federations),
+        sections=[section for section in sections if section.parts],
+        footer=f"{versions}. The same grid gives the same numbers on the same machine, except for seconds.",
+    )
+
+
+def first_figure(federations: list[Federation], figures: list[Figure]) -> Figure | None:
+    """Return the figure of the federation that the answer is about, else the first one."""
+    one = headline(federations)
+    name = one and name_of(
+        "frontier", one.federation.data, str(one.federation.devices), *one.federation.family[1:]
+    )
+    return next((each for each in figures if each.name == name), figures[0] if figures else None)
+
+
+def promises(federations: list[Federation]) -> list[Part]:
+    """Return the promise of the first screen in full, and what it does not say."""
+    one = headline(federations)
+    if one is None:
+        return []
+    return [str(one.point.of("promise")), *([REAL_RUN] if one.point.private else [])]
+
+
+def in_words(finding: Finding) -> list[Part]:
+    """Return a finding: its first sentence, and the others as a list."""
+    first, *others = finding.sentences
+    return [first, Bullets(others)] if others else [first]
+
+
+def points(rows: list[Row], federations: list[Federation], not_compared: list[str]) -> list[Part]:
+    """Return the tables: points, baselines, and runs that failed."""
+    baselines = baseline_table(federations)
+    failed = [row for row in rows if row["status"] == "failed"]
+    return [
+        *([point_table(federations)] if federations else []),
+        *([baselines] if baselines else []),
+        *(f"Missing comparison: {reason}." for reason in not_compared),
+        *([failures(failed)] if failed else []),
+        "The same runs, with one row per seed and every column:",
+        Links({name: name for name in ("frontier.csv", "frontier.parquet")}),
+    ]
+
+
+def failures(failed: list[Row]) -> Table:
+    """Return the table of runs that failed."""
+    entries = [
+        Entry([Cell(row["run"]), Cell(row["reason"])], [Commands([row["command"]])], "command")
+        for row in failed
+    ]
+    return Table("Runs that failed", [Column("run"), Column("reason")], entries)
+
+
+def described(columns: dict[str, str]) -> dict[str, str]:
+    """Return the description of each column; an empty one is that of the column before."""
+    return {name: text or "as above" for name, text in columns.items()}

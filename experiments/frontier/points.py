@@ -14,6 +14,8 @@ from terrycloth.experiments.frontier.table import Row
 from terrycloth.experiments.settings.split_names import SPLITS
 from terrycloth.models.privacy.promise import rounded_up
 
+POPULAR = ("popularity", "recent_popularity")  # the same items for everyone
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -229,6 +231,21 @@ class Federation:
         point = self.beside(baseline, model)
         level: float | None = None if point is None else point.of(f"{baseline}_{metric}")
         return level
+
+
+def popular_level(federation: Federation, metric: str = "hr@10") -> Floor | None:
+    """Return the best baseline without a promise that recommends the same items to everyone."""
+    levels = [
+        Floor(name, label_of(name), level)
+        for name in POPULAR
+        if (level := federation.level(name, metric)) is not None
+    ]
+    return max(levels, key=lambda floor: floor.level, default=None)
+
+
+def labels_of(sizes: list[Federation]) -> list[str]:
+    """Return the labels of all series of some federations, each once."""
+    return list(dict.fromkeys(series.label for federation in sizes for series in federation.all_series))
 
 
 def series_label(model: str, variant: str, unit: str, trust: str | None, delta: float | None) -> str:

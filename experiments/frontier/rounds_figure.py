@@ -1,89 +1,77 @@
-"""The figure of accuracy against rounds: how long training takes to reach its final accuracy."""
+"""How long does training take? Accuracy against rounds, at the largest ε and without a promise."""
 
 from pathlib import Path
 
-from matplotlib import pyplot
-from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
-
-from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_rounds, split_sentences
-from terrycloth.experiments.frontier.points import (
-    Federation,
-    Series,
-    family_heading,
-    family_title,
-    series_label,
+from terrycloth.experiments.frontier.alt_text import describe_rounds, split_sentences
+from terrycloth.experiments.frontier.figure import (
+    FLOOR_LABEL,
+    Figure,
+    Measure,
+    epsilon_name,
+    figure,
+    name_of,
+    shade,
+    short_labels,
 )
-from terrycloth.experiments.frontier.style import (
-    NAMES,
-    WIDTH,
-    Drawn,
-    Look,
-    face,
-    finish,
-    labels_of,
-    legend,
-    nothing_released,
-    slug,
-    styles,
-    title,
-)
+from terrycloth.experiments.frontier.points import Federation, Series, family_heading
 from terrycloth.experiments.frontier.training_curves import TrainingCurve, curves_by_round
-from terrycloth.experiments.reports.figures import save
+from terrycloth.experiments.pages.chart import Chart, Line, Mark
 
 
-def draw_rounds(folder: Path, runs: Path, sizes: list[Federation]) -> Drawn | None:
-    """Draw one column per size, HR@10 above NDCG@10; None if no run measured more than one round."""
+def rounds_figure(runs: Path, sizes: list[Federation]) -> Figure | None:
+    """Return the figure of the largest size with curves; None if no run measured more than one round."""
     measured = [(size, [curves_by_round(runs, series) for series in size.all_series]) for size in sizes]
     measured = [(size, curves_of_series) for size, curves_of_series in measured if any(curves_of_series)]
     if not measured:
         return None
-    sizes = [size for size, _ in measured]
-    figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(sizes)), 6.4), layout="constrained")
-    panels = figure.subplots(2, len(sizes), sharex="col", sharey="row", squeeze=False)
-    looks = styles(labels_of(sizes))
-    for column, (federation, curves_of_series) in enumerate(measured):
-        for row, metric in enumerate(("hr@10", "ndcg@10")):
-            axes = panels[row, column]
-            for series, curves in zip(federation.all_series, curves_of_series, strict=True):
-                for curve in curves:
-                    draw_curve(axes, series, curve, metric, looks[series.label])
-            nothing_released(axes, federation, metric)
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            if column == 0:
-                axes.set_ylabel(NAMES[metric])
-            if row == 0:
-                axes.set_title(f"{federation.devices:,} devices", fontsize="medium")
-            else:
-                axes.set_xlabel("round (logarithmic scale)")
-    finish(panels)
-    legend(figure, panels, sizes, columns=1)
-    title(figure, family_heading(sizes))
-    name = "-".join(map(slug, ("rounds", *sizes[0].family)))
-    save(figure, folder, name)
-    return Drawn(
-        name,
-        " ".join(
-            [
-                *below_floor_sentences(sizes),
-                f"Accuracy against rounds on {family_title(sizes)}, whole catalogue, means over the seeds. "
-                f"{split_sentences(sizes)} ε covers all rounds of a run, and sets the noise from the first "
-                "round on. Dotted lines have no promise. Hollow markers end below the best floor.",
-            ]
-        ),
-        describe_rounds(measured),
+    federation, _ = measured[-1]
+    return figure(
+        lambda measure: rounds_chart(measured, measure),
+        f"{family_heading([federation])}; {federation.devices:,} devices",
+        f"{split_sentences([federation])} ε covers all rounds of a run, and sets the noise from the first "
+        f"round on. Shaded: {FLOOR_LABEL}.",
     )
 
 
-def draw_curve(axes: Axes, series: Series, curve: TrainingCurve, metric: str, look: Look) -> None:
-    """Draw one curve: dotted without a promise, with hollow markers if it ends below the best floor."""
+def rounds_chart(measured: list[tuple[Federation, list[list[TrainingCurve]]]], measure: Measure) -> Chart:
+    """Return the chart of one measure over the rounds."""
+    federation, curves_of_series = measured[-1]
+    short = short_labels(federation.all_series)
+    lines: dict[str, Line] = {}
+    for series, curves in zip(federation.all_series, curves_of_series, strict=True):
+        for curve in curves:
+            line = curve_line(series, short[series.label], curve, measure)
+            lines.setdefault(line.label, line)
+    last = max(mark.x for line in lines.values() for mark in line.marks)
+    first = min(mark.x for line in lines.values() for mark in line.marks)
+    return Chart(
+        name=name_of("rounds", *federation.family),
+        title="How long does training take?",
+        summary=f"After each round that was measured, with {federation.devices:,} shoppers.",
+        x_label="round, on a logarithmic scale",
+        y_label=measure.label,
+        lines=list(lines.values()),
+        floor=shade(federation, measure, first / 1.1, last * 1.1),
+        floor_label=FLOOR_LABEL,
+        names={mark.x: f"round {mark.x:.0f}" for line in lines.values() for mark in line.marks},
+        form=measure.form,
+        note="ε covers all rounds of a run, and sets the noise from the first round on. Lines are means over "
+        "the seeds.",
+        alternative=describe_rounds(measured),
+        log_x=True,
+    )
+
+
+def curve_line(series: Series, short: str, curve: TrainingCurve, measure: Measure) -> Line:
+    """Return the line of one curve, with hollow marks if it ends below its best floor."""
     point = curve.point
-    free = not point.private
-    label = series_label(point.of("model"), point.of("variant"), "none", None, None) if free else series.label
-    axes.plot(
-        curve.rounds, curve.means[metric], color=look[0], marker=look[1], markersize=4, linewidth=1.4,
-        linestyle=":" if free else "-", markerfacecolor=face(point, metric, look[0]),
-        label=label if free else f"{label}, ε = {point.epsilon:g}",
-    )  # fmt: skip
+    model = ", ".join(filter(None, (point.of("model"), point.of("variant"))))
+    label = f"{short}, {epsilon_name(point.epsilon)}" if point.private else f"{model}, no promise"
+    return Line(
+        label,
+        [
+            Mark(float(done), measure.of(value), hollow=point.below(measure.column))
+            for done, value in zip(curve.rounds, curve.means[measure.column], strict=True)
+        ],
+        private=point.private,
+    )

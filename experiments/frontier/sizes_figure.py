@@ -1,103 +1,101 @@
-"""The figure of accuracy against the number of devices: how the cost of a promise falls with size."""
+"""Does privacy cost less with more shoppers? One chart per model and promise, with one line per ε."""
 
 import math
-from pathlib import Path
 
-from matplotlib import pyplot
-from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
-
-from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
-from terrycloth.experiments.frontier.alt_text import below_floor_sentences, describe_sizes, split_sentences
-from terrycloth.experiments.frontier.points import Federation, family_heading, family_title
-from terrycloth.experiments.frontier.style import (
-    NAMES,
-    WIDTH,
-    Drawn,
-    face,
-    finish,
-    labels_of,
-    ladder,
-    legend,
-    slug,
-    title,
+from terrycloth.experiments.baselines import NOTHING_RELEASED
+from terrycloth.experiments.frontier.alt_text import describe_sizes, split_sentences
+from terrycloth.experiments.frontier.figure import (
+    BANDS,
+    Figure,
+    Measure,
+    epsilon_name,
+    figure,
+    mark_of,
+    name_of,
+    popular_name,
+    sentence_case,
+    short_labels,
 )
-from terrycloth.experiments.reports.figures import DOTTED, GREY, save
+from terrycloth.experiments.frontier.points import (
+    Federation,
+    family_heading,
+    family_title,
+    labels_of,
+    popular_level,
+)
+from terrycloth.experiments.pages.chart import Chart, Line, Mark
 
 
-def draw_sizes(folder: Path, sizes: list[Federation]) -> Drawn:
-    """Draw one column per model and promise, HR@10 above NDCG@10, with one line per ε."""
+def sizes_figures(sizes: list[Federation]) -> list[Figure]:
+    """Return one figure for each series that was run under a promise, or alone."""
+    short = short_labels(series for federation in sizes for series in federation.all_series)
     labels = labels_of(sizes)
-    epsilons = sorted({point.epsilon for federation in sizes for point in federation.points})
-    figure = pyplot.figure(figsize=(max(WIDTH, 2.6 * len(labels)), 6.4), layout="constrained")
-    panels = figure.subplots(2, len(labels), sharex=True, sharey="row", squeeze=False)
-    for column, label in enumerate(labels):
-        for row, metric in enumerate(("hr@10", "ndcg@10")):
-            axes = panels[row, column]
-            for epsilon, (colour, marker) in zip(epsilons, ladder(epsilons), strict=True):
-                growing(axes, sizes, label, epsilon, metric, colour, marker)
-            for name, dashes in ((NOTHING_RELEASED, DOTTED), ("popularity", "--")):
-                levels = [(one.devices, one.level(name, metric) or math.nan) for one in sizes]
-                axes.plot(*zip(*levels, strict=True), color=GREY, linestyle=dashes, label=label_of(name))
-            axes.set_xscale("log")
-            axes.margins(x=0.15)
-            axes.xaxis.set_major_locator(FixedLocator([one.devices for one in sizes]))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.set_xticklabels([f"{one.devices:,}" for one in sizes])
-            if column == 0:
-                axes.set_ylabel(NAMES[metric])
-            if row == 0:
-                axes.set_title(label.replace(", ", "\n", 1), fontsize="medium")
-            else:
-                axes.set_xlabel("devices (logarithmic scale)")
-    finish(panels)
-    legend(figure, panels, sizes, columns=4)
-    title(figure, family_heading(sizes))
-    name = "-".join(map(slug, ("devices", *sizes[0].family)))
-    save(figure, folder, name)
-    return Drawn(
-        name,
-        " ".join(
-            [
-                *below_floor_sentences(sizes),
-                f"Accuracy against the number of devices on {family_title(sizes)}, whole catalogue. "
-                f"{split_sentences(sizes)} Error bars show the range over the seeds. Hollow markers are "
-                "below the best floor.",
-            ]
-        ),
-        describe_sizes(sizes),
+    return [
+        figure(
+            lambda measure, label=label: sizes_chart(sizes, label, short[label], measure),  # type: ignore[misc]
+            f"{family_heading(sizes)}: {label}",
+            f"{split_sentences(sizes)} {BANDS}",
+        )
+        for label in labels
+    ]
+
+
+def sizes_chart(sizes: list[Federation], label: str, short: str, measure: Measure) -> Chart:
+    """Return the chart of one series: a line per ε over the number of devices."""
+    epsilons = sorted(
+        {
+            point.epsilon
+            for federation in sizes
+            for series in federation.all_series
+            for point in series.points
+            if series.label == label
+        }
+    )
+    lines = [
+        Line(epsilon_name(epsilon), growing(sizes, label, epsilon, measure), private=math.isfinite(epsilon))
+        for epsilon in epsilons
+    ]
+    lines += beside(sizes, measure)
+    several = len(labels_of(sizes)) > 1
+    return Chart(
+        name=name_of("devices", *sizes[0].family, *([short] if several else [])),
+        title="Does privacy cost less with more shoppers?" + (f" {sentence_case(short)}" if several else ""),
+        summary=f"{sentence_case(label)}: one line for each ε, over the number of shoppers.",
+        x_label="shoppers, one device each, on a logarithmic scale",
+        y_label=measure.label,
+        lines=[line for line in lines if line.marks],
+        ticks={float(one.devices): f"{one.devices:,}" for one in sizes},
+        names={float(one.devices): f"{one.devices:,} shoppers" for one in sizes},
+        form=measure.form,
+        note=f"{sentence_case(family_title(sizes))}. {split_sentences(sizes)} {BANDS}",
+        alternative=describe_sizes(sizes),
+        log_x=True,
     )
 
 
-def growing(
-    axes: Axes,
-    sizes: list[Federation],
-    label: str,
-    epsilon: float,
-    metric: str,
-    colour: str,
-    marker: str,
-) -> None:
-    """Draw one model and promise at one ε, over all sizes for which it was run."""
-    known = [
-        (federation.devices, point, spread)
+def growing(sizes: list[Federation], label: str, epsilon: float, measure: Measure) -> list[Mark]:
+    """Return the marks of one series at one ε, over all sizes at which it was run."""
+    marks = [
+        mark_of(point, measure, float(federation.devices))
         for federation in sizes
         for series in federation.all_series
         for point in series.points
-        if series.label == label and point.epsilon == epsilon and (spread := point.spread(metric)) is not None
+        if series.label == label and point.epsilon == epsilon
     ]
-    axes.errorbar(
-        [devices for devices, _, _ in known],
-        [spread.mean for _, _, spread in known],
-        yerr=[
-            [spread.mean - spread.low for _, _, spread in known],
-            [spread.high - spread.mean for _, _, spread in known],
-        ],
-        color=colour, marker=marker, markersize=5, capsize=2, linewidth=1.4,
-        label="no promise" if math.isinf(epsilon) else f"ε = {epsilon:g}",
-    )  # fmt: skip
-    for devices, point, spread in known:
-        axes.plot(
-            devices, spread.mean, color=colour, marker=marker, markersize=5,
-            markerfacecolor=face(point, metric, colour), zorder=3,
-        )  # fmt: skip
+    return [mark for mark in marks if mark is not None]
+
+
+def beside(sizes: list[Federation], measure: Measure) -> list[Line]:
+    """Return the lines of what needs no model: each device by itself, and best sellers."""
+    alone = [
+        Mark(float(one.devices), measure.of(level))
+        for one in sizes
+        if (level := one.level(NOTHING_RELEASED, measure.column)) is not None
+    ]
+    popular = [(one, found) for one in sizes if (found := popular_level(one, measure.column)) is not None]
+    named = popular_name(popular[-1][1]) if popular else ""
+    sold = [Mark(float(one.devices), measure.of(found.level)) for one, found in popular]
+    return [
+        Line("each device alone", alone, private=False, dashed=True),
+        Line(f"{named}, no promise", sold, private=False, dashed=True),
+    ]

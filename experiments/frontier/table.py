@@ -19,6 +19,7 @@ from terrycloth.experiments.frontier.run_jobs import Reasons
 from terrycloth.experiments.runs.files import RUN_AGAIN, write_whole
 from terrycloth.experiments.runs.result import Accuracy, Baselines, Result
 from terrycloth.models.errors import UserError
+from terrycloth.models.privacy.promise import FALSE_ALARMS
 
 Row = dict[str, Any]
 
@@ -67,6 +68,8 @@ COLUMNS = {
     "epsilon": "the requested ε; inf: no promise",
     "epsilon_spent": "ε over all rounds, computed by the accountant; empty without a promise",
     "delta": "δ of the promise",
+    "caught": f"the largest share of the units in the data that an attacker recognises as such, with false "
+    f"alarms in {FALSE_ALARMS:.0%} of the cases; empty without a promise",
     "seed": "seed of the noise and of the initial model; the shoppers are the same for every seed",
     "below_floor": "whether hr@10 is below that of the best floor",
     "best_floor": "the floor with the highest hr@10: with a promise, among those that use no other "
@@ -159,6 +162,7 @@ def columns_of(result: Result) -> Row:
         "targets": data.targets,
         "epsilon_spent": promise.epsilon,
         "delta": promise.delta,
+        "caught": None if promise.epsilon is None else promise.caught(FALSE_ALARMS),
         **{name: full.get(name) for name in ABOUT_FULL},
         **sampled_columns("", result.metrics),
         **{column: unseen.get(visit, {}).get(name) for column, (visit, name) in UNSEEN.items()},

@@ -5,6 +5,7 @@ One chart answers one question. Its private lines are in colour, and all else is
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,8 @@ class Mark:
     """One value of a line. Units are those of the chart's axes.
 
     low, high: the range over the seeds, if there is one. hollow: whether the value is below its floor.
-    apart: whether it is of another kind than the marks before it; a dotted line leads to it.
+    apart: whether it is of another kind than the marks before it; a dotted line leads to it. name: what sets
+    it apart from other marks of its line at the same x, where values are listed.
     """
 
     x: float
@@ -21,19 +23,21 @@ class Mark:
     high: float | None = None
     hollow: bool = False
     apart: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Line:
     """A line, named at its end. private: whether it keeps a promise, and so is in colour.
 
-    dashed: whether it is dashed, to tell a grey line from another.
+    dashed: whether it is dashed, to tell a grey line from another. joined: whether its marks are joined.
     """
 
     label: str
     marks: Sequence[Mark]
     private: bool = True
     dashed: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Chart:
     alternative: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     log_x: bool = False
+    kind: ClassVar[str] = "chart"
 
     @property
     def xs(self) -> list[float]:
@@ -95,7 +100,7 @@ class Chart:
     def values(self, x: float) -> list[tuple[str, str]]:
         """Return the label and the value of everything that has one at an x, the largest first."""
         found = [
-            (mark.y, line.label, self.written(mark))
+            (mark.y, f"{line.label}, {mark.name}" if mark.name else line.label, self.written(mark))
             for line in self.lines
             for mark in line.marks
             if mark.x == x

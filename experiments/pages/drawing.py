@@ -8,9 +8,10 @@ short script shows the values (`page.js`).
 import io
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import fill
+from textwrap import fill, wrap
 
 import matplotlib
 
@@ -20,11 +21,11 @@ if "inline" not in os.environ.get("MPLBACKEND", ""):  # a notebook shows its rea
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from terrycloth.experiments.pages.chart import Chart, Line, Mark
 from terrycloth.experiments.pages.colours import COLOURS, GREY, LINE, PAPER, SERIES, SHADE
-from terrycloth.experiments.pages.end_labels import EndLabel, name_ends
+from terrycloth.experiments.pages.end_labels import EndLabel, name_ends, wrapped
 
 MARKERS = "os^DvP"
 
@@ -39,10 +40,11 @@ class Size:
     characters: int
 
 
-WIDE = Size(832, 390, 14, 24)  # as wide as the text of a page; a point is a pixel
+WIDE = Size(832, 365, 14, 24)  # as wide as the text of a page; a point is a pixel
 NARROW = Size(358, 380, 12.5, 14)  # a phone
 PAPER_WIDTH = 504  # 7 inches, two columns of a paper
 PAPER_TEXT = 8
+PANEL_HEIGHT = 185
 
 
 @dataclass(frozen=True)
@@ -60,32 +62,55 @@ class Picture:
 
 def picture(chart: Chart, size: Size, suffix: str) -> Picture:
     """Draw a chart for a page. suffix: tells the ids of one size from those of another."""
-    figure = pyplot.figure(figsize=(size.width / 72, size.height / 72), layout="constrained")
-    axes = figure.subplots()
+    figure = pyplot.figure(figsize=(size.width / 72, size.height / 72))
+    axes = panel(figure, chart, size)
     draw(axes, chart, size)
-    figure.draw_without_rendering()
-    box = axes.get_window_extent()
-    width, height = figure.get_size_inches() * figure.dpi
-    xs = [float(axes.transData.transform((x, 0))[0]) / width for x in chart.xs]
     svg = inline(svg_of(figure, chart.name), f"{chart.name}-{suffix}")
+    across = (axes.transData + figure.transFigure.inverted()).transform
+    xs = [float(across((x, 0.0))[0]) for x in chart.xs]
     pyplot.close(figure)
-    return Picture(svg, xs, 1 - box.y1 / height, 1 - box.y0 / height)
+    return Picture(svg, xs, 1 - axes.get_position().y1, 1 - axes.get_position().y0)
 
 
-def save_for_paper(panels: list[list[Chart]], title: str, note: str, folder: Path, name: str) -> None:
+def panel(figure: Figure, chart: Chart, size: Size, left: float = 0.0, bottom: float = 0.0) -> Axes:
+    """Add axes to a figure, with room for a chart's labels, in a box of a size at a place in points."""
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    names = [part for label in end_labels(chart) for part in wrapped(label.text, size.characters)]
+    right = 1.5 + 0.56 * max(map(len, names), default=0)  # in heights of the text, as the next three
+    start, under = 3.0, 3.2 + 1.2 * max((text.count("\n") for text in chart.ticks.values()), default=0)
+    above = 0.7 + 1.25 * len(heading(chart.y_label, size))
+    under += 1.2 * (len(heading(chart.x_label, size)) - 1)
+    return figure.add_axes(
+        (
+            (left + start * size.text) / width,
+            (bottom + under * size.text) / height,
+            (size.width - (start + right) * size.text) / width,
+            (size.height - (under + above) * size.text) / height,
+        )
+    )
+
+
+def save_for_paper(panels: Sequence[Sequence[Chart]], title: str, note: str, folder: Path, name: str) -> None:
     """Save rows of charts as one figure of two columns' width, as PNG and SVG.
 
     title: above all charts. note: below them: what trains and what tests.
     """
-    rows, columns = len(panels), len(panels[0])
-    figure = pyplot.figure(figsize=(PAPER_WIDTH / 72, 0.6 + 2.5 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    size = Size(PAPER_WIDTH / columns, 180, PAPER_TEXT, 22 if columns == 1 else 14)
-    for row, charts in enumerate(panels):
+    columns = len(panels[0])
+    size = Size(PAPER_WIDTH / columns, PANEL_HEIGHT, PAPER_TEXT, 22 if columns == 1 else 13)
+    titles, notes = wrap(title, 96), wrap(note, 124)
+    line = 1.3 * PAPER_TEXT
+    above, below = line * (len(titles) + 1), line * (len(notes) + 1)
+    height = above + PANEL_HEIGHT * len(panels) + below
+    figure = pyplot.figure(figsize=(PAPER_WIDTH / 72, height / 72))
+    for row, charts in enumerate(reversed(panels)):
         for column, chart in enumerate(charts):
-            draw(grid[row, column], chart, size)
-    figure.suptitle(fill(title, 84), fontsize="medium")
-    figure.supxlabel(fill(note, 118), fontsize=7, color=GREY, x=0.01, ha="left")
+            place = column * size.width, below + row * PANEL_HEIGHT
+            draw(panel(figure, chart, size, *place), chart, size)
+    edge = PAPER_TEXT / PAPER_WIDTH
+    figure.text(
+        edge, 1 - line / 2 / height, "\n".join(titles), fontsize=PAPER_TEXT + 1, va="top", weight="bold"
+    )
+    figure.text(edge, line / 2 / height, "\n".join(notes), fontsize=PAPER_TEXT - 1, va="bottom", color=GREY)
     save(figure, folder, name)
 
 
@@ -147,18 +172,20 @@ def looks_of(chart: Chart) -> dict[str, tuple[str, str]]:
 def draw_line(axes: Axes, line: Line, colour: str, marker: str, size: Size) -> None:
     """Draw a line, the band of its seeds, and its marks; hollow below the floor, dotted to a mark apart."""
     joined = [mark for mark in line.marks if not mark.apart]
-    banded = [mark for mark in line.marks if mark.low is not None and mark.high is not None]
-    axes.fill_between(
-        [mark.x for mark in banded],
-        [mark.low for mark in banded if mark.low is not None],
-        [mark.high for mark in banded if mark.high is not None],
-        color=colour, alpha=0.18, linewidth=0, zorder=2,
-    )  # fmt: skip
+    if line.joined:
+        banded = [mark for mark in line.marks if mark.low is not None and mark.high is not None]
+        axes.fill_between(
+            [mark.x for mark in banded],
+            [mark.low for mark in banded if mark.low is not None],
+            [mark.high for mark in banded if mark.high is not None],
+            color=colour, alpha=0.18, linewidth=0, zorder=2,
+        )  # fmt: skip
     width = size.text / 6 if line.private else size.text / 10
-    axes.plot(
-        [mark.x for mark in joined], [mark.y for mark in joined], color=colour, linewidth=width,
-        linestyle=(0, (4, 2)) if line.dashed else "-", zorder=3,
-    )  # fmt: skip
+    if line.joined:
+        axes.plot(
+            [mark.x for mark in joined], [mark.y for mark in joined], color=colour, linewidth=width,
+            linestyle=(0, (4, 2)) if line.dashed else "-", zorder=3,
+        )  # fmt: skip
     for before, mark in zip(line.marks[:-1], line.marks[1:], strict=True):
         if mark.apart:
             axes.plot(
@@ -184,16 +211,17 @@ def draw_axes(axes: Axes, chart: Chart, size: Size) -> None:
     elif not chart.log_x:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     else:
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(GREY)
     axes.tick_params(labelsize=size.text * 0.93, colors=GREY, length=0, pad=size.text / 3)
     axes.tick_params(axis="x", length=size.text / 4)
-    columns = int(size.width / size.text * 1.6)
-    axes.set_title(fill(chart.y_label, columns), loc="left", fontsize=size.text * 0.93, color=GREY)
-    axes.set_xlabel(fill(chart.x_label, columns), fontsize=size.text * 0.93, color=GREY)
+    axes.set_title("\n".join(heading(chart.y_label, size)), loc="left", fontsize=size.text * 0.93, color=GREY)
+    axes.set_xlabel("\n".join(heading(chart.x_label, size)), fontsize=size.text * 0.93, color=GREY)
     if chart.floor and chart.floor_label:
         room = int(size.width / size.text * 1.1)
         axes.annotate(
@@ -201,6 +229,11 @@ def draw_axes(axes: Axes, chart: Chart, size: Size) -> None:
             xycoords="axes fraction", xytext=(size.text / 2, size.text / 2), textcoords="offset points",
             fontsize=size.text * 0.93, color=GREY, va="bottom", zorder=5,
         )  # fmt: skip
+
+
+def heading(text: str, size: Size) -> list[str]:
+    """Return the lines of an axis's label."""
+    return wrap(text, int(1.6 * size.width / size.text))
 
 
 def end_labels(chart: Chart) -> list[EndLabel]:

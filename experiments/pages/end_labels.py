@@ -6,7 +6,6 @@ from textwrap import wrap
 
 from matplotlib.axes import Axes
 
-THREAD = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0.0, 0.5)}
 TOP = 1.08  # how high labels may reach, as a share of the panel's height: beside its title
 
 
@@ -29,8 +28,10 @@ def name_ends(axes: Axes, labels: list[EndLabel], size: float = 7.0, characters:
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()
-    height = axes.get_window_extent().height / figure.dpi * 72  # points
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # which places the axes
+    inches = axes.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    width, height = inches.width * 72, inches.height * 72  # points
     labels = sorted(labels, key=lambda label: label.y)
     texts = ["\n".join(wrapped(label.text, characters)) for label in labels]
     line = 1.25 * size / height
@@ -43,12 +44,15 @@ def name_ends(axes: Axes, labels: list[EndLabel], size: float = 7.0, characters:
         for label in labels
     ]
     places = apart([float(end[1]) for end in ends], halves)
+    gap = size / width
     for label, text, place, end in zip(labels, texts, places, ends, strict=True):
-        axes.annotate(
-            text, (1.0 if label.x is None else float(end[0]), float(end[1])), xycoords="axes fraction",
-            xytext=(1.035, place), textcoords="axes fraction", va="center", ha="left", fontsize=size,
-            color=label.colour, annotation_clip=False, linespacing=1.0,
-            arrowprops={"color": label.colour} | THREAD,
+        axes.plot(
+            [1.0 if label.x is None else float(end[0]), 1.0 + 0.8 * gap], [float(end[1]), place],
+            transform=axes.transAxes, color=label.colour, linewidth=0.6, clip_on=False,
+        )  # fmt: skip
+        axes.text(
+            1.0 + gap, place, text, transform=axes.transAxes, va="center", ha="left", fontsize=size,
+            color=label.colour, linespacing=1.0,
         )  # fmt: skip
 
 

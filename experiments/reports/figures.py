@@ -1,33 +1,24 @@
 """Figures of one run as PNG and SVG, readable in grey and by the colour-blind (Okabe & Ito's palette)."""
 
-import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from textwrap import fill, wrap
+from textwrap import fill
 from typing import Any
-
-import matplotlib
-
-if "inline" not in os.environ.get("MPLBACKEND", ""):  # a notebook shows its reader's own charts
-    matplotlib.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
 from terrycloth.experiments.baselines.floors import STRONG, best_floor
+from terrycloth.experiments.pages.colours import BLUE, GREEN, GREY, INK, ORANGE, PAPER, SHADE
+from terrycloth.experiments.pages.drawing import save
+from terrycloth.experiments.pages.end_labels import EndLabel, name_ends
 from terrycloth.experiments.reports.privacy_plan import PrivacyPlan
 from terrycloth.experiments.runs.result import Result
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.models.privacy.promise import rounded_up
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
-BLACK, WHITE, SHADE = "#000000", "#ffffff", "#e4e4e4"
 DASHED, DOTTED, SPARSE = (0, (6, 1)), (0, (1, 1)), (0, (1, 4))
-THREAD = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0}
 Level = tuple[float, str, Any]  # a horizontal line: its height, colour and dashes
 
 
@@ -47,7 +38,9 @@ def draw_run(folder: RunFolder, rows: list[dict[str, Any]], result: Result) -> N
     panels[-1, 0].set_xlabel("round\n" + fill(result.data.split_sentence, 84))
     panels[-1, 0].xaxis.label.set_fontsize("small")
     panels[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    name_levels(panels[0, 0], {name: level[:2] for name, level in levels_beside(result).items()})
+    name_ends(
+        panels[0, 0], [EndLabel(name, y, colour) for name, (y, colour, _) in levels_beside(result).items()]
+    )
     save(figure, folder.figures, "accuracy")
 
 
@@ -98,7 +91,7 @@ def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> Non
         color=BLUE,
         marker="o",
         markersize=4,
-        markerfacecolor=WHITE if below else BLUE,
+        markerfacecolor=PAPER if below else BLUE,
         label=f"federated {result.model}" + (", which ends below its floor" if below else ""),
     )
     if floor is not None:
@@ -133,7 +126,7 @@ def levels_beside(result: Result) -> dict[str, Level]:
         levels[label_of(NOTHING_RELEASED)] = (known[NOTHING_RELEASED], GREY, DOTTED)
     strong = max((name for name in STRONG if name in known), key=lambda name: known[name], default=None)
     if strong is not None:
-        levels[f"{label_of(strong)}, no promise"] = (known[strong], BLACK, DASHED)
+        levels[f"{label_of(strong)}, no promise"] = (known[strong], INK, DASHED)
     if "central" in known:
         levels[f"central {result.model}, no promise"] = (known["central"], GREEN, "-.")
     if (ceiling := result.baselines.ceiling.get("history", {}).get("hr@10")) is not None:
@@ -145,64 +138,3 @@ def floor_of(result: Result) -> tuple[str, float] | None:
     """Return the name of a run's best floor and its HR@10, or None if no floor was measured."""
     levels = {name: baseline.full["hr@10"] for name, baseline in result.baselines.found.items()}
     return best_floor(levels, private=result.promise.epsilon is not None)
-
-
-def name_levels(axes: Axes, levels: Mapping[str, tuple[float, str]], size: float = 7.0) -> None:
-    """Label horizontal lines at their right ends, outside the panel, where nothing crosses the text.
-
-    Labels of lines that are close together are moved apart, and a thin line connects each with its own.
-    levels: height and colour by label. Call this after everything else is drawn and the limits are set.
-    """
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()
-    height = axes.get_window_extent().height / figure.dpi * 72  # points
-    low, high = axes.get_ylim()
-    names = sorted(levels, key=lambda name: levels[name][0])
-    texts = ["\n".join(part for piece in pieces(name) for part in wrap(piece, 18)) for name in names]
-    line = 1.25 * size / height
-    halves = [line * (1 + text.count("\n")) / 2 for text in texts]
-    wanted = [(levels[name][0] - low) / (high - low) for name in names]
-    for name, text, place, end in zip(names, texts, apart(wanted, halves), wanted, strict=True):
-        axes.annotate(
-            text, (1.0, end), xycoords="axes fraction", xytext=(1.035, place), textcoords="axes fraction",
-            va="center", ha="left", fontsize=size, color=levels[name][1], annotation_clip=False,
-            linespacing=1.0, arrowprops={"color": levels[name][1]} | THREAD,
-        )  # fmt: skip
-
-
-def pieces(name: str) -> list[str]:
-    """Split a long name after its commas and colons."""
-    return [name] if len(name) <= 18 else re.split(r"(?<=[,:]) ", name)
-
-
-def apart(wanted: list[float], halves: list[float]) -> list[float]:
-    """Return positions as near as possible to the wanted ones (ascending), without overlap.
-
-    halves: half of the height of each label.
-    """
-    groups: list[tuple[float, float, list[int]]] = []  # middle, half height and members
-    for number, (place, half) in enumerate(zip(wanted, halves, strict=True)):
-        middle, tall, members = place, half, [number]
-        while groups and groups[-1][0] + groups[-1][1] > middle - tall:
-            before, taller, others = groups.pop()
-            count = len(others) + len(members)
-            middle = (before * len(others) + middle * len(members)) / count
-            tall, members = tall + taller, others + members
-        groups.append((middle, tall, members))
-    places = [0.0] * len(wanted)
-    for middle, tall, members in groups:
-        bottom = middle - tall
-        for number in members:
-            places[number] = bottom + halves[number]
-            bottom += 2 * halves[number]
-    return places
-
-
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Save PNG and SVG without the time, so that equal runs give equal files."""
-    folder.mkdir(exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=160, metadata={"Software": None})
-    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    pyplot.close(figure)

@@ -1,0 +1,78 @@
+"""The page's main table: one row per point, with all its metrics, its promise and its commands below it."""
+
+from terrycloth.experiments.evaluation.metric_table import METRICS
+from terrycloth.experiments.frontier.baseline_table import NAMES_OF
+from terrycloth.experiments.frontier.cells import HITS, epsilon_cell, measured
+from terrycloth.experiments.frontier.points import Federation, Point
+from terrycloth.experiments.frontier.table import SAMPLED
+from terrycloth.experiments.pages.page import Commands, Terms
+from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
+from terrycloth.models.privacy.promise import FALSE_ALARMS, rounded_up
+
+COLUMNS = (
+    Column("shoppers", number=True), Column("model"), Column("promise"), Column("ε", number=True),
+    Column(HITS, number=True), Column("beside its best floor"), Column("gain", number=True),
+)  # fmt: skip
+
+
+def point_table(federations: list[Federation]) -> Table:
+    """Return the table of all points, each the mean of its seeds."""
+    sentences = " ".join(dict.fromkeys(federation.sentence for federation in federations))
+    entries = [entry_of(federation, point) for federation in federations for point in federation.points]
+    caption = (
+        f"{sentences} Hits of 100: of 100 shoppers, how many find their next purchase among ten "
+        "recommendations (HR@10 × 100), as the mean over the seeds, with the lowest and the highest in "
+        "brackets. Gain: what shoppers' data add to that, compared with a device by itself."
+    )
+    return Table(caption, COLUMNS, entries, filtered=True)
+
+
+def entry_of(federation: Federation, point: Point) -> Entry:
+    """Return the row of a point."""
+    of = point.of
+    leaky = "leaky negative sampling" if of("negative_sampling") == "leaky" else None
+    promise = "none" if of("unit") == "none" else f"{of('unit')} level, {of('trust')} trust"
+    return Entry(
+        [
+            Cell(f"{of('devices'):,}", of("devices")),
+            Cell(", ".join(filter(None, (of("model"), of("variant"), leaky)))),
+            Cell(promise),
+            epsilon_cell(point.epsilon),
+            measured(point.spread("hr@10"), 100.0, "{:.1f}"),
+            floor_cell(point),
+            measured(point.spread("above_nothing_released"), 100.0, "{:+.1f}"),
+        ],
+        [of("promise"), Terms(further(federation, point)), Commands([row["command"] for row in point.rows])],
+        "promise, all metrics and commands",
+    )
+
+
+def floor_cell(point: Point) -> Cell:
+    """Return a cell that says whether a point is above or below its best floor, and names that floor."""
+    floor = point.floor()
+    if floor is None:
+        return Cell("–", "")
+    where = "below" if point.below() else "above"
+    return Cell(f"{where} {floor.label} ({100 * floor.level:.1f})", f"{where} {floor.label}")
+
+
+def further(federation: Federation, point: Point) -> dict[str, str]:
+    """Return everything else that is known about a point, by its name."""
+    of, caught = point.of, point.spread("caught")
+    metrics = {name: metric.label for name, metric in METRICS.items() if metric.on_page}
+    metrics |= {name: NAMES_OF[name] for name in SAMPLED} if federation.published else {}
+    return {
+        "data": of("data"),
+        "split": federation.split_label,
+        **({} if of("delta") is None else {"δ": rounded_up(of("delta"))}),
+        **(
+            {}
+            if caught is None
+            else {f"caught at {FALSE_ALARMS:.0%} false alarms": f"{rounded_up(100 * caught.high)}% at most"}
+        ),
+        **{label: measured(point.spread(name)).text for name, label in metrics.items()},
+        "bytes sent per device": f"{of('bytes_up_per_device'):,}",
+        "rounds": str(of("rounds")),
+        "seconds": f"{point.mean('seconds'):.1f}",
+        "seeds": str(len(point.rows)),
+    }
