@@ -17,6 +17,7 @@ import terrycloth.experiments.commands.frontier as frontier
 import terrycloth.experiments.commands.ls as ls
 import terrycloth.experiments.commands.privacy as privacy
 import terrycloth.experiments.commands.recommend as recommend
+import terrycloth.experiments.commands.report as report
 import terrycloth.experiments.commands.settings as settings
 import terrycloth.experiments.commands.simulate as simulate
 import terrycloth.experiments.commands.try_orders as try_orders
@@ -42,6 +43,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(check.app, name="check")
 app.command("try", epilog=try_orders.EXAMPLE)(try_orders.try_orders)
+app.command("report", epilog=report.REPORT_EXAMPLE)(report.report)
+app.command("datasheet", epilog=report.DATASHEET_EXAMPLE)(report.datasheet)
 app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("frontier", epilog=frontier.EXAMPLE)(frontier.frontier)

@@ -85,7 +85,12 @@ def assess(config: RunConfig, dataset: Dataset, scratch: Path, say: Say = lambda
     trainer = models[model]
 
     say("leaving out one column after another")
-    columns = list(leave_out(earlier, trainer.config, trainer.without_promise))
+    once = Trainer(trainer.config, scratch, seeds=1)
+    columns = list(
+        leave_out(
+            earlier, trainer.config, lambda period, changed: once.under(WEAKEST, period, config=changed)
+        )
+    )
 
     say("choosing the promise on the earlier period")
     unprotected_earlier = {f"the same model ({model})": reached[model][0]}
@@ -130,7 +135,7 @@ def assess(config: RunConfig, dataset: Dataset, scratch: Path, say: Say = lambda
         facts,
         columns,
         others,
-        {name: tuple(float(each.found.mean()) for each in pair) for name, pair in reached.items()},
+        {name: (alone.per_100, private.per_100) for name, (alone, private) in reached.items()},
         model,
         (best_label, unprotected),
         choice,

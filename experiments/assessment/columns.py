@@ -33,7 +33,7 @@ def leave_out(
     """Yield what the model loses without each column, paired by shopper, on one period.
 
     The shopper, the item and the date that divides training from test cannot be left out.
-    measure: trains the model without a promise and measures it.
+    measure: trains the model with other settings and measures it.
     """
     whole = measure(period, config)
     for column, (changed, settings) in variants(period, config).items():

@@ -3,23 +3,19 @@
 import shlex
 from collections.abc import Sequence
 
-from terrycloth.experiments.assessment.assess import EPSILONS, TIMES_AS_MANY, Assessment
-from terrycloth.experiments.assessment.choice import NEAR
-from terrycloth.experiments.assessment.identifying import SMALL_GROUP
+from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Assessment
+from terrycloth.experiments.assessment.choice import EPSILONS, NEAR
+from terrycloth.experiments.assessment.parts import FOR_THE_BRAND, interval, what_is_shown, what_was_read
 from terrycloth.experiments.assessment.period import Measured
 from terrycloth.experiments.assessment.verdict import difference
 from terrycloth.experiments.evaluation.bootstrap import Difference
 from terrycloth.experiments.pages.chart import Chart, Level, Line, Mark, Step
-from terrycloth.experiments.pages.page import Bullets, Commands, Page, Part, Section, Terms, Tile
+from terrycloth.experiments.pages.page import Commands, Page, Part, Section, Tile
 from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
 from terrycloth.models.privacy.promise import rounded_up
 
 QUESTION = "Can we protect privacy while we personalise?"
 NOTHING_RELEASED = "items like those each shopper bought"
-FOR_THE_BRAND = (
-    "The exact figures on this page were computed from personal data. They are for the brand that holds the "
-    "data and not for publication; no promise of privacy covers the page itself."
-)
 
 
 def assessment_page(found: Assessment, source: Sequence[str]) -> Page:
@@ -32,8 +28,8 @@ def assessment_page(found: Assessment, source: Sequence[str]) -> Page:
         question=QUESTION,
         answer=found.verdict.sentence,
         tiles=[
-            Tile(of_100(found.private), "find what they then buy", f"privately, at ε = {asked.epsilon:g}"),
-            Tile(of_100(floor), f"find it among {label}"),
+            Tile(found.private.of_100, "find what they then buy", f"privately, at ε = {asked.epsilon:g}"),
+            Tile(floor.of_100, f"find it among {label}"),
             Tile(
                 f"{rounded_up(100 * found.caught[asked.epsilon])} of 100",
                 "are recognised by an attacker, at most",
@@ -43,19 +39,14 @@ def assessment_page(found: Assessment, source: Sequence[str]) -> Page:
         ],
         chart=cost_chart(found),
         sections=[
-            Section("What was read", what_was_read(found)),
+            Section("What was read", [*what_was_read(data, found.identifying), columns_table(found)]),
             Section("Would it help?", would_it_help(found)),
             Section("What does privacy cost here?", what_privacy_costs(found)),
-            Section("What would a shopper see?", what_is_shown(found)),
+            Section("What would a shopper see?", what_is_shown(found.made_up)),
             Section("What next?", what_next(found, source)),
         ],
         footer=f"{FOR_THE_BRAND} {found.later.split.rule.sentence}",
     )
-
-
-def of_100(measured: Measured) -> str:
-    """Return a figure as in 18.2 of 100."""
-    return f"{measured.per_100:.1f} of 100"
 
 
 def cost_chart(found: Assessment) -> Chart:
@@ -97,41 +88,6 @@ def cost_chart(found: Assessment) -> Chart:
     )
 
 
-def what_was_read(found: Assessment) -> list[Part]:
-    """Return the account of the import, how identifying the data are, and which columns are needed."""
-    data, report = found.later.dataset, found.later.dataset.report
-    dropped = [f"{rows:,} rows were left out: {reason}." for reason, rows in report.rows_dropped.items()]
-    kept = (
-        f"{report.rows_read:,} rows were read from {report.source}, of which {report.rows_kept:,} were kept. "
-        f"They are {len(data.events):,} purchases of {data.events.num_devices:,} shoppers."
-    )
-    never = [f"{name}: {why}" for name, why in report.columns_never_read.items()]
-    columns = {
-        "used": ", ".join(report.columns_kept) or "–",
-        "left out": ", ".join(report.columns_dropped) or "–",
-        "never read": ", ".join(never) or "–",
-    }
-    alone = found.identifying.singled_out
-    singled = [
-        f"{100 * share:.0f} of 100 shoppers are singled out by {known} of their purchases (item and day)."
-        for known, share in alone.items()
-    ]
-    small = [
-        f"{name}: {100 * share:.0f} of 100 shoppers bought a set of its values that fewer than "
-        f"{SMALL_GROUP} shoppers bought."
-        for name, share in found.identifying.in_small_groups.items()
-    ]
-    return [
-        kept,
-        *([Bullets(dropped)] if dropped else []),
-        Terms(columns),
-        *([Bullets(report.notes)] if report.notes else []),
-        "Although no name is stored, purchases can identify a shopper:",
-        Bullets([*singled, *small]),
-        columns_table(found),
-    ]
-
-
 def columns_table(found: Assessment) -> Table:
     """Return the table of what the model loses without each column."""
     entries = [
@@ -145,8 +101,8 @@ def columns_table(found: Assessment) -> Table:
         for each in found.columns
     ]
     caption = (
-        "What each column adds, measured without privacy in the period before the test (model: "
-        f"{found.model}). The shopper, the item and the date are always needed."
+        f"What each column adds to the private {found.model} model at ε = {EPSILONS[0]:g}, in the period before the "
+        "test. The shopper, the item and the date are always needed."
     )
     return Table(
         caption, [Column("without"), Column("of 100 shoppers", number=True), Column("so it is")], entries
@@ -187,11 +143,6 @@ def row(name: str, measured: Measured, change: Difference | None) -> Entry:
             Cell(f"{measured.hit_rate:.3f}", measured.hit_rate),
         ]
     )
-
-
-def interval(change: Difference) -> str:
-    """Return a difference with its interval, as in +1.2 (+0.4 to +2.0)."""
-    return f"{change.mean:+.1f} ({change.low:+.1f} to {change.high:+.1f})"
 
 
 def what_privacy_costs(found: Assessment) -> list[Part]:
@@ -238,32 +189,6 @@ def what_privacy_costs(found: Assessment) -> list[Part]:
         "An attacker who sees all that is released, and knows everything but whether one shopper is in the "
         "data, recognises at most this share of the shoppers, if they are wrong about 1% of the others.",
     ]
-
-
-def what_is_shown(found: Assessment) -> list[Part]:
-    """Return what made-up shoppers would be shown, each item with the reasons for it."""
-    parts: list[Part] = [
-        "These shoppers are made up: each bought a few items of the catalogue. What they would be shown "
-        "comes from the model under the chosen promise and from their own purchases, on their own device."
-    ]
-    for each in found.made_up:
-        entries = [
-            Entry([Cell(shown.title), Cell(because(shown.reasons)), Cell(f"{shown.score:.3g}", shown.score)])
-            for shown in each.shown
-        ]
-        caption = f"A shopper who bought: {'; '.join(each.bought)}"
-        parts.append(
-            Table(caption, [Column("is shown"), Column("because"), Column("score", number=True)], entries)
-        )
-    return parts
-
-
-def because(reasons: dict[str, float]) -> str:
-    """Return the reasons for an item as one sentence, each with its part of the score."""
-    if not reasons:
-        return "The model gives no exact reasons."
-    text = ", ".join(f"{name} ({part:+.3g})" for name, part in reasons.items())
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def what_next(found: Assessment, source: Sequence[str]) -> list[Part]:

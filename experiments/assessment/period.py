@@ -40,6 +40,11 @@ class Measured:
         return 100.0 * float(self.found.mean())
 
     @property
+    def of_100(self) -> str:
+        """The same in words, as in 18.2 of 100."""
+        return f"{self.per_100:.1f} of 100"
+
+    @property
     def hit_rate(self) -> float:
         """HR@10."""
         return float(self.shares.mean())

@@ -36,57 +36,63 @@ class Trainer:
         self.scratch = scratch
         self.seeds = seeds
 
-    def without_promise(self, period: Period, config: RunConfig | None = None) -> Measured:
-        """Measure the same model trained on pooled data without noise. config: other settings, if given."""
-        plan = self.plan(period, (config or self.config).model_copy(update={"unit": "none"}))
+    def without_promise(self, period: Period) -> Measured:
+        """Measure the same model trained on pooled data without noise."""
+        plan = self.plan(period, self.config.model_copy(update={"unit": "none"}))
         return period.measure(central_scorer(plan))
 
-    def under(self, asked: Asked, period: Period, times_as_many: int = 1) -> Measured:
+    def under(
+        self, asked: Asked, period: Period, times_as_many: int = 1, config: RunConfig | None = None
+    ) -> Measured:
         """Measure the federated model under a promise, as the mean over its seeds.
 
-        times_as_many: estimate the accuracy with this many times as many shoppers who are like the present
+        config: other settings, if given. times_as_many: estimate the accuracy with this many times as many shoppers who are like the present
         ones. The sum of their updates is then as many times larger while the noise stays the same, so the
         present shoppers are trained with a fraction of the noise. What further shoppers would teach besides
         that is left out, so the estimate is cautious.
         """
         measured = []
         for seed in range(self.seeds):
-            plan = self.plan(period, self.asking(asked, period, times_as_many, seed))
+            own = config or self.config
+            plan = self.plan(period, asking(own, asked, period, times_as_many, seed))
             with federated(plan, self.scratch) as rounds:
                 measured.append(period.measure_devices(rounds.score))
         return Measured.mean(measured)
 
     def model_under(self, asked: Asked, period: Period) -> tuple[Recommender, Serving]:
         """Train once under a promise, and return the released model and how it is served."""
-        plan = self.plan(period, self.asking(asked, period))
+        plan = self.plan(period, asking(self.config, asked, period))
         with federated(plan, self.scratch) as rounds:
             assert rounds.scorer is not None
             rounds.scorer(Events.none(1))  # loads what was released into the model
             return rounds.model, plan.config.serving
 
-    def asking(self, asked: Asked, period: Period, times_as_many: int = 1, seed: int | None = 0) -> RunConfig:
-        """Return the settings of a run under a promise."""
-        masked = TRUST_MODELS[asked.trust].secure_aggregation
-        promise = {
-            "unit": "shopper",
-            "trust": asked.trust,
-            "epsilon": asked.epsilon,
-            "seed": seed,
-            "nodes": LEAST_NODES if masked else 1,
-        }
-        config = self.config.model_copy(update=promise)
-        if times_as_many == 1:
-            return config
-        # δ, and so the noise, also follows from the number of shoppers.
-        devices = times_as_many * period.dataset.events.num_devices
-        resolved = resolve(config, devices, period.num_items)
-        noise = resolved.noise_multiplier / times_as_many
-        return config.model_copy(update={"epsilon": None, "noise_multiplier": noise})
-
     def promise(self, asked: Asked, period: Period) -> Promise:
         """Return the promise in full, as a run without a seed would make it."""
-        return self.plan(period, self.asking(asked, period, seed=None)).promise
+        return self.plan(period, asking(self.config, asked, period, seed=None)).promise
 
     def plan(self, period: Period, config: RunConfig) -> RunPlan:
         """Return the plan of a run over a period. Raises UserError if the promise cannot be kept."""
         return plan_for(config, period.dataset, period.split)
+
+
+def asking(
+    config: RunConfig, asked: Asked, period: Period, times_as_many: int = 1, seed: int | None = 0
+) -> RunConfig:
+    """Return the settings of a run under a promise."""
+    masked = TRUST_MODELS[asked.trust].secure_aggregation
+    promise = {
+        "unit": "shopper",
+        "trust": asked.trust,
+        "epsilon": asked.epsilon,
+        "seed": seed,
+        "nodes": LEAST_NODES if masked else 1,
+    }
+    config = config.model_copy(update=promise)
+    if times_as_many == 1:
+        return config
+    # δ, and so the noise, also follows from the number of shoppers.
+    devices = times_as_many * period.dataset.events.num_devices
+    resolved = resolve(config, devices, period.num_items)
+    noise = resolved.noise_multiplier / times_as_many
+    return config.model_copy(update={"epsilon": None, "noise_multiplier": noise})

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.table import Table
 
 from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Assessment
-from terrycloth.experiments.assessment.page import FOR_THE_BRAND, interval
+from terrycloth.experiments.assessment.parts import FOR_THE_BRAND, interval
 from terrycloth.experiments.assessment.verdict import difference
 from terrycloth.experiments.reports.console import make_console
 from terrycloth.models.privacy.promise import rounded_up

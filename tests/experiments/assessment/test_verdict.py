@@ -40,8 +40,8 @@ def test_every_answer(found: Verdict, expected: Answer) -> None:
 
 def test_the_sentence_has_the_figures_and_the_strongest_floor() -> None:
     assert answer(20, 15).sentence == (
-        "Yes, at a cost: under ε = 2, 15.0 of 100 shoppers find something among ten, against 12.0 with recent "
-        "best sellers; without privacy it would be 20.0."
+        "Yes, at a cost: under ε = 2, 15.0 of 100 shoppers find something among ten, against 12.0 with "
+        "recent best sellers; without privacy it would be 20.0."
     )
     assert (
         "With 100 times as many like these it would be 18.0." in answer(20, 12, with_more=(12, 18)).sentence
@@ -56,7 +56,7 @@ def test_a_difference_is_in_shoppers_of_100_and_paired() -> None:
     found = difference(finds(15), finds(12))
     assert found.mean == pytest.approx(3.0)
     assert 0 < found.low < 3.0 < found.high
-    # Unpaired, the interval would be about three times as wide: 1.96 · √(.15 · .85 / 1000 + .12 · .88 / 1000).
+    # Unpaired, it would be about three times as wide: 2 · 1.96 · √((.15 · .85 + .12 · .88) / 1000) = .06.
     assert found.high - found.low < 2.2
 
 
