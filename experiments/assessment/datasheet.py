@@ -10,8 +10,8 @@ from terrycloth.experiments.pages.page import Bullets, Page, Part, Section, Term
 
 PURPOSE = (
     "The model ranks the items of one catalogue for a shopper, on the shopper's own device, from the "
-    "shopper's own purchases. It is for showing a few items that the shopper may want next. It is not for pricing, for "
-    "credit or insurance, for inferring who somebody is, or for other catalogues."
+    "shopper's own purchases. It is for showing a few items that the shopper may want next. It is not for "
+    "pricing, for credit or insurance, for inferring who somebody is, or for other catalogues."
 )
 LIMITS = (
     "Accuracy was measured on past purchases. It says nothing about what shoppers would have bought had they "
@@ -69,7 +69,7 @@ def about_data(run: FinishedRun) -> list[Part]:
     facts = {
         "source": report.source,
         "size": f"{data.devices:,} shoppers, {data.items:,} items, {data.events:,} training purchases",
-        "kept of each purchase": "shopper (as a number), item, time, quantity; order ids only tell visits apart",
+        "kept of each purchase": "shopper (as a number), item, time, quantity; order ids tell visits apart",
         "columns never read": ", ".join(report.columns_never_read) or "none",
         "split": data.split_sentence,
     }

@@ -17,7 +17,7 @@ QUARTILES = ("fewest purchases", "second quarter", "third quarter", "most purcha
 
 @dataclass(frozen=True)
 class GroupAccuracy:
-    """The accuracy of one group. found: how many of 100 shoppers find something; error: its standard error."""
+    """The accuracy of one group. found: how many of 100 find something. error: its standard error."""
 
     attribute: str
     group: str

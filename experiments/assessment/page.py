@@ -101,8 +101,8 @@ def columns_table(found: Assessment) -> Table:
         for each in found.columns
     ]
     caption = (
-        f"What each column adds to the private {found.model} model at ε = {EPSILONS[0]:g}, in the period before the "
-        "test. The shopper, the item and the date are always needed."
+        f"What each column adds to the private {found.model} model at ε = {EPSILONS[0]:g}, in the period before "
+        "the test. The shopper, the item and the date are always needed."
     )
     return Table(
         caption, [Column("without"), Column("of 100 shoppers", number=True), Column("so it is")], entries

@@ -46,10 +46,10 @@ class Trainer:
     ) -> Measured:
         """Measure the federated model under a promise, as the mean over its seeds.
 
-        config: other settings, if given. times_as_many: estimate the accuracy with this many times as many shoppers who are like the present
-        ones. The sum of their updates is then as many times larger while the noise stays the same, so the
-        present shoppers are trained with a fraction of the noise. What further shoppers would teach besides
-        that is left out, so the estimate is cautious.
+        config: other settings, if given. times_as_many: estimate the accuracy with this many times as many
+        shoppers who are like the present ones. The sum of their updates is then as many times larger while
+        the noise stays the same, so the present shoppers are trained with a fraction of the noise. What
+        further shoppers would teach besides that is left out, so the estimate is cautious.
         """
         measured = []
         for seed in range(self.seeds):
