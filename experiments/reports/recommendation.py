@@ -143,12 +143,8 @@ def print_recommendations(run: Path, device: int | None, top: int, *, as_json: b
     who = "a shopper who has bought nothing" if device is None else f"device {device}"
     table = Table("", Column("item", ratio=1), "score", Column("why", ratio=2), title=who)
     for each in listed:
-        table.add_row(
-            str(each.rank),
-            each.title,
-            f"{each.score:.{digits_of(each.score)}f}",
-            because(each.reasons, each.score),
-        )
+        why = because(each.reasons, each.score, known=len(own) > 0)
+        table.add_row(str(each.rank), each.title, f"{each.score:.{digits_of(each.score)}f}", why)
     console.print(table)
 
 
