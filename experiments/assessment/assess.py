@@ -121,9 +121,7 @@ def assess(config: RunConfig, dataset: Dataset, scratch: Path, say: Say = lambda
     }
 
     say("asking what made-up shoppers would see")
-    made_up = list(
-        made_up_shoppers(*trainer.model_under(choice.asked, later), dataset.catalogue, later.split.now)
-    )
+    made_up = list(made_up_shoppers(trainer.trained_under(choice.asked, later), later.split.now))
     floors = {each.label: each.later for each in others if each.floor}
     more = {times: at_sizes[choice.asked.epsilon][times] for times in TIMES_AS_MANY[1:]}
     asked = choice.asked

@@ -61,10 +61,7 @@ class FinishedRun:
     @cached_property
     def made_up(self) -> list[MadeUp]:
         """What made-up shoppers would be shown."""
-        trained = self.trained
-        return list(
-            made_up_shoppers(trained.model, trained.config.serving, trained.catalogue, self.split.now)
-        )
+        return list(made_up_shoppers(self.trained, self.split.now))
 
     @property
     def caught(self) -> float | None:

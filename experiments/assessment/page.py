@@ -101,7 +101,7 @@ def columns_table(found: Assessment) -> Table:
         for each in found.columns
     ]
     caption = (
-        f"What each column adds to the private {found.model} model at ε = {EPSILONS[0]:g}, in the period before "
+        f"What each column adds to the {found.model} model at ε = {EPSILONS[0]:g}, in the period before "
         "the test. The shopper, the item and the date are always needed."
     )
     return Table(

@@ -8,6 +8,7 @@ from terrycloth.experiments.datasets.dataset import Dataset
 from terrycloth.experiments.evaluation.bootstrap import Difference
 from terrycloth.experiments.pages.page import Bullets, Part, Terms
 from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
+from terrycloth.experiments.reports.reasons import because, digits_of
 
 FOR_THE_BRAND = (
     "The exact figures on this page were computed from personal data. They are for the brand that holds the "
@@ -57,7 +58,13 @@ def what_is_shown(made_up: Sequence[MadeUp]) -> list[Part]:
     ]
     for each in made_up:
         entries = [
-            Entry([Cell(shown.title), Cell(because(shown.reasons)), Cell(f"{shown.score:.3g}", shown.score)])
+            Entry(
+                [
+                    Cell(shown.title),
+                    Cell(because(shown.reasons, shown.score)),
+                    Cell(f"{shown.score:.3g}", shown.score),
+                ]
+            )
             for shown in each.shown
         ]
         caption = f"A shopper who bought: {'; '.join(each.bought)}"
@@ -67,12 +74,9 @@ def what_is_shown(made_up: Sequence[MadeUp]) -> list[Part]:
     return parts
 
 
-def because(reasons: dict[str, float]) -> str:
-    """Return the reasons for an item as one sentence, each with its part of the score."""
-    if not reasons:
-        return "The model gives no exact reasons."
-    text = ", ".join(f"{name} ({part:+.3g})" for name, part in reasons.items())
-    return f"{text[0].upper()}{text[1:]}."
+def score_cell(score: float) -> Cell:
+    """Return a score in as many digits as its reasons have."""
+    return Cell(f"{score:.{digits_of(score)}f}", score)
 
 
 def interval(change: Difference) -> str:

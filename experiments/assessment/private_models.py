@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from terrycloth.client.events import Events
-from terrycloth.client.serving import Serving
 from terrycloth.experiments.assessment.period import Measured, Period
 from terrycloth.experiments.runs.scratch import federated
 from terrycloth.experiments.runs.simulation import RunPlan, central_scorer, plan_for
+from terrycloth.experiments.runs.trained import Trained
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import LEAST_NODES, resolve
 from terrycloth.models.privacy.promise import Promise
 from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust
-from terrycloth.models.recommenders.recommender import Recommender
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,13 @@ class Trainer:
                 measured.append(period.measure_devices(rounds.score))
         return Measured.mean(measured)
 
-    def model_under(self, asked: Asked, period: Period) -> tuple[Recommender, Serving]:
-        """Train once under a promise, and return the released model and how it is served."""
+    def trained_under(self, asked: Asked, period: Period) -> Trained:
+        """Train once under a promise, and return the released model with its settings."""
         plan = self.plan(period, asking(self.config, asked, period))
         with federated(plan, self.scratch) as rounds:
             assert rounds.scorer is not None
             rounds.scorer(Events.none(1))  # loads what was released into the model
-            return rounds.model, plan.config.serving
+            return Trained(plan.config, period.dataset.catalogue, rounds.model)
 
     def promise(self, asked: Asked, period: Period) -> Promise:
         """Return the promise in full, as a run without a seed would make it."""
