@@ -75,7 +75,7 @@ def about_data(run: FinishedRun) -> list[Part]:
     }
     if most:
         facts["identifying"] = (
-            f"{100 * alone[most]:.0f} of 100 shoppers are singled out by {most} of their purchases"
+            f"{100 * alone[most]:.1f} of 100 shoppers are singled out by {most} of their purchases"
         )
     dropped = [f"{rows:,} rows: {reason}" for reason, rows in report.rows_dropped.items()]
     return [Terms(facts), *(["Left out:", Bullets(dropped)] if dropped else [])]

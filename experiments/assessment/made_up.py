@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from terrycloth.client.events import Array, Events
+from terrycloth.client.serving import serving_vectors
 from terrycloth.experiments.reports.reasons import spoken
-from terrycloth.experiments.reports.recommendation import Recommendation, recommended
+from terrycloth.experiments.reports.recommendation import Recommendation, best_items, recommended
 from terrycloth.experiments.runs.trained import Trained
-from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.models.catalogue import TITLE, Catalogue
 
 SHOPPERS = 3
 BOUGHT = 3  # items of each made-up shopper
@@ -33,10 +34,10 @@ def made_up_shoppers(trained: Trained, now: int) -> Iterator[MadeUp]:
     since 1970.
     """
     catalogue = trained.catalogue
-    listed = recommended(trained, Events.none(1), len(catalogue))
-    place = {item: number for number, item in enumerate(catalogue.table[ITEM].astype(str))}
-    order = np.array([place[each.item] for each in listed], dtype=np.int64)
-    for interest, items in interests(catalogue, order):
+    nobody = Events.none(1)
+    vectors = serving_vectors(trained.model, nobody, trained.config.serving)
+    ((order, _),) = best_items(trained.model, vectors, nobody, len(catalogue))
+    for interest, items in interests(catalogue, np.array(order)):
         bought = items[:BOUGHT]
         one = np.ones(len(bought))
         own = Events.from_columns(0 * bought, bought, now * one, one, num_devices=1)

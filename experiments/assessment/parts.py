@@ -32,11 +32,11 @@ def what_was_read(data: Dataset, identifying: Identifying) -> list[Part]:
     }
     alone = identifying.singled_out
     singled = [
-        f"{100 * share:.0f} of 100 shoppers are singled out by {known} of their purchases (item and day)."
+        f"{100 * share:.1f} of 100 shoppers are singled out by {known} of their purchases (item and day)."
         for known, share in alone.items()
     ]
     small = [
-        f"{name}: {100 * share:.0f} of 100 shoppers bought a set of its values that fewer than "
+        f"{name}: {100 * share:.1f} of 100 shoppers bought a set of its values that fewer than "
         f"{SMALL_GROUP} shoppers bought."
         for name, share in identifying.in_small_groups.items()
     ]
@@ -62,7 +62,7 @@ def what_is_shown(made_up: Sequence[MadeUp]) -> list[Part]:
                 [
                     Cell(shown.title),
                     Cell(because(shown.reasons, shown.score)),
-                    Cell(f"{shown.score:.3g}", shown.score),
+                    Cell(f"{shown.score:.{digits_of(shown.score)}f}", shown.score),
                 ]
             )
             for shown in each.shown
@@ -72,11 +72,6 @@ def what_is_shown(made_up: Sequence[MadeUp]) -> list[Part]:
             Table(caption, [Column("is shown"), Column("because"), Column("score", number=True)], entries)
         )
     return parts
-
-
-def score_cell(score: float) -> Cell:
-    """Return a score in as many digits as its reasons have."""
-    return Cell(f"{score:.{digits_of(score)}f}", score)
 
 
 def interval(change: Difference) -> str:
