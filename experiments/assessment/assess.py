@@ -114,12 +114,7 @@ def assess(config: RunConfig, dataset: Dataset, scratch: Path, say: Say = lambda
         for epsilon in EPSILONS
     }
     private = at_sizes[choice.asked.epsilon][1]
-    promises = {
-        epsilon: trainer.plan(
-            later, trainer.asking(Asked(choice.asked.trust, epsilon), later, seed=None)
-        ).promise
-        for epsilon in EPSILONS
-    }
+    promises = {epsilon: trainer.promise(Asked(choice.asked.trust, epsilon), later) for epsilon in EPSILONS}
 
     say("asking what made-up shoppers would see")
     made_up = list(made_up_shoppers(trainer.trained_under(choice.asked, later), later.split.now))

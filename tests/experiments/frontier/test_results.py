@@ -14,6 +14,7 @@ import pytest
 import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from terrycloth.experiments.frontier.style import styles
 
 import terrycloth.experiments.reports.figures
 import terrycloth.experiments.runs.simulation
@@ -33,7 +34,6 @@ from terrycloth.experiments.frontier.grid import Table, expand
 from terrycloth.experiments.frontier.page import write_page
 from terrycloth.experiments.frontier.points import Point, families, make_federations
 from terrycloth.experiments.frontier.run_jobs import Reasons, do_job
-from terrycloth.experiments.frontier.style import styles
 from terrycloth.experiments.frontier.table import COLUMNS, Row, make_rows, not_compared, standing, write_table
 from terrycloth.experiments.frontier.training_curves import training_curve
 from terrycloth.experiments.runs.run_folder import RunFolder

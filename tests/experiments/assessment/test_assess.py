@@ -1,0 +1,56 @@
+"""An assessment of the towel shop, from its data to the answer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from terrycloth.experiments.assessment.assess import assess
+from terrycloth.experiments.assessment.period import periods
+from terrycloth.experiments.datasets import load
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.models.errors import UserError
+
+
+def towels(devices: int) -> tuple[RunConfig, Dataset]:
+    """A small towel shop, and the settings that name it."""
+    config = RunConfig(data="towels", devices=devices, split="date")
+    return config, load("towels", DataOptions(devices=devices))
+
+
+def test_the_earlier_period_knows_nothing_of_the_later_one() -> None:
+    config, dataset = towels(200)
+    earlier, later = periods(config, dataset)
+    at = later.split.rule.at
+    assert at is not None
+    assert earlier.split.rule.at is not None
+    assert earlier.dataset.events.times.max() < at
+    assert earlier.split.rule.at < at
+    assert later.tested > 20
+
+
+def test_too_few_shoppers_are_an_error() -> None:
+    with pytest.raises(UserError, match="fewer than 20 say nothing: use more orders"):
+        periods(*towels(20))
+
+
+@pytest.mark.slow
+def test_the_towel_shop(tmp_path: Path) -> None:
+    said: list[str] = []
+    config, dataset = towels(300)
+    found = assess(config, dataset, tmp_path / "scratch", said.append)
+    assert not (tmp_path / "scratch").exists()
+    assert said[0].startswith("splitting by date")
+    assert found.model in found.models
+    best = max(private for _, private in found.models.values())
+    assert found.models[found.model][1] == best
+    assert found.choice.asked in found.choice.tried
+    assert found.promise.epsilon == pytest.approx(found.choice.asked.epsilon, rel=1e-3)
+    assert not found.promise.seeded
+    assert np.array_equal(found.private.found, found.at_sizes[found.choice.asked.epsilon][1].found)
+    assert len(found.made_up) == 3
+    for shopper in found.made_up:
+        for item in shopper.shown:
+            assert sum(item.reasons.values()) == pytest.approx(item.score, abs=1e-4)
+            assert item.title not in shopper.bought
