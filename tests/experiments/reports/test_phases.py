@@ -75,6 +75,24 @@ def test_a_step_of_a_phase_without_a_number_says_nothing() -> None:
     assert said() == ["measuring …"]
 
 
+@pytest.mark.parametrize(("pause", "said_at_last"), [(0.0, ["reading …"]), (60.0, [])])
+def test_a_phase_that_may_end_with_an_error_is_named_only_if_it_is_long(
+    pause: float, said_at_last: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terrycloth.experiments.reports.phases, "FIRST_PAUSE", pause)
+    phases, _, said = piped()
+    phases.begin("reading", if_long=True)
+    timer = phases.line
+    assert timer is not None
+    if pause == 0.0:
+        timer.join()
+    phases.end()
+    timer.join(timeout=1.0)
+    assert said() == said_at_last
+    phases.begin("measuring")
+    assert said() == ["measuring …"]
+
+
 def test_a_terminal_sees_the_name_the_count_and_the_time() -> None:
     console = Console(force_terminal=True, width=120, file=io.StringIO())
     phases = Phases(console)
