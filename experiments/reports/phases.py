@@ -99,9 +99,15 @@ def line_after_a_pause(console: Console, what: str) -> threading.Timer:
 
 
 @contextmanager
-def phase(what: str) -> Iterator[None]:
-    """Show on standard error what a block does: a spinner or, without a terminal, a line if it takes long."""
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+def phase(what: str, console: Console | None = None, *, quiet: bool = False) -> Iterator[None]:
+    """Show what a block does: a spinner or, without a terminal, a line if it takes long.
+
+    console: by default standard error, for commands whose output others read. quiet: show nothing.
+    """
+    if quiet:
+        yield
+        return
+    console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
     if console.is_terminal:
         with console.status(what):
             yield

@@ -128,3 +128,12 @@ def test_a_short_block_is_silent_in_a_pipe_and_a_long_one_is_not(
     assert capsys.readouterr().err == said
     timers[0].join(timeout=1.0)
     assert not timers[0].is_alive(), "nothing is printed afterwards"
+
+
+def test_quiet_is_silent_however_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terrycloth.experiments.reports.phases, "line_after_a_pause", None)
+    with phase("loading", quiet=True):
+        pass
+    assert capsys.readouterr() == ("", "")
