@@ -263,9 +263,10 @@ def few_warning(result: Result) -> list[str]:
 
 def difference_in(figures: Figures, shoppers: int) -> Difference | None:
     """Return the paired difference to a baseline or a ceiling, or None if it was not measured."""
-    values = [figures.get(key) for key in ("difference", "difference_low", "difference_high")]
-    known = [value for value in values if value is not None]
-    return Difference(*known, shoppers) if len(known) == 3 else None
+    mean, low, high = (figures.get(key) for key in ("difference", "difference_low", "difference_high"))
+    if mean is None or low is None or high is None:
+        return None
+    return Difference(mean, low, high, shoppers)
 
 
 def compared(result: Result, baseline: Baseline) -> str:
