@@ -81,7 +81,7 @@ def frontier(
     default_name = "towels" if not given else "flags"
     path = out or Path("runs") / f"frontier-{grid.stem if grid else default_name}"
     with when_stopped(lambda: folder_stopped(path)):
-        with phase("loading"):
+        with phase("loading", make_console(), quiet=quiet):
             from terrycloth.experiments.frontier.folder import FrontierFolder
             from terrycloth.experiments.frontier.frontier import run_frontier
             from terrycloth.experiments.frontier.progress import SilentProgress, TerminalProgress

@@ -106,6 +106,7 @@ def simulate(
 
         check_options(settings.data, data_options(settings))
 
+    from terrycloth.experiments.reports.console import make_console
     from terrycloth.experiments.reports.phases import phase
     from terrycloth.experiments.runs.find_run import find_run
     from terrycloth.experiments.runs.run_folder import choose_path
@@ -116,7 +117,7 @@ def simulate(
     else:
         path = choose_path(out, settings.data, settings.model)
     with when_stopped(lambda: run_stopped(path)):
-        with phase("loading"):
+        with phase("loading", make_console(), quiet=quiet):
             from terrycloth.experiments.reports.terminal import TerminalReporter, print_result
             from terrycloth.experiments.runs import simulation
         reporter = simulation.Reporter() if quiet else TerminalReporter()

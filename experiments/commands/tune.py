@@ -98,12 +98,13 @@ def tune(
     from terrycloth.experiments.datasets import check_options, data_options
 
     check_options(settings.data, data_options(settings))
+    from terrycloth.experiments.reports.console import make_console
     from terrycloth.experiments.reports.phases import phase
     from terrycloth.models.errors import UserError
 
     path = out or Path("runs") / f"tune-{settings.data}-{settings.model}"
     try:
-        with when_stopped(lambda: folder_stopped(path)), phase("loading"):
+        with when_stopped(lambda: folder_stopped(path)), phase("loading", make_console(), quiet=quiet):
             from terrycloth.experiments.tune.tune import runner_in_processes
     except ModuleNotFoundError as error:
         if error.name != "optuna":

@@ -46,17 +46,33 @@ class Phases:
             console=console, auto_refresh=False,
         )  # fmt: skip
         self.total: int | None = None
+        self.line: threading.Timer | None = None
 
-    def begin(self, what: str, total: int | None = None) -> None:
-        """Begin a phase, which ends the last one. total: the number of its steps, if it is known."""
+    def begin(self, what: str, total: int | None = None, *, if_long: bool = False) -> None:
+        """Begin a phase, which ends the last one.
+
+        total: the number of its steps, if it is known. if_long: print its line only if it takes long, because
+        it may end with an error, which should then be the only line.
+        """
+        self.end()
         for task in self.bar.task_ids:
             self.bar.remove_task(task)
         self.task = self.bar.add_task(what, total=total)
         self.what, self.total, self.done = what, total, 0
         self.began = self.said = self.clock()
         self.pause = FIRST_PAUSE
-        if not self.console.is_terminal:
+        if self.console.is_terminal:
+            return
+        if if_long:
+            self.line = line_after_a_pause(self.console, what)
+        else:
             self.console.print(f"{what} …", soft_wrap=True)
+
+    def end(self) -> None:
+        """End the phase, and print nothing more of it."""
+        if self.line is not None:
+            self.line.cancel()
+            self.line = None
 
     def step(self, done: int | None = None) -> None:
         """Count one step of the phase, or say how many are done. Prints a line now and then."""
@@ -74,17 +90,29 @@ class Phases:
         self.said, self.pause = self.clock(), min(LONGEST_PAUSE, 2 * self.pause)
 
 
+def line_after_a_pause(console: Console, what: str) -> threading.Timer:
+    """Print the name of a phase if it is not cancelled before FIRST_PAUSE has passed."""
+    line = threading.Timer(FIRST_PAUSE, console.print, [f"{what} …"], {"soft_wrap": True})
+    line.daemon = True
+    line.start()
+    return line
+
+
 @contextmanager
-def phase(what: str) -> Iterator[None]:
-    """Show on standard error what a block does: a spinner or, without a terminal, a line if it takes long."""
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+def phase(what: str, console: Console | None = None, *, quiet: bool = False) -> Iterator[None]:
+    """Show what a block does: a spinner or, without a terminal, a line if it takes long.
+
+    console: by default standard error, for commands whose output others read. quiet: show nothing.
+    """
+    if quiet:
+        yield
+        return
+    console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
     if console.is_terminal:
         with console.status(what):
             yield
         return
-    line = threading.Timer(FIRST_PAUSE, console.print, [f"{what} …"], {"soft_wrap": True})
-    line.daemon = True
-    line.start()
+    line = line_after_a_pause(console, what)
     try:
         yield
     finally:

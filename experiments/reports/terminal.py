@@ -35,6 +35,7 @@ class TerminalReporter(Reporter):
         self.console = make_console()
         self.phases = Phases(self.console)
         self.rows: list[dict[str, Any]] = []
+        self.is_planned = False
         self.live = Live(console=self.console, transient=True, get_renderable=self.drawn)
 
     def __enter__(self) -> Self:
@@ -43,6 +44,7 @@ class TerminalReporter(Reporter):
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.phases.end()
         self.live.stop()
 
     def drawn(self) -> Group:
@@ -59,6 +61,7 @@ class TerminalReporter(Reporter):
         self.console.print(plan.promise.sentence())
         if plan.config.model_reason is not None:
             self.console.print(plan.config.model_reason)
+        self.is_planned = True
         self.phases.begin("training", plan.config.last_round)
 
     def round_done(self, row: dict[str, Any]) -> None:
@@ -72,7 +75,7 @@ class TerminalReporter(Reporter):
 
     def doing(self, what: str, steps: int | None = None) -> None:
         """Show the name of the stage."""
-        self.phases.begin(what, steps)
+        self.phases.begin(what, steps, if_long=not self.is_planned)
         self.live.refresh()
 
     def step(self) -> None:
@@ -260,9 +263,10 @@ def few_warning(result: Result) -> list[str]:
 
 def difference_in(figures: Figures, shoppers: int) -> Difference | None:
     """Return the paired difference to a baseline or a ceiling, or None if it was not measured."""
-    values = [figures.get(key) for key in ("difference", "difference_low", "difference_high")]
-    known = [value for value in values if value is not None]
-    return Difference(*known, shoppers) if len(known) == 3 else None
+    mean, low, high = (figures.get(key) for key in ("difference", "difference_low", "difference_high"))
+    if mean is None or low is None or high is None:
+        return None
+    return Difference(mean, low, high, shoppers)
 
 
 def compared(result: Result, baseline: Baseline) -> str:

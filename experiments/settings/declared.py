@@ -123,4 +123,4 @@ def type_in_words(annotation: Any) -> str:
         return " or ".join(
             dict.fromkeys(type_in_words(part) for part in parts if isinstance(part, type) or get_origin(part))
         )
-    return WORDS.get(annotation) or getattr(annotation, "__name__", str(annotation))
+    return WORDS.get(annotation, str(getattr(annotation, "__name__", annotation)))

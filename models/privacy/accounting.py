@@ -252,8 +252,10 @@ def renyi_curve(history: History) -> tuple[Doubles, Doubles]:
     """
     amplified = sampled(history)
     orders = np.asarray(sampled_orders() if amplified else UNSAMPLED_ORDERS, dtype=np.float64)
+    curve = np.zeros(len(orders))
     with quiet():
-        curve = sum(steps * dp_accounting_curve(noise, rate, amplified) for noise, rate, steps in history)
+        for noise, rate, steps in history:
+            curve += steps * dp_accounting_curve(noise, rate, amplified)
     usable = (curve > 0) & np.isfinite(curve)
     return orders[usable], curve[usable]
 

@@ -20,8 +20,8 @@ from terrycloth.experiments.reports.reasons import NETWORK, because, clause, spo
         (
             {"you have a towel": 0.03, "you like size=bath": 0.02, "you like composition=linen": -0.01},
             0.04,
-            "Because you have a towel (+0.0300) and you like bath (+0.0200), although you seldom choose linen "
-            "(-0.0100).",
+            "Because you have a towel (+0.0300) and you like bath (+0.0200), although you seldom "
+            "choose linen (-0.0100).",
         ),
         # Parts that are said alike are one: a colour is also a word of the title.
         (
@@ -51,6 +51,13 @@ def test_the_numbers_in_print_add_up_to_the_score_in_print() -> None:
     sentence = because({"a=va": 0.336, "a=vb": 0.336, "a=vc": 0.336}, 1.008)
     assert sum(map(float, re.findall(r"[+-]\d\.\d+", sentence))) == pytest.approx(1.01)
     assert sentence.endswith("all else adds -0.01.")
+
+
+def test_of_a_shopper_without_purchases_it_is_not_said_what_they_like() -> None:
+    reasons = {"liked by everyone": 0.5, "colour=blue": 0.25}
+    assert because(reasons, 0.75, known=False) == (
+        "Because many shoppers like it (+0.50); all else adds +0.25."
+    )
 
 
 def test_what_is_against_an_item_is_said_otherwise() -> None:

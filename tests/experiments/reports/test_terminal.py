@@ -321,7 +321,7 @@ def test_a_pipe_gets_a_line_a_measured_round(capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     lines = text.splitlines()
     assert lines[0] == import_line(plan)
-    assert lines[-3:] == [plan.promise.sentence(), round_line(ROW), "measuring …"]
+    assert lines[-4:] == [plan.promise.sentence(), "training …", round_line(ROW), "measuring …"]
     assert "\x1b" not in text
 
 
