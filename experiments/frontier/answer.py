@@ -167,7 +167,7 @@ def tiles(federations: list[Federation]) -> list[Tile]:
             Tile(
                 f"ε = {point.epsilon:g}",
                 f"an attacker catches {rounded_up(100 * caught.high, 2)}% of the {unit} at most",
-                f"with {FALSE_ALARMS:.0%} false alarms",
+                f"with {FALSE_ALARMS:.0%} false alarms; guessing catches {FALSE_ALARMS:.0%}",
             )
         )
     tested = point.of("tested")

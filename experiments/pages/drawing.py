@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from terrycloth.experiments.pages.chart import Chart, Line, Mark
+from terrycloth.experiments.pages.chart import Chart, Line
 from terrycloth.experiments.pages.colours import COLOURS, GREY, LINE, PAPER, SERIES, SHADE
 from terrycloth.experiments.pages.end_labels import EndLabel, name_ends, wrapped
 
@@ -241,6 +241,6 @@ def end_labels(chart: Chart) -> list[EndLabel]:
     looks = looks_of(chart)
     labels = [EndLabel(level.label, level.y, GREY) for level in chart.levels]
     for line in chart.lines:
-        last: Mark = line.marks[-1]
-        labels.append(EndLabel(line.label, last.y, looks[line.label][0], last.x))
+        *_, before, last = (line.marks[0], *line.marks)
+        labels.append(EndLabel(line.label, last.y, looks[line.label][0], last.x, before.y))
     return labels

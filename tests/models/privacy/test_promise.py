@@ -113,9 +113,7 @@ def test_no_promise_claims_nothing(changes: dict[str, Any]) -> None:
         (1000.0, 1e-5, "100%", "may nearly always be able to tell"),
     ],
 )
-def test_sentence_says_what_an_attacker_catches(
-    epsilon: float, delta: float, caught: str, well: str
-) -> None:
+def test_sentence_says_what_an_attacker_catches(epsilon: float, delta: float, caught: str, well: str) -> None:
     sentence = promise(epsilon=epsilon, delta=delta).sentence()
     assert f"they catch at most {caught} of those in which it is" in sentence
     assert well in sentence
