@@ -17,7 +17,7 @@ from terrycloth.experiments.pages.chart import Chart, Line
 
 
 def bytes_figure(sizes: list[Federation]) -> Figure | None:
-    """Return the figure of the largest size; None if every device that sends anything sends the same there."""
+    """Return the figure of the largest size; None if all devices that send anything send the same there."""
     federation = sizes[-1]
     if len({sent for point in federation.points if (sent := point.of("bytes_up_per_device"))}) < 2:
         return None

@@ -76,8 +76,10 @@ def panel(figure: Figure, chart: Chart, size: Size, left: float = 0.0, bottom: f
     """Add axes to a figure, with room for a chart's labels, in a box of a size at a place in points."""
     width, height = (72 * inches for inches in figure.get_size_inches())
     names = [part for label in end_labels(chart) for part in wrapped(label.text, size.characters)]
-    right = 1.5 + 0.56 * max(map(len, names), default=0)  # in heights of the text, as the next three
-    start, under = 3.0, 3.2 + 1.2 * max((text.count("\n") for text in chart.ticks.values()), default=0)
+    # In heights of the text: what lies to the right, to the left, below and above the axes.
+    right = 1.5 + 0.6 * max(map(len, names), default=0)
+    start = 1.5 + 0.62 * len(chart.form.format(0.0))
+    under = 3.2 + 1.2 * max((text.count("\n") for text in chart.ticks.values()), default=0)
     above = 0.7 + 1.25 * len(heading(chart.y_label, size))
     under += 1.2 * (len(heading(chart.x_label, size)) - 1)
     return figure.add_axes(

@@ -64,7 +64,7 @@ def name_ends(axes: Axes, labels: list[EndLabel], size: float = 7.0, characters:
 def wrapped(text: str, characters: int) -> list[str]:
     """Split a long text after its commas and colons, and each part between words."""
     parts = [text] if len(text) <= characters else re.split(r"(?<=[,:]) ", text)
-    return [line for part in parts for line in wrap(part, characters)]
+    return [line for part in parts for line in wrap(part, characters, break_on_hyphens=False)]
 
 
 def apart(wanted: list[float], halves: list[float]) -> list[float]:

@@ -27,7 +27,7 @@ def marks(chart: Chart, label: str) -> list[tuple[float, float]]:
 
 def test_a_series_is_a_line_in_hits_of_100_and_no_promise_stands_apart_at_its_right_end() -> None:
     chart = costs(made(0.12), made(0.15, 4.0), made(0.2, math.inf))
-    assert marks(chart, "linear") == [(0.0, 12.0), (2.0, 15.0), (5.0, 20.0)]
+    assert marks(chart, "linear with privacy") == [(0.0, 12.0), (2.0, 15.0), (5.0, 20.0)]
     assert [mark.apart for mark in chart.lines[0].marks] == [False, False, True]
     assert chart.ticks == {0.0: "1", 2.0: "4", 5.0: "no\npromise"}
     assert chart.at(2.0) == "ε = 4"
@@ -77,7 +77,7 @@ def test_labels_say_only_what_sets_a_line_apart() -> None:
     (both,) = make_federations([made(0.2), made(0.2) | {"trust": "distributed"}])
     assert list(short_labels(both.all_series).values()) == ["central trust", "distributed trust"]
     (one,) = make_federations([made(0.2)])
-    assert list(short_labels(one.all_series).values()) == ["linear"]
+    assert list(short_labels(one.all_series).values()) == ["linear with privacy"]
     (tuned,) = make_federations([made(0.2), made(0.2) | {"variant": "dim = 4"}])
     assert list(short_labels(tuned.all_series).values()) == [
         "linear, shopper level, central trust",
@@ -106,8 +106,8 @@ def test_bytes_are_drawn_where_they_differ() -> None:
     assert bytes_figure(same) is None
     figure = bytes_figure(make_federations([made(0.12), made(0.2, 8.0) | {"bytes_up_per_device": 2000}]))
     assert figure is not None
-    assert marks(figure.page, "linear") == [(1000.0, 12.0), (2000.0, 20.0)]
-    assert figure.page.values(2000.0)[0] == ("linear, ε = 8", "20.0")
+    assert marks(figure.page, "linear with privacy") == [(1000.0, 12.0), (2000.0, 20.0)]
+    assert figure.page.values(2000.0)[0] == ("linear with privacy, ε = 8", "20.0")
 
 
 def test_99_negatives_are_for_the_split_of_published_tables_alone() -> None:
