@@ -133,7 +133,10 @@ def verdict(one: Headline) -> str:
     parts += (
         [f"{of_100(one.popular.level)} with {popular_name(one.popular)}"] if one.popular is not None else []
     )
-    return f"Yes: {found}" + (f", compared with {' and '.join(parts)}." if parts else ".")
+    price = one.without is not None and one.hits < NEARLY * one.without
+    return f"Yes{', at a price' if price else ''}: {found}" + (
+        f", compared with {' and '.join(parts)}." if parts else "."
+    )
 
 
 def tiles(federations: list[Federation]) -> list[Tile]:
@@ -167,7 +170,7 @@ def tiles(federations: list[Federation]) -> list[Tile]:
             Tile(
                 f"ε = {point.epsilon:g}",
                 f"an attacker catches {rounded_up(100 * caught.high, 2)}% of the {unit} at most",
-                f"with {FALSE_ALARMS:.0%} false alarms",
+                f"with {FALSE_ALARMS:.0%} false alarms; guessing catches {FALSE_ALARMS:.0%}",
             )
         )
     tested = point.of("tested")

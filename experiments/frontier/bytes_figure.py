@@ -17,9 +17,9 @@ from terrycloth.experiments.pages.chart import Chart, Line
 
 
 def bytes_figure(sizes: list[Federation]) -> Figure | None:
-    """Return the figure of the largest size; None if every device sends the same there."""
+    """Return the figure of the largest size; None if all devices that send anything send the same there."""
     federation = sizes[-1]
-    if len({point.of("bytes_up_per_device") for point in federation.points}) < 2:
+    if len({sent for point in federation.points if (sent := point.of("bytes_up_per_device"))}) < 2:
         return None
     return figure(
         lambda measure: bytes_chart(sizes, measure),
@@ -37,6 +37,7 @@ def bytes_chart(sizes: list[Federation], measure: Measure) -> Chart:
         marks = [
             mark_of(point, measure, float(point.of("bytes_up_per_device")), name=epsilon_name(point.epsilon))
             for point in series.points
+            if point.of("bytes_up_per_device")
         ]
         known = [mark for mark in marks if mark is not None]
         lines.append(Line(short[series.label], known, private=bool(series.private), joined=False))

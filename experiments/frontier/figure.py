@@ -114,13 +114,19 @@ def shade(federation: Federation, measure: Measure, start: float, end: float) ->
 
 
 def short_labels(series: Iterable[Series]) -> dict[str, str]:
-    """Return a short label for each: what sets it apart, without what all have in common."""
-    labels = list(dict.fromkeys(one.label for one in series))
-    parts = [label.split(", ") for label in labels]
-    common = set.intersection(*map(set, parts)) if len(parts) > 1 else set(parts[0][1:] if parts else [])
-    short = [", ".join(part for part in each if part not in common) for each in parts]
-    # Of two labels, one may be the other with something added: it keeps its whole label.
-    return {label: brief or label for label, brief in zip(labels, short, strict=True)}
+    """Return a short label for each: what sets it apart, without what all have in common.
+
+    A single series is named after its model. If one label is another with something added, it stays whole.
+    """
+    every = {one.label: one for one in series}
+    if len(every) == 1:
+        return {
+            label: f"{one.model} with privacy" if one.private else one.model for label, one in every.items()
+        }
+    parts = {label: label.split(", ") for label in every}
+    common = set.intersection(*map(set, parts.values())) if parts else set()
+    short = {label: ", ".join(part for part in of if part not in common) for label, of in parts.items()}
+    return {label: brief or label for label, brief in short.items()}
 
 
 def sentence_case(text: str) -> str:

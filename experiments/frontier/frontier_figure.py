@@ -45,13 +45,11 @@ def cost_chart(federation: Federation, measure: Measure) -> Chart:
     private_floors = private_floor(federation, measure, place)
     lines.append(Line("best sellers under the same promise", private_floors, private=False, dashed=True))
     start, *_, end = [min(place.values()) - 0.5, *place.values(), max(place.values()) + 0.5]
-    many = f"{federation.devices:,} shoppers"
     return Chart(
         name=name_of("frontier", federation.data, str(federation.devices), *federation.family[1:]),
-        title=f"What does each ε cost with {many}?",
-        summary="In colour, with a promise of privacy: the smaller ε, the stronger it is. In grey, what it "
-        "is compared with.",
-        x_label="ε, on a logarithmic scale",
+        title=f"What does each ε cost with {federation.devices:,} shoppers?",
+        summary="In colour, what keeps a promise of privacy. In grey, what it is compared with.",
+        x_label="ε: the smaller, the stronger the promise",
         y_label=measure.label,
         lines=[line for line in lines if line.marks],
         levels=levels_of(federation, measure),

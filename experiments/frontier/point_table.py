@@ -9,6 +9,11 @@ from terrycloth.experiments.pages.page import Commands, Terms
 from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
 from terrycloth.models.privacy.promise import FALSE_ALARMS, rounded_up
 
+CAPTION = (
+    "Hits of 100: of 100 shoppers, how many find their next purchase among ten recommendations (HR@10 × "
+    "100), as the mean over the seeds, with the lowest and the highest in brackets. Gain: what shoppers' "
+    "data add to that, compared with a device by itself."
+)
 COLUMNS = (
     Column("shoppers", number=True), Column("model"), Column("promise"), Column("ε", number=True),
     Column(HITS, number=True), Column("beside its best floor"), Column("gain", number=True),
@@ -17,14 +22,8 @@ COLUMNS = (
 
 def point_table(federations: list[Federation]) -> Table:
     """Return the table of all points, each the mean of its seeds."""
-    sentences = " ".join(dict.fromkeys(federation.sentence for federation in federations))
     entries = [entry_of(federation, point) for federation in federations for point in federation.points]
-    caption = (
-        f"{sentences} Hits of 100: of 100 shoppers, how many find their next purchase among ten "
-        "recommendations (HR@10 × 100), as the mean over the seeds, with the lowest and the highest in "
-        "brackets. Gain: what shoppers' data add to that, compared with a device by itself."
-    )
-    return Table(caption, COLUMNS, entries, filtered=True)
+    return Table(CAPTION, COLUMNS, entries, filtered=True)
 
 
 def entry_of(federation: Federation, point: Point) -> Entry:
@@ -40,11 +39,17 @@ def entry_of(federation: Federation, point: Point) -> Entry:
             epsilon_cell(point.epsilon),
             measured(point.spread("hr@10"), 100.0, "{:.1f}"),
             floor_cell(point),
-            measured(point.spread("above_nothing_released"), 100.0, "{:+.1f}"),
+            gain_cell(point),
         ],
         [of("promise"), Terms(further(federation, point)), Commands([row["command"] for row in point.rows])],
         "promise, all metrics and commands",
     )
+
+
+def gain_cell(point: Point) -> Cell:
+    """Return a cell with what shoppers' data add to the hits of 100 that a device reaches by itself."""
+    gain = point.mean("above_nothing_released")
+    return Cell("–", -1.0) if gain is None else Cell(f"{100 * gain:+.1f}", gain)
 
 
 def floor_cell(point: Point) -> Cell:
@@ -63,7 +68,7 @@ def further(federation: Federation, point: Point) -> dict[str, str]:
     metrics |= {name: NAMES_OF[name] for name in SAMPLED} if federation.published else {}
     return {
         "data": of("data"),
-        "split": federation.split_label,
+        "split": f"{federation.split_label}. {federation.sentence}",
         **({} if of("delta") is None else {"δ": rounded_up(of("delta"))}),
         **(
             {}

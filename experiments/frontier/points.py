@@ -203,8 +203,13 @@ class Federation:
         ]
 
     def distinguishing_delta(self, point: Point) -> float | None:
-        """Return the δ of a point if the promises differ in δ, as each then has its own series; else None."""
-        deltas = {point.of("delta") for point in self.points} - {None}
+        """Return the δ of a point if promises differ in nothing else, as each then has its own series."""
+        promise = ("model", "variant", "unit", "trust")
+        deltas = {
+            other.of("delta")
+            for other in self.points
+            if all(other.of(column) == point.of(column) for column in promise)
+        }
         return point.of("delta") if len(deltas) > 1 else None
 
     def beside(self, baseline: str, model: str | None = None) -> Point | None:

@@ -67,7 +67,7 @@ def sizes_chart(sizes: list[Federation], label: str, short: str, measure: Measur
         ticks={float(one.devices): f"{one.devices:,}" for one in sizes},
         names={float(one.devices): f"{one.devices:,} shoppers" for one in sizes},
         form=measure.form,
-        note=f"{sentence_case(family_title(sizes))}. {split_sentences(sizes)} {BANDS}",
+        note=f"{sentence_case(family_title(sizes))}. {BANDS}",
         alternative=describe_sizes(sizes),
         log_x=True,
     )

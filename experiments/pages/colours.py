@@ -4,7 +4,7 @@ Text in any of them has a contrast of at least 4.5 to the paper, except in those
 """
 
 INK, PAPER, GREY, LINE, SHADE = "#1a1a1a", "#ffffff", "#595959", "#d5d5d5", "#eeeeee"
-BLUE, ORANGE, GREEN, PURPLE, BROWN, TEAL = "#0068a8", "#bf4d00", "#00754f", "#9c3f78", "#7d5a00", "#006c7a"
+BLUE, ORANGE, GREEN, PURPLE, BROWN, TEAL = "#0068a8", "#b04600", "#00754f", "#9c3f78", "#7d5a00", "#006c7a"
 
 # By its name in the stylesheet: in light, as in the pictures, and in dark.
 COLOURS = {

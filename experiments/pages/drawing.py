@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from terrycloth.experiments.pages.chart import Chart, Line, Mark
+from terrycloth.experiments.pages.chart import Chart, Line
 from terrycloth.experiments.pages.colours import COLOURS, GREY, LINE, PAPER, SERIES, SHADE
 from terrycloth.experiments.pages.end_labels import EndLabel, name_ends, wrapped
 
@@ -76,8 +76,10 @@ def panel(figure: Figure, chart: Chart, size: Size, left: float = 0.0, bottom: f
     """Add axes to a figure, with room for a chart's labels, in a box of a size at a place in points."""
     width, height = (72 * inches for inches in figure.get_size_inches())
     names = [part for label in end_labels(chart) for part in wrapped(label.text, size.characters)]
-    right = 1.5 + 0.56 * max(map(len, names), default=0)  # in heights of the text, as the next three
-    start, under = 3.0, 3.2 + 1.2 * max((text.count("\n") for text in chart.ticks.values()), default=0)
+    # In heights of the text: what lies to the right, to the left, below and above the axes.
+    right = 1.5 + 0.6 * max(map(len, names), default=0)
+    start = 1.5 + 0.62 * len(chart.form.format(0.0))
+    under = 3.2 + 1.2 * max((text.count("\n") for text in chart.ticks.values()), default=0)
     above = 0.7 + 1.25 * len(heading(chart.y_label, size))
     under += 1.2 * (len(heading(chart.x_label, size)) - 1)
     return figure.add_axes(
@@ -241,6 +243,6 @@ def end_labels(chart: Chart) -> list[EndLabel]:
     looks = looks_of(chart)
     labels = [EndLabel(level.label, level.y, GREY) for level in chart.levels]
     for line in chart.lines:
-        last: Mark = line.marks[-1]
-        labels.append(EndLabel(line.label, last.y, looks[line.label][0], last.x))
+        *_, before, last = (line.marks[0], *line.marks)
+        labels.append(EndLabel(line.label, last.y, looks[line.label][0], last.x, before.y))
     return labels

@@ -6,17 +6,22 @@ from textwrap import wrap
 
 from matplotlib.axes import Axes
 
-TOP = 1.08  # how high labels may reach, as a share of the panel's height: beside its title
+TOP = 1.03  # how high labels may reach, as a share of the panel's height
 
 
 @dataclass(frozen=True)
 class EndLabel:
-    """A label, the height of the end of its line, its colour, and the end's x; None: the axes' right edge."""
+    """The name of a line.
+
+    y: the height of its end. x: where it ends; None: at the axes' right edge. before: the height before the
+    end, by which names of lines that end together are ordered.
+    """
 
     text: str
     y: float
     colour: str
     x: float | None = None
+    before: float = 0.0
 
 
 def name_ends(axes: Axes, labels: list[EndLabel], size: float = 7.0, characters: int = 18) -> None:
@@ -32,7 +37,7 @@ def name_ends(axes: Axes, labels: list[EndLabel], size: float = 7.0, characters:
         figure.draw_without_rendering()  # which places the axes
     inches = axes.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
     width, height = inches.width * 72, inches.height * 72  # points
-    labels = sorted(labels, key=lambda label: label.y)
+    labels = sorted(labels, key=lambda label: (label.y, label.before))
     texts = ["\n".join(wrapped(label.text, characters)) for label in labels]
     line = 1.25 * size / height
     halves = [line * (1 + text.count("\n")) / 2 for text in texts]
@@ -59,7 +64,7 @@ def name_ends(axes: Axes, labels: list[EndLabel], size: float = 7.0, characters:
 def wrapped(text: str, characters: int) -> list[str]:
     """Split a long text after its commas and colons, and each part between words."""
     parts = [text] if len(text) <= characters else re.split(r"(?<=[,:]) ", text)
-    return [line for part in parts for line in wrap(part, characters)]
+    return [line for part in parts for line in wrap(part, characters, break_on_hyphens=False)]
 
 
 def apart(wanted: list[float], halves: list[float]) -> list[float]:

@@ -6,15 +6,15 @@ import pytest
 
 import terrycloth.experiments.reports.figures
 from terrycloth.experiments.frontier.cell import Job
+from terrycloth.experiments.frontier.figure import Figure
 from terrycloth.experiments.frontier.figures import draw_all
 from terrycloth.experiments.frontier.findings import findings
 from terrycloth.experiments.frontier.folder import FrontierFolder
 from terrycloth.experiments.frontier.grid import DEFAULT_GRID, Table, expand, read_grid
-from terrycloth.experiments.frontier.leak_figure import draw_leak, pairs
-from terrycloth.experiments.frontier.page import write_page
+from terrycloth.experiments.frontier.leak_figure import leak_figure, pairs
+from terrycloth.experiments.frontier.page import write_frontier_page
 from terrycloth.experiments.frontier.points import make_federations, under
 from terrycloth.experiments.frontier.run_jobs import do_job
-from terrycloth.experiments.frontier.style import Drawn
 from terrycloth.experiments.frontier.table import Row, make_rows, write_table
 
 COMMON: Table = {
@@ -28,7 +28,7 @@ TABLES: list[Table] = [
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list[Row], list[Drawn]]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list[Row], list[Figure]]:
     """A frontier with both protocols, and cells that would promise something under the leaky one."""
     folder = FrontierFolder(tmp_path_factory.mktemp("frontier") / "out")
     cells = expand(TABLES)
@@ -41,19 +41,19 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list
     found = make_federations(rows)
     write_table(folder, rows)
     drawn = draw_all(folder, found)
-    write_page(folder, rows, found, drawn)
+    write_frontier_page(folder, rows, found, drawn)
     return folder, rows, drawn
 
 
 def test_a_promise_under_the_leaky_protocol_fails_with_its_reason(
-    done: tuple[FrontierFolder, list[Row], list[Drawn]],
+    done: tuple[FrontierFolder, list[Row], list[Figure]],
 ) -> None:
     _, rows, _ = done
     assert [row["status"] for row in rows] == ["done"] * 8 + ["failed"] * 2
     assert all("no promise can be kept" in row["reason"] for row in rows[8:])
 
 
-def test_protocols_are_points_of_their_own(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
+def test_protocols_are_points_of_their_own(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
     _, rows, _ = done
     (federation,) = make_federations(rows)
     said = [
@@ -66,7 +66,7 @@ def test_protocols_are_points_of_their_own(done: tuple[FrontierFolder, list[Row]
         assert (leaky.of("model"), leaky.of("negative_sampling")) == (model, "leaky")
 
 
-def test_a_leaky_cell_is_named_so(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
+def test_a_leaky_cell_is_named_so(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
     _, rows, _ = done
     assert all(("leaky" in row["run"]) == (row["negative_sampling"] == "leaky") for row in rows)
     assert all(
@@ -76,14 +76,13 @@ def test_a_leaky_cell_is_named_so(done: tuple[FrontierFolder, list[Row], list[Dr
 
 
 def test_other_figures_know_nothing_of_leaky_points(
-    done: tuple[FrontierFolder, list[Row], list[Drawn]], tmp_path: Path
+    done: tuple[FrontierFolder, list[Row], list[Figure]], tmp_path: Path
 ) -> None:
     """They are, to the byte, those of the clean rows alone."""
     folder, rows, drawn = done
     assert [one.name for one in drawn] == [
         "leak-towels-40-last-item",
         "frontier-towels-40-last-item",
-        "bytes-towels-last-item",
         "rounds-towels-last-item",
     ]
     other = FrontierFolder(tmp_path)
@@ -96,36 +95,38 @@ def test_other_figures_know_nothing_of_leaky_points(
             assert (other.figures / name).read_bytes() == (folder.figures / name).read_bytes()
 
 
-def test_the_leaks_figure_says_both_protocols(done: tuple[FrontierFolder, list[Row], list[Drawn]]) -> None:
+def test_the_leaks_figure_says_both_protocols(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
     folder, rows, (leak, *_) = done
     svg = (folder.figures / f"{leak.name}.svg").read_text()
     assert "leaky negative sampling" in svg
     assert "not private" in svg
     mean = sum(row["sampled_hr@10"] for row in rows[2:4]) / 2
-    assert f"leaky {mean:.3f}" in leak.alternative
-    assert "Hollow markers: the leaky negative sampling" in leak.caption
+    assert f"leaky {mean:.3f}" in leak.page.alternative
+    assert [line.label for line in leak.page.lines] == ["clean negative sampling", "leaky negative sampling"]
+    assert "held-out items are never drawn as negatives" in leak.page.summary
     sentence = rows[0]["split_sentence"]
-    assert sentence in leak.caption
-    assert sentence in leak.alternative
+    assert sentence in leak.page.note
+    assert sentence in leak.page.alternative
     assert "99 sampled negatives" in svg
 
 
 def test_without_the_split_of_published_tables_the_whole_catalogue_alone_is_drawn(
-    done: tuple[FrontierFolder, list[Row], list[Drawn]], tmp_path: Path
+    done: tuple[FrontierFolder, list[Row], list[Figure]],
 ) -> None:
     _, rows, _ = done
     (federation,) = make_federations([row | {"split": "next-visit"} for row in rows])
-    drawn = draw_leak(tmp_path, federation)
-    svg = (tmp_path / f"{drawn.name}.svg").read_text()
-    assert "99 sampled negatives" not in svg
+    leak = leak_figure(federation)
+    assert [[chart.y_label for chart in row] for row in leak.panels] == [
+        ["HR@10, whole catalogue"], ["NDCG@10, whole catalogue"],
+    ]  # fmt: skip
     mean = sum(row["hr@10"] for row in rows[2:4]) / 2
     assert f"HR@10 over the whole catalogue: counter: clean {rows[0]['hr@10']:.3f}, leaky {mean:.3f}" in (
-        drawn.alternative
+        leak.page.alternative
     )
 
 
 def test_the_page_says_it_in_its_table_and_its_text(
-    done: tuple[FrontierFolder, list[Row], list[Drawn]],
+    done: tuple[FrontierFolder, list[Row], list[Figure]],
 ) -> None:
     folder, rows, _ = done
     text = folder.page.read_text(encoding="utf-8")
@@ -142,7 +143,7 @@ def test_the_page_says_it_in_its_table_and_its_text(
 
 
 def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
-    done: tuple[FrontierFolder, list[Row], list[Drawn]], tmp_path: Path
+    done: tuple[FrontierFolder, list[Row], list[Figure]], tmp_path: Path
 ) -> None:
     _, rows, _ = done
     leaky = [row for row in rows if row["negative_sampling"] == "leaky"]
@@ -150,8 +151,8 @@ def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
     assert under("clean", found) == []
     drawn = draw_all(other, found)
     assert [one.name for one in drawn] == ["leak-towels-40-last-item"]
-    write_page(other, leaky, found, drawn)
-    assert "not measured" in drawn[0].alternative
+    write_frontier_page(other, leaky, found, drawn)
+    assert "not measured" in drawn[0].page.alternative
 
 
 def test_the_kept_grid_has_both_protocols_of_every_model() -> None:

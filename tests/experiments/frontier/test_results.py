@@ -12,9 +12,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from matplotlib import pyplot
-from matplotlib.figure import Figure
-from terrycloth.experiments.frontier.style import styles
 
 import terrycloth.experiments.reports.figures
 import terrycloth.experiments.runs.simulation
@@ -23,21 +20,22 @@ from terrycloth.experiments.baselines.tuning import Tuned
 from terrycloth.experiments.datasets.towel_ceiling import ceilings
 from terrycloth.experiments.evaluation.evaluate import rank_targets
 from terrycloth.experiments.evaluation.split import Split
-from terrycloth.experiments.frontier import bytes_figure, frontier_figure, sizes_figure
-from terrycloth.experiments.frontier.baseline_table import baseline_rows
+from terrycloth.experiments.frontier.baseline_table import baselines_of
 from terrycloth.experiments.frontier.cell import Cell, Job
+from terrycloth.experiments.frontier.comparing import is_above
 from terrycloth.experiments.frontier.figures import draw_all
-from terrycloth.experiments.frontier.findings import best_central, findings, is_above, opening_sentences
+from terrycloth.experiments.frontier.findings import findings, opening_sentences
 from terrycloth.experiments.frontier.folder import FrontierFolder
-from terrycloth.experiments.frontier.frontier_figure import draw_frontier, places
+from terrycloth.experiments.frontier.frontier_figure import frontier_figure
 from terrycloth.experiments.frontier.grid import Table, expand
-from terrycloth.experiments.frontier.page import write_page
+from terrycloth.experiments.frontier.page import write_frontier_page
 from terrycloth.experiments.frontier.points import Point, families, make_federations
 from terrycloth.experiments.frontier.run_jobs import Reasons, do_job
-from terrycloth.experiments.frontier.table import COLUMNS, Row, make_rows, not_compared, standing, write_table
+from terrycloth.experiments.frontier.table import COLUMNS, Row, make_rows, not_compared, write_table
 from terrycloth.experiments.frontier.training_curves import training_curve
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.models.catalogue import Catalogue
+from tests.experiments.frontier.made_rows import made
 
 COMMON: Table = {
     "devices": [30, 60], "unit": "shopper", "trust": "central", "seeds": 2, "split": "next-visit",
@@ -85,7 +83,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list
     rows = make_rows(folder, cells, reasons)
     found = make_federations(rows)
     write_table(folder, rows)
-    write_page(folder, rows, found, draw_all(folder, found), not_compared(folder, cells, reasons))
+    write_frontier_page(folder, rows, found, draw_all(folder, found), not_compared(folder, cells, reasons))
     return folder, rows, reasons
 
 
@@ -177,24 +175,6 @@ def test_the_curves_of_private_baselines(rows: list[Row]) -> None:
     assert [point.epsilon for point in flower.points] == [4.0]
 
 
-LEVELS = {
-    "popularity": 0.05, "recent_popularity": 0.06, "nothing_released": 0.1, "private_popularity": 0.03,
-    "private_recent_popularity": 0.04, "ease": 0.16, "co_occurrence": 0.11,
-}  # fmt: skip
-
-
-def made(rows: list[Row], own: float, epsilon: float = 1.0, error: float = 0.001, **levels: float) -> Row:
-    """A private row whose HR@10 and whose baselines' are these, and no others."""
-    row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
-    row = {name: None if name.endswith("hr@10") and name != "hr@10" else value for name, value in row.items()}
-    row |= {"hr@10": own, "hr@10_error": error, "epsilon": epsilon, "epsilon_spent": epsilon}
-    if math.isinf(epsilon):
-        row |= {"unit": "none", "trust": None, "epsilon_spent": None, "delta": None}
-    for name, level in (LEVELS | levels).items():
-        row |= {f"{name}_hr@10": level, f"{name}_hr@10_error": error}
-    return row | standing(row, private=not math.isinf(epsilon))
-
-
 def said_of(rows: list[Row]) -> str:
     """The sentence of the one line there is."""
     return findings(rows, make_federations(rows))[2].sentences[1]
@@ -202,12 +182,12 @@ def said_of(rows: list[Row]) -> str:
 
 def test_below_the_floor_is_said_first_everywhere(rows: list[Row], tmp_path: Path) -> None:
     """On the page before the first question, in the line's sentence, in captions and in alternatives."""
-    grid = [made(rows, 0.09), made(rows, 0.12, 8.0)]
+    grid = [made(0.09), made(0.12, 8.0)]
     found = make_federations(grid)
     (first,) = opening_sentences(found)
     assert first == (
         "Below its floor: linear, shopper level, central trust on towels (split by next-visit, 30 devices) "
-        "has an HR@10 of 0.090 at ε = 1, while its floor “nothing released” reaches 0.100."
+        "hits 9.0 of 100 at ε = 1, while its floor “nothing released” reaches 10.0."
     )
     assert said_of(grid).startswith(
         "Below its floor at ε = 1: linear, shopper level, central trust on towels"
@@ -215,14 +195,13 @@ def test_below_the_floor_is_said_first_everywhere(rows: list[Row], tmp_path: Pat
     folder = FrontierFolder(tmp_path)
     folder.runs.mkdir()
     drawn = draw_all(folder, found)
-    assert [one.caption.startswith(first) for one in drawn] == [True] * len(drawn)
-    assert [one.alternative.startswith(first) for one in drawn] == [True] * len(drawn)
-    write_page(folder, grid, found, drawn)
+    assert [one.page.alternative.startswith(first) for one in drawn] == [True] * len(drawn)
+    write_frontier_page(folder, grid, found, drawn)
     text = folder.page.read_text(encoding="utf-8")
     assert text.index(first) < text.index("Which data do you need")
-    assert ">below nothing released (0.100)</td>" in text
-    assert ">above nothing released (0.100)</td>" in text
-    above = [made(rows, 0.12)]
+    assert ">below nothing released (10.0)</td>" in text
+    assert ">above nothing released (10.0)</td>" in text
+    above = [made(0.12)]
     assert opening_sentences(make_federations(above)) == []
     assert said_of(above).startswith("Linear, shopper level")
     assert "Below its floor" not in str(findings(above, make_federations(above)))
@@ -231,29 +210,29 @@ def test_below_the_floor_is_said_first_everywhere(rows: list[Row], tmp_path: Pat
 def test_a_floor_within_two_errors_is_too_close_to_tell(rows: list[Row]) -> None:
     """.01 apart: with errors of .004 each, .0057 together, it may be chance; with .003 it is not."""
     for error, close in ((0.004, True), (0.003, False)):
-        (first,) = opening_sentences(make_federations([made(rows, 0.09, error=error)]))
+        (first,) = opening_sentences(make_federations([made(0.09, error=error)]))
         assert ("too close to tell apart" in first) is close
 
 
 def test_popularity_that_keeps_no_promise_is_no_floor_but_is_told(rows: list[Row]) -> None:
-    (first,) = opening_sentences(make_federations([made(rows, 0.09, popularity=0.2)]))
-    assert first.endswith("reaches 0.100 (“popularity”, which keeps no promise, is also higher: 0.200).")
-    assert opening_sentences(make_federations([made(rows, 0.12, popularity=0.2)])) == []
-    (free,) = opening_sentences(make_federations([made(rows, 0.12, math.inf, popularity=0.2)]))
-    assert "0.120 without a promise, while its floor “popularity” reaches 0.200." in free
+    (first,) = opening_sentences(make_federations([made(0.09, popularity=0.2)]))
+    assert first.endswith("reaches 10.0 (“popularity”, which keeps no promise, is also higher: 20.0).")
+    assert opening_sentences(make_federations([made(0.12, popularity=0.2)])) == []
+    (free,) = opening_sentences(make_federations([made(0.12, math.inf, popularity=0.2)]))
+    assert "12.0 of 100 without a promise, while its floor “popularity” reaches 20.0." in free
 
 
 def test_what_it_is_worth_is_said(rows: list[Row]) -> None:
-    said = said_of([made(rows, 0.12), made(rows, 0.15, 8.0), made(rows, 0.18, math.inf)])
-    assert "HR@10 is 0.120 (67% of its value without a promise) at ε = 1 and 0.150 (83% of" in said
-    assert "shoppers' data change it by +0.020 at ε = 1 and +0.050 at ε = 8" in said
+    said = said_of([made(0.12), made(0.15, 8.0), made(0.18, math.inf)])
+    assert "hits of 100 are 12.0 (67% of its value without a promise) at ε = 1 and 15.0 (83% of" in said
+    assert "shoppers' data change it by +2.0 at ε = 1 and +5.0 at ε = 8" in said
     assert "clearly above its best floor (nothing released) at every ε that was run" in said
-    assert "at ε = 8 it is below EASE, the best baseline that keeps no promise (0.160)" in said
-    above = said_of([made(rows, 0.17, 8.0)])
+    assert "at ε = 8 it is below EASE, the best baseline that keeps no promise (16.0)" in said
+    above = said_of([made(0.17, 8.0)])
     assert "it is above EASE, the best baseline" in above
-    some = said_of([made(rows, 0.101), made(rows, 0.15, 8.0)])
+    some = said_of([made(0.101), made(0.15, 8.0)])
     assert "clearly above its best floor (nothing released) only at ε = 8" in some
-    alone = said_of([made(rows, 0.101)])
+    alone = said_of([made(0.101)])
     assert "it is not clearly above its best floor (nothing released) at any ε that was run" in alone
     assert "so a device does as well by itself here" in alone
     assert "best sellers" not in alone
@@ -261,22 +240,21 @@ def test_what_it_is_worth_is_said(rows: list[Row]) -> None:
 
 @pytest.mark.parametrize("name", ["popularity", "recent popularity"])
 def test_where_best_sellers_win_it_is_said(name: str, rows: list[Row]) -> None:
-    said = said_of([made(rows, 0.12, **{name.replace(" ", "_"): 0.13})])
+    said = said_of([made(0.12, **{name.replace(" ", "_"): 0.13})])
     assert (
-        f"best sellers win here: “{name}”, which recommends the same items to everyone, reaches 0.130, while "
-        "the best value under this promise is 0.120" in said
+        f"best sellers win here: “{name}”, which recommends the same items to everyone, reaches 13.0, while "
+        "the best value under this promise is 12.0" in said
     )
-    assert "best sellers" not in said_of([made(rows, 0.12, **{name.replace(" ", "_"): 0.11})])
+    assert "best sellers" not in said_of([made(0.12, **{name.replace(" ", "_"): 0.11})])
 
 
-def test_every_baseline_and_the_split_are_in_the_text(rows: list[Row]) -> None:
-    row = made(rows, 0.12)
+def test_best_sellers_and_the_split_are_in_the_text(rows: list[Row]) -> None:
+    row = made(0.12)
     said = " ".join(findings([row], make_federations([row]))[1].sentences)
     assert (
         f"On towels, split by next-visit: 30 devices, 300 items. {row['split_sentence']} "
-        "HR@10: popularity 0.050, " in said
+        "Of 100: recent best sellers 6.0." in said
     )
-    assert "recent popularity 0.060, nothing released 0.100, EASE 0.160, co-occurrence 0.110." in said
 
 
 def test_shoppers_first_seen_after_the_date_have_their_line(rows: list[Row]) -> None:
@@ -285,17 +263,18 @@ def test_shoppers_first_seen_after_the_date_have_their_line(rows: list[Row]) -> 
         "unseen_first_visit_hr@10": 0.08, "unseen_first_visit_visits": 40.0,
         "unseen_later_visits_hr@10": 0.11, "unseen_later_visits_visits": 1200.0,
     }  # fmt: skip
-    row = made(rows, 0.12) | seen
+    row = made(0.12) | seen
     (said,) = [one for one in findings([row], make_federations([row]))[1].sentences if "first seen" in one]
     assert said.startswith(
-        "Shoppers first seen after 2025-10-18 are not counted in any other figure. For them, HR@10 is 0.080"
+        "Shoppers first seen after 2025-10-18 are not counted in any other figure. For them, hits are 8.0 of "
+        "100 at their first visit"
     )
     assert (
-        "(40 visits) and 0.110 at later visits, served from their own earlier purchases (1,200 visits)"
+        "(40 visits) and 11.0 of 100 at later visits, served from their own earlier purchases (1,200 visits)"
         in said
     )
     assert said.endswith("with linear, shopper level, central trust, at ε = 1.")
-    nobody = made(rows, 0.12)
+    nobody = made(0.12)
     assert "first seen" not in str(findings([nobody], make_federations([nobody])))
 
 
@@ -303,7 +282,7 @@ def test_two_splits_are_two_federations_each_with_its_sentence(rows: list[Row], 
     """In captions, alternatives, figures, the table and the text; and by date comes first."""
     sentence = "By date: what happened before 2025-10-18 trains; the rest tests."
     dated = {"split": "date", "at": "2025-10-18", "split_sentence": sentence}
-    grid = [made(rows, 0.12), made(rows, 0.2) | dated]
+    grid = [made(0.12), made(0.2) | dated]
     found = make_federations(grid)
     assert [one.title for one in found] == [
         "towels, split by date 2025-10-18: 30 devices, 300 items",
@@ -311,49 +290,30 @@ def test_two_splits_are_two_federations_each_with_its_sentence(rows: list[Row], 
     ]  # fmt: skip
     folder = FrontierFolder(tmp_path)
     folder.runs.mkdir()
-    drawn = draw_all(folder, found)
-    assert [one.name for one in drawn] == [
-        "frontier-towels-30-date", "frontier-towels-30-next-visit", "bytes-towels-date",
-        "bytes-towels-next-visit",
-    ]  # fmt: skip
-    for one in drawn:
-        mine, other = (sentence, grid[0]["split_sentence"])[:: -1 if one.name.endswith("visit") else 1]
-        svg = (folder.figures / f"{one.name}.svg").read_text(encoding="utf-8")
-        for text in (one.caption, one.alternative):
+    figures = [frontier_figure(one) for one in found]
+    assert [one.name for one in figures] == ["frontier-towels-30-date", "frontier-towels-30-next-visit"]
+    for one, mine, other in zip(figures, (sentence, grid[0]["split_sentence"]), found[::-1], strict=True):
+        for text in (one.page.note, one.page.alternative, one.note):
             assert mine in text
-            assert other not in text
-        assert mine.split(":")[0] + ":" in svg
-        assert other.split(":")[0] + ":" not in svg
-        assert ("2025-10-18" in svg) is one.name.endswith("date")
-    write_page(folder, grid, found, drawn)
+            assert other.sentence not in text
+        assert ("2025-10-18" in one.title) is one.name.endswith("date")
+    write_frontier_page(folder, grid, found, figures)
     text = folder.page.read_text(encoding="utf-8")
-    assert ">date 2025-10-18</td>" in text
-    assert ">next-visit</td>" in text
-    caption = text[text.index('<caption id="points">') :].split("</caption>")[0]
-    assert sentence in caption
-    assert "99 sampled" not in text.split('id="columns"')[0], "but under the split of published tables"
-
-
-def test_99_negatives_are_drawn_under_the_split_of_published_tables_alone(
-    rows: list[Row], tmp_path: Path
-) -> None:
-    for split, shown in (("last-item", True), ("next-visit", False)):
-        (federation,) = make_federations([made(rows, 0.12) | {"split": split}])
-        name = draw_frontier(tmp_path, federation).name
-        svg = (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
-        assert ("99 sampled negatives" in svg) is shown
+    assert f"date 2025-10-18. {sentence}</dd>" in text
+    assert "next-visit. By next visit: " in text
+    assert "99 sampled" not in text.split('id="section-columns')[0], "but under the split of published tables"
 
 
 def test_what_comes_twice_counts_once(rows: list[Row]) -> None:
     """The usual date and the same date by name are one split, so a seed of both is one run."""
-    row = made(rows, 0.12) | {"split": "date", "at": "2025-10-18"}
+    row = made(0.12) | {"split": "date", "at": "2025-10-18"}
     (federation,) = make_federations([row, row | {"at_asked": "2025-10-18"}, row | {"seed": 1}])
     assert [len(point.rows) for point in federation.points] == [2]
     assert len(make_federations([row, row | {"at": "2025-10-19", "at_asked": "2025-10-19"}])) == 2
 
 
 def test_sizes_of_one_split_are_a_family_though_their_dates_differ(rows: list[Row]) -> None:
-    row = made(rows, 0.12) | {"split": "date", "at": "2025-10-18"}
+    row = made(0.12) | {"split": "date", "at": "2025-10-18"}
     grid = [row, row | {"devices": 60, "at": "2025-10-20"}, row | {"split": "next-visit", "at": None}]
     assert [[one.devices for one in family] for family in families(make_federations(grid))] == [
         [30, 60],
@@ -361,86 +321,6 @@ def test_sizes_of_one_split_are_a_family_though_their_dates_differ(rows: list[Ro
     ]
     other = row | {"at": "2025-10-20", "at_asked": "2025-10-20"}
     assert len(families(make_federations([row, other]))) == 2
-
-
-def hollow(panel: Any) -> list[float]:
-    """Where the hollow markers of a panel are, of those that are drawn."""
-    return [
-        float(line.get_ydata()[0])
-        for line in panel.lines
-        if len(line.get_ydata()) == 1 and line.get_markerfacecolor() == "#ffffff"
-    ]
-
-
-@pytest.mark.parametrize("figure_of", ["frontier", "sizes", "bytes"])
-def test_points_below_their_floor_are_hollow_and_the_legend_says_so(
-    figure_of: str, rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    modules = {"frontier": frontier_figure, "sizes": sizes_figure, "bytes": bytes_figure}
-    drawn: list[Figure] = []
-    monkeypatch.setattr(modules[figure_of], "save", lambda figure, folder, name: drawn.append(figure))
-    for own, below in ((0.09, [0.09]), (0.11, [])):
-        grid = [made(rows, own), made(rows, 0.12, 8.0), made(rows, 0.2, math.inf)]
-        found = make_federations([*grid, *(row | {"devices": 60, "hr@10": 0.3} for row in grid)])
-        draw_one = {
-            "frontier": lambda sizes: frontier_figure.draw_frontier(tmp_path, sizes[0]),
-            "sizes": lambda sizes: sizes_figure.draw_sizes(tmp_path, sizes),
-            "bytes": lambda sizes: bytes_figure.draw_bytes(tmp_path, sizes),
-        }[figure_of]
-        draw_one(found)
-        figure = drawn.pop()
-        assert hollow(figure.axes[0]) == below
-        labels = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert ("hollow: below its best floor" in labels) is bool(below)
-        assert figure.legends[0].get_title().get_text().replace("\n", " ") == found[0].sentence
-        pyplot.close(figure)
-
-
-def test_the_floors_in_the_picture_are_those_of_each_epsilon(rows: list[Row]) -> None:
-    """Under a promise nothing released, .1; at ε = 8 private popularity, .14; without, recent popularity."""
-    grid = [
-        made(rows, 0.2), made(rows, 0.2, 8.0, private_popularity=0.14),
-        made(rows, 0.2, math.inf, recent_popularity=0.17),
-    ]  # fmt: skip
-    (federation,) = make_federations(grid)
-    axes = pyplot.figure().subplots()
-    place = places([point.epsilon for point in federation.points])
-    looks = styles(line.label for line in federation.all_series)
-    frontier_figure.floors(axes, federation, "hr@10", place, looks)
-    edges = [(line.get_xdata()[0], line.get_xdata()[1], line.get_ydata()[0]) for line in axes.lines]
-    assert sorted(edges) == [(-1.5, 1.5, 0.1), (1.5, 5.25, 0.14), (5.25, 9.75, 0.17)]
-    assert frontier_figure.floors_in_words(federation) == (
-        "nothing released (ε = 1); private popularity (ε = 8); recent popularity (no promise)"
-    )
-    assert frontier_figure.floors_in_words(make_federations(grid[:1])[0]) == "nothing released"
-    assert {line.get_color() for line in axes.lines} == {terrycloth.experiments.reports.figures.GREY}
-    pyplot.close()
-
-
-def test_each_promise_has_its_floors_edge_in_its_lines_colour(rows: list[Row]) -> None:
-    """The shade reaches to the lower of them, below which no promise is above its floor."""
-    other = {"unit": "interaction", "trust": "local", "private_popularity_hr@10": 0.13}
-    (federation,) = make_federations([made(rows, 0.2), made(rows, 0.2) | other])
-    axes = pyplot.figure().subplots()
-    looks = styles(line.label for line in federation.all_series)
-    frontier_figure.floors(axes, federation, "hr@10", places([1.0]), looks)
-    shopper, interaction = (looks[line.label][0] for line in federation.all_series)
-    assert [(line.get_ydata()[0], line.get_color()) for line in axes.lines] == [
-        (0.1, shopper), (0.13, interaction),
-    ]  # fmt: skip
-    assert axes.collections[0].get_paths()[0].get_extents().y1 == 0.1
-    pyplot.close()
-
-
-def test_the_picture_has_the_best_of_each_kind_named_at_its_line(rows: list[Row], tmp_path: Path) -> None:
-    (federation,) = make_federations([made(rows, 0.12, central=0.19)])
-    found = frontier_figure.levels(federation, "hr@10", styles(line.label for line in federation.all_series))
-    assert {name: level for name, (level, _, _) in found.items()} == {
-        "nothing released": 0.1, "EASE, no promise": 0.16, "central linear, no promise": 0.19,
-    }  # fmt: skip
-    assert len({str(style) for _, _, style in found.values()}) == 3
-    svg = (tmp_path / f"{draw_frontier(tmp_path, federation).name}.svg").read_text(encoding="utf-8")
-    assert all(part in svg for part in ("nothing released", "EASE, no promise", "central linear,"))
 
 
 def test_the_page_says_what_is_not_compared(folder: FrontierFolder, rows: list[Row], tmp_path: Path) -> None:
@@ -454,7 +334,7 @@ def test_the_page_says_what_is_not_compared(folder: FrontierFolder, rows: list[R
     assert any(
         "is damaged, or of another schema: remove it" in line for line in not_compared(other, cells, {})
     )
-    write_page(other := FrontierFolder(tmp_path), rows, [], draw_all(other, []), said)
+    write_frontier_page(other := FrontierFolder(tmp_path), rows, [], draw_all(other, []), said)
     assert "Missing comparison: a reason &amp; how to fix it." in other.page.read_text(encoding="utf-8")
 
 
@@ -574,19 +454,14 @@ def test_a_spread_is_the_least_the_mean_and_the_greatest() -> None:
     assert Point(({"hr@10": None},)).mean("hr@10") is None
 
 
-def test_no_promise_is_at_the_right_end() -> None:
-    assert places([1.0, 4.0, math.inf, 2.0]) == {1.0: 0.0, 2.0: 1.0, 4.0: 2.0, math.inf: 3.5}
-    assert places([math.inf]) == {math.inf: 1.5}
-
-
 def test_above_the_floor_is_by_two_standard_errors_of_both(rows: list[Row]) -> None:
     """.02 apart: with .006 and .006, .0085 together, it is clear; with .008 and .008, .0113, it is not."""
     for error, clearly in ((0.006, True), (0.008, False)):
-        (federation,) = make_federations([made(rows, 0.12, error=error)])
+        (federation,) = make_federations([made(0.12, error=error)])
         assert is_above(federation.points[0]) is clearly
-    unknown = made(rows, 0.5) | {"nothing_released_hr@10_error": None}
+    unknown = made(0.5) | {"nothing_released_hr@10_error": None}
     assert not is_above(make_federations([unknown])[0].points[0]), "one shopper proves nothing"
-    assert not is_above(make_federations([made(rows, 0.09)])[0].points[0])
+    assert not is_above(make_federations([made(0.09)])[0].points[0])
 
 
 def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
@@ -601,9 +476,8 @@ def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
     assert federation.level("central", "hr@10", model) == 0.3
     assert federation.level("central", "ndcg@10", model) == 0.02, "of the same one"
     assert federation.level("central", "hr@10", "another") is None
-    (line,) = [line for line in baseline_rows(federation, False) if line.cells[3].text == f"central {model}"]
-    assert [cell.text for cell in line.cells[9:11]] == ["0.300", "0.020"]
-    assert best_central(federation) == 0.3
+    (central,) = [one for one in baselines_of(federation) if one.label == f"central {model}"]
+    assert [spread and spread.mean for spread in central.values.values()] == [0.3, 0.02]
 
 
 def test_the_answers_follow_from_the_results(rows: list[Row]) -> None:
@@ -648,12 +522,13 @@ def test_the_page_is_read_by_keyboard_and_by_screen_reader(page: Structure) -> N
     assert len(page.ids) == len(set(page.ids))
     pointed = [name for _, said in page.opened for name in said.get("aria-labelledby", "").split()]
     assert set(pointed) <= set(page.ids)
-    figures = [svg for svg in page.of("svg") if svg.get("role") == "img"]
-    assert len(figures) == len(page.of("figure")) == 5
-    assert all(region["tabindex"] == "0" for region in page.of("div") if "scroll" in region["class"])
-    assert len(page.of("caption")) == len(page.of("table")) == 3
+    pictures = [said for _, said in page.opened if said.get("role") == "img"]
+    assert len(pictures) == len(page.of("figure")) == 6
+    tables = [table for table in page.of("table") if table.get("class") == "sortable"]
+    assert len(tables) == 3
+    assert len(page.of("caption")) == len(page.of("table")) == 3 + 6
     headings = [th for th in page.of("th") if "aria-sort" in th]
-    assert len(headings) == len(page.of("button")) == 20 + 12
+    assert len(headings) == len(page.of("button")) == 7 + 6 + 2
     assert page.of("html")[0]["lang"] == "en"
 
 
@@ -662,18 +537,21 @@ def test_every_point_is_on_the_page_with_its_promise(
 ) -> None:
     text = folder.page.read_text(encoding="utf-8")
     points = sum(len(federation.points) for federation in make_federations(rows))
-    assert text.count("<summary>promise</summary>") == points == 8
-    # Of each size: a promise at each of three points, of two private popularities there, and of Flower's.
-    assert text.count(" tell whether ") == 2 * (3 + 2 * 3 + 1)
+    assert text.count("<summary>promise, all metrics and commands</summary>") == points == 8
+    # Of each size: a promise at each of three points, of two private popularities there, and of Flower's. One
+    # comes once more, below the first screen.
+    assert text.count(" tell whether ") == 2 * (3 + 2 * 3 + 1) + 1
     levels = len(BASELINES) - 2 + 1  # all but the two that were not found, and the central linear model
-    assert text.count("<summary>description</summary>") == 2 * (levels + 2 * 3 + 1)
+    assert text.count("<summary>description and all metrics</summary>") == 2 * (levels + 2 * 3 + 1)
     assert text.count("<code>terry simulate") == len(rows)
 
 
 def test_the_figures_are_there_for_a_paper(folder: FrontierFolder) -> None:
     names = {path.name for path in folder.figures.iterdir()}
-    stems = {"frontier-towels-30", "frontier-towels-60", "devices-towels", "bytes-towels", "rounds-towels"}
-    assert names == {f"{stem}-next-visit.{ending}" for stem in stems for ending in ("svg", "png")}
+    stems = {"frontier-towels-30-next-visit", "frontier-towels-60-next-visit", "bytes-towels-next-visit"}
+    stems |= {"rounds-towels-next-visit", "devices-towels-next-visit-linear"}
+    stems |= {"devices-towels-next-visit-attributes-rounds-2"}
+    assert names == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
 
 
 def test_a_course_is_the_mean_of_its_seeds_after_each_measured_round(tmp_path: Path) -> None:
@@ -691,33 +569,6 @@ def test_a_course_is_the_mean_of_its_seeds_after_each_measured_round(tmp_path: P
     assert course.rounds == (1, 3)
     assert course.means["hr@10"] == pytest.approx((0.2, 0.6))
     assert course.means["ndcg@10"] == pytest.approx((0.02, 0.06))
-
-
-def test_no_two_lines_look_alike() -> None:
-    assert len(set(styles(map(str, range(30))).values())) == 30
-
-
-def test_a_line_looks_the_same_at_every_size_and_all_are_in_the_legend(
-    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The smaller size has one line, the larger one it second: one colour, and both in the legend."""
-    done = [row for row in rows if row["status"] == "done" and row["unit"] == "shopper"]
-    small = [row for row in done if row["devices"] == 30 and row["model"] == "attributes"]
-    large = [row for row in done if row["devices"] == 60]
-    drawn: list[Figure] = []
-    monkeypatch.setattr(bytes_figure, "save", lambda figure, folder, name: drawn.append(figure))
-    sizes = make_federations([*large, *small])
-    assert [[line.model for line in size.all_series] for size in sizes] == [
-        ["attributes"],
-        ["linear", "attributes"],
-    ]
-    bytes_figure.draw_bytes(tmp_path, sizes)
-    panels = [{line.get_label(): line.get_color() for line in axes.lines} for axes in drawn[0].axes[:2]]
-    shared = next(label for label in panels[0] if label.startswith("attributes"))
-    assert panels[0][shared] == panels[1][shared]
-    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert {line.label for size in sizes for line in size.all_series} <= set(labels)
-    pyplot.close(drawn[0])
 
 
 def test_each_delta_is_a_line_of_its_own(rows: list[Row]) -> None:
@@ -769,7 +620,7 @@ def test_what_others_wrote_is_escaped(rows: list[Row], folder: FrontierFolder, t
     evil = [row | {"data": "<script>alert(1)</script>", "reason": "<img src=x>"} for row in rows]
     other = FrontierFolder(tmp_path)
     found = make_federations(evil)
-    write_page(other, evil, found, draw_all(other, found))
+    write_frontier_page(other, evil, found, [frontier_figure(found[0])])
     text = other.page.read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "<img" not in text
@@ -779,6 +630,6 @@ def test_a_grid_in_which_everything_failed_has_a_page(folder: FrontierFolder, tm
     cells = [Cell.of({"devices": 30, "unit": "shopper", "trust": "central", "delta": 0.5, "seed": 0})]
     failed = make_rows(folder, cells, {cells[0].name: "a reason"})
     write_table(other := FrontierFolder(tmp_path), failed)
-    write_page(other, failed, [], draw_all(other, []))
+    write_frontier_page(other, failed, [], draw_all(other, []))
     assert "a reason" in other.page.read_text(encoding="utf-8")
     assert len(pd.read_parquet(other.parquet)) == 1

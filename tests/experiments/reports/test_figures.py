@@ -6,17 +6,9 @@ from typing import Any
 import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 import terrycloth.experiments.reports.figures
-from terrycloth.experiments.reports.figures import (
-    apart,
-    draw_accuracy,
-    draw_run,
-    levels_beside,
-    name_levels,
-    pieces,
-)
+from terrycloth.experiments.reports.figures import draw_accuracy, draw_run, levels_beside
 from terrycloth.experiments.runs.run_folder import RunFolder
 from tests.experiments.reports.test_terminal import beside, result
 from tests.experiments.runs.test_result import DESIGN, NO_PROMISE
@@ -71,34 +63,4 @@ def test_the_split_is_on_the_picture_with_its_sentence(
     assert figure.axes[0].get_title().startswith("towels by date: 2,000 devices, 300 items\n")
     said = figure.axes[-1].get_xlabel().replace("\n", " ")
     assert said == f"round {DESIGN['data']['split_sentence']}"
-    pyplot.close(figure)
-
-
-def test_names_lie_apart() -> None:
-    """Half heights of .05: three lines at once are spread around it; a far one stays, two that touch too."""
-    assert apart([0.5, 0.5, 0.5, 0.9], [0.05] * 4) == pytest.approx([0.4, 0.5, 0.6, 0.9])
-    assert apart([0.2, 0.3], [0.05, 0.05]) == pytest.approx([0.2, 0.3])
-    assert apart([], []) == []
-    wanted, halves = [0.1, 0.12, 0.3, 0.31, 0.33], [0.05, 0.1, 0.05, 0.05, 0.05]
-    found = apart(wanted, halves)
-    for one, other, low, high in zip(found, found[1:], halves, halves[1:], strict=False):
-        assert other - one >= low + high - 1e-12
-
-
-def test_names_are_outside_of_the_panel_and_none_over_another() -> None:
-    figure = pyplot.figure(figsize=(7.0, 3.0), layout="constrained")
-    axes = figure.subplots()
-    axes.set_ylim(0, 1)
-    levels = {f"level {number}": (0.5 + number / 1000, "#000000") for number in range(5)}
-    name_levels(axes, levels | {"a baseline with a long name, no promise": (0.9, "#000000")})
-    figure.draw_without_rendering()
-    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without its thread
-    panel = axes.get_window_extent()
-    assert len(boxes) == 6
-    for number, box in enumerate(boxes):
-        assert box.x1 < figure.bbox.x1
-        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
-        x, _ = axes.texts[number].get_position()
-        assert axes.transAxes.transform((x, 0))[0] > panel.x1
-    assert pieces("central linear, no promise") == ["central linear,", "no promise"]
     pyplot.close(figure)
