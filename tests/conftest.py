@@ -5,6 +5,7 @@ import os
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,19 @@ import pytest
 import torch
 from hypothesis import settings
 
+import terrycloth.experiments.baselines.central
+import terrycloth.experiments.reports.figures
 from terrycloth.client.events import Events
+from terrycloth.experiments.datasets.towel_ceiling import ceilings
 from terrycloth.models.catalogue import Catalogue
 
 torch.set_num_threads(1)
 settings.register_profile("terrycloth", deadline=None)
 settings.load_profile("terrycloth")
+
+DRAW_RUN = terrycloth.experiments.reports.figures.draw_run
+CENTRAL_STEPS = terrycloth.experiments.baselines.central.CENTRAL_STEPS
+CEILING_DEFAULTS = ceilings.__defaults__
 
 TOWELS = {
     "item": ["t0", "t1", "t2", "t3", "t4", "t5"],
@@ -34,6 +42,28 @@ TOWELS = {
     "composition": [("cotton",), ("cotton", "linen"), ("linen",), ("cotton",), ("cotton",), ()],
     "size": [("hand",), ("bath",), ("hand",), ("bath",), (), ()],
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _light_runs() -> Iterator[None]:
+    """Leave out of every run what takes longest and most tests do not look at.
+
+    A run draws no pictures, trains the central model for a few steps, and estimates the shop's ceiling
+    roughly. All of it stays repeatable. A test of these parts asks for `whole_runs`.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(terrycloth.experiments.reports.figures, "draw_run", lambda *arguments: None)
+        patched.setattr(terrycloth.experiments.baselines.central, "CENTRAL_STEPS", 5)
+        patched.setattr(ceilings, "__defaults__", (8,))
+        yield
+
+
+@pytest.fixture
+def whole_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs with their pictures, their central model and their ceiling."""
+    monkeypatch.setattr(terrycloth.experiments.reports.figures, "draw_run", DRAW_RUN)
+    monkeypatch.setattr(terrycloth.experiments.baselines.central, "CENTRAL_STEPS", CENTRAL_STEPS)
+    monkeypatch.setattr(ceilings, "__defaults__", CEILING_DEFAULTS)
 
 
 @pytest.fixture(scope="session")

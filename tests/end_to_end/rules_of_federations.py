@@ -32,7 +32,6 @@ from terrycloth.client.policy import Policy
 from terrycloth.client.secure.secure_session import Session, Stage
 from terrycloth.client.state import DeviceState
 from terrycloth.client.training.shopper_level import ClippedLeastSquaresTrainer
-from terrycloth.experiments.datasets.towel_ceiling import ceilings
 from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.experiments.reports.terminal import result_table
 from terrycloth.experiments.runs.simulation import simulate
@@ -154,7 +153,6 @@ def who_measured_is_told(bench: Bench) -> None:
             devices=12, rounds=1, unit="shopper", noise_multiplier=1.0, evaluate=asked, central=False
         )
         with Patch.context() as patch:
-            patch.setattr(ceilings, "__defaults__", (8,))
             # The second query measures: from it on, every coin may say no.
             patch.setattr(
                 DeviceGroup, "participation_draws", lambda own, n, no=comes: coins(own, n) + (n > 1) * no

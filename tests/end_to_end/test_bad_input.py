@@ -1,7 +1,7 @@
 """Replies, policies and ledgers that cannot be used: counted, named in rounds.csv, and the run goes on."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
-from terrycloth.experiments.datasets.towel_ceiling import ceilings
 from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter, simulate
@@ -22,14 +21,6 @@ QUICK = RunConfig(
     evaluate_every=0, seed=2,
 )  # fmt: skip
 SPOILED = 2  # the node whose replies cannot be used
-
-
-@pytest.fixture(autouse=True)
-def _few_prior_samples() -> Iterator[None]:
-    """The shop's ceiling takes longer than these runs."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ceilings, "__defaults__", (8,))
-        yield
 
 
 def changed(content: RecordDict, change: Callable[[dict[str, np.ndarray]], Any]) -> RecordDict:

@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from terrycloth.client.ledger import Ledger
 from terrycloth.client.secure.secure_round import SecureNode
 from terrycloth.client.state import DeviceState
 from terrycloth.client.training.compiled_trainer import CompiledTrainer
-from terrycloth.experiments.datasets.towel_ceiling import ceilings
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter, RoundLog, resume, simulate
 from terrycloth.experiments.settings.config import RunConfig
@@ -56,14 +55,6 @@ KINDS: dict[str, dict[str, Any]] = {
         "evaluate": "released",
     },
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_prior_samples() -> Iterator[None]:
-    """The shop's ceiling takes longer than these runs; a rough one is as repeatable."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ceilings, "__defaults__", (8,))
-        yield
 
 
 class Killed(KeyboardInterrupt):

@@ -1,12 +1,10 @@
 """A finished run that tests may read, and may copy before they change anything."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from terrycloth.experiments.datasets.towel_ceiling import ceilings
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import simulate
 from terrycloth.experiments.settings.config import RunConfig
@@ -14,20 +12,10 @@ from terrycloth.experiments.settings.config import RunConfig
 TINY = RunConfig(devices=30, rounds=2, unit="interaction", noise_multiplier=1.0, seed=7, evaluate_every=1)
 
 
-@pytest.fixture
-def quick_ceiling() -> Iterator[None]:
-    """The shop's ceiling takes longer than a tiny run; a rough one is as repeatable."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ceilings, "__defaults__", (8,))
-        yield
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """Thirty devices of the towel shop, two rounds, seeded, interaction level. Not to be written to."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ceilings, "__defaults__", (8,))
-        return simulate(TINY, tmp_path_factory.mktemp("finished") / "run")
+    return simulate(TINY, tmp_path_factory.mktemp("finished") / "run")
 
 
 @pytest.fixture

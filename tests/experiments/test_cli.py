@@ -320,9 +320,7 @@ def test_a_run_folders_config_edited_wrongly(
     assert says in refused(terry, *command, "copied")
 
 
-def test_a_run_does_not_go_on_under_an_edited_promise(
-    copied: RunFolder, terry: Terry, quick_ceiling: None
-) -> None:
+def test_a_run_does_not_go_on_under_an_edited_promise(copied: RunFolder, terry: Terry) -> None:
     copied.result.unlink()
     text = copied.config.read_text()
     copied.config.write_text(text.replace("noise_multiplier = 1.0", "noise_multiplier = 2.0"))
@@ -362,7 +360,7 @@ def test_no_space_in_the_first_round(terry: Terry, monkeypatch: pytest.MonkeyPat
     assert "no space is left" in refused(terry, "simulate", "--devices", "30", "--out", "new/run", "--quiet")
 
 
-def test_a_delta_just_small_enough_is_accepted(terry: Terry, quick_ceiling: None) -> None:
+def test_a_delta_just_small_enough_is_accepted(terry: Terry) -> None:
     just_below = "0.000166"  # one in six devices of a thousand events each is .0001666…
     ended = terry(*OWN, *SMALL, "--delta", just_below, "--out", "run")
     assert (ended.code, ended.err) == (0, "")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-import terrycloth.experiments.reports.figures
 from terrycloth.experiments.frontier.cell import Job
 from terrycloth.experiments.frontier.figure import Figure
 from terrycloth.experiments.frontier.figures import draw_all
@@ -34,9 +33,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list
     cells = expand(TABLES)
     folder.open(TABLES)
     jobs: dict[str, Job] = {job.name: job for cell in cells for job in [*cell.references, cell]}
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(terrycloth.experiments.reports.figures, "draw_run", lambda *arguments: None)
-        reasons = {job.name: reason for job in jobs.values() if (reason := do_job(folder.path, job))}
+    reasons = {job.name: reason for job in jobs.values() if (reason := do_job(folder.path, job))}
     rows = make_rows(folder, cells, reasons)
     found = make_federations(rows)
     write_table(folder, rows)

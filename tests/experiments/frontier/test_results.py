@@ -77,7 +77,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list
     jobs: dict[str, Job] = {job.name: job for cell in cells for job in [*cell.references, cell]}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ceilings, "__defaults__", (200,))
-        patched.setattr(terrycloth.experiments.reports.figures, "draw_run", lambda *arguments: None)
         patched.setattr(terrycloth.experiments.runs.simulation, "tuned_baselines", quickly_tuned)
         reasons = {job.name: reason for job in jobs.values() if (reason := do_job(folder.path, job))}
     rows = make_rows(folder, cells, reasons)
@@ -357,9 +356,7 @@ def test_both_files_hold_the_table(folder: FrontierFolder, rows: list[Row]) -> N
 
 
 @pytest.mark.slow
-def test_a_cells_command_repeats_it(
-    rows: list[Row], quick_ceiling: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cells_command_repeats_it(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from terrycloth.experiments.cli import main
 
     row = next(row for row in rows if row["model"] == "attributes" and row["status"] == "done")

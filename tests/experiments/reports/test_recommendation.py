@@ -80,7 +80,7 @@ def test_a_device_that_there_is_not(finished: RunFolder, device: int) -> None:
 
 
 def test_a_network_has_no_reasons_and_says_so(
-    tmp_path: Path, quick_ceiling: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = RunConfig(model="neural-cf", devices=20, rounds=1, dim=2, central=False, evaluate_every=0)
     folder = simulate(config, tmp_path / "run")
@@ -182,7 +182,7 @@ def test_a_run_folder_that_lacks_something_is_the_users_to_mend(what: str, copie
         recommend(copied.path, 0, 10)
 
 
-def test_reasons_of_the_linear_model_add_up_too(tmp_path: Path, quick_ceiling: None) -> None:
+def test_reasons_of_the_linear_model_add_up_too(tmp_path: Path) -> None:
     config = RunConfig(
         devices=300, model="linear", unit="shopper", trust="central", epsilon=100.0, seed=7, central=False
     )

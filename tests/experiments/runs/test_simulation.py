@@ -128,7 +128,7 @@ def test_the_folder_holds_exactly_what_it_says(finished: RunFolder) -> None:
     ids=str,
 )
 def test_devices_allow_what_their_run_asks_and_nothing_beyond(
-    changes: dict[str, Any], tmp_path: Path, quick_ceiling: None
+    changes: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = simulate(PLAIN.model_copy(update=changes), tmp_path / "run")
     assert {row["refused"] for row in folder.read_rounds()} == {""}
@@ -141,7 +141,7 @@ def test_devices_allow_what_their_run_asks_and_nothing_beyond(
         assert allowed.objection(settings.model_copy(update=other)) is not None
 
 
-def test_a_run_without_a_seed_keeps_none(tmp_path: Path, quick_ceiling: None) -> None:
+def test_a_run_without_a_seed_keeps_none(tmp_path: Path) -> None:
     folder = simulate(PLAIN, tmp_path / "run")
     assert files(folder) == FILES | DEVICES - {"devices/seed"}
     assert not folder.read_result().promise.seeded
@@ -243,7 +243,7 @@ def test_the_figures_can_be_opened(finished: RunFolder) -> None:
 
 
 def test_a_seeded_run_is_repeated_from_its_configuration_to_the_bit(
-    finished: RunFolder, tmp_path: Path, quick_ceiling: None
+    finished: RunFolder, tmp_path: Path
 ) -> None:
     again = simulate(read_config(finished.config, {}, []), tmp_path / "again")
     assert again.model.read_bytes() == finished.model.read_bytes()
@@ -257,9 +257,7 @@ def test_a_seeded_run_is_repeated_from_its_configuration_to_the_bit(
     assert ours == theirs
 
 
-def test_another_seed_and_no_seed_give_another_model(
-    finished: RunFolder, tmp_path: Path, quick_ceiling: None
-) -> None:
+def test_another_seed_and_no_seed_give_another_model(finished: RunFolder, tmp_path: Path) -> None:
     noise = [load_file(finished.model)]
     for name, seed in (("eight", 8), ("none", None), ("none-again", None)):
         config = TINY.model_copy(update={"seed": seed, "central": False})
@@ -279,7 +277,7 @@ def test_the_distance_to_the_ceiling_is_that_of_the_same_shoppers(finished: RunF
         assert ceiling["difference_low"] < ceiling["difference_high"]
 
 
-def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path, quick_ceiling: None) -> None:
+def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path) -> None:
     """The reference draws a device's noise whichever node it is on; sums differ by their order alone."""
     config = TINY.model_copy(update={"trainer": "reference", "central": False})
     whole = simulate(config, tmp_path / "one")
@@ -289,9 +287,7 @@ def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path, quick_ce
         torch.testing.assert_close(load_file(folder.model)[name], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_the_device_of_a_run_is_its_trainers(
-    tmp_path: Path, quick_ceiling: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_device_of_a_run_is_its_trainers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     class OnThisMachine(VmapTrainer):
@@ -371,7 +367,7 @@ def test_a_model_that_diverges_is_one_line(
 
 
 def test_a_run_that_stopped_before_its_result_gets_the_same_one(
-    finished: RunFolder, copied: RunFolder, quick_ceiling: None
+    finished: RunFolder, copied: RunFolder
 ) -> None:
     copied.result.unlink()
     copied.model.unlink()
@@ -387,7 +383,7 @@ def test_a_run_that_stopped_before_its_result_gets_the_same_one(
 # --- What is told -----------------------------------------------------------------------------------------
 
 
-def test_a_reporter_hears_the_events_in_order(tmp_path: Path, quick_ceiling: None) -> None:
+def test_a_reporter_hears_the_events_in_order(tmp_path: Path) -> None:
     diary = Diary()
     folder = simulate(
         PLAIN.model_copy(update={"rounds": 3, "evaluate_every": 2, "central": True}), tmp_path / "run", diary
@@ -420,7 +416,6 @@ def test_the_central_model_has_what_is_said_unless_it_is_said_for_noise(
     promise: dict[str, Any],
     regularisation: float,
     tmp_path: Path,
-    quick_ceiling: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trained: list[tuple[float, int, float]] = []
@@ -437,7 +432,7 @@ def test_the_central_model_has_what_is_said_unless_it_is_said_for_noise(
 
 
 def test_without_the_central_model_it_is_neither_trained_nor_told(
-    tmp_path: Path, quick_ceiling: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terrycloth.experiments.runs.simulation, "train_centrally", None)
     diary = Diary()
@@ -449,7 +444,6 @@ def test_without_the_central_model_it_is_neither_trained_nor_told(
 
 def test_quiet_prints_the_path_and_nothing_else(
     tmp_path: Path,
-    quick_ceiling: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -465,7 +459,6 @@ def test_quiet_prints_the_path_and_nothing_else(
 
 def test_what_is_printed_ends_with_the_promise_and_the_folder(
     tmp_path: Path,
-    quick_ceiling: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -503,7 +496,7 @@ def test_when_every_node_fails_the_run_ends_as_a_bug(
 
 
 def test_one_node_that_fails_is_counted_and_the_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_ceiling: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = InProcessGrid.send_and_receive
 
@@ -518,7 +511,7 @@ def test_one_node_that_fails_is_counted_and_the_run_goes_on(
     assert [row["answered"] for row in folder.read_rounds()] == ["10"] * 2
 
 
-def test_rounds_that_are_behind_the_checkpoint_are_damaged(tmp_path: Path, quick_ceiling: None) -> None:
+def test_rounds_that_are_behind_the_checkpoint_are_damaged(tmp_path: Path) -> None:
     """A stop between the two loses one line at most, which is written again."""
     folder = simulate(PLAIN.model_copy(update={"rounds": 3}), tmp_path / "run")
     rows = folder.read_rounds()
@@ -564,7 +557,7 @@ def test_floors_under_the_same_promise_are_beside_every_promise(finished: RunFol
 
 
 def test_without_a_promise_there_are_no_private_floors_and_strong_baselines_are_asked_for(
-    quick_ceiling: None, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     config = RunConfig(devices=30, rounds=1, seed=0, central=False)
     baselines = simulate(config, tmp_path / "run").read_result().baselines
@@ -576,7 +569,7 @@ def test_without_a_promise_there_are_no_private_floors_and_strong_baselines_are_
 
 @pytest.mark.skipif(missing_libraries() is not None, reason="libraries of baselines are not installed")
 def test_strong_baselines_are_there_where_they_are_asked_for(
-    quick_ceiling: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERRYCLOTH_SEQUENCE_PYTHON", str(tmp_path / "absent"))
     few: dict[str, list[dict[str, float]]] = {
@@ -603,7 +596,7 @@ def test_strong_baselines_are_there_where_they_are_asked_for(
 
 
 def test_the_ceiling_is_of_the_same_shoppers_and_no_model_is_above_it(
-    tmp_path: Path, quick_ceiling: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Paired by shopper: who knows the taste is above the model beyond chance, and never below it."""
     ranked: list[Ranks] = []

@@ -92,7 +92,7 @@ def test_other_events_change_nothing_of_what_is_chosen(
     assert all(plan.promise == plans[0].promise for plan in plans)
 
 
-def test_a_run_records_what_was_taken_and_why(tmp_path: Path, quick_ceiling: None) -> None:
+def test_a_run_records_what_was_taken_and_why(tmp_path: Path) -> None:
     asked = RunConfig(
         model="auto", devices=20, unit="interaction", noise_multiplier=1.0, rounds=1, central=False
     )
