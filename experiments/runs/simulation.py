@@ -163,6 +163,7 @@ def lay_out(plan: RunPlan, folder: RunFolder) -> None:
     if plan.config.model not in MEASURED_ONLY:
         lay_out_devices(plan, folder)
     plan.dataset.catalogue.save(folder.catalogue)
+    plan.dataset.report.write_unknown_items(folder.path)
 
 
 def lay_out_devices(plan: RunPlan, folder: RunFolder) -> None:

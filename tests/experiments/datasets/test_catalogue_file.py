@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from terrycloth.experiments.datasets.catalogue_file import attribute_values, quantile_bins, read_catalogue
-from terrycloth.experiments.datasets.dataset import ImportReport
+from terrycloth.experiments.datasets.import_report import ImportReport
+from terrycloth.experiments.datasets.tables import open_table
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
 
@@ -20,7 +21,7 @@ def read(folder: Path, items: str, item_column: str = "sku") -> tuple[Catalogue,
     path = folder / "items.csv"
     path.write_text(items)
     report = ImportReport("a test")
-    return read_catalogue(path, item_column, report), report.notes
+    return read_catalogue(open_table(path), item_column, report), report.sentences()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_attribute_values():
 def test_parquet_lists_are_several_values(tmp_path):
     frame = pd.DataFrame({"item": ["A", "B", "C"], "colour": [["red", "blue"], ["red"], []]})
     frame.to_parquet(tmp_path / "items.parquet")
-    catalogue = read_catalogue(tmp_path / "items.parquet", "item", ImportReport("a test"))
+    catalogue = read_catalogue(open_table(tmp_path / "items.parquet"), "item", ImportReport("a test"))
     assert catalogue.table["colour"].tolist() == [("red", "blue"), ("red",), ()]
 
 
