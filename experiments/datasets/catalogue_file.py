@@ -65,7 +65,7 @@ def read_catalogue(
         text = as_values(values.map(_joined))
         if name in found.lists:
             text = text.str.replace(",", "|", regex=False)
-        attribute = attribute_values(text, name, marks)
+        attribute = attribute_values(text, name, marks, declared=name in found.declared)
         if attribute is None:
             found.columns_dropped[name] = UNIQUE
         else:
@@ -143,8 +143,10 @@ def _free_name(name: str, taken: pd.Index) -> str:
     return free
 
 
-def attribute_values(cells: pd.Series, header: str, marks: Marks = POINT) -> list[tuple[str, ...]] | None:
-    """Return a tuple of values for each cell, or None if no two items share a value.
+def attribute_values(
+    cells: pd.Series, header: str, marks: Marks = POINT, declared: bool = False
+) -> list[tuple[str, ...]] | None:
+    """Return a tuple of values for each cell, or None if no two items share a value and it is not `declared`.
 
     "red|blue" and "red; blue" are two values. A column of amounts (`amounts`) is binned; a cell of it that is no
     number is empty.
@@ -156,7 +158,7 @@ def attribute_values(cells: pd.Series, header: str, marks: Marks = POINT) -> lis
     split = text.fillna("").str.split(r"[|;]", regex=True)
     attribute = [tuple(dict.fromkeys(one.strip() for one in values if one.strip())) for values in split]
     all_values = pd.Series([value for values in attribute for value in values], dtype=str)
-    return None if len(all_values) > 1 and all_values.is_unique else attribute
+    return None if not declared and len(all_values) > 1 and all_values.is_unique else attribute
 
 
 def _joined(cell: Any) -> Any:

@@ -15,11 +15,10 @@ def as_clocks(text: pd.Series) -> pd.Series:
     value = pd.to_numeric(number.str.replace(",", ".", regex=False)).astype("float64")
     largest = value.max()
     if largest < 1:
-        seconds = (value * 86_400).round()
-    else:
-        value = value if largest > 2400 else value * 100
-        hour, minute, second = value // 10_000, value // 100 % 100, value % 100
-        seconds = (hour * 3600 + minute * 60 + second).where((hour < 24) & (minute < 60) & (second < 60))
+        return pd.to_timedelta((value * 86_400).round(), unit="s")
+    value = value.where(value % 1 == 0) * (1 if largest > 2400 else 100)  # 19.08 is read as 19:08, below
+    hour, minute, second = value // 10_000, value // 100 % 100, value % 100
+    seconds = (hour * 3600 + minute * 60 + second).where((hour < 24) & (minute < 60) & (second < 60))
     parts = text.str.extract(CLOCK)
     half = parts["half"].str.lower()
     hour, minute, second = (pd.to_numeric(parts[name]).astype("float64") for name in ("hour", "minute", "second"))

@@ -6,6 +6,7 @@ The header is read first, and a cell only if its column is requested.
 import codecs
 import csv
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -16,15 +17,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
-from charset_normalizer import from_bytes
 
 from terrycloth.models.errors import UserError
 
 DELIMITERS = "\t;|,"  # of equally good ones the first is taken: a comma may also be a decimal mark
 COMPARED_ROWS = 20  # rows by which delimiters are compared
+ASCII = bytes(range(128))
 CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\r\f"))
-MOST_BYTES_JUDGED = 1 << 16  # of the lines that are not ASCII, by which Windows-1250 and 1252 are told apart
-WINDOWS = ["cp1252", "cp1250"]  # of western and of central Europe
+# The code pages of western and of central Europe, told apart by the letters of their languages.
+WINDOWS = {
+    "cp1252": (
+        "äöüß", "àâæçéèêëîïôùûüÿœ", "áéíñóúüçàèòï", "áâãàçéêíóôõúü", "àèéìíîòóùú", "æøåäöéü", "éëïóöüè",
+    ),
+    "cp1250": ("ąćęłńóśźż", "áäčďéěíĺľňóôŕřšťúůýž", "áéíóöőúüű", "ăâîşţ", "čćđšž"),
+}  # fmt: skip
 
 csv.field_size_limit(sys.maxsize)  # a product's description can be long
 
@@ -85,7 +91,7 @@ def find_encoding(path: Path) -> str:
     Reads the file in blocks. Raises UserError if it is not a text file.
     """
     decoders = {name: codecs.getincrementaldecoder(name)() for name in ("utf-8", *WINDOWS)}
-    judged = b""
+    counts: Counter[int] = Counter()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             if file.tell() == len(block) and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -95,15 +101,21 @@ def find_encoding(path: Path) -> str:
                     f"{path} is not a text file: use CSV saved as UTF-8, Parquet, or Excel's .xlsx"
                 )
             decoders = {name: each for name, each in decoders.items() if _decodes(each, block)}
-            if "utf-8" not in decoders and len(judged) < MOST_BYTES_JUDGED:
-                judged += b"\n".join(line for line in block.splitlines() if not line.isascii())
+            counts.update(block.translate(None, ASCII))
     possible = [name for name, each in decoders.items() if _decodes(each, b"", final=True)]
     if "utf-8" in possible:
         return "utf-8-sig"
     if not possible:
         return "latin-1"
-    best = from_bytes(judged[:MOST_BYTES_JUDGED], cp_isolation=possible).best() if len(possible) > 1 else None
-    return best.encoding if best else possible[0]
+    return max(possible, key=lambda encoding: _letters_of_one_language(counts, encoding))
+
+
+def _letters_of_one_language(counts: "Counter[int]", encoding: str) -> int:
+    """How many of the bytes that are not ASCII are letters of the same language in this encoding, at best."""
+    letters = {byte: bytes([byte]).decode(encoding, "replace").lower() for byte in counts}
+    return max(
+        sum(count for byte, count in counts.items() if letters[byte] in language) for language in WINDOWS[encoding]
+    )
 
 
 def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:

@@ -28,7 +28,8 @@ class CatalogueCells:
     """The cells of a catalogue, one row per item.
 
     items: text. titles: text, None if there are none. attributes: the cells of each attribute by its name. lists:
-    the attributes of which a cell is a list with commas. item_column, title_column: headers. rows_dropped,
+    the attributes of which a cell is a list with commas. declared: the attributes that the layout says are ones, even
+    if every item has another value. item_column, title_column: headers. rows_dropped,
     columns_dropped: as in `CatalogueRead`.
     """
 
@@ -38,6 +39,7 @@ class CatalogueCells:
     item_column: str
     title_column: str | None
     lists: tuple[str, ...] = ()
+    declared: frozenset[str] = frozenset()
     rows_dropped: dict[str, int] = field(default_factory=dict)
     columns_dropped: dict[str, str] = field(default_factory=dict)
 
@@ -97,7 +99,8 @@ def products(
         {name: values[kept] for name, values in attributes.items() if values[kept].notna().any()},
         columns[item],
         None if title is None else columns[title],
-        tuple(layout.lists.split()),
+        (*layout.lists.split(), *(options if "options" in layout.lists.split() else ())),
+        frozenset([*options, *layout.attributes.values()]),
         {str(reason): int(count) for reason, count in fate[fate != ""].value_counts(sort=False).items()},
         {column: NOT_LISTED for column in unlisted if not _of_family(column, layout)},
     )
@@ -126,7 +129,8 @@ def _families(
     parents = by_key.where(by_key.isin(keys), named.map(key_of_item).astype("string"))
     is_child = (parents.notna() & (parents != keys)).fillna(False).astype(bool)
     product = parents.where(is_child, keys)
-    return product, is_child, ~is_child & keys.isin(parents[is_child])
+    names_itself = (parents == keys).fillna(False).astype(bool)  # Shopware's main variant, which is sold too
+    return product, is_child, ~is_child & ~names_itself & keys.isin(parents[is_child])
 
 
 def _options(

@@ -148,7 +148,7 @@ class ProductLayout:
     product, and the column of the product's own row that it names. options: "option{} name" and "option{}
     value", the columns with the name and the value of an option, {} being its number. packed: a column with
     pairs such as color=red,size=M. attributes: the columns that become attributes, header → name. lists: those of
-    which a cell is a list with commas. others: whether the other columns become attributes too, as in a plain
+    which a cell is a list with commas, "options" for all options. others: whether the other columns become attributes too, as in a plain
     table; otherwise they are left out. translated: a column that is filled where a row repeats a product for
     another shop or language.
     """
@@ -190,7 +190,7 @@ PRODUCT_LAYOUTS = (
         attributes={"regularprice": "price", "regularerpreis": "price", "tarifregulier": "price",
                     "categories": "category", "kategorien": "category", "tags": "tags", "schlagworter": "tags",
                     "etiquettes": "tags", "brands": "brand"},
-        lists="category tags",
+        lists="category tags options",
     ),
     ProductLayout(
         "shopware", "Shopware 6's export of products",

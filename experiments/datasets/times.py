@@ -63,7 +63,8 @@ NUMBER_FORMATS = (
     NumberFormat("microseconds since 1970", FIRST * 1e6, LAST * 1e6, since_1970(10**6)),
     NumberFormat("nanoseconds since 1970", FIRST * 1e9, LAST * 1e9, since_1970(10**9)),
 )
-NUMBER = r"\d+(?:[.,]\d+)?"
+NUMBER = r"[+-]?\d+(?:[.,]\d+)?"
+FIRST_YEAR, LAST_YEAR = 1900, 2200  # a time outside these is a mistake
 
 # --- Text -------------------------------------------------------------------------------------------------
 
@@ -177,7 +178,7 @@ def _times_of_distinct(text: pd.Series) -> tuple[pd.Series, npt.NDArray[np.objec
     times = pd.Series(pd.NaT, index=text.index, dtype="datetime64[s, UTC]")
 
     def keep(found: pd.Series, name: str) -> None:
-        read = found.dropna()
+        read = found[found.dt.year.between(FIRST_YEAR, LAST_YEAR)]
         used[read.index] = name
         times[read.index] = read.dt.as_unit("s")
 
