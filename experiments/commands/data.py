@@ -14,17 +14,17 @@ from terrycloth.experiments.commands.flags import (
     Delta,
     Devices,
     Epsilon,
-    ItemColumn,
-    OrderColumn,
-    TitleColumn,
     Format,
-    UnknownItems,
+    ItemColumn,
     KeepGuests,
+    OrderColumn,
     ShopperColumn,
     Strict,
     TimeColumn,
+    TitleColumn,
     Trust,
     Unit,
+    UnknownItems,
     Visit,
     WeightColumn,
     setting,
@@ -77,7 +77,9 @@ def inspect(
     strict: Strict = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="new folder for the account as import.json, and for unknown-items.csv", show_default=False),
+        typer.Option(
+            help="new folder for the account as import.json, and for unknown-items.csv", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Read a data set, and print what was kept, what was dropped and why, and what the catalogue holds.
@@ -97,7 +99,9 @@ def inspect(
     dataset = load(name, DataOptions(**options))
     if out is not None:
         with created(out, needed_bytes=0):
-            write_whole(out / "import.json", json.dumps(dataset.report.to_json(), indent=2, ensure_ascii=False) + "\n")
+            write_whole(
+                out / "import.json", json.dumps(dataset.report.to_json(), indent=2, ensure_ascii=False) + "\n"
+            )
             dataset.report.write_unknown_items(out)
     print_dataset(dataset)
 

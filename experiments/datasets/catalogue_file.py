@@ -37,16 +37,18 @@ def read_catalogue(
 ) -> Catalogue:
     """Read the items, titles and attributes, sorted by item id; say in the report what is left out.
 
-    An export of a known shop system is read by its layout. In another file the item column is the one with the
-    same name as in the orders (`item_column`), or else with one of the usual names. Raises UserError if there is
-    none, or if an item is missing or repeated.
+    An export of a known shop system is read by its layout. In another file the item column is the one with
+    the same name as in the orders (`item_column`), or else with one of the usual names. Raises UserError if
+    there is none, or if an item is missing or repeated.
     """
     options = options or DataOptions()
     title = None
     if options.title_column:
         title = find_column(table.columns, simplify(options.title_column))
         if title is None:
-            raise UserError(f"{table.path} has no column {options.title_column!r} for --title-column: {table.listed}")
+            raise UserError(
+                f"{table.path} has no column {options.title_column!r} for --title-column: {table.listed}"
+            )
     cells, misfit = read_columns(table, range(len(table.columns)))
     blank = cells.isna().all(axis=1)
     cells, misfit = cells[misfit | ~blank], misfit[misfit | ~blank]
@@ -60,7 +62,9 @@ def read_catalogue(
     _check_items(found.items, table)
     marks = marks_of(found.attributes.values(), table.decimal_comma)
     ids = found.items.astype(str)
-    frame = pd.DataFrame({ITEM: ids, TITLE: ids if found.titles is None else found.titles.fillna(ids).astype(str)})
+    frame = pd.DataFrame(
+        {ITEM: ids, TITLE: ids if found.titles is None else found.titles.fillna(ids).astype(str)}
+    )
     for name, values in found.attributes.items():
         text = as_values(values.map(_joined))
         if name in found.lists:
@@ -131,7 +135,9 @@ def _note_odd_cells(text: pd.Series, name: str, marks: Marks, table: TableFile, 
     odd = text[text.notna() & numbers.isna()]
     if len(odd):
         shown = ", ".join(repr(str(cell)[:LONGEST_SHOWN]) for cell in odd.unique()[:EXAMPLE_ROWS])
-        what = f"cells of {name!r} in {table.path.name} that are no numbers, and are left empty, such as {shown}"
+        what = (
+            f"cells of {name!r} in {table.path.name} that are no numbers, and are left empty, such as {shown}"
+        )
         report.problems.append(Problem(what, len(odd), table.place(odd.index)))
 
 
@@ -148,8 +154,8 @@ def attribute_values(
 ) -> list[tuple[str, ...]] | None:
     """Return a tuple of values for each cell, or None if no two items share a value and it is not `declared`.
 
-    "red|blue" and "red; blue" are two values. A column of amounts (`amounts`) is binned; a cell of it that is no
-    number is empty.
+    "red|blue" and "red; blue" are two values. A column of amounts (`amounts`) is binned; a cell of it that is
+    no number is empty.
     """
     text = as_values(cells.map(_joined))
     numbers = amounts(text, header, marks)
@@ -167,11 +173,11 @@ def _joined(cell: Any) -> Any:
 
 
 def amounts(text: pd.Series, header: str, marks: Marks) -> pd.Series | None:
-    """The numbers of a column that can be binned (float64, NaN where a cell is none), or None if it is another.
+    """The numbers of a column that can be binned: float64, NaN where a cell is none. None for another column.
 
-    It has more than 20 distinct numbers, in nearly all its cells: an odd cell such as "on request" does not turn
-    amounts into categories. No number is long, and the header does not say id, code or the like: those identify
-    items.
+    It has more than 20 distinct numbers, in nearly all its cells: an odd cell such as "on request" does not
+    turn amounts into categories. No number is long, and the header does not say id, code or the like: those
+    identify items.
     """
     numbers = as_numbers(text, marks)
     known = numbers.dropna()

@@ -46,8 +46,8 @@ def as_ids(column: pd.Series, header: str, table: TableFile) -> pd.Series:
     if pd.api.types.is_float_dtype(column) and (column.abs() >= EXACT).any():
         place = table.place(column.index[column.abs() >= EXACT])
         raise UserError(
-            f"column {header!r} of {table.path} holds ids as floating-point numbers, which cannot tell ids above "
-            f"2^53 apart ({place}): export it as text or as whole numbers"
+            f"column {header!r} of {table.path} holds ids as floating-point numbers, which cannot tell "
+            f"ids above 2^53 apart ({place}): export it as text or as whole numbers"
         )
     values = as_values(column)
     distinct = pd.Series(values.unique()).dropna().astype("string")
@@ -55,8 +55,8 @@ def as_ids(column: pd.Series, header: str, table: TableFile) -> pd.Series:
     if len(shortened):
         place = table.place(values.index[values.isin(shortened)])
         raise UserError(
-            f"column {header!r} of {table.path} holds ids that Excel has shortened, as in 4.00638E+12 ({place}): "
-            "export it again, and do not save it with Excel"
+            f"column {header!r} of {table.path} holds ids that Excel has shortened, as in 4.00638E+12 "
+            f"({place}): export it again, and do not save it with Excel"
         )
     return values
 

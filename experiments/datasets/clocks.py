@@ -2,7 +2,10 @@
 
 import pandas as pd
 
-CLOCK = r"^(?P<hour>\d{1,2})[:.h](?P<minute>\d{2})(?:[:.](?P<second>\d{2})(?:[.,]\d+)?)?\s*(?P<half>[AaPp][Mm])?(?:\s*Uhr)?$"
+CLOCK = (
+    r"^(?P<hour>\d{1,2})[:.h](?P<minute>\d{2})(?:[:.](?P<second>\d{2})(?:[.,]\d+)?)?"
+    r"\s*(?P<half>[AaPp][Mm])?(?:\s*Uhr)?$"
+)
 
 
 def as_clocks(text: pd.Series) -> pd.Series:
@@ -21,7 +24,9 @@ def as_clocks(text: pd.Series) -> pd.Series:
     seconds = (hour * 3600 + minute * 60 + second).where((hour < 24) & (minute < 60) & (second < 60))
     parts = text.str.extract(CLOCK)
     half = parts["half"].str.lower()
-    hour, minute, second = (pd.to_numeric(parts[name]).astype("float64") for name in ("hour", "minute", "second"))
+    hour, minute, second = (
+        pd.to_numeric(parts[name]).astype("float64") for name in ("hour", "minute", "second")
+    )
     hour = hour.where(half.isna(), hour % 12 + 12 * (half == "pm").fillna(False).astype("float64"))
     written = (hour * 3600 + minute * 60 + second.fillna(0)).where((hour < 24) & (minute < 60))
     return pd.to_timedelta(written.fillna(seconds), unit="s")

@@ -1,4 +1,4 @@
-"""Choose the columns of an export of orders: by flag, by the layout of a shop system, or by their usual names."""
+"""Choose the columns of an export of orders: by flag, by a shop system's layout, or by their usual names."""
 
 import re
 from collections.abc import Sequence
@@ -37,7 +37,9 @@ class OrderColumns:
     @property
     def positions(self) -> list[int]:
         """All positions, without repeats."""
-        return list(dict.fromkeys([*self.parts.values(), *(place for g in self.groups.values() for place in g)]))
+        return list(
+            dict.fromkeys([*self.parts.values(), *(place for g in self.groups.values() for place in g)])
+        )
 
 
 def choose_columns(
@@ -57,6 +59,7 @@ def choose_columns(
         report.layout = layout.name
     packed = find_all_numbered(table.columns, layout.packed) if layout and layout.packed else []
     chosen: dict[str, int] = {}
+    position: int | None
     for part in PARTS:
         name = getattr(options, f"{part}_column")
         if packed and part in ("item", "weight"):
@@ -112,7 +115,7 @@ def _named_column(table: TableFile, part: str, name: str) -> int:
 
 
 def _column_of_layout(table: TableFile, layout: OrderLayout | None, part: str) -> int | None:
-    """A layout knows what a column holds: its shopper may be an e-mail address, and its order be called Name."""
+    """A layout knows what a column holds: its shopper may be an e-mail address, its order be called Name."""
     return find_column(table.columns, getattr(layout, part)) if layout else None
 
 
@@ -137,7 +140,8 @@ def _usual_column(
         if len(tied) > 1:
             listed = " and ".join(repr(table.columns[place]) for place in tied)
             raise UserError(
-                f"{table.path} has several columns that may be the {part}, {listed}: choose with --{part}-column"
+                f"{table.path} has several columns that may be the {part}, {listed}: "
+                f"choose with --{part}-column"
             )
         if best is not None:
             return best

@@ -53,7 +53,9 @@ def csv_format(path: Path) -> CsvFormat:
     encoding = find_encoding(path)
     with path.open(encoding=encoding, newline="") as file:
         first = next((line for line in file if line.strip()), "")
-    named = first.strip().strip('"').removeprefix("sep=") if first.strip().strip('"').startswith("sep=") else ""
+    named = (
+        first.strip().strip('"').removeprefix("sep=") if first.strip().strip('"').startswith("sep=") else ""
+    )
     delimiters = [named] if len(named) == 1 else ["\t"] if named == "\\t" else list(DELIMITERS)
     found = [(_start_of(path, encoding, delimiter, bool(named)), delimiter) for delimiter in delimiters]
     (header_line, rows), delimiter = max(found, key=lambda each: _regularity(each[0][1]))
@@ -114,7 +116,8 @@ def _letters_of_one_language(counts: "Counter[int]", encoding: str) -> int:
     """How many of the bytes that are not ASCII are letters of the same language in this encoding, at best."""
     letters = {byte: bytes([byte]).decode(encoding, "replace").lower() for byte in counts}
     return max(
-        sum(count for byte, count in counts.items() if letters[byte] in language) for language in WINDOWS[encoding]
+        sum(count for byte, count in counts.items() if letters[byte] in language)
+        for language in WINDOWS[encoding]
     )
 
 
@@ -165,7 +168,9 @@ def read_csv(
             strings_can_be_null=True,
         ),
     )
-    places = np.array(misfits, dtype=np.int64) - form.header_line - 1  # a row's number counts the header's lines
+    places = (
+        np.array(misfits, dtype=np.int64) - form.header_line - 1
+    )  # a row's number counts the header's lines
     misfit = np.zeros(len(cells) + len(misfits), dtype=np.bool_)
     misfit[places] = True
     lines = row_lines(path, form, len(misfit))
@@ -181,8 +186,8 @@ def read_csv(
 def row_lines(path: Path, form: CsvFormat, rows: int) -> npt.NDArray[np.int64]:
     """The line that each row begins on, counted from 1: int64 [rows].
 
-    A cell may hold line breaks. Only where the file has more lines than rows it is read once more, by Python's
-    parser, which counts lines.
+    A cell may hold line breaks. Only where the file has more lines than rows it is read once more, by
+    Python's parser, which counts lines.
     """
     simple = np.arange(rows, dtype=np.int64) + form.header_line + 1
     if form.header_line + rows == _line_feeds(path):

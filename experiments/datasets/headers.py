@@ -13,9 +13,10 @@ from functools import lru_cache
 # person's name, or the number of a line within its order.
 USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "shopper": (
-        "shopperid customerid customernumber customerno customernr customerkey customercode clientid clientnumber "
-        "clientkey userid householdid householdkey buyerid memberid accountid kundennummer kundennr kundenid "
-        "kundeid numeroclient nclient idclient codeclient",
+        "shopperid customerid customernumber customerno customernr customerkey customercode clientid "
+        "clientnumber clientkey userid householdid householdkey "
+        "buyerid memberid accountid kundennummer kundennr "
+        "kundenid kundeid numeroclient nclient idclient codeclient",
         "visitorid sessionid",
         "shopper customer client user household buyer member visitor kunde kundin acheteur",
     ),
@@ -34,8 +35,8 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     ),
     "clock": ("ordertime time transtime transactiontime uhrzeit bestellzeit zeit heure heurecommande",),
     "weight": (
-        "quantity qty quantityordered orderedquantity quantityrefund lineitemquantity itemquantity count units "
-        "menge anzahl bestellmenge stuckzahl quantite qte rating",
+        "quantity qty quantityordered orderedquantity quantityrefund lineitemquantity itemquantity count "
+        "units menge anzahl bestellmenge stuckzahl quantite qte rating",
     ),
     "order": (
         "orderid ordernumber orderno ordernr ordernum orderkey orderref orderreference ordercode invoiceid "
@@ -51,7 +52,9 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
         "auftragsstatus zahlungsstatus statut statutcommande etatcommande cancelledat canceledat storniert "
         "stornodatum",
     ),
-    "refunded": ("refundedquantity quantityrefunded qtyrefunded itemrefundedqty qtycanceled returnedquantity",),
+    "refunded": (
+        "refundedquantity quantityrefunded qtyrefunded itemrefundedqty qtycanceled returnedquantity",
+    ),
     "title": (
         "title name producttitle productname itemname articlename titel bezeichnung artikelname produktname "
         "artikelbezeichnung designation libelle nom nomproduit nomduproduit description productdescription",
@@ -72,8 +75,8 @@ PRIVATE_HEADERS = (
     ("looks like a payment detail", "creditcard cardnumber kreditkarte", "iban bic cvv card"),
     (
         "looks like an address",
-        "address street postcode postalcode zipcode housenumber latitude longitude adresse strasse hausnummer "
-        "anschrift postleitzahl codepostal",
+        "address street postcode postalcode zipcode housenumber latitude longitude adresse strasse "
+        "hausnummer anschrift postleitzahl codepostal",
         "city town zip postal county lat lon lng plz ort stadt wohnort rue ville",
     ),
     (

@@ -1,4 +1,4 @@
-"""The account of an import: what was read, as what, what was left out and why, and what is wrong with the file."""
+"""The account of an import: what was read, and as what; what was left out, and why; what is wrong."""
 
 import csv
 from dataclasses import asdict, dataclass, field
@@ -153,7 +153,7 @@ class ImportReport:
         return asdict(self)
 
     def write_unknown_items(self, folder: Path) -> Path | None:
-        """Write the items that the catalogue lacks to unknown-items.csv in the folder; None if there are none."""
+        """Write the unknown items to unknown-items.csv in the folder; return None if there are none."""
         if not self.unknown_items:
             return None
         path = folder / "unknown-items.csv"

@@ -26,7 +26,10 @@ MOSTLY = 0.5  # share of a column's cells that must be numbers for it to count a
 
 @dataclass(frozen=True)
 class Marks:
-    """Which mark parts the decimals of a file's numbers: "comma" or "point". votes: the cells that show it."""
+    """Which mark parts the decimals of a file's numbers.
+
+    decimal: "comma" or "point". votes: the number of cells that show it. against: those that show the other.
+    """
 
     decimal: str = "point"
     votes: int = 0
@@ -38,9 +41,12 @@ class Marks:
             return ""
         example = "2,55" if self.decimal == "comma" else "2.55"
         if not self.votes:
-            return f"numbers: taken to have a decimal comma, as in {example}, because semicolons part the cells"
+            return (
+                f"numbers: taken to have a decimal comma, as in {example}, because semicolons part the cells"
+            )
         against = f", {self.against:,} cells are written otherwise" if self.against else ""
-        return f"numbers: with a decimal {self.decimal}, as in {example} (shown by {self.votes:,} cells{against})"
+        shown = f"shown by {self.votes:,} cells{against}"
+        return f"numbers: with a decimal {self.decimal}, as in {example} ({shown})"
 
 
 def marks_of(columns: Iterable[pd.Series], otherwise_comma: bool = False) -> Marks:

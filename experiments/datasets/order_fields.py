@@ -1,8 +1,9 @@
 """Order fields that an export gives once an order: filled down to the other lines of the order.
 
 Shopify, for example, writes the shopper and the status on an order's first line only. Where the lines bear an
-order id, a field is taken from the line with the same id, wherever it stands. Where the order id itself stands
-on the first line only, the lines below belong to it: only then does the order of the file's rows count.
+order id, a field is taken from the line with the same id, wherever it stands. Where the order id itself
+stands on the first line only, the lines below belong to it: only then does the order of the file's rows
+count.
 """
 
 from typing import Any
@@ -19,9 +20,9 @@ Array = npt.NDArray[Any]
 def orders_from_above(orders: Array, no_field: Array, misfit: Array) -> Array:
     """Give lines without an order id that of the line above, in an export that names each order once.
 
-    orders: int64 [rows], NO_ORDER where there is none. no_field: bool [rows], the lines on which no field of an
-    order is filled. misfit: bool [rows], lines that could not be read, any of which may have begun an order. If
-    an order id occurs twice, or a line has other fields of an order but no id, nothing is changed.
+    orders: int64 [rows], NO_ORDER where there is none. no_field: bool [rows], the lines on which no field of
+    an order is filled. misfit: bool [rows], lines that could not be read, any of which may have begun an
+    order. If an order id occurs twice, or a line has other fields of an order but no id, nothing is changed.
     """
     begins = orders != NO_ORDER
     if (~begins & ~no_field & ~misfit).any() or len(np.unique(orders[begins])) < begins.sum():

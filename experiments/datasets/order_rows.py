@@ -1,4 +1,4 @@
-"""Read the rows of an export of orders: shopper, item, time, weight and order of each, and what became of it."""
+"""Read the rows of an export of orders: shopper, item, time, weight, order, and what became of each."""
 
 from typing import Any
 
@@ -26,7 +26,9 @@ Array = npt.NDArray[Any]
 GUEST = "a guest, or an id that many shoppers share"
 NO_ITEM = "not an item (postage, a discount or the like)"
 PART = "a part of the product in another row"
-LIKE_NAMES = 0.5  # share of the shopper ids of several words, above which a report says that they look like names
+LIKE_NAMES = (
+    0.5  # share of the shopper ids of several words, above which a report says that they look like names
+)
 FEWEST_LINES = 2  # lines of an order, and such orders, from which a count of lines can be told
 
 
@@ -35,19 +37,20 @@ def read_orders(
 ) -> pd.DataFrame:
     """Read every row of the file, good or bad.
 
-    Returns the columns shopper (hashed), item, time, weight, order (if there is one), ordered (the weight before
-    returns), misfit, blank, and fate: why a row is no purchase, by what it says itself ("" if it is one).
+    Returns the columns shopper (hashed), item, time, weight, order (if there is one), ordered (the weight
+    before returns), misfit, blank, and fate: why a row is no purchase, by what it says itself ("" if it is
+    one).
     """
     positions = columns.positions
     cells, misfit = read_columns(table, positions)
     place = {position: number for number, position in enumerate(positions)}
-    parts = {part: place[position] for part, position in columns.parts.items()}
+    parts: dict[str, Any] = {part: place[position] for part, position in columns.parts.items()}
     blank = cells.isna().all(axis=1).to_numpy()
     if "packed" in columns.groups:
         cells, taken = unpacked(cells, [place[position] for position in columns.groups["packed"]])
         misfit, blank = misfit.iloc[taken], blank[taken]
         report.notes.append(
-            f"a row holds a whole order: its items are counted as {len(cells):,} rows ({len(set(taken)):,} in the file)"
+            f"a row holds a whole order: the items of {len(set(taken)):,} rows are counted as {len(cells):,}"
         )
         parts |= {"item": "item", "weight": "weight"}
     report.rows_read = len(cells)
@@ -63,7 +66,9 @@ def read_orders(
     if "order" in parts:
         ids = as_values(cells[parts["order"]])
         orders = np.asarray(pd.factorize(ids)[0], dtype=np.int64)
-        fields = {"shopper": shoppers} | {part: cells[parts[part]] for part in ("time", "clock") if part in parts}
+        fields = {"shopper": shoppers} | {
+            part: cells[parts[part]] for part in ("time", "clock") if part in parts
+        }
         fields |= {table.columns[columns.positions[number]]: cells[number] for number in extra["status"]}
         orders = orders_from_above(orders, no_field(fields), rows["misfit"].to_numpy())
         filled = {part: filled_down(column, orders) for part, column in fields.items()}
@@ -87,7 +92,7 @@ def read_orders(
 
 def no_field(fields: dict[str, pd.Series]) -> Array:
     """The rows in which no field of an order is filled: bool [rows]."""
-    return np.all([column.isna().to_numpy() for column in fields.values()], axis=0)
+    return np.asarray(np.all([column.isna() for column in fields.values()], axis=0))
 
 
 def note_filled(counts: dict[str, int], report: ImportReport) -> None:
@@ -105,8 +110,8 @@ def note_names(shoppers: pd.Series, header: str, report: ImportReport) -> None:
         if share > LIKE_NAMES:
             report.problems.append(
                 Problem(
-                    f"the shopper column {header!r} looks like people's names: two people of one name are one "
-                    "shopper (name a column of customer numbers with --shopper-column)"
+                    f"the shopper column {header!r} looks like people's names: two people of one name are "
+                    "one shopper (name a column of customer numbers with --shopper-column)"
                 )
             )
 
@@ -144,22 +149,26 @@ def refuse_line_numbers(
     if counted.all() and (lines >= FEWEST_LINES).sum() >= FEWEST_LINES:
         header = table.columns[columns.parts["item"]]
         raise UserError(
-            f"column {header!r} of {table.path} counts the lines of each order (1, 2, 3 …) and holds no items: "
-            f"name the item with --item-column ({table.listed})"
+            f"column {header!r} of {table.path} counts the lines of each order (1, 2, 3 …) and holds no "
+            f"items: name the item with --item-column ({table.listed})"
         )
 
 
 def fates_of(
-    cells: pd.DataFrame, extra: dict[str, list[int]], table: TableFile, columns: OrderColumns, report: ImportReport
+    cells: pd.DataFrame,
+    extra: dict[str, list[int]],
+    table: TableFile,
+    columns: OrderColumns,
+    report: ImportReport,
 ) -> pd.Series:
     """Why each row is no purchase, by its kind and its statuses; "" if it is one."""
     fate = pd.Series("", index=cells.index, dtype=object)
     layout = columns.layout
+    kinds = layout.item_kinds.split() if layout else []
     for number in extra["kind"]:
-        kinds = set(layout.item_kinds.split()) if layout else set()
         kind = as_values(cells[number])
-        other = kind.notna() & ~kind.map(lambda cell: simplify(str(cell)) in kinds, na_action="ignore").fillna(True)
-        fate = fate.mask(other.to_numpy(bool), NO_ITEM)
+        plain = kind.map(lambda cell: simplify(str(cell)), na_action="ignore")
+        fate = fate.mask((kind.notna() & ~plain.isin(kinds)).to_numpy(bool), NO_ITEM)
     for number in extra["part of"]:
         part = as_values(cells[number])
         fate = fate.mask(((fate == "") & part.notna() & (part != "0")).to_numpy(bool), PART)
@@ -170,7 +179,8 @@ def fates_of(
         if partly.any():
             report.problems.append(
                 Problem(
-                    f"orders that are partly refunded by {header!r}, which does not say of which items: all are kept",
+                    f"orders that are partly refunded by {header!r}, which does not say of which items: "
+                    "all are kept",
                     int(partly.sum()),
                     table.place(cells.index[partly]),
                 )
@@ -187,7 +197,11 @@ def set_guests_aside(
     email = next((c for c in table.columns if "e-mail" in (why_private(c) or "")), None)
     for shopper, share in guests.items():
         of_guest = (shoppers == shopper).fillna(False).to_numpy(bool)
-        kept = "kept as one shopper" if options.keep_guests else "left out (--keep-guests keeps it as one shopper"
+        kept = (
+            "kept as one shopper"
+            if options.keep_guests
+            else "left out (--keep-guests keeps it as one shopper"
+        )
         if not options.keep_guests:
             kept += f"; --shopper-column {email!r} may tell them apart)" if email else ")"
             rows["fate"] = rows["fate"].mask((rows["fate"] == "").to_numpy(bool) & of_guest, GUEST)
@@ -196,7 +210,12 @@ def set_guests_aside(
 
 
 def set_weights(
-    rows: pd.DataFrame, cells: pd.DataFrame, weight: Any, refunded: list[int], table: TableFile, report: ImportReport
+    rows: pd.DataFrame,
+    cells: pd.DataFrame,
+    weight: Any,
+    refunded: list[int],
+    table: TableFile,
+    report: ImportReport,
 ) -> None:
     """Set the weights of the rows, ordered and left after returns: float32, NaN if not a number."""
     columns = [cells[number] for number in ([weight] if weight is not None else []) + refunded]

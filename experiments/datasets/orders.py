@@ -1,9 +1,9 @@
 """`--data csv`: a brand's own order export and catalogue, as CSV, Parquet or Excel.
 
 An export holds more about people than a recommender needs. Only the columns of shopper, item, time, weight,
-order and status are read. The others never leave the file, and the report names them. Shopper ids are replaced
-by hashes as they are read, and the key of the hash is discarded. Order ids are replaced by numbers, which are
-dropped once the visits are known.
+order and status are read. The others never leave the file, and the report names them. Shopper ids are
+replaced by hashes as they are read, and the key of the hash is discarded. Order ids are replaced by numbers,
+which are dropped once the visits are known.
 """
 
 from dataclasses import replace
@@ -65,7 +65,7 @@ def load(options: DataOptions) -> Dataset:
 def set_unknown_items_aside(rows: pd.DataFrame, catalogue: Catalogue, report: ImportReport) -> None:
     """Mark the rows of items that the catalogue lacks as not usable, and count these items in the report."""
     unknown = rows["item"].notna() & ~rows["item"].isin(catalogue.table[ITEM])
-    usable = unknown & (rows["fate"] == "")
+    usable = unknown & (rows["fate"] == "") & (rows["weight"] > 0)
     counts = rows["item"][usable].value_counts()
     # A cell that was misplaced into this column may be a person's.
     report.unknown_items = {
@@ -77,8 +77,8 @@ def set_unknown_items_aside(rows: pd.DataFrame, catalogue: Catalogue, report: Im
 def drop_bad_rows(rows: pd.DataFrame, table: TableFile, strict: bool, report: ImportReport) -> pd.DataFrame:
     """Keep the usable rows; count each other row under the first reason that applies.
 
-    Raises UserError if no row is usable or, with `strict`, at the first row that is bad: rows that are empty or
-    that say what they are, such as a cancelled order, are not.
+    Raises UserError if no row is usable or, with `strict`, at the first row that is bad: rows that are empty
+    or that say what they are, such as a cancelled order, are not.
     """
     weight, fate = rows["weight"], rows["fate"].to_numpy()
     bad = {

@@ -1,4 +1,4 @@
-"""Exports with one row per order, whose items are packed into one cell or several, unpacked into one row each.
+"""Unpack exports with one row per order, whose items are packed into one cell or several.
 
 Shopware 6 writes `2x 0193ab|1x 0193cd`; exports of WooCommerce write `name:Towel|sku:T-1|quantity:2`, several
 separated by semicolons, or one in each of the columns line_item_1, line_item_2 ….
@@ -31,10 +31,12 @@ def unpacked(cells: pd.DataFrame, packed: list[int]) -> tuple[pd.DataFrame, np.n
     packed: the columns that hold items. Also returns the place of each new row's old row: int64 [rows]. A row
     without items stays one row, whose item is missing.
     """
-    places, items, quantities = [], [], []
+    places: list[int] = []
+    items: list[str | None] = []
+    quantities: list[str] = []
     for place, row in enumerate(cells[packed].itertuples(index=False)):
-        found = [pair for cell in row if isinstance(cell, str) for pair in items_of_cell(cell)] or [(None, None)]
-        for item, quantity in found:
+        found = [pair for cell in row if isinstance(cell, str) for pair in items_of_cell(cell)]
+        for item, quantity in found or [(None, "")]:
             places.append(place)
             items.append(item)
             quantities.append(quantity)

@@ -1,7 +1,7 @@
 """Exports of products, in which a product has several rows: its variants, its pictures, and itself.
 
-What is sold is a variant. Title and attributes that a product's own row alone gives are taken over by its variants,
-and options become attributes: an option Colour with the value red is the attribute Colour.
+What is sold is a variant. Title and attributes that a product's own row alone gives are taken over by its
+variants, and options become attributes: an option Colour with the value red is the attribute Colour.
 """
 
 import re
@@ -27,9 +27,9 @@ NAMES_AN_ID = re.compile(r"(product|variation|variant|article)?id$")
 class CatalogueCells:
     """The cells of a catalogue, one row per item.
 
-    items: text. titles: text, None if there are none. attributes: the cells of each attribute by its name. lists:
-    the attributes of which a cell is a list with commas. declared: the attributes that the layout says are ones, even
-    if every item has another value. item_column, title_column: headers. rows_dropped,
+    items: text. titles: text, None if there are none. attributes: the cells of each attribute by its name.
+    lists: the attributes of which a cell is a list with commas. declared: the attributes that the layout says
+    are ones, even if every item has another value. item_column, title_column: headers. rows_dropped,
     columns_dropped: as in `CatalogueRead`.
     """
 
@@ -49,8 +49,8 @@ def products(
 ) -> CatalogueCells:
     """The items of an export of products.
 
-    cells: all its columns, numbered from 0. item_header: the item's column in the orders, which shows which of a
-    product's identifiers they use. title: the column with the title, if the user names it.
+    cells: all its columns, numbered from 0. item_header: the item's column in the orders, which shows which
+    of a product's identifiers they use. title: the column with the title, if the user names it.
     """
     by_id = layout.item_id and NAMES_AN_ID.search(simplify(item_header))
     item = find_column(columns, f"{layout.item_id} {layout.item}" if by_id else layout.item)
@@ -68,10 +68,16 @@ def products(
         return own.fillna(product.map(known.drop_duplicates("product").set_index("product")["value"]))
 
     options = _options(cells, columns, layout, taken_over, used)
-    attributes = {}
+    attributes: dict[str, pd.Series] = {}
     for position, column in enumerate(columns):
         name = layout.attributes.get(simplify(column))
-        if name is None and layout.others and column and position not in used and not _of_family(column, layout):
+        if (
+            name is None
+            and layout.others
+            and column
+            and position not in used
+            and not _of_family(column, layout)
+        ):
             name = column
         if name is not None:
             values = taken_over(position)
@@ -83,7 +89,9 @@ def products(
         used |= set(translated)
     without_item = items.isna() & (fate == "")
     orphaned = product[is_child & without_item]  # variants that are sold under their product's id
-    has_option = pd.concat([values.notna() for values in options.values()], axis=1).any(axis=1) if options else False
+    has_option = (
+        pd.concat([values.notna() for values in options.values()], axis=1).any(axis=1) if options else False
+    )
     fate = fate.mask(without_item & ~(is_child | has_option), PICTURE).mask(
         without_item & (is_child | has_option), NO_ITEM
     )
@@ -114,9 +122,11 @@ def _of_family(column: str, layout: ProductLayout) -> bool:
 def _families(
     cells: pd.DataFrame, columns: list[str], layout: ProductLayout, item: int
 ) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Each row's product, whether it is a variant of another row, and whether it is the product of variants."""
+    """Each row's product, whether it is a variant of another row, and whether it has variants itself."""
     nothing = pd.Series(False, index=cells.index)
-    handle, parent, key = (find_column(columns, names) for names in (layout.handle, layout.parent, layout.key))
+    handle, parent, key = (
+        find_column(columns, names) for names in (layout.handle, layout.parent, layout.key)
+    )
     if handle is not None:
         return as_values(cells[handle]), nothing, nothing
     if parent is None or key is None:
@@ -140,12 +150,15 @@ def _options(
     pairs: list[tuple[pd.Series, pd.Series]] = []
     if layout.options:
         for number in range(1, MOST_OPTIONS + 1):
-            found = [find_column(columns, names.format(*[number] * names.count("{}"))) for names in layout.options]
+            found = [
+                find_column(columns, names.format(*[number] * names.count("{}"))) for names in layout.options
+            ]
             name, value = found
             if name is None or value is None:
                 break
             used |= {name, value}
-            # In an export with handles each variant has its own values; elsewhere a blank one means all values.
+            # In an export with handles each variant has its own values; elsewhere a blank one means all
+            # values.
             values = as_values(cells[value]) if layout.handle else taken_over(value)  # type: ignore[operator]
             pairs.append((taken_over(name), values))  # type: ignore[operator]
     packed = find_column(columns, layout.packed)
@@ -166,7 +179,8 @@ def _options(
 def _unpacked(cells: pd.Series) -> list[tuple[pd.Series, pd.Series]]:
     """The pairs in cells such as color=red,size=M or Farbe:rot|Größe:XL, the first pairs, the second …"""
     found = cells.map(
-        lambda cell: re.findall(r"([^=:,|;]+)[=:]([^=:,;]+?)(?=[,|;][^=:,|;]+[=:]|$)", cell), na_action="ignore"
+        lambda cell: re.findall(r"([^=:,|;]+)[=:]([^=:,;]+?)(?=[,|;][^=:,|;]+[=:]|$)", cell),
+        na_action="ignore",
     )
     longest = max((len(pairs) for pairs in found.dropna()), default=0)
 

@@ -1,4 +1,4 @@
-"""Orders that were cancelled or refunded, and returns: what they are called, and what they leave of a purchase."""
+"""Cancelled and refunded orders, and returns: what they are called, and what they leave of a purchase."""
 
 from typing import Any
 
@@ -20,15 +20,15 @@ RETURNED = "a purchase that was returned in full"
 
 # Statuses in English, German and French, as `simplify` writes them, without WooCommerce's "wc-".
 STATUSES = {
-    CANCELLED: "cancelled canceled voided void failed declined expired trash abandoned draft checkoutdraft storniert "
-    "stornierung abgebrochen fehlgeschlagen abgelehnt annule annulee echoue echouee",
+    CANCELLED: "cancelled canceled voided void failed declined expired trash abandoned draft checkoutdraft "
+    "storniert stornierung abgebrochen fehlgeschlagen abgelehnt annule annulee echoue echouee",
     REFUNDED: "refunded returned chargedback erstattet ruckerstattet zuruckerstattet retourniert rembourse "
     "remboursee retourne retournee",
     PARTLY_REFUNDED: "partiallyrefunded refundedpartially partlyrefunded partiallyreturned returnedpartially "
     "teilweiseerstattet teilerstattet partiellementrembourse partiellementremboursee",
 }
 CANCELLATION_HEADERS = ("cancel", "storn")  # a date, or yes, in such a column is a cancellation
-NO = frozenset("no false 0 nein non n f".split())
+NO = frozenset(["no", "false", "0", "nein", "non", "n", "f"])
 
 
 def fates(cells: pd.Series, header: str, refunded_words: str = "") -> pd.Series:
@@ -59,7 +59,9 @@ def left_after_returns(rows: pd.DataFrame) -> pd.Series:
     """
     index, rows = rows.index, rows.reset_index(drop=True)  # rows of a packed cell share a line
     weight = rows["weight"].astype("float64")
-    linked = (rows["order"] != NO_ORDER) & rows["shopper"].notna() & rows["item"].notna() & np.isfinite(weight)
+    linked = (
+        (rows["order"] != NO_ORDER) & rows["shopper"].notna() & rows["item"].notna() & np.isfinite(weight)
+    )
     if not (linked & (weight < 0)).any():
         return weight.set_axis(index)
     of_orders = weight[linked]

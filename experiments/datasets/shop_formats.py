@@ -14,16 +14,16 @@ from terrycloth.experiments.datasets.headers import simplify
 from terrycloth.models.errors import UserError
 
 
-
 @dataclass(frozen=True)
 class OrderLayout:
     """An export of orders.
 
     marks: the headers that it is recognised by, all of which are there; "a/b" is either. shopper to order:
     the names of the parts, best first. status, refunded: columns that are all read if they are there; see
-    `returns`; refunded_words: values that mean so in this system alone. kind, item_kinds: the column that tells items from postage and discounts, and its values that are
-    items. part_of: a column that is filled where the row is a part of another row's product. packed: columns
-    of which each cell holds several items; see `packed_items`.
+    `returns`; refunded_words: values that mean so in this system alone. kind, item_kinds: the column that
+    tells items from postage and discounts, and its values that are items. part_of: a column that is filled
+    where the row is a part of another row's product. packed: columns of which each cell holds several items;
+    see `packed_items`.
     """
 
     format: str
@@ -76,8 +76,8 @@ ORDER_LAYOUTS = (
     OrderLayout(
         "woocommerce", "WooCommerce's Customer/Order export, one row an item",
         marks="itemsku/itemproductid itemquantity itemid orderid",
-        shopper="customerid billingemail", item="itemsku itemproductid", time="orderdate", weight="itemquantity",
-        order="orderid ordernumber", status="status", refunded="itemrefundedqty",
+        shopper="customerid billingemail", item="itemsku itemproductid", time="orderdate",
+        weight="itemquantity", order="orderid ordernumber", status="status", refunded="itemrefundedqty",
     ),
     OrderLayout(
         "woocommerce", "WooCommerce's Customer/Order export, one row an order",
@@ -94,9 +94,9 @@ ORDER_LAYOUTS = (
     OrderLayout(
         "shopware", "Shopware 6's export of orders",
         marks="ordernumber lineitems",
-        shopper="customernumber customerid ordercustomernumber customeremail ordercustomeremail", item="", weight="",
-        time="orderdatetime orderdate createdat", order="ordernumber id", status="state orderstate",
-        packed="lineitems",
+        shopper="customernumber customerid ordercustomernumber customeremail ordercustomeremail",
+        item="", weight="", time="orderdatetime orderdate createdat", order="ordernumber id",
+        status="state orderstate", packed="lineitems",
     ),
     OrderLayout(
         "shopware", "Shopware 6's export of order lines",
@@ -143,14 +143,14 @@ ORDER_LAYOUTS = (
 class ProductLayout:
     """An export of products.
 
-    item, title: names as in `OrderLayout`. item_id: the item's other identifier, for orders that name it. handle:
-    a column whose value the rows of one product share. parent, key: the column in which a variant names its
-    product, and the column of the product's own row that it names. options: "option{} name" and "option{}
-    value", the columns with the name and the value of an option, {} being its number. packed: a column with
-    pairs such as color=red,size=M. attributes: the columns that become attributes, header → name. lists: those of
-    which a cell is a list with commas, "options" for all options. others: whether the other columns become attributes too, as in a plain
-    table; otherwise they are left out. translated: a column that is filled where a row repeats a product for
-    another shop or language.
+    item, title: names as in `OrderLayout`. item_id: the item's other identifier, for orders that name it.
+    handle: a column whose value the rows of one product share. parent, key: the column in which a variant
+    names its product, and the column of the product's own row that it names. options: "option{} name" and
+    "option{} value", the columns with the name and the value of an option, {} being its number. packed: a
+    column with pairs such as color=red,size=M. attributes: the columns that become attributes, header → name.
+    lists: those of which a cell is a list with commas, "options" for all options. others: whether the other
+    columns become attributes too, as in a plain table; otherwise they are left out. translated: a column that
+    is filled where a row repeats a product for another shop or language.
     """
 
     format: str
@@ -183,19 +183,21 @@ PRODUCT_LAYOUTS = (
     ProductLayout(
         "woocommerce", "WooCommerce's export of products",
         marks="type/typ sku/artikelnummer/ugs published/veroffentlicht/publie",
-        item="sku artikelnummer ugs", item_id="id", title="name nom", parent="parent ubergeordnet ubergeordnetesprodukt",
-        key="id",
+        item="sku artikelnummer ugs", item_id="id", title="name nom",
+        parent="parent ubergeordnet ubergeordnetesprodukt", key="id",
         options=("attribute{}name attribut{}name nomdelattribut{}",
                  "attribute{}values attribut{}werte attribut{}wert valeursdelattribut{}"),
         attributes={"regularprice": "price", "regularerpreis": "price", "tarifregulier": "price",
-                    "categories": "category", "kategorien": "category", "tags": "tags", "schlagworter": "tags",
+                    "categories": "category", "kategorien": "category", "tags": "tags",
+                    "schlagworter": "tags",
                     "etiquettes": "tags", "brands": "brand"},
         lists="category tags options",
     ),
     ProductLayout(
         "shopware", "Shopware 6's export of products",
         marks="productnumber parentid",
-        item="productnumber", item_id="id", title="name", parent="parentid", key="id", packed="options properties",
+        item="productnumber", item_id="id", title="name", parent="parentid", key="id",
+        packed="options properties",
         attributes={"manufacturername": "manufacturer", "pricegross": "price", "categories": "category"},
     ),
     ProductLayout(
@@ -203,14 +205,16 @@ PRODUCT_LAYOUTS = (
         marks="ordernumber mainnumber name",
         item="ordernumber", title="name", parent="mainnumber", key="ordernumber",
         packed="configuratoroptions configurators",
-        attributes={"supplier": "manufacturer", "suppliername": "manufacturer", "price": "price", "priceek": "price"},
+        attributes={"supplier": "manufacturer", "suppliername": "manufacturer", "price": "price",
+                    "priceek": "price"},
     ),
     ProductLayout(
         "jtl", "JTL-Ameise's export of articles",
         marks="artikelnummer artikelname "
         "identifizierungsspaltevaterartikel/vaterartikel/variationsname1/internerschlussel/interneschlussel/warengruppe",
         item="artikelnummer", item_id="internerschlussel interneschlussel", title="artikelname",
-        parent="identifizierungsspaltevaterartikel vaterartikel artikelnummervaterartikel", key="artikelnummer",
+        parent="identifizierungsspaltevaterartikel vaterartikel artikelnummervaterartikel",
+        key="artikelnummer",
         options=("variationsname{} variation{}name", "variationswertname{} variationswert{} variation{}wert"),
         attributes={"hersteller": "manufacturer", "warengruppe": "group", "kategorieebene1": "category",
                     "kategorieebene2": "category 2", "bruttovk": "price", "stdvkbrutto": "price",

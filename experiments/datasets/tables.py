@@ -26,7 +26,10 @@ EXACT = 2**53  # floating-point numbers hold every whole number up to this one, 
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table on disk of which only the header has been read, except of Excel. csv: None unless it is text."""
+    """A table on disk of which only the header has been read.
+
+    csv: how it is read if it is text, else None. sheet: the cells if it is Excel, which is only read whole.
+    """
 
     path: Path
     columns: list[str]
@@ -52,7 +55,7 @@ class TableFile:
 
 
 def open_table(path: Path) -> TableFile:
-    """Detect a file's format and read its header. Raises UserError if it is no CSV, Parquet or Excel table."""
+    """Detect a file's format and read its header. Raises UserError if it is no such table."""
     if not path.is_file():
         raise UserError(f"{path} is not a file: check the path")
     with path.open("rb") as file:
@@ -80,7 +83,7 @@ def _open_parquet(path: Path) -> TableFile:
 
 
 def _open_excel(path: Path) -> TableFile:
-    """The sheets with the header of the first, one after the other: an export of a million rows has several."""
+    """The sheets with the first one's header, one after the other: a large export has several."""
     first, *others = [sheet for sheet in read_sheets(path) if len(sheet)] or [pd.DataFrame()]
     same = [sheet for sheet in others if list(sheet.columns) == list(first.columns)]
     if first.empty:

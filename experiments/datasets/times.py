@@ -1,8 +1,8 @@
 """Times as files hold them: a table of formats, which says how each is recognised and read.
 
-Every cell is read by the first format that recognises it. Numbers are recognised by their range: seconds since
-1970 lie in another one than milliseconds or the days of Excel, from 1990 to 2100. A column that mixes such ranges
-is refused, because one of them is then a mistake. A time without a zone is in UTC.
+Every cell is read by the first format that recognises it. Numbers are recognised by their range: seconds
+since 1970 lie in another one than milliseconds or the days of Excel, from 1990 to 2100. A column that mixes
+such ranges is refused, because one of them is then a mistake. A time without a zone is in UTC.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,10 @@ LONGEST_SHOWN = 40  # characters of a cell in a message
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """Times as numbers. low, high: the range that recognises them. read: float64 and text → datetime64, UTC."""
+    """Times as numbers.
+
+    low, high: the range that recognises them. read: the numbers and their text → datetime64 in UTC.
+    """
 
     name: str
     low: float
@@ -57,7 +60,9 @@ NUMBER_FORMATS = (
     NumberFormat("days since 1900 (Excel)", 32_874, 73_051, excel_days),
     NumberFormat("dates (20240531)", 19_000_101, 21_001_232, digits("%Y%m%d")),
     NumberFormat("dates with a clock (202405311400)", 190001010000, 210012312360, digits("%Y%m%d%H%M")),
-    NumberFormat("dates with a clock (20240531140000)", 19000101000000, 21001231235960, digits("%Y%m%d%H%M%S")),
+    NumberFormat(
+        "dates with a clock (20240531140000)", 19000101000000, 21001231235960, digits("%Y%m%d%H%M%S")
+    ),
     NumberFormat("seconds since 1970", FIRST, LAST, since_1970(1)),
     NumberFormat("milliseconds since 1970", FIRST * 1e3, LAST * 1e3, since_1970(10**3)),
     NumberFormat("microseconds since 1970", FIRST * 1e6, LAST * 1e6, since_1970(10**6)),
@@ -105,7 +110,8 @@ class TextFormat:
 
 TEXT_FORMATS = (
     TextFormat(
-        "dates with the {} first", rf"(?P<first>\d{{1,2}})(?P<mark>[./-])(?P<next>\d{{1,2}})(?P=mark){YEAR}{CLOCK}"
+        "dates with the {} first",
+        rf"(?P<first>\d{{1,2}})(?P<mark>[./-])(?P<next>\d{{1,2}})(?P=mark){YEAR}{CLOCK}",
     ),
     TextFormat(
         "dates with the month's name (31 May 2024)",
@@ -126,12 +132,12 @@ def read_times(
 ) -> tuple[pd.Series, TimesRead, list[Problem]]:
     """Read a column as datetime64 in UTC, NaT if a cell is missing or not understood.
 
-    clock: the cells and the header of a column that holds the time of day, if the dates have none. Returns the
-    times, how they were read, and what is wrong with them. Raises UserError, with three cells, if no cell is
-    understood, and with the lines if numbers of different ranges are mixed.
+    clock: the cells and the header of a column that holds the time of day, if the dates have none. Returns
+    the times, how they were read, and what is wrong with them. Raises UserError, with three cells, if no cell
+    is understood, and with the lines if numbers of different ranges are mixed.
     """
     headers: tuple[str, ...] = (header,)
-    problems = []
+    problems: list[Problem] = []
     if pd.api.types.is_datetime64_any_dtype(cells):
         times, formats = pd.to_datetime(cells, utc=True), {"times": int(cells.notna().sum())}
     else:
@@ -173,7 +179,7 @@ def _times_of_text(
 
 
 def _times_of_distinct(text: pd.Series) -> tuple[pd.Series, npt.NDArray[np.object_], str | None]:
-    """Read each different cell once: its time, the name of its format ("" if none), and a guess if there is one."""
+    """Read each different cell: its time, its format's name ("" if none), and a guess if there is one."""
     used = np.full(len(text), "", dtype=object)
     times = pd.Series(pd.NaT, index=text.index, dtype="datetime64[s, UTC]")
 
@@ -250,19 +256,23 @@ def _refuse_mixed_numbers(
 
 
 def _three_cells(cells: pd.Series, table: TableFile) -> str:
-    """Three different cells with their lines. A cell without a digit is no time and may be private: not shown."""
+    """Three different cells with their lines. One without a digit may be private, and is not shown."""
     examples = cells.drop_duplicates()[:EXAMPLE_ROWS]
     shown = [
-        repr(str(cell)[:LONGEST_SHOWN]) if any(c.isdigit() for c in str(cell)) and "@" not in str(cell) else "a word"
+        repr(str(cell)[:LONGEST_SHOWN])
+        if any(c.isdigit() for c in str(cell)) and "@" not in str(cell)
+        else "a word"
         for cell in examples
     ]
-    return ", ".join(f"{cell} ({table.place(pd.Index([row]))})" for cell, row in zip(shown, examples.index, strict=True))
+    return ", ".join(
+        f"{cell} ({table.place(pd.Index([row]))})" for cell, row in zip(shown, examples.index, strict=True)
+    )
 
 
 def _with_clock(
     dates: pd.Series, cells: pd.Series, header: str, table: TableFile
 ) -> tuple[pd.Series, Problem | None]:
-    """Add the time of day to dates. The clock is left alone if it is not understood, which the problem says."""
+    """Add the time of day to dates. A clock that is not understood is left alone, which the problem says."""
     text = as_values(cells)
     clock = as_clocks(text)
     unread = clock.isna() & text.notna()
@@ -271,5 +281,6 @@ def _with_clock(
     times = (dates + clock.fillna(pd.Timedelta(0))).mask(unread)
     if not unread.any():
         return times, None
-    what = f"times of day in column {header!r} that are not understood, such as {_three_cells(text[unread], table)}"
+    shown = _three_cells(text[unread], table)
+    what = f"times of day in column {header!r} that are not understood, such as {shown}"
     return times, Problem(what, int(unread.sum()), table.place(text.index[unread]))

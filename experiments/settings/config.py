@@ -23,8 +23,8 @@ MEASURED_ONLY = ("pfedrec", "fedrap", "counter")  # models that only the simulat
 # What decides which data train and which test, and how accuracy is measured.
 DATA_SETTINGS = (
     "data", "path", "catalogue", "category", "shopper_column", "item_column", "time_column", "weight_column",
-    "order_column", "title_column", "format", "unknown_items", "keep_guests", "strict", "visit", "devices", "data_seed", "split", "at", "repeats", "evaluate_sample",
-    "own_baselines", "own_metrics",
+    "order_column", "title_column", "format", "unknown_items", "keep_guests", "strict", "visit", "devices",
+    "data_seed", "split", "at", "repeats", "evaluate_sample", "own_baselines", "own_metrics",
 )  # fmt: skip
 # Settings without a flag of their own on `terry simulate`, which --set reaches.
 WITHOUT_FLAG = frozenset(
@@ -86,8 +86,8 @@ class RunConfig(BaseModel):
     )
     unknown_items: Literal["error", "drop"] = Field(
         "error",
-        description="what to do about items that the catalogue lacks: error, or drop: leave their rows out and "
-        "list them in unknown-items.csv",
+        description="what to do about items that the catalogue lacks: error, or drop: leave their rows out "
+        "and list them in unknown-items.csv",
     )
     keep_guests: bool = Field(
         False, description="keep ids that stand for many people, such as 0 or guest, each as one shopper"

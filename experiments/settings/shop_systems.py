@@ -1,4 +1,4 @@
-"""The shop systems whose exports are known, in a module of their own so that the command line loads no tables."""
+"""The names of shop systems, in a module of their own so that the command line loads no layouts."""
 
 from typing import Literal, get_args
 

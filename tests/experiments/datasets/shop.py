@@ -26,7 +26,9 @@ def purchases(dataset: Dataset) -> list[Purchase]:
     """Every event: device, item, the time of its visit (UTC) and weight."""
     items = dataset.catalogue.table["item"].to_numpy()[dataset.events.items].tolist()
     times = dataset.events.times.astype("datetime64[s]").astype("datetime64[m]").astype(str).tolist()
-    return list(zip(dataset.events.devices.tolist(), items, times, dataset.events.weights.tolist(), strict=True))
+    return list(
+        zip(dataset.events.devices.tolist(), items, times, dataset.events.weights.tolist(), strict=True)
+    )
 
 
 def catalogue(dataset: Dataset) -> list[list[Any]]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from terrycloth.experiments.datasets.catalogue_file import attribute_values, quantile_bins, read_catalogue
+from terrycloth.experiments.datasets.dataset import DataOptions
 from terrycloth.experiments.datasets.import_report import ImportReport
 from terrycloth.experiments.datasets.tables import open_table
 from terrycloth.models.catalogue import Catalogue
@@ -53,6 +54,50 @@ def test_columns_that_tell_all_items_apart_are_left_out_and_listed(tmp_path):
 
 def test_without_titles_the_ids_are_shown(tmp_path):
     assert read(tmp_path, "sku\nA\nB\nC\n")[0].table["title"].tolist() == ["A", "B", "C"]
+
+
+def prices(*odd: str) -> str:
+    return "sku,title,price,colour\n" + "".join(
+        f'S{number},x,"{price}",red\n' for number, price in enumerate([*map(str, range(100, 140)), *odd])
+    )
+
+
+def test_one_odd_cell_does_not_turn_amounts_into_categories(tmp_path):
+    """Of 43 prices two are none; they are counted, shown with their lines, and left empty."""
+    catalogue, said = read(tmp_path, prices("-", "on request", "$1,200"))
+    known = catalogue.table.set_index("item")["price"]
+    assert known[["S0", "S40", "S41", "S42"]].tolist() == [("100–108",), (), (), ("132–1200",)]
+    assert len(set(known) - {()}) == 5
+    assert (
+        "cells of 'price' in items.csv that are no numbers, and are left empty, such as '-', "
+        "'on request': lines 42, 43" in said
+    )
+
+
+def test_words_that_are_more_than_odd_are_categories(tmp_path):
+    catalogue, said = read(tmp_path, prices("S", "M", "L", "XL", "XL"))
+    assert ("XL",) in catalogue.table["price"].tolist()
+    assert not any("no numbers" in line for line in said)
+
+
+def test_decimal_commas_are_decided_once_for_all_columns(tmp_path):
+    """1.200 alone would be 1.2; the weights show that a point parts thousands."""
+    rows = "".join(f"S{n};x;1.{200 + n};{n},5\n" for n in range(30))
+    catalogue, _ = read(tmp_path, f"sku;title;price;weight\n{rows}")
+    assert catalogue.table["price"][0] == ("1200–1206",)
+    catalogue, _ = read(tmp_path, f"sku;title;price;weight\n{rows}".replace(",5", "").replace(";", ","))
+    assert catalogue.table["price"][0] == ("1.2–1.206",)
+
+
+def test_the_title_column_can_be_named(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("sku,title,Shown As\nA,x,Bath towel\nB,y,None\n")
+    named = read_catalogue(
+        open_table(path), "sku", ImportReport("a test"), DataOptions(title_column="shown as")
+    )
+    assert named.table["title"].tolist() == ["Bath towel", "None"]
+    with pytest.raises(UserError, match="no column 'called' for --title-column: it has sku, title, Shown As"):
+        read_catalogue(open_table(path), "sku", ImportReport("a test"), DataOptions(title_column="called"))
 
 
 def test_attribute_values():

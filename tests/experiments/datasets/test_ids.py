@@ -32,7 +32,11 @@ def parquet_file(folder: Path, cells: list[Any], kind: pa.DataType) -> Path:
     [
         (LONG, pa.int64(), [*map(str, LONG[:3]), None]),
         ([2**64 - 1, None], pa.uint64(), [str(2**64 - 1), None]),
-        ([Decimal(number) if number else None for number in LONG], pa.decimal128(38, 0), [*map(str, LONG[:3]), None]),
+        (
+            [Decimal(number) if number else None for number in LONG],
+            pa.decimal128(38, 0),
+            [*map(str, LONG[:3]), None],
+        ),
         ([Decimal("7.00"), None], pa.decimal128(10, 2), ["7", None]),
         ([7.0, None, 8.0], pa.float64(), ["7", None, "8"]),
         ([2.0**53 - 1, None], pa.float64(), ["9007199254740991", None]),
@@ -53,14 +57,18 @@ def test_csv_and_parquet_agree_on_long_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cell", [2.0**53, 1e300])
 def test_floating_point_ids_that_have_merged_are_refused(tmp_path: Path, cell: float) -> None:
-    with pytest.raises(UserError, match=r"column 'id' of .* as floating-point numbers.*above 2\^53 apart \(row 2\)"):
+    with pytest.raises(
+        UserError, match=r"column 'id' of .* as floating-point numbers.*above 2\^53 apart \(row 2\)"
+    ):
         ids_of(parquet_file(tmp_path, [7.0, cell], pa.float64()))
 
 
 @pytest.mark.parametrize("cell", ["4.00638E+12", "4,00638e12", "1E+15"])
 def test_ids_that_excel_has_shortened_are_refused(tmp_path: Path, cell: str) -> None:
     (tmp_path / "orders.csv").write_text(f"id;x\n7;y\n{cell};y\n")
-    with pytest.raises(UserError, match=r"Excel has shortened, as in 4\.00638E\+12 \(line 3\): export it again"):
+    with pytest.raises(
+        UserError, match=r"Excel has shortened, as in 4\.00638E\+12 \(line 3\): export it again"
+    ):
         ids_of(tmp_path / "orders.csv")
 
 
@@ -74,7 +82,9 @@ def test_ids_of_excel(tmp_path: Path) -> None:
         ids_of(tmp_path / "orders.xlsx")
 
 
-@pytest.mark.parametrize("cell", ["None", "none", "NULL", "undefined", "NaN", "\\N", "N/A", "#N/A", "NA", "", " "])
+@pytest.mark.parametrize(
+    "cell", ["None", "none", "NULL", "undefined", "NaN", "\\N", "N/A", "#N/A", "NA", "", " "]
+)
 def test_what_programs_write_for_nothing_is_missing(cell: str) -> None:
     assert as_values(pd.Series([cell, "x"])).tolist() == [pd.NA, "x"]
 

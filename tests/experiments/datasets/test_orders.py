@@ -360,6 +360,46 @@ def test_strict_stops_at_the_first_bad_row(tmp_path, line):
     assert "secret" not in str(caught.value)
 
 
+def test_strict_names_the_line_of_the_file_below_cells_with_line_breaks(tmp_path):
+    with pytest.raises(UserError, match="line 6: no shopper"):
+        read(tmp_path, 'user,sku,note\nann,A,"one\ntwo"\nann,B,"three\n"\n,A,x\n', strict=True)
+
+
+def test_numbers_as_the_file_writes_them_are_weights_and_said(tmp_path):
+    dataset = read(tmp_path, "user;item;qty\nann;A;1.200\nann;B;1.200,50\n")
+    assert events(dataset) == [(0, "A", 1200), (0, "B", 1200.5)]
+    assert "numbers: with a decimal comma, as in 2,55 (shown by 1 cells)" in dataset.report.sentences()
+
+
+def test_times_are_said_in_one_line_and_what_is_not_understood_with_its_lines(tmp_path):
+    dataset = read(
+        tmp_path, "user,sku,Date,Time\nann,A,2024-05-31,1908\nann,B,2024-06-01,0715\nann,C,31st,0\n"
+    )
+    said = dataset.report.sentences()
+    assert (
+        "times: Date and Time read as ISO 8601 (2024-05-31 14:00), from 2024-05-31 19:08 to 2024-06-01 07:15"
+        in said
+    )
+    assert "times in column 'Date' that are not understood, such as '31st' (line 4): line 4" in said
+    assert dataset.report.rows_dropped == {"no readable time": 1}
+
+
+def test_excel_orders(tmp_path):
+    pytest.importorskip("openpyxl")
+    orders = pd.DataFrame(
+        {
+            "Customer ID": [17850, 17851, None],
+            "SKU": ["A", "B", "A"],
+            "Order Date": pd.to_datetime(["2024-05-31 14:00"] * 3),
+        }
+    )
+    orders.to_excel(tmp_path / "orders.xlsx", index=False)
+    (tmp_path / "items.csv").write_text(ITEMS)
+    dataset = load("csv", DataOptions(path=tmp_path / "orders.xlsx", catalogue=tmp_path / "items.csv"))
+    assert events(dataset) == [(0, "A", 1), (1, "B", 1)]
+    assert dataset.report.rows_dropped_where == {"no shopper": "row 4"}
+
+
 def test_strict_lets_returns_pass_which_are_no_faults_of_the_file(tmp_path):
     dropped = read(tmp_path, ORDERS + "ann,A,2024-01-05,-1\n", strict=True).report.rows_dropped
     assert dropped == {"a return (a quantity below 0)": 1}

@@ -4,6 +4,8 @@ Each file holds what makes its layout hard: order fields given once, e-mail addr
 refunds, guests, variants, rows of pictures.
 """
 
+# ruff: noqa: E501 (the lines of tables are as long as they are)
+
 from pathlib import Path
 
 import pytest
@@ -348,7 +350,11 @@ def test_amazon(tmp_path: Path) -> None:
     dataset = import_files(tmp_path, table(AMAZON, "\t"), table(AMAZON_LISTINGS, "\t"), format="amazon")
     assert purchases(dataset) == [(0, "T-1", "2024-05-01T09:00", 2), (1, "T-3", "2024-05-03T09:00", 1)]
     assert dataset.report.rows_dropped == {"a cancelled order": 1}
-    assert catalogue(dataset) == [["T-1", "Bath towel", ("10",)], ["T-2", "Bath towel", ("10",)], ["T-3", "Face cloth", ("4",)]]
+    assert catalogue(dataset) == [
+        ["T-1", "Bath towel", ("10",)],
+        ["T-2", "Bath towel", ("10",)],
+        ["T-3", "Face cloth", ("4",)],
+    ]
 
 
 # --- The choice of a layout -------------------------------------------------------------------------------
@@ -375,6 +381,8 @@ def test_the_account_is_plain_json(tmp_path: Path) -> None:
     report = import_files(tmp_path, SHOPIFY_ORDERS, SHOPIFY_PRODUCTS).report
     plain = report.to_json()
     assert plain["rows_read"] == plain["rows_kept"] + sum(plain["rows_dropped"].values())
-    assert plain["catalogue"]["rows"] == plain["catalogue"]["items"] + sum(plain["catalogue"]["rows_dropped"].values())
+    assert plain["catalogue"]["rows"] == plain["catalogue"]["items"] + sum(
+        plain["catalogue"]["rows_dropped"].values()
+    )
     assert plain["times"]["first"] == "2024-04-30 07:00"
     assert isinstance(report, ImportReport)
