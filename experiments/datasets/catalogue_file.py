@@ -58,7 +58,7 @@ def read_catalogue(
     if layout is None:
         found = _plain(cells, table, item_column, title)
     else:
-        found = products(cells, table.columns, layout, item_column, title)
+        found = products(cells, table, layout, item_column, title)
     _check_items(found.items, table)
     marks = marks_of(found.attributes.values(), table.decimal_comma)
     ids = found.items.astype(str)

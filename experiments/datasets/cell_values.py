@@ -16,6 +16,7 @@ from terrycloth.models.errors import UserError
 # What programs write into a cell that holds nothing. Titles are exempt: a film is called "None".
 MISSING = pa.array(["none", "null", "undefined", "nan", "nat", "\\n", "n/a", "#n/a", "<na>", "n.a."])
 MISSING_AS_WRITTEN = pa.array(["NA"])  # as R writes it; "na" could be a value
+POINT_ZERO = r"\d+\.0"  # as programs write whole numbers beside a missing one
 SHORTENED = r"[+-]?\d+(?:[.,]\d+)?[eE]\+?\d+"  # 4.00638E+12, to which Excel shortens long numbers
 
 
@@ -58,6 +59,8 @@ def as_ids(column: pd.Series, header: str, table: TableFile) -> pd.Series:
             f"column {header!r} of {table.path} holds ids that Excel has shortened, as in 4.00638E+12 "
             f"({place}): export it again, and do not save it with Excel"
         )
+    if len(distinct) and distinct.str.fullmatch(POINT_ZERO).all():
+        return values.str.removesuffix(".0")
     return values
 
 

@@ -5,7 +5,6 @@ The header is read first, and a cell only if its column is requested.
 
 import codecs
 import csv
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ WINDOWS = {
     "cp1250": ("ąćęłńóśźż", "áäčďéěíĺľňóôŕřšťúůýž", "áéíóöőúüű", "ăâîşţ", "čćđšž"),
 }  # fmt: skip
 
-csv.field_size_limit(sys.maxsize)  # a product's description can be long
+csv.field_size_limit(2**31 - 1)  # a product's description can be long
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ ENDS_IN_DECIMALS = {
     "comma": r"[+-]?(?:\d*,(?:\d{1,2}|\d{4,})|0,\d+|\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,})",
     "point": r"[+-]?(?:\d*\.(?:\d{1,2}|\d{4,})|0\.\d+|\d{1,3}(?:,\d{3})+\.\d+|\d{1,3}(?:,\d{3}){2,})",
 }
+SHOWS_NOTHING = r"[+-]?[1-9]\d{0,2}[.,]\d{3}"
 MOSTLY = 0.5  # share of a column's cells that must be numbers for it to count as evidence
 
 
@@ -29,21 +30,20 @@ class Marks:
     """Which mark parts the decimals of a file's numbers.
 
     decimal: "comma" or "point". votes: the number of cells that show it. against: those that show the other.
+    silent: those such as 1.200, which show nothing.
     """
 
     decimal: str = "point"
     votes: int = 0
     against: int = 0
+    silent: int = 0
 
     def sentence(self) -> str:
-        """The decision in one line; empty if no cell shows it and the usual point is assumed."""
-        if not self.votes and self.decimal == "point":
-            return ""
+        """The decision in one line; empty if no cell is concerned."""
         example = "2,55" if self.decimal == "comma" else "2.55"
         if not self.votes:
-            return (
-                f"numbers: taken to have a decimal comma, as in {example}, because semicolons part the cells"
-            )
+            guess = f"numbers: no cell shows how decimals are written; taken to be as in {example}"
+            return guess + f" (it concerns {self.silent:,} cells)" if self.silent else ""
         against = f", {self.against:,} cells are written otherwise" if self.against else ""
         shown = f"shown by {self.votes:,} cells{against}"
         return f"numbers: with a decimal {self.decimal}, as in {example} ({shown})"
@@ -55,6 +55,7 @@ def marks_of(columns: Iterable[pd.Series], otherwise_comma: bool = False) -> Mar
     otherwise_comma: what to assume if no cell shows it.
     """
     votes = {"comma": 0, "point": 0}
+    silent = 0
     for column in columns:
         if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
             continue
@@ -64,9 +65,10 @@ def marks_of(columns: Iterable[pd.Series], otherwise_comma: bool = False) -> Mar
         if cells[written.str.fullmatch(WRITTEN_NUMBER).to_numpy(bool)].sum() >= MOSTLY * cells.sum():
             for mark, pattern in ENDS_IN_DECIMALS.items():
                 votes[mark] += int(cells[written.str.fullmatch(pattern).to_numpy(bool)].sum())
+            silent += int(cells[written.str.fullmatch(SHOWS_NOTHING).to_numpy(bool)].sum())
     decimal = "comma" if (votes["comma"], otherwise_comma) > (votes["point"], False) else "point"
     other = "point" if decimal == "comma" else "comma"
-    return Marks(decimal, votes[decimal], votes[other])
+    return Marks(decimal, votes[decimal], votes[other], silent)
 
 
 def as_numbers(column: pd.Series, marks: Marks) -> pd.Series:

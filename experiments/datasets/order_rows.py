@@ -136,7 +136,9 @@ def refuse_line_numbers(
     rows: pd.DataFrame, table: TableFile, columns: OrderColumns, options: DataOptions
 ) -> None:
     """Raise UserError if the items only count the lines of each order: 1, 2, 3 …"""
-    if options.item_column or "item" not in columns.parts:
+    names = " ".join(USUAL_NAMES["item"][-2:]).split()
+    header = table.columns[columns.parts["item"]] if "item" in columns.parts else ""
+    if options.item_column or simplify(header) not in names or not {"order", "time"} & set(columns.parts):
         return
     known = rows[["shopper", "item", "time"]].assign(order=rows.get("order", NO_ORDER)).dropna()
     numbers = pd.to_numeric(known["item"], errors="coerce")
@@ -147,7 +149,6 @@ def refuse_line_numbers(
     lines = orders.size()
     counted = (orders.min() == 1) & (orders.max() == lines) & (orders.nunique() == lines)
     if counted.all() and (lines >= FEWEST_LINES).sum() >= FEWEST_LINES:
-        header = table.columns[columns.parts["item"]]
         raise UserError(
             f"column {header!r} of {table.path} counts the lines of each order (1, 2, 3 …) and holds no "
             f"items: name the item with --item-column ({table.listed})"

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from terrycloth.experiments.datasets.cell_values import as_text, as_values
+from terrycloth.experiments.datasets.cell_values import as_ids, as_text, as_values
 from terrycloth.experiments.datasets.headers import find_column, simplify
 from terrycloth.experiments.datasets.shop_formats import ProductLayout
+from terrycloth.experiments.datasets.tables import TableFile
 
 PICTURE = "a picture of the product in another row"
 PARENT = "a product whose variants have rows of their own"
@@ -45,18 +46,19 @@ class CatalogueCells:
 
 
 def products(
-    cells: pd.DataFrame, columns: list[str], layout: ProductLayout, item_header: str, title: int | None
+    cells: pd.DataFrame, table: TableFile, layout: ProductLayout, item_header: str, title: int | None
 ) -> CatalogueCells:
     """The items of an export of products.
 
     cells: all its columns, numbered from 0. item_header: the item's column in the orders, which shows which
     of a product's identifiers they use. title: the column with the title, if the user names it.
     """
+    columns = table.columns
     by_id = layout.item_id and NAMES_AN_ID.search(simplify(item_header))
     item = find_column(columns, f"{layout.item_id} {layout.item}" if by_id else layout.item)
     assert item is not None, "the layout was recognised by it"
     title = find_column(columns, layout.title) if title is None else title
-    items = as_values(cells[item])
+    items = as_ids(cells[item], columns[item], table)
     product, is_child, is_parent = _families(cells, columns, layout, item)
     used = {item, title}
 
@@ -71,15 +73,11 @@ def products(
     attributes: dict[str, pd.Series] = {}
     for position, column in enumerate(columns):
         name = layout.attributes.get(simplify(column))
-        if (
-            name is None
-            and layout.others
-            and column
-            and position not in used
-            and not _of_family(column, layout)
-        ):
+        if name is None and layout.also and (found := re.fullmatch(layout.also, column)):
+            name = found[1]
+        if name is None and layout.others and position not in used and not _of_family(column, layout):
             name = column
-        if name is not None:
+        if name:
             values = taken_over(position)
             attributes[name] = attributes[name].fillna(values) if name in attributes else values
     attributes |= options

@@ -150,7 +150,8 @@ class ProductLayout:
     column with pairs such as color=red,size=M. attributes: the columns that become attributes, header → name.
     lists: those of which a cell is a list with commas, "options" for all options. others: whether the other
     columns become attributes too, as in a plain table; otherwise they are left out. translated: a column that
-    is filled where a row repeats a product for another shop or language.
+    is filled where a row repeats a product for another shop or language. also: a regular expression of
+    further headers that become attributes, whose first group is the name.
     """
 
     format: str
@@ -168,6 +169,7 @@ class ProductLayout:
     lists: str = ""
     others: bool = False
     translated: str = ""
+    also: str = ""
 
 
 PRODUCT_LAYOUTS = (
@@ -178,11 +180,12 @@ PRODUCT_LAYOUTS = (
         options=("option{}name", "option{}value"),
         attributes={"vendor": "vendor", "type": "type", "productcategory": "category", "tags": "tags",
                     "variantprice": "price"},
-        lists="tags",
+        lists="tags", also=r"(.+) \(product\.metafields\..+\)",
     ),
     ProductLayout(
         "woocommerce", "WooCommerce's export of products",
-        marks="type/typ sku/artikelnummer/ugs published/veroffentlicht/publie",
+        marks="type/typ sku/artikelnummer/ugs "
+        "visibilityincatalog/sichtbarkeitimkatalog/visibilitedanslecatalogue",
         item="sku artikelnummer ugs", item_id="id", title="name nom",
         parent="parent ubergeordnet ubergeordnetesprodukt", key="id",
         options=("attribute{}name attribut{}name nomdelattribut{}",

@@ -88,7 +88,10 @@ def _open_excel(path: Path) -> TableFile:
     same = [sheet for sheet in others if list(sheet.columns) == list(first.columns)]
     if first.empty:
         raise UserError(f"{path} holds no rows below a line of column names: export it again")
-    whole = pd.concat([first, *same], ignore_index=True) if same else first
+    whole = first
+    if same:
+        whole = pd.concat([first, *same], ignore_index=True)
+        whole.index += first.index[0]  # rows are counted over all sheets
     return TableFile(path, [" ".join(str(column).split()) for column in first.columns], sheet=whole)
 
 

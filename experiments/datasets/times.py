@@ -147,6 +147,10 @@ def read_times(
         problems += [problem] if problem else []
         headers = (header, clock[1]) if problem is None or problem.rows else headers
     known = times.dropna()
+    future = known[known > pd.Timestamp.now("UTC") + pd.Timedelta(days=1)]
+    if len(future):
+        what = f"times in column {header!r} that lie in the future"
+        problems.append(Problem(what, len(future), table.place(future.index)))
     if known.empty:
         return times, TimesRead(headers, formats, "–", "–"), problems
     first, last = (f"{instant:%Y-%m-%d %H:%M}" for instant in (known.min(), known.max()))

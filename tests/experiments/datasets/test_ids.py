@@ -82,6 +82,13 @@ def test_ids_of_excel(tmp_path: Path) -> None:
         ids_of(tmp_path / "orders.xlsx")
 
 
+def test_whole_numbers_with_a_point_and_a_zero_lose_it_if_all_have_it(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("id,x\n17850.0,y\n,y\n7.0,y\n")
+    assert ids_of(tmp_path / "orders.csv") == ["17850", None, "7"]
+    (tmp_path / "orders.csv").write_text("id,x\n17850.0,y\n7.5,y\n")
+    assert ids_of(tmp_path / "orders.csv") == ["17850.0", "7.5"]
+
+
 @pytest.mark.parametrize(
     "cell", ["None", "none", "NULL", "undefined", "NaN", "\\N", "N/A", "#N/A", "NA", "", " "]
 )

@@ -49,6 +49,13 @@ def test_columns_of_one_file_are_read_alike() -> None:
     assert marks.sentence() == "numbers: with a decimal comma, as in 2,55 (shown by 1 cells)"
 
 
+def test_what_no_cell_shows_is_said_where_it_matters() -> None:
+    assert marks_of([pd.Series(["1.200", "4"])]).sentence() == (
+        "numbers: no cell shows how decimals are written; taken to be as in 2.55 (it concerns 1 cells)"
+    )
+    assert marks_of([pd.Series(["12", "4"])], otherwise_comma=True).sentence() == ""
+
+
 def test_columns_of_words_are_no_evidence() -> None:
     assert marks_of([pd.Series(["blue", "red", "2,55"])]).decimal == "point"
 

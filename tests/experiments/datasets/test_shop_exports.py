@@ -181,6 +181,43 @@ def test_woocommerces_order_export_and_products(tmp_path: Path) -> None:
     assert dataset.report.catalogue.rows_dropped == {"a product whose variants have rows of their own": 1}
 
 
+GERMAN = {
+    "Type": "Typ", "SKU": "Artikelnummer", "Published": "Veröffentlicht", "Visibility in catalog": "Sichtbarkeit im Katalog",
+    "Regular price": "Regulärer Preis", "Categories": "Kategorien", "Tags": "Schlagwörter", "Parent": "Übergeordnet",
+    "Attribute 1 name": "Attribut 1 Name", "Attribute 1 value(s)": "Attribut 1 Wert(e)",
+    "Attribute 2 name": "Attribut 2 Name", "Attribute 2 value(s)": "Attribut 2 Wert(e)",
+}  # fmt: skip
+FRENCH = {
+    "SKU": "UGS", "Name": "Nom", "Published": "Publié", "Visibility in catalog": "Visibilité dans le catalogue",
+    "Regular price": "Tarif régulier", "Categories": "Catégories", "Tags": "Étiquettes", "Parent": "Parent",
+    "Attribute 1 name": "Nom de l’attribut 1", "Attribute 1 value(s)": "Valeur(s) de l’attribut 1",
+    "Attribute 2 name": "Nom de l’attribut 2", "Attribute 2 value(s)": "Valeur(s) de l’attribut 2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", [GERMAN, FRENCH])
+def test_woocommerces_products_with_headers_of_other_languages(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    first, *rows = WOOCOMMERCE_PRODUCTS.splitlines()
+    translated = ",".join(headers.get(header, header) for header in first.split(","))
+    dataset = import_files(tmp_path, table(ONE_ROW_AN_ITEM), "\n".join([translated, *rows]))
+    english = import_files(tmp_path, table(ONE_ROW_AN_ITEM), WOOCOMMERCE_PRODUCTS)
+    assert catalogue(dataset) == catalogue(english)
+    assert dataset.catalogue.attributes == english.catalogue.attributes
+
+
+def test_shopifys_metafields_are_attributes(tmp_path: Path) -> None:
+    first, *rows = SHOPIFY_PRODUCTS.splitlines()
+    items = [
+        f"{first},Material (product.metafields.shopify.fabric)",
+        f"{rows[0]},cotton",
+        *(f"{row}," for row in rows[1:]),
+    ]
+    dataset = import_files(tmp_path, SHOPIFY_ORDERS, "\n".join(items))
+    assert dataset.catalogue.table["Material"].tolist() == [("cotton",), ("cotton",), ()]
+
+
 def test_woocommerces_products_by_their_ids(tmp_path: Path) -> None:
     orders = table(ONE_ROW_AN_ITEM).replace("item_sku", "item_barcode")
     dataset = import_files(tmp_path, orders, WOOCOMMERCE_PRODUCTS)

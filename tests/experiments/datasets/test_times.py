@@ -124,6 +124,14 @@ def test_three_cells_that_are_not_understood_are_shown_with_their_lines() -> Non
     assert problem.rows == 5
 
 
+def test_times_in_the_future_are_said() -> None:
+    """So a file of yy-mm-dd shows up, which looks like dd-mm-yy."""
+    _, _, problems = read(["2024-05-31", "2098-05-31"])
+    assert [problem.sentence() for problem in problems] == [
+        "times in column 'Date' that lie in the future: line 3"
+    ]
+
+
 def test_one_line_says_the_format_and_the_span() -> None:
     assert read(["45385.2", "45386"])[1].sentence() == (
         "times: Date read as days since 1900 (Excel), from 2024-04-03 04:48 to 2024-04-04 00:00"
