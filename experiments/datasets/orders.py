@@ -80,34 +80,34 @@ def drop_bad_rows(rows: pd.DataFrame, table: TableFile, strict: bool, report: Im
     Raises UserError if no row is usable or, with `strict`, at the first row that is bad: rows that are empty
     or that say what they are, such as a cancelled order, are not.
     """
-    weight, fate = rows["weight"], rows["fate"].to_numpy()
+    weight = rows["weight"]
+    named = [str(fate) for fate in rows["fate"].unique() if fate]
+    said = {
+        **{name: rows["fate"] == name for name in named},
+        RETURN: weight < 0,
+        RETURNED: (weight == 0) & (rows["ordered"] > 0),
+    }
     bad = {
-        MISFIT: rows["misfit"],
         "no shopper": rows["shopper"].isna(),
         "no item": rows["item"].isna(),
         "no readable time": rows["time"].isna(),
         "a weight that is not a number": ~np.isfinite(weight),
+        "a weight of zero": weight == 0,
     }
-    said = {
-        **{str(name): fate == name for name in dict.fromkeys(fate) if name},
-        RETURN: weight < 0,
-        RETURNED: (weight == 0) & (rows["ordered"] > 0),
-    }
-    nothing = {"a weight of zero": weight == 0}
     empty = {EMPTY_ROW: rows["blank"] & ~rows["misfit"]}
-    reasons = {**empty, MISFIT: bad.pop(MISFIT), **said, **bad, **nothing}
-    reason = np.select([np.asarray(each, dtype=bool) for each in reasons.values()], list(reasons), default="")
-    wrong = np.isin(reason, [MISFIT, *bad, *nothing])
+    reasons = {**empty, MISFIT: rows["misfit"], **said, **bad}
+    first = np.select([np.asarray(each, dtype=bool) for each in reasons.values()], range(len(reasons)), -1)
+    wrong = np.isin(first, [number for number, name in enumerate(reasons) if name in (MISFIT, *bad)])
     if strict and wrong.any():
-        first = int(np.argmax(wrong))
+        row = int(np.argmax(wrong))
         raise UserError(
-            f"{table.path}, {table.place(rows.index[[first]])}: {reason[first]} "
+            f"{table.path}, {table.place(rows.index[[row]])}: {list(reasons)[first[row]]} "
             "(correct it, or remove --strict to drop such rows)"
         )
-    for name in reasons:
-        lines = rows.index[reason == name]
+    for number, name in enumerate(reasons):
+        lines = rows.index[first == number]
         report.drop(name, len(lines), table.place(lines))
-    kept: pd.DataFrame = rows.loc[reason == ""]
+    kept: pd.DataFrame = rows.loc[first < 0]
     report.rows_kept = len(kept)
     if report.rows_kept == 0:
         counts = ", ".join(f"{name}: {count}" for name, count in report.rows_dropped.items())

@@ -62,11 +62,14 @@ def left_after_returns(rows: pd.DataFrame) -> pd.Series:
     linked = (
         (rows["order"] != NO_ORDER) & rows["shopper"].notna() & rows["item"].notna() & np.isfinite(weight)
     )
-    if not (linked & (weight < 0)).any():
+    returned = np.zeros(len(rows) + 1, dtype=np.bool_)  # by order
+    returned[rows["order"][linked & (weight < 0)]] = True
+    linked &= returned[rows["order"]]
+    if not linked.any():
         return weight.set_axis(index)
     of_orders = weight[linked]
     keys = [rows["shopper"].cat.codes[linked], rows["order"][linked], rows["item"][linked]]
     bought = of_orders.clip(lower=0).groupby(keys).transform("sum")
-    returned = (-of_orders).clip(lower=0).groupby(keys).transform("sum")
-    left = of_orders * (bought - returned).clip(lower=0) / bought.where(bought > 0, 1.0)
+    back = (-of_orders).clip(lower=0).groupby(keys).transform("sum")
+    left = of_orders * (bought - back).clip(lower=0) / bought.where(bought > 0, 1.0)
     return weight.where(~linked | (weight <= 0), left.reindex(weight.index)).set_axis(index)

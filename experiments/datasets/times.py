@@ -139,7 +139,7 @@ def read_times(
     headers: tuple[str, ...] = (header,)
     problems: list[Problem] = []
     if pd.api.types.is_datetime64_any_dtype(cells):
-        times, formats = pd.to_datetime(cells, utc=True), {"times": int(cells.notna().sum())}
+        times, formats = pd.to_datetime(cells, utc=True), {"the file's own times": int(cells.notna().sum())}
     else:
         times, formats, problems = _times_of_text(as_values(cells), header, table)
     if clock is not None and (times.dropna() == times.dropna().dt.normalize()).all():
