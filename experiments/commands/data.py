@@ -1,5 +1,6 @@
 """terry data: list the data sets, inspect one, and partition one into devices for Flower's own commands."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +14,17 @@ from terrycloth.experiments.commands.flags import (
     Delta,
     Devices,
     Epsilon,
+    Format,
     ItemColumn,
+    KeepGuests,
     OrderColumn,
     ShopperColumn,
     Strict,
     TimeColumn,
+    TitleColumn,
     Trust,
     Unit,
+    UnknownItems,
     Visit,
     WeightColumn,
     setting,
@@ -64,8 +69,18 @@ def inspect(
     time_column: TimeColumn = None,
     weight_column: WeightColumn = None,
     order_column: OrderColumn = None,
+    title_column: TitleColumn = None,
+    format: Format = None,
+    unknown_items: UnknownItems = None,
+    keep_guests: KeepGuests = False,
     visit: Visit = None,
     strict: Strict = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="new folder for the account as import.json, and for unknown-items.csv", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Read a data set, and print what was kept, what was dropped and why, and what the catalogue holds.
 
@@ -73,14 +88,22 @@ def inspect(
     information, and how many shoppers each split would test.
     """
     options: dict[str, Any] = {
-        key: value for key, value in locals().items() if key != "name" and value is not None
+        key: value for key, value in locals().items() if key not in ("name", "out") and value is not None
     }
     from terrycloth.experiments.datasets import load
     from terrycloth.experiments.datasets.dataset import DataOptions
 
-    dataset = load(name, DataOptions(**options))
+    dataset = load(name, DataOptions(**options))  # what is wrong is told before anything heavy is loaded
     from terrycloth.experiments.reports.inspection import print_dataset
+    from terrycloth.experiments.runs.files import write_whole
+    from terrycloth.experiments.runs.run_folder import created
 
+    if out is not None:
+        with created(out, needed_bytes=0):
+            write_whole(
+                out / "import.json", json.dumps(dataset.report.to_json(), indent=2, ensure_ascii=False) + "\n"
+            )
+            dataset.report.write_unknown_items(out)
     print_dataset(dataset)
 
 
@@ -101,6 +124,10 @@ def partition(
     time_column: TimeColumn = None,
     weight_column: WeightColumn = None,
     order_column: OrderColumn = None,
+    title_column: TitleColumn = None,
+    format: Format = None,
+    unknown_items: UnknownItems = None,
+    keep_guests: KeepGuests = False,
     strict: Strict = False,
     visit: Visit = None,
     split_by: Annotated[str | None, setting("split", "Test", "--split")] = None,

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
 from terrycloth.experiments.settings.config import RunConfig
+from terrycloth.experiments.settings.shop_systems import SHOP_SYSTEMS
 from terrycloth.models.errors import UserError
 from terrycloth.models.plug_in_loading import entry_point_names, load_entry_point, load_object
 
@@ -54,7 +55,7 @@ SOURCES = {
     ),
     "csv": Source(
         "orders",
-        "your own orders and catalogue, CSV or Parquet",
+        "your own orders and catalogue, CSV, Parquet or Excel",
         real=True,
         needs={"path": "the order export", "catalogue": "the items with their titles and attributes"},
         accepts=(
@@ -63,6 +64,10 @@ SOURCES = {
             "time_column",
             "weight_column",
             "order_column",
+            "title_column",
+            "format",
+            "unknown_items",
+            "keep_guests",
             "visit",
             "strict",
         ),
@@ -133,5 +138,9 @@ def check_options(name: str, options: DataOptions) -> None:
         raise UserError(f"--devices {options.devices} leaves no shopper: use 1 or more")
     if options.visit not in ("instant", "day"):
         raise UserError(f"--visit {options.visit} is unknown: use instant or day")
+    if options.unknown_items not in ("error", "drop"):
+        raise UserError(f"--unknown-items {options.unknown_items} is unknown: use error or drop")
+    if options.format not in SHOP_SYSTEMS:
+        raise UserError(f"--format {options.format} is unknown: use one of {', '.join(SHOP_SYSTEMS)}")
     if options.data_seed < 0:
         raise UserError(f"--data-seed {options.data_seed} is negative: choose 0 or more")

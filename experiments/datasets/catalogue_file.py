@@ -2,24 +2,20 @@
 
 import re
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from terrycloth.experiments.datasets.cell_values import as_numbers, as_text
-from terrycloth.experiments.datasets.dataset import ImportReport
-from terrycloth.experiments.datasets.tables import (
-    MISFIT,
-    USUAL_NAMES,
-    TableFile,
-    find_column,
-    open_table,
-    read_columns,
-    simplify,
-)
+from terrycloth.experiments.datasets.cell_values import as_ids, as_text, as_values
+from terrycloth.experiments.datasets.dataset import DataOptions
+from terrycloth.experiments.datasets.headers import find_column, names_of, simplify
+from terrycloth.experiments.datasets.import_report import CatalogueRead, ImportReport, Problem
+from terrycloth.experiments.datasets.numbers import Marks, as_numbers, marks_of
+from terrycloth.experiments.datasets.product_export import CatalogueCells, products
+from terrycloth.experiments.datasets.shop_formats import product_layout
+from terrycloth.experiments.datasets.tables import EXAMPLE_ROWS, MISFIT, TableFile, read_columns
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 from terrycloth.models.errors import UserError
 
@@ -30,61 +26,119 @@ IDENTIFIERS = "id ean gtin upc isbn asin barcode number no code index row url"
 
 MOST_DISTINCT_NUMBERS = 20  # an attribute with more distinct numbers than this is binned
 MOST_BINS = 5
+MOSTLY_NUMBERS = 0.9  # share of a column's cells that must be numbers for it to be one of amounts
+LONGEST_SHOWN = 40  # characters of a cell in a message
+POINT = Marks()
+UNIQUE = "as every item has another value"
 
 
-def read_catalogue(path: Path, item_column: str, report: ImportReport) -> Catalogue:
-    """Read the items, titles and attributes, sorted by item id; note in the report what is left out.
+def read_catalogue(
+    table: TableFile, item_column: str, report: ImportReport, options: DataOptions | None = None
+) -> Catalogue:
+    """Read the items, titles and attributes, sorted by item id; say in the report what is left out.
 
-    The item column is the one with the same name as in the orders (`item_column`), or else with one of the
-    usual names. Raises UserError if there is none, or if an item is missing or repeated.
+    An export of a known shop system is read by its layout. In another file the item column is the one with
+    the same name as in the orders (`item_column`), or else with one of the usual names. Raises UserError if
+    there is none, or if an item is missing or repeated.
     """
-    table = open_table(path)
-    item = find_column(table.columns, f"{simplify(item_column)} {USUAL_NAMES['item']}")
-    if item is None:
-        raise UserError(
-            f"{path} has no item column: name one {item_column!r}, as in the orders ({table.listed})"
-        )
-    others = [column if position != item else "" for position, column in enumerate(table.columns)]
-    title = find_column(others, USUAL_NAMES["title"])
+    options = options or DataOptions()
+    title = None
+    if options.title_column:
+        title = find_column(table.columns, simplify(options.title_column))
+        if title is None:
+            raise UserError(
+                f"{table.path} has no column {options.title_column!r} for --title-column: {table.listed}"
+            )
     cells, misfit = read_columns(table, range(len(table.columns)))
-    not_empty = misfit | ~cells.isna().all(axis=1)
-    cells, misfit = cells[not_empty], misfit[not_empty]
-    _check_items(cells[item], misfit, table)
-    ids = as_text(cells[item])
-    frame = pd.DataFrame({ITEM: ids.astype(str)})
-    frame[TITLE] = frame[ITEM] if title is None else as_text(cells[title]).fillna(ids).astype(str)
-    identifying = []
-    for position, column in enumerate(table.columns):
-        if position in (item, title) or not column:
-            continue
-        values = attribute_values(cells[position], column, table.decimal_comma)
-        if values is None:
-            identifying.append(column)
+    blank = cells.isna().all(axis=1)
+    cells, misfit = cells[misfit | ~blank], misfit[misfit | ~blank]
+    if misfit.any():
+        _refuse(table, MISFIT, misfit)
+    layout = product_layout(table.columns, options.format)
+    if layout is None:
+        found = _plain(cells, table, item_column, title)
+    else:
+        found = products(cells, table, layout, item_column, title)
+    _check_items(found.items, table)
+    marks = marks_of(found.attributes.values(), table.decimal_comma)
+    ids = found.items.astype(str)
+    frame = pd.DataFrame(
+        {ITEM: ids, TITLE: ids if found.titles is None else found.titles.fillna(ids).astype(str)}
+    )
+    for name, values in found.attributes.items():
+        text = as_values(values.map(_joined))
+        if name in found.lists:
+            text = text.str.replace(",", "|", regex=False)
+        attribute = attribute_values(text, name, marks, declared=name in found.declared)
+        if attribute is None:
+            found.columns_dropped[name] = UNIQUE
         else:
-            frame[_free_name(column, frame.columns)] = values
-    attributes = ", ".join(frame.columns[2:]) or "no attributes"
-    report.notes.append(f"catalogue {path.name}: {len(frame)} items with {attributes}")
-    if title is None:
-        report.notes.append(f"{path.name} has no title column: the item ids are shown instead")
-    if identifying:
-        report.notes.append(
-            f"left out of the catalogue, as every item has another value: {', '.join(identifying)}"
-        )
+            frame[_free_name(name, frame.columns)] = attribute
+            _note_odd_cells(text, name, marks, table, report)
+    report.catalogue = CatalogueRead(
+        table.path.name,
+        layout.name if layout else "a table of items",
+        len(cells),
+        len(frame),
+        found.item_column,
+        found.title_column,
+        tuple(frame.columns[2:]),
+        found.rows_dropped,
+        found.columns_dropped,
+    )
     return Catalogue(frame.sort_values(ITEM, ignore_index=True))
 
 
-def _check_items(items: pd.Series, misfit: pd.Series, table: TableFile) -> None:
-    for bad, reason in ((misfit, MISFIT), (as_text(items).isna(), "no item")):
-        if bad.any():
-            place = table.place(items.index[bad])
-            raise UserError(f"{table.path} has {reason} in {place}: correct it, every row needs an item")
+def _plain(cells: pd.DataFrame, table: TableFile, item_column: str, title: int | None) -> CatalogueCells:
+    """A table with one row per item, of which every other column is an attribute."""
+    item = find_column(table.columns, f"{simplify(item_column)} {names_of('item')}")
+    if item is None:
+        wanted = f"name one {item_column!r}, as in the orders" if item_column else "name one of them sku"
+        raise UserError(f"{table.path} has no item column: {wanted} ({table.listed})")
+    others = [column if position != item else "" for position, column in enumerate(table.columns)]
+    title = find_column(others, names_of("title")) if title is None else title
+    return CatalogueCells(
+        as_ids(cells[item], table.columns[item], table),
+        None if title is None else as_text(cells[title]),
+        {
+            _free_name(column, pd.Index(table.columns[:position])): cells[position]
+            for position, column in enumerate(table.columns)
+            if position not in (item, title) and column
+        },
+        table.columns[item],
+        None if title is None else table.columns[title],
+    )
+
+
+def _refuse(table: TableFile, reason: str, bad: pd.Series) -> None:
+    place = table.place(bad.index[bad])
+    raise UserError(f"{table.path} has {reason} in {place}: correct it, every row needs an item")
+
+
+def _check_items(items: pd.Series, table: TableFile) -> None:
+    if items.isna().any():
+        _refuse(table, "no item", items.isna())
     if items.empty:
         raise UserError(f"{table.path} holds no items: export it again")
-    repeated = items[as_text(items).duplicated()]
+    repeated = items[items.duplicated()]
     if len(repeated):
         raise UserError(
             f"{table.path} holds item {str(repeated.iloc[0])!r} more than once: keep one row per item"
         )
+
+
+def _note_odd_cells(text: pd.Series, name: str, marks: Marks, table: TableFile, report: ImportReport) -> None:
+    """Say which cells of a column of amounts are no numbers; they are left empty."""
+    numbers = amounts(text, name, marks)
+    if numbers is None:
+        return
+    odd = text[text.notna() & numbers.isna()]
+    if len(odd):
+        shown = ", ".join(repr(str(cell)[:LONGEST_SHOWN]) for cell in odd.unique()[:EXAMPLE_ROWS])
+        what = (
+            f"cells of {name!r} in {table.path.name} that are no numbers, and are left empty, such as {shown}"
+        )
+        report.problems.append(Problem(what, len(odd), table.place(odd.index)))
 
 
 def _free_name(name: str, taken: pd.Index) -> str:
@@ -96,21 +150,21 @@ def _free_name(name: str, taken: pd.Index) -> str:
 
 
 def attribute_values(
-    cells: pd.Series, header: str, decimal_comma: bool = False
+    cells: pd.Series, header: str, marks: Marks = POINT, declared: bool = False
 ) -> list[tuple[str, ...]] | None:
-    """Return a tuple of values for each cell, or None if no two items share a value.
+    """Return a tuple of values for each cell, or None if no two items share a value and it is not `declared`.
 
-    "red|blue" and "red; blue" are two values. A column of more than 20 distinct numbers is binned, unless
-    the numbers are long or the header says id, code or the like: those are identifiers, not amounts.
+    "red|blue" and "red; blue" are two values. A column of amounts (`amounts`) is binned; a cell of it that is
+    no number is empty.
     """
-    text = as_text(cells.map(_joined))
-    numbers = as_numbers(text, decimal_comma)
-    if _are_amounts(text, numbers, header) and text.nunique() > MOST_DISTINCT_NUMBERS:
+    text = as_values(cells.map(_joined))
+    numbers = amounts(text, header, marks)
+    if numbers is not None:
         return quantile_bins(numbers)
     split = text.fillna("").str.split(r"[|;]", regex=True)
     attribute = [tuple(dict.fromkeys(one.strip() for one in values if one.strip())) for values in split]
     all_values = pd.Series([value for values in attribute for value in values], dtype=str)
-    return None if len(all_values) > 1 and all_values.is_unique else attribute
+    return None if not declared and len(all_values) > 1 and all_values.is_unique else attribute
 
 
 def _joined(cell: Any) -> Any:
@@ -118,14 +172,22 @@ def _joined(cell: Any) -> Any:
     return "|".join(map(str, cell)) if isinstance(cell, (list, tuple, np.ndarray)) else cell
 
 
-def _are_amounts(text: pd.Series, numbers: pd.Series, header: str) -> bool:
-    """Whether these cells are numbers that can be binned: all are finite, and none identifies an item."""
+def amounts(text: pd.Series, header: str, marks: Marks) -> pd.Series | None:
+    """The numbers of a column that can be binned: float64, NaN where a cell is none. None for another column.
+
+    It has more than 20 distinct numbers, in nearly all its cells: an odd cell such as "on request" does not
+    turn amounts into categories. No number is long, and the header does not say id, code or the like: those
+    identify items.
+    """
+    numbers = as_numbers(text, marks)
     known = numbers.dropna()
-    if known.empty or len(known) < text.notna().sum() or not np.isfinite(known).all():
-        return False
+    if known.nunique() <= MOST_DISTINCT_NUMBERS or not np.isfinite(known).all():
+        return None
+    if len(known) < MOSTLY_NUMBERS * text.notna().sum():
+        return None
     named_identifier = set(IDENTIFIERS.split()) & set(re.findall(r"[a-z]+", header.casefold()))
     long = (known >= 1e7).all() and (known % 1 == 0).all()
-    return not named_identifier and not long
+    return None if named_identifier or long else numbers
 
 
 def quantile_bins(numbers: pd.Series) -> list[tuple[str, ...]]:

@@ -1,32 +1,67 @@
-"""Convert a column's cells to text, numbers or times, and shopper ids to keyed hashes."""
+"""Convert a column's cells to text and to ids, and shopper ids to keyed hashes."""
 
 import hashlib
 import secrets
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-DAY_AND_MONTH = (
-    r"^(?P<first>\d{1,2})(?P<mark>[./-])(?P<second>\d{1,2})[./-](?P<year>\d{4})"
-    r"(?:[ T,]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second_hand>\d{2}))?(?:\.\d+)?"
-    r"\s*(?P<half>[AaPp][Mm])?)?$"
-)
+from terrycloth.experiments.datasets.tables import EXACT, TableFile
+from terrycloth.models.errors import UserError
+
+# What programs write into a cell that holds nothing. Titles are exempt: a film is called "None".
+MISSING = pa.array(["none", "null", "undefined", "nan", "nat", "\\n", "n/a", "#n/a", "<na>", "n.a."])
+MISSING_AS_WRITTEN = pa.array(["NA"])  # as R writes it; "na" could be a value
+POINT_ZERO = r"\d+\.0"  # as programs write whole numbers beside a missing one
+SHORTENED = r"[+-]?\d+(?:[.,]\d+)?[eE]\+?\d+"  # 4.00638E+12, to which Excel shortens long numbers
 
 
 def as_text(column: pd.Series) -> pd.Series:
     """Stripped strings; blank cells are missing. Whole numbers lose the ".0" that missing cells gave them."""
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.astype("Int64")
+    if pd.api.types.is_float_dtype(column):
+        known = column.dropna()
+        if (known % 1 == 0).all() and (known.abs() < EXACT).all():
+            column = column.astype("Int64")
     text = column.astype("string").str.strip()
     return text.mask(text == "")
 
 
-def as_numbers(column: pd.Series, decimal_comma: bool = False) -> pd.Series:
-    """Convert to float64; a cell that is not a number becomes NaN. decimal_comma: read 1,5 as 1.5."""
-    if decimal_comma and not pd.api.types.is_numeric_dtype(column):
-        column = column.str.replace(",", ".", regex=False)
-    return pd.to_numeric(column, errors="coerce").astype("float64")
+def as_values(column: pd.Series) -> pd.Series:
+    """As `as_text`; what programs write for a missing value (None, undefined, N/A) is missing too."""
+    text = as_text(column)
+    cells = pa.array(text.array)
+    nothing = pc.or_kleene(pc.is_in(pc.ascii_lower(cells), MISSING), pc.is_in(cells, MISSING_AS_WRITTEN))
+    return text.mask(nothing.to_numpy(zero_copy_only=False)) if pc.any(nothing).as_py() else text
+
+
+def as_ids(column: pd.Series, header: str, table: TableFile) -> pd.Series:
+    """Ids as text, exactly as they are in the file; missing values are missing.
+
+    Raises UserError if the file no longer tells neighbouring ids apart: if they went through floating-point
+    numbers, or were shortened by Excel.
+    """
+    if pd.api.types.is_float_dtype(column) and (column.abs() >= EXACT).any():
+        place = table.place(column.index[column.abs() >= EXACT])
+        raise UserError(
+            f"column {header!r} of {table.path} holds ids as floating-point numbers, which cannot tell "
+            f"ids above 2^53 apart ({place}): export it as text or as whole numbers"
+        )
+    values = as_values(column)
+    distinct = pd.Series(values.unique()).dropna().astype("string")
+    shortened = distinct[distinct.str.fullmatch(SHORTENED)]
+    if len(shortened):
+        place = table.place(values.index[values.isin(shortened)])
+        raise UserError(
+            f"column {header!r} of {table.path} holds ids that Excel has shortened, as in 4.00638E+12 "
+            f"({place}): export it again, and do not save it with Excel"
+        )
+    if len(distinct) and distinct.str.fullmatch(POINT_ZERO).all():
+        return values.str.removesuffix(".0")
+    return values
 
 
 def pseudonyms(shoppers: pd.Series) -> pd.Series:
@@ -52,60 +87,7 @@ def numbered(shoppers: pd.Series) -> tuple[npt.NDArray[np.int64], int]:
     return numbers.astype(np.int64), len(present)
 
 
-def as_times(column: pd.Series) -> tuple[pd.Series, str | None]:
-    """Parse times as datetime64 in UTC, NaT if unreadable; also return a note if the format is a guess.
-
-    The formats are ISO 8601; seconds, milli-, micro- or nanoseconds since 1970; 20240531; and
-    31/05/2024 14:00 with slashes, dots or dashes. In the last one, day or month comes first, whichever reads
-    more of the rows. A time without a zone is in UTC.
-    """
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return pd.to_datetime(column, utc=True), None
-    text = as_text(column)
-    numbers = as_numbers(text)
-    if numbers.notna().sum() * 2 > text.notna().sum():
-        return _times_from_numbers(numbers), None
-    times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
-    unread = times.isna() & text.notna()
-    if not unread.any():
-        return times, None
-    remaining, note = _times_from_day_and_month(text[unread])
-    return times.fillna(remaining), note
-
-
-def _times_from_numbers(numbers: pd.Series) -> pd.Series:
-    size = numbers.abs().median()
-    if 19_000_101 <= size <= 21_001_231:
-        dates = numbers.astype("Int64") if (numbers.dropna() % 1 == 0).all() else numbers
-        return pd.to_datetime(dates.astype("string"), format="%Y%m%d", errors="coerce", utc=True)
-    units_per_second = 10.0 ** (3 * sum(size >= bound for bound in (1e11, 1e14, 1e17)))
-    seconds = numbers / units_per_second
-    return pd.to_datetime(seconds.where(seconds.abs() < 7e9).round(), unit="s", errors="coerce", utc=True)
-
-
-def _times_from_day_and_month(text: pd.Series) -> tuple[pd.Series, str | None]:
-    parts = text.str.extract(DAY_AND_MONTH)
-    numbers = parts.drop(columns=["mark", "half"]).apply(pd.to_numeric, errors="coerce").astype("float64")
-    first_is_day = int((numbers["first"] > 12).sum())  # these rows cannot have the month first
-    second_is_day = int((numbers["second"] > 12).sum())
-    day_first = first_is_day >= second_is_day
-    note = None
-    if first_is_day == second_is_day and (parts["mark"] != ".").any() and numbers["first"].notna().any():
-        note = (
-            "the dates do not show whether the day or the month comes first: the day is taken first "
-            "(write 2024-05-31 to avoid the guess)"
-        )
-    am_or_pm = parts["half"].str.lower()
-    hour = numbers["hour"].fillna(0)
-    hour = hour.where(am_or_pm.isna(), hour % 12 + 12 * (am_or_pm == "pm").fillna(False).astype("float64"))
-    fields = pd.DataFrame(
-        {
-            "year": numbers["year"],
-            "month": numbers["second" if day_first else "first"],
-            "day": numbers["first" if day_first else "second"],
-            "hour": hour,
-            "minute": numbers["minute"].fillna(0),
-            "second": numbers["second_hand"].fillna(0),
-        }
-    )
-    return pd.to_datetime(fields, errors="coerce", utc=True), note
+def by_distinct(text: pd.Series, convert: Callable[[pd.Series], pd.Series]) -> pd.Series:
+    """Apply a cell-by-cell conversion of text once to each different cell, which is much less work."""
+    codes, distinct = pd.factorize(text, use_na_sentinel=False)
+    return convert(pd.Series(distinct)).take(codes).set_axis(text.index)

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.datasets.import_report import ImportReport
 from terrycloth.experiments.datasets.visits import Lines, events_in_visits, order_numbers
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 from terrycloth.models.errors import UserError

@@ -1,7 +1,7 @@
 """What every data set provides: a public catalogue, private events, and a report on what was read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from terrycloth.client.events import Events
+from terrycloth.experiments.datasets.import_report import ImportReport
+from terrycloth.experiments.settings.shop_systems import ShopSystem
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
 
@@ -29,54 +31,14 @@ class DataOptions:
     time_column: str | None = None
     weight_column: str | None = None
     order_column: str | None = None
+    title_column: str | None = None
+    format: ShopSystem = "auto"
+    unknown_items: Literal["error", "drop"] = "error"
+    keep_guests: bool = False
     strict: bool = False
     visit: Literal["instant", "day"] = "instant"
     devices: int | None = None
     data_seed: int = 0
-
-
-@dataclass(frozen=True)
-class FileOrder:
-    """In what order a file lists the lines of a visit, counted before that order is discarded.
-
-    visits: the number of visits with several items. ascending: how many of these list their lines in
-    ascending order of item id. by_chance: the expected number if the order were random.
-    """
-
-    visits: int
-    ascending: int
-    by_chance: float
-
-
-@dataclass
-class ImportReport:
-    """What was read and what was left out. Always, rows_read = rows_kept + the sum of rows_dropped.
-
-    file_order: None if there are no times and so no visits.
-    """
-
-    source: str
-    rows_read: int = 0
-    rows_kept: int = 0
-    rows_dropped: dict[str, int] = field(default_factory=dict)
-    columns_kept: list[str] = field(default_factory=list)
-    columns_dropped: list[str] = field(default_factory=list)
-    columns_never_read: dict[str, str] = field(
-        default_factory=dict
-    )  # name → reason (looks like an e-mail address …)
-    notes: list[str] = field(default_factory=list)
-    file_order: FileOrder | None = None
-
-    def drop(self, reason: str, rows: int) -> None:
-        """Count the rows left out for a reason. A reason without rows is not listed."""
-        if rows:
-            self.rows_dropped[reason] = self.rows_dropped.get(reason, 0) + int(rows)
-
-    def check(self) -> None:
-        """Raise AssertionError if a row was lost without a reason, which is a bug in the loader."""
-        dropped = sum(self.rows_dropped.values())
-        if self.rows_read != self.rows_kept + dropped:
-            raise AssertionError(f"read {self.rows_read} rows, kept {self.rows_kept}, dropped {dropped}")
 
 
 @dataclass(frozen=True)

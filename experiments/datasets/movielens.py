@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport, PublishedTest
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, PublishedTest
+from terrycloth.experiments.datasets.import_report import ImportReport
 from terrycloth.experiments.datasets.visits import Lines, events_in_visits
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 from terrycloth.models.errors import UserError

@@ -15,10 +15,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from terrycloth.experiments.datasets.catalogue_file import quantile_bins
-from terrycloth.experiments.datasets.cell_values import as_numbers, as_text, as_times, pseudonyms
-from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from terrycloth.experiments.datasets.cell_values import as_ids, as_text, as_values, pseudonyms
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.datasets.headers import find_column
+from terrycloth.experiments.datasets.import_report import ImportReport
+from terrycloth.experiments.datasets.numbers import as_numbers, marks_of
 from terrycloth.experiments.datasets.orders import lines_of
-from terrycloth.experiments.datasets.tables import find_column, open_table, read_columns, read_sheets
+from terrycloth.experiments.datasets.tables import TableFile, one_type, open_table, read_columns, read_sheets
+from terrycloth.experiments.datasets.times import read_times
 from terrycloth.experiments.datasets.visits import events_in_visits, order_numbers
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 from terrycloth.models.errors import UserError
@@ -227,6 +231,7 @@ def read_invoices(path: Path, report: ImportReport) -> pd.DataFrame:
     """
     if path.suffix.lower() == ".xlsx":
         cells, positions, headers = _read_excel(path)
+        table = TableFile(path, headers)
     else:
         table = open_table(path)
         headers = table.columns
@@ -235,19 +240,21 @@ def read_invoices(path: Path, report: ImportReport) -> pd.DataFrame:
         cells.columns = pd.Index(list(positions))
         cells["sheet"] = 0
     report.rows_read = len(cells)
-    report.columns_kept = [headers[position] for position in positions.values()]
+    report.columns_used = {part: headers[position] for part, position in positions.items()}
+    report.columns_kept = list(report.columns_used.values())
     report.columns_dropped = [header for header in headers if header not in report.columns_kept]
-    times, note = as_times(cells["time"])
-    report.notes += [note] if note else []
+    times, report.times, report.problems = read_times(cells["time"], report.columns_used["time"], table)
+    marks = marks_of((cells["weight"], cells["price"]), table.decimal_comma)
+    report.numbers = marks.sentence()
     return pd.DataFrame(
         {
-            "invoice": as_text(cells["invoice"]),
-            "item": as_text(cells["item"]).str.upper(),
+            "invoice": as_values(cells["invoice"]),
+            "item": as_values(cells["item"]).str.upper(),
             "description": as_text(cells["description"]),
-            "weight": as_numbers(cells["weight"]).astype("float32"),
-            "price": as_numbers(cells["price"]),
+            "weight": as_numbers(cells["weight"], marks).astype("float32"),
+            "price": as_numbers(cells["price"], marks),
             "time": times,
-            "shopper": pseudonyms(cells["shopper"]),
+            "shopper": pseudonyms(as_ids(cells["shopper"], report.columns_used["shopper"], table)),
             "sheet": cells["sheet"],
         }
     )
@@ -271,7 +278,7 @@ def _read_excel(path: Path) -> tuple[pd.DataFrame, dict[str, int], list[str]]:
         positions = _positions(headers, path)
         part = sheet.iloc[:, list(positions.values())].set_axis(list(positions), axis=1)
         parts.append(part.assign(sheet=number))
-    return pd.concat(parts, ignore_index=True), positions, headers
+    return pd.concat(parts, ignore_index=True).apply(one_type), positions, headers
 
 
 # --- Cleaning ---------------------------------------------------------------------------------------------

@@ -1,12 +1,11 @@
-"""`--data csv`: a brand's own order export and catalogue, as CSV or Parquet.
+"""`--data csv`: a brand's own order export and catalogue, as CSV, Parquet or Excel.
 
-An export holds more about people than a recommender needs. Only five columns are read: shopper, item, time,
-weight and order. The others never leave the file, and the report names them. Shopper ids are replaced by
-hashes as they are read, and the key of the hash is discarded. Order ids are replaced by numbers, which are
-dropped once the visits are known.
+An export holds more about people than a recommender needs. Only the columns of shopper, item, time, weight,
+order and status are read. The others never leave the file, and the report names them. Shopper ids are
+replaced by hashes as they are read, and the key of the hash is discarded. Order ids are replaced by numbers,
+which are dropped once the visits are known.
 """
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,31 +15,21 @@ import numpy.typing as npt
 import pandas as pd
 
 from terrycloth.experiments.datasets.catalogue_file import read_catalogue
-from terrycloth.experiments.datasets.cell_values import as_numbers, as_text, as_times, numbered, pseudonyms
-from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
-from terrycloth.experiments.datasets.tables import (
-    MISFIT,
-    USUAL_NAMES,
-    TableFile,
-    find_column,
-    open_table,
-    read_columns,
-    simplify,
-    why_private,
-)
-from terrycloth.experiments.datasets.visits import (
-    Lines,
-    events_in_visits,
-    order_numbers,
-    orders_of_several,
-    seconds_of,
-)
+from terrycloth.experiments.datasets.cell_values import numbered
+from terrycloth.experiments.datasets.column_choice import OrderColumns, choose_columns
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.datasets.import_report import ImportReport
+from terrycloth.experiments.datasets.order_rows import read_orders
+from terrycloth.experiments.datasets.returns import RETURN, RETURNED
+from terrycloth.experiments.datasets.tables import MISFIT, TableFile, open_table
+from terrycloth.experiments.datasets.visits import Lines, events_in_visits, orders_of_several, seconds_of
 from terrycloth.models.catalogue import ITEM, Catalogue
 from terrycloth.models.errors import UserError
 
 Array = npt.NDArray[Any]
 
 EMPTY_ROW = "an empty row"
+UNKNOWN_ITEM = "an item that the catalogue lacks"
 MOST_SHARED = 0.5  # largest share of order ids with several shoppers: some tills restart their numbers daily
 
 
@@ -53,14 +42,19 @@ def load(options: DataOptions) -> Dataset:
     """
     assert options.path is not None
     assert options.catalogue is not None
-    orders_file = open_table(options.path)
+    orders_file, catalogue_file = open_table(options.path), None
     report = ImportReport(source=options.path.name)
-    columns = choose_columns(orders_file, options, report)
-    catalogue = read_catalogue(options.catalogue, orders_file.columns[columns["item"]], report)
-    rows = read_orders(orders_file, columns, report)
+    if options.catalogue.is_file():
+        catalogue_file = open_table(options.catalogue)
+    columns = choose_columns(orders_file, options, report, catalogue_file.columns if catalogue_file else ())
+    item_header = orders_file.columns[columns.parts["item"]] if "item" in columns.parts else ""
+    catalogue = read_catalogue(catalogue_file or open_table(options.catalogue), item_header, report, options)
+    rows = read_orders(orders_file, columns, options, report)
+    if options.unknown_items == "drop":
+        set_unknown_items_aside(rows, catalogue, report)
     kept = drop_bad_rows(rows, orders_file, options.strict, report)
     lines, num_devices = lines_of(kept, items_of(kept, catalogue, options.catalogue))
-    if "time" not in columns:
+    if "time" not in columns.parts:
         events = lines.without_times(num_devices)
         return Dataset("csv", catalogue, events, report, times_known=False)
     lines = with_orders_checked(lines, orders_file, options.order_column, columns, report)
@@ -68,151 +62,56 @@ def load(options: DataOptions) -> Dataset:
     return Dataset("csv", catalogue, events, report)
 
 
-# --- Columns ----------------------------------------------------------------------------------------------
-
-
-def choose_columns(table: TableFile, options: DataOptions, report: ImportReport) -> dict[str, int]:
-    """Choose a column's position for each part (shopper, item …); list the others, unread, in the report.
-
-    Raises UserError if a column is missing, private or chosen twice, or if the file has no header.
-    """
-    if any(_looks_like_a_value(column) for column in table.columns):
-        # Quote nothing of the line: it may be a shopper's row.
-        raise UserError(f"the first line of {table.path} holds values: put a line of column names before it")
-    named = {
-        "shopper": options.shopper_column,
-        "item": options.item_column,
-        "time": options.time_column,
-        "weight": options.weight_column,
-        "order": options.order_column,
+def set_unknown_items_aside(rows: pd.DataFrame, catalogue: Catalogue, report: ImportReport) -> None:
+    """Mark the rows of items that the catalogue lacks as not usable, and count these items in the report."""
+    unknown = rows["item"].notna() & ~rows["item"].isin(catalogue.table[ITEM])
+    usable = unknown & (rows["fate"] == "") & (rows["weight"] > 0)
+    counts = rows["item"][usable].value_counts()
+    # A cell that was misplaced into this column may be a person's.
+    report.unknown_items = {
+        str(item): int(counts[item]) for item in sorted(counts.index, key=str) if "@" not in str(item)
     }
-    chosen: dict[str, int] = {}
-    position: int | None
-    for part, name in named.items():
-        if name:
-            position = _named_column(table, part, name)
-        else:  # an order column is optional, so it never takes a column that was chosen for another part
-            taken_by_name = chosen.values() if part == "order" else ()
-            free = ["" if place in taken_by_name else column for place, column in enumerate(table.columns)]
-            position = find_column(free, USUAL_NAMES[part])
-        for other_part, other_position in chosen.items():
-            if position == other_position:
-                raise UserError(
-                    f"column {table.columns[position]!r} cannot be both the {other_part} and the {part}: "
-                    f"name another with --{part}-column"
-                )
-        if position is not None:
-            chosen[part] = position
-        elif part in ("shopper", "item"):
-            raise UserError(
-                f"{table.path} has no column with a usual name for the {part}: "
-                f"name it with --{part}-column ({table.listed})"
-            )
-    if "order" in chosen and "time" not in chosen:
-        order = table.columns[chosen.pop("order")]
-        report.notes.append(
-            f"the order column {order!r} is not read: without times it does not show what came first"
-        )
-    _file_columns(table, chosen, report)
-    return chosen
-
-
-def _looks_like_a_value(header: str) -> bool:
-    return "@" in header or re.fullmatch(r"[+-]?\d[\d\s.,:/TZ+-]*", header) is not None
-
-
-def _named_column(table: TableFile, part: str, name: str) -> int:
-    exact = name in table.columns
-    position = table.columns.index(name) if exact else find_column(table.columns, simplify(name))
-    if position is None:
-        raise UserError(f"{table.path} has no column {name!r} for --{part}-column: {table.listed}")
-    reason = why_private(table.columns[position])
-    # Shopper ids are hashed as they are read; the other parts are used as they are.
-    if reason and part != "shopper":
-        raise UserError(f"--{part}-column {name!r} {reason}, and such columns are never read: name another")
-    return position
-
-
-def _file_columns(table: TableFile, chosen: dict[str, int], report: ImportReport) -> None:
-    report.columns_kept = [table.columns[position] for position in chosen.values()]
-    for position, column in enumerate(table.columns):
-        if position in chosen.values():
-            continue
-        if reason := why_private(column):
-            report.columns_never_read[column] = reason
-        else:
-            report.columns_dropped.append(column or f"(column {position + 1}, without a name)")
-    shopper = table.columns[chosen["shopper"]]
-    if reason := why_private(shopper):
-        report.notes.append(
-            f"the shopper column {shopper!r} {reason}: it was hashed as it was read, and is not kept"
-        )
-    if "time" not in chosen:
-        report.notes.append("no time column: each shopper's purchases are one visit, without an order")
-    if "weight" not in chosen:
-        report.notes.append("no weight column: every row has weight 1")
-
-
-# --- Rows -------------------------------------------------------------------------------------------------
-
-
-def read_orders(table: TableFile, columns: dict[str, int], report: ImportReport) -> pd.DataFrame:
-    """Read every row of the file, good or bad: shopper (hashed), item, time, weight, misfit, blank, order."""
-    cells, misfit = read_columns(table, list(columns.values()))
-    cells.columns = pd.Index(list(columns))
-    report.rows_read = len(cells)
-    rows = pd.DataFrame({"misfit": misfit, "blank": cells.isna().all(axis=1)})
-    rows["shopper"] = pseudonyms(cells.pop("shopper"))
-    rows["item"] = as_text(cells["item"])
-    if "time" in columns:
-        times, note = as_times(cells["time"])
-        report.notes += [note] if note else []
-    else:
-        times = pd.Series(pd.Timestamp(0, tz="UTC"), index=cells.index)
-    rows["time"] = times
-    if "order" in columns:
-        rows["order"] = order_numbers(cells.pop("order"))
-    rows["weight"] = np.float32(1)
-    if "weight" in columns:
-        with np.errstate(over="ignore"):  # a weight that is too large becomes infinite, and is then dropped
-            rows["weight"] = as_numbers(cells["weight"], table.decimal_comma).astype("float32")
-    return rows
+    rows["fate"] = rows["fate"].mask(usable, UNKNOWN_ITEM)
 
 
 def drop_bad_rows(rows: pd.DataFrame, table: TableFile, strict: bool, report: ImportReport) -> pd.DataFrame:
     """Keep the usable rows; count each other row under the first reason that applies.
 
-    Raises UserError if no row is usable or, with `strict`, at the first bad row that is not empty.
+    Raises UserError if no row is usable or, with `strict`, at the first row that is bad: rows that are empty
+    or that say what they are, such as a cancelled order, are not.
     """
     weight = rows["weight"]
-    reasons = {
-        EMPTY_ROW: rows["blank"] & ~rows["misfit"],
-        MISFIT: rows["misfit"],
+    named = [str(fate) for fate in rows["fate"].unique() if fate]
+    said = {
+        **{name: rows["fate"] == name for name in named},
+        RETURN: weight < 0,
+        RETURNED: (weight == 0) & (rows["ordered"] > 0),
+    }
+    bad = {
         "no shopper": rows["shopper"].isna(),
         "no item": rows["item"].isna(),
         "no readable time": rows["time"].isna(),
         "a weight that is not a number": ~np.isfinite(weight),
-        "a weight below zero": weight < 0,
         "a weight of zero": weight == 0,
     }
-    reason = np.select(list(reasons.values()), list(reasons), default="")
-    bad = reason != ""
-    if strict and (not_empty := bad & (reason != EMPTY_ROW)).any():
-        first = int(np.argmax(not_empty))
+    empty = {EMPTY_ROW: rows["blank"] & ~rows["misfit"]}
+    reasons = {**empty, MISFIT: rows["misfit"], **said, **bad}
+    first = np.select([np.asarray(each, dtype=bool) for each in reasons.values()], range(len(reasons)), -1)
+    wrong = np.isin(first, [number for number, name in enumerate(reasons) if name in (MISFIT, *bad)])
+    if strict and wrong.any():
+        row = int(np.argmax(wrong))
         raise UserError(
-            f"{table.path}, {table.place(rows.index[[first]])}: {reason[first]} "
+            f"{table.path}, {table.place(rows.index[[row]])}: {list(reasons)[first[row]]} "
             "(correct it, or remove --strict to drop such rows)"
         )
-    for name in reasons:
-        lines = rows.index[reason == name]
-        report.drop(name, len(lines))
-        if len(lines):
-            report.notes.append(f"dropped for {name}: {table.place(lines)}")
-    report.rows_kept = int((~bad).sum())
+    for number, name in enumerate(reasons):
+        lines = rows.index[first == number]
+        report.drop(name, len(lines), table.place(lines))
+    kept: pd.DataFrame = rows.loc[first < 0]
+    report.rows_kept = len(kept)
     if report.rows_kept == 0:
         counts = ", ".join(f"{name}: {count}" for name, count in report.rows_dropped.items())
         raise UserError(f"{table.path} has no usable row ({counts}): check which columns were chosen")
-    kept: pd.DataFrame = rows.loc[~bad]
     return kept
 
 
@@ -225,7 +124,7 @@ def items_of(rows: pd.DataFrame, catalogue: Catalogue, catalogue_path: Path) -> 
         example = next((f", for example {str(item)[:40]!r}" for item in missing if "@" not in str(item)), "")
         raise UserError(
             f"{catalogue_path} lacks {len(missing)} of the items in the orders{example}: "
-            "add them to the catalogue, or remove their rows from the orders"
+            "add them to the catalogue, or leave their rows out with --unknown-items drop"
         )
     return np.asarray(items, dtype=np.int64)
 
@@ -241,7 +140,7 @@ def lines_of(rows: pd.DataFrame, items: Array) -> tuple[Lines, int]:
 
 
 def with_orders_checked(
-    lines: Lines, table: TableFile, named: str | None, columns: dict[str, int], report: ImportReport
+    lines: Lines, table: TableFile, named: str | None, columns: OrderColumns, report: ImportReport
 ) -> Lines:
     """Remove the orders from the lines if too many of their ids belong to several shoppers.
 
@@ -249,7 +148,7 @@ def with_orders_checked(
     """
     if lines.orders is None or (shared := orders_of_several(lines)) <= MOST_SHARED:
         return lines
-    column = table.columns[columns["order"]]
+    column = table.columns[columns.parts["order"]]
     report.notes.append(
         f"{shared:.0%} of the ids in the order column {column!r} belong to several shoppers: "
         + (
@@ -262,4 +161,5 @@ def with_orders_checked(
         return lines
     report.columns_kept.remove(column)
     report.columns_dropped.append(column)
+    report.columns_used.pop("order")
     return replace(lines, orders=None)

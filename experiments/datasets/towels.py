@@ -47,7 +47,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from terrycloth.client.events import Events
-from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.datasets.import_report import ImportReport
 from terrycloth.experiments.datasets.towel_ceiling import ChoiceModel, ceilings
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 

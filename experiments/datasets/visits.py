@@ -14,8 +14,8 @@ import pandas as pd
 from scipy.special import gammaln
 
 from terrycloth.client.events import Events
-from terrycloth.experiments.datasets.cell_values import as_text
-from terrycloth.experiments.datasets.dataset import FileOrder, ImportReport
+from terrycloth.experiments.datasets.cell_values import as_values
+from terrycloth.experiments.datasets.import_report import FileOrder, ImportReport
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +49,7 @@ class Lines:
 
 def order_numbers(cells: pd.Series) -> Array:
     """Replace order ids by numbers that only distinguish orders: int64, NO_ORDER for a blank cell."""
-    return np.asarray(pd.factorize(as_text(cells))[0], dtype=np.int64)
+    return np.asarray(pd.factorize(as_values(cells))[0], dtype=np.int64)
 
 
 def seconds_of(times: pd.Series) -> Array:

@@ -24,8 +24,8 @@ def print_dataset(dataset: Dataset) -> None:
         console.print(f"columns dropped: {', '.join(report.columns_dropped)}")
     for column, why in report.columns_never_read.items():
         console.print(f"column never read: {column} ({why})")
-    for note in report.notes:
-        console.print(note)
+    for sentence in report.sentences():
+        console.print(sentence)
     console.print(shape_table(dataset))
     console.print(time_table(dataset))
     console.print(split_table(dataset))

@@ -56,7 +56,7 @@ class TerminalReporter(Reporter):
         """Print what was read and what is promised."""
         report = plan.dataset.report
         self.console.print(import_line(plan))
-        for note in report.notes:
+        for note in report.sentences():
             self.console.print(f"  {note}", style="dim")
         self.console.print(plan.promise.sentence())
         if plan.config.model_reason is not None:

@@ -6,6 +6,7 @@ result.json          the result and its promise; result.schema.json describes it
 model.safetensors    the shared parameters        ┐ what a device needs to serve
 catalogue.parquet    the public catalogue         ┘
 figures/             PNG and SVG
+unknown-items.csv    the items whose rows --unknown-items drop left out
 checkpoint.safetensors   the server's state to resume from; it names the run, so that devices tell runs apart
 newest-checkpoint.json   names the newest checkpoint, so that an older one is refused
 server.lock              keeps a second server from using the folder

@@ -170,6 +170,7 @@ def lay_out(plan: RunPlan, folder: RunFolder) -> None:
     if plan.config.model not in MEASURED_ONLY:
         lay_out_devices(plan, folder)
     plan.dataset.catalogue.save(folder.catalogue)
+    plan.dataset.report.write_unknown_items(folder.path)
     write_whole(folder.fingerprint, fingerprint(plan.dataset) + "\n")
     folder.write_config(plan.config)
 

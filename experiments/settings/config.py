@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from terrycloth.experiments.settings.renamed import with_new_names
+from terrycloth.experiments.settings.shop_systems import ShopSystem
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.models import shared_settings as shared
 from terrycloth.models.errors import UserError
@@ -24,8 +25,8 @@ MEASURED_ONLY = ("pfedrec", "fedrap", "counter")  # models that only the simulat
 # What decides which data train and which test, and how accuracy is measured.
 DATA_SETTINGS = (
     "data", "path", "catalogue", "category", "shopper_column", "item_column", "time_column", "weight_column",
-    "order_column", "strict", "visit", "devices", "data_seed", "split", "at", "repeats", "evaluate_sample",
-    "own_baselines", "own_metrics",
+    "order_column", "title_column", "format", "unknown_items", "keep_guests", "strict", "visit", "devices",
+    "data_seed", "split", "at", "repeats", "evaluate_sample", "own_baselines", "own_metrics",
 )  # fmt: skip
 # Settings without a flag of their own on `terry simulate`, which --set reaches.
 WITHOUT_FLAG = frozenset(
@@ -84,6 +85,20 @@ class RunConfig(BaseModel):
     weight_column: str | None = Field(None, description="column of the orders with the quantity")
     order_column: str | None = Field(
         None, description="column of the orders with the order id; each order is one visit"
+    )
+    title_column: str | None = Field(None, description="column of the catalogue with the title")
+    format: ShopSystem = Field(
+        "auto",
+        description="shop system that exported the orders and the catalogue: shopify, woocommerce, shopware, "
+        "magento, jtl, amazon, or auto: recognised by the columns",
+    )
+    unknown_items: Literal["error", "drop"] = Field(
+        "error",
+        description="what to do about items that the catalogue lacks: error, or drop: leave their rows out "
+        "and list them in unknown-items.csv",
+    )
+    keep_guests: bool = Field(
+        False, description="keep ids that stand for many people, such as 0 or guest, each as one shopper"
     )
     strict: bool = Field(False, description="stop at the first bad row instead of dropping bad rows")
     visit: Literal["instant", "day"] = Field(

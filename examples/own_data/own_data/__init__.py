@@ -9,7 +9,8 @@ from torch import Tensor
 
 from terrycloth.client.events import Events
 from terrycloth.experiments.baselines.row import BaselineRow, Context, Serve, Settings
-from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.datasets.import_report import ImportReport
 from terrycloth.experiments.evaluation.evaluate import Scorer
 from terrycloth.experiments.evaluation.metric_table import Metric
 from terrycloth.models.catalogue import Catalogue

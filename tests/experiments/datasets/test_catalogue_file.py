@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from terrycloth.experiments.datasets.catalogue_file import attribute_values, quantile_bins, read_catalogue
-from terrycloth.experiments.datasets.dataset import ImportReport
+from terrycloth.experiments.datasets.dataset import DataOptions
+from terrycloth.experiments.datasets.import_report import ImportReport
+from terrycloth.experiments.datasets.tables import open_table
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
 
@@ -20,7 +22,7 @@ def read(folder: Path, items: str, item_column: str = "sku") -> tuple[Catalogue,
     path = folder / "items.csv"
     path.write_text(items)
     report = ImportReport("a test")
-    return read_catalogue(path, item_column, report), report.notes
+    return read_catalogue(open_table(path), item_column, report), report.sentences()
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,50 @@ def test_without_titles_the_ids_are_shown(tmp_path):
     assert read(tmp_path, "sku\nA\nB\nC\n")[0].table["title"].tolist() == ["A", "B", "C"]
 
 
+def prices(*odd: str) -> str:
+    return "sku,title,price,colour\n" + "".join(
+        f'S{number},x,"{price}",red\n' for number, price in enumerate([*map(str, range(100, 140)), *odd])
+    )
+
+
+def test_one_odd_cell_does_not_turn_amounts_into_categories(tmp_path):
+    """Of 43 prices two are none; they are counted, shown with their lines, and left empty."""
+    catalogue, said = read(tmp_path, prices("-", "on request", "$1,200"))
+    known = catalogue.table.set_index("item")["price"]
+    assert known[["S0", "S40", "S41", "S42"]].tolist() == [("100–108",), (), (), ("132–1200",)]
+    assert len(set(known) - {()}) == 5
+    assert (
+        "cells of 'price' in items.csv that are no numbers, and are left empty, such as '-', "
+        "'on request': lines 42, 43" in said
+    )
+
+
+def test_words_that_are_more_than_odd_are_categories(tmp_path):
+    catalogue, said = read(tmp_path, prices("S", "M", "L", "XL", "XL"))
+    assert ("XL",) in catalogue.table["price"].tolist()
+    assert not any("no numbers" in line for line in said)
+
+
+def test_decimal_commas_are_decided_once_for_all_columns(tmp_path):
+    """1.200 alone would be 1.2; the weights show that a point parts thousands."""
+    rows = "".join(f"S{n};x;1.{200 + n};{n},5\n" for n in range(30))
+    catalogue, _ = read(tmp_path, f"sku;title;price;weight\n{rows}")
+    assert catalogue.table["price"][0] == ("1200–1206",)
+    catalogue, _ = read(tmp_path, f"sku;title;price;weight\n{rows}".replace(",5", "").replace(";", ","))
+    assert catalogue.table["price"][0] == ("1.2–1.206",)
+
+
+def test_the_title_column_can_be_named(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("sku,title,Shown As\nA,x,Bath towel\nB,y,None\n")
+    named = read_catalogue(
+        open_table(path), "sku", ImportReport("a test"), DataOptions(title_column="shown as")
+    )
+    assert named.table["title"].tolist() == ["Bath towel", "None"]
+    with pytest.raises(UserError, match="no column 'called' for --title-column: it has sku, title, Shown As"):
+        read_catalogue(open_table(path), "sku", ImportReport("a test"), DataOptions(title_column="called"))
+
+
 def test_attribute_values():
     cells = pd.Series(["red|blue", "red; green;red", None, "cotton"])
     assert attribute_values(pd.concat([cells, cells[:1]]), "colour") == [
@@ -68,7 +114,7 @@ def test_attribute_values():
 def test_parquet_lists_are_several_values(tmp_path):
     frame = pd.DataFrame({"item": ["A", "B", "C"], "colour": [["red", "blue"], ["red"], []]})
     frame.to_parquet(tmp_path / "items.parquet")
-    catalogue = read_catalogue(tmp_path / "items.parquet", "item", ImportReport("a test"))
+    catalogue = read_catalogue(open_table(tmp_path / "items.parquet"), "item", ImportReport("a test"))
     assert catalogue.table["colour"].tolist() == [("red", "blue"), ("red",), ()]
 
 

@@ -61,6 +61,29 @@ def test_rows_are_dropped_by_reason_and_the_rest_are_events(folder):
     assert "colour is known for 50.0% of the items" in dataset.report.notes
 
 
+def test_decimal_commas_give_a_price_band(folder):
+    lines = [[cell.strip() for cell in line.split(",")] for line in (HEADER + ROWS).splitlines()]
+    text = "\n".join(";".join(cell.replace(".", ",") for cell in line) for line in lines)
+    (folder / "online_retail.csv").write_text(text)
+    dataset = read(folder)
+    check(dataset)
+    assert dataset.catalogue.table["price band"].tolist() == [("1–3",), ("1–3",)]  # 1,25 and 2,75
+
+
+def test_times_that_are_not_understood_are_shown(folder):
+    text = (HEADER + ROWS).replace("1/2/2011 9:00,1.25,17851", "week 1,1.25,17851", 1)
+    (folder / "online_retail.csv").write_text(text)
+    assert any(
+        "'InvoiceDate' that are not understood, such as 'week 1' (line 5)" in line
+        for line in read(folder).report.sentences()
+    )
+    (folder / "online_retail.csv").write_text(HEADER + "1,85123A,RED TEA TOWEL,6,week 1,2.55,17850,UK\n")
+    with pytest.raises(
+        UserError, match=r"not understood, such as 'week 1' \(line 2\): write them as 2024-05-31"
+    ):
+        read(folder)
+
+
 def test_an_invoice_is_a_visit_of_its_customer(folder):
     """Invoice 7 runs over two minutes; 8 shares the instant of its second line."""
     rows = "7,22000,GLASS JAR LARGE,1,1/3/2011 9:01,1.25,17850,UK\n"

@@ -102,6 +102,12 @@ csv_by_day = csv_of(
     lambda s, i, h, w, o: f"{shopper_id(s)},{sku(i)},0{o + 1}/0{h + 1}/2024,{w}",
     visit="day",
 )
+csv_given_once = csv_of(
+    "customer,sku,date,qty,invoice",
+    lambda s, i, h, w, o: (
+        f"{shopper_id(s) if w else ''},{sku(i)},{f'2024-01-0{o + 1}' if i else ''},{w + 1},{s}{o}"
+    ),
+)
 csv_without_times = csv_of("customer,sku,qty", lambda s, i, h, w, o: f"{shopper_id(s)},{sku(i)},{w}")
 
 
@@ -213,6 +219,7 @@ READERS = {
     "csv": csv_by_instant,
     "csv, orders": csv_by_order,
     "csv, days": csv_by_day,
+    "csv, order fields given once": csv_given_once,
     "csv, no times": csv_without_times,
     "online-retail": online_retail,
     "complete-journey": journey,

@@ -18,6 +18,10 @@ GIVEN = DataOptions(
     time_column="when",
     weight_column="how-many",
     order_column="which",
+    title_column="called",
+    format="shopify",
+    unknown_items="drop",
+    keep_guests=True,
     visit="day",
     strict=True,
 )
@@ -34,6 +38,10 @@ READ = {
         "time_column",
         "weight_column",
         "order_column",
+        "title_column",
+        "format",
+        "unknown_items",
+        "keep_guests",
         "visit",
         "strict",
     },
@@ -78,6 +86,18 @@ def test_what_is_needed_is_asked_for(name, option):
 def test_numbers_out_of_range(options, message):
     with pytest.raises(UserError, match=message):
         load("towels", options)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"unknown_items": "ask"}, "--unknown-items ask is unknown: use error or drop"),
+        ({"format": "etsy"}, "--format etsy is unknown: use one of auto, shopify"),
+    ],
+)
+def test_choices_that_there_are_not(option, message):
+    with pytest.raises(UserError, match=message):
+        load("csv", replace(GIVEN, category=None, **option))
 
 
 def test_an_unknown_name_lists_those_known():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terrycloth.experiments.datasets.dataset import FileOrder, ImportReport
+from terrycloth.experiments.datasets.import_report import FileOrder, ImportReport
 from terrycloth.experiments.datasets.visits import (
     DAY,
     NO_ORDER,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import terrycloth.experiments.evaluation.negatives
 from terrycloth.client.events import Events
 from terrycloth.client.targets import Targets
-from terrycloth.experiments.datasets.dataset import Dataset, ImportReport, PublishedTest
+from terrycloth.experiments.datasets.dataset import Dataset, PublishedTest
+from terrycloth.experiments.datasets.import_report import ImportReport
 from terrycloth.experiments.evaluation.negatives import DRAWS, NONE, SAMPLED, sample_negatives
 from terrycloth.experiments.evaluation.split import (
     DAY,

@@ -1,5 +1,6 @@
 """`terry data inspect`: what was kept, what was not, and what the catalogue says, by hand."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from rich.table import Table
 
 from terrycloth.client.events import Events
 from terrycloth.experiments.cli import main
-from terrycloth.experiments.datasets.dataset import Dataset, FileOrder, ImportReport, PublishedTest
+from terrycloth.experiments.datasets.dataset import Dataset, PublishedTest
+from terrycloth.experiments.datasets.import_report import FileOrder, ImportReport
 from terrycloth.experiments.evaluation.split import DAY
 from terrycloth.experiments.reports.inspection import (
     attribute_table,
@@ -165,6 +167,32 @@ def test_the_command_takes_an_order_column_and_a_visit(
     code, said = terry("--order-column", "till")
     assert (code, said.count("\n")) == (2, 1)
     assert "no column 'till' for --order-column: it has user, sku, date, slip" in said
+
+
+def test_the_account_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "orders.csv").write_text("user,sku,date\nann,A,2024-01-01\nann,Z,2024-01-02\n")
+    (tmp_path / "items.csv").write_text("sku,title\nA,x\nB,y\n")
+    monkeypatch.chdir(tmp_path)
+    flags = [
+        "csv",
+        "--path",
+        "orders.csv",
+        "--catalogue",
+        "items.csv",
+        "--unknown-items",
+        "drop",
+        "--out",
+        "report",
+    ]
+    monkeypatch.setattr(sys, "argv", ["terry", "data", "inspect", *flags])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code, capsys.readouterr()
+    account = json.loads((tmp_path / "report" / "import.json").read_text())
+    assert account["rows_dropped"] == {"an item that the catalogue lacks": 1}
+    assert (tmp_path / "report" / "unknown-items.csv").read_text() == "item,rows\nZ,1\n"
 
 
 # --- The catalogue -----------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import pytest
 
 import terrycloth.experiments.runs.simulation
 from terrycloth.client.events import Events
-from terrycloth.experiments.datasets.dataset import DataOptions, Dataset, ImportReport
+from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.datasets.import_report import ImportReport
 from terrycloth.experiments.reports.terminal import reading
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter, compare, make_plan, resume, simulate

@@ -2,7 +2,7 @@
 
 import pytest
 
-from terrycloth.experiments.datasets.tables import USUAL_NAMES, find_column, why_private
+from terrycloth.experiments.datasets.headers import find_column, names_of, why_private
 
 
 @pytest.mark.parametrize("header", ["Customer ID", "customer-id", "CUSTOMER_ID", "CustomerId"])
@@ -47,7 +47,7 @@ def test_private_headers(header, reason):
     ],
 )  # fmt: skip
 def test_order_ids_are_found_by_their_usual_names(header):
-    assert find_column(["x", header], USUAL_NAMES["order"]) == 1
+    assert find_column(["x", header], names_of("order")) == 1
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_order_ids_are_found_by_their_usual_names(header):
      "InvoiceDate", "transaction date", "transaction type", "basket size", "Bestelldatum", "order line"],
 )  # fmt: skip
 def test_what_else_is_known_of_an_order_is_no_order_id(header):
-    assert find_column([header], USUAL_NAMES["order"]) is None
+    assert find_column([header], names_of("order")) is None
 
 
 def test_an_id_comes_before_a_bare_word():
-    assert find_column(["order", "order id"], USUAL_NAMES["order"]) == 1
+    assert find_column(["order", "order id"], names_of("order")) == 1
 
 
 def test_no_name_stands_for_two_parts():
     names = [
-        name for part in ("shopper", "item", "time", "weight", "order") for name in USUAL_NAMES[part].split()
+        name for part in ("shopper", "item", "time", "weight", "order") for name in names_of(part).split()
     ]
     assert len(set(names)) == len(names)
