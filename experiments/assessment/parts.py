@@ -24,13 +24,27 @@ def what_was_read(data: Dataset, identifying: Identifying) -> list[Part]:
         f"{report.rows_read:,} rows were read from {report.source}, of which {report.rows_kept:,} were kept. "
         f"They are {len(data.events):,} purchases of {data.events.num_devices:,} shoppers."
     )
-    never = [f"{name}: {why}" for name, why in report.columns_never_read.items()]
+    used = [f"{header} (as the {part})" for part, header in report.columns_used.items()]
+    never = [f"{name} ({why})" for name, why in report.columns_never_read.items()]
     columns = {
-        "used": ", ".join(report.columns_kept) or "–",
-        "left out": ", ".join(report.columns_dropped) or "–",
-        "never read": ", ".join(never) or "–",
+        "used": ", ".join(used or report.columns_kept),
+        "left out": ", ".join(report.columns_dropped) or "none",
+        "never read": ", ".join(never) or "none",
     }
-    alone = identifying.singled_out
+    said = report.sentences(columns=False)
+    return [
+        kept,
+        *([Bullets(dropped)] if dropped else []),
+        Terms(columns),
+        *([Bullets(said)] if said else []),
+        "Although no name is stored, purchases can identify a shopper:",
+        Bullets(identifying_sentences(identifying)),
+    ]
+
+
+def identifying_sentences(found: Identifying) -> list[str]:
+    """Return how identifying the data are, one sentence each."""
+    alone = found.singled_out
     singled = [
         f"{100 * share:.1f} of 100 shoppers are singled out by {known} of their purchases (item and day)."
         for known, share in alone.items()
@@ -38,16 +52,9 @@ def what_was_read(data: Dataset, identifying: Identifying) -> list[Part]:
     small = [
         f"{name}: {100 * share:.1f} of 100 shoppers bought a set of its values that fewer than "
         f"{SMALL_GROUP} shoppers bought."
-        for name, share in identifying.in_small_groups.items()
+        for name, share in found.in_small_groups.items()
     ]
-    return [
-        kept,
-        *([Bullets(dropped)] if dropped else []),
-        Terms(columns),
-        *([Bullets(report.notes)] if report.notes else []),
-        "Although no name is stored, purchases can identify a shopper:",
-        Bullets([*singled, *small]),
-    ]
+    return [*singled, *small]
 
 
 def what_is_shown(made_up: Sequence[MadeUp]) -> list[Part]:

@@ -107,6 +107,42 @@ def inspect(
     print_dataset(dataset)
 
 
+@app.command("check", epilog="Example: terry data check orders.csv items.csv")
+def check(
+    files: Annotated[list[Path], typer.Argument(help="the order export and, if there is one, the catalogue")],
+    shopper_column: ShopperColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    order_column: OrderColumn = None,
+    title_column: TitleColumn = None,
+    format: Format = None,
+    unknown_items: UnknownItems = None,
+    keep_guests: KeepGuests = False,
+    visit: Visit = None,
+    strict: Strict = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False,
+) -> None:
+    """Say what an order export holds, how it was read, what is wrong with it, and how identifying it is.
+
+    Nothing is trained and nothing is written.
+    """
+    options: dict[str, Any] = {
+        key: value for key, value in locals().items() if key not in ("files", "as_json") and value is not None
+    }
+    from terrycloth.experiments.datasets import load
+    from terrycloth.experiments.datasets.dataset import DataOptions
+    from terrycloth.models.errors import UserError
+
+    if len(files) > 2:
+        raise UserError("name the order export and at most one catalogue: join several exports first")
+    options |= dict(zip(("path", "catalogue"), files, strict=False))
+    dataset = load("csv", DataOptions(**options))
+    from terrycloth.experiments.assessment.check_data import print_check
+
+    print_check(dataset, as_json=as_json)
+
+
 @app.command(
     "partition",
     epilog="Example: terry data partition towels devices --devices 300  "

@@ -57,8 +57,9 @@ SOURCES = {
         "orders",
         "your own orders and catalogue, CSV, Parquet or Excel",
         real=True,
-        needs={"path": "the order export", "catalogue": "the items with their titles and attributes"},
+        needs={"path": "the order export"},
         accepts=(
+            "catalogue",
             "shopper_column",
             "item_column",
             "time_column",

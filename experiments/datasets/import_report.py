@@ -132,10 +132,13 @@ class ImportReport:
         if self.rows_read != self.rows_kept + dropped:
             raise AssertionError(f"read {self.rows_read} rows, kept {self.rows_kept}, dropped {dropped}")
 
-    def sentences(self) -> list[str]:
-        """Everything but the counts of rows and the lists of columns, one line each."""
+    def sentences(self, *, columns: bool = True) -> list[str]:
+        """Everything but the counts of rows and the lists of columns, one line each.
+
+        columns: whether to say which column was used for what.
+        """
         said = [f"read as {self.layout}"] if self.layout else []
-        if self.columns_used:
+        if columns and self.columns_used:
             said.append("columns used: " + ", ".join(f"{p} {c}" for p, c in self.columns_used.items()))
         said += [self.times.sentence()] if self.times else []
         said += [self.numbers] if self.numbers else []

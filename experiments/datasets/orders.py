@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from terrycloth.experiments.datasets.catalogue_file import read_catalogue
+from terrycloth.experiments.datasets.catalogue_of_orders import catalogue_of_orders
 from terrycloth.experiments.datasets.cell_values import numbered
 from terrycloth.experiments.datasets.column_choice import OrderColumns, choose_columns
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
@@ -34,32 +35,36 @@ MOST_SHARED = 0.5  # largest share of order ids with several shoppers: some till
 
 
 def load(options: DataOptions) -> Dataset:
-    """Read the orders at `options.path` and the items at `options.catalogue`.
+    """Read the orders at `options.path` and the items at `options.catalogue`, or else those of the orders.
 
     Devices are numbered in the order of their shopper ids as text, items in the order of their own ids, so
     that the order of the rows leaves no trace. Raises UserError if a file or a column cannot be used. No
     error or note contains a shopper or what a shopper did.
     """
     assert options.path is not None
-    assert options.catalogue is not None
-    orders_file, catalogue_file = open_table(options.path), None
+    orders_file = open_table(options.path)
+    catalogue_file = None if options.catalogue is None else open_table(options.catalogue)
     report = ImportReport(source=options.path.name)
-    if options.catalogue.is_file():
-        catalogue_file = open_table(options.catalogue)
     columns = choose_columns(orders_file, options, report, catalogue_file.columns if catalogue_file else ())
-    item_header = orders_file.columns[columns.parts["item"]] if "item" in columns.parts else ""
-    catalogue = read_catalogue(catalogue_file or open_table(options.catalogue), item_header, report, options)
+    catalogue = None
+    if catalogue_file is not None:
+        item_header = orders_file.columns[columns.parts["item"]] if "item" in columns.parts else ""
+        catalogue = read_catalogue(catalogue_file, item_header, report, options)
     rows = read_orders(orders_file, columns, options, report)
-    if options.unknown_items == "drop":
+    if catalogue is not None and options.unknown_items == "drop":
         set_unknown_items_aside(rows, catalogue, report)
     kept = drop_bad_rows(rows, orders_file, options.strict, report)
+    derived = catalogue is None
+    if catalogue is None:
+        catalogue = catalogue_of_orders(kept, orders_file, columns, options, report)
     lines, num_devices = lines_of(kept, items_of(kept, catalogue, options.catalogue))
-    if "time" not in columns.parts:
+    timed = "time" in columns.parts
+    if timed:
+        lines = with_orders_checked(lines, orders_file, options.order_column, columns, report)
+        events = events_in_visits(lines, num_devices, catalogue.table[ITEM], options.visit, report)
+    else:
         events = lines.without_times(num_devices)
-        return Dataset("csv", catalogue, events, report, times_known=False)
-    lines = with_orders_checked(lines, orders_file, options.order_column, columns, report)
-    events = events_in_visits(lines, num_devices, catalogue.table[ITEM], options.visit, report)
-    return Dataset("csv", catalogue, events, report)
+    return Dataset("csv", catalogue, events, report, times_known=timed, catalogue_from_events=derived)
 
 
 def set_unknown_items_aside(rows: pd.DataFrame, catalogue: Catalogue, report: ImportReport) -> None:
@@ -115,7 +120,7 @@ def drop_bad_rows(rows: pd.DataFrame, table: TableFile, strict: bool, report: Im
     return kept
 
 
-def items_of(rows: pd.DataFrame, catalogue: Catalogue, catalogue_path: Path) -> Array:
+def items_of(rows: pd.DataFrame, catalogue: Catalogue, catalogue_path: Path | None) -> Array:
     """The index of each row's item: int64 [rows]. Raises UserError if an item is not in the catalogue."""
     items = pd.Index(catalogue.table[ITEM]).get_indexer(pd.Index(rows["item"].astype(str)))
     missing = rows["item"][items < 0].drop_duplicates()
