@@ -4,9 +4,11 @@ Every choice is made on an earlier period, and a later one measures what was cho
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 from terrycloth.experiments.assessment.alternatives import Alternative, alternatives
 from terrycloth.experiments.assessment.choice import EPSILONS, Choice, choose
@@ -17,6 +19,7 @@ from terrycloth.experiments.assessment.period import Measured, Period, periods
 from terrycloth.experiments.assessment.private_models import Asked, Trainer
 from terrycloth.experiments.assessment.verdict import Verdict, verdict
 from terrycloth.experiments.datasets.dataset import Dataset
+from terrycloth.experiments.runs.trained import Trained
 from terrycloth.experiments.settings.auto_model import PublicFacts
 from terrycloth.experiments.settings.auto_model import choose as choose_model
 from terrycloth.experiments.settings.config import RunConfig
@@ -25,9 +28,18 @@ from terrycloth.models.privacy.promise import FALSE_ALARMS, Promise
 MODEL_FOR_MANY_ITEMS = "linear"
 WEAKEST = Asked("central", EPSILONS[0])  # the promise under which models are compared
 TIMES_AS_MANY = (1, 10, 100)
+T = TypeVar("T")
 SEEDS = 3  # where noise is largest; once is enough at ten times as many shoppers
 
-Say = Callable[[str], None]
+
+class Progress:
+    """Is told of each phase. `reports.phases.Phases` shows it; this base class ignores it."""
+
+    def begin(self, what: str, total: int | None = None, *, if_long: bool = False) -> None:
+        """Begin a phase. total: the number of its steps, if it is known. if_long: show it if it is long."""
+
+    def step(self) -> None:
+        """Count one step of the phase."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +49,8 @@ class Assessment:
     unprotected: the best model without privacy, by its label. models: by name, the figures without a promise
     and under the weakest one on the earlier period, by which `model` was chosen. private: the model under the
     chosen promise. at_sizes: by ε and by how many times as many shoppers, the model under the trust chosen.
-    caught: by ε, the largest share of shoppers that an attacker with 1% false alarms recognises. made_up:
-    made-up shoppers, and what the model under the chosen promise would show them.
+    caught: by ε, the largest share of shoppers that an attacker with 1% false alarms recognises. trained:
+    the model under the chosen promise. made_up: made-up shoppers, and what that model would show them.
     """
 
     later: Period
@@ -53,6 +65,7 @@ class Assessment:
     private: Measured
     at_sizes: dict[float, dict[int, Measured]]
     caught: dict[float, float]
+    trained: Trained
     made_up: list[MadeUp]
     verdict: Verdict
     seconds: float
@@ -63,83 +76,85 @@ class Assessment:
         return {each.label: each.later for each in self.alternatives if each.floor}
 
 
-def assess(config: RunConfig, dataset: Dataset, scratch: Path, say: Say = lambda stage: None) -> Assessment:
-    """Assess a data set. scratch: a folder for the runs, which is deleted. say: is told of each stage.
+def assess(
+    config: RunConfig, dataset: Dataset, scratch: Path, progress: Progress | None = None
+) -> Assessment:
+    """Assess a data set. scratch: a folder for the runs, which is deleted.
 
     Raises UserError if the data leave too few shoppers to test.
     """
     started = time.monotonic()
-    say("splitting by date, and measuring how identifying the purchases are")
+    progress = progress or Progress()
+    progress.begin("splitting by date, and measuring how identifying the purchases are", if_long=True)
     earlier, later = periods(config, dataset)
     facts = identifying(later.split.train, dataset.catalogue, dated=dataset.times_known)
 
-    say("tuning best sellers and the other alternatives")
-    others = list(alternatives(earlier, later))
+    progress.begin("tuning best sellers and the other alternatives")
+    others = list(counted(alternatives(earlier, later), progress))
 
-    say("comparing models on the earlier period")
-    models = {name: of_model(config, name, scratch) for name in candidates(dataset)}
+    progress.begin("comparing models on the earlier period")
+    models = {name: of_model(config, name, scratch, SEEDS) for name in candidates(dataset)}
     reached = {
         name: (each.without_promise(earlier), each.under(WEAKEST, earlier)) for name, each in models.items()
     }
-    model = max(reached, key=lambda name: reached[name][1].found.mean())
-    trainer = models[model]
+    model = max(reached, key=lambda name: reached[name][1].per_100)
+    trainer, once = models[model], of_model(config, model, scratch, seeds=1)
 
-    say("leaving out one column after another")
-    once = Trainer(trainer.config, scratch, seeds=1)
-    columns = list(
-        leave_out(
-            earlier, trainer.config, lambda period, changed: once.under(WEAKEST, period, config=changed)
-        )
-    )
+    progress.begin("leaving out one column after another")
+    columns = leave_out(earlier, config, lambda period, changed: once.like(changed).under(WEAKEST, period))
+    needed = list(counted(columns, progress))
 
-    say("choosing the promise on the earlier period")
-    unprotected_earlier = {f"the same model ({model})": reached[model][0]}
-    unprotected_earlier |= {each.label: each.earlier for each in others if not each.floor}
-    best_label = max(unprotected_earlier, key=lambda label: unprotected_earlier[label].found.mean())
-    best = float(unprotected_earlier[best_label].found.mean())
-    known = {WEAKEST: float(reached[model][1].found.mean())}
+    progress.begin("choosing the promise on the earlier period")
+    same = f"the same model ({model})"
+    unprotected = {same: reached[model][0]}
+    unprotected |= {each.label: each.earlier for each in others if not each.floor}
+    best = max(unprotected, key=lambda label: unprotected[label].per_100)
+    known = {WEAKEST: reached[model][1]}
     choice = choose(
-        lambda asked: known[asked] if asked in known else float(trainer.under(asked, earlier).found.mean()),
-        best,
+        lambda asked: (known.get(asked) or trainer.under(asked, earlier)).per_100, unprotected[best].per_100
     )
 
-    say("measuring on the later period, at this number of shoppers and at more")
-    same_model = trainer.without_promise(later)
-    unprotected = next((each.later for each in others if each.label == best_label), same_model)
-    at_sizes = {
-        epsilon: {
-            times: (trainer if times == 1 else once).under(Asked(choice.asked.trust, epsilon), later, times)
-            for times in TIMES_AS_MANY
-        }
-        for epsilon in EPSILONS
-    }
-    private = at_sizes[choice.asked.epsilon][1]
-    promises = {epsilon: trainer.promise(Asked(choice.asked.trust, epsilon), later) for epsilon in EPSILONS}
-
-    say("asking what made-up shoppers would see")
-    made_up = list(made_up_shoppers(trainer.trained_under(choice.asked, later), later.split.now))
-    floors = {each.label: each.later for each in others if each.floor}
-    more = {times: at_sizes[choice.asked.epsilon][times] for times in TIMES_AS_MANY[1:]}
-    asked = choice.asked
-    answer = verdict(
-        floors, unprotected, private, choice.near, f"ε = {asked.epsilon:g} with {asked.trust} trust", more
+    progress.begin(
+        "measuring on the later period, here and with more shoppers", len(EPSILONS) * len(TIMES_AS_MANY)
     )
+    measured = {each.label: each.later for each in others}
+    if best == same:
+        measured[same] = trainer.without_promise(later)
+    trust = choice.asked.trust
+    at_sizes: dict[float, dict[int, Measured]] = {epsilon: {} for epsilon in EPSILONS}
+    for epsilon, times in product(EPSILONS, TIMES_AS_MANY):
+        several = trainer if times == 1 else once
+        at_sizes[epsilon][times] = several.under(Asked(trust, epsilon), later, times)
+        progress.step()
+    promises = {epsilon: trainer.promise(Asked(trust, epsilon), later) for epsilon in EPSILONS}
+
+    progress.begin("asking what made-up shoppers would see")
+    trained = trainer.trained_under(choice.asked, later)
+    at_chosen = at_sizes[choice.asked.epsilon]
     return Assessment(
-        later,
-        facts,
-        columns,
-        others,
-        {name: (alone.per_100, private.per_100) for name, (alone, private) in reached.items()},
-        model,
-        (best_label, unprotected),
-        choice,
-        promises[choice.asked.epsilon],
-        private,
-        at_sizes,
-        {epsilon: promise.caught(FALSE_ALARMS) for epsilon, promise in promises.items()},
-        made_up,
-        answer,
-        time.monotonic() - started,
+        later=later,
+        identifying=facts,
+        columns=needed,
+        alternatives=others,
+        models={name: (alone.per_100, private.per_100) for name, (alone, private) in reached.items()},
+        model=model,
+        unprotected=(best, measured[best]),
+        choice=choice,
+        promise=promises[choice.asked.epsilon],
+        private=at_chosen[1],
+        at_sizes=at_sizes,
+        caught={epsilon: promise.caught(FALSE_ALARMS) for epsilon, promise in promises.items()},
+        trained=trained,
+        made_up=list(made_up_shoppers(trained, later.split.now)),
+        verdict=verdict(
+            {each.label: each.later for each in others if each.floor},
+            measured[best],
+            at_chosen[1],
+            choice.near,
+            f"ε = {choice.asked.epsilon:g} with {trust} trust",
+            {times: at_chosen[times] for times in TIMES_AS_MANY if times > 1},
+        ),
+        seconds=time.monotonic() - started,
     )
 
 
@@ -149,6 +164,13 @@ def candidates(dataset: Dataset) -> list[str]:
     return list(dict.fromkeys((MODEL_FOR_MANY_ITEMS, suits)))
 
 
-def of_model(config: RunConfig, model: str, scratch: Path) -> Trainer:
+def of_model(config: RunConfig, model: str, scratch: Path, seeds: int) -> Trainer:
     """Return what trains one kind of model."""
-    return Trainer(config.model_copy(update={"model": model}), scratch, SEEDS)
+    return Trainer(config.model_copy(update={"model": model}), scratch, seeds)
+
+
+def counted(steps: Iterable[T], progress: Progress) -> Iterator[T]:
+    """Yield what is made one after the other, and count it."""
+    for each in steps:
+        yield each
+        progress.step()

@@ -40,20 +40,21 @@ class Trainer:
         plan = self.plan(period, self.config.model_copy(update={"unit": "none"}))
         return period.measure(central_scorer(plan))
 
-    def under(
-        self, asked: Asked, period: Period, times_as_many: int = 1, config: RunConfig | None = None
-    ) -> Measured:
+    def like(self, config: RunConfig) -> "Trainer":
+        """Return a trainer of the same model under other settings."""
+        return Trainer(config.model_copy(update={"model": self.config.model}), self.scratch, self.seeds)
+
+    def under(self, asked: Asked, period: Period, times_as_many: int = 1) -> Measured:
         """Measure the federated model under a promise, as the mean over its seeds.
 
-        config: other settings, if given. times_as_many: estimate the accuracy with this many times as many
-        shoppers who are like the present ones. The sum of their updates is then as many times larger while
-        the noise stays the same, so the present shoppers are trained with a fraction of the noise. What
-        further shoppers would teach besides that is left out, so the estimate is cautious.
+        times_as_many: estimate the accuracy with this many times as many shoppers who are like the present
+        ones. The sum of their updates is then as many times larger while the noise stays the same, so the
+        present shoppers are trained with a fraction of the noise. What further shoppers would teach besides
+        that is left out, so the estimate is cautious.
         """
         measured = []
         for seed in range(self.seeds):
-            own = config or self.config
-            plan = self.plan(period, asking(own, asked, period, times_as_many, seed))
+            plan = self.plan(period, asking(self.config, asked, period, times_as_many, seed))
             with federated(plan, self.scratch) as rounds:
                 measured.append(period.measure_devices(rounds.score))
         return Measured.mean(measured)

@@ -5,10 +5,16 @@ from pathlib import Path
 from rich.table import Table
 
 from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Assessment
+from terrycloth.experiments.assessment.made_up import SHOWN
 from terrycloth.experiments.assessment.parts import FOR_THE_BRAND, interval
 from terrycloth.experiments.assessment.verdict import difference
 from terrycloth.experiments.reports.console import make_console
+from terrycloth.experiments.reports.reasons import because
+from terrycloth.experiments.reports.recommendation import history as history_of
+from terrycloth.experiments.reports.recommendation import history_lines, recommended
 from terrycloth.models.privacy.promise import rounded_up
+
+REAL_SHOPPERS = 3
 
 
 def print_assessment(found: Assessment, page: Path) -> None:
@@ -21,6 +27,21 @@ def print_assessment(found: Assessment, page: Path) -> None:
     console.print(FOR_THE_BRAND)
     console.print(found.verdict.sentence, style="bold")
     console.print(page.resolve().as_uri())
+
+
+def print_real_shoppers(found: Assessment) -> None:
+    """Print what some real shoppers bought last, and what they would be shown and why; nothing is written."""
+    console = make_console()
+    console.print("These are real shoppers of this shop. What follows is personal data.")
+    history = found.later.split.test.history
+    for device in found.later.split.test.tested(REAL_SHOPPERS):
+        own = history.span(device, device + 1)
+        for line in history_lines(history_of(found.trained, own)):
+            console.print(line)
+        table = Table("is shown", "because")
+        for each in recommended(found.trained, own, SHOWN):
+            table.add_row(each.title, because(each.reasons, each.score))
+        console.print(table)
 
 
 def help_table(found: Assessment) -> Table:

@@ -1,6 +1,7 @@
 """terry try: would private personalisation help a shop, and what would it cost?"""
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from terrycloth.experiments.commands.flags import (
     WeightColumn,
     setting,
 )
+from terrycloth.experiments.commands.stopping import when_stopped
 from terrycloth.experiments.settings.config import DATA_SETTINGS, FLAGS, read_config
 
 EXAMPLE = "Example: terry try orders.csv --catalogue items.csv"
@@ -41,6 +43,9 @@ def try_orders(
     visit: Visit = None,
     at: At = None,
     repeats: Repeats = None,
+    show_real_shoppers: Annotated[
+        bool, typer.Option("--show-real-shoppers", help="also print what three real shoppers would be shown; "
+                           "this is printed only, and never written", rich_help_panel="Run")] = False,
     out: Annotated[Path | None, typer.Option(help="new folder; by default runs/<time>-<data>-try",
                                              rich_help_panel="Run", show_default=False)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="print only the path of the page",
@@ -56,7 +61,9 @@ def try_orders(
     given: dict[str, Any] = {
         name: value
         for name, value in locals().items()
-        if name not in {"orders", "out", "quiet"} and value is not None and value is not False
+        if name not in {"orders", "out", "quiet", "show_real_shoppers"}
+        and value is not None
+        and value is not False
     }
     if orders is not None:
         given |= {"path": orders, "data": data or "csv"}
@@ -68,28 +75,28 @@ def try_orders(
         for word in (FLAGS.get(name, "--" + name.replace("_", "-")), str(given[name]))
     ]
 
-    from terrycloth.experiments.assessment.assess import assess
+    from terrycloth.experiments.assessment.assess import Progress, assess
     from terrycloth.experiments.assessment.folder import write_assessment
-    from terrycloth.experiments.assessment.terminal import print_assessment
+    from terrycloth.experiments.assessment.terminal import print_assessment, print_real_shoppers
     from terrycloth.experiments.datasets import load
-    from terrycloth.experiments.reports.console import make_console
+    from terrycloth.experiments.reports.phases import shown_phases
     from terrycloth.experiments.runs.run_folder import choose_path, created
     from terrycloth.experiments.runs.simulation import data_options
 
     path = choose_path(out, config.data, "try")
-    console = make_console()
-
-    def say(stage: str) -> None:
-        if not quiet:
-            console.print(f"{stage} …")
-
-    say("reading the data")
-    dataset = load(config.data, data_options(config))
-    with tempfile.TemporaryDirectory() as scratch:
-        found = assess(config, dataset, Path(scratch) / "run", say)
-    with created(path, needed_bytes=2**23):
-        page = write_assessment(found, path, source)
+    with (
+        when_stopped(lambda: "stopped; nothing is kept"),
+        nullcontext(Progress()) if quiet else shown_phases() as phases,
+    ):
+        phases.begin("reading the data", if_long=True)
+        dataset = load(config.data, data_options(config))
+        with tempfile.TemporaryDirectory() as scratch:
+            found = assess(config, dataset, Path(scratch) / "run", phases)
+        with created(path, needed_bytes=2**23):
+            page = write_assessment(found, path, source)
     if quiet:
         print(page)
-    else:
-        print_assessment(found, page)
+        return
+    print_assessment(found, page)
+    if show_real_shoppers:
+        print_real_shoppers(found)

@@ -5,12 +5,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from terrycloth.experiments.assessment.assess import assess
+from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Progress, assess
+from terrycloth.experiments.assessment.choice import EPSILONS
 from terrycloth.experiments.assessment.period import periods
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.errors import UserError
+
+
+class Heard(Progress):
+    """What the caller of an assessment is told."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.steps = 0
+
+    def begin(self, what: str, total: int | None = None, *, if_long: bool = False) -> None:
+        """Remember the phase."""
+        self.phases.append(what)
+
+    def step(self) -> None:
+        """Count the step."""
+        self.steps += 1
 
 
 def towels(devices: int) -> tuple[RunConfig, Dataset]:
@@ -37,11 +54,12 @@ def test_too_few_shoppers_are_an_error() -> None:
 
 @pytest.mark.slow
 def test_the_towel_shop(tmp_path: Path) -> None:
-    said: list[str] = []
+    progress = Heard()
     config, dataset = towels(300)
-    found = assess(config, dataset, tmp_path / "scratch", said.append)
+    found = assess(config, dataset, tmp_path / "scratch", progress)
     assert not (tmp_path / "scratch").exists()
-    assert said[0].startswith("splitting by date")
+    assert progress.phases[0].startswith("splitting by date")
+    assert progress.steps >= len(EPSILONS) * len(TIMES_AS_MANY)
     assert found.model in found.models
     best = max(private for _, private in found.models.values())
     assert found.models[found.model][1] == best

@@ -25,8 +25,11 @@ from terrycloth.experiments.evaluation.bootstrap import paired_bootstrap
 from terrycloth.experiments.evaluation.split import Holdout, Rule, Split
 from terrycloth.experiments.pages.page import render
 from terrycloth.experiments.reports.recommendation import Recommendation
+from terrycloth.experiments.runs.trained import Trained
+from terrycloth.experiments.settings.planning import ResolvedConfig
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.privacy.promise import Promise
+from terrycloth.models.recommenders.build import build_model
 
 SHOPPERS = 100
 SHOWN = Recommendation(1, "t1", "<b>moss", 0.5, {"you like colour=sand": 0.5})
@@ -75,6 +78,7 @@ def found(catalogue: Catalogue) -> Assessment:
         private,
         at_sizes,
         dict.fromkeys(EPSILONS, 0.255),
+        Trained(ResolvedConfig.model_construct(), catalogue, build_model("mf", catalogue, dim=2, own_rows=True, item_bias=True)),
         [MadeUp("sand", ["sand hand towel"], [SHOWN])],
         verdict(floors, finds(35), private, True, "ε = 8 with central trust", {10: finds(31)}),
         1.0,
