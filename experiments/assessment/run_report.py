@@ -7,7 +7,8 @@ from terrycloth.experiments.assessment.finished_run import FinishedRun
 from terrycloth.experiments.assessment.groups import GroupAccuracy
 from terrycloth.experiments.assessment.parts import FOR_THE_BRAND, what_is_shown, what_was_read
 from terrycloth.experiments.assessment.period import HIT
-from terrycloth.experiments.baselines import label_of
+from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
+from terrycloth.experiments.pages.chart import Chart, Level, Line, Mark, Step
 from terrycloth.experiments.pages.page import Commands, Page, Part, Section, Tile
 from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
 from terrycloth.experiments.reports.terminal import reading
@@ -23,6 +24,7 @@ def run_page(run: FinishedRun) -> Page:
         question="What does this recommender do for shoppers, and what was promised to them?",
         answer=answer(run),
         tiles=tiles(run),
+        chart=chart(run),
         sections=[
             Section("What was read", what_was_read(run.dataset, run.identifying)),
             Section("Does it help?", does_it_help(run)),
@@ -72,6 +74,34 @@ def tiles(run: FinishedRun) -> list[Tile]:
                  "who is wrong about 1 in 100 others")
         )  # fmt: skip
     return [*found, Tile(f"{result.data.devices:,}", "devices")]
+
+
+def chart(run: FinishedRun) -> Chart | None:
+    """Return the run beside everything that it is compared with; None if it was not measured."""
+    result = run.result
+    own, epsilon = of_100(result.metrics), result.promise.epsilon
+    if own is None:
+        return None
+    levels = {label_of(name): of_100(row) for name, row in result.baselines.found.items()}
+    nothing = (
+        levels.pop(label_of(NOTHING_RELEASED), None) if NOTHING_RELEASED in result.baselines.found else None
+    )
+    place = 1.0 if epsilon is None else epsilon
+    tick = "no promise" if epsilon is None else f"ε = {rounded_up(epsilon)}"
+    return Chart(
+        name="run",
+        title="How many shoppers find something?",
+        summary="Out of 100 shoppers, how many find something that they then buy among ten recommendations.",
+        x_label="promise",
+        y_label="of 100 shoppers",
+        lines=[Line(f"this run, {result.model}", [Mark(place, own)], private=epsilon is not None)],
+        levels=[Level(label, figure) for label, figure in levels.items() if figure is not None],
+        floor=[] if nothing is None else [Step(0.5 * place, 2.0 * place, nothing)],
+        floor_label="no other shopper's data needed up to here",
+        ticks={place: tick},
+        log_x=True,
+        alternative=f"{tick}: {own:.1f} of 100",
+    )
 
 
 def of_100(accuracy: Accuracy) -> float | None:
