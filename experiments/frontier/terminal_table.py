@@ -32,7 +32,8 @@ def terminal_table(rows: list[Row]) -> Table:
     settings: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         settings.setdefault(tuple(row[name] for name in SETTING), []).append(row)
-    shown = [place for place in range(len(SETTING)) if len({setting[place] for setting in settings}) > 1]
+    values = [{setting[place] for setting in settings} - {None} for place in range(len(SETTING))]
+    shown = [place for place in range(len(SETTING)) if len(values[place]) > 1]
     table = Table(
         *(Column(SETTING[place].replace("_", " ")) for place in shown),
         "HR@10", "NDCG@10", "popularity:\nHR@10", "best floor:\nHR@10", "seeds",
