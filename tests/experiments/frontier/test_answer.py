@@ -26,7 +26,8 @@ def said(*rows: Row) -> str:
         (
             [made(0.189, central=0.2)],
             "Yes, at a price: at ε = 1, 18.9 of 100 shoppers find what they buy next among ten "
-            "recommendations, compared with 20.0 with the best model without privacy and 6.0 with recent best sellers.",
+            "recommendations, compared with 20.0 with the best model without privacy and 6.0 with recent best "
+            "sellers.",
         ),
         (
             [made(0.09)],
@@ -41,7 +42,8 @@ def said(*rows: Row) -> str:
         (
             [made(0.12, private_popularity=0.119)],
             "Not clearly: at ε = 1, 12.0 of 100 shoppers find what they buy next among ten recommendations, "
-            "too close to tell apart from the 11.9 that best sellers reach, counted under the same promise.",
+            "too close to tell apart from the 11.9 that best sellers reach, counted under the same promise "
+            "(28 shoppers were tested).",
         ),
         (
             [made(0.18, math.inf)],
