@@ -26,8 +26,8 @@ def said(*rows: Row) -> str:
         (
             [made(0.189, central=0.2)],
             "Yes, at a price: at ε = 1, 18.9 of 100 shoppers find what they buy next among ten "
-            "recommendations, compared with 20.0 with the best model without privacy and 6.0 with recent best "
-            "sellers.",
+            "recommendations, compared with 20.0 with the best model without privacy and 6.0 with recent "
+            "best sellers.",
         ),
         (
             [made(0.09)],
