@@ -243,10 +243,11 @@ def heading(text: str, size: Size) -> list[str]:
 
 
 def end_labels(chart: Chart) -> list[EndLabel]:
-    """Return the names of the lines and levels, each at the last value of its line."""
+    """Return the names of the lines and levels, each at the last of a line's values that are joined."""
     looks = looks_of(chart)
     labels = [EndLabel(level.label, level.y, GREY) for level in chart.levels]
     for line in chart.lines:
-        *_, before, last = (line.marks[0], *line.marks)
+        joined = [mark for mark in line.marks if not mark.apart] or line.marks
+        *_, before, last = (joined[0], *joined)
         labels.append(EndLabel(line.label, last.y, looks[line.label][0], last.x, before.y))
     return labels
