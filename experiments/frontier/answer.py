@@ -128,7 +128,8 @@ def verdict(one: Headline) -> str:
         level = f"the {of_100(rival.level)} {in_words(rival)}"
         if one.hits < rival.level:
             return f"No: {found}, fewer than {level}."
-        return f"Not clearly: {found}, too close to tell apart from {level}."
+        tested = f"{one.point.of('tested'):,} shoppers were tested"
+        return f"Not clearly: {found}, too close to tell apart from {level} ({tested})."
     parts = [f"{of_100(one.without)} with the best model without privacy"] if one.without is not None else []
     parts += (
         [f"{of_100(one.popular.level)} with {popular_name(one.popular)}"] if one.popular is not None else []

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from terrycloth.experiments.baselines import BASELINES, label_of
 from terrycloth.experiments.baselines.floors import is_floor
-from terrycloth.experiments.frontier.cells import HITS, epsilon_cell, measured
 from terrycloth.experiments.frontier.points import Federation, Point, Spread
 from terrycloth.experiments.frontier.table import ABOUT, PRIVATE_BASELINES, SAMPLED
+from terrycloth.experiments.frontier.table_cells import HITS, epsilon_cell, measured
 from terrycloth.experiments.pages.page import Terms
 from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
 from terrycloth.models.privacy.promise import rounded_up

@@ -44,10 +44,12 @@ def cost_chart(federation: Federation, measure: Measure) -> Chart:
     ]
     private_floors = private_floor(federation, measure, place)
     lines.append(Line("best sellers under the same promise", private_floors, private=False, dashed=True))
+    private = any(line.private for line in lines)
+    asked = "What does each ε cost" if private else "How much does each model find"
     start, *_, end = [min(place.values()) - 0.5, *place.values(), max(place.values()) + 0.5]
     return Chart(
         name=name_of("frontier", federation.data, str(federation.devices), *federation.family[1:]),
-        title=f"What does each ε cost with {federation.devices:,} shoppers?",
+        title=f"{asked} with {federation.devices:,} shoppers?",
         summary="In colour, what keeps a promise of privacy. In grey, what it is compared with.",
         x_label="ε: the smaller, the stronger the promise",
         y_label=measure.label,

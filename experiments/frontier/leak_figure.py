@@ -1,6 +1,17 @@
 """What does a leak feign? Accuracy with clean and with leaky negative sampling: the distance is the leak."""
 
-from terrycloth.experiments.frontier.figure import Figure, Measure, figure, levels_of, mark_of, name_of
+from dataclasses import replace
+from textwrap import fill
+
+from terrycloth.experiments.frontier.figure import (
+    Figure,
+    Measure,
+    figure,
+    levels_of,
+    mark_of,
+    name_of,
+    sentence_case,
+)
 from terrycloth.experiments.frontier.points import Federation, Point
 from terrycloth.experiments.pages.chart import Chart, Line
 
@@ -28,7 +39,8 @@ def leak_chart(federation: Federation, measure: Measure) -> Chart:
             for place, pair in enumerate(models.values())
             if (point := pair[which]) is not None
         ]
-        lines.append(Line(label, [mark for mark in marks if mark is not None], bool(which), joined=False))
+        known = [replace(mark, hollow=False) for mark in marks if mark is not None]
+        lines.append(Line(label, known, private=False, joined=False))
     return Chart(
         name=name_of("leak", federation.data, str(federation.devices), *federation.family[1:]),
         title="What does a leak feign?",
@@ -38,9 +50,9 @@ def leak_chart(federation: Federation, measure: Measure) -> Chart:
         y_label=measure.label,
         lines=[line for line in lines if line.marks],
         levels=[level for level in levels_of(federation, measure) if "best sellers" in level.label],
-        ticks={float(place): name for place, name in enumerate(models)},
+        ticks={float(place): fill(name, 10) for place, name in enumerate(models)},
         form=measure.form,
-        note=f"{federation.title}. {federation.sentence} Values are means over the seeds.",
+        note=f"{sentence_case(federation.title)}. {federation.sentence} Values are means over the seeds.",
         alternative=describe_leak(federation, models),
     )
 

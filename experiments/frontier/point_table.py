@@ -2,9 +2,9 @@
 
 from terrycloth.experiments.evaluation.metric_table import METRICS
 from terrycloth.experiments.frontier.baseline_table import NAMES_OF
-from terrycloth.experiments.frontier.cells import HITS, epsilon_cell, measured
 from terrycloth.experiments.frontier.points import Federation, Point
 from terrycloth.experiments.frontier.table import SAMPLED
+from terrycloth.experiments.frontier.table_cells import HITS, epsilon_cell, measured
 from terrycloth.experiments.pages.page import Commands, Terms
 from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
 from terrycloth.models.privacy.promise import FALSE_ALARMS, rounded_up

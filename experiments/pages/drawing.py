@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill, wrap
 
@@ -164,11 +165,14 @@ def draw(axes: Axes, chart: Chart, size: Size) -> None:
 def looks_of(chart: Chart) -> dict[str, tuple[str, str]]:
     """Return the colour and the marker of each line by its label; lines without a promise are grey."""
     private = [line.label for line in chart.lines if line.private]
-    looks = {
-        label: (SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)])
-        for number, label in enumerate(dict.fromkeys(private))
+    loose = [line.label for line in chart.lines if not line.private and not line.joined]
+    colours = dict(zip(private, cycle(SERIES), strict=False))
+    markers = {
+        label: marker
+        for labels in (private, loose)
+        for label, marker in zip(labels, cycle(MARKERS), strict=False)
     }
-    return {line.label: looks.get(line.label, (GREY, ".")) for line in chart.lines}
+    return {line.label: (colours.get(line.label, GREY), markers.get(line.label, ".")) for line in chart.lines}
 
 
 def draw_line(axes: Axes, line: Line, colour: str, marker: str, size: Size) -> None:
@@ -239,10 +243,11 @@ def heading(text: str, size: Size) -> list[str]:
 
 
 def end_labels(chart: Chart) -> list[EndLabel]:
-    """Return the names of the lines and levels, each at the last value of its line."""
+    """Return the names of the lines and levels, each at the last of a line's values that are joined."""
     looks = looks_of(chart)
     labels = [EndLabel(level.label, level.y, GREY) for level in chart.levels]
     for line in chart.lines:
-        *_, before, last = (line.marks[0], *line.marks)
+        joined = [mark for mark in line.marks if not mark.apart] or line.marks
+        *_, before, last = (joined[0], *joined)
         labels.append(EndLabel(line.label, last.y, looks[line.label][0], last.x, before.y))
     return labels

@@ -42,7 +42,8 @@ def said(*rows: Row) -> str:
         (
             [made(0.12, private_popularity=0.119)],
             "Not clearly: at ε = 1, 12.0 of 100 shoppers find what they buy next among ten recommendations, "
-            "too close to tell apart from the 11.9 that best sellers reach, counted under the same promise.",
+            "too close to tell apart from the 11.9 that best sellers reach, counted under the same promise "
+            "(28 shoppers were tested).",
         ),
         (
             [made(0.18, math.inf)],

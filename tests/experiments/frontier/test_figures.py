@@ -31,6 +31,8 @@ def test_a_series_is_a_line_in_hits_of_100_and_no_promise_stands_apart_at_its_ri
     assert [mark.apart for mark in chart.lines[0].marks] == [False, False, True]
     assert chart.ticks == {0.0: "1", 2.0: "4", 5.0: "no\npromise"}
     assert chart.at(2.0) == "ε = 4"
+    assert chart.title == "What does each ε cost with 30 shoppers?"
+    assert costs(made(0.2, math.inf)).title == "How much does each model find with 30 shoppers?"
 
 
 def test_the_band_is_the_range_of_the_seeds() -> None:

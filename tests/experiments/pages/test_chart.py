@@ -54,6 +54,13 @@ def test_lines_with_a_promise_are_in_colour_and_all_else_is_grey() -> None:
     }  # fmt: skip
 
 
+def test_grey_marks_that_are_not_joined_are_told_apart_by_their_shape() -> None:
+    lines = [Line(name, [Mark(0.0, 1.0)], private=False, joined=False) for name in ("clean", "leaky")]
+    looks = looks_of(Chart("n", "t", "s", "x", "y", [*lines, GREYS]))
+    assert looks["clean"][1] != looks["leaky"][1]
+    assert {colour for colour, _ in looks.values()} == {GREY}
+
+
 def test_a_mark_below_its_floor_is_hollow_and_a_dotted_line_leads_to_one_apart() -> None:
     lines = [line for line in drawn(CHART).lines if line.get_color() == BLUE]
     marks = {
