@@ -42,13 +42,10 @@ def load(options: DataOptions) -> Dataset:
     """
     assert options.path is not None
     assert options.catalogue is not None
-    orders_file, catalogue_file = open_table(options.path), None
+    orders_file, catalogue_file = open_table(options.path), open_table(options.catalogue)
     report = ImportReport(source=options.path.name)
-    if options.catalogue.is_file():
-        catalogue_file = open_table(options.catalogue)
-    columns = choose_columns(orders_file, options, report, catalogue_file.columns if catalogue_file else ())
-    item_header = orders_file.columns[columns.parts["item"]] if "item" in columns.parts else ""
-    catalogue = read_catalogue(catalogue_file or open_table(options.catalogue), item_header, report, options)
+    columns = choose_columns(orders_file, options, report, catalogue_file.columns)
+    catalogue = read_catalogue(catalogue_file, columns.header("item"), report, options)
     rows = read_orders(orders_file, columns, options, report)
     if options.unknown_items == "drop":
         set_unknown_items_aside(rows, catalogue, report)
