@@ -73,8 +73,8 @@ class _Rows:
         """A column, in whose blank cells stands what another row of the product says."""
         own = self.own(position)
         known = pd.DataFrame({"product": self.product, "value": own}).dropna()
-        said = known.sort_values(["product", "value"]).drop_duplicates("product").set_index("product")["value"]
-        return own.fillna(self.product.map(said))
+        known = known.sort_values(["product", "value"]).drop_duplicates("product")
+        return own.fillna(self.product.map(known.set_index("product")["value"]))
 
 
 def products(
