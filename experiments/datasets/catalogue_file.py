@@ -59,7 +59,7 @@ def read_catalogue(
         found = _plain(cells, table, item_column, title)
     else:
         found = products(cells, table, layout, item_column, title)
-    _check_items(found.items, table)
+    _check_items(found.items, found.item_column, table)
     marks = marks_of(found.attributes.values(), table.decimal_comma)
     ids = found.items.astype(str)
     frame = pd.DataFrame(
@@ -115,11 +115,11 @@ def _refuse(table: TableFile, reason: str, bad: pd.Series) -> None:
     raise UserError(f"{table.path} has {reason} in {place}: correct it, every row needs an item")
 
 
-def _check_items(items: pd.Series, table: TableFile) -> None:
+def _check_items(items: pd.Series, header: str, table: TableFile) -> None:
     if items.isna().any():
         _refuse(table, "no item", items.isna())
     if items.empty:
-        raise UserError(f"{table.path} holds no items: export it again")
+        raise UserError(f"{table.path} holds no items in column {header!r}: fill it in, or export it again")
     repeated = items[items.duplicated()]
     if len(repeated):
         raise UserError(

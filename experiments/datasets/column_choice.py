@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from terrycloth.experiments.datasets.dataset import DataOptions
 from terrycloth.experiments.datasets.headers import (
     USUAL_NAMES,
+    email_column,
     find_all,
     find_column,
     names_of,
@@ -24,22 +25,35 @@ NEEDED = ("shopper", "item")
 
 @dataclass(frozen=True)
 class OrderColumns:
-    """The positions of the columns to read.
+    """The columns to read.
 
-    parts: one for each part that was found, shopper, item, time, clock, weight, order. groups: several for a
-    purpose: status, refunded, kind, part of, packed. layout: None if the columns have their usual names.
+    headers: of all columns of the file. parts: the position of each part that was found, shopper, item, time,
+    clock, weight, order. groups: the positions of several columns for a purpose: status, refunded, kind, part
+    of, packed. layout: None if the columns have their usual names.
     """
 
+    headers: list[str]
     parts: dict[str, int]
     groups: dict[str, list[int]] = field(default_factory=dict)
     layout: OrderLayout | None = None
 
     @property
-    def positions(self) -> list[int]:
-        """All positions, without repeats."""
-        return list(
-            dict.fromkeys([*self.parts.values(), *(place for g in self.groups.values() for place in g)])
-        )
+    def positions(self) -> dict[str, int]:
+        """The position of every column by a name of its own: its part, or its purpose and its header."""
+        of_groups = {
+            f"{purpose}: {self.headers[place]}": place
+            for purpose, places in self.groups.items()
+            for place in places
+        }
+        return self.parts | of_groups
+
+    def named_for(self, purpose: str) -> list[str]:
+        """The names, as in `positions`, of the columns for a purpose."""
+        return [f"{purpose}: {self.headers[place]}" for place in self.groups.get(purpose, [])]
+
+    def header(self, part: str) -> str:
+        """The header of a part's column; empty if there is none."""
+        return self.headers[self.parts[part]] if part in self.parts else ""
 
 
 def choose_columns(
@@ -79,9 +93,11 @@ def choose_columns(
         if position is not None:
             chosen[part] = position
         elif part in NEEDED:
+            email = email_column(table.columns) if part == "shopper" else None
+            hint = f", for example {email!r}, which is hashed as it is read" if email else ""
             raise UserError(
                 f"{table.path} has no column with a usual name for the {part}: "
-                f"name it with --{part}-column ({table.listed})"
+                f"name it with --{part}-column{hint} ({table.listed})"
             )
     if "time" in chosen and not options.time_column:
         free = ["" if place in chosen.values() else column for place, column in enumerate(table.columns)]
@@ -93,7 +109,7 @@ def choose_columns(
         report.notes.append(
             f"the order column {order!r} is not read: without times it does not show what came first"
         )
-    columns = OrderColumns(chosen, _groups(table, layout, chosen, packed), layout)
+    columns = OrderColumns(table.columns, chosen, _groups(table, layout, chosen, packed), layout)
     _file_columns(table, columns, report)
     return columns
 
@@ -174,12 +190,13 @@ def _groups(
 
 
 def _file_columns(table: TableFile, columns: OrderColumns, report: ImportReport) -> None:
-    report.columns_kept = [table.columns[position] for position in columns.positions]
+    kept = list(dict.fromkeys(columns.positions.values()))
+    report.columns_kept = [table.columns[position] for position in kept]
     report.columns_used = {part: table.columns[position] for part, position in columns.parts.items()}
     for purpose, places in columns.groups.items():
         report.columns_used[purpose] = ", ".join(table.columns[place] for place in places)
     for position, column in enumerate(table.columns):
-        if position in columns.positions:
+        if position in kept:
             continue
         if reason := why_private(column):
             report.columns_never_read[column] = reason

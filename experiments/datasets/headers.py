@@ -134,3 +134,8 @@ def why_private(header: str) -> str | None:
         if words & set(alone.split()) or any(stem in plain for stem in stems.split()):
             return reason
     return None
+
+
+def email_column(columns: Sequence[str]) -> str | None:
+    """The first header of e-mail addresses, which tell shoppers apart who have no number; None without one."""
+    return next((column for column in columns if "e-mail" in (why_private(column) or "")), None)

@@ -10,7 +10,7 @@ from terrycloth.experiments.datasets.cell_values import as_ids, as_values, pseud
 from terrycloth.experiments.datasets.column_choice import OrderColumns
 from terrycloth.experiments.datasets.dataset import DataOptions
 from terrycloth.experiments.datasets.guests import guest_ids, guest_name
-from terrycloth.experiments.datasets.headers import USUAL_NAMES, simplify, why_private
+from terrycloth.experiments.datasets.headers import USUAL_NAMES, email_column, simplify
 from terrycloth.experiments.datasets.import_report import ImportReport, Problem
 from terrycloth.experiments.datasets.numbers import as_numbers, marks_of
 from terrycloth.experiments.datasets.order_fields import filled_down, orders_from_above
@@ -18,7 +18,7 @@ from terrycloth.experiments.datasets.packed_items import unpacked
 from terrycloth.experiments.datasets.returns import PARTLY_REFUNDED, fates, left_after_returns
 from terrycloth.experiments.datasets.tables import TableFile, read_columns
 from terrycloth.experiments.datasets.times import read_times
-from terrycloth.experiments.datasets.visits import NO_ORDER
+from terrycloth.experiments.datasets.visits import NO_ORDER, order_numbers
 from terrycloth.models.errors import UserError
 
 Array = npt.NDArray[Any]
@@ -41,64 +41,44 @@ def read_orders(
     before returns), misfit, blank, and fate: why a row is no purchase, by what it says itself ("" if it is
     one).
     """
-    positions = columns.positions
-    cells, misfit = read_columns(table, positions)
-    place = {position: number for number, position in enumerate(positions)}
-    parts: dict[str, Any] = {part: place[position] for part, position in columns.parts.items()}
-    blank = cells.isna().all(axis=1).to_numpy()
-    if "packed" in columns.groups:
-        cells, taken = unpacked(cells, [place[position] for position in columns.groups["packed"]])
-        misfit, blank = misfit.iloc[taken], blank[taken]
+    cells, misfit = read_columns(table, list(columns.positions.values()))
+    cells.columns = pd.Index(list(columns.positions))
+    blank = cells.isna().all(axis=1)
+    if packed := columns.named_for("packed"):
+        cells, taken = unpacked(cells, packed)
+        misfit, blank = misfit.iloc[taken], blank.iloc[taken]
         report.notes.append(
             f"a row holds a whole order: the items of {len(set(taken)):,} rows are counted as {len(cells):,}"
         )
-        parts |= {"item": "item", "weight": "weight"}
     report.rows_read = len(cells)
-    rows = pd.DataFrame({"misfit": misfit.to_numpy(), "blank": blank}, index=cells.index)
-
-    def header(part: str) -> str:
-        return table.columns[columns.parts[part]] if part in columns.parts else "the items"
-
-    shoppers = as_ids(cells[parts["shopper"]], header("shopper"), table)
-    rows["item"] = as_ids(cells[parts["item"]], header("item"), table)
-    purposes = ("status", "refunded", "kind", "part of")
-    extra = {purpose: [place[each] for each in columns.groups.get(purpose, [])] for purpose in purposes}
-    if "order" in parts:
-        ids = as_values(cells[parts["order"]])
-        orders = np.asarray(pd.factorize(ids)[0], dtype=np.int64)
-        fields = {"shopper": shoppers} | {
-            part: cells[parts[part]] for part in ("time", "clock") if part in parts
-        }
-        fields |= {table.columns[columns.positions[number]]: cells[number] for number in extra["status"]}
-        orders = orders_from_above(orders, no_field(fields), rows["misfit"].to_numpy())
-        filled = {part: filled_down(column, orders) for part, column in fields.items()}
-        note_filled({part: count for part, (_, count) in filled.items()}, report)
-        shoppers = filled["shopper"][0]
-        for part in ("time", "clock"):
-            if part in parts:
-                cells[parts[part]] = filled[part][0]
-        for number in extra["status"]:
-            cells[number] = filled[table.columns[columns.positions[number]]][0]
-        rows["order"] = orders
-    note_names(shoppers, header("shopper"), report)
-    rows["time"] = times_of(cells, parts, header, table, report)
-    rows["shopper"] = pseudonyms(shoppers)
+    cells["shopper"] = as_ids(cells["shopper"], columns.header("shopper"), table)
+    cells["item"] = as_ids(cells["item"], columns.header("item"), table)
+    if "order" in cells:
+        fill_down(cells, misfit.to_numpy(), columns, report)
+    rows = cells[["item", *(["order"] if "order" in cells else [])]].assign(
+        misfit=misfit.to_numpy(), blank=blank.to_numpy()
+    )
+    rows["time"] = times_of(cells, columns, table, report)
+    rows["shopper"] = pseudonyms(cells["shopper"])
     refuse_line_numbers(rows, table, columns, options)
-    rows["fate"] = fates_of(cells, extra, table, columns, report)
-    set_guests_aside(rows, shoppers, options, table, report)
-    set_weights(rows, cells, parts.get("weight"), extra["refunded"], table, report)
+    note_names(cells["shopper"], columns.header("shopper"), report)
+    rows["fate"] = fates_of(cells, columns, table, report)
+    set_guests_aside(rows, cells["shopper"], options, table, report)
+    set_weights(rows, cells, columns, table, report)
     return rows
 
 
-def no_field(fields: dict[str, pd.Series]) -> Array:
-    """The rows in which no field of an order is filled: bool [rows]."""
-    return np.asarray(np.all([column.isna() for column in fields.values()], axis=0))
-
-
-def note_filled(counts: dict[str, int], report: ImportReport) -> None:
-    """Say which fields were given once an order."""
-    if counts := {part: count for part, count in counts.items() if count}:
-        listed = ", ".join(f"{part} on {count:,} rows" for part, count in counts.items())
+def fill_down(cells: pd.DataFrame, misfit: Array, columns: OrderColumns, report: ImportReport) -> None:
+    """Replace order ids by numbers, and give all lines of an order its fields that are given once."""
+    fields = [name for name in ("shopper", "time", "clock", *columns.named_for("status")) if name in cells]
+    no_field = cells[fields].isna().all(axis=1).to_numpy()
+    orders = orders_from_above(order_numbers(cells["order"]), no_field, misfit)
+    cells["order"] = orders
+    counts = {}
+    for name in fields:
+        cells[name], counts[name] = filled_down(cells[name], orders)
+    if counts := {name: count for name, count in counts.items() if count}:
+        listed = ", ".join(f"{name} on {count:,} rows" for name, count in counts.items())
         report.notes.append(f"given once an order, and filled down to its other lines: {listed}")
 
 
@@ -116,14 +96,12 @@ def note_names(shoppers: pd.Series, header: str, report: ImportReport) -> None:
             )
 
 
-def times_of(
-    cells: pd.DataFrame, parts: dict[str, Any], header: Any, table: TableFile, report: ImportReport
-) -> pd.Series:
+def times_of(cells: pd.DataFrame, columns: OrderColumns, table: TableFile, report: ImportReport) -> pd.Series:
     """The times of the rows, with the clock added if it stands apart; 1970 if the file has no times."""
-    if "time" not in parts:
+    if "time" not in cells:
         return pd.Series(pd.Timestamp(0, tz="UTC"), index=cells.index)
-    clock = (cells[parts["clock"]], header("clock")) if "clock" in parts else None
-    times, report.times, problems = read_times(cells[parts["time"]], header("time"), table, clock)
+    clock = (cells["clock"], columns.header("clock")) if "clock" in cells else None
+    times, report.times, problems = read_times(cells["time"], columns.header("time"), table, clock)
     report.problems += problems
     if clock and clock[1] not in report.times.columns:
         report.columns_used.pop("clock")
@@ -137,7 +115,7 @@ def refuse_line_numbers(
 ) -> None:
     """Raise UserError if the items only count the lines of each order: 1, 2, 3 …"""
     names = " ".join(USUAL_NAMES["item"][-2:]).split()
-    header = table.columns[columns.parts["item"]] if "item" in columns.parts else ""
+    header = columns.header("item")
     if options.item_column or simplify(header) not in names or not {"order", "time"} & set(columns.parts):
         return
     known = rows[["shopper", "item", "time"]].assign(order=rows.get("order", NO_ORDER)).dropna()
@@ -155,37 +133,25 @@ def refuse_line_numbers(
         )
 
 
-def fates_of(
-    cells: pd.DataFrame,
-    extra: dict[str, list[int]],
-    table: TableFile,
-    columns: OrderColumns,
-    report: ImportReport,
-) -> pd.Series:
+def fates_of(cells: pd.DataFrame, columns: OrderColumns, table: TableFile, report: ImportReport) -> pd.Series:
     """Why each row is no purchase, by its kind and its statuses; "" if it is one."""
     fate = pd.Series("", index=cells.index, dtype=object)
-    layout = columns.layout
-    kinds = layout.item_kinds.split() if layout else []
-    for number in extra["kind"]:
-        kind = as_values(cells[number])
-        plain = kind.map(lambda cell: simplify(str(cell)), na_action="ignore")
+    kinds = columns.layout.item_kinds.split() if columns.layout else []
+    for name in columns.named_for("kind"):
+        kind = as_values(cells[name])
+        plain = kind.map(lambda cell: simplify(str(cell)), na_action="ignore").astype("string")
         fate = fate.mask((kind.notna() & ~plain.isin(kinds)).to_numpy(bool), NO_ITEM)
-    for number in extra["part of"]:
-        part = as_values(cells[number])
+    for name in columns.named_for("part of"):
+        part = as_values(cells[name])
         fate = fate.mask(((fate == "") & part.notna() & (part != "0")).to_numpy(bool), PART)
-    for number in extra["status"]:
-        header = table.columns[columns.positions[number]]
-        said = fates(cells[number], header, layout.refunded_words if layout else "")
+    for place, name in zip(columns.groups.get("status", []), columns.named_for("status"), strict=True):
+        header = columns.headers[place]
+        said = fates(cells[name], header, columns.layout.refunded_words if columns.layout else "")
         partly = said == PARTLY_REFUNDED
         if partly.any():
-            report.problems.append(
-                Problem(
-                    f"orders that are partly refunded by {header!r}, which does not say of which items: "
-                    "all are kept",
-                    int(partly.sum()),
-                    table.place(cells.index[partly]),
-                )
-            )
+            what = f"orders partly refunded by {header!r}, which does not say of which items: all are kept"
+            where = table.place(cells.index[partly])
+            report.problems.append(Problem(what, int(partly.sum()), where))
         fate = fate.mask(((fate == "") & ~partly & (said != "")).to_numpy(bool), said)
     return fate
 
@@ -195,7 +161,7 @@ def set_guests_aside(
 ) -> None:
     """Mark the rows of guests as no purchases of a shopper, unless they are asked for, and say so."""
     guests = guest_ids(shoppers)
-    email = next((c for c in table.columns if "e-mail" in (why_private(c) or "")), None)
+    email = email_column(table.columns)
     for shopper, share in guests.items():
         of_guest = (shoppers == shopper).fillna(False).to_numpy(bool)
         kept = (
@@ -211,23 +177,18 @@ def set_guests_aside(
 
 
 def set_weights(
-    rows: pd.DataFrame,
-    cells: pd.DataFrame,
-    weight: Any,
-    refunded: list[int],
-    table: TableFile,
-    report: ImportReport,
+    rows: pd.DataFrame, cells: pd.DataFrame, columns: OrderColumns, table: TableFile, report: ImportReport
 ) -> None:
     """Set the weights of the rows, ordered and left after returns: float32, NaN if not a number."""
-    columns = [cells[number] for number in ([weight] if weight is not None else []) + refunded]
-    marks = marks_of(columns, table.decimal_comma)
-    ordered = pd.Series(1.0, index=rows.index) if weight is None else as_numbers(cells[weight], marks)
+    refunded = columns.named_for("refunded")
+    read = [cells[name] for name in ("weight", *refunded) if name in cells]
+    marks = marks_of(read, table.decimal_comma)
+    report.numbers = marks.sentence()
+    ordered = as_numbers(cells["weight"], marks) if "weight" in cells else pd.Series(1.0, index=cells.index)
     left = ordered
-    for number in refunded:
-        left = left - as_numbers(cells[number], marks).abs().fillna(0)
+    for name in refunded:
+        left = left - as_numbers(cells[name], marks).abs().fillna(0)
     left = left.where((ordered <= 0) | left.isna(), left.clip(lower=0))
-    if weight is not None or refunded:
-        report.numbers = marks.sentence()
     with np.errstate(over="ignore"):  # a weight that is too large becomes infinite, and is then dropped
         rows["ordered"] = ordered.astype("float32").to_numpy()
         rows["weight"] = left.astype("float32").to_numpy()

@@ -48,8 +48,7 @@ def load(options: DataOptions) -> Dataset:
     columns = choose_columns(orders_file, options, report, catalogue_file.columns if catalogue_file else ())
     catalogue = None
     if catalogue_file is not None:
-        item_header = orders_file.columns[columns.parts["item"]] if "item" in columns.parts else ""
-        catalogue = read_catalogue(catalogue_file, item_header, report, options)
+        catalogue = read_catalogue(catalogue_file, columns.header("item"), report, options)
     rows = read_orders(orders_file, columns, options, report)
     if catalogue is not None and options.unknown_items == "drop":
         set_unknown_items_aside(rows, catalogue, report)

@@ -25,7 +25,7 @@ def items_of_cell(cell: str) -> list[tuple[str | None, str]]:
     return found
 
 
-def unpacked(cells: pd.DataFrame, packed: list[int]) -> tuple[pd.DataFrame, np.ndarray]:
+def unpacked(cells: pd.DataFrame, packed: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """Give every packed item a row of its own, with the columns "item" and "weight" added.
 
     packed: the columns that hold items. Also returns the place of each new row's old row: int64 [rows]. A row

@@ -20,7 +20,7 @@ NO_ITEM = "a variant without an item id, which is sold as its product"
 TRANSLATION = "the same product for another shop or language"
 NOT_LISTED = "not among the columns that describe products in this layout"
 MOST_OPTIONS = 50
-NO_OPTION = ("title", "defaulttitle")  # what Shopify writes for a product without options
+NO_OPTION = ("title",)  # what Shopify writes for a product without options
 NAMES_AN_ID = re.compile(r"(product|variation|variant|article)?id$")
 
 
@@ -45,6 +45,38 @@ class CatalogueCells:
     columns_dropped: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class _Rows:
+    """The rows of an export of products.
+
+    product: what each row belongs to. used: the positions of the columns that were looked at.
+    """
+
+    cells: pd.DataFrame
+    columns: list[str]
+    layout: ProductLayout
+    product: pd.Series
+    used: set[int] = field(default_factory=set)
+
+    def find(self, names: str) -> int | None:
+        """The position of the column with the first of these names."""
+        position = find_column(self.columns, names)
+        self.used |= set() if position is None else {position}
+        return position
+
+    def own(self, position: int) -> pd.Series:
+        """What a column says of each row itself."""
+        self.used.add(position)
+        return as_values(self.cells[position])
+
+    def taken_over(self, position: int) -> pd.Series:
+        """A column, in whose blank cells stands what another row of the product says."""
+        own = self.own(position)
+        known = pd.DataFrame({"product": self.product, "value": own}).dropna()
+        known = known.sort_values(["product", "value"]).drop_duplicates("product")
+        return own.fillna(self.product.map(known.set_index("product")["value"]))
+
+
 def products(
     cells: pd.DataFrame, table: TableFile, layout: ProductLayout, item_header: str, title: int | None
 ) -> CatalogueCells:
@@ -57,59 +89,58 @@ def products(
     by_id = layout.item_id and NAMES_AN_ID.search(simplify(item_header))
     item = find_column(columns, f"{layout.item_id} {layout.item}" if by_id else layout.item)
     assert item is not None, "the layout was recognised by it"
-    title = find_column(columns, layout.title) if title is None else title
     items = as_ids(cells[item], columns[item], table)
     product, is_child, is_parent = _families(cells, columns, layout, item)
-    used = {item, title}
+    rows = _Rows(cells, columns, layout, product, {item})
+    title = rows.find(layout.title) if title is None else title
+    options, has_option = _options(rows)
+    attributes = _attributes(rows) | options
+    fate = pd.Series("", index=cells.index, dtype=object)
+    translated = rows.find(layout.translated)
+    if translated is not None:
+        fate = fate.mask(rows.own(translated).notna().to_numpy(bool), TRANSLATION)
+    without_item = items.isna() & (fate == "")
+    is_variant = is_child | has_option
+    orphaned = product[is_child & without_item]  # variants that are sold under their product's id
+    fate = fate.mask(without_item & ~is_variant, PICTURE).mask(without_item & is_variant, NO_ITEM)
+    fate = fate.mask((fate == "") & is_parent & ~product.isin(orphaned), PARENT)
+    kept = (fate == "").to_numpy(bool)
+    titles = None
+    if title is not None:
+        titles = as_text(cells[title]).fillna(rows.taken_over(title))[kept]
+        titles = _told_apart(titles, {name: values[kept] for name, values in options.items()})
+    lists = layout.lists.split()
+    return CatalogueCells(
+        items=items[kept],
+        titles=titles,
+        attributes={name: each[kept] for name, each in attributes.items() if each[kept].notna().any()},
+        item_column=columns[item],
+        title_column=None if title is None else columns[title],
+        lists=(*lists, *(options if "options" in lists else ())),
+        declared=frozenset([*options, *layout.attributes.values()]),
+        rows_dropped={str(why): int(n) for why, n in fate[fate != ""].value_counts(sort=False).items()},
+        columns_dropped={
+            column: NOT_LISTED
+            for position, column in enumerate(columns)
+            if column and position not in rows.used and not _of_family(column, layout)
+        },
+    )
 
-    def taken_over(position: int) -> pd.Series:
-        """A column, in whose blank cells stands what another row of the product says."""
-        used.add(position)
-        own = as_values(cells[position])
-        known = pd.DataFrame({"product": product, "value": own}).dropna().sort_values(["product", "value"])
-        return own.fillna(product.map(known.drop_duplicates("product").set_index("product")["value"]))
 
-    options = _options(cells, columns, layout, taken_over, used)
+def _attributes(rows: _Rows) -> dict[str, pd.Series]:
+    """The columns that the layout makes attributes, by the attribute's name."""
+    layout = rows.layout
     attributes: dict[str, pd.Series] = {}
-    for position, column in enumerate(columns):
+    for position, column in enumerate(rows.columns):
         name = layout.attributes.get(simplify(column))
         if name is None and layout.also and (found := re.fullmatch(layout.also, column)):
             name = found[1]
-        if name is None and layout.others and position not in used and not _of_family(column, layout):
+        if name is None and layout.others and position not in rows.used and not _of_family(column, layout):
             name = column
         if name:
-            values = taken_over(position)
+            values = rows.taken_over(position)
             attributes[name] = attributes[name].fillna(values) if name in attributes else values
-    attributes |= options
-    fate = pd.Series("", index=cells.index, dtype=object)
-    if translated := [place for place in [find_column(columns, layout.translated)] if place is not None]:
-        fate = fate.mask(as_values(cells[translated[0]]).notna().to_numpy(bool), TRANSLATION)
-        used |= set(translated)
-    without_item = items.isna() & (fate == "")
-    orphaned = product[is_child & without_item]  # variants that are sold under their product's id
-    has_option = (
-        pd.concat([values.notna() for values in options.values()], axis=1).any(axis=1) if options else False
-    )
-    fate = fate.mask(without_item & ~(is_child | has_option), PICTURE).mask(
-        without_item & (is_child | has_option), NO_ITEM
-    )
-    fate = fate.mask((fate == "") & is_parent & ~product.isin(orphaned), PARENT)
-    kept = (fate == "").to_numpy(bool)
-    titles = None if title is None else as_text(cells[title]).fillna(taken_over(title))[kept]
-    if titles is not None:
-        titles = _told_apart(titles, {name: values[kept] for name, values in options.items()})
-    unlisted = [column for position, column in enumerate(columns) if column and position not in used]
-    return CatalogueCells(
-        items[kept],
-        titles,
-        {name: values[kept] for name, values in attributes.items() if values[kept].notna().any()},
-        columns[item],
-        None if title is None else columns[title],
-        (*layout.lists.split(), *(options if "options" in layout.lists.split() else ())),
-        frozenset([*options, *layout.attributes.values()]),
-        {str(reason): int(count) for reason, count in fate[fate != ""].value_counts(sort=False).items()},
-        {column: NOT_LISTED for column in unlisted if not _of_family(column, layout)},
-    )
+    return attributes
 
 
 def _of_family(column: str, layout: ProductLayout) -> bool:
@@ -141,37 +172,30 @@ def _families(
     return product, is_child, ~is_child & ~names_itself & keys.isin(parents[is_child])
 
 
-def _options(
-    cells: pd.DataFrame, columns: list[str], layout: ProductLayout, taken_over: object, used: set[int | None]
-) -> dict[str, pd.Series]:
-    """The values of each option, by its name: Colour → red."""
+def _options(rows: _Rows) -> tuple[dict[str, pd.Series], pd.Series]:
+    """The values of each option by its name, as Colour → red; and which rows have a value of their own."""
     pairs: list[tuple[pd.Series, pd.Series]] = []
-    if layout.options:
-        for number in range(1, MOST_OPTIONS + 1):
-            found = [
-                find_column(columns, names.format(*[number] * names.count("{}"))) for names in layout.options
-            ]
-            name, value = found
-            if name is None or value is None:
-                break
-            used |= {name, value}
-            # In an export with handles each variant has its own values; elsewhere a blank one means all
-            # values.
-            values = as_values(cells[value]) if layout.handle else taken_over(value)  # type: ignore[operator]
-            pairs.append((taken_over(name), values))  # type: ignore[operator]
-    packed = find_column(columns, layout.packed)
+    has_own = pd.Series(False, index=rows.cells.index)
+    for number in range(1, MOST_OPTIONS + 1) if rows.layout.options else ():
+        name, value = (rows.find(names.replace("{}", str(number))) for names in rows.layout.options or ())
+        if name is None or value is None:
+            break
+        own = rows.own(value)
+        has_own |= own.notna()
+        # In an export with handles each variant has its own values; elsewhere a blank one means all values.
+        pairs.append((rows.taken_over(name), own if rows.layout.handle else rows.taken_over(value)))
+    packed = rows.find(rows.layout.packed)
     if packed is not None:
-        used.add(packed)
-        pairs += _unpacked(taken_over(packed))  # type: ignore[operator]
+        pairs += _unpacked(rows.taken_over(packed))
     options: dict[str, pd.Series] = {}
     for names, values in pairs:
         for name in sorted(names.dropna().unique()):
             if simplify(name) in NO_OPTION:
                 continue
             same = next((other for other in options if other.casefold() == name.casefold()), name)
-            own = values.where((names == name).fillna(False).astype(bool))
-            options[same] = options[same].fillna(own) if same in options else own
-    return {name: values for name, values in options.items() if values.notna().any()}
+            of_option = values.where((names == name).fillna(False).astype(bool))
+            options[same] = options[same].fillna(of_option) if same in options else of_option
+    return {name: values for name, values in options.items() if values.notna().any()}, has_own
 
 
 def _unpacked(cells: pd.Series) -> list[tuple[pd.Series, pd.Series]]:

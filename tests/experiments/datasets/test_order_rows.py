@@ -156,7 +156,7 @@ def test_partly_refunded_orders_are_kept_and_said(tmp_path: Path) -> None:
     report = import_files(tmp_path, orders, ITEMS).report
     assert report.rows_dropped == {"a cancelled order": 1}
     assert report.problems[0].sentence() == (
-        "orders that are partly refunded by 'status', which does not say of which items: all are kept: line 2"
+        "orders partly refunded by 'status', which does not say of which items: all are kept: line 2"
     )
 
 

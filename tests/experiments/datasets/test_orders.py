@@ -295,7 +295,7 @@ def test_two_reads_number_the_devices_alike(tmp_path):
 
 def test_an_email_may_be_the_shopper_if_asked_and_is_noted(tmp_path):
     orders = "email,sku\nsecret@x.org,A\n"
-    with pytest.raises(UserError, match="--shopper-column"):
+    with pytest.raises(UserError, match="--shopper-column, for example 'email', which is hashed"):
         read(tmp_path, orders)
     dataset = read(tmp_path, orders, shopper_column="email")
     assert dataset.report.columns_never_read == {}

@@ -6,6 +6,7 @@ refunds, guests, variants, rows of pictures.
 
 # ruff: noqa: E501 (the lines of tables are as long as they are)
 
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,18 @@ def test_shopifys_orders_and_products(tmp_path: Path) -> None:
     assert dataset.catalogue.attributes == ["vendor", "category", "type", "tags", "price", "Colour", "Size"]
     assert report.catalogue is not None
     assert report.catalogue.rows_dropped == {"a picture of the product in another row": 1}
+
+
+def test_a_variant_without_a_sku_is_said_and_is_no_picture(tmp_path: Path) -> None:
+    items = SHOPIFY_PRODUCTS.replace("Default Title,,,T-3", "Default Title,,,")
+    report = import_files(tmp_path, SHOPIFY_ORDERS, items, unknown_items="drop").report
+    assert report.catalogue is not None
+    assert report.catalogue.rows_dropped == {
+        "a picture of the product in another row": 1,
+        "a variant without an item id, which is sold as its product": 1,
+    }
+    with pytest.raises(UserError, match="holds no items in column 'Variant SKU': fill it in"):
+        import_files(tmp_path, SHOPIFY_ORDERS, re.sub(r"T-\d", "", SHOPIFY_PRODUCTS))
 
 
 MATRIXIFY = """
