@@ -61,6 +61,7 @@ def found(catalogue: Catalogue) -> Assessment:
         for epsilon in EPSILONS
     }
     asked = Asked("central", 8.0)
+    model = build_model("mf", catalogue, dim=2, own_rows=True, item_bias=True)
     private = finds(30)
     return Assessment(
         Period(Dataset("csv", catalogue, events, report), split),
@@ -78,7 +79,7 @@ def found(catalogue: Catalogue) -> Assessment:
         private,
         at_sizes,
         dict.fromkeys(EPSILONS, 0.255),
-        Trained(ResolvedConfig.model_construct(), catalogue, build_model("mf", catalogue, dim=2, own_rows=True, item_bias=True)),
+        Trained(ResolvedConfig.model_construct(), catalogue, model),
         [MadeUp("sand", ["sand hand towel"], [SHOWN])],
         verdict(floors, finds(35), private, True, "ε = 8 with central trust", {10: finds(31)}),
         1.0,
