@@ -92,8 +92,14 @@ def inspect(
     }
     from terrycloth.experiments.datasets import load
     from terrycloth.experiments.datasets.dataset import DataOptions
+    from terrycloth.experiments.reports.phases import phase
 
+<<<<<<< HEAD
     dataset = load(name, DataOptions(**options))  # what is wrong is told before anything heavy is loaded
+=======
+    with phase("reading the data"):
+        dataset = load(name, DataOptions(**options))
+>>>>>>> words
     from terrycloth.experiments.reports.inspection import print_dataset
     from terrycloth.experiments.runs.files import write_whole
     from terrycloth.experiments.runs.run_folder import created
@@ -191,6 +197,7 @@ def partition(
     from terrycloth.client.device_group import DeviceGroup
     from terrycloth.client.secure.secure_round import lay_out_identities
     from terrycloth.experiments.evaluation.split import make_split
+    from terrycloth.experiments.reports.phases import phase
     from terrycloth.experiments.runs.run_folder import created
     from terrycloth.experiments.runs.simulation import rule_of
     from terrycloth.experiments.settings.planning import owner_policy
@@ -198,7 +205,8 @@ def partition(
 
     if out.exists():
         raise UserError(f"{out} exists: choose another folder, or remove it")
-    dataset = load(name, data_options(config))
+    with phase("reading the data"):
+        dataset = load(name, data_options(config))
     policy = owner_policy(config, dataset.events.num_devices)
     held_out = make_split(dataset, rule_of(config, dataset), config.data_seed)
     train = held_out.train
@@ -206,7 +214,7 @@ def partition(
         raise UserError(
             f"--identities {identities} is more than the {train.num_devices} devices: each node needs one"
         )
-    with created(out, needed_bytes=32 * len(train)):
+    with phase("laying out the devices"), created(out, needed_bytes=32 * len(train)):
         DeviceGroup.create(out, dataset.catalogue, train, policy, targets=held_out.test.targets)
         if identities:
             lay_out_identities(out, identities)

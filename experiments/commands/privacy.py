@@ -59,6 +59,7 @@ def plan(
     """
     overrides: dict[str, Any] = {name: value for name, value in locals().items() if name != "out"}
     settings = read_config(None, overrides, [])
+    from terrycloth.experiments.reports.phases import phase
     from terrycloth.experiments.reports.privacy_plan import (
         make_privacy_plan,
         new_folder,
@@ -68,7 +69,8 @@ def plan(
 
     if out is not None:
         new_folder(out)
-    privacy_plan = make_privacy_plan(settings, points=8 if out is None else 16)
+    with phase("finding the noise, and ε by each accountant"):
+        privacy_plan = make_privacy_plan(settings, points=8 if out is None else 16)
     if out is not None:
         write_plan(privacy_plan, out)
     print_plan(privacy_plan)

@@ -87,7 +87,7 @@ def in_words(value: Any) -> str:
 
 def number(value: float) -> str:
     """Return a number in digits, with marks at the thousands."""
-    return f"{value:,.0f}" if abs(value) >= 1000 and value == int(value) else f"{value:g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 and float(value).is_integer() else f"{value:g}"
 
 
 def allowed(field: FieldInfo) -> str:

@@ -9,6 +9,7 @@ from opacus.accountants.analysis import rdp
 
 from terrycloth.client.ledger import MOST_MECHANISMS, Ledger
 from terrycloth.client.state import DeviceState
+from terrycloth.models.privacy import accounting
 from terrycloth.models.privacy.accounting import Spent, by_opacus_rdp, epsilon_composed, epsilon_spent
 
 DELTA = 1e-5
@@ -252,11 +253,19 @@ def test_the_order_of_rounds_does_not_matter():
     assert epsilon_spent(1.0, 0.3, 4, DELTA).epsilon < forward.epsilon
 
 
-def test_where_no_accountant_has_an_answer_epsilon_is_infinite(monkeypatch):
+def test_an_accountant_without_a_number_gives_no_answer_and_without_any_epsilon_is_infinite(monkeypatch):
     monkeypatch.setattr(rdp, "get_privacy_spent", lambda orders, rdp, delta: (math.nan, 1.0))
     epsilon_composed.cache_clear()
     by_opacus_rdp.cache_clear()
     try:
+        without_opacus = epsilon_spent(1.0, 0.5, 3, DELTA)
+        assert without_opacus.accountant != "opacus-rdp"
+        assert 0.0 < without_opacus.epsilon < math.inf
+        epsilon_composed.cache_clear()
+        for other in ("by_dp_accounting_pld", "by_dp_accounting_rdp", "by_analytic_gaussian"):
+            monkeypatch.setattr(
+                accounting, other, lambda history, delta: accounting.upper_bound(math.nan, "none")
+            )
         assert epsilon_spent(1.0, 0.5, 3, DELTA).epsilon == math.inf
     finally:
         epsilon_composed.cache_clear()

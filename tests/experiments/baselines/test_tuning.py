@@ -90,10 +90,10 @@ def test_settings_never_see_the_test(split: str, monkeypatch: pytest.MonkeyPatch
     """Whatever the test's targets are, the same is fitted and ranked until all is chosen."""
     seen: list[tuple] = []
 
-    def spied(row, validation, catalogue, sample):
+    def spied(row, validation, catalogue, sample, step):
         arrays = validation.train.items, validation.test.targets.items, validation.test.history.items
         seen.append((row.label, *(array.tolist() for array in arrays)))
-        return best_of(row, validation, catalogue, sample)
+        return best_of(row, validation, catalogue, sample, step)
 
     monkeypatch.setattr(terrycloth.experiments.baselines.tuning, "best_of", spied)
     one = parted(split)
