@@ -94,12 +94,8 @@ def inspect(
     from terrycloth.experiments.datasets.dataset import DataOptions
     from terrycloth.experiments.reports.phases import phase
 
-<<<<<<< HEAD
-    dataset = load(name, DataOptions(**options))  # what is wrong is told before anything heavy is loaded
-=======
     with phase("reading the data"):
         dataset = load(name, DataOptions(**options))
->>>>>>> words
     from terrycloth.experiments.reports.inspection import print_dataset
     from terrycloth.experiments.runs.files import write_whole
     from terrycloth.experiments.runs.run_folder import created
@@ -138,12 +134,14 @@ def check(
     }
     from terrycloth.experiments.datasets import load
     from terrycloth.experiments.datasets.dataset import DataOptions
+    from terrycloth.experiments.reports.phases import phase
     from terrycloth.models.errors import UserError
 
     if len(files) > 2:
         raise UserError("name the order export and at most one catalogue: join several exports first")
     options |= dict(zip(("path", "catalogue"), files, strict=False))
-    dataset = load("csv", DataOptions(**options))
+    with phase("reading the data"):
+        dataset = load("csv", DataOptions(**options))
     from terrycloth.experiments.assessment.check_data import print_check
 
     print_check(dataset, as_json=as_json)
