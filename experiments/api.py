@@ -143,8 +143,8 @@ def frontier(
     table = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
     with owner_only():
         shown = TerminalProgress() if progress else SilentProgress()
-        failures = run_frontier(folder, [table | {"seeds": seeds}], jobs, shown)
-    return load_frontier(folder.path, failures)
+        finished = run_frontier(folder, [table | {"seeds": seeds}], jobs, shown)
+    return load_frontier(folder.path, finished.reasons)
 
 
 def load_frontier(path: Path | str, failures: Sequence[str] = ()) -> Frontier:

@@ -133,7 +133,7 @@ ClipQuantile = Annotated[
     Field(ge=0, lt=1, description="adapt the clipping norm to this quantile of update norms; 0: fixed"),
 ]
 ClipLearningRate = Annotated[
-    T, Field(gt=0, description="learning rate of the adaptive clipping norm, on a log scale")
+    T, Field(gt=0, le=10, description="learning rate of the adaptive clipping norm, on a log scale")
 ]
 Agreement = Annotated[
     T,
@@ -146,7 +146,7 @@ Agreement = Annotated[
 SecureAggregation = Annotated[
     T, Field(description="distributed: use secure aggregation, which hides all but the sum")
 ]
-EvaluationNoise = Annotated[T, Field(description="noise multiplier of the release of accuracy")]
+EvaluationNoise = Annotated[T, Field(le=1e6, description="noise multiplier of the release of accuracy")]
 
 # Training.
 Rounds = Annotated[
@@ -162,7 +162,7 @@ SamplingRate = Annotated[
     Field(gt=0, le=1, description="probability that an interaction is in a step, by the device's own draw"),
 ]
 StepsPerRound = Annotated[T, Field(ge=1, le=MOST_STEPS, description="steps of a device per round")]
-# It has a lower bound too, because noise scaled by it must not vanish in floating point.
+# Rates have a lower bound too, because noise scaled by them must not vanish in floating point.
 LearningRate = Annotated[T, Field(ge=1e-9, le=1e6, description="learning rate of the devices' steps")]
 Negatives = Annotated[
     T,
@@ -184,15 +184,20 @@ Regularisation = Annotated[
     Field(gt=0, le=1e6, description="L2 penalty on a shopper's vector; linear: ridge, in mean eigenvalues"),
 ]
 RecencyHalfLife = Annotated[
-    T, Field(ge=0, description="half-life of an event when serving, in later visits; 0: no decay")
+    T,
+    Field(ge=0, le=1e6, description="half-life of an event when serving, in later visits; 0: no decay"),
 ]
 
 # The server's optimiser.
 ServerOptimizer = Annotated[
     T, Field(description="optimiser of the server: adam, sgd, or package.module:Class")
 ]
-ServerLearningRate = Annotated[T, Field(gt=0, description="learning rate of the server's optimiser")]
+ServerLearningRate = Annotated[
+    T, Field(ge=1e-9, le=1e6, description="learning rate of the server's optimiser")
+]
 ServerMomentum = Annotated[
     T, Field(ge=0, lt=1, description="momentum of the server's sgd, or adam's first beta")
 ]
-ServerWeightDecay = Annotated[T, Field(ge=0, description="L2 penalty on the shared parameters, per device")]
+ServerWeightDecay = Annotated[
+    T, Field(ge=0, le=1e6, description="L2 penalty on the shared parameters, per device")
+]

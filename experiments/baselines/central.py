@@ -1,5 +1,7 @@
 """The same model trained centrally without privacy: what federation and its promise cost."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -40,12 +42,14 @@ def train_centrally(
     popularity_half_life: float = 0.0,
     popularity_norm: float = 0.0,
     seed: int = 0,
+    step: Callable[[], None] | None = None,
 ) -> None:
     """Fit `model` in place on pooled events, by Adam on shared parameters and shopper vectors together.
 
     The objective is the one that devices descend, but nothing of the federated code is used to reach it: the
     gradient comes from autograd, and the vectors are descended rather than solved. The linear model is two
-    sums, to which the half-lives, `now` and the norm belong (client/training/co_occurrence.py).
+    sums, to which the half-lives, `now` and the norm belong (client/training/co_occurrence.py). step: called
+    after each of the CENTRAL_STEPS steps.
     """
     if isinstance(model, LinearAutoencoder):
         popularity = popularity_sum(
@@ -83,6 +87,8 @@ def train_centrally(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
+        if step is not None:
+            step()
 
 
 def _whole_catalogue_loss(

@@ -5,7 +5,7 @@ Every baseline has the same budget of trials. The trial with the greatest HR@10 
 baseline is then fitted with these settings to all training events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor
 from terrycloth.client.evaluation import BLOCK_SCORES
 from terrycloth.experiments.baselines import BASELINES
 from terrycloth.experiments.baselines.row import BaselineRow, Context, Settings
-from terrycloth.experiments.evaluation.evaluate import Metrics, Scorer, evaluate
+from terrycloth.experiments.evaluation.evaluate import Scorer, by_history, rank_targets
+from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Holdout, Split, validation_split
 from terrycloth.models.catalogue import Catalogue
 
@@ -23,19 +24,25 @@ LISTED = 10  # the k of HR@k
 
 
 class Tuned(NamedTuple):
-    """A tuned baseline. metrics: measured on the test. settings: chosen on validation."""
+    """A tuned baseline. ranks: of the targets of the test. settings: chosen on validation."""
 
-    metrics: Metrics
+    ranks: Ranks
     settings: Settings
 
 
 def tuned_baselines(
-    split: Split, catalogue: Catalogue, names: Sequence[str] | None = None, *, sample: int = 0
+    split: Split,
+    catalogue: Catalogue,
+    names: Sequence[str] | None = None,
+    *,
+    sample: int = 0,
+    step: Callable[[], None] | None = None,
 ) -> tuple[dict[str, Tuned], list[str]]:
-    """Tune baselines and measure them. Return the results by name, and the reasons why others are left out.
+    """Tune baselines and rank the targets of the test by them.
 
+    Return the results by name, and the reasons why others are left out.
     The results are in the order of the table. names: the baselines to tune; None means all. sample: the
-    number of shoppers to test, as in `evaluate`.
+    number of shoppers to test, as in `evaluate`. step: called after each trial.
     """
     rows = {name: row for name, row in BASELINES.items() if names is None or name in names}
     reasons = {name: row.left_out(split, catalogue) for name, row in rows.items()}
@@ -46,7 +53,7 @@ def tuned_baselines(
         if reasons[name] is None and len(row.trials) > 1:
             validation = validation or validation_split(split, len(catalogue))
             if len(validation.test.tested(sample)):
-                settings, _ = best_of(row, validation, catalogue, sample)
+                settings, _ = best_of(row, validation, catalogue, sample, step)
             else:
                 reasons[name] = (
                     f"{row.label} is left out because it cannot be tuned: the validation split has no "
@@ -55,12 +62,18 @@ def tuned_baselines(
         if reasons[name] is not None:
             continue
         scorer = row.scorer(Context.of(split, catalogue), settings)
-        tuned[name] = Tuned(evaluate(scorer, split, len(catalogue), sample=sample), settings)
+        tuned[name] = Tuned(
+            rank_targets(by_history(scorer, split.test), split, len(catalogue), sample=sample), settings
+        )
     return tuned, [reason for reason in reasons.values() if reason is not None]
 
 
 def best_of(
-    row: BaselineRow, validation: Split, catalogue: Catalogue, sample: int = 0
+    row: BaselineRow,
+    validation: Split,
+    catalogue: Catalogue,
+    sample: int = 0,
+    step: Callable[[], None] | None = None,
 ) -> tuple[Settings, float]:
     """Return a baseline's settings with the greatest HR@10 on validation, and that HR@10.
 
@@ -74,6 +87,8 @@ def best_of(
             reached = hit_rate(
                 serve(served), validation.test, len(catalogue), validation.rule.repeats, sample
             )
+            if step is not None:
+                step()
             if best is None or reached > best[1]:
                 best = fitted | served, reached
     assert best is not None

@@ -77,9 +77,11 @@ def inspect(
     }
     from terrycloth.experiments.datasets import load
     from terrycloth.experiments.datasets.dataset import DataOptions
+
+    dataset = load(name, DataOptions(**options))
     from terrycloth.experiments.reports.inspection import print_dataset
 
-    print_dataset(load(name, DataOptions(**options)))
+    print_dataset(dataset)
 
 
 @app.command(
@@ -120,12 +122,14 @@ def partition(
         key: value for key, value in locals().items() if key in RunConfig.model_fields
     }
     config = read_config(None, overrides | {"data": name, "split": split_by}, [])
+    from terrycloth.experiments.datasets import check_options, data_options, load
+
+    check_options(name, data_options(config))
     from terrycloth.client.device_group import DeviceGroup
     from terrycloth.client.secure.secure_round import lay_out_identities
-    from terrycloth.experiments.datasets import load
     from terrycloth.experiments.evaluation.split import make_split
     from terrycloth.experiments.runs.run_folder import created
-    from terrycloth.experiments.runs.simulation import data_options, rule_of
+    from terrycloth.experiments.runs.simulation import rule_of
     from terrycloth.experiments.settings.planning import owner_policy
     from terrycloth.models.errors import UserError
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from terrycloth.experiments.commands.flags import CataloguePath, Category, DataPath, setting
+from terrycloth.experiments.commands.stopping import folder_stopped, when_stopped
 
+CELL_FAILED = 3  # exit code: the frontier is done, but not all of its cells
 EXAMPLE = (
     "Example: terry frontier --data towels --devices 2000 --split date,next-visit --model linear "
     "--unit shopper --trust central --epsilon 1,2,4,8,inf --seeds 3 --out runs/frontier"
@@ -52,18 +54,17 @@ def frontier(
     """Run every cell of a grid, and show how accurate each model is under each promise.
 
     Without arguments, the grid is two promises in the towel shop at two sizes. After a stop, the same
-    command continues. Runs are seeded so that they can be repeated exactly; this voids their own promise,
-    as the page says.
+    command continues. The exit code is 3 if a cell failed. Runs are seeded so that they can be repeated
+    exactly; this voids their own promise, as the page says.
     """
     given: dict[str, Any] = {
         name: value
         for name, value in locals().items()
         if name not in {"grid", "assign", "out", "jobs", "quiet"} and value is not None
     }
-    from terrycloth.experiments.frontier.folder import FrontierFolder
-    from terrycloth.experiments.frontier.frontier import run_frontier
-    from terrycloth.experiments.frontier.grid import DEFAULT_GRID, override, read_grid, table_of_flags
-    from terrycloth.experiments.frontier.progress import SilentProgress, TerminalProgress
+    from terrycloth.experiments.frontier.grid import DEFAULT_GRID, expand, override, read_grid, table_of_flags
+    from terrycloth.experiments.reports.console import make_console
+    from terrycloth.experiments.reports.phases import phase
     from terrycloth.models.errors import UserError
 
     for assignment in assign or []:
@@ -76,11 +77,25 @@ def frontier(
         tables = [flags]
     else:
         tables = [override(table, flags) for table in read_grid(grid or DEFAULT_GRID)]
+    expand(tables)  # what is wrong with the grid is told before anything heavy is loaded
     default_name = "towels" if not given else "flags"
-    folder = FrontierFolder(out or Path("runs") / f"frontier-{grid.stem if grid else default_name}")
-    progress = SilentProgress() if quiet else TerminalProgress()
-    reasons = run_frontier(folder, tables, jobs or os.cpu_count() or 1, progress)
-    if not quiet:
-        for reason in reasons:
-            print(f"not available: {reason}")
-    print(folder.page)
+    path = out or Path("runs") / f"frontier-{grid.stem if grid else default_name}"
+    with when_stopped(lambda: folder_stopped(path)):
+        with phase("loading", make_console(), quiet=quiet):
+            from terrycloth.experiments.frontier.folder import FrontierFolder
+            from terrycloth.experiments.frontier.frontier import run_frontier
+            from terrycloth.experiments.frontier.progress import SilentProgress, TerminalProgress
+            from terrycloth.experiments.frontier.terminal_table import terminal_table
+        folder = FrontierFolder(path)
+        progress = SilentProgress() if quiet else TerminalProgress()
+        finished = run_frontier(folder, tables, jobs or os.cpu_count() or 1, progress)
+    if quiet:
+        print(folder.page)
+    else:
+        console = make_console()
+        console.print(terminal_table(finished.rows))
+        for reason in finished.reasons:
+            console.print(f"not available: {reason}")
+        console.print(folder.page.resolve().as_uri(), soft_wrap=True)
+    if finished.failed:
+        raise typer.Exit(CELL_FAILED)

@@ -31,6 +31,7 @@ from terrycloth.experiments.commands.flags import (
     WeightColumn,
     setting,
 )
+from terrycloth.experiments.commands.stopping import run_stopped, when_stopped
 from terrycloth.experiments.settings.config import FLAGS, RunConfig, read_config
 
 EXAMPLE = "Example: terry simulate --data towels --devices 300 --unit interaction --epsilon 8 --out runs/try"
@@ -78,7 +79,7 @@ def simulate(
     log: Annotated[str | None, setting("log", "Run")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; by default runs/<time>-<data>-<model>",
                                              rich_help_panel="Run", show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out",
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out, which may be latest",
                                          rich_help_panel="Run")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags override it",
                                                 rich_help_panel="Run", show_default=False)] = None,
@@ -100,18 +101,32 @@ def simulate(
     if resume and (out is None or overrides or config or assign):
         raise UserError("--resume continues with the settings in --out FOLDER: pass --out and nothing else")
     settings = None if resume else read_config(config, overrides, assign or [])
+    if settings is not None:
+        from terrycloth.experiments.datasets import check_options, data_options
 
-    from terrycloth.experiments.reports.terminal import TerminalReporter, print_result
-    from terrycloth.experiments.runs import simulation
+        check_options(settings.data, data_options(settings))
 
-    reporter = simulation.Reporter() if quiet else TerminalReporter()
-    with reporter:
-        if settings is None:
-            assert out is not None
-            folder = simulation.resume(out, reporter)
-        else:
-            folder = simulation.simulate(settings, out, reporter)
-    if quiet:
-        print(folder.path)
+    from terrycloth.experiments.reports.console import make_console
+    from terrycloth.experiments.reports.phases import phase
+    from terrycloth.experiments.runs.find_run import find_run
+    from terrycloth.experiments.runs.run_folder import choose_path
+
+    if settings is None:
+        assert out is not None
+        path = find_run(out, finished=False)
     else:
-        print_result(folder)
+        path = choose_path(out, settings.data, settings.model)
+    with when_stopped(lambda: run_stopped(path)):
+        with phase("loading", make_console(), quiet=quiet):
+            from terrycloth.experiments.reports.terminal import TerminalReporter, print_result
+            from terrycloth.experiments.runs import simulation
+        reporter = simulation.Reporter() if quiet else TerminalReporter()
+        with reporter:
+            if settings is None:
+                folder = simulation.resume(path, reporter)
+            else:
+                folder = simulation.simulate(settings, path, reporter)
+        if quiet:
+            print(folder.path)
+        else:
+            print_result(folder)

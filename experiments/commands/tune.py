@@ -29,6 +29,7 @@ from terrycloth.experiments.commands.flags import (
     WeightColumn,
     setting,
 )
+from terrycloth.experiments.commands.stopping import folder_stopped, when_stopped
 from terrycloth.experiments.settings.config import RunConfig, read_config
 
 EXAMPLE = (
@@ -94,10 +95,17 @@ def tune(
         if name in RunConfig.model_fields and value is not None and value is not False
     }
     settings = read_config(config, overrides, assign or [])
+    from terrycloth.experiments.datasets import check_options, data_options
+
+    check_options(settings.data, data_options(settings))
+    from terrycloth.experiments.reports.console import make_console
+    from terrycloth.experiments.reports.phases import phase
     from terrycloth.models.errors import UserError
 
+    path = out or Path("runs") / f"tune-{settings.data}-{settings.model}"
     try:
-        from terrycloth.experiments.tune.tune import runner_in_processes
+        with when_stopped(lambda: folder_stopped(path)), phase("loading", make_console(), quiet=quiet):
+            from terrycloth.experiments.tune.tune import runner_in_processes
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -107,9 +115,12 @@ def tune(
     from terrycloth.experiments.tune.progress import Silent, TerminalProgress
     from terrycloth.experiments.tune.search import RUNS_AT_ONCE
 
-    folder = SearchFolder(out or Path("runs") / f"tune-{settings.data}-{settings.model}")
+    folder = SearchFolder(path)
     parallel_runs = min(jobs or os.cpu_count() or 1, RUNS_AT_ONCE * seeds)
-    with runner_in_processes(folder, settings, parallel_runs) as runner:
+    with (
+        when_stopped(lambda: folder_stopped(path)),
+        runner_in_processes(folder, settings, parallel_runs) as runner,
+    ):
         lines = search.tune(
             folder, settings, metric=metric, trials=trials, seeds=seeds, runner=runner,
             progress=Silent() if quiet else TerminalProgress(metric),

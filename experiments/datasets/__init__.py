@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from importlib import import_module
 
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.errors import UserError
 from terrycloth.models.plug_in_loading import entry_point_names, load_entry_point, load_object
 
@@ -98,9 +99,14 @@ def loader_of(name: str) -> Callable[[DataOptions], Dataset]:
     return found  # type: ignore[no-any-return]
 
 
+def data_options(config: RunConfig) -> DataOptions:
+    """Return the part of a configuration that concerns reading the data."""
+    return DataOptions(**{name: getattr(config, name) for name in ALL_OPTIONS})
+
+
 def load(name: str, options: DataOptions) -> Dataset:
     """Read the named data set. Raises UserError, with the reason, if it cannot be read."""
-    _check_options(name, source_of(name), options)
+    check_options(name, options)
     dataset = loader_of(name)(options)
     if not isinstance(dataset, Dataset):
         raise UserError(f"--data {name} gave a {type(dataset).__name__} instead of a Dataset")
@@ -108,8 +114,12 @@ def load(name: str, options: DataOptions) -> Dataset:
     return dataset.take(options.devices, options.data_seed)
 
 
-def _check_options(name: str, source: Source, options: DataOptions) -> None:
-    """Raise UserError if an option would be ignored, is missing, or is out of range."""
+def check_options(name: str, options: DataOptions) -> None:
+    """Raise UserError if there is no such data set, or an option is ignored, missing or out of range.
+
+    This reads nothing and loads little, so a command does it before all else.
+    """
+    source = source_of(name)
     for option in fields(options):
         flag = "--" + option.name.replace("_", "-")
         given = getattr(options, option.name) != option.default

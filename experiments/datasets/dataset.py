@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from torch import Tensor
 
 from terrycloth.client.events import Events
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.errors import UserError
+
+if TYPE_CHECKING:  # what is wrong with the options is told before torch is loaded
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Dataset:
     published: PublishedTest | None = None
     times_known: bool = True
     catalogue_from_events: bool = False
-    ceiling: Callable[[Events], dict[str, Callable[[npt.NDArray[np.int64]], Tensor]]] | None = None
+    ceiling: Callable[[Events], dict[str, Callable[[npt.NDArray[np.int64]], "Tensor"]]] | None = None
 
     def take(self, devices: int | None, seed: int) -> "Dataset":
         """Draw a random sample of this many devices (None: all), in their original order.

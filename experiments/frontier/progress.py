@@ -21,6 +21,9 @@ class SilentProgress:
     def done(self, job: Job, reason: str | None) -> None:
         """Report the end of one job; reason says why it failed, None if it succeeded."""
 
+    def doing(self, what: str) -> None:
+        """Report what is done once all jobs have ended."""
+
 
 class TerminalProgress(CountedProgress, SilentProgress):
     """A progress bar with counts; without a terminal, one line per job."""
@@ -44,3 +47,9 @@ class TerminalProgress(CountedProgress, SilentProgress):
             self.console.print(f"failed: {job.name}: {reason}", soft_wrap=True)
         what = "reference" if isinstance(job, Reference) else "cell"
         self.show(state, f"{self.ended} of {self.total} done, {state}: {what} {job.name}")
+
+    def doing(self, what: str) -> None:
+        """Name what is done now, without a count."""
+        self.bar.reset(self.task, total=None, description=what)
+        if not self.console.is_terminal:
+            self.console.print(f"{what} …")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from terrycloth.experiments.baselines.central import model_scorer
-from terrycloth.experiments.datasets import load
+from terrycloth.experiments.datasets import data_options, load
 from terrycloth.experiments.datasets.dataset import Dataset
 from terrycloth.experiments.evaluation.bootstrap import LEVEL, RESAMPLES, Difference, paired_bootstrap
 from terrycloth.experiments.evaluation.evaluate import by_history, rank_targets
@@ -21,7 +21,7 @@ from terrycloth.experiments.evaluation.split import Split, make_split
 from terrycloth.experiments.runs.own_tables import add_own
 from terrycloth.experiments.runs.result import Accuracy, Metrics, Result
 from terrycloth.experiments.runs.run_folder import RunFolder
-from terrycloth.experiments.runs.simulation import data_options, no_nan, rule_of
+from terrycloth.experiments.runs.simulation import no_nan, rule_of
 from terrycloth.experiments.runs.trained import Trained, load_trained
 from terrycloth.experiments.settings.config import DATA_SETTINGS
 from terrycloth.experiments.settings.planning import ResolvedConfig

@@ -5,14 +5,14 @@ from typing import Any, Self
 
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
 from terrycloth.experiments.baselines.floors import ALONE, best_floor, is_floor
 from terrycloth.experiments.evaluation.bootstrap import Difference
 from terrycloth.experiments.reports.console import make_console
-from terrycloth.experiments.runs.result import Accuracy, Result
+from terrycloth.experiments.reports.phases import Phases
+from terrycloth.experiments.runs.result import Accuracy, Baseline, Figures, Result
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter, RunPlan
 from terrycloth.experiments.settings.config import MEASURED_ONLY
@@ -20,6 +20,7 @@ from terrycloth.models.privacy.promise import rounded_up
 from terrycloth.models.privacy.trust import NoiseSource
 
 ROWS_SHOWN = 12
+FEW_SHOPPERS = 100  # one of fewer shoppers moves HR@10 by more than 0.01
 MEASURED_BY = {
     "simulator": "Measured by the simulator, not released.",
     "released": "The federated row comes from noised counts that devices released;\n"
@@ -32,16 +33,10 @@ class TerminalReporter(Reporter):
 
     def __init__(self) -> None:
         self.console = make_console()
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("rounds"),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
-        self.live = Live(console=self.console, transient=True, auto_refresh=False)
+        self.phases = Phases(self.console)
         self.rows: list[dict[str, Any]] = []
+        self.is_planned = False
+        self.live = Live(console=self.console, transient=True, get_renderable=self.drawn)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -49,7 +44,13 @@ class TerminalReporter(Reporter):
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.phases.end()
         self.live.stop()
+
+    def drawn(self) -> Group:
+        """Return what a terminal shows now: the latest rounds, and the phase."""
+        table = [rounds_table(self.rows[-ROWS_SHOWN:])] if self.rows else []
+        return Group(*table, self.phases.bar)
 
     def planned(self, plan: RunPlan) -> None:
         """Print what was read and what is promised."""
@@ -60,24 +61,26 @@ class TerminalReporter(Reporter):
         self.console.print(plan.promise.sentence())
         if plan.config.model_reason is not None:
             self.console.print(plan.config.model_reason)
-        self.task = self.progress.add_task("training", total=plan.config.rounds)
+        self.is_planned = True
+        self.phases.begin("training", plan.config.last_round)
 
     def round_done(self, row: dict[str, Any]) -> None:
         """Show the round."""
         self.rows.append(row)
-        self.progress.update(self.task, completed=int(row["round"]))
-        if self.console.is_terminal:
-            self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
-        elif "hr@10" in row:
+        if "hr@10" in row and not self.console.is_terminal:
             self.console.print(round_line(row), soft_wrap=True)
+            self.phases.quieten()
+        self.phases.step(int(row["round"]))
+        self.live.refresh()
 
-    def doing(self, what: str) -> None:
+    def doing(self, what: str, steps: int | None = None) -> None:
         """Show the name of the stage."""
-        if self.console.is_terminal:
-            self.progress.update(self.task, description=what)
-            self.live.update(Group(rounds_table(self.rows[-ROWS_SHOWN:]), self.progress), refresh=True)
-        else:
-            self.console.print(f"{what} …")
+        self.phases.begin(what, steps, if_long=not self.is_planned)
+        self.live.refresh()
+
+    def step(self) -> None:
+        """Move the bar of the stage on."""
+        self.phases.step()
 
 
 def import_line(plan: RunPlan) -> str:
@@ -142,9 +145,10 @@ def print_result(folder: RunFolder) -> None:
 def result_table(result: Result) -> Table:
     """Return a table with the run, its measured baselines and its ceilings.
 
-    It shows ranking among 99 sampled negatives, which flatters, only for the split of published tables.
+    It shows ranking among 99 sampled negatives, which flatters, only for the split of published tables and a
+    catalogue that is large enough.
     """
-    published = result.data.split == "last-item"
+    published = result.data.split == "last-item" and result.data.suits_sampling
     of_100 = "“of 100”: ranked among 99 sampled negatives, which flatters. " if published else ""
     table = Table(
         Column(no_wrap=True), "ε", "HR@10", "NDCG@10", "any hit\nin 10",
@@ -180,7 +184,7 @@ def result_table(result: Result) -> Table:
 def reading(result: Result) -> list[str]:
     """Return sentences that explain the result. If the run is below its floor, the first one says so."""
     own = result.metrics.full["hr@10"]
-    lines = [*below_floor(result), result.promise.sentence(), *leak_warning(result)]
+    lines = [*below_floor(result), result.promise.sentence(), *leak_warning(result), *few_warning(result)]
     if result.model_reason is not None:
         lines.append(result.model_reason)
     if own is None:
@@ -193,8 +197,7 @@ def reading(result: Result) -> list[str]:
         )
         lines.append(
             f"HR@10 over the whole catalogue is {own:.3f} against {theirs:.3f} of {label_of(name)}{promised}"
-            f", on {result.data.tested:,} shoppers: "
-            f"{verdict(own - theirs, error_between(result.metrics, baseline))}."
+            f", on {counted(result.data.tested)}: {compared(result, baseline)}."
         )
     if (nothing := result.baselines.of(NOTHING_RELEASED)) is not None and nothing.full["hr@10"] is not None:
         lines.append(
@@ -207,27 +210,71 @@ def reading(result: Result) -> list[str]:
         for name, figures in result.metrics.unseen.items()
         if figures["visits"]
     ]
-    if "difference" in (ceiling := result.baselines.ceiling.get("history", {})):
-        difference = Difference(
-            *(ceiling[key] or 0.0 for key in ("difference", "difference_low", "difference_high"))
-        )
+    if difference := difference_in(result.baselines.ceiling.get("history", {}), result.data.tested):
         lines.append(
             f"Compared with the best use of the same shoppers' histories, HR@10 is {difference.verdict}."
         )
     lines += result.baselines.left_out
-    popular = result.baselines.of("popularity")
-    below = popular is not None and (popular.full["hr@10"] or 0.0) > own
-    if (
-        result.promise.trust_model.source is NoiseSource.DEVICE
-        and result.promise.epsilon is not None
-        and below
-    ):
-        lines.append(
+    return lines + below_popularity(result)
+
+
+def below_popularity(result: Result) -> list[str]:
+    """Return what may help a run that is below popularity; nothing if it is not.
+
+    More devices help only if the same model is above popularity once it is trained on all events without a
+    promise.
+    """
+    own = result.metrics.full["hr@10"]
+    popular, central = (
+        None if (found := result.baselines.of(name)) is None else found.full["hr@10"]
+        for name in ("popularity", "central")
+    )
+    if own is None or popular is None or popular <= own or central is None:
+        return []
+    if central <= popular:
+        return [
+            "The same model is not above popularity even if it is trained in one place without a promise, so "
+            "more devices would not help: recommend popular items, or try another model."
+        ]
+    if result.promise.trust_model.source is NoiseSource.DEVICE and result.promise.epsilon is not None:
+        return [
             "With local trust every device adds all of its own noise. The signal that devices share grows "
             "with their number, but the noise only with its square root. "
             f"{result.data.devices:,} devices are few; with more, the same ε costs less accuracy."
-        )
-    return lines
+        ]
+    return []
+
+
+def counted(shoppers: int) -> str:
+    """Return a number of shoppers in words."""
+    return f"{shoppers:,} shopper" + ("" if shoppers == 1 else "s")
+
+
+def few_warning(result: Result) -> list[str]:
+    """Return a warning if so few shoppers are tested that a single one moves HR@10 visibly; else nothing."""
+    tested = result.data.tested
+    if not 0 < tested < FEW_SHOPPERS:
+        return []
+    return [
+        f"Few shoppers are tested: HR@10 rests on {counted(tested)}, of whom each moves it by up to "
+        f"{1 / tested:.3f}. Do not read much into it."
+    ]
+
+
+def difference_in(figures: Figures, shoppers: int) -> Difference | None:
+    """Return the paired difference to a baseline or a ceiling, or None if it was not measured."""
+    mean, low, high = (figures.get(key) for key in ("difference", "difference_low", "difference_high"))
+    if mean is None or low is None or high is None:
+        return None
+    return Difference(mean, low, high, shoppers)
+
+
+def compared(result: Result, baseline: Baseline) -> str:
+    """Describe how the run's HR@10 differs from a baseline's: paired by shopper, if the two can be paired."""
+    if (difference := difference_in(baseline.paired, result.data.tested)) is not None:
+        return difference.verdict
+    own, theirs = result.metrics.full["hr@10"] or 0.0, baseline.full["hr@10"] or 0.0
+    return verdict(own - theirs, error_between(result.metrics, baseline))
 
 
 def below_floor(result: Result) -> list[str]:

@@ -5,10 +5,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from terrycloth.experiments.runs.provenance import cores, machine_platform
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.models.privacy.promise import Promise
 
 SCHEMA: Literal[2] = 2
+LEAST_ITEMS_TO_SAMPLE = 200
 LEAKY = "leaky protocol: held-out items are never negatives"
 
 
@@ -34,6 +36,11 @@ class DataFacts(_Part):
     at: str | None = None
     repeats: bool = False
     split_sentence: str
+
+    @property
+    def suits_sampling(self) -> bool:
+        """Whether ranks among 99 sampled items say something: they must not be half the catalogue."""
+        return self.items >= LEAST_ITEMS_TO_SAMPLE
 
 
 # By the name of the metric (`evaluation.evaluate`); None if no shopper could be tested.
@@ -65,10 +72,16 @@ class Metrics(Accuracy):
 
 
 class Baseline(Accuracy):
-    """A baseline. settings: chosen on the validation split, never on the test. promise: its own, if any."""
+    """A baseline.
+
+    settings: chosen on the validation split, never on the test. promise: its own, if any. paired: the run's
+    HR@10 minus the baseline's over the same shoppers, as `difference`, with the ends of its 95% interval,
+    `difference_low` and `difference_high`; empty if the two cannot be paired.
+    """
 
     settings: dict[str, float] = Field(default_factory=dict)
     promise: Promise | None = None
+    paired: Figures = Field(default_factory=dict)
 
 
 class Baselines(_Part):
@@ -120,11 +133,24 @@ class Versions(_Part):
         return cls(**{name: version(name) for name in ("terrycloth", "torch", "flwr", "opacus")})
 
 
+class Machine(_Part):
+    """The kind of machine that made the run; it has no name here. cores: those that the run could use."""
+
+    platform: str
+    cores: int
+
+    @classmethod
+    def here(cls) -> "Machine":
+        """Return the machine that this process runs on."""
+        return cls(platform=machine_platform(), cores=cores())
+
+
 class Result(_Part):
     """The content of result.json. Keys may be added; renaming or removing one requires a higher `schema`.
 
     negative_sampling: `leaky` if training negatives never included held-out items, a deliberate fault whose
-    effect is to be measured.
+    effect is to be measured. date: when the run ended, in UTC. commit: of the source, as in
+    `provenance.commit`.
     """
 
     schema_version: Literal[2] = Field(alias="schema")
@@ -138,6 +164,9 @@ class Result(_Part):
     baselines: Baselines
     cost: Cost
     versions: Versions
+    date: str | None = None
+    commit: str | None = None
+    machine: Machine | None = None
 
     @property
     def label(self) -> str:

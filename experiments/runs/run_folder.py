@@ -9,6 +9,8 @@ figures/             PNG and SVG
 checkpoint.safetensors   the server's state to resume from; it names the run, so that devices tell runs apart
 newest-checkpoint.json   names the newest checkpoint, so that an older one is refused
 server.lock              keeps a second server from using the folder
+run.lock                 keeps a second run from using the folder
+data.fingerprint         tells a resumed run whether its data have changed; as private as the data
 devices/             stands for the devices' own disks: private, except in a simulation
 """
 
@@ -19,7 +21,7 @@ import json
 import shutil
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from pydantic import ValidationError
 from terrycloth.experiments.runs.files import write_whole
 from terrycloth.experiments.runs.result import SCHEMA, Result, Versions
 from terrycloth.experiments.settings.config import RunConfig, explain
-from terrycloth.models.durable import owner_only
+from terrycloth.models.durable import locked, owner_only
 from terrycloth.models.errors import UserError
 
 COLUMNS = [
@@ -67,6 +69,8 @@ class RunFolder:
         self.model = path / "model.safetensors"
         self.catalogue = path / "catalogue.parquet"
         self.figures = path / "figures"
+        self.lock = path / "run.lock"
+        self.fingerprint = path / "data.fingerprint"
 
     def write_config(self, config: RunConfig) -> None:
         """Write every setting that has a value, and the versions of the packages."""
@@ -78,13 +82,35 @@ class RunFolder:
         try:
             values = tomllib.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            problem = "is not a run folder: it has no config.toml that can be read"
+            problem = "is not a run folder, or its start was interrupted: it has no config.toml to be read"
             raise UserError(f"{self.path} {problem if self.path.exists() else 'does not exist'}") from None
         values.pop("versions", None)
         try:
             return RunConfig.model_validate(values)
         except ValidationError as error:
             raise UserError(f"{self.config}: {explain(error)}") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second run out of the folder. Raises UserError if another one is at work in it."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(self.lock, wait=False))
+            except BlockingIOError:
+                raise UserError(
+                    f"another terry is at work in {self.path}: wait until it ends, or choose another --out"
+                ) from None
+            yield
+
+    def check_data(self, fingerprint: str) -> None:
+        """Raise UserError if the run began with other data, by their fingerprint."""
+        if not self.fingerprint.exists():  # a run of an earlier version
+            return
+        if self.fingerprint.read_text(encoding="utf-8").strip() != fingerprint:
+            raise UserError(
+                f"the data of {self.path} have changed since the run began: bring them back, or start a new "
+                "run"
+            )
 
     def write_rounds(self, rows: list[dict[str, Any]]) -> None:
         """Write all rounds so far, replacing the file in one step."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,11 @@ from terrycloth.client.serving import Serving
 from terrycloth.client.training.compiled.compile import nothing_compiled
 from terrycloth.client.training.trainers import uses_compiled_loops
 from terrycloth.experiments.baselines import BASELINES, missing_libraries
-from terrycloth.experiments.baselines.central import model_scorer, train_centrally
+from terrycloth.experiments.baselines.central import CENTRAL_STEPS, model_scorer, train_centrally
 from terrycloth.experiments.baselines.private import private_baselines
 from terrycloth.experiments.baselines.tuning import tuned_baselines
-from terrycloth.experiments.datasets import load
-from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.datasets import data_options, load
+from terrycloth.experiments.datasets.dataset import Dataset
 from terrycloth.experiments.engines import engine
 from terrycloth.experiments.evaluation.bootstrap import paired_bootstrap
 from terrycloth.experiments.evaluation.evaluate import (
@@ -39,9 +39,12 @@ from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METR
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for
 from terrycloth.experiments.model_check.refuse import refuse_broken_model
+from terrycloth.experiments.runs.files import write_whole
+from terrycloth.experiments.runs.fingerprint import fingerprint
 from terrycloth.experiments.runs.operating_system import peak_memory
 from terrycloth.experiments.runs.own_tables import add_own
-from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Result, Versions
+from terrycloth.experiments.runs.provenance import commit, now
+from terrycloth.experiments.runs.result import SCHEMA, Baselines, Cost, DataFacts, Machine, Result, Versions
 from terrycloth.experiments.runs.result import Metrics as RunMetrics
 from terrycloth.experiments.runs.run_folder import RunFolder, choose_path, continued, created
 from terrycloth.experiments.runs.tracking import (
@@ -72,6 +75,8 @@ from terrycloth.server.checkpoint import RoundRecord
 from terrycloth.server.secure.secure_exchange import NODE_FAILED
 from terrycloth.server.strategy import STOPPED
 
+DIVERGED = {"not finite", "norm above the bound"}  # what the server says of replies to a model that diverged
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -98,27 +103,28 @@ class Reporter:
     def round_done(self, row: dict[str, Any]) -> None:
         """Called after each round. `row` is its line of rounds.csv."""
 
-    def doing(self, what: str) -> None:
-        """Called when a stage after the rounds starts. `what` describes it."""
+    def doing(self, what: str, steps: int | None = None) -> None:
+        """Called when a stage before or after the rounds starts. steps: how many it has, if that is known."""
+
+    def step(self) -> None:
+        """Called after each step of a stage."""
 
 
-def data_options(config: RunConfig) -> DataOptions:
-    """Return the part of a configuration that concerns reading the data."""
-    return DataOptions(**{name: getattr(config, name) for name in DataOptions.__dataclass_fields__})
-
-
-def make_plan(config: RunConfig) -> RunPlan:
+def make_plan(config: RunConfig, reporter: Reporter | None = None) -> RunPlan:
     """Read the data, split them and compute the noise, without writing anything. Raises UserError."""
+    reporter = reporter or Reporter()
     require_libraries(config.log)
     if config.baselines and (reason := missing_libraries()) is not None:
         raise UserError(reason)
     if config.repeats == "include" and config.evaluate == "released":
         raise UserError("devices count no repeats: remove --repeats include or --evaluate released")
     add_own(config)
+    reporter.doing("reading the data")
     dataset = load(config.data, data_options(config))
     split = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
     if config.now not in (None, split.now):
         raise UserError(f"the split sets the instant that ages are counted from, {split.now}: remove now")
+    reporter.doing("finding the noise and the promise")
     return plan_for(config, dataset, split)
 
 
@@ -150,19 +156,22 @@ def simulate(config: RunConfig, out: Path | None, reporter: Reporter | None = No
     first round is done leaves no folder.
     """
     path = choose_path(out, config.data, config.model)
-    plan = make_plan(config)
-    with created(path, needed_bytes(plan)) as folder:
+    reporter = reporter or Reporter()
+    plan = make_plan(config, reporter)
+    with created(path, needed_bytes(plan)) as folder, folder.locked():
+        reporter.doing("laying out the devices")
         lay_out(plan, folder)
-        run(plan, folder, reporter or Reporter(), resume=False)
+        run(plan, folder, reporter, resume=False)
     return folder
 
 
 def lay_out(plan: RunPlan, folder: RunFolder) -> None:
-    """Write what a run needs before its first round: settings, devices and catalogue."""
-    folder.write_config(plan.config)
+    """Write what a run needs before its first round. A folder with a config.toml is complete."""
     if plan.config.model not in MEASURED_ONLY:
         lay_out_devices(plan, folder)
     plan.dataset.catalogue.save(folder.catalogue)
+    write_whole(folder.fingerprint, fingerprint(plan.dataset) + "\n")
+    folder.write_config(plan.config)
 
 
 def lay_out_devices(plan: RunPlan, folder: RunFolder) -> None:
@@ -185,16 +194,19 @@ def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:
     """Continue a run that was stopped, with the settings in its folder. A finished run is left unchanged.
 
     A model that is only measured keeps no checkpoint, so its rounds start again. Raises UserError if the
-    folder holds no run that can continue.
+    folder holds no run that can continue, if another process continues it, or if its data have changed.
     """
     folder = RunFolder(out)
     config = folder.read_config()
     if config.model not in MEASURED_ONLY and not folder.devices.exists():
         raise UserError(f"{out} has no devices folder, so its devices cannot continue: start a new run")
-    plan = make_plan(config)
-    if not folder.result.exists():
-        with continued(folder):
-            run(plan, folder, reporter or Reporter(), resume=True)
+    if folder.result.exists():
+        return folder
+    with continued(folder), folder.locked():
+        reporter = reporter or Reporter()
+        plan = make_plan(config, reporter)
+        folder.check_data(fingerprint(plan.dataset))
+        run(plan, folder, reporter, resume=True)
     return folder
 
 
@@ -272,6 +284,9 @@ def train_and_measure(
             bytes_down_per_device_round=rounds.mean("bytes_down"),
         ),
         versions=Versions.installed(),
+        date=now(),
+        commit=commit(),
+        machine=Machine.here(),
     )
     reporter.doing("drawing")
     from terrycloth.experiments.reports.figures import draw_run
@@ -301,9 +316,19 @@ def federate(
     reasons = {**rounds.record.refused, **rounds.record.invalid}
     none_answered = all(int(row["answered"]) == 0 for row in rounds.rows)
     if none_answered or (rounds.record.answered == 0 and reasons and STOPPED not in reasons):
+        if DIVERGED & reasons.keys():
+            raise UserError(diverged(config.last_round))
         counts = ", ".join(f"{reason} ({count:,})" for reason, count in reasons.items())
         raise UserError(f"no device took part in the last round: {counts or 'none was sampled'}")
     return rounds
+
+
+def diverged(round: int) -> str:
+    """Return the error for a model whose parameters have grown out of bounds."""
+    return (
+        f"the model diverged: by round {round} its parameters have grown beyond all bounds; lower "
+        "server_learning_rate or learning_rate (--set key=value) and start a new run"
+    )
 
 
 def train_on_flower(plan: RunPlan, folder: RunFolder, rounds: "RoundLog", resume: bool) -> None:
@@ -358,7 +383,10 @@ class RoundLog:
     def measure(self, score: DeviceScorer) -> Metrics:
         """Measure the accuracy of scores over the shoppers in the test."""
         items, sample = len(self.plan.dataset.catalogue), self.plan.config.evaluate_sample
-        self.ranked = rank_targets(score, self.plan.split, items, sample=sample)
+        try:
+            self.ranked = rank_targets(score, self.plan.split, items, sample=sample)
+        except ValueError:  # a score is NaN
+            raise UserError(diverged(len(self.rows) + 1)) from None
         return measured(self.ranked)
 
     def measure_latest(self) -> None:
@@ -378,12 +406,14 @@ class RoundLog:
         )
 
     def observe(self, record: RoundRecord, parameters: Parameters) -> None:
-        """Record a round. The server calls this after each round."""
+        """Record a round. The server calls this after each round. Raises UserError if the model diverged."""
 
         def scorer(events: Events) -> Tensor:
             self.model.load_shared(parameters)
             return model_scorer(self.model, self.plan.config.serving)(events)
 
+        if not all(bool(parameter.isfinite().all()) for parameter in parameters.values()):
+            raise UserError(diverged(record.round))
         self.scorer = scorer
         self.add(record, by_history(scorer, self.plan.split.test))
 
@@ -457,19 +487,26 @@ def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Base
     These are the floors, including those under the run's own promise; the same model trained centrally
     without privacy; the strong baselines, if requested; and the ceiling, if it is known.
 
-    own: ranks of the run itself, to pair it with the ceiling shopper by shopper. It is None if devices
-    counted with noise, since such counts cannot be paired.
+    own: ranks of the run itself, to pair it with each shopper by shopper. It is None if devices counted with
+    noise, since such counts cannot be paired.
     """
+
     config, catalogue, sample = plan.config, plan.dataset.catalogue, plan.config.evaluate_sample
     items = len(catalogue)
     results: dict[str, Any] = {}
+
+    def beside(scorer: Scorer) -> dict[str, Any]:
+        score = by_history(scorer, plan.split.test)
+        return paired_with(own, rank_targets(score, plan.split, items, sample=sample))
+
     if plan.promise.epsilon is not None:
         reporter.doing("finding popularity under the same promise")
         for name, scorer, promise in private_baselines(config, plan.promise, plan.split, catalogue):
-            results[name] = {**evaluate(scorer, plan.split, items, sample=sample), "promise": promise}
+            results[name] = {**beside(scorer), "promise": promise}
     if config.central:
-        reporter.doing("training the same model centrally")
-        results["central"] = evaluate(central_scorer(plan), plan.split, items, sample=sample)
+        summed = kind_of(config.model).solver is Solver.STATISTICS
+        reporter.doing("training the same model centrally", None if summed else CENTRAL_STEPS)
+        results["central"] = beside(central_scorer(plan, reporter.step))
     own_baselines = add_own(config)
     names = [
         name
@@ -479,9 +516,13 @@ def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Base
     ]
     reasons: list[str] = []
     if names:
-        reporter.doing("tuning " + ", ".join(BASELINES[name].label for name in names))
-        tuned, reasons = tuned_baselines(plan.split, catalogue, names, sample=sample)
-        results |= {name: {**metrics, "settings": settings} for name, (metrics, settings) in tuned.items()}
+        trials = sum(len(BASELINES[name].trials) for name in names)
+        reporter.doing("tuning " + ", ".join(BASELINES[name].label for name in names), trials)
+        tuned, reasons = tuned_baselines(plan.split, catalogue, names, sample=sample, step=reporter.step)
+        results |= {
+            name: {**paired_with(own, ranks), "settings": settings}
+            for name, (ranks, settings) in tuned.items()
+        }
     ceiling: Metrics = {}
     if has_ceiling(plan):
         assert plan.dataset.ceiling is not None
@@ -503,6 +544,11 @@ def has_ceiling(plan: RunPlan) -> bool:
     return plan.config.ceiling and plan.dataset.ceiling is not None and not plan.split.rule.repeats
 
 
+def paired_with(own: Ranks | None, other: Ranks) -> dict[str, Any]:
+    """Return what a baseline's ranks measure, and how the run differs from it."""
+    return {**measured(other), "paired": paired_difference(own, other)}
+
+
 def paired_difference(own: Ranks | None, other: Ranks) -> dict[str, float]:
     """Return the run's HR@10 minus the other's over the same shoppers, with its 95% bootstrap interval."""
     if own is None or not len(own.devices):
@@ -512,11 +558,11 @@ def paired_difference(own: Ranks | None, other: Ranks) -> dict[str, float]:
     return {"difference": result.mean, "difference_low": result.low, "difference_high": result.high}
 
 
-def central_scorer(plan: RunPlan) -> Scorer:
+def central_scorer(plan: RunPlan, step: Callable[[], None] | None = None) -> Scorer:
     """Train the run's model on all events in one place, and return its scorer.
 
     Settings are those of a run without a promise, because noise requires different ones. Half-lives are the
-    run's own.
+    run's own. step: called after each step of training.
     """
     config = plan.config
     no_promise = config.unit == "none"
@@ -547,6 +593,7 @@ def central_scorer(plan: RunPlan) -> Scorer:
         now=config.now,
         popularity_half_life=config.popularity_half_life,
         popularity_norm=config.popularity_norm,
+        step=step,
     )
     return model_scorer(model, serving)
 

@@ -1,7 +1,9 @@
 """Every setting of a run, documented once, in its field. Flags, TOML files and `--set` all end up here."""
 
 import json
+import math
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,15 +31,21 @@ DATA_SETTINGS = (
 WITHOUT_FLAG = frozenset(
     (
         "agreement", "attribute_weight", "catalogue_weight", "ceiling", "central", "clip_learning_rate",
-        "clip_quantile", "data_seed", "evaluate_every", "evaluate_sample", "evaluation_noise", "floors",
-        "head_scale", "head_size", "item_bias", "kernel_half_life", "learning_rate", "model_reason",
-        "most_events", "negative_weight", "negatives", "noised_attribute_weight", "now",
+        "clip_quantile", "data_seed", "epsilon_asked", "evaluate_every", "evaluate_sample",
+        "evaluation_noise", "floors", "head_scale", "head_size", "item_bias", "kernel_half_life",
+        "learning_rate", "model_reason", "most_events", "negative_weight", "negatives",
+        "noised_attribute_weight", "now",
         "own_baselines", "own_metrics", "own_rows", "popularity_discount", "popularity_half_life",
         "popularity_norm", "popularity_share", "recency_half_life", "regularisation", "sampling_rate",
         "server_learning_rate", "server_momentum", "server_optimizer", "server_weight_decay",
         "steps_per_round", "title_words", "tolerated_dropout",
     )
 )  # fmt: skip
+SET_BY_THE_RUN = ("model_reason", "epsilon_asked")  # for the reader of config.toml
+# The topic that begins with each of these settings, in the order of the fields below.
+TOPICS = {
+    "data": "Data", "split": "Test", "model": "Model", "unit": "Promise", "rounds": "Rounds", "engine": "Run",
+}  # fmt: skip
 # The settings that `planning.ResolvedConfig` has as well, but devices and the server lack.
 Split = Annotated[
     T,
@@ -118,6 +126,9 @@ class RunConfig(BaseModel):
     unit: shared.Unit[Unit] = "none"
     trust: shared.Trust[Trust] = "local"
     epsilon: shared.Epsilon[float | None] = None
+    epsilon_asked: float | None = Field(
+        None, description="ε that was asked for, from which noise_multiplier was found; set by the run"
+    )
     delta: shared.Delta[float | None] = Field(None, gt=0)
     noise_multiplier: shared.NoiseMultiplier[float | None] = None
     clip: shared.Clip[float | None] = None
@@ -236,7 +247,7 @@ def read_config(path: Path | None, overrides: dict[str, Any], assignments: list[
             raise UserError(f"{path} does not exist: check --config") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise UserError(f"{path} cannot be read as TOML: {error}") from None
-        for written_by_a_run in ("versions", "model_reason"):  # found in a run folder's config.toml
+        for written_by_a_run in ("versions", *SET_BY_THE_RUN):  # found in a run folder's config.toml
             values.pop(written_by_a_run, None)
     values |= {name: value for name, value in overrides.items() if value is not None}
     for assignment in assignments:
@@ -245,9 +256,28 @@ def read_config(path: Path | None, overrides: dict[str, Any], assignments: list[
             raise UserError(f"--set {assignment}: write key=value")
         values[name.strip().replace("-", "_")] = literal(text.strip())
     try:
-        return RunConfig.model_validate(with_new_names(values))
+        config = RunConfig.model_validate(with_new_names(values))
     except ValidationError as error:
         raise UserError(explain(error)) from None
+    refuse_promise_without_unit(config)
+    return config
+
+
+def refuse_promise_without_unit(config: RunConfig) -> None:
+    """Raise UserError if a part of a promise is given, but not what it is to protect."""
+    if config.unit != "none":
+        return
+    given = {"--epsilon": config.epsilon, "--noise-multiplier": config.noise_multiplier or None}
+    given["--clip"] = None if config.clip == math.inf else config.clip
+    flag = next((flag for flag, value in given.items() if value is not None), None)
+    if flag is None:
+        return
+    if "unit" in config.model_fields_set:
+        raise UserError("--unit none makes no promise: leave out --epsilon, --noise-multiplier and --clip")
+    raise UserError(
+        f"{flag} {given[flag]:g} is part of a promise, which needs a unit: add --unit interaction to protect "
+        "each purchase, or --unit shopper to protect all that a shopper did"
+    )
 
 
 def literal(text: str) -> Any:
@@ -263,7 +293,19 @@ def explain(error: ValidationError) -> str:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] == "extra_forbidden":
-        return f"there is no setting {name!r}: see terry simulate --help"
+        nearest = get_close_matches(name, RunConfig.model_fields, n=1)
+        meant = f"did you mean {nearest[0]}? " if nearest else ""
+        return f"there is no setting {name!r}: {meant}terry settings lists them all"
     flag = FLAGS.get(name, "--" + name.replace("_", "-"))
     given = " ".join(str(first["input"]).split())
+    if first["type"] in ("float_parsing", "int_parsing") and (hint := decimal_comma(given)):
+        return f"{flag} {given}: {hint}"
     return f"{flag} {given}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def decimal_comma(text: str) -> str | None:
+    """Return a hint if a text is a number with a decimal comma, else None."""
+    whole, comma, fraction = text.partition(",")
+    if not (comma and whole.lstrip("+-").isdecimal() and fraction.isdecimal()):
+        return None
+    return f"write {whole}.{fraction}, with a decimal point"

@@ -12,7 +12,14 @@ import torch
 
 from terrycloth.client.policy import Policy
 from terrycloth.client.serving import Serving
-from terrycloth.experiments.settings.config import MEASURED_ONLY, EvaluateEvery, HeadScale, RunConfig, Split
+from terrycloth.experiments.settings.config import (
+    MEASURED_ONLY,
+    EvaluateEvery,
+    HeadScale,
+    RunConfig,
+    Split,
+    refuse_promise_without_unit,
+)
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.experiments.settings.step_size import device_step, server_steps
 from terrycloth.models import shared_settings as shared
@@ -224,6 +231,7 @@ def resolve(config: RunConfig, devices: int, items: int = MOST_ITEMS) -> Resolve
     values |= {name: value for name, value in filled.items() if values[name] is None}
     # config.toml keeps noise and rounds, and a resumed run finds the same ε again.
     epsilon, noise = values.pop("epsilon"), values.pop("noise_multiplier")
+    values["epsilon_asked"] = epsilon if noise is None else config.epsilon or config.epsilon_asked
     resolved = ResolvedConfig.model_validate({**values, "noise_multiplier": noise or 0.0})
     if config.unit != "none":
         refuse_sums_without_noise(resolved)
@@ -285,11 +293,8 @@ def refuse_devices(config: RunConfig) -> None:
 
 def refuse_weak_promise(config: RunConfig, devices: int) -> None:
     """Raise UserError where so many devices cannot keep what is said, or where it would promise nothing."""
+    refuse_promise_without_unit(config)
     if config.unit == "none":
-        if config.epsilon is not None or config.noise_multiplier or config.clip not in (None, math.inf):
-            raise UserError(
-                "--unit none makes no promise: leave out --epsilon, --noise-multiplier and --clip"
-            )
         return
     if config.trust not in (kept_by := trusts_of(config.unit)):
         kept = " or ".join(kept_by)

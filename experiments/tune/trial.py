@@ -81,9 +81,9 @@ def validation_data(config: RunConfig) -> Any:
     """Return the data set without its test events and the validation split, read once per process."""
     from dataclasses import replace
 
-    from terrycloth.experiments.datasets import load
+    from terrycloth.experiments.datasets import data_options, load
     from terrycloth.experiments.evaluation.split import make_split, validation_split
-    from terrycloth.experiments.runs.simulation import data_options, rule_of
+    from terrycloth.experiments.runs.simulation import rule_of
 
     dataset = load(config.data, data_options(config))
     test = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)

@@ -3,8 +3,8 @@
 A history is a tuple of (noise multiplier, sampling rate, steps). Each entry is that many sums over a Poisson
 sample, each with Gaussian noise. Neighbouring data sets differ by adding or removing one unit.
 
-analytic-gaussian    exact, if nothing is sampled (Balle & Wang 2018, theorem 8). Sampling only lowers ε, so it
-                     is an upper bound for the sampled steps too
+analytic-gaussian    exact, if nothing is sampled (Balle & Wang 2018, theorem 8). Sampling only lowers ε, so
+                     it is an upper bound for sampled steps too
 dp-accounting-pld    privacy loss distributions, rounded up, for adding and for removing (Koskela, Jälkö &
                      Honkela 2020; Doroshenko, Ghazi, Kamath, Kumar & Manurangsi 2022)
 opacus-rdp and       Rényi curves (Mironov, Talwar & Zhang 2019), converted as by Canonne, Kamath & Steinke
@@ -252,8 +252,10 @@ def renyi_curve(history: History) -> tuple[Doubles, Doubles]:
     """
     amplified = sampled(history)
     orders = np.asarray(sampled_orders() if amplified else UNSAMPLED_ORDERS, dtype=np.float64)
+    curve = np.zeros(len(orders))
     with quiet():
-        curve = sum(steps * dp_accounting_curve(noise, rate, amplified) for noise, rate, steps in history)
+        for noise, rate, steps in history:
+            curve += steps * dp_accounting_curve(noise, rate, amplified)
     usable = (curve > 0) & np.isfinite(curve)
     return orders[usable], curve[usable]
 

@@ -78,8 +78,10 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
     process = terry(folder, "--out", "out", "--jobs", "2")
     out, err = process.communicate(timeout=500)
-    assert (process.returncode, err) == (0, "")
-    assert out.splitlines()[-1] == "out/index.html"
+    assert (process.returncode, err) == (3, ""), "a cell failed"
+    assert out.splitlines()[-1] == (folder / "out" / "index.html").as_uri()
+    assert "HR@10" in out
+    assert "1 failed" in out.split("writing the table, the figures and the page …")[1]
     assert "--model linear cannot be trained under --unit interaction" in out
     assert re.search(r"\d+ of \d+ done, \d running, 1 failed, about .* left: cell towels-", out)
     return folder / "out"

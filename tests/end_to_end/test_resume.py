@@ -98,7 +98,12 @@ def rounds(folder: RunFolder) -> list[dict[str, str]]:
 
 def result(folder: RunFolder) -> dict[str, Any]:
     read = json.loads(folder.result.read_text(encoding="utf-8"))
-    del read["cost"]["seconds_total"], read["cost"]["seconds_training"], read["cost"]["peak_memory_bytes"]
+    del (
+        read["date"],
+        read["cost"]["seconds_total"],
+        read["cost"]["seconds_training"],
+        read["cost"]["peak_memory_bytes"],
+    )
     return read
 
 

@@ -50,13 +50,14 @@ RUNS["linear-central"]["participation"] = 1.0
 
 
 def result_of(said: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What a run gives, without its times, sizes and versions; and the sums of its parameters."""
+    """What a run gives, without its times, sizes, versions and machine; and the sums of its parameters."""
     usual: dict[str, Any] = {"devices": 150, "seed": 1, "central": False, "evaluate_every": 0}
     if said.get("model") != "linear":
         usual["rounds"] = 3
     run = simulate(RunConfig.model_validate(usual | said), folder)
     result = json.loads(run.result.read_text(encoding="utf-8"))
-    del result["cost"], result["versions"]
+    for name in ("cost", "versions", "date", "commit", "machine"):
+        del result[name]
     parameters = load_file(run.model) if run.model.exists() else {}
     sums = {name: [float(part.sum()), float(part.abs().sum())] for name, part in parameters.items()}
     return {"result": result, "parameters": sums}

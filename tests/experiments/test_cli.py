@@ -190,7 +190,11 @@ BAD = {
         [*PLAN, "--trust", "distributed", "--devices", "2", "--epsilon", "4"],
         "there are 2",
     ),
+    "ε with a decimal comma": ([*PRIVATE, "--epsilon", "0,5"], "--epsilon 0,5: write 0.5"),
+    "a rate with a decimal comma": (["simulate", "--participation", "0,5"], "'0,5' .* Write 0.5, with a"),
+    "a rate without bounds": (["simulate", "--set", "server_learning_rate=1e30"], "--server-learning-rate"),
     # settings that contradict each other
+    "ε without a unit": (["simulate", "--epsilon", "8"], "--epsilon 8 .* add --unit interaction .* --unit"),
     "ε without a promise": (["simulate", "--unit", "none", "--epsilon", "8"], "--unit none"),
     "ε, noise and rounds": ([*PRIVATE, "--epsilon", "8", "--noise-multiplier", "1"], "two of .*--rounds"),
     "no round fits": (
@@ -211,7 +215,8 @@ BAD = {
     "config with an unknown key": (["simulate", "--config", "unknown.toml"], "'epsilonn'"),
     "config that is a folder": (["simulate", "--config", "there"], "there"),
     "set without =": (["simulate", "--set", "dim 4"], "key=value"),
-    "set of an unknown key": (["simulate", "--set", "epsilonn=8"], "'epsilonn'"),
+    "set of an unknown key": (["simulate", "--set", "epsilonn=8"], "'epsilonn': did you mean epsilon?"),
+    "settings of no such word": (["settings", "epsilonn"], "no setting has 'epsilonn'"),
     "set of a wrong value": (["simulate", "--set", "dim=0"], "--dim 0"),
     # run folders
     "a folder that is there": (["simulate", "--devices", "30", "--out", "there"], "there exists"),
@@ -229,6 +234,11 @@ BAD = {
     "resume and a config": (["simulate", "--resume", "--out", "there", "--config", "x"], "nothing else"),
     "resume and --set": (["simulate", "--resume", "--out", "there", "--set", "dim=4"], "nothing else"),
     "resume of no run": (["simulate", "--resume", "--out", "there"], "not a run folder"),
+    "a name that is too long": (["simulate", "--devices", "30", "--out", 300 * "x"], "x… is too long"),
+    "a file with too long a name": ([*CSV, "--path", 300 * "x", "--catalogue", "x"], "x… is too long"),
+    "resume of the latest of none": (["simulate", "--resume", "--out", "latest"], "no unfinished run"),
+    "compare the latest of none": (["compare", "latest", "latest"], "no finished run under runs"),
+    "runs of no folder": (["ls", "nowhere"], "nowhere is not a folder"),
     "resume of nothing": (["simulate", "--resume", "--out", "nowhere"], "nowhere does not exist"),
     # frontiers
     "frontier of no grid": (["frontier", "there.toml"], "there.toml does not exist"),
@@ -249,6 +259,13 @@ BAD = {
     "search of no trials": (["tune", "--trials", "0"], "--trials"),
     "search into a folder that is there": (["tune", "--devices", "30", "--out", "there"], "something else"),
     "search under a file": (["tune", "--devices", "30", "--out", "orders.csv/new"], "orders.csv"),
+    "recommend for no one": (["recommend", "--run", "there"], "--device NUMBER, --new .* or --all"),
+    "recommend for two": (["recommend", "--run", "there", "--new", "--device", "1"], "say for whom"),
+    "recommend for all in a terminal": (["recommend", "--run", "there", "--all"], "--all needs --csv FILE"),
+    "recommend for one into a file": (
+        ["recommend", "--run", "there", "--new", "--csv", "x.csv"],
+        "--csv is for the lists of all devices",
+    ),
     "recommend from no run": (["recommend", "--run", "there", "--device", "0"], "there .*run"),
 }
 
@@ -358,9 +375,8 @@ def test_a_stop_is_130_and_tells_how_to_go_on(terry: Terry, monkeypatch: pytest.
 
     monkeypatch.setattr(terrycloth.experiments.runs.simulation, "simulate", stop)
     ended = terry("simulate", "--devices", "30")
-    assert ended.code == 130
-    assert "terry simulate --resume --out" in ended.err
-    assert "Traceback" not in ended.err
+    assert (ended.code, ended.out) == (130, "")
+    assert ended.err == "terry: stopped before the first round was done; nothing is kept\n"
 
 
 def in_a_process(folder: Path, *arguments: str, first: str = "") -> subprocess.CompletedProcess[str]:
@@ -371,7 +387,7 @@ def in_a_process(folder: Path, *arguments: str, first: str = "") -> subprocess.C
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])},
         capture_output=True,
         text=True,
         timeout=120,
@@ -440,7 +456,7 @@ def commands() -> list[list[str]]:
 
 
 def test_there_are_the_commands_of_the_readme() -> None:
-    wanted = ["bench", "compare", "frontier", "simulate", "recommend", "tune"]
+    wanted = ["bench", "compare", "frontier", "simulate", "recommend", "tune", "ls", "settings"]
     wanted += ["data list", "data inspect", "data partition", "privacy plan", "check model"]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 
@@ -471,6 +487,37 @@ def test_help_loads_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     )
     ended = in_a_process(tmp_path, *command, "--help", first=tell)
     assert (ended.returncode, ended.stderr) == (0, "[]\n")
+
+
+WRONG = (
+    ["simulate", "--data", "shoes"],
+    [*CSV, "--path", "no.csv", "--catalogue", "no.csv"],
+    ["simulate", "--epsilon", "8"],
+    ["simulate", "--resume", "--out", "none"],
+    ["tune", "--data", "shoes"],
+    ["frontier", "--data", "shoes"],
+    ["data", "inspect", "shoes"],
+    ["data", "partition", "shoes", "out"],
+    ["compare", "none", "none"],
+    ["recommend", "--run", "none", "--new"],
+)
+
+
+def test_what_is_wrong_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    """One process tries them all: a module that one of them loads stays loaded."""
+    program = (
+        "import sys\n"
+        "from terrycloth.experiments.cli import main\n"
+        f"for command in {WRONG!r}:\n"
+        "    sys.argv = ['terry', *command]\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit as ended:\n"
+        "        print(ended.code, sorted({'torch', 'flwr', 'opacus'} & set(sys.modules)))\n"
+        "sys.exit(0)\n"
+    )
+    ended = in_a_process(tmp_path, first=program)
+    assert ended.stdout.splitlines() == ["2 []"] * len(WRONG), ended.stderr
 
 
 def test_the_version_is_the_packages(terry: Terry) -> None:

@@ -43,7 +43,16 @@ def test_as_if_every_shopper_were_drawn_by_index() -> None:
 
 
 def test_an_interval_with_zero_in_it_cannot_be_told_apart() -> None:
-    assert Difference(0.01, -0.001, 0.02).verdict == "+0.010, too close to tell apart (from -0.001 to +0.020)"
-    assert Difference(0.0, 0.0, 0.0).verdict.startswith("+0.000, too close to tell apart")
-    assert Difference(0.01, 0.001, 0.02).verdict.startswith("+0.010, above it")
-    assert Difference(-0.01, -0.02, -0.001).verdict.startswith("-0.010, below it")
+    close = Difference(0.01, -0.001, 0.02, 100)
+    assert close.verdict == "+0.010, too close to tell apart (from -0.001 to +0.020)"
+    assert Difference(0.0, 0.0, 0.0, 100).verdict.startswith("+0.000, too close to tell apart")
+    assert Difference(0.01, 0.001, 0.02, 100).verdict.startswith("+0.010, above it")
+    assert Difference(-0.01, -0.02, -0.001, 100).verdict.startswith("-0.010, below it")
+
+
+def test_a_single_shopper_has_no_interval() -> None:
+    alone = paired_bootstrap(np.array([1.0]))
+    assert (alone.low, alone.high) == (1.0, 1.0), "which looks certain"
+    assert alone.verdict == "+1.000, too few shoppers to tell apart"
+    assert "too few" in Difference(0.5, 0.4, 0.6, 19).verdict
+    assert "above it" in Difference(0.5, 0.4, 0.6, 20).verdict

@@ -136,7 +136,9 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
     run_frontier(folder, [table], 1, SilentProgress())
     damaged = next((folder.path / "references").glob("*.json"))
     damaged.write_bytes(b"")
-    (said,) = [line for line in run_frontier(folder, [table], 1, SilentProgress()) if "damaged" in line]
+    (said,) = [
+        line for line in run_frontier(folder, [table], 1, SilentProgress()).missing if "damaged" in line
+    ]
     assert said == f"{damaged} is damaged, or of another schema: remove it, and run again"
     assert damaged.read_bytes() == b""
 

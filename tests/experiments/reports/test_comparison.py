@@ -58,7 +58,7 @@ def test_a_run_beside_itself(finished: RunFolder) -> None:
     assert first.differences is None
     assert again.differences is not None
     found = [vars(each) for by_metric in again.differences.values() for each in by_metric.values()]
-    assert found == [{"mean": 0.0, "low": 0.0, "high": 0.0}] * 4
+    assert found == [{"mean": 0.0, "low": 0.0, "high": 0.0, "shoppers": first.result.data.tested}] * 4
 
 
 def test_a_difference_is_that_of_what_the_runs_reported(finished: RunFolder, other: Path) -> None:

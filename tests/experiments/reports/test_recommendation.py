@@ -3,13 +3,24 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import terrycloth.experiments.reports.recommendation
 from terrycloth.client.events import Events
-from terrycloth.experiments.reports.recommendation import print_recommendations, recommend, spoken
+from terrycloth.experiments.reports.reasons import because
+from terrycloth.experiments.reports.recommendation import (
+    Bought,
+    events_of,
+    history,
+    history_lines,
+    print_recommendations,
+    recommend,
+    write_all,
+)
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import simulate
+from terrycloth.experiments.runs.trained import load_trained
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 from terrycloth.models.errors import UserError
@@ -78,7 +89,7 @@ def test_a_network_has_no_reasons_and_says_so(
     assert not {each.item for each in found} & bought(folder, 1)
     monkeypatch.setenv("COLUMNS", "200")
     print_recommendations(folder.path, 1, 5, as_json=False)
-    assert capsys.readouterr().out.count("the model is a network") == 5
+    assert capsys.readouterr().out.count("The model is a network") == 5
 
 
 def test_json_holds_what_the_table_shows(
@@ -93,39 +104,70 @@ def test_json_holds_what_the_table_shows(
     assert [each["reasons"] for each in listed] == [each.reasons for each in found]
     print_recommendations(finished.path, 7, 6, as_json=False)
     table = capsys.readouterr().out
-    places = [table.index(each["title"]) for each in listed]
+    places = [table.index(each["title"], table.index("device 7")) for each in listed]
     assert places == sorted(places)
     assert "device 7" in table
     for each in listed:
-        line = next(line for line in table.splitlines() if each["title"] in line)
-        name, part = next(iter(each["reasons"].items()))
-        assert f"{spoken(name)} {part:+.2f}" in line
+        line = next(line for line in table[table.index("device 7") :].splitlines() if each["title"] in line)
+        assert because(each["reasons"], each["score"]) in line
         assert f"{each['score']:.2f}" in line
 
 
-def test_no_more_reasons_are_shown_than_a_line_holds(
-    finished: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_history_that_a_list_is_made_from_comes_first(
+    finished: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr(terrycloth.experiments.reports.recommendation, "REASONS_SHOWN", 2)
     print_recommendations(finished.path, 7, 1, as_json=False)
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "│ 1 " in line]
-    assert line.split("│")[4].count(",") == 1
+    first, newest, *_ = capsys.readouterr().out.splitlines()
+    trained, own = load_trained(finished), events_of(finished.path, 7)
+    held = history(trained, own)
+    assert first == f"The list is made from {len(held)} purchases, the newest first:"
+    assert held[0].title in newest
+    assert [each.time for each in held] == sorted((int(time) for time in own.times), reverse=True)
+    assert {each.item for each in held} == bought(finished, 7)
 
 
-@pytest.mark.parametrize(
-    ("reason", "said"),
-    [
-        ("colour=blue", "blue"),
-        ("liked by everyone", "liked by everyone"),
-        ("unknown", "unknown"),
-        ("item t5", "item t5"),
-        ("price=5–9", "price 5–9"),
-        ("size=30x50", "30x50"),
-    ],
-)
-def test_a_reason_is_said_as_a_person_would(reason: str, said: str) -> None:
-    assert spoken(reason) == said
+def test_a_history_in_lines() -> None:
+    one = Bought("t0", "sand towel", 86_400)
+    assert history_lines([one]) == [
+        "The list is made from 1 purchase, the newest first:",
+        "  1970-01-02  sand towel",
+    ]
+    many = history_lines([one] * 1013)
+    assert many[0] == "The list is made from 1,013 purchases, the newest first:"
+    assert many[11:] == ["  and 1,003 before these"]
+    assert history_lines([]) == [
+        "No purchases are known, so the list is the one that everybody gets at first."
+    ]
+
+
+def test_who_has_bought_nothing_gets_a_list_too(
+    finished: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = recommend(finished.path, None, 5)
+    assert [each.rank for each in found] == [1, 2, 3, 4, 5]
+    for each in found:
+        assert sum(each.reasons.values()) == pytest.approx(each.score, abs=1e-5)
+    print_recommendations(finished.path, None, 5, as_json=False)
+    said = capsys.readouterr().out
+    assert "a shopper who has bought nothing" in said
+    assert "you like" not in said, "nothing is known of what they like"
+
+
+def test_the_lists_of_all_devices_are_those_of_each(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terrycloth.experiments.reports.recommendation, "DEVICES_AT_ONCE", 8)
+    path = tmp_path / "all.csv"
+    assert write_all(finished.path, 3, path) == 30
+    rows = pd.read_csv(path, dtype={"item": str})
+    assert list(rows.columns) == ["device", "rank", "item", "title", "score"]
+    assert len(rows) == 30 * 3
+    for device in DEVICES:
+        mine = rows[rows["device"] == device]
+        assert list(mine["item"]) == [each.item for each in recommend(finished.path, device, 3)]
+    assert path.stat().st_mode & 0o077 == 0, "for the owner alone"
+    with pytest.raises(UserError, match="exists: choose another --csv"):
+        write_all(finished.path, 3, path)
 
 
 @pytest.mark.parametrize("what", ["a setting", "the model", "the devices"])
@@ -150,4 +192,3 @@ def test_reasons_of_the_linear_model_add_up_too(tmp_path: Path, quick_ceiling: N
         assert sum(each.reasons.values()) == pytest.approx(each.score, abs=1e-5)
         seen |= {name.split(" ")[0] + " " + name.split(" ")[1] for name in each.reasons}
     assert seen == {"popular with", "you have", "you like"}
-    assert spoken("you like colour=sand") == "sand"

@@ -36,8 +36,17 @@ ROW: dict[str, Any] = {
 }
 
 
-def result(own: float | None, popular: float | None, error: float | None = 0.005, **promise: Any) -> Result:
-    """The design's result with these two HR@10, and no baseline but popularity."""
+def result(
+    own: float | None,
+    popular: float | None,
+    error: float | None = 0.005,
+    paired: dict[str, float] | None = None,
+    **promise: Any,
+) -> Result:
+    """The design's result with these two HR@10, and no baseline but popularity.
+
+    error: the standard error of both. paired: how the run differs from popularity, paired by shopper.
+    """
     full = DESIGN["metrics"]["full"]
     popularity = DESIGN["baselines"]["popularity"]
     changed = {
@@ -45,7 +54,8 @@ def result(own: float | None, popular: float | None, error: float | None = 0.005
         "promise": {**DESIGN["promise"], **promise},
         "metrics": {**DESIGN["metrics"], "full": full | {"hr@10": own, "hr@10_error": error}, "unseen": {}},
         "baselines": {
-            "popularity": popularity | {"full": full | {"hr@10": popular, "hr@10_error": error}},
+            "popularity": popularity
+            | {"full": full | {"hr@10": popular, "hr@10_error": error}, "paired": paired or {}},
             "ceiling": DESIGN["baselines"]["ceiling"],
         },
     }
@@ -83,10 +93,50 @@ def test_above_popularity() -> None:
 
 
 def test_below_popularity_under_local_trust_says_what_would_help() -> None:
-    *_, compared, why = reading(result(0.05, 0.1))
+    """The same model is above popularity once it is trained in one place, so it has something to learn."""
+    *_, compared, why = reading(beside(result(0.05, 0.1), central=0.15))
     assert "-0.050" in compared
     assert "local trust" in why
-    assert "2,000" in why
+    assert "2,000 devices are few; with more," in why
+
+
+@pytest.mark.parametrize("central", [0.1, 0.08])
+@pytest.mark.parametrize("promise", [{}, {"unit": "shopper", "trust": "central"}, NO_PROMISE], ids=str)
+def test_more_devices_are_not_advised_where_the_central_model_is_not_above_popularity(
+    central: float, promise: dict[str, Any]
+) -> None:
+    *_, why = reading(beside(result(0.05, 0.1, **promise), central=central))
+    assert why.endswith("so more devices would not help: recommend popular items, or try another model.")
+
+
+def test_more_devices_are_not_advised_where_nothing_shows_that_they_help() -> None:
+    for run in (result(0.05, 0.1), beside(result(0.15, 0.1), central=0.2)):
+        assert not any("more" in line for line in reading(run)[1:])
+
+
+def test_the_difference_to_popularity_is_paired_by_shopper() -> None:
+    """The errors of both together would not tell 0.12 from 0.10; the same shoppers' differences do."""
+    paired = {"difference": 0.02, "difference_low": 0.015, "difference_high": 0.025}
+    assert (
+        "popularity, on 1,980 shoppers: +0.020, above it (from +0.015 to +0.025)."
+        in (reading(result(0.12, 0.1, 0.01, paired))[1])
+    )
+
+
+@pytest.mark.parametrize(
+    ("tested", "said"),
+    [
+        (1, "1 shopper, of whom each moves it by up to 1.000"),
+        (99, "99 shoppers, of whom each moves it by up to 0.010"),
+    ],
+)
+def test_a_figure_of_few_shoppers_has_a_warning(tested: int, said: str) -> None:
+    whole = result(1.0, 0.0, paired={"difference": 1.0, "difference_low": 1.0, "difference_high": 1.0})
+    few = whole.model_copy(update={"data": whole.data.model_copy(update={"tested": tested})})
+    warning, compared = reading(few)[1:3]
+    assert warning == f"Few shoppers are tested: HR@10 rests on {said}. Do not read much into it."
+    assert ("too few shoppers to tell apart" in compared) is (tested == 1)
+    assert not any("Few shoppers" in line for line in reading(whole))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +207,7 @@ def test_the_tables_epsilon_is_never_rounded_down() -> None:
     assert " 4.01 " in drawn(result_table(result(0.3, 0.1, epsilon=4.001)))
 
 
-def test_the_errors_of_both_decide() -> None:
+def test_the_errors_of_both_decide_what_cannot_be_paired() -> None:
     """0.12 against 0.10 with an error of .01 each, .0141 together, is chance; with .005 each it is not."""
     assert "too close to tell apart (standard error 0.014)" in reading(result(0.12, 0.1, 0.01))[1]
     assert "+0.020, above it (standard error 0.007)" in reading(result(0.12, 0.1, 0.005))[1]
@@ -206,6 +256,8 @@ def test_99_negatives_are_only_shown_under_the_split_of_published_tables() -> No
         text = " ".join(drawn(result_table(shown)).split())
         assert ("among 99 sampled negatives, which flatters" in text) is said
         assert ("of 100" in text) is said
+    few_items = by_last_item.data.model_copy(update={"items": 199})
+    assert "of 100" not in drawn(result_table(by_last_item.model_copy(update={"data": few_items})))
 
 
 def test_the_table_without_a_promise_and_without_anyone_tested() -> None:
@@ -269,7 +321,7 @@ def test_a_pipe_gets_a_line_a_measured_round(capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     lines = text.splitlines()
     assert lines[0] == import_line(plan)
-    assert lines[-3:] == [plan.promise.sentence(), round_line(ROW), "measuring …"]
+    assert lines[-4:] == [plan.promise.sentence(), "training …", round_line(ROW), "measuring …"]
     assert "\x1b" not in text
 
 

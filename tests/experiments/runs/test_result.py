@@ -81,12 +81,14 @@ DESIGN: dict[str, Any] = {
             "sampled99": {"hr@10": 0.4, "ndcg@10": 0.2},
             "settings": {},
             "promise": None,
+            "paired": {"difference": 0.2, "difference_low": 0.18, "difference_high": 0.22},
         },
         "ease": {
             "full": FULL | {"hr@10": 0.25, "ndcg@10": 0.15},
             "sampled99": {"hr@10": 0.5, "ndcg@10": 0.3},
             "settings": {"lambda": 300.0},
             "promise": None,
+            "paired": {},
         },
         "left_out": [],
         "ceiling": {"oracle": {"hr@10": 0.8, "ndcg@10": 0.6}},
@@ -100,6 +102,9 @@ DESIGN: dict[str, Any] = {
         "bytes_down_per_device_round": 1024,
     },
     "versions": {"terrycloth": "0.1.0", "torch": "2.13.0", "flwr": "1.41.0", "opacus": "1.6.0"},
+    "date": "2026-11-30T21:05:00Z",
+    "commit": "0770160d9df01a8f7b4aa3b2dd3d1cb6f0c0a6b5",
+    "machine": {"platform": "Linux x86_64", "cores": 2},
 }
 NO_PROMISE = {"unit": "none", "trust": None, "epsilon": None, "delta": None, "clip": None, "accountant": None}
 
@@ -165,6 +170,9 @@ OPTIONAL = {
     ("metrics", "measured_by"),
     ("metrics", "hr_deviation"),
     ("model_reason",),
+    ("date",),  # a result of before it was kept
+    ("commit",),
+    ("machine",),
     ("negative_sampling",),  # a result of before there were two
     ("promise", "relation"),
     ("promise", "rounds_of_a_device"),
@@ -182,7 +190,7 @@ OPTIONAL = {
 
 def by_name(path: tuple[str, ...]) -> bool:
     """Whether a key is a metric's, a visit's or a setting's name: which there are, no schema says."""
-    return bool({"oracle", "full", "sampled99", "unseen", "settings"} & set(path[:-1]))
+    return bool({"oracle", "full", "sampled99", "unseen", "settings", "paired"} & set(path[:-1]))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +198,12 @@ def by_name(path: tuple[str, ...]) -> bool:
     [
         path
         for path in paths(DESIGN)
-        if not (path in OPTIONAL or by_name(path) or "oracle" in path or path[-1] in ("settings", "promise"))
+        if not (
+            path in OPTIONAL
+            or by_name(path)
+            or "oracle" in path
+            or path[-1] in ("settings", "promise", "paired")
+        )
         or path == ("promise",)
     ],
     ids=".".join,

@@ -244,7 +244,8 @@ def test_a_disk_that_is_full_when_a_run_goes_on_takes_nothing_away(
     RunFolder(tmp_path).write_config(RunConfig())
     before = (tmp_path / "config.toml").read_bytes()
     monkeypatch.setattr(Path, "write_bytes", no_room)
-    monkeypatch.setattr(simulation, "make_plan", lambda config: None)
+    monkeypatch.setattr(simulation, "make_plan", lambda config, reporter: SimpleNamespace(dataset=None))
+    monkeypatch.setattr(simulation, "fingerprint", lambda dataset: "")
     monkeypatch.setattr(simulation, "run", full)
     with pytest.raises(UserError, match=f"no space is left for {tmp_path}: free some, then --resume --out"):
         simulation.resume(tmp_path)

@@ -29,18 +29,18 @@ from terrycloth.client.training.trainers import TRAINERS
 from terrycloth.client.training.vmap_trainer import VmapTrainer
 from terrycloth.experiments.baselines import BASELINES, label_of, missing_libraries
 from terrycloth.experiments.cli import main
-from terrycloth.experiments.datasets import load
+from terrycloth.experiments.datasets import data_options, load
 from terrycloth.experiments.engines.in_process import InProcessGrid
 from terrycloth.experiments.evaluation.metric_table import METRICS
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import make_split, rule_for, validation_split
 from terrycloth.experiments.reports.figures import floor_of
+from terrycloth.experiments.runs.fingerprint import fingerprint
 from terrycloth.experiments.runs.result import Result
 from terrycloth.experiments.runs.run_folder import COLUMNS, RunFolder
 from terrycloth.experiments.runs.simulation import (
     Reporter,
     RunPlan,
-    data_options,
     make_plan,
     needed_bytes,
     resume,
@@ -56,6 +56,7 @@ from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.kinds import PLUG_IN, Solver
 from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.settings import RoundSettings
+from terrycloth.server.strategy import FederatedSum
 from tests.experiments.conftest import TINY
 
 FILES = {
@@ -70,6 +71,8 @@ FILES = {
     "checkpoint.safetensors",
     "newest-checkpoint.json",
     "server.lock",
+    "run.lock",
+    "data.fingerprint",
 }
 DEVICES = {
     "devices/catalogue.parquet",
@@ -100,7 +103,7 @@ class Diary(Reporter):
         self.rows.append(row)
         self.lines.append(f"round {row['round']}")
 
-    def doing(self, what: str) -> None:
+    def doing(self, what: str, steps: int | None = None) -> None:
         self.lines.append(what)
 
 
@@ -248,7 +251,8 @@ def test_a_seeded_run_is_repeated_from_its_configuration_to_the_bit(
     for name in ("accuracy.png", "accuracy.svg"):
         assert (again.figures / name).read_bytes() == (finished.figures / name).read_bytes()
     one, other = finished.read_result(), again.read_result()
-    assert one.model_copy(update={"cost": None}) == other.model_copy(update={"cost": None})
+    left_out = {"cost": None, "date": None}
+    assert one.model_copy(update=left_out) == other.model_copy(update=left_out)
     ours, theirs = ([{**row, "seconds": ""} for row in folder.read_rounds()] for folder in (finished, again))
     assert ours == theirs
 
@@ -311,6 +315,61 @@ def test_a_finished_run_is_left_as_it_is(copied: RunFolder) -> None:
     assert {name: (copied.path / name).read_bytes() for name in files(copied)} == before
 
 
+def test_a_run_does_not_go_on_with_other_data(copied: RunFolder, quick_ceiling: None) -> None:
+    copied.result.unlink()
+    text = copied.config.read_text(encoding="utf-8")
+    copied.config.write_text(text.replace("data_seed = 0\n", "data_seed = 1\n"), encoding="utf-8")
+    before = {name: (copied.path / name).read_bytes() for name in files(copied)}
+    with pytest.raises(UserError, match=r"data of .* have changed since the run began"):
+        resume(copied.path)
+    assert {name: (copied.path / name).read_bytes() for name in files(copied)} == before
+
+
+def test_one_event_or_one_word_of_the_catalogue_is_another_fingerprint() -> None:
+    dataset = load("towels", data_options(PLAIN))
+    first = fingerprint(dataset)
+    assert fingerprint(load("towels", data_options(PLAIN))) == first
+    weights = dataset.events.weights.copy()
+    weights[-1] += 1
+    assert fingerprint(replace(dataset, events=replace(dataset.events, weights=weights))) != first
+    table = dataset.catalogue.table.copy()
+    table.loc[0, "title"] = "another title"
+    assert fingerprint(replace(dataset, catalogue=Catalogue(table))) != first
+
+
+def test_a_second_run_on_one_folder_is_refused(copied: RunFolder) -> None:
+    copied.result.unlink()
+    with copied.locked(), pytest.raises(UserError, match=r"another terry is at work in .*copied"):
+        resume(copied.path)
+    with copied.locked():
+        pass  # and the lock is free again
+
+
+@pytest.mark.parametrize("left", [set(), {"devices"}, {"devices", "catalogue.parquet", "data.fingerprint"}])
+def test_an_interrupted_start_is_one_line(left: set[str], copied: RunFolder) -> None:
+    """A start that was killed leaves what was written so far; config.toml is written last."""
+    for path in copied.path.iterdir():
+        if path.name not in left:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UserError, match=r"or its start was interrupted: it has no config\.toml"):
+        resume(copied.path)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_model_that_diverges_is_one_line(
+    value: float, tmp_path: Path, quick_ceiling: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = FederatedSum.step
+
+    def diverging(self: FederatedSum, *arguments: Any) -> None:
+        step(self, *arguments)
+        next(iter(self.parameters.values())).data[0] = value
+
+    monkeypatch.setattr(FederatedSum, "step", diverging)
+    with pytest.raises(UserError, match=r"the model diverged: by round 1 .* lower server_learning_rate"):
+        simulate(PLAIN, tmp_path / "run")
+
+
 def test_a_run_that_stopped_before_its_result_gets_the_same_one(
     finished: RunFolder, copied: RunFolder, quick_ceiling: None
 ) -> None:
@@ -319,7 +378,7 @@ def test_a_run_that_stopped_before_its_result_gets_the_same_one(
     shutil.rmtree(copied.figures)
     diary = Diary()
     resume(copied.path, diary)
-    assert diary.lines[:2] == ["planned", "round 2"], "the last round is told again, and none is run twice"
+    assert diary.lines[2:4] == ["planned", "round 2"], "the last round is told again, and none is run twice"
     assert copied.model.read_bytes() == finished.model.read_bytes()
     assert copied.read_result().metrics == finished.read_result().metrics
     assert files(copied) == files(finished)
@@ -334,6 +393,9 @@ def test_a_reporter_hears_the_events_in_order(tmp_path: Path, quick_ceiling: Non
         PLAIN.model_copy(update={"rounds": 3, "evaluate_every": 2, "central": True}), tmp_path / "run", diary
     )
     assert diary.lines == [
+        "reading the data",
+        "finding the noise and the promise",
+        "laying out the devices",
         "planned",
         "round 1",
         "round 2",
@@ -626,9 +688,9 @@ def rounds_of(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def figures_of(folder: RunFolder) -> dict[str, Any]:
-    """result.json without what the machine took."""
+    """result.json without what the machine took, and when."""
     read: dict[str, Any] = json.loads(folder.result.read_text(encoding="utf-8"))
-    del read["cost"]
+    del read["cost"], read["date"]
     return read
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from terrycloth.experiments.commands.simulate import simulate
-from terrycloth.experiments.settings.config import WITHOUT_FLAG, RunConfig, read_config
+from terrycloth.experiments.settings.config import WITHOUT_FLAG, RunConfig, decimal_comma, read_config
 from terrycloth.models.errors import UserError
 
 
@@ -67,7 +67,7 @@ def test_a_run_folders_own_config_can_be_read(file: Path) -> None:
     ],
 )
 def test_assignments(assignment: str, name: str, value: Any) -> None:
-    assert getattr(read_config(None, {}, [assignment]), name) == value
+    assert getattr(read_config(None, {"unit": "shopper"}, [assignment]), name) == value
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,53 @@ def test_a_wrong_value_of_two_lines_is_told_in_one() -> None:
     assert said(None, {"epsilon": "a\nb"}).startswith("--epsilon ")
 
 
-def test_an_unknown_setting_is_named(file: Path) -> None:
-    assert "'epsilonn'" in said(None, {}, "epsilonn=8")
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("epsilonn", "epsilon"), ("kernel_halflife", "kernel_half_life"), ("zzz", None)]
+)
+def test_an_unknown_setting_is_named_with_the_nearest(name: str, nearest: str | None) -> None:
+    meant = f"did you mean {nearest}? " if nearest else ""
+    assert (
+        said(None, {}, f"{name}=8") == f"there is no setting {name!r}: {meant}terry settings lists them all"
+    )
+
+
+def test_an_unknown_setting_of_a_file_is_named(file: Path) -> None:
     file.write_text("epsilonn = 8\n", encoding="utf-8")
     assert "'epsilonn'" in said(file)
 
 
 def test_what_is_no_assignment_says_how(file: Path) -> None:
     assert said(None, {}, "dim 4") == "--set dim 4: write key=value"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "hint"),
+    [
+        ("epsilon=0,5", "--epsilon 0,5: write 0.5, with a decimal point"),
+        ("noise_multiplier=-1,25", "--noise-multiplier -1,25: write -1.25, with a decimal point"),
+        ("rounds=1,5", "--rounds 1,5: write 1.5, with a decimal point"),
+    ],
+)
+def test_a_decimal_comma_says_how_the_number_is_written(assignment: str, hint: str) -> None:
+    assert said(None, {}, assignment) == hint
+
+
+def test_what_is_no_decimal_comma_has_no_such_hint() -> None:
+    for text in ("1,2,3", "a,b", "much", "1.5", ",5", ""):
+        assert decimal_comma(text) is None
+
+
+@pytest.mark.parametrize("flag", ["epsilon", "noise_multiplier", "clip"])
+def test_a_promise_without_a_unit_says_which_units_there_are(flag: str) -> None:
+    shown = "--" + flag.replace("_", "-")
+    line = said(None, {flag: "8"})
+    assert line.startswith(f"{shown} 8 is part of a promise, which needs a unit: add --unit interaction ")
+    assert "or --unit shopper" in line
+    assert said(None, {flag: 8, "unit": "none"}).startswith("--unit none makes no promise: leave out ")
+
+
+def test_the_config_of_a_run_without_a_promise_can_be_read_again() -> None:
+    assert read_config(None, {"clip": math.inf, "noise_multiplier": 0.0}, []).unit == "none"
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_without_a_promise_there_is_no_clip_and_no_noise() -> None:
     "settings", [{"epsilon": 8.0}, {"noise_multiplier": 1.0}, {"clip": 1.0}, {"epsilon": math.inf}], ids=str
 )
 def test_settings_of_a_promise_without_one_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="--unit none"):
+    with pytest.raises(UserError, match="part of a promise, which needs a unit: add --unit interaction"):
         plan(**settings)
 
 
@@ -562,3 +562,25 @@ def test_a_result_alone_gives_epsilon_back(settings: dict[str, Any]) -> None:
     assert len(written["history"]) == releases
     found = recomputed(written)
     assert 0.999 * written["epsilon"] <= found <= 1.02 * written["epsilon"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({"unit": "interaction", "epsilon": 4.0}, 4.0),
+        ({"unit": "interaction"}, 6.0),  # the default
+        ({"unit": "interaction", "epsilon": 2.0, "noise_multiplier": 30.0}, 2.0),  # the rounds are found
+        ({"unit": "interaction", "noise_multiplier": 2.0}, None),
+        ({"unit": "none"}, None),
+    ],
+    ids=str,
+)
+def test_epsilon_as_asked_is_kept_beside_the_noise_found_for_it(
+    settings: dict[str, Any], asked: float | None
+) -> None:
+    resolved = resolve(RunConfig.model_validate(settings), 300)
+    assert resolved.epsilon_asked == asked
+    assert resolved.epsilon is None, "noise and rounds say what a resumed run spends"
+    again = resolve(RunConfig.model_validate(resolved.model_dump()), 300)
+    assert again.epsilon_asked == asked
+    assert again.noise_multiplier == resolved.noise_multiplier
