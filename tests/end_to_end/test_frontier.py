@@ -44,7 +44,7 @@ def terry(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", program, "frontier", "grid.toml", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -134,7 +134,7 @@ def test_the_page_in_a_browser(width: int, unbroken: Path) -> None:
     """Every chart is drawn, nothing is cut off, and axe-core finds nothing."""
     with chromium() as browser, opened(browser, unbroken / "index.html", width) as page:
         charts = page.locator("figure svg:visible")
-        assert charts.count() == 3
+        assert charts.count() == 5
         assert min(chart.bounding_box()["height"] for chart in charts.all()) > 200
         assert page.locator(".answer").inner_text().split(":")[0] in (
             "Yes",
