@@ -137,5 +137,5 @@ def why_private(header: str) -> str | None:
 
 
 def email_column(columns: Sequence[str]) -> str | None:
-    """The first header of e-mail addresses, which tell apart shoppers without a number; None without one."""
+    """The first header of e-mail addresses, by which shoppers can be told apart; None if there is none."""
     return next((column for column in columns if "e-mail" in (why_private(column) or "")), None)
