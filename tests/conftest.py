@@ -49,7 +49,7 @@ def _light_runs() -> Iterator[None]:
     """Leave out of every run what takes longest and most tests do not look at.
 
     A run draws no pictures, trains the central model for a few steps, and estimates the shop's ceiling
-    roughly. All of it stays repeatable. A test of these parts asks for `whole_runs`.
+    roughly. All of it stays repeatable. A test of these parts asks for `drawn_runs` or `whole_runs`.
     """
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(terrycloth.experiments.reports.figures, "draw_run", lambda *arguments: None)
@@ -59,9 +59,14 @@ def _light_runs() -> Iterator[None]:
 
 
 @pytest.fixture
-def whole_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs with their pictures, their central model and their ceiling."""
+def drawn_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs with their pictures."""
     monkeypatch.setattr(terrycloth.experiments.reports.figures, "draw_run", DRAW_RUN)
+
+
+@pytest.fixture
+def whole_runs(drawn_runs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs with their pictures, their central model and their ceiling."""
     monkeypatch.setattr(terrycloth.experiments.baselines.central, "CENTRAL_STEPS", CENTRAL_STEPS)
     monkeypatch.setattr(ceilings, "__defaults__", CEILING_DEFAULTS)
 

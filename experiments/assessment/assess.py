@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from terrycloth.experiments.assessment.alternatives import Alternative, alternatives
 from terrycloth.experiments.assessment.choice import EPSILONS, Choice, choose
@@ -32,14 +32,24 @@ T = TypeVar("T")
 SEEDS = 3  # where noise is largest; once is enough at ten times as many shoppers
 
 
-class Progress:
-    """Is told of each phase. `reports.phases.Phases` shows it; this base class ignores it."""
+class Progress(Protocol):
+    """What is told of each phase; `reports.phases.Phases` shows them."""
 
     def begin(self, what: str, total: int | None = None, *, if_long: bool = False) -> None:
         """Begin a phase. total: the number of its steps, if it is known. if_long: show it if it is long."""
 
     def step(self) -> None:
         """Count one step of the phase."""
+
+
+class Unshown:
+    """Shows no progress."""
+
+    def begin(self, what: str, total: int | None = None, *, if_long: bool = False) -> None:
+        """Ignore a phase."""
+
+    def step(self) -> None:
+        """Ignore a step."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ def assess(
     Raises UserError if the data leave too few shoppers to test.
     """
     started = time.monotonic()
-    progress = progress or Progress()
+    progress = progress or Unshown()
     progress.begin("splitting by date, and measuring how identifying the purchases are", if_long=True)
     earlier, later = periods(config, dataset)
     facts = identifying(later.split.train, dataset.catalogue, dated=dataset.times_known)

@@ -78,4 +78,5 @@ def about_data(run: FinishedRun) -> list[Part]:
             f"{100 * alone[most]:.1f} of 100 shoppers are singled out by {most} of their purchases"
         )
     dropped = [f"{rows:,} rows: {reason}" for reason, rows in report.rows_dropped.items()]
-    return [Terms(facts), *(["Left out:", Bullets(dropped)] if dropped else [])]
+    left_out: list[Part] = ["Left out:", Bullets(dropped)] if dropped else []
+    return [Terms(facts), *left_out]

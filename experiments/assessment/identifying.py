@@ -54,19 +54,17 @@ def unicity(events: Events, known: int, *, dated: bool = True) -> float | None:
     owners = has.tocsc()
     random = np.random.default_rng(SEED)
     able = np.flatnonzero(np.diff(has.indptr) >= known)
-    drawn = random.permutation(able)[:SAMPLE]
-    alone = [
-        len(sharers(owners, random.permutation(has.indices[has.indptr[row] : has.indptr[row + 1]])[:known]))
-        == 1
-        for row in drawn
-    ]
+    alone = []
+    for row in random.permutation(able)[:SAMPLE]:
+        own = random.permutation(has.indices[has.indptr[row] : has.indptr[row + 1]])
+        alone.append(len(sharers(owners, own[:known])) == 1)
     return float(np.mean(alone)) if alone else None
 
 
 def sharers(owners: sp.csc_array, purchases: Array) -> Array:
     """Return the shoppers who have all of some purchases. owners: [shoppers, purchases]."""
     columns = (owners.indices[owners.indptr[each] : owners.indptr[each + 1]] for each in purchases)
-    shared = next(columns)
+    shared: Array = next(columns)
     for column in columns:
         shared = np.intersect1d(shared, column, assume_unique=True)
     return shared

@@ -54,7 +54,7 @@ def interests(catalogue: Catalogue, order: Array) -> list[tuple[str, Array]]:
     names = catalogue.attributes
     if not names:
         return [("", order[first::SHOPPERS]) for first in range(SHOPPERS)]
-    best = max(names, key=lambda name: int(catalogue.table[name].map(len).gt(0).sum()))
+    best = max(names, key=lambda name: int(catalogue.table[name].map(len).gt(0).to_numpy().sum()))
     cells = catalogue.table[best]
     values = cells.explode().dropna().value_counts().index[:SHOPPERS]
     return [

@@ -75,18 +75,17 @@ def try_orders(
         for word in (FLAGS.get(name, "--" + name.replace("_", "-")), str(given[name]))
     ]
 
-    from terrycloth.experiments.assessment.assess import Progress, assess
+    from terrycloth.experiments.assessment.assess import Progress, Unshown, assess
     from terrycloth.experiments.assessment.folder import write_assessment
     from terrycloth.experiments.assessment.terminal import print_assessment, print_real_shoppers
-    from terrycloth.experiments.datasets import load
+    from terrycloth.experiments.datasets import data_options, load
     from terrycloth.experiments.reports.phases import shown_phases
     from terrycloth.experiments.runs.run_folder import choose_path, created
-    from terrycloth.experiments.runs.simulation import data_options
 
     path = choose_path(out, config.data, "try")
     with (
         when_stopped(lambda: "stopped; nothing is kept"),
-        nullcontext(Progress()) if quiet else shown_phases() as phases,
+        nullcontext[Progress](Unshown()) if quiet else shown_phases() as phases,
     ):
         phases.begin("reading the data", if_long=True)
         dataset = load(config.data, data_options(config))

@@ -48,7 +48,8 @@ def title_column(table: TableFile, columns: OrderColumns, options: DataOptions) 
         names = " ".join(name for name in names_of("title").split() if name not in ("name", "nom"))
     if "packed" in columns.groups:
         return None
-    free = ["" if place in columns.positions else name for place, name in enumerate(table.columns)]
+    used = columns.positions.values()
+    free = ["" if place in used else name for place, name in enumerate(table.columns)]
     place = find_column(free, f"{names} lineitemname" if not options.title_column else names)
     if options.title_column and place is None:
         raise UserError(

@@ -39,7 +39,7 @@ def open_to_others(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("kind", RUNS)
 def test_of_a_run_that_was_stopped_and_went_on(
-    kind: str, tmp_path: Path, whole_runs: None, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, drawn_runs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "above" / "run"
     real = RoundLog.observe

@@ -218,7 +218,7 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
     def full(*arguments: Any, **named: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("terrycloth.experiments.runs.simulation.federate", full)
+    monkeypatch.setattr("terrycloth.experiments.runs.scratch.federate", full)
     with pytest.raises(UserError, match="no space is left"):
         measure(RunConfig(model="linear", devices=30), Run(0, 0, {}), tmp_path / "scratch")
 
@@ -239,7 +239,7 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
             "a search with leaky negative sampling would only find the leak: remove negative_sampling",
         ),
         (["--delta", "0.5"], "--delta 0.5 would allow"),
-        (["--model", "counter", "--unit", "none"], "--model counter learns nothing"),
+        (["--model", "counter", "--unit", "none", "--noise-multiplier", "0"], "--model counter learns nothing"),
         (["--unit", "interaction", "--trust", "local"], "cannot be trained under --unit interaction"),
         (["--set", "head_size=4000"], "head_size = 4000"),
         (

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+import terrycloth.experiments.reports.figures
+
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import simulate
 from terrycloth.experiments.settings.config import RunConfig
+
+draw_run = terrycloth.experiments.reports.figures.draw_run  # tests/conftest.py takes it from most runs
 
 TINY = RunConfig(devices=30, rounds=2, unit="interaction", noise_multiplier=1.0, seed=7, evaluate_every=1)
 
@@ -15,7 +19,9 @@ TINY = RunConfig(devices=30, rounds=2, unit="interaction", noise_multiplier=1.0,
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """Thirty devices of the towel shop, two rounds, seeded, interaction level. Not to be written to."""
-    return simulate(TINY, tmp_path_factory.mktemp("finished") / "run")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(terrycloth.experiments.reports.figures, "draw_run", draw_run)
+        return simulate(TINY, tmp_path_factory.mktemp("finished") / "run")
 
 
 @pytest.fixture

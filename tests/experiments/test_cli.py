@@ -140,7 +140,6 @@ BAD = {
     "orders not there": ([*CSV, "--path", "no.csv", "--catalogue", "catalogue.csv"], "no.csv does not exist"),
     "catalogue not there": ([*CSV, "--path", "orders.csv", "--catalogue", "no.csv"], "no.csv"),
     "no path": ([*CSV, "--catalogue", "catalogue.csv"], "--path"),
-    "no catalogue": ([*CSV, "--path", "orders.csv"], "--catalogue"),
     "movielens not there": (["simulate", "--data", "movielens", "--path", "ml"], "ml does not exist"),
     "movielens that is none": (["simulate", "--data", "movielens", "--path", "there"], "there"),
     "retail that is none": (["simulate", "--data", "online-retail", "--path", "binary.csv"], "binary.csv"),
@@ -455,7 +454,8 @@ def commands() -> list[list[str]]:
 
 def test_there_are_the_commands_of_the_readme() -> None:
     wanted = ["bench", "compare", "frontier", "simulate", "recommend", "tune", "ls", "settings"]
-    wanted += ["data list", "data inspect", "data partition", "privacy plan", "check model"]
+    wanted += ["data list", "data inspect", "data check", "data partition", "privacy plan", "check model"]
+    wanted += ["try", "report", "datasheet"]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Progress, assess
+from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, assess
 from terrycloth.experiments.assessment.choice import EPSILONS
 from terrycloth.experiments.assessment.period import periods
 from terrycloth.experiments.datasets import load
@@ -14,7 +14,7 @@ from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.errors import UserError
 
 
-class Heard(Progress):
+class Heard:
     """What the caller of an assessment is told."""
 
     def __init__(self) -> None:

@@ -15,6 +15,8 @@ from terrycloth.models.recommenders.build import build_model
 from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.recommender import Recommender
 
+pytestmark = pytest.mark.usefixtures("whole_runs")
+
 ITEMS = 6
 CATALOGUE_WEIGHT, REGULARISATION = 0.1, 1.0
 SERVING = Serving(CATALOGUE_WEIGHT, negative_weight=1.0, regularisation=REGULARISATION)

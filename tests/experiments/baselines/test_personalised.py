@@ -270,7 +270,7 @@ LEAKY = RunConfig(devices=40, model="pfedrec", negative_sampling="leaky", rounds
 
 
 @pytest.mark.parametrize("model", ["pfedrec", "fedrap", "counter"])
-def test_a_run_has_a_folder_and_says_what_it_is(model: Any, tmp_path: Path) -> None:
+def test_a_run_has_a_folder_and_says_what_it_is(model: Any, drawn_runs: None, tmp_path: Path) -> None:
     folder = simulate(LEAKY.model_copy(update={"model": model}), tmp_path / "run")
     result = folder.read_result()
     assert (result.model, result.negative_sampling, result.promise.label) == (model, "leaky", "not private")
@@ -328,7 +328,7 @@ def test_tables_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ({"model": "pfedrec", "engine": "ray"}, "leave out --engine"),
         ({"model": "fedrap", "participation": 0.5}, "leave out --participation"),
         ({"model": "counter", "evaluate": "released"}, "leave out --evaluate"),
-        ({"model": "counter", "epsilon": 1.0}, "leave out --epsilon"),
+        ({"model": "counter", "unit": "none", "epsilon": 1.0}, "leave out --epsilon"),
     ],
 )
 def test_what_cannot_be_run(settings: dict[str, Any], said: str) -> None:

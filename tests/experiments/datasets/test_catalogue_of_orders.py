@@ -61,6 +61,13 @@ def test_a_plain_name_is_no_title_unless_it_is_named(tmp_path: Path) -> None:
     assert titles(read(tmp_path, orders.replace("name", "label"), title_column="label")) == {"A": "Ann Smith"}
 
 
+def test_the_column_of_the_items_is_not_also_that_of_their_titles(tmp_path: Path) -> None:
+    orders = "customer,description,date\n1,mat,2024-01-01\n"
+    dataset = read(tmp_path, orders, item_column="description")
+    assert titles(dataset) == {"mat": "mat"}
+    assert dataset.report.columns_kept == ["customer", "description", "date"]
+
+
 @pytest.mark.parametrize(
     ("column", "message"),
     [

@@ -141,7 +141,7 @@ def test_devices_allow_what_their_run_asks_and_nothing_beyond(
         assert allowed.objection(settings.model_copy(update=other)) is not None
 
 
-def test_a_run_without_a_seed_keeps_none(tmp_path: Path) -> None:
+def test_a_run_without_a_seed_keeps_none(drawn_runs: None, tmp_path: Path) -> None:
     folder = simulate(PLAIN, tmp_path / "run")
     assert files(folder) == FILES | DEVICES - {"devices/seed"}
     assert not folder.read_result().promise.seeded
@@ -243,7 +243,7 @@ def test_the_figures_can_be_opened(finished: RunFolder) -> None:
 
 
 def test_a_seeded_run_is_repeated_from_its_configuration_to_the_bit(
-    finished: RunFolder, tmp_path: Path
+    finished: RunFolder, drawn_runs: None, tmp_path: Path
 ) -> None:
     again = simulate(read_config(finished.config, {}, []), tmp_path / "again")
     assert again.model.read_bytes() == finished.model.read_bytes()
@@ -311,7 +311,7 @@ def test_a_finished_run_is_left_as_it_is(copied: RunFolder) -> None:
     assert {name: (copied.path / name).read_bytes() for name in files(copied)} == before
 
 
-def test_a_run_does_not_go_on_with_other_data(copied: RunFolder, quick_ceiling: None) -> None:
+def test_a_run_does_not_go_on_with_other_data(copied: RunFolder) -> None:
     copied.result.unlink()
     text = copied.config.read_text(encoding="utf-8")
     copied.config.write_text(text.replace("data_seed = 0\n", "data_seed = 1\n"), encoding="utf-8")
@@ -353,7 +353,7 @@ def test_an_interrupted_start_is_one_line(left: set[str], copied: RunFolder) -> 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_a_model_that_diverges_is_one_line(
-    value: float, tmp_path: Path, quick_ceiling: None, monkeypatch: pytest.MonkeyPatch
+    value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = FederatedSum.step
 
@@ -367,7 +367,7 @@ def test_a_model_that_diverges_is_one_line(
 
 
 def test_a_run_that_stopped_before_its_result_gets_the_same_one(
-    finished: RunFolder, copied: RunFolder
+    finished: RunFolder, drawn_runs: None, copied: RunFolder
 ) -> None:
     copied.result.unlink()
     copied.model.unlink()
@@ -715,7 +715,7 @@ def test_the_date_is_found_once_and_kept_by_a_run_that_goes_on(
     assert folder.config.read_bytes() == before
 
     with Path(files["path"]).open("a") as orders:
-        orders.writelines(f"s1,A1,2025-06-{day},1\n" for day in range(10, 30) for _ in range(9))
+        orders.writelines(f"s{day},A1,2025-06-{day},1\n" for day in range(10, 30) for _ in range(9))
     grown = make_plan(folder.read_config())
     assert (grown.config.at, grown.config.now, grown.split.rule) == (at, midnight, first.rule)
     assert (make_plan(config).config.at == at) is (said == at), "were it found again, it would be another"
