@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import terrycloth.experiments.reports.figures
-
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import simulate
 from terrycloth.experiments.settings.config import RunConfig
