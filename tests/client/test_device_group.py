@@ -86,6 +86,7 @@ def steps(folder: Path) -> list[int]:
 # Partitions and coins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "trainer"), [("interaction", "reference"), ("interaction", "fast"), ("none", "fast")]
 )

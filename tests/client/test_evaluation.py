@@ -78,6 +78,7 @@ def test_scores_that_are_no_numbers_are_no_error(ask, build, copied, held, gathe
     assert all(torch.isfinite(tensor).all() for tensor in update.values())
 
 
+@pytest.mark.slow
 def test_the_noise_of_the_measurement_is_its_own(measure, build, copied, held, gather):
     """Interaction level too: DP-SGD's noise is on the steps, not on what is counted afterwards."""
     for changes, noise in (

@@ -393,6 +393,7 @@ def test_the_compiled_loop_in_chunks_is_the_loop(unit, ask, shop, monkeypatch):
     assert_close(chunked, whole, 1e-5)
 
 
+@pytest.mark.slow
 def test_in_chunks_a_row_has_its_noise_once_whichever_chunk_reads_it(ask, shop, monkeypatch):
     monkeypatch.setattr(terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12)
     assert has_all_noise(CompiledTrainer, shop, ask, model="attributes", own_rows=True)

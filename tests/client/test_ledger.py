@@ -65,6 +65,7 @@ def test_epsilon_of_a_gaussian_by_hand():
     assert delta_at(spent) == pytest.approx(DELTA, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "history",
     [
@@ -172,6 +173,7 @@ def test_epsilon_of_many_mechanisms_is_an_upper_bound_of_their_exact_composition
     assert exact.epsilon < ledger.epsilon(DELTA)[0] < 1.15 * exact.epsilon
 
 
+@pytest.mark.slow
 def test_epsilon_of_sampled_mechanisms_that_share_a_place_is_an_upper_bound(monkeypatch):
     monkeypatch.setattr("terrycloth.client.ledger.MOST_MECHANISMS", 1)
     history = [(1.0, 0.3, 2), (1.1, 0.4, 2)]

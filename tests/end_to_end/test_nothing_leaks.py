@@ -250,6 +250,7 @@ def shared(recording: Recording) -> Parameters:
     return from_arrays(recording.requests[0].content[PARAMETERS_RECORD])
 
 
+@pytest.mark.slow
 def test_the_recording_is_whole_and_the_search_is_sharp(recording, search):
     assert len(recording.requests) == len(recording.replies) == NODES * ROUNDS
     assert not any(reply.has_error() for reply in recording.replies)
@@ -321,6 +322,7 @@ def test_no_file_outside_the_devices_folders_tells_of_a_device(recording, search
     assert any(search.found(file.read_bytes()) for file in inside)  # it is here, and the search sees it
 
 
+@pytest.mark.slow
 def test_no_key_is_left_anywhere_not_even_on_the_devices(tmp_path):
     """Unseeded, as a private run is."""
     recording = record_run(run_config("interaction", None), tmp_path / "run")

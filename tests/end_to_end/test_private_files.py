@@ -37,6 +37,7 @@ def open_to_others(folder: Path) -> list[str]:
     return [str(path) for path, mode in wanted.items() if stat.S_IMODE(path.stat().st_mode) != mode]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_of_a_run_that_was_stopped_and_went_on(
     kind: str, tmp_path: Path, drawn_runs: None, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,7 @@ PROMISES = [
 QUICK = {"devices": 30, "rounds": 2, "central": False, "evaluate_every": 0, "seed": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["attributes", "neural-cf"])
 @pytest.mark.parametrize(("unit", "trust"), PROMISES)
 def test_a_promise_runs_and_is_stated(unit, trust, model, tmp_path):

@@ -154,6 +154,7 @@ def check(federation: Federation, gone: Mapping[int, Iterable[int]]) -> None:
     is_the_sum(moved, plain, len(inside), federation.settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [None, *STAGES])
 def test_the_sum_is_the_plain_sum_whoever_is_lost_at_a_stage(stage, tmp_path) -> None:
     check(Federation(tmp_path, 10), {} if stage is None else {stage: {1, 6}})
@@ -251,6 +252,7 @@ def test_what_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
         assert all((masked == steps).double().mean() < 0.01 for steps in trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_one_whose_training_fails_is_in_the_sum_as_if_it_held_nothing(rounds, tmp_path, monkeypatch) -> None:
     """Through all five messages, at each of which every node answers as any other."""
@@ -383,6 +385,7 @@ def garbled(content: RecordDict) -> None:
     content[MESSAGE_RECORD]["ciphertexts"] = [bytes(len(c)) for c in content[MESSAGE_RECORD]["ciphertexts"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "spoil", "reason", "answered"),
     [
@@ -415,6 +418,7 @@ def test_three_rounds_in_a_row_without_a_sum_end_the_run(tmp_path) -> None:
     assert seen == 3 * [{"secure aggregation: too few nodes": 1}]
 
 
+@pytest.mark.slow
 def test_a_round_with_a_sum_starts_the_count_anew(tmp_path) -> None:
     federation = Federation(tmp_path, 5, rounds=7)
     _, records = federation.run(grid=spoiling(SHARE, garbled, rounds=[1, 2, 4, 5, 7]), rounds=7)

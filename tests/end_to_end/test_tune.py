@@ -59,6 +59,7 @@ def terry(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_a_search_from_flags_to_settings_that_simulate_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_search_from_flags_to_settings_that_simulate_takes(
     assert (config.model, config.devices, config.epsilon, config.seed) == ("linear", 60, 4.0, None)
 
 
+@pytest.mark.slow
 def test_other_defaults_are_another_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +91,7 @@ def test_other_defaults_are_another_search(
     assert (tmp_path / "found" / "trials.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_runs_at_once_are_as_many_as_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last ones, with fresh seeds, do not wait for each other."""
     asked, real = [], terrycloth.experiments.tune.tune.runner_in_processes
@@ -104,6 +107,7 @@ def test_runs_at_once_are_as_many_as_are_asked_for(tmp_path: Path, monkeypatch: 
     assert asked == [5, 12], "four trials are confirmed by three seeds each"
 
 
+@pytest.mark.slow
 def test_the_same_command_again_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [*FLAGS, "--trials", "2", "--out", str(tmp_path / "found")]
     assert terry(*arguments, monkeypatch=monkeypatch) == 0
@@ -113,6 +117,7 @@ def test_the_same_command_again_runs_nothing(tmp_path: Path, monkeypatch: pytest
     assert {path.name: path.read_bytes() for path in (tmp_path / "found").iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["none", "shopper"])
 def test_no_trial_depends_on_a_test_purchase(
     unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,6 +164,7 @@ def test_a_run_that_was_refused_costs_nothing() -> None:
     assert cost_of(SAID, runs, 60, 300) == cost_of(SAID, runs[:1], 60, 300)
 
 
+@pytest.mark.slow
 def test_a_model_that_no_device_runs_is_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,7 @@ def test_it_spends_what_the_rest_of_the_program_says() -> None:
     assert accountant.get_delta(spent.epsilon) == pytest.approx(DELTA, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["poisson", "no-amplification"])
 def test_it_is_the_tighter_of_what_flower_has_and_close_to_it(sampling: str) -> None:
     accountant, flowers = booked((event(), 100), sampling=sampling), RdpAccountant(config(sampling))

@@ -242,6 +242,7 @@ def test_sums_and_vectors_are_distributed_as_the_references(shop, ask, reference
     assert alike(ours, reference_runs)
 
 
+@pytest.mark.slow
 def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, reference_runs):
     settings, model, parameters, events, vectors = noisy_case(shop, ask)
 
@@ -252,11 +253,13 @@ def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, refer
     assert not alike(runs(broken, parameters, events, vectors, 600), reference_runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_settings", MODELS.values(), ids=MODELS)
 def test_every_coordinate_has_the_noise_of_every_device_and_step(shop, ask, model_settings):
     assert has_all_noise(CompiledTrainer, shop, ask, **model_settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [NoiseTwice, NoNoiseWhereRead])
 def test_the_check_of_noise_catches(broken, shop, ask):
     class Broken(broken, CompiledTrainer):

@@ -75,6 +75,7 @@ def test_a_device_group_is_the_sum_of_device_groups_of_one(round, linear, build,
     assert torch.allclose(whole[name], torch.stack([part[name] for part in apart]).sum(dim=0), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("round", SIZES)
 @pytest.mark.parametrize("trust", ["local", "distributed"])
 def test_the_noise_is_the_rounds_own(trust, round, linear, build, copied, held, gather):

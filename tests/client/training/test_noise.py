@@ -51,6 +51,7 @@ def test_without_noise_the_steps_are_the_update(ask, build, copied, held, gather
     assert (flat(grid.decode(steps[STEPS], parameters)) - flat(update)).abs().max() <= 0.5 * grid.step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 def test_a_share_is_sigma_times_the_sensitivity_over_the_root_of_the_least(
     devices, build, copied, held, gather, distributed

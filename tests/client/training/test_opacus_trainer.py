@@ -156,6 +156,7 @@ def noisy(ask: Callable[..., RoundSettings], model: dict, **changes) -> tuple[Ro
     return settings, (settings.learning_rate * settings.noise_multiplier * settings.clip) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
 def test_an_empty_device_sends_noise_of_the_right_size_on_every_coordinate(
     model, ask, build, copied, held, gather
@@ -169,6 +170,7 @@ def test_an_empty_device_sends_noise_of_the_right_size_on_every_coordinate(
     assert not noise_is(noise, settings.steps_per_round**2 * variance)  # would be one draw for all steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
 def test_a_device_with_events_adds_the_same_noise_to_touched_and_untouched_rows(
     model, ask, build, copied, held, gather
@@ -294,6 +296,7 @@ class NoiseForgetsTheClip(KeyedDPOptimizer):
         super().add_noise()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken", [NoNoiseOnUntouched, NoNoiseOnTheVector, SameNoiseEverywhere, NoiseForgetsTheClip]
 )
@@ -386,6 +389,7 @@ def test_the_check_of_the_clip_catches(broken, monkeypatch, ask, build, copied, 
     assert norm > 0.05 + ROUNDING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
 @given(
     basket=st.lists(st.integers(0, ITEMS - 1), max_size=6),
@@ -534,6 +538,7 @@ def test_steps_do_not_depend_on_what_a_device_holds(
     assert len(steps) == len(noises) == 5
 
 
+@pytest.mark.slow
 def test_negatives_come_from_the_whole_catalogue(plain, build, copied, held, gather):
     """What was bought is drawn as a negative as often as anything else."""
     settings = plain(steps_per_round=500, negatives=4, learning_rate=1e-6)

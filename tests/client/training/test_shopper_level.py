@@ -109,6 +109,7 @@ def test_a_device_that_diverges_does_not_spoil_the_sum(ask, build, copied, held,
     assert torch.isfinite(flat(update)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 def test_local_noise_is_that_of_every_device(devices, ask, build, copied, held, gather):
     """Devices that hold nothing: the update is noise alone, of variance σ²C² a device and coordinate."""

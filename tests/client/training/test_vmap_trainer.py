@@ -210,6 +210,7 @@ def test_every_coordinate_has_the_noise_of_every_device_and_step(shop, ask):
     assert has_all_noise(StandsStill, shop, ask, 2500, model="neural-cf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [NoiseTwice, NoNoiseWhereRead])
 def test_the_check_of_noise_catches(broken, shop, ask):
     class Broken(broken, StandsStill):

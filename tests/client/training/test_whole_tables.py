@@ -148,6 +148,7 @@ def test_every_coordinate_has_the_noise_of_every_device_and_step(shop, ask):
     assert has_all_noise(StandsStill, shop, ask, 2500, model=MEAN)
 
 
+@pytest.mark.slow
 def test_the_check_of_noise_catches(shop, ask):
     class Broken(NoiseTwice, StandsStill):
         pass

@@ -48,6 +48,7 @@ def planned(**changes):
     return config, make_promise(config)
 
 
+@pytest.mark.slow
 def test_its_noise_multiplier_is_that_of_all_rounds_without_amplification() -> None:
     """Three Gaussians of multiplier z are one of z/√3, which spends ε = 2 at δ = 1e-5 (Balle & Wang 2018).
 

@@ -269,6 +269,7 @@ def test_a_round_of_fedrap_is_ten_epochs_on_whole_tables(split: Split, start: to
 LEAKY = RunConfig(devices=40, model="pfedrec", negative_sampling="leaky", rounds=3, seed=1, ceiling=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["pfedrec", "fedrap", "counter"])
 def test_a_run_has_a_folder_and_says_what_it_is(model: Any, drawn_runs: None, tmp_path: Path) -> None:
     folder = simulate(LEAKY.model_copy(update={"model": model}), tmp_path / "run")
@@ -356,6 +357,7 @@ def test_no_device_and_no_server_hears_of_the_protocol(tmp_path: Path) -> None:
     assert "leaky" not in str(told)
 
 
+@pytest.mark.slow
 def test_nothing_leaks_into_a_model_that_draws_no_negatives(tmp_path: Path) -> None:
     config = RunConfig(devices=40, model="linear", seed=1, central=False, ceiling=False)
     clean, leaky = (
@@ -371,6 +373,7 @@ def test_nothing_leaks_into_a_model_that_draws_no_negatives(tmp_path: Path) -> N
 # --- Real data --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_counter_finds_the_held_out_items_of_movielens(shared_data: Path) -> None:
     """HR@10 and NDCG@10 of 100 under the leaky protocol.

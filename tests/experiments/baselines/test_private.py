@@ -153,6 +153,7 @@ def test_a_shopper_changes_the_sum_by_one_at_most(public: dict[str, float]) -> N
     assert max(moved) > 0.79  # of NORM 3: six items now, a norm of √6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("public", [PLAIN, RECENT, {WINDOW: 0.5, NORM: 1e-3}])
 def test_an_interaction_changes_the_sum_by_one_at_most(public: dict[str, float]) -> None:
     """One more or less of each history, and one of a history moved elsewhere in time would be two."""

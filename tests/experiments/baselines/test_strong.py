@@ -76,6 +76,7 @@ def solved(weights: np.ndarray, others: np.ndarray) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 @libraries
 def test_ials_agrees_with_systems_solved_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its scores are those of shoppers' vectors that solve their normal equations, given its items' vectors;
@@ -153,6 +154,7 @@ def test_item_knn_keeps_the_nearest_alone() -> None:
         assert (float(serve(NONE)(held)[1, 0]) > 0) == kept
 
 
+@pytest.mark.slow
 @libraries
 @pytest.mark.realdata
 def test_movielens_100k_is_where_others_have_it(shared_data: Path) -> None:

@@ -149,6 +149,7 @@ def test_the_floor_counts_what_it_says():
     assert work.normals == 10 * (2 * 5 + 2 * (5 + 1)) + 2 * (5 + 1)
 
 
+@pytest.mark.slow
 def test_a_row_that_a_later_step_reads_first_needs_the_noise_of_the_steps_before():
     """One event and no chance to draw the same of a million items twice: all that the second step reads."""
     sizes = Sizes(events=1, items=1_000_000, dim=5, batch=1, negatives=3, steps=2)

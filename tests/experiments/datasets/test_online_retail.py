@@ -177,6 +177,7 @@ def test_textiles_are_not_of_paper_or_wood():
     assert set(TEXTILE_KINDS) <= set(KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_published_counts():
     path = Path(__file__).parents[4] / "shared" / "data" / "online-retail"

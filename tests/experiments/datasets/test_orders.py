@@ -412,6 +412,7 @@ def test_strict_lets_empty_rows_pass(tmp_path):
 CELL = st.sampled_from(["", "A", "B", "ann", "1", "-2", "0", "2024-01-01", "x", '"q,r"', "nan", " "])
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(CELL, min_size=0, max_size=6).map(",".join), min_size=1, max_size=12))
 def test_no_row_is_lost_without_a_reason(tmp_path_factory, lines):
     good = "ann,A,2024-01-01,1,\n" * 13  # so that dates stay the most common kind of time

@@ -217,6 +217,7 @@ def ranks_by(shop: Dataset, split: Split, sample: int) -> dict[str, Ranks]:
     return {name: rank_targets(score, split, NOTHING, sample=sample) for name, score in scorers.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["date", "next-visit"])
 def test_oracle_beats_history_beats_popularity_shopper_by_shopper(shop: Dataset, name: SplitName) -> None:
     """README showed a ceiling of .213 below what a model had reached, .224: it was of other shoppers."""
@@ -236,6 +237,7 @@ def test_oracle_beats_history_beats_popularity_shopper_by_shopper(shop: Dataset,
     assert found == pytest.approx(expected, abs=0.03)  # standard errors are below .01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["date", "next-visit", "basket", "last-item"])
 def test_ceilings_are_calibrated(shop: Dataset, name: SplitName) -> None:
     """Who predicts rightly hits as often as they expect to: the mass on their ten best is their hit rate.
@@ -262,6 +264,7 @@ def test_ceilings_are_calibrated(shop: Dataset, name: SplitName) -> None:
         assert_within_chance(happened, (scores * log_scores).sum(axis=1))
 
 
+@pytest.mark.slow
 def test_more_samples_do_not_move_the_history_ceiling(shop: Dataset) -> None:
     split = split_of(shop, "next-visit")
     model, tested = towels.choice_model(), split.test.tested(200)

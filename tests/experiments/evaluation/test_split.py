@@ -349,6 +349,7 @@ def test_negatives_are_never_what_a_shopper_had(rule: Rule, rows: list[Row]) -> 
             assert sorted(one[one != NONE].tolist()) == sorted(set(range(ITEMS)) - had)
 
 
+@pytest.mark.slow
 @named
 @given(rows=rows_strategy, random=st.randoms(use_true_random=False))
 def test_shuffled_rows_give_the_same_split(rule: Rule, rows: list[Row], random: object) -> None:
@@ -372,6 +373,7 @@ def unweighted(rows: Sequence[Row]) -> Events:
     return Events.from_columns(*columns.T, np.ones(len(rows)), 4)
 
 
+@pytest.mark.slow
 @named
 @given(rows=rows_strategy, other=rows_strategy)
 def test_no_shopper_moves_another(rule: Rule, rows: list[Row], other: list[Row]) -> None:
@@ -482,6 +484,7 @@ def test_the_validation_date_leaves_as_large_a_part_before_it() -> None:
     assert validation_split(half, ITEMS).rule.at == validation_split(dated, ITEMS).rule.at == 2 * DAY
 
 
+@pytest.mark.slow
 @named
 @given(rows=rows_strategy)
 def test_validation_knows_nothing_of_the_test(rule: Rule, rows: list[Row]) -> None:

@@ -104,6 +104,7 @@ def popularity_metrics(found: Second, num_items: int) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.mean(anything))
 
 
+@pytest.mark.slow
 def test_the_same_lines_are_read(ours: Dataset, lines: pd.DataFrame) -> None:
     assert len(lines) == len(ours.events) == 396_370
     assert lines["customer"].nunique() == ours.events.num_devices == 4_335
@@ -126,6 +127,7 @@ def pairs_of(targets: Targets) -> list[tuple[int, int]]:
     return list(zip(targets.devices.tolist(), targets.items.tolist(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tested", "targets", "rounded"),
     [("next-visit", 2_745, 40_059, None), ("date", 1_435, 32_703, (0.0203, 0.2516))],

@@ -94,6 +94,7 @@ def test_what_is_in_use_follows_the_defaults(tmp_path: Path, monkeypatch: pytest
     assert len(seen) == 3
 
 
+@pytest.mark.slow
 def test_a_grid_of_which_nothing_can_be_run_is_an_error(tmp_path: Path) -> None:
     """It has its table and its page, for whoever wants the reasons."""
     folder = FrontierFolder(tmp_path / "new")
@@ -103,6 +104,7 @@ def test_a_grid_of_which_nothing_can_be_run_is_an_error(tmp_path: Path) -> None:
     assert folder.csv.exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_once_the_figures_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

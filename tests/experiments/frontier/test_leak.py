@@ -42,6 +42,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list
     return folder, rows, drawn
 
 
+@pytest.mark.slow
 def test_a_promise_under_the_leaky_protocol_fails_with_its_reason(
     done: tuple[FrontierFolder, list[Row], list[Figure]],
 ) -> None:

@@ -37,6 +37,8 @@ from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.models.catalogue import Catalogue
 from tests.experiments.frontier.made_rows import made
 
+pytestmark = pytest.mark.slow  # the frontier below is run
+
 COMMON: Table = {
     "devices": [30, 60], "unit": "shopper", "trust": "central", "seeds": 2, "split": "next-visit",
 }  # fmt: skip

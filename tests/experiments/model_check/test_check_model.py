@@ -22,6 +22,7 @@ def failures(model) -> dict[str, str]:
     return {outcome.check: outcome.reason for outcome in check_model(model) if not outcome.passed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [Gated, AboveTheMean, WholeProduct, NeuralCF, f"{OWN}:Gated"])
 def test_a_model_that_keeps_the_contract_passes_every_check(model):
     outcomes = list(check_model(model))

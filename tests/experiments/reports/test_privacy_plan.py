@@ -28,6 +28,7 @@ def plan(points: int = 8, **settings: Any) -> PrivacyPlan:
     return make_privacy_plan(RunConfig.model_validate(settings), points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

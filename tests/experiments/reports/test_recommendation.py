@@ -182,6 +182,7 @@ def test_a_run_folder_that_lacks_something_is_the_users_to_mend(what: str, copie
         recommend(copied.path, 0, 10)
 
 
+@pytest.mark.slow
 def test_reasons_of_the_linear_model_add_up_too(tmp_path: Path) -> None:
     config = RunConfig(
         devices=300, model="linear", unit="shopper", trust="central", epsilon=100.0, seed=7, central=False

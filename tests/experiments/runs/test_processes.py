@@ -13,6 +13,7 @@ from terrycloth.experiments.runs.processes import THREADS, processes
 from terrycloth.models.errors import UserError
 
 
+@pytest.mark.slow
 def test_each_has_one_thread_whatever_is_loaded_here_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     before = {name: os.environ.get(name) for name in THREADS}
@@ -30,6 +31,7 @@ def test_one_that_is_ended_from_outside_is_told() -> None:
         pool.submit(os._exit, 1).result()
 
 
+@pytest.mark.slow
 def test_what_is_not_begun_is_dropped_where_the_block_fails(tmp_path: Path) -> None:
     marks = [tmp_path / str(number) for number in range(8)]
 

@@ -118,6 +118,7 @@ def test_the_folder_holds_exactly_what_it_says(finished: RunFolder) -> None:
     assert files(finished) == FILES | DEVICES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -257,6 +258,7 @@ def test_a_seeded_run_is_repeated_from_its_configuration_to_the_bit(
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_another_seed_and_no_seed_give_another_model(finished: RunFolder, tmp_path: Path) -> None:
     noise = [load_file(finished.model)]
     for name, seed in (("eight", 8), ("none", None), ("none-again", None)):
@@ -277,6 +279,7 @@ def test_the_distance_to_the_ceiling_is_that_of_the_same_shoppers(finished: RunF
         assert ceiling["difference_low"] < ceiling["difference_high"]
 
 
+@pytest.mark.slow
 def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path) -> None:
     """The reference draws a device's noise whichever node it is on; sums differ by their order alone."""
     config = TINY.model_copy(update={"trainer": "reference", "central": False})
@@ -567,6 +570,7 @@ def test_without_a_promise_there_are_no_private_floors_and_strong_baselines_are_
     assert (without.baselines.found, without.baselines.left_out) == ({}, [])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(missing_libraries() is not None, reason="libraries of baselines are not installed")
 def test_strong_baselines_are_there_where_they_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -595,6 +599,7 @@ def test_strong_baselines_are_there_where_they_are_asked_for(
         assert found.full["hr@10"] is not None
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_of_the_same_shoppers_and_no_model_is_above_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -660,6 +665,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["date", "next-visit"])
 @pytest.mark.parametrize("model", MODELS)
 def test_shuffled_rows_give_the_same_model_and_figures_to_the_last_bit(
@@ -687,6 +693,7 @@ def figures_of(folder: RunFolder) -> dict[str, Any]:
     return read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "at"), [(None, "2025-02-20"), (0.5, "2025-02-12"), ("2025-02-14", None)])
 def test_the_date_is_found_once_and_kept_by_a_run_that_goes_on(
     said: Any, at: str | None, tmp_path: Path
@@ -728,6 +735,7 @@ def test_without_a_date_ages_are_counted_from_the_midnight_after_all(tmp_path: P
     assert config.now == int(datetime(2025, 2, 25, tzinfo=UTC).timestamp())
 
 
+@pytest.mark.slow
 def test_repeats_are_counted_apart_where_they_are_targets(tmp_path: Path) -> None:
     files = csv_files(tmp_path / "shop")
     common = {**files, "rounds": 2, "seed": 5, "central": False}

@@ -200,6 +200,7 @@ def test_delta_that_would_let_one_unit_be_published_whole_is_refused(
     assert plan(delta=0.5).delta == 0.5, "without a promise δ means nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [1.0, 4.0])
 def test_noise_is_found_for_epsilon_over_the_whole_run(epsilon: float) -> None:
     config = private(epsilon=epsilon, rounds=4, steps_per_round=3, sampling_rate=0.2)
@@ -455,6 +456,7 @@ def test_both_releases_together_spend_epsilon(epsilon: float, trust: str, share:
     assert promise.epsilon == pytest.approx(one, rel=1e-9), "as one Gaussian of that multiplier"
 
 
+@pytest.mark.slow
 def test_both_releases_are_amplified_under_central_trust() -> None:
     config = linear(epsilon=1.0, participation=0.1)
     promise = make_promise(config)
@@ -536,6 +538,7 @@ def recomputed(promise: dict[str, Any]) -> float:
     return float(other.get_epsilon(promise["delta"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

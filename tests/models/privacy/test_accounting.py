@@ -169,6 +169,7 @@ def test_a_gaussian_keeps_no_promise_without_delta(delta: float) -> None:
     assert epsilon_spent(1.0, 1.0, 0, delta) == (0.0, "none"), "nothing done costs nothing"
 
 
+@pytest.mark.slow
 def test_more_steps_less_noise_more_sampling_and_less_delta_cost_more() -> None:
     def epsilon(noise: float = 3.0, rate: float = 0.1, steps: int = 10, delta: float = 1e-5) -> float:
         return epsilon_spent(noise, rate, steps, delta).epsilon
@@ -191,6 +192,7 @@ def test_each_step_costs_more_also_where_the_cells_of_pld_grow() -> None:
     assert all(np.diff(costs) > 0)
 
 
+@pytest.mark.slow
 def test_a_history_composes_as_a_whole() -> None:
     pieces = ((1.0, 0.1, 10), (1.0, 0.1, 20))
     assert epsilon_composed(pieces, 1e-5) == epsilon_spent(1.0, 0.1, 30, 1e-5)
@@ -375,6 +377,7 @@ SEARCHES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epsilon", "rate", "steps", "delta"), SEARCHES)
 def test_noise_found_for_epsilon_spends_it_and_never_more(
     epsilon: float, rate: float, steps: int, delta: float
