@@ -51,6 +51,7 @@ def more_than_the_clip(arrays: dict[str, np.ndarray]) -> None:
         array *= 1.01 * 10 * CLIP / norm
 
 
+@pytest.mark.slow
 def test_replies_that_cannot_be_used_are_named_in_rounds_csv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_the_rule_holds(rule: str, bench: Bench) -> None:
     RULES[rule].check(bench)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "variant"), BROKEN, ids=[f"{rule} - {variant}" for rule, variant in BROKEN])
 def test_a_broken_variant_is_caught(rule: str, variant: str, bench: Bench) -> None:
     with pytest.MonkeyPatch.context() as patch:

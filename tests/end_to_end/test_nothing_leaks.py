@@ -272,6 +272,7 @@ def test_the_recording_is_whole_and_the_search_is_sharp(recording, search):
     assert not search.found(np.random.default_rng(0).bytes(2**20))
 
 
+@pytest.mark.slow
 def test_a_reply_holds_the_update_and_public_facts_only(recording, search):
     for number, reply in enumerate(recording.replies):
         assert leaks(reply.content, shared(recording), number // NODES + 1, search) == []

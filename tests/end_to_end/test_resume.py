@@ -23,6 +23,8 @@ from terrycloth.server.checkpoint import FILE
 from terrycloth.server.secure.secure_exchange import SecureExchange
 from terrycloth.server.strategy import FederatedSum
 
+pytestmark = pytest.mark.slow  # each test runs a federation, and most run it twice
+
 ROUNDS = 4
 KINDS: dict[str, dict[str, Any]] = {
     "interaction": {
@@ -168,7 +170,6 @@ PLACES = {  # all in round 2
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_a_killed_run_that_goes_on_ends_as_the_unbroken_one(place, kind, unbroken, tmp_path):
     owner, name, after, call = PLACES[place]
@@ -186,7 +187,6 @@ def test_a_killed_run_that_goes_on_ends_as_the_unbroken_one(place, kind, unbroke
     assert differences(folder, unbroken) == set()
 
 
-@pytest.mark.slow
 def test_killed_in_every_round_it_ends_the_same_still(kind, unbroken, tmp_path):
     folder = run_until(
         lambda patched: patched.setattr(RoundLog, "observe", on_call(1, RoundLog.observe, after=True)),
@@ -206,7 +206,6 @@ def test_killed_in_every_round_it_ends_the_same_still(kind, unbroken, tmp_path):
     assert differences(folder, unbroken) == set()
 
 
-@pytest.mark.slow
 def test_a_crash_costs_no_device_anything(kind, unbroken, tmp_path):
     """The round that is asked again is the same query: the ledger stays what it would have been."""
     folder = run_until(
@@ -236,7 +235,6 @@ WITHIN_A_SESSION = {  # the round that is lost
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", WITHIN_A_SESSION)
 def test_a_round_whose_session_was_broken_off_is_paid_once_and_not_asked_again(place, tmp_path):
     """To the devices a second session is another query: they would book it, and refuse the last round."""
@@ -322,7 +320,6 @@ def test_a_finished_run_is_left_as_it_is(unbroken):
     assert {file: file.read_bytes() for file in unbroken.path.rglob("*") if file.is_file()} == files
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("forgotten", ["optimizer", "state"])
 def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, unbroken, kind):
     """Broken: the optimiser's moments are lost, or the devices' vectors and draws start again."""
@@ -352,7 +349,6 @@ def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, un
     assert "model.safetensors" in differences(folder, unbroken)
 
 
-@pytest.mark.slow
 def test_the_comparison_catches_draws_that_are_not_keyed(tmp_path, monkeypatch):
     """Broken: noise of a device depends on how often its trainer was asked."""
     calls = [0]

@@ -407,6 +407,7 @@ def test_a_node_whose_answer_fails_its_check_is_asked_no_more(
     assert sorted(booked) == [1, 3, 3, 3, 3]
 
 
+@pytest.mark.slow
 def test_three_rounds_in_a_row_without_a_sum_end_the_run(tmp_path) -> None:
     """Shares that do not open are nobody's for sure: all stay, and pay for each round."""
     federation = Federation(tmp_path, 5, rounds=9)

@@ -245,7 +245,7 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
             "a search with leaky negative sampling would only find the leak: remove negative_sampling",
         ),
         (["--delta", "0.5"], "--delta 0.5 would allow"),
-        (["--model", "counter", "--unit", "none", "--noise-multiplier", "0"], "counter learns nothing"),
+        (["--model", "counter", "--unit", "none", "--set", "epsilon=null"], "counter learns nothing"),
         (["--unit", "interaction", "--trust", "local"], "cannot be trained under --unit interaction"),
         (["--set", "head_size=4000"], "head_size = 4000"),
         (

@@ -117,6 +117,7 @@ def test_a_state_of_another_promise_or_damaged_is_refused_and_changes_nothing(ch
     assert accountant.state_dict() == before
 
 
+@pytest.mark.slow
 def test_whether_a_release_would_pass_the_limit_is_told_before_it_is_booked() -> None:
     accountant = booked((event(), 10))
     after = epsilon_composed(((3.0, 0.05, 11),), DELTA).epsilon

@@ -158,6 +158,7 @@ def test_the_central_model_starts_afresh_and_is_decided_by_its_seed(
     assert not torch.equal(trained[0], trained[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mf", "attributes", "neural-cf"])
 def test_the_central_model_learns_which_of_two_kinds_a_shopper_buys(catalogue: Catalogue, name: str) -> None:
     """Half the shoppers buy sand (t0, t1), half moss (t2, t3); one bought t0 alone, another t2 alone."""

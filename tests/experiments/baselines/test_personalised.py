@@ -287,11 +287,13 @@ def test_a_run_has_a_folder_and_says_what_it_is(model: Any, drawn_runs: None, tm
     assert result.cost.bytes_up_per_device == (0 if model == "counter" else 3 * 4 * 300 * 32)
 
 
+@pytest.mark.slow
 def test_a_clean_run_says_nothing_of_leaks(finished: RunFolder) -> None:
     assert "eaky" not in " ".join(reading(finished.read_result()))
     assert "eaky" not in (finished.figures / "accuracy.svg").read_text()
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_a_run_and_one_that_was_stopped_ends_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

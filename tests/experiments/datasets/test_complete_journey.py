@@ -191,6 +191,7 @@ def test_real_year():
     assert round(order.by_chance) == 11_471
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_real_home_and_bath():
     package = pytest.importorskip(

@@ -96,6 +96,7 @@ def test_visits_in_ascending_order_by_hand() -> None:
     assert order.by_chance == pytest.approx(1 / 2 + 1 / 3 + 1 / 2)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=4))
 def test_chance_is_the_mean_over_all_orders(items: list[int]) -> None:
     names = ("a", "b", "c", "d")

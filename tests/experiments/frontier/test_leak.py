@@ -51,6 +51,7 @@ def test_a_promise_under_the_leaky_protocol_fails_with_its_reason(
     assert all("no promise can be kept" in row["reason"] for row in rows[8:])
 
 
+@pytest.mark.slow
 def test_protocols_are_points_of_their_own(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
     _, rows, _ = done
     (federation,) = make_federations(rows)

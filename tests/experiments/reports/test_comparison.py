@@ -53,6 +53,7 @@ def ranks_of(full: list[float]) -> Ranks:
 # --- Figures ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_beside_itself(finished: RunFolder) -> None:
     first, again = compare_runs([finished.path, finished.path])
     assert first.differences is None
@@ -61,6 +62,7 @@ def test_a_run_beside_itself(finished: RunFolder) -> None:
     assert found == [{"mean": 0.0, "low": 0.0, "high": 0.0, "shoppers": first.result.data.tested}] * 4
 
 
+@pytest.mark.slow
 def test_a_difference_is_that_of_what_the_runs_reported(finished: RunFolder, other: Path) -> None:
     first, second = compare_runs([finished.path, other])
     assert second.differences is not None

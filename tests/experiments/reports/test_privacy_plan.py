@@ -49,6 +49,7 @@ def test_it_is_the_promise_of_a_run(settings: dict[str, Any]) -> None:
     assert made.accountants[0] == (made.promise.epsilon, made.promise.accountant)
 
 
+@pytest.mark.slow
 def test_spending_by_hand() -> None:
     made = plan(**CENTRAL, noise_multiplier=2.0)
     assert [done for done, _ in made.spending] == [3, 5, 8, 10, 13, 15, 18, 20]

@@ -79,6 +79,7 @@ def test_a_device_that_there_is_not(finished: RunFolder, device: int) -> None:
         recommend(finished.path, device, 10)
 
 
+@pytest.mark.slow
 def test_a_network_has_no_reasons_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,7 @@ def test_devices_allow_what_their_run_asks_and_nothing_beyond(
         assert allowed.objection(settings.model_copy(update=other)) is not None
 
 
+@pytest.mark.slow
 def test_a_run_without_a_seed_keeps_none(drawn_runs: None, tmp_path: Path) -> None:
     folder = simulate(PLAIN, tmp_path / "run")
     assert files(folder) == FILES | DEVICES - {"devices/seed"}
@@ -243,6 +244,7 @@ def test_the_figures_can_be_opened(finished: RunFolder) -> None:
 # --- The same again ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_seeded_run_is_repeated_from_its_configuration_to_the_bit(
     finished: RunFolder, drawn_runs: None, tmp_path: Path
 ) -> None:
@@ -369,6 +371,7 @@ def test_a_model_that_diverges_is_one_line(
         simulate(PLAIN, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_before_its_result_gets_the_same_one(
     finished: RunFolder, drawn_runs: None, copied: RunFolder
 ) -> None:
@@ -514,6 +517,7 @@ def test_one_node_that_fails_is_counted_and_the_run_goes_on(
     assert [row["answered"] for row in folder.read_rounds()] == ["10"] * 2
 
 
+@pytest.mark.slow
 def test_rounds_that_are_behind_the_checkpoint_are_damaged(tmp_path: Path) -> None:
     """A stop between the two loses one line at most, which is written again."""
     folder = simulate(PLAIN.model_copy(update={"rounds": 3}), tmp_path / "run")
@@ -559,6 +563,7 @@ def test_floors_under_the_same_promise_are_beside_every_promise(finished: RunFol
         assert 0.998 * result.promise.epsilon < private.promise.epsilon <= result.promise.epsilon
 
 
+@pytest.mark.slow
 def test_without_a_promise_there_are_no_private_floors_and_strong_baselines_are_asked_for(
     tmp_path: Path,
 ) -> None:
@@ -790,6 +795,7 @@ def timeless(folder: Path) -> dict[str, Any]:
     return files
 
 
+@pytest.mark.slow
 def test_without_times_no_half_life_means_anything(tmp_path: Path) -> None:
     """All that a shopper did is one visit: no order is learned from or served by, whatever is said."""
     files = timeless(tmp_path / "shop")

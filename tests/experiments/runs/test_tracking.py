@@ -89,6 +89,7 @@ def test_observers_change_nothing_in_a_run(logged: RunFolder, tmp_path: Path) ->
     assert plain.model.read_bytes() == logged.model.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_logs_the_rounds_before_the_stop_too(logged: RunFolder, tmp_path: Path) -> None:
     class Stop(simulation.Reporter):
         def round_done(self, row: dict[str, Any]) -> None:

@@ -213,6 +213,7 @@ def test_a_history_composes_as_a_whole() -> None:
     )
 
 
+@pytest.mark.slow
 def test_both_neighbours_are_counted() -> None:
     """δ(ε) at ε = 0 is the same for adding and removing; elsewhere the larger counts."""
     history, epsilons = ((1.0, 0.1, 20),), np.array([0.0, 0.5, 1.0, 3.0])
@@ -440,6 +441,7 @@ def test_where_rounds_have_no_end_the_user_is_told() -> None:
         rounds_for(4.0, 1e-5, 1.0, 1e5, 1)
 
 
+@pytest.mark.slow
 def test_no_accountant_warns_or_logs(caplog: pytest.LogCaptureFixture) -> None:
     level = logging.getLogger("absl").level
     with warnings.catch_warnings():

@@ -49,6 +49,7 @@ def test_the_profile_gives_the_exact_curve_back(mu: float) -> None:
     assert most_true_positives(history, RATES) == pytest.approx(exact)
 
 
+@pytest.mark.slow
 def test_sampling_almost_all_is_close_to_sampling_all() -> None:
     almost = most_true_positives(((2.0, 0.999, 4),), RATES)
     assert almost == pytest.approx(most_true_positives(((2.0, 1.0, 4),), RATES), rel=0.02)
@@ -78,6 +79,7 @@ def test_nothing_released_is_chance_and_no_noise_is_certainty() -> None:
     assert most_true_positives(((0.0, 0.5, 1),), RATES).tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_less_is_known_of_a_renyi_curve_and_more_is_seen_in_more_rounds() -> None:
     gaussian = most_true_positives(((2.0, 1.0, 1),), RATES)
     assert (gaussian < most_true_positives(((2.0, 1.0, 1),), RATES, only_renyi=True)).all()

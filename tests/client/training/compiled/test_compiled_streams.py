@@ -52,6 +52,7 @@ def normals(words: np.ndarray) -> np.ndarray:
     return drawn
 
 
+@pytest.mark.slow
 def test_normals_are_gaussian():
     """Kolmogorov–Smirnov and the fourth moment, over 2.5 million draws: false alarm below 1e-6."""
     drawn = np.concatenate([normals(words_of(device, 1, 1, 7)) for device in range(10_000)]).astype(
