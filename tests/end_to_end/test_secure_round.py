@@ -160,6 +160,7 @@ def test_the_sum_is_the_plain_sum_whoever_is_lost_at_a_stage(stage, tmp_path) ->
     check(Federation(tmp_path, 10), {} if stage is None else {stage: {1, 6}})
 
 
+@pytest.mark.slow
 def test_some_may_be_lost_at_every_stage_of_one_round(tmp_path) -> None:
     """10 → 9 adverts → 8 → 7 → 6 sign → 5 unmask: 5 of 9 must sign, 4 shares open a secret."""
     check(Federation(tmp_path, 10), {stage: {stage} for stage in STAGES})

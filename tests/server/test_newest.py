@@ -50,6 +50,7 @@ def stopped_after(round: int, folder: Path, **changes: Any) -> None:
         strategy(stop, CENTRAL, folder=folder, **changes).run(Nodes(1, noisy).grid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kept_after", "stopped"), [(1, 2), (1, 3), (2, 3)])
 def test_an_older_checkpoint_that_is_put_back_is_refused(
     kept_after: int, stopped: int, tmp_path: Path

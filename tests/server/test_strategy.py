@@ -239,6 +239,7 @@ def test_when_nobody_answers_the_model_stays_and_the_round_is_booked(optimizer: 
     assert [record.round for record in run.progress.records] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_epsilon_in_the_record_is_the_accountants_over_all_rounds_so_far() -> None:
     settings = {"noise_multiplier": 2.0, "sampling_rate": 0.25, "steps_per_round": 4, "delta": 1e-6}
     run = strategy(settings=settings)
@@ -294,6 +295,7 @@ def noisy(node: int, request: Request) -> RecordDict:
     return pack_reply(Reply(request.settings.round, update, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 def test_resumed_is_unbroken_to_the_bit(optimizer: str, stop_after: int, tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_the_whole_catalogue_loss_is_the_double_loop(
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, ITEMS])
 @pytest.mark.parametrize(("decay", "nearness"), [(0.01, 1.03), (0.03, 1.01), (0.1, 1.001), (0.5, 1.001)])
 def test_the_central_model_comes_near_the_least_of_its_objective(

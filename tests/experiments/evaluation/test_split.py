@@ -400,6 +400,7 @@ def moved(rule: Rule, rows: Sequence[Row], more: Row) -> int:
     return ((held[0] - held[1]) + (held[1] - held[0])).total()
 
 
+@pytest.mark.slow
 @given(rows_strategy, st.tuples(st.integers(0, 3), st.integers(0, ITEMS - 1), st.integers(0, 4)))
 def test_by_date_one_event_more_moves_one_training_event_at_most(rows: list[Row], more: Row) -> None:
     for rule in (DATE, DATE_REPEATS):

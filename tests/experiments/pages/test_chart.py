@@ -99,6 +99,7 @@ def test_a_picture_shows_no_number_outside_of_itself(size: Any) -> None:
     pyplot.close(figure)
 
 
+@pytest.mark.slow
 def test_a_pictures_colours_are_the_stylesheets_and_its_ids_its_own() -> None:
     svg = picture(CHART, WIDE, "wide").svg
     assert svg.startswith("<svg ")

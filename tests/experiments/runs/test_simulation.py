@@ -415,6 +415,7 @@ def test_a_reporter_hears_the_events_in_order(tmp_path: Path) -> None:
     assert [row["round"] for row in folder.read_rounds()] == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("promise", "regularisation"), [({}, 9.0), ({"unit": "shopper", "trust": "central", "epsilon": 8.0}, 5.0)]
 )

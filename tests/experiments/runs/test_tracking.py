@@ -83,6 +83,7 @@ def test_the_log_counts_no_devices_and_is_its_owners(logged: RunFolder) -> None:
     assert (logged.path / "log.csv").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_observers_change_nothing_in_a_run(logged: RunFolder, tmp_path: Path) -> None:
     plain = simulation.simulate(RunConfig(**{**SETTINGS, "log": None}), tmp_path / "plain")
     assert not (plain.path / "log.csv").exists()

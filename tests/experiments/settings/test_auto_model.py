@@ -122,6 +122,7 @@ def test_without_a_promise_noise_is_no_reason() -> None:
         assert "noise" not in choose(PublicFacts(5_000, attributes), "none")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "said"), [("shopper", True), ("none", False)])
 def test_a_promise_says_where_the_catalogue_lists_what_was_chosen(
     unit: Any, said: bool, monkeypatch: pytest.MonkeyPatch

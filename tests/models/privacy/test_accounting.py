@@ -323,6 +323,7 @@ def test_the_profile_is_epsilon_read_the_other_way(only_renyi: bool) -> None:
         assert delta * (1 - 1e-6) <= back <= delta * 1.001
 
 
+@pytest.mark.slow
 def test_the_profile_of_a_sampled_step_is_the_closed_form() -> None:
     """For removing one, δ(ε) = ∫ (p − e^ε q)₊, of which the density is worked out here by quadrature."""
     rate, noise, epsilon = 0.2, 1.0, 0.5
@@ -388,6 +389,7 @@ def test_noise_found_for_epsilon_spends_it_and_never_more(
     assert 0.998 * epsilon <= spent <= epsilon
 
 
+@pytest.mark.slow
 def test_the_search_for_noise_asks_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each query may cost a second."""
     asked: list[float] = []
