@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from terrycloth.experiments.assessment.alternatives import Alternative, alternatives
 from terrycloth.experiments.assessment.choice import EPSILONS, Choice, choose
 from terrycloth.experiments.assessment.columns import WithoutColumn, leave_out
+from terrycloth.experiments.assessment.half_lives import HALF_LIVES, with_half_lives
 from terrycloth.experiments.assessment.identifying import Identifying, identifying
 from terrycloth.experiments.assessment.made_up import MadeUp, made_up_shoppers
 from terrycloth.experiments.assessment.period import Measured, Period, periods
@@ -102,6 +103,9 @@ def assess(
     progress.begin("tuning best sellers and the other alternatives")
     others = list(counted(alternatives(earlier, later), progress))
 
+    progress.begin("choosing half-lives on the earlier period", 1 + sum(map(len, HALF_LIVES.values())))
+    config = with_half_lives(config, lambda changed: reach_of_linear(changed, earlier, scratch, progress))
+
     progress.begin("comparing models on the earlier period")
     models = {name: of_model(config, name, scratch, SEEDS) for name in candidates(dataset)}
     reached = {
@@ -177,6 +181,13 @@ def candidates(dataset: Dataset) -> list[str]:
 def of_model(config: RunConfig, model: str, scratch: Path, seeds: int) -> Trainer:
     """Return what trains one kind of model."""
     return Trainer(config.model_copy(update={"model": model}), scratch, seeds)
+
+
+def reach_of_linear(config: RunConfig, period: Period, scratch: Path, progress: Progress) -> float:
+    """Return what the linear model reaches under the weakest promise, and count a step."""
+    measured = of_model(config, MODEL_FOR_MANY_ITEMS, scratch, seeds=1).under(WEAKEST, period)
+    progress.step()
+    return measured.per_100
 
 
 def counted(steps: Iterable[T], progress: Progress) -> Iterator[T]:

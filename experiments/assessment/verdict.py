@@ -1,7 +1,7 @@
 """The answer of an assessment in one sentence, which follows from the figures and from nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from terrycloth.experiments.assessment.period import Measured
@@ -52,6 +52,35 @@ def verdict(
 
     A model is above a floor only if the whole interval of the paired difference is above zero.
     """
+    answer = by_shopper(floors, unprotected, private, near, promise, with_more)
+    return replace(answer, sentence=answer.sentence + by_purchase(floors, private, answer.answer))
+
+
+def by_purchase(floors: Mapping[str, Measured], private: Measured, answer: Answer) -> str:
+    """Return what counting purchases instead of shoppers says, if the answer is not yes although it is above.
+
+    A shopper who buys a lot finds something in almost any list, so the two counts can differ.
+    """
+    above = all(paired_bootstrap(private.shares - floor.shares).low > 0 for floor in floors.values())
+    if answer in (Answer.YES, Answer.AT_A_COST) or not above:
+        return ""
+    label, floor = max(floors.items(), key=lambda row: row[1].hit_rate)
+    return (
+        f" Counted by purchases, the private model is above all of these: it lists "
+        f"{100 * private.hit_rate:.1f}% of what a shopper then buys, and {label} "
+        f"{100 * floor.hit_rate:.1f}%."
+    )
+
+
+def by_shopper(
+    floors: Mapping[str, Measured],
+    unprotected: Measured,
+    private: Measured,
+    near: bool,
+    promise: str,
+    with_more: Mapping[int, Measured],
+) -> Verdict:
+    """Return the answer by the number of shoppers who find something; parameters as in `verdict`."""
     label, floor = max(floors.items(), key=lambda row: row[1].found.mean())
     against = {name: difference(private, measured) for name, measured in floors.items()}
     figures = (

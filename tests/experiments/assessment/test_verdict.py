@@ -52,6 +52,15 @@ def test_being_above_one_floor_is_not_enough() -> None:
     assert answer(20, 11).answer is Answer.NO
 
 
+def test_counting_purchases_is_said_only_where_it_points_the_other_way() -> None:
+    many = Measured(finds(12).found, finds(12).found * 0.9)  # as many shoppers, but more of what each buys
+    floors = {"best sellers": Measured(finds(12).found, finds(12).found * 0.5)}
+    found = verdict(floors, finds(20), many, False, "ε = 2", {})
+    assert found.answer is Answer.NO
+    assert found.sentence.endswith("it lists 10.8% of what a shopper then buys, and best sellers 6.0%.")
+    assert "Counted by purchases" not in answer(20, 15).sentence
+
+
 def test_a_difference_is_in_shoppers_of_100_and_paired() -> None:
     found = difference(finds(15), finds(12))
     assert found.mean == pytest.approx(3.0)
