@@ -183,8 +183,8 @@ def what_privacy_costs(found: Assessment) -> list[Part]:
         "privacy, so the most accurate one was chosen."
     )
     return [
-        f"{how} It is ε = {choice.asked.epsilon:g} with {choice.asked.trust} trust. What was chosen by looking "
-        "at purchases, this included, is not covered by ε.",
+        f"{how} It is ε = {choice.asked.epsilon:g} with {choice.asked.trust} trust. What was chosen by "
+        "looking at purchases, this included, is not covered by ε.",
         found.promise.sentence(),
         table,
         "An attacker who sees all that is released, and knows everything but whether one shopper is in the "
