@@ -165,7 +165,7 @@ def assess(
             measured[best],
             at_chosen[1],
             choice.near,
-            f"ε = {choice.asked.epsilon:g} with {trust} trust",
+            f"ε = {choice.asked.epsilon:g}",
             {times: at_chosen[times] for times in TIMES_AS_MANY if times > 1},
         ),
         seconds=time.monotonic() - started,

@@ -13,10 +13,15 @@ NEAR = 0.95  # the share of the best figure that counts as close to it
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen promise. near: whether it keeps within 5% of the best. tried: the figure of each promise."""
+    """A chosen promise.
+
+    near: whether it keeps within 5% of the best. best: the best figure without a promise. tried: the
+    figure of each promise.
+    """
 
     asked: Asked
     near: bool
+    best: float
     tried: dict[Asked, float]
 
 
@@ -41,5 +46,5 @@ def choose(
                 break
     near = [asked for asked, figure in tried.items() if figure >= NEAR * best]
     if not near:
-        return Choice(max(tried, key=lambda asked: tried[asked]), False, tried)
-    return Choice(min(near, key=lambda asked: (asked.epsilon, trusts.index(asked.trust))), True, tried)
+        return Choice(max(tried, key=lambda asked: tried[asked]), False, best, tried)
+    return Choice(min(near, key=lambda asked: (asked.epsilon, trusts.index(asked.trust))), True, best, tried)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Assessment
 from terrycloth.experiments.assessment.choice import EPSILONS, NEAR
+from terrycloth.experiments.assessment.columns import WithoutColumn
 from terrycloth.experiments.assessment.parts import FOR_THE_BRAND, interval, what_is_shown, what_was_read
 from terrycloth.experiments.assessment.period import Measured
 from terrycloth.experiments.assessment.verdict import difference
 from terrycloth.experiments.evaluation.bootstrap import Difference
 from terrycloth.experiments.pages.chart import Chart, Level, Line, Mark, Step
-from terrycloth.experiments.pages.page import Commands, Page, Part, Section, Tile
+from terrycloth.experiments.pages.page import Commands, Page, Part, Section, Terms, Tile
 from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
 from terrycloth.models.privacy.promise import rounded_up
 
@@ -28,14 +29,18 @@ def assessment_page(found: Assessment, source: Sequence[str]) -> Page:
         question=QUESTION,
         answer=found.verdict.sentence,
         tiles=[
-            Tile(found.private.of_100, "find what they then buy", f"privately, at ε = {asked.epsilon:g}"),
+            Tile(
+                found.private.of_100,
+                "find what they then buy",
+                f"privately, at ε = {asked.epsilon:g}; {found.later.tested:,} were tested",
+            ),
             Tile(floor.of_100, f"find it among {label}"),
             Tile(
                 f"{rounded_up(100 * found.caught[asked.epsilon])} of 100",
-                "are recognised by an attacker, at most",
-                "who is wrong about 1 in 100 others",
+                "can be told to be in the data, at most",
+                "by an attacker who wrongly says so of 1 in 100 others",
             ),
-            Tile(f"{data.events.num_devices:,}", "shoppers", f"{found.later.tested:,} of them tested"),
+            Tile(f"{data.events.num_devices:,}", "shoppers in the data"),
         ],
         chart=cost_chart(found),
         sections=[
@@ -44,6 +49,7 @@ def assessment_page(found: Assessment, source: Sequence[str]) -> Page:
             Section("What does privacy cost here?", what_privacy_costs(found)),
             Section("What would a shopper see?", what_is_shown(found.made_up)),
             Section("What next?", what_next(found, source)),
+            Section("Words", [Terms(WORDS)]),
         ],
         footer=f"{FOR_THE_BRAND} {found.later.split.rule.sentence}",
     )
@@ -69,14 +75,14 @@ def cost_chart(found: Assessment) -> Chart:
     steps = [] if nothing is None else [Step(min(EPSILONS), max(EPSILONS), nothing.per_100)]
     return Chart(
         name="cost",
-        title="What does privacy cost here?",
+        title="How many find something at each ε?",
         summary="Out of 100 shoppers, how many find something that they then buy among ten recommendations.",
-        x_label="ε (smaller promises more)",
+        x_label="ε: the smaller, the more private",
         y_label="of 100 shoppers",
         lines=lines,
         levels=levels,
         floor=steps,
-        floor_label="no other shopper's data needed up to here",
+        floor_label="items like their own: needs no other shopper's data",
         ticks={epsilon: f"{epsilon:g}" for epsilon in EPSILONS},
         names={epsilon: f"ε = {epsilon:g}" for epsilon in EPSILONS},
         log_x=True,
@@ -95,18 +101,24 @@ def columns_table(found: Assessment) -> Table:
             [
                 Cell(each.column),
                 Cell(interval(each.change), each.change.mean),
-                Cell("needed" if each.needed else "could be left out at no measurable loss"),
+                Cell(use_of(each)),
             ]
         )
         for each in found.columns
     ]
     caption = (
-        f"What each column adds to the {found.model} model at ε = {EPSILONS[0]:g}, in the period before "
-        "the test. The shopper, the item and the date are always needed."
+        f"How many more of 100 shoppers find something without each column (model: {found.model}, ε = "
+        f"{EPSILONS[0]:g}, in the period before the test). The shopper, the item and the date are always "
+        "needed."
     )
-    return Table(
-        caption, [Column("without"), Column("of 100 shoppers", number=True), Column("so it is")], entries
-    )
+    return Table(caption, [Column("without"), Column("change", number=True), Column("so it is")], entries)
+
+
+def use_of(column: WithoutColumn) -> str:
+    """Return whether a column is needed, in words."""
+    if column.change.low == column.change.high == 0.0:
+        return "not used by this model, so it can be left out"
+    return "needed" if column.needed else "could be left out at no measurable loss"
 
 
 def would_it_help(found: Assessment) -> list[Part]:
@@ -119,8 +131,8 @@ def would_it_help(found: Assessment) -> list[Part]:
     entries += [row(name, measured, difference(found.private, measured)) for name, measured in rows]
     entries.append(row(f"without privacy: {label}", unprotected, difference(found.private, unprotected)))
     table = Table(
-        f"Ten recommendations to each of {found.later.tested:,} shoppers. Differences are paired by shopper, "
-        "with 95% intervals.",
+        f"Ten recommendations to each of {found.later.tested:,} shoppers. Differences are paired by "
+        "shopper, with 95% intervals, and computed before rounding.",
         [
             Column("recommender"),
             Column("of 100 shoppers find something", number=True),
@@ -174,13 +186,15 @@ def what_privacy_costs(found: Assessment) -> list[Part]:
         ],
         entries,
     )
+    earlier = f"{100 * choice.tried[choice.asked]:.1f} against {100 * choice.best:.1f} of 100 shoppers"
     near = f"{1 - NEAR:.0%}"
     how = (
-        f"The smallest ε, and then the least trust, that keeps within {near} of the best model without "
-        "privacy was chosen on the period before the test."
+        "The promise was chosen on the period before the test: the strongest one (the smallest ε, and then "
+        f"the fewest parties to trust) that keeps within {near} of the best model without privacy, {earlier} "
+        "there."
         if choice.near
         else f"On the period before the test, no promise kept within {near} of the best model without "
-        "privacy, so the most accurate one was chosen."
+        f"privacy, so the most accurate one was chosen: {earlier} there."
     )
     return [
         f"{how} It is ε = {choice.asked.epsilon:g} with {choice.asked.trust} trust. What was chosen by "
@@ -193,17 +207,27 @@ def what_privacy_costs(found: Assessment) -> list[Part]:
 
 
 def what_next(found: Assessment, source: Sequence[str]) -> list[Part]:
-    """Return the commands that go further."""
+    """Return the commands that go further, each with what it is for."""
     data, asked = shlex.join(source), found.choice.asked
+    promise = f"--model {found.model} --unit shopper"
     return [
+        "Train this model once as a federation, and keep it with its promise:",
+        Commands([f"terry simulate {data} {promise} --trust {asked.trust} --epsilon {asked.epsilon:g}"]),
+        "Write that run up, for colleagues and as a model card:",
+        Commands(["terry report latest", "terry datasheet latest"]),
+        "Measure every ε with several seeds and all comparisons, over two ways of testing:",
         Commands(
-            [
-                f"terry simulate {data} --model {found.model} --unit shopper --trust {asked.trust} "
-                f"--epsilon {asked.epsilon:g}",
-                f"terry frontier {data} --model {found.model} --unit shopper --trust central "
-                "--epsilon 0.5,1,2,4,8,inf --split date,next-visit",
-                "terry report latest",
-                "terry datasheet latest",
-            ]
-        )
+            [f"terry frontier {data} {promise} --trust central --epsilon 1,2,4,8,inf --split date,next-visit"]
+        ),
     ]
+
+
+WORDS = {
+    "ε": "how much a promise of privacy allows to be learned of one shopper: the smaller, the less",
+    "δ": "the small chance with which the promise may fail",
+    "central trust": "the server adds the noise, so it is trusted; everyone who sees the model is not",
+    "distributed trust": "each device adds a share of the noise, and the server sees only sums",
+    "local trust": "each device adds all of the noise, so that nobody has to be trusted",
+    "EASE": "a strong published model that is trained on all purchases in one place, without privacy",
+    "HR@10": "the share of what a shopper then bought that is among the ten recommendations",
+}

@@ -28,8 +28,8 @@ def what_was_read(data: Dataset, identifying: Identifying) -> list[Part]:
     never = [f"{name} ({why})" for name, why in report.columns_never_read.items()]
     columns = {
         "used": ", ".join(used or report.columns_kept),
-        "left out": ", ".join(report.columns_dropped) or "none",
-        "never read": ", ".join(never) or "none",
+        "not used": ", ".join(report.columns_dropped) or "none",
+        "not read, because it looks personal": ", ".join(never) or "none",
     }
     said = report.sentences(columns=False)
     return [

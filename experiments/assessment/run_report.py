@@ -70,8 +70,8 @@ def tiles(run: FinishedRun) -> list[Tile]:
     if run.caught is not None:
         who = {"shopper": "shoppers", "interaction": "purchases"}[result.promise.unit]
         found.append(
-            Tile(f"{rounded_up(100 * run.caught)} of 100", f"{who} are recognised by an attacker, at most",
-                 "who is wrong about 1 in 100 others")
+            Tile(f"{rounded_up(100 * run.caught)} of 100", f"{who} can be told to be in the data, at most",
+                 "by an attacker who wrongly says so of 1 in 100 others")
         )  # fmt: skip
     return [*found, Tile(f"{result.data.devices:,}", "devices")]
 

@@ -68,7 +68,7 @@ def cost_table(found: Assessment) -> Table:
     sizes = [f"{times * shoppers:,} shoppers" for times in TIMES_AS_MANY]
     table = Table(
         "ε",
-        "an attacker\nrecognises at most",
+        "an attacker can tell\nthat they are in the data, at most",
         *sizes,
         title=f"of 100 shoppers, with {found.choice.asked.trust} trust",
         caption="Figures for more shoppers are estimates: the present ones, with the smaller share of noise.",

@@ -74,14 +74,14 @@ def found(catalogue: Catalogue) -> Assessment:
         {"linear": (35.0, 30.0)},
         "linear",
         ("the same model (linear)", finds(35)),
-        Choice(asked, True, {asked: 0.3}),
+        Choice(asked, True, 0.31, {asked: 0.3}),
         PROMISE,
         private,
         at_sizes,
         dict.fromkeys(EPSILONS, 0.255),
         Trained(ResolvedConfig.model_construct(), catalogue, model),
         [MadeUp("sand", ["sand hand towel"], [SHOWN])],
-        verdict(floors, finds(35), private, True, "ε = 8 with central trust", {10: finds(31)}),
+        verdict(floors, finds(35), private, True, "ε = 8", {10: finds(31)}),
         1.0,
     )  # fmt: skip
 
@@ -89,8 +89,7 @@ def found(catalogue: Catalogue) -> Assessment:
 def test_the_first_screen_answers(found: Assessment) -> None:
     page = assessment_page(found, ["--data", "csv"])
     assert page.answer == (
-        "Yes: under ε = 8 with central trust, 30.0 of 100 shoppers find something among ten, against 12.0 "
-        "with best sellers."
+        "Yes: under ε = 8, 30.0 of 100 shoppers find something among ten, against 12.0 with best sellers."
     )
     assert [tile.value for tile in page.tiles] == ["30.0 of 100", "12.0 of 100", "25.5 of 100", "100"]
     assert page.chart is not None
@@ -106,7 +105,8 @@ def test_the_page_says_what_was_read_and_what_could_be_left_out(found: Assessmen
     html = render(assessment_page(found, ["--data", "csv", "--path", "my orders.csv"]))
     assert "10 rows were left out: no shopper." in html
     assert "91.5 of 100 shoppers are singled out by 2 of their purchases" in html
-    assert "could be left out at no measurable loss" in html
+    assert "not used by this model, so it can be left out" in html
+    assert "30.0 against 31.0 of 100 shoppers there" in html
     assert "&#39;my orders.csv&#39;" in html  # a path with a space is quoted in every command
     assert "<b>moss" not in html
     assert "no promise of privacy covers the page itself" in html
