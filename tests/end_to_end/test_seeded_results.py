@@ -82,7 +82,7 @@ def assert_alike(found: Any, kept: Any, place: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_a_seeded_run_gives_what_it_gave(name: str, tmp_path: Path) -> None:
+def test_a_seeded_run_gives_what_it_gave(whole_runs: None, name: str, tmp_path: Path) -> None:
     kept = json.loads(KEPT.read_text(encoding="utf-8"))[name]
     found = result_of(RUNS[name], tmp_path / "run")
     assert_alike(json.loads(json.dumps(found)), kept, name)
