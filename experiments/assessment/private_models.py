@@ -1,6 +1,7 @@
 """Train the recommender under one promise, or under none, and measure it on one period."""
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from terrycloth.client.events import Events
@@ -12,6 +13,8 @@ from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import LEAST_NODES, resolve
 from terrycloth.models.privacy.promise import Promise
 from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust
+
+NUMBERS = count(1)
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,21 @@ class Trainer:
         measured = []
         for seed in range(self.seeds):
             plan = self.plan(period, asking(self.config, asked, period, times_as_many, seed))
-            with federated(plan, self.scratch) as rounds:
+            with federated(plan, self.own_folder()) as rounds:
                 measured.append(period.measure_devices(rounds.score))
         return Measured.mean(measured)
 
     def trained_under(self, asked: Asked, period: Period) -> Trained:
         """Train once under a promise, and return the released model with its settings."""
         plan = self.plan(period, asking(self.config, asked, period))
-        with federated(plan, self.scratch) as rounds:
+        with federated(plan, self.own_folder()) as rounds:
             assert rounds.scorer is not None
             rounds.scorer(Events.none(1))  # loads what was released into the model
             return Trained(plan.config, period.dataset.catalogue, rounds.model)
+
+    def own_folder(self) -> Path:
+        """Return a folder for one run; a device keeps the catalogue that it has read in its folder."""
+        return self.scratch.with_name(f"{self.scratch.name}-{next(NUMBERS)}")
 
     def promise(self, asked: Asked, period: Period) -> Promise:
         """Return the promise in full, as a run without a seed would make it."""
