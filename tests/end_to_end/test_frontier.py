@@ -44,7 +44,8 @@ def terry(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", program, "frontier", "grid.toml", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        | {"PYTHONPATH": str(ROOT / "src")},  # a narrow table would break its words
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
