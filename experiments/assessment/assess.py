@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from terrycloth.experiments.assessment.alternatives import Alternative, alternatives
-from terrycloth.experiments.assessment.choice import EPSILONS, Choice, choose
+from terrycloth.experiments.assessment.choice import EPSILONS, LEAST_TRUST_FIRST, Choice, choose
 from terrycloth.experiments.assessment.columns import WithoutColumn, leave_out
 from terrycloth.experiments.assessment.half_lives import HALF_LIVES, with_half_lives
 from terrycloth.experiments.assessment.identifying import Identifying, identifying
@@ -25,12 +25,14 @@ from terrycloth.experiments.settings.auto_model import PublicFacts
 from terrycloth.experiments.settings.auto_model import choose as choose_model
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.privacy.promise import FALSE_ALARMS, Promise
+from terrycloth.models.privacy.trust import TRUST_MODELS, AnyTrust
+from terrycloth.models.recommenders.kinds import kind_of
 
 MODEL_FOR_MANY_ITEMS = "linear"
 WEAKEST = Asked("central", EPSILONS[0])  # the promise under which models are compared
 TIMES_AS_MANY = (1, 10, 100)
 T = TypeVar("T")
-SEEDS = 3  # where noise is largest; once is enough at ten times as many shoppers
+SEEDS = 3  # where models are compared and the answer is measured; for all other choices, once is enough
 
 
 class Progress(Protocol):
@@ -125,7 +127,9 @@ def assess(
     best = max(unprotected, key=lambda label: unprotected[label].per_100)
     known = {WEAKEST: reached[model][1]}
     choice = choose(
-        lambda asked: (known.get(asked) or trainer.under(asked, earlier)).per_100, unprotected[best].per_100
+        lambda asked: (known.get(asked) or once.under(asked, earlier)).per_100,
+        unprotected[best].per_100,
+        trusts_in_time(model),
     )
 
     progress.begin(
@@ -169,6 +173,18 @@ def assess(
             {times: at_chosen[times] for times in TIMES_AS_MANY if times > 1},
         ),
         seconds=time.monotonic() - started,
+    )
+
+
+def trusts_in_time(model: str) -> tuple[AnyTrust, ...]:
+    """Return the trust models to try, from the least trust on.
+
+    Secure aggregation takes several messages per round, so many rounds of it take minutes. It is tried for
+    models with few rounds.
+    """
+    few_rounds = bool(kind_of(model).releases)
+    return tuple(
+        trust for trust in LEAST_TRUST_FIRST if few_rounds or not TRUST_MODELS[trust].secure_aggregation
     )
 
 

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Assessment
-from terrycloth.experiments.assessment.choice import EPSILONS, NEAR
+from terrycloth.experiments.assessment.choice import EPSILONS, LEAST_TRUST_FIRST, NEAR
 from terrycloth.experiments.assessment.columns import WithoutColumn
 from terrycloth.experiments.assessment.parts import FOR_THE_BRAND, interval, what_is_shown, what_was_read
 from terrycloth.experiments.assessment.period import Measured
@@ -196,6 +196,9 @@ def what_privacy_costs(found: Assessment) -> list[Part]:
         else f"On the period before the test, no promise kept within {near} of the best model without "
         f"privacy, so the most accurate one was chosen: {earlier} there."
     )
+    not_tried = [trust for trust in LEAST_TRUST_FIRST if trust not in {each.trust for each in choice.tried}]
+    if not_tried:
+        how += f" ({' and '.join(not_tried)} trust was not tried: with this model it takes too long here.)"
     return [
         f"{how} It is ε = {choice.asked.epsilon:g} with {choice.asked.trust} trust. What was chosen by "
         "looking at purchases, this included, is not covered by ε.",
