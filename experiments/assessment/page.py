@@ -31,7 +31,7 @@ def assessment_page(found: Assessment, source: Sequence[str]) -> Page:
         tiles=[
             Tile(
                 found.private.of_100,
-                "find what they then buy",
+                "find something that they then buy",
                 f"privately, at ε = {asked.epsilon:g}; {found.later.tested:,} were tested",
             ),
             Tile(floor.of_100, f"find it among {label}"),

@@ -62,7 +62,11 @@ def tiles(run: FinishedRun) -> list[Tile]:
     """Return the key numbers."""
     result = run.result
     found = [
-        Tile(written(of_100(result.metrics)), "find what they then buy", f"{result.data.tested:,} tested")
+        Tile(
+            written(of_100(result.metrics)),
+            "find something that they then buy",
+            f"{result.data.tested:,} tested",
+        )
     ]
     popular = result.baselines.of("popularity")
     if popular is not None:

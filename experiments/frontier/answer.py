@@ -23,7 +23,7 @@ from terrycloth.models.privacy.promise import FALSE_ALARMS, rounded_up
 from terrycloth.models.privacy.trust import TRUST_MODELS
 
 NEARLY = 0.95
-FIND = "find what they buy next among ten recommendations"
+FOUND = "next purchases of shoppers are among ten recommendations"
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ def answer(rows: list[Row], federations: list[Federation]) -> str:
         return f"There is no answer yet, because no run finished: {next(iter(reasons), 'none was run')}."
     if one.point.private:
         return verdict(one)
-    found = f"{of_100(one.hits)} of 100 shoppers {FIND}"
+    found = f"{of_100(one.hits)} of 100 {FOUND}"
     return f"It is unknown, because no run made a promise of privacy; without one, {found}."
 
 
 def verdict(one: Headline) -> str:
     """Say whether a promise is worth it, compared with what needs no model and with no privacy."""
-    found = f"at ε = {one.point.epsilon:g}, {of_100(one.hits)} of 100 shoppers {FIND}"
+    found = f"at ε = {one.point.epsilon:g}, {of_100(one.hits)} of 100 {FOUND}"
     if not one.worth_it:
         rival = next(iter(one.rivals), None)
         if rival is None:
@@ -153,7 +153,7 @@ def tiles(federations: list[Federation]) -> list[Tile]:
     found = [
         Tile(
             f"{of_100(one.hits)} of 100",
-            "shoppers find their next purchase among ten",
+            "next purchases are among ten recommendations",
             promise_in_words(point) if point.private else "without a promise",
         )
     ]
@@ -161,7 +161,7 @@ def tiles(federations: list[Federation]) -> list[Tile]:
         found.append(
             Tile(
                 f"{of_100(popular.level)} of 100",
-                f"find it among ten {popular_name(popular)}",
+                f"are among ten {popular_name(popular)}",
                 "the same for everyone",
             )
         )

@@ -32,5 +32,5 @@ def error_between(point: Point, one: str, other: str) -> float | None:
 
 
 def of_100(rate: float) -> str:
-    """Return an HR@10 as people say it: how many of 100 shoppers find their next purchase."""
+    """Return an HR@10 as people say it: of 100 next purchases, the mean over shoppers of those among ten."""
     return f"{100 * rate:.1f}"

@@ -30,9 +30,7 @@ class Measure:
         return value * self.scale
 
 
-PEOPLE = Measure(
-    "hr@10", "shoppers of 100 who find their next purchase among ten recommendations", 100.0, "{:.1f}"
-)
+PEOPLE = Measure("hr@10", "of 100 next purchases, those among ten recommendations", 100.0, "{:.1f}")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
 from terrycloth.models.privacy.promise import FALSE_ALARMS, rounded_up
 
 CAPTION = (
-    "Hits of 100: of 100 shoppers, how many find their next purchase among ten recommendations (HR@10 × "
-    "100), as the mean over the seeds, with the lowest and the highest in brackets. Gain: what shoppers' "
+    "Hits of 100: of 100 next purchases, how many are among ten recommendations, as the mean over shoppers "
+    "(HR@10 × 100), and as the mean over the seeds, with the lowest and the highest in brackets. Gain: what shoppers' "
     "data add to that, compared with a device by itself."
 )
 COLUMNS = (

@@ -20,35 +20,35 @@ def said(*rows: Row) -> str:
     [
         (
             [made(0.191), made(0.2, math.inf)],
-            "Yes: at ε = 1, 19.1 of 100 shoppers find what they buy next among ten recommendations, compared "
+            "Yes: at ε = 1, 19.1 of 100 next purchases of shoppers are among ten recommendations, compared "
             "with 20.0 with the best model without privacy and 6.0 with recent best sellers.",
         ),
         (
             [made(0.189, central=0.2)],
-            "Yes, at a price: at ε = 1, 18.9 of 100 shoppers find what they buy next among ten "
-            "recommendations, compared with 20.0 with the best model without privacy and 6.0 with recent "
+            "Yes, at a price: at ε = 1, 18.9 of 100 next purchases of shoppers are among "
+            "ten recommendations, compared with 20.0 with the best model without privacy and 6.0 with recent "
             "best sellers.",
         ),
         (
             [made(0.09)],
-            "No: at ε = 1, 9.0 of 100 shoppers find what they buy next among ten recommendations, "
+            "No: at ε = 1, 9.0 of 100 next purchases of shoppers are among ten recommendations, "
             "fewer than the 10.0 that each device reaches alone, without any other shopper's data.",
         ),
         (
             [made(0.12, popularity=0.13)],
-            "No: at ε = 1, 12.0 of 100 shoppers find what they buy next among ten recommendations, "
+            "No: at ε = 1, 12.0 of 100 next purchases of shoppers are among ten recommendations, "
             "fewer than the 13.0 that best sellers reach, the same for everyone.",
         ),
         (
             [made(0.12, private_popularity=0.119)],
-            "Not clearly: at ε = 1, 12.0 of 100 shoppers find what they buy next among ten recommendations, "
+            "Not clearly: at ε = 1, 12.0 of 100 next purchases of shoppers are among ten recommendations, "
             "too close to tell apart from the 11.9 that best sellers reach, counted under the same promise "
             "(28 shoppers were tested).",
         ),
         (
             [made(0.18, math.inf)],
-            "It is unknown, because no run made a promise of privacy; without one, 18.0 of 100 shoppers "
-            "find what they buy next among ten recommendations.",
+            "It is unknown, because no run made a promise of privacy; without one, 18.0 of 100 next "
+            "purchases of shoppers are among ten recommendations.",
         ),
         (
             [BASE | {"status": "failed", "reason": "the promise cannot be kept"}],
@@ -99,8 +99,8 @@ def test_the_four_numbers() -> None:
     rows = [made(0.18), made(0.18) | {"seed": 1, "caught": 0.0791}]
     found = tiles(make_federations(rows))
     assert [(tile.value, tile.label) for tile in found] == [
-        ("18.0 of 100", "shoppers find their next purchase among ten"),
-        ("6.0 of 100", "find it among ten recent best sellers"),
+        ("18.0 of 100", "next purchases are among ten recommendations"),
+        ("6.0 of 100", "are among ten recent best sellers"),
         ("ε = 1", "an attacker catches 8% of the shoppers at most"),
         ("30", "shoppers took part"),
     ]
