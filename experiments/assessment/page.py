@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Assessment
 from terrycloth.experiments.assessment.choice import EPSILONS, LEAST_TRUST_FIRST, NEAR
 from terrycloth.experiments.assessment.columns import WithoutColumn
-from terrycloth.experiments.assessment.parts import FOR_THE_BRAND, interval, what_is_shown, what_was_read
+from terrycloth.experiments.assessment.parts import (
+    FOR_THE_BRAND,
+    PROMISED,
+    interval,
+    what_is_shown,
+    what_was_read,
+)
 from terrycloth.experiments.assessment.period import Measured
 from terrycloth.experiments.assessment.verdict import difference
 from terrycloth.experiments.evaluation.bootstrap import Difference
@@ -202,7 +208,7 @@ def what_privacy_costs(found: Assessment) -> list[Part]:
     return [
         f"{how} It is ε = {choice.asked.epsilon:g} with {choice.asked.trust} trust. What was chosen by "
         "looking at purchases, this included, is not covered by ε.",
-        found.promise.sentence(),
+        f"{PROMISED} {found.promise.sentence()}",
         table,
         "An attacker who sees all that is released, and knows everything but whether one shopper is in the "
         "data, recognises at most this share of the shoppers, if they are wrong about 1% of the others.",

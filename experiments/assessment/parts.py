@@ -15,6 +15,11 @@ FOR_THE_BRAND = (
     "data and not for publication; no promise of privacy covers the page itself."
 )
 
+PROMISED = (
+    "The runs behind these figures are seeded, so that they can be repeated, and nothing of them is "
+    "released. A real run, without a seed, promises:"
+)
+
 
 def what_was_read(data: Dataset, identifying: Identifying) -> list[Part]:
     """Return the account of the import, and how identifying the data are."""

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Assessment
 from terrycloth.experiments.assessment.made_up import SHOWN
-from terrycloth.experiments.assessment.parts import FOR_THE_BRAND, interval
+from terrycloth.experiments.assessment.parts import FOR_THE_BRAND, PROMISED, interval
 from terrycloth.experiments.assessment.verdict import difference
 from terrycloth.experiments.reports.console import make_console
 from terrycloth.experiments.reports.reasons import because
@@ -23,7 +23,7 @@ def print_assessment(found: Assessment, page: Path) -> None:
     console.print(help_table(found))
     console.print(cost_table(found))
     console.print(found.later.split.rule.sentence)
-    console.print(found.promise.sentence())
+    console.print(f"{PROMISED} {found.promise.sentence()}")
     console.print(FOR_THE_BRAND)
     console.print(found.verdict.sentence, style="bold")
     console.print(page.resolve().as_uri())

@@ -1,7 +1,7 @@
 """The answer of an assessment in one sentence, which follows from the figures and from nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from terrycloth.experiments.assessment.period import Measured
@@ -52,8 +52,38 @@ def verdict(
 
     A model is above a floor only if the whole interval of the paired difference is above zero.
     """
-    answer = by_shopper(floors, unprotected, private, near, promise, with_more)
-    return replace(answer, sentence=answer.sentence + by_purchase(floors, private, answer.answer))
+    label, floor = max(floors.items(), key=lambda row: row[1].found.mean())
+    figures = (
+        f"{per_100(private)} of 100 shoppers find something among ten, against {per_100(floor)} with {label}"
+    )
+    enough = next((times for times, measured in with_more.items() if above_all(measured, floors)), None)
+    if not above_all(unprotected, floors):
+        answer = Answer.NOT_PERSONAL
+        sentence = (
+            f"Show the same to everyone: even without privacy the best model helps {per_100(unprotected)} of "
+            f"100 shoppers, which is not clearly more than the {per_100(floor)} of {label}."
+        )
+    elif above_all(private, floors) and (near or difference(unprotected, private).low <= 0):
+        answer, sentence = Answer.YES, f"Yes: under {promise}, {figures}."
+    elif above_all(private, floors):
+        answer = Answer.AT_A_COST
+        sentence = (
+            f"Yes, at a cost: under {promise}, {figures}; without privacy it would be {per_100(unprotected)}."
+        )
+    elif enough is not None:
+        answer = Answer.WITH_MORE_SHOPPERS
+        sentence = (
+            f"Not with this many shoppers: under {promise}, {figures}. With {enough} times as many like "
+            f"these it would be {per_100(with_more[enough])}."
+        )
+    else:
+        answer = Answer.NO
+        sentence = (
+            f"No: under {promise}, {figures}, which is not clearly more, although a model without privacy "
+            f"reaches {per_100(unprotected)}."
+        )
+    against = {name: difference(private, measured) for name, measured in floors.items()}
+    return Verdict(answer, sentence + by_purchase(floors, private, answer), against)
 
 
 def by_purchase(floors: Mapping[str, Measured], private: Measured, answer: Answer) -> str:
@@ -69,53 +99,6 @@ def by_purchase(floors: Mapping[str, Measured], private: Measured, answer: Answe
         f" Counted by purchases, the private model is above all of these: it lists "
         f"{100 * private.hit_rate:.1f}% of what a shopper then buys, and {label} "
         f"{100 * floor.hit_rate:.1f}%."
-    )
-
-
-def by_shopper(
-    floors: Mapping[str, Measured],
-    unprotected: Measured,
-    private: Measured,
-    near: bool,
-    promise: str,
-    with_more: Mapping[int, Measured],
-) -> Verdict:
-    """Return the answer by the number of shoppers who find something; parameters as in `verdict`."""
-    label, floor = max(floors.items(), key=lambda row: row[1].found.mean())
-    against = {name: difference(private, measured) for name, measured in floors.items()}
-    figures = (
-        f"{per_100(private)} of 100 shoppers find something among ten, against {per_100(floor)} with {label}"
-    )
-    if not above_all(unprotected, floors):
-        return Verdict(
-            Answer.NOT_PERSONAL,
-            f"Show the same to everyone: even without privacy the best model helps {per_100(unprotected)} of "
-            f"100 shoppers, which is not clearly more than the {per_100(floor)} of {label}.",
-            against,
-        )
-    if above_all(private, floors):
-        lost = difference(unprotected, private)
-        if near or lost.low <= 0:
-            return Verdict(Answer.YES, f"Yes: under {promise}, {figures}.", against)
-        return Verdict(
-            Answer.AT_A_COST,
-            f"Yes, at a cost: under {promise}, {figures}; without privacy it would be "
-            f"{per_100(unprotected)}.",
-            against,
-        )
-    enough = next((times for times, measured in with_more.items() if above_all(measured, floors)), None)
-    if enough is not None:
-        return Verdict(
-            Answer.WITH_MORE_SHOPPERS,
-            f"Not with this many shoppers: under {promise}, {figures}. With {enough} times as many like "
-            f"these it would be {per_100(with_more[enough])}.",
-            against,
-        )
-    return Verdict(
-        Answer.NO,
-        f"No: under {promise}, {figures}, which is not clearly more, although a model without privacy "
-        f"reaches {per_100(unprotected)}.",
-        against,
     )
 
 

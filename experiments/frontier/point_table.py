@@ -11,7 +11,7 @@ from terrycloth.models.privacy.promise import FALSE_ALARMS, rounded_up
 
 CAPTION = (
     "Hits of 100: of 100 next purchases, how many are among ten recommendations, as the mean over shoppers "
-    "(HR@10 × 100), and as the mean over the seeds, with the lowest and the highest in brackets. Gain: what shoppers' "
+    "(HR@10 × 100) and over the seeds, with the lowest and the highest in brackets. Gain: what shoppers' "
     "data add to that, compared with a device by itself."
 )
 COLUMNS = (

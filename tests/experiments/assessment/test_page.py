@@ -127,4 +127,5 @@ def test_the_folder_and_the_terminal_say_the_same(
     print_assessment(found, page)
     printed = capsys.readouterr().out
     assert stored["sentence"] in printed
+    assert "are seeded" in printed  # the promise is that of a real run, not of these
     assert printed.endswith(page.resolve().as_uri() + "\n")
