@@ -27,7 +27,7 @@ install: $(INSTALLED) ## create .venv and install the project with the versions 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,tune,baselines,dev,docs]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e ".[data,ray,excel,tune,federation,baselines,dev,docs]" -c constraints.txt
 	touch $@
 
 install-bench: install ## add pfl-research for terry bench (without its dependencies, whose pins conflict with ours)
