@@ -13,10 +13,10 @@ def is_above(point: Point) -> bool:
     return floor is not None and clearly_above(point, floor)
 
 
-def clearly_above(point: Point, floor: Floor) -> bool:
-    """Whether the mean over the seeds exceeds a baseline by two standard errors of their difference."""
+def clearly_above(point: Point, floor: Floor, errors: float = 2.0) -> bool:
+    """Whether the mean over the seeds exceeds a baseline by so many standard errors of their difference."""
     own, error = point.mean(HEADLINE), error_between(point, "", f"{floor.name}_")
-    return own is not None and error is not None and own - floor.level > 2 * error
+    return own is not None and error is not None and own - floor.level > errors * error
 
 
 def error_between(point: Point, one: str, other: str) -> float | None:

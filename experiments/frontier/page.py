@@ -1,6 +1,6 @@
 """The page of a frontier: the answer and one chart, a chart for each further question, then everything."""
 
-from terrycloth.experiments.frontier.answer import answer, headline, question, tiles
+from terrycloth.experiments.frontier.answer import CHOSEN, answer, headline, question, tiles
 from terrycloth.experiments.frontier.baseline_table import baseline_table
 from terrycloth.experiments.frontier.figure import Figure, name_of
 from terrycloth.experiments.frontier.findings import REAL_RUN, Finding, findings, opening_sentences
@@ -71,7 +71,7 @@ def promises(federations: list[Federation]) -> list[Part]:
     one = headline(federations)
     if one is None:
         return []
-    return [str(one.point.of("promise")), *([REAL_RUN] if one.point.private else [])]
+    return [str(one.point.of("promise")), *([REAL_RUN, CHOSEN] if one.point.private else [])]
 
 
 def in_words(finding: Finding) -> list[Part]:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from terrycloth.experiments.frontier.answer import answer, headline, question, tiles
+from terrycloth.experiments.frontier.answer import CHOSEN, answer, headline, question, tiles, worth_it
 from terrycloth.experiments.frontier.page import make_page
 from terrycloth.experiments.frontier.points import make_federations
 from terrycloth.experiments.frontier.table import Row
@@ -70,6 +70,7 @@ def test_the_answer_is_one_sentence_that_follows_the_figures(rows: list[Row], se
         ({1.0: 0.15, 2.0: 0.191, 8.0: 0.2}, 2.0),  # .191 is within 5% of .2
         ({1.0: 0.15, 2.0: 0.189, 8.0: 0.2}, 8.0),
         ({1.0: 0.09, 8.0: 0.08}, 1.0),  # nothing is worth it, so the best is shown
+        ({1.0: 0.15, 2.0: 0.101, 8.0: 0.15}, 8.0),  # .101 ends the comparisons, so ε = 1 is not compared
         ({1.0: 0.101, 8.0: 0.104}, 8.0),  # only the second is clearly above the floor of .1
     ],
 )
@@ -79,6 +80,18 @@ def test_the_smallest_epsilon_within_five_percent_of_the_best_is_shown(
     one = headline(make_federations([made(own, epsilon) for epsilon, own in accuracies.items()]))
     assert one is not None
     assert one.point.epsilon == chosen
+
+
+def test_the_level_is_divided_among_the_series() -> None:
+    """One series is compared by 2 standard errors; each of five by 2.6, the level of 2 divided by five."""
+    point = made(0.1)
+    error = math.hypot(point["hr@10_error"], point["nothing_released_hr@10_error"])
+    models = ["linear", "mf", "attributes", "neural-cf", "auto"]
+    rows = [made(0.1 + 2.3 * error) | {"model": model} for model in models]
+    (alone,) = make_federations(rows[:1])
+    (together,) = make_federations(rows)
+    assert len(worth_it(alone)) == 1
+    assert worth_it(together) == []
 
 
 def test_of_equal_promises_the_one_that_trusts_least_is_shown_and_of_sizes_the_largest() -> None:
@@ -122,5 +135,6 @@ def test_the_page_begins_with_the_answer_its_promise_and_what_is_below_its_floor
     assert promise.parts == [
         "The server can hardly tell.",
         "A real run draws its noise from the operating system, and keeps its promise.",
+        CHOSEN,
     ]
     assert "Missing comparison: a reason." in page.sections[1].parts
