@@ -1,12 +1,12 @@
 """The recommenders that a shop could use instead: best sellers, and the best model without privacy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from terrycloth.experiments.assessment.period import Measured, Period
 from terrycloth.experiments.baselines import BASELINES
 from terrycloth.experiments.baselines.row import Context
-from terrycloth.experiments.baselines.tuning import best_of
+from terrycloth.experiments.baselines.tuning import tuned_baselines
 
 # In the words of the people whom an assessment is for.
 FLOORS = {
@@ -16,33 +16,50 @@ FLOORS = {
     "nothing_released": "items like those each shopper bought",
 }
 STRONG = {"ease": "EASE"}  # the strongest in closed form: its tuning takes seconds where others take minutes
+TRIALS = sum(len(BASELINES[name].trials) for name in FLOORS | STRONG)
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """One alternative on both periods.
+    """One alternative.
 
-    name: its key among the baselines. label: its name for people. floor: whether it learns nothing about how
-    items go together.
+    name: its key among the baselines. label: its name for people. later: its measurement on the later period.
+    earlier: the same on the earlier period, if it learns how items go together; None for a floor, with which
+    nothing is chosen.
     """
 
     name: str
     label: str
-    floor: bool
-    earlier: Measured
     later: Measured
+    earlier: Measured | None
+
+    @property
+    def floor(self) -> bool:
+        """Whether it learns nothing about how items go together."""
+        return self.earlier is None
 
 
-def alternatives(earlier: Period, later: Period) -> Iterator[Alternative]:
-    """Yield each alternative that these data allow, with its settings chosen on the earlier period."""
+def alternatives(
+    earlier: Period, later: Period, step: Callable[[], None]
+) -> tuple[list[Alternative], list[str]]:
+    """Return the alternatives, with settings chosen on the earlier period, and why others are left out.
+
+    step: called after each of at most TRIALS trials.
+    """
     catalogue = later.dataset.catalogue
-    for name, label in (FLOORS | STRONG).items():
+    names = FLOORS | STRONG
+    tuned, left_out = tuned_baselines(
+        later.split, earlier.split, catalogue, list(names), sample=later.sample, step=step
+    )
+
+    def measured_earlier(name: str) -> Measured | None:
         row = BASELINES[name]
-        if row.left_out(later.split, catalogue) is not None:
-            continue
-        settings = best_of(row, earlier.split, catalogue, earlier.sample)[0] if len(row.trials) > 1 else {}
-        measured = [
-            period.measure(row.scorer(Context.of(period.split, catalogue), settings))
-            for period in (earlier, later)
-        ]
-        yield Alternative(name, label, row.floor, *measured)
+        if row.floor:
+            return None
+        return earlier.measure(row.scorer(Context.of(earlier.split, catalogue), tuned[name].settings))
+
+    found = [
+        Alternative(name, names[name], Measured.of(ranks), measured_earlier(name))
+        for name, (ranks, _) in tuned.items()
+    ]
+    return found, left_out

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from terrycloth.experiments.assessment.alternatives import Alternative, alternatives
+from terrycloth.experiments.assessment.alternatives import TRIALS, Alternative, alternatives
 from terrycloth.experiments.assessment.choice import EPSILONS, LEAST_TRUST_FIRST, Choice, choose
 from terrycloth.experiments.assessment.columns import WithoutColumn, leave_out
 from terrycloth.experiments.assessment.half_lives import HALF_LIVES, with_half_lives
@@ -20,6 +20,7 @@ from terrycloth.experiments.assessment.period import Measured, Period, periods
 from terrycloth.experiments.assessment.private_models import Asked, Trainer
 from terrycloth.experiments.assessment.verdict import Verdict, verdict
 from terrycloth.experiments.datasets.dataset import Dataset
+from terrycloth.experiments.runs.simulation import Reporter
 from terrycloth.experiments.runs.trained import Trained
 from terrycloth.experiments.settings.auto_model import PublicFacts
 from terrycloth.experiments.settings.auto_model import choose as choose_model
@@ -35,47 +36,27 @@ T = TypeVar("T")
 SEEDS = 3  # where models are compared and the answer is measured; for all other choices, once is enough
 
 
-class Progress(Protocol):
-    """What is told of each phase; `reports.phases.Phases` shows them."""
-
-    def begin(self, what: str, total: int | None = None, *, if_long: bool = False) -> None:
-        """Begin a phase. total: the number of its steps, if it is known. if_long: show it if it is long."""
-
-    def step(self) -> None:
-        """Count one step of the phase."""
-
-
-class Unshown:
-    """Shows no progress."""
-
-    def begin(self, what: str, total: int | None = None, *, if_long: bool = False) -> None:
-        """Ignore a phase."""
-
-    def step(self) -> None:
-        """Ignore a step."""
-
-
 @dataclass(frozen=True)
 class Assessment:
     """Everything that an assessment found.
 
-    unprotected: the best model without privacy, by its label. models: by name, the figures without a promise
-    and under the weakest one on the earlier period, by which `model` was chosen. private: the model under the
-    chosen promise. at_sizes: by ε and by how many times as many shoppers, the model under the trust chosen.
-    caught: by ε, the largest share of shoppers that an attacker with 1% false alarms recognises. trained:
-    the model under the chosen promise. made_up: made-up shoppers, and what that model would show them.
+    left_out: why alternatives are left out. models: by name, the figures without a promise and under the
+    weakest one on the earlier period, by which `model` was chosen. unprotected: the best model without
+    privacy, by its label. at_sizes: by ε and by how many times as many shoppers, the model under the trust
+    chosen. caught: by ε, the largest share of shoppers that an attacker with 1% false alarms recognises.
+    trained: the model under the chosen promise. made_up: made-up shoppers, and what it would show them.
     """
 
     later: Period
     identifying: Identifying
     columns: list[WithoutColumn]
     alternatives: list[Alternative]
+    left_out: list[str]
     models: dict[str, tuple[float, float]]
     model: str
     unprotected: tuple[str, Measured]
     choice: Choice
     promise: Promise
-    private: Measured
     at_sizes: dict[float, dict[int, Measured]]
     caught: dict[float, float]
     trained: Trained
@@ -84,31 +65,36 @@ class Assessment:
     seconds: float
 
     @property
+    def private(self) -> Measured:
+        """The model under the chosen promise, on the later period."""
+        return self.at_sizes[self.choice.asked.epsilon][1]
+
+    @property
     def floors(self) -> dict[str, Measured]:
         """The floors on the later period, by their labels."""
         return {each.label: each.later for each in self.alternatives if each.floor}
 
 
 def assess(
-    config: RunConfig, dataset: Dataset, scratch: Path, progress: Progress | None = None
+    config: RunConfig, dataset: Dataset, scratch: Path, reporter: Reporter | None = None
 ) -> Assessment:
     """Assess a data set. scratch: a folder for the runs, which is deleted.
 
     Raises UserError if the data leave too few shoppers to test.
     """
     started = time.monotonic()
-    progress = progress or Unshown()
-    progress.begin("splitting by date, and measuring how identifying the purchases are", if_long=True)
+    reporter = reporter or Reporter()
+    reporter.doing("splitting by date, and measuring how identifying the purchases are")
     earlier, later = periods(config, dataset)
     facts = identifying(later.split.train, dataset.catalogue, dated=dataset.times_known)
 
-    progress.begin("tuning best sellers and the other alternatives")
-    others = list(counted(alternatives(earlier, later), progress))
+    reporter.doing("tuning best sellers and the other alternatives", TRIALS)
+    others, left_out = alternatives(earlier, later, reporter.step)
 
-    progress.begin("choosing half-lives on the earlier period", 1 + sum(map(len, HALF_LIVES.values())))
-    config = with_half_lives(config, lambda changed: reach_of_linear(changed, earlier, scratch, progress))
+    reporter.doing("choosing half-lives on the earlier period", 1 + sum(map(len, HALF_LIVES.values())))
+    config = with_half_lives(config, lambda changed: reach_of_linear(changed, earlier, scratch, reporter))
 
-    progress.begin("comparing models on the earlier period")
+    reporter.doing("comparing models on the earlier period")
     models = {name: of_model(config, name, scratch, SEEDS) for name in candidates(dataset)}
     reached = {
         name: (each.without_promise(earlier), each.under(WEAKEST, earlier)) for name, each in models.items()
@@ -116,14 +102,14 @@ def assess(
     model = max(reached, key=lambda name: reached[name][1].per_100)
     trainer, once = models[model], of_model(config, model, scratch, seeds=1)
 
-    progress.begin("leaving out one column after another")
+    reporter.doing("leaving out one column after another")
     columns = leave_out(earlier, config, lambda period, changed: once.like(changed).under(WEAKEST, period))
-    needed = list(counted(columns, progress))
+    needed = list(counted(columns, reporter))
 
-    progress.begin("choosing the promise on the earlier period")
+    reporter.doing("choosing the promise on the earlier period")
     same = f"the same model ({model})"
     unprotected = {same: reached[model][0]}
-    unprotected |= {each.label: each.earlier for each in others if not each.floor}
+    unprotected |= {each.label: each.earlier for each in others if each.earlier is not None}
     best = max(unprotected, key=lambda label: unprotected[label].per_100)
     known = {WEAKEST: reached[model][1]}
     choice = choose(
@@ -132,7 +118,7 @@ def assess(
         trusts_in_time(model),
     )
 
-    progress.begin(
+    reporter.doing(
         "measuring on the later period, here and with more shoppers", len(EPSILONS) * len(TIMES_AS_MANY)
     )
     measured = {each.label: each.later for each in others}
@@ -143,10 +129,10 @@ def assess(
     for epsilon, times in product(EPSILONS, TIMES_AS_MANY):
         several = trainer if times == 1 else once
         at_sizes[epsilon][times] = several.under(Asked(trust, epsilon), later, times)
-        progress.step()
+        reporter.step()
     promises = {epsilon: trainer.promise(Asked(trust, epsilon), later) for epsilon in EPSILONS}
 
-    progress.begin("asking what made-up shoppers would see")
+    reporter.doing("asking what made-up shoppers would see")
     trained = trainer.trained_under(choice.asked, later)
     at_chosen = at_sizes[choice.asked.epsilon]
     return Assessment(
@@ -154,12 +140,12 @@ def assess(
         identifying=facts,
         columns=needed,
         alternatives=others,
+        left_out=left_out,
         models={name: (alone.per_100, private.per_100) for name, (alone, private) in reached.items()},
         model=model,
         unprotected=(best, measured[best]),
         choice=choice,
         promise=promises[choice.asked.epsilon],
-        private=at_chosen[1],
         at_sizes=at_sizes,
         caught={epsilon: promise.caught(FALSE_ALARMS) for epsilon, promise in promises.items()},
         trained=trained,
@@ -199,15 +185,15 @@ def of_model(config: RunConfig, model: str, scratch: Path, seeds: int) -> Traine
     return Trainer(config.model_copy(update={"model": model}), scratch, seeds)
 
 
-def reach_of_linear(config: RunConfig, period: Period, scratch: Path, progress: Progress) -> float:
+def reach_of_linear(config: RunConfig, period: Period, scratch: Path, reporter: Reporter) -> float:
     """Return what the linear model reaches under the weakest promise, and count a step."""
     measured = of_model(config, MODEL_FOR_MANY_ITEMS, scratch, seeds=1).under(WEAKEST, period)
-    progress.step()
+    reporter.step()
     return measured.per_100
 
 
-def counted(steps: Iterable[T], progress: Progress) -> Iterator[T]:
+def counted(steps: Iterable[T], reporter: Reporter) -> Iterator[T]:
     """Yield what is made one after the other, and count it."""
     for each in steps:
         yield each
-        progress.step()
+        reporter.step()

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from terrycloth.experiments.assessment.private_models import Asked
+from terrycloth.experiments.evaluation.near_best import is_near
 from terrycloth.models.privacy.trust import AnyTrust, trusts_of
 
 EPSILONS = (8.0, 4.0, 2.0, 1.0, 0.5)  # from the weakest promise to the strongest
 LEAST_TRUST_FIRST = trusts_of("shopper")
-NEAR = 0.95  # the share of the best figure that counts as close to it
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def choose(
         for epsilon in epsilons:
             asked = Asked(trust, epsilon)
             tried[asked] = reach(asked)
-            if tried[asked] < NEAR * best:
+            if not is_near(tried[asked], best):
                 break
-    near = [asked for asked, figure in tried.items() if figure >= NEAR * best]
+    near = [asked for asked, figure in tried.items() if is_near(figure, best)]
     if not near:
         return Choice(max(tried, key=lambda asked: tried[asked]), False, best, tried)
     return Choice(min(near, key=lambda asked: (asked.epsilon, trusts.index(asked.trust))), True, best, tried)

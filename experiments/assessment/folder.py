@@ -63,6 +63,7 @@ def as_json(found: Assessment) -> dict[str, Any]:
             }
             for each in found.alternatives
         },
+        "left_out": found.left_out,
         "by_epsilon": [
             {
                 "epsilon": epsilon,

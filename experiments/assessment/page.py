@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, Assessment
-from terrycloth.experiments.assessment.choice import EPSILONS, LEAST_TRUST_FIRST, NEAR
+from terrycloth.experiments.assessment.choice import EPSILONS, LEAST_TRUST_FIRST
 from terrycloth.experiments.assessment.columns import WithoutColumn
 from terrycloth.experiments.assessment.parts import (
     FOR_THE_BRAND,
@@ -16,9 +16,11 @@ from terrycloth.experiments.assessment.parts import (
 from terrycloth.experiments.assessment.period import Measured
 from terrycloth.experiments.assessment.verdict import difference
 from terrycloth.experiments.evaluation.bootstrap import Difference
+from terrycloth.experiments.evaluation.near_best import NEAR
 from terrycloth.experiments.pages.chart import Chart, Level, Line, Mark, Step
 from terrycloth.experiments.pages.page import Commands, Page, Part, Section, Terms, Tile
 from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
+from terrycloth.experiments.reports.attacker_tile import attacker_tile
 from terrycloth.models.privacy.promise import rounded_up
 
 QUESTION = "Can we protect privacy while we personalise?"
@@ -41,11 +43,7 @@ def assessment_page(found: Assessment, source: Sequence[str]) -> Page:
                 f"privately, at ε = {asked.epsilon:g}; {found.later.tested:,} were tested",
             ),
             Tile(floor.of_100, f"find it among {label}"),
-            Tile(
-                f"{rounded_up(100 * found.caught[asked.epsilon])} of 100",
-                "can be told to be in the data, at most",
-                "by an attacker who wrongly says so of 1 in 100 others",
-            ),
+            attacker_tile(found.caught[asked.epsilon], "shopper"),
             Tile(f"{data.events.num_devices:,}", "shoppers in the data"),
         ],
         chart=cost_chart(found),
@@ -147,7 +145,8 @@ def would_it_help(found: Assessment) -> list[Part]:
         ],
         entries,
     )
-    return [found.verdict.sentence, table, found.later.split.rule.sentence]
+    left_out = [f"Not compared: {reason}." for reason in found.left_out]
+    return [found.verdict.sentence, table, found.later.split.rule.sentence, *left_out]
 
 
 def row(name: str, measured: Measured, change: Difference | None) -> Entry:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from terrycloth.experiments.datasets.dataset import Dataset
 from terrycloth.experiments.evaluation.evaluate import DeviceScorer, Scorer, by_history, rank_targets
 from terrycloth.experiments.evaluation.metric_table import METRICS
-from terrycloth.experiments.evaluation.split import Split, make_split, validation_split
+from terrycloth.experiments.evaluation.ranks import Ranks
+from terrycloth.experiments.evaluation.split import Split, make_split, one_step_earlier
 from terrycloth.experiments.runs.simulation import rule_of
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.errors import UserError
@@ -50,6 +51,12 @@ class Measured:
         return float(self.shares.mean())
 
     @classmethod
+    def of(cls, ranks: Ranks) -> "Measured":
+        """Return the measurement of a recommender by the ranks that it gave to the targets."""
+        found, shares = (METRICS[name].by_shopper(ranks).numpy() for name in (HIT, "hr@10"))
+        return cls(found, shares)
+
+    @classmethod
     def mean(cls, several: list["Measured"]) -> "Measured":
         """Return the mean over several seeds, shopper by shopper."""
         found, shares = ([getattr(each, name) for each in several] for name in ("found", "shares"))
@@ -83,9 +90,7 @@ class Period:
 
     def measure_devices(self, scorer: DeviceScorer) -> Measured:
         """Measure a recommender that is given the numbers of devices."""
-        ranks = rank_targets(scorer, self.split, self.num_items, sample=self.sample)
-        found, shares = (METRICS[name].by_shopper(ranks).numpy() for name in (HIT, "hr@10"))
-        return Measured(found, shares)
+        return Measured.of(rank_targets(scorer, self.split, self.num_items, sample=self.sample))
 
 
 def periods(config: RunConfig, dataset: Dataset) -> tuple[Period, Period]:
@@ -94,9 +99,7 @@ def periods(config: RunConfig, dataset: Dataset) -> tuple[Period, Period]:
     Raises UserError if the data have no times, or leave too few shoppers to test in either.
     """
     test = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
-    seen = replace(dataset, events=test.train, published=None, ceiling=None)
-    validation = validation_split(test, len(dataset.catalogue), config.data_seed)
-    earlier = Period(seen, validation, config.evaluate_sample)
+    earlier = Period(*one_step_earlier(dataset, test, config.data_seed), config.evaluate_sample)
     later = Period(replace(dataset, published=None), test, config.evaluate_sample)
     for period, when in ((later, "after"), (earlier, "in the period before")):
         if period.tested < LEAST_TESTED:

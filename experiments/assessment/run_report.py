@@ -11,6 +11,7 @@ from terrycloth.experiments.baselines import NOTHING_RELEASED, label_of
 from terrycloth.experiments.pages.chart import Chart, Level, Line, Mark, Step
 from terrycloth.experiments.pages.page import Commands, Page, Part, Section, Tile
 from terrycloth.experiments.pages.table import Cell, Column, Entry, Table
+from terrycloth.experiments.reports.attacker_tile import attacker_tile
 from terrycloth.experiments.reports.terminal import reading
 from terrycloth.experiments.runs.result import Accuracy
 from terrycloth.models.privacy.promise import rounded_up
@@ -72,11 +73,7 @@ def tiles(run: FinishedRun) -> list[Tile]:
     if popular is not None:
         found.append(Tile(written(of_100(popular)), "find it among best sellers"))
     if run.caught is not None:
-        who = {"shopper": "shoppers", "interaction": "purchases"}[result.promise.unit]
-        found.append(
-            Tile(f"{rounded_up(100 * run.caught)} of 100", f"{who} can be told to be in the data, at most",
-                 "by an attacker who wrongly says so of 1 in 100 others")
-        )  # fmt: skip
+        found.append(attacker_tile(run.caught, result.promise.unit))
     return [*found, Tile(f"{result.data.devices:,}", "devices")]
 
 

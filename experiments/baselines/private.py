@@ -30,7 +30,7 @@ from terrycloth.experiments.baselines.popularity import WINDOW, same_for_all
 from terrycloth.experiments.baselines.row import Context, Settings
 from terrycloth.experiments.baselines.tuning import hit_rate
 from terrycloth.experiments.evaluation.evaluate import Scorer
-from terrycloth.experiments.evaluation.split import Split, validation_split
+from terrycloth.experiments.evaluation.split import Split
 from terrycloth.experiments.settings.planning import ResolvedConfig, make_promise
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.privacy.accounting import noise_for
@@ -75,11 +75,11 @@ PRIVATE_BASELINES = {
 
 
 def private_baselines(
-    config: ResolvedConfig, promise: Promise, split: Split, catalogue: Catalogue
+    config: ResolvedConfig, promise: Promise, split: Split, validation: Split, catalogue: Catalogue
 ) -> Iterator[tuple[str, Scorer, Promise]]:
     """Yield the name, scorer and promise of each private baseline. promise: the run's, with finite ε.
 
-    The settings of each baseline are chosen on validation, under noise as strong as the baseline's own. ε
+    The settings of each baseline are chosen on `validation`, under noise as strong as the baseline's own. ε
     does not cover this choice. A baseline is left out if the data have no times that it needs, or no shoppers
     to validate on.
     """
@@ -89,13 +89,13 @@ def private_baselines(
     for name, row in PRIVATE_BASELINES.items():
         if row.needs_times and not split.rule.timed:
             continue
-        settings = chosen_under_noise(row.grid, release_config, split, catalogue)
+        settings = chosen_under_noise(row.grid, release_config, validation, catalogue)
         if settings is not None:
             yield name, *private_popularity(config, promise, context, settings)
 
 
 def chosen_under_noise(
-    grid: tuple[Settings, ...], config: ResolvedConfig, split: Split, catalogue: Catalogue
+    grid: tuple[Settings, ...], config: ResolvedConfig, validation: Split, catalogue: Catalogue
 ) -> Settings | None:
     """Return the settings with the greatest HR@10 on validation, or None if no shopper can be tested.
 
@@ -103,7 +103,7 @@ def chosen_under_noise(
     """
     if len(grid) == 1:
         return grid[0]
-    validation, sample = validation_split(split, len(catalogue)), config.evaluate_sample
+    sample = config.evaluate_sample
     if not len(validation.test.tested(sample)):
         return None
     context = Context.of(validation, catalogue)

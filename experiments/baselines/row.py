@@ -93,7 +93,10 @@ class BaselineRow:
         if self.needs_times and not split.rule.timed:
             return f"{self.label} needs times, but these data have none"
         if self.needs_repeats and not split.rule.repeats:
-            return f"{self.label} recommends only items that the shopper has, but this split excludes them"
+            return (
+                f"{self.label} recommends only items that the shopper has, but this split excludes them; "
+                "--repeats include counts them"
+            )
         if self.most_items is not None and len(catalogue) > self.most_items:
             return (
                 f"{self.label} is left out because it keeps dense arrays of items² numbers, and "

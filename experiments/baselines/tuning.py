@@ -17,7 +17,7 @@ from terrycloth.experiments.baselines import BASELINES
 from terrycloth.experiments.baselines.row import BaselineRow, Context, Settings
 from terrycloth.experiments.evaluation.evaluate import Scorer, by_history, rank_targets
 from terrycloth.experiments.evaluation.ranks import Ranks
-from terrycloth.experiments.evaluation.split import Holdout, Split, validation_split
+from terrycloth.experiments.evaluation.split import Holdout, Split
 from terrycloth.models.catalogue import Catalogue
 
 LISTED = 10  # the k of HR@k
@@ -32,6 +32,7 @@ class Tuned(NamedTuple):
 
 def tuned_baselines(
     split: Split,
+    validation: Split,
     catalogue: Catalogue,
     names: Sequence[str] | None = None,
     *,
@@ -41,17 +42,16 @@ def tuned_baselines(
     """Tune baselines and rank the targets of the test by them.
 
     Return the results by name, and the reasons why others are left out.
-    The results are in the order of the table. names: the baselines to tune; None means all. sample: the
-    number of shoppers to test, as in `evaluate`. step: called after each trial.
+    The results are in the order of the table. validation: the `validation_split` of `split`. names: the
+    baselines to tune; None means all. sample: the number of shoppers to test, as in `evaluate`. step: called
+    after each trial.
     """
     rows = {name: row for name, row in BASELINES.items() if names is None or name in names}
     reasons = {name: row.left_out(split, catalogue) for name, row in rows.items()}
-    validation: Split | None = None  # computed once for all baselines that are tuned
     tuned = {}
     for name, row in rows.items():
         settings: Settings = {}
         if reasons[name] is None and len(row.trials) > 1:
-            validation = validation or validation_split(split, len(catalogue))
             if len(validation.test.tested(sample)):
                 settings, _ = best_of(row, validation, catalogue, sample, step)
             else:

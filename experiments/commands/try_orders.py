@@ -1,7 +1,6 @@
 """terry try: would private personalisation help a shop, and what would it cost?"""
 
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,22 +82,23 @@ def try_orders(
         for word in (FLAGS.get(name, "--" + name.replace("_", "-")), str(given[name]))
     ]
 
-    from terrycloth.experiments.assessment.assess import Progress, Unshown, assess
+    from terrycloth.experiments.assessment.assess import assess
     from terrycloth.experiments.assessment.folder import write_assessment
     from terrycloth.experiments.assessment.terminal import print_assessment, print_real_shoppers
     from terrycloth.experiments.datasets import data_options, load
-    from terrycloth.experiments.reports.phases import shown_phases
+    from terrycloth.experiments.reports.terminal import TerminalReporter
     from terrycloth.experiments.runs.run_folder import choose_path, created
+    from terrycloth.experiments.runs.simulation import Reporter
 
     path = choose_path(out, config.data, "try")
     with (
         when_stopped(lambda: "stopped; nothing is kept"),
-        nullcontext[Progress](Unshown()) if quiet else shown_phases() as phases,
+        Reporter() if quiet else TerminalReporter() as reporter,
     ):
-        phases.begin("reading the data", if_long=True)
+        reporter.doing("reading the data")
         dataset = load(config.data, data_options(config))
         with tempfile.TemporaryDirectory() as scratch:
-            found = assess(config, dataset, Path(scratch) / "run", phases)
+            found = assess(config, dataset, Path(scratch) / "run", reporter)
         with created(path, needed_bytes=2**23):
             page = write_assessment(found, path, source)
     if quiet:

@@ -219,6 +219,12 @@ def validation_split(split: Split, num_items: int, seed: int = 0) -> Split:
     return split_events(events, num_items, rule, seed, split.most)
 
 
+def one_step_earlier(dataset: Dataset, split: Split, seed: int = 0) -> tuple[Dataset, Split]:
+    """Return the data set without its test, and the validation split: what a choice may see."""
+    seen = replace(dataset, events=split.train, published=None, ceiling=None)
+    return seen, validation_split(split, len(dataset.catalogue), seed)
+
+
 def split_events(events: Events, num_items: int, rule: Rule, seed: int, most: int) -> Split:
     """Split events by a rule that is not a published test. most: as in `make_split`."""
     trains, targets = parted(events, rule, seed)

@@ -1,7 +1,7 @@
 """The first screen of the page: the question, its answer in one sentence with its number, and key numbers.
 
 The answer is about one point: of the promises that were run on the largest federation, the one with the
-smallest ε, then the least trust, whose accuracy is within `NEARLY` of the best. A weak result is the answer.
+smallest ε, then the least trust, whose accuracy is within 5% of the best. A weak result is the answer.
 
 All promises are measured on the same test, so a promise that is chosen by its figure would pass a comparison
 more often than the level of the comparison says. `worth_it` therefore compares the promises in a fixed order.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from scipy.stats import norm
 
 from terrycloth.experiments.baselines.floors import ALONE, PRIVATE
+from terrycloth.experiments.evaluation.near_best import is_near
 from terrycloth.experiments.frontier.comparing import HEADLINE, clearly_above, of_100
 from terrycloth.experiments.frontier.figure import best_central, popular_name
 from terrycloth.experiments.frontier.points import (
@@ -25,10 +26,9 @@ from terrycloth.experiments.frontier.points import (
 )
 from terrycloth.experiments.frontier.table import Row
 from terrycloth.experiments.pages.page import Tile
-from terrycloth.models.privacy.promise import FALSE_ALARMS, rounded_up
+from terrycloth.experiments.reports.attacker_tile import attacker_tile
 from terrycloth.models.privacy.trust import TRUST_MODELS
 
-NEARLY = 0.95
 CHOSEN = (
     "This promise was chosen among those that were run by the figures shown here, so its own figure may be "
     "slightly too good. terry try chooses the promise on an earlier period than the one it is measured on."
@@ -111,7 +111,7 @@ def worth_it(federation: Federation) -> list[Point]:
 
 
 def rivals(federation: Federation, point: Point) -> list[Floor]:
-    """Return what a promise has to beat, the best first: its best floor, and best sellers without a promise."""
+    """Return what a promise has to beat, the best first: its best floor, and best sellers."""
     found: Iterable[Floor | None] = (point.floor(), popular_level(federation))
     return sorted((one for one in found if one is not None), key=lambda one: -one.level)
 
@@ -122,9 +122,9 @@ def promised(federation: Federation) -> bool:
 
 
 def smallest_promise(points: list[Headline]) -> Headline:
-    """Return the smallest ε, then the least trust, within `NEARLY` of the best."""
+    """Return the smallest ε, then the least trust, within 5% of the best."""
     best = max(one.hits for one in points)
-    nearly = [one for one in points if one.hits >= NEARLY * best]
+    nearly = [one for one in points if is_near(one.hits, best)]
     return min(nearly, key=lambda one: (one.point.epsilon, trusted(one.point)))
 
 
@@ -169,7 +169,7 @@ def verdict(one: Headline) -> str:
     parts += (
         [f"{of_100(one.popular.level)} with {popular_name(one.popular)}"] if one.popular is not None else []
     )
-    price = one.without is not None and one.hits < NEARLY * one.without
+    price = one.without is not None and not is_near(one.hits, one.without)
     return f"Yes{', at a price' if price else ''}: {found}" + (
         f", compared with {' and '.join(parts)}." if parts else "."
     )
@@ -201,14 +201,7 @@ def tiles(federations: list[Federation]) -> list[Tile]:
             )
         )
     if point.private and (caught := point.spread("caught")) is not None:
-        unit = {"shopper": "shoppers", "interaction": "purchases"}[point.of("unit")]
-        found.append(
-            Tile(
-                f"ε = {point.epsilon:g}",
-                f"an attacker catches {rounded_up(100 * caught.high, 2)}% of the {unit} at most",
-                f"with {FALSE_ALARMS:.0%} false alarms; guessing catches {FALSE_ALARMS:.0%}",
-            )
-        )
+        found.append(attacker_tile(caught.high, point.of("unit")))
     tested = point.of("tested")
     found.append(Tile(f"{one.federation.devices:,}", "shoppers took part", f"{tested:,} were tested"))
     return found

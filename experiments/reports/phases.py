@@ -3,14 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from rich.console import Console
-from rich.live import Live
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from terrycloth.experiments.reports.console import make_console
 from terrycloth.experiments.reports.counted_progress import duration
 
 FIRST_PAUSE, LONGEST_PAUSE = 3.0, 60.0  # seconds without a line in a file or a pipe; each is twice the last
@@ -98,19 +96,6 @@ def line_after_a_pause(console: Console, what: str) -> threading.Timer:
     line.daemon = True
     line.start()
     return line
-
-
-@contextmanager
-def shown_phases() -> Iterator[Phases]:
-    """Show the phases of a block on standard output, which is left free of them afterwards."""
-    console = make_console()
-    phases = Phases(console)
-    live = Live(console=console, transient=True, get_renderable=lambda: phases.bar)
-    with live if console.is_terminal else nullcontext():
-        try:
-            yield phases
-        finally:
-            phases.end()
 
 
 @contextmanager

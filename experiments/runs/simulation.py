@@ -37,7 +37,7 @@ from terrycloth.experiments.evaluation.evaluate import (
 )
 from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METRICS, measured
 from terrycloth.experiments.evaluation.ranks import Ranks
-from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for
+from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for, validation_split
 from terrycloth.experiments.model_check.refuse import refuse_broken_model
 from terrycloth.experiments.runs.files import write_whole
 from terrycloth.experiments.runs.fingerprint import fingerprint
@@ -86,6 +86,11 @@ class RunPlan:
     dataset: Dataset
     split: Split
     promise: Promise
+
+    @cached_property
+    def validation(self) -> Split:
+        """The split on which baselines choose their settings: the same rule one step earlier."""
+        return validation_split(self.split, len(self.dataset.catalogue))
 
 
 class Reporter:
@@ -502,7 +507,9 @@ def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Base
 
     if plan.promise.epsilon is not None:
         reporter.doing("finding popularity under the same promise")
-        for name, scorer, promise in private_baselines(config, plan.promise, plan.split, catalogue):
+        for name, scorer, promise in private_baselines(
+            config, plan.promise, plan.split, plan.validation, catalogue
+        ):
             results[name] = {**beside(scorer), "promise": promise}
     if config.central:
         summed = kind_of(config.model).solver is Solver.STATISTICS
@@ -519,7 +526,9 @@ def compare(plan: RunPlan, reporter: Reporter, own: Ranks | None = None) -> Base
     if names:
         trials = sum(len(BASELINES[name].trials) for name in names)
         reporter.doing("tuning " + ", ".join(BASELINES[name].label for name in names), trials)
-        tuned, reasons = tuned_baselines(plan.split, catalogue, names, sample=sample, step=reporter.step)
+        tuned, reasons = tuned_baselines(
+            plan.split, plan.validation, catalogue, names, sample=sample, step=reporter.step
+        )
         results |= {
             name: {**paired_with(own, ranks), "settings": settings}
             for name, (ranks, settings) in tuned.items()

@@ -73,13 +73,10 @@ def validation_plan(config: RunConfig) -> Any:
 @lru_cache(maxsize=1)
 def validation_data(config: RunConfig) -> Any:
     """Return the data set without its test events and the validation split, read once per process."""
-    from dataclasses import replace
-
     from terrycloth.experiments.datasets import data_options, load
-    from terrycloth.experiments.evaluation.split import make_split, validation_split
+    from terrycloth.experiments.evaluation.split import make_split, one_step_earlier
     from terrycloth.experiments.runs.simulation import rule_of
 
     dataset = load(config.data, data_options(config))
     test = make_split(dataset, rule_of(config, dataset), config.data_seed, config.evaluate_sample)
-    seen = replace(dataset, events=test.train, published=None, ceiling=None)
-    return seen, validation_split(test, len(dataset.catalogue), config.data_seed)
+    return one_step_earlier(dataset, test, config.data_seed)

@@ -8,20 +8,22 @@ import pytest
 from terrycloth.experiments.assessment.assess import TIMES_AS_MANY, assess
 from terrycloth.experiments.assessment.choice import EPSILONS
 from terrycloth.experiments.assessment.period import periods
+from terrycloth.experiments.baselines import BASELINES
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
+from terrycloth.experiments.runs.simulation import Reporter
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.errors import UserError
 
 
-class Heard:
-    """What the caller of an assessment is told."""
+class Heard(Reporter):
+    """Remembers the phases of an assessment, and counts their steps."""
 
     def __init__(self) -> None:
         self.phases: list[str] = []
         self.steps = 0
 
-    def begin(self, what: str, total: int | None = None, *, if_long: bool = False) -> None:
+    def doing(self, what: str, steps: int | None = None) -> None:
         """Remember the phase."""
         self.phases.append(what)
 
@@ -60,6 +62,8 @@ def test_the_towel_shop(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert progress.phases[0].startswith("splitting by date")
     assert progress.steps >= len(EPSILONS) * len(TIMES_AS_MANY)
+    assert [each.name for each in found.alternatives if not each.floor] == ["ease"]
+    assert found.left_out == [BASELINES["own_frequency"].left_out(found.later.split, dataset.catalogue)]
     assert found.model in found.models
     best = max(private for _, private in found.models.values())
     assert found.models[found.model][1] == best

@@ -177,6 +177,7 @@ def test_settings_are_chosen_under_noise_as_strong_as_that_of_the_release(
         for visit, item in enumerate((0, 1, 2))
     ]
     split = split_events(bought(rows, 50), ITEMS, Rule("next-visit"), 0, 0)
+    validation = validation_split(split, ITEMS)
     config, promise = planned("shopper", "central")
     asked, scored = one_release(config, promise), []
 
@@ -186,8 +187,7 @@ def test_settings_are_chosen_under_noise_as_strong_as_that_of_the_release(
 
     monkeypatch.setattr("terrycloth.experiments.baselines.private.hit_rate", hits)
     grid = (PLAIN, RECENT, {WINDOW: 1.0, NORM: 0.0})
-    assert chosen_under_noise(grid, asked, split, catalogue_of(ITEMS)) == RECENT
-    validation = validation_split(split, ITEMS)
+    assert chosen_under_noise(grid, asked, validation, catalogue_of(ITEMS)) == RECENT
     noises = [
         scores - Counting(asked.settings, ITEMS, validation.now, public).total(validation.train)
         for scores, public in zip(scored, grid, strict=True)
@@ -195,7 +195,7 @@ def test_settings_are_chosen_under_noise_as_strong_as_that_of_the_release(
     assert torch.allclose(noises[0], noises[1], atol=1e-5)
     assert torch.allclose(noises[0], noises[2], atol=1e-5)
     assert float(noises[0].std()) == pytest.approx(asked.noise_multiplier, rel=0.06)  # 5 deviations of 4,000
-    assert chosen_under_noise((PLAIN,), asked, split, catalogue_of(ITEMS)) == PLAIN
+    assert chosen_under_noise((PLAIN,), asked, validation, catalogue_of(ITEMS)) == PLAIN
     assert len(scored) == 3, "one setting alone is not chosen"
 
 

@@ -13,7 +13,7 @@ from terrycloth.experiments.baselines import BASELINES
 from terrycloth.experiments.baselines.row import TRIALS, BaselineRow, Context
 from terrycloth.experiments.baselines.tuning import best_of, hit_rate, ranks_among, tuned_baselines
 from terrycloth.experiments.evaluation.evaluate import evaluate
-from terrycloth.experiments.evaluation.split import DAY, Holdout, Rule, Split, split_events
+from terrycloth.experiments.evaluation.split import DAY, Holdout, Rule, Split, split_events, validation_split
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.metrics import ranks_alone
 from tests.experiments.baselines.shop import bought, catalogue_of, context_of
@@ -101,7 +101,10 @@ def test_settings_never_see_the_test(split: str, monkeypatch: pytest.MonkeyPatch
     other = replace(one, test=replace(one.test, targets=moved))
     names = usable(["recent_popularity", "nothing_released", "co_occurrence", "item_knn"])
     chosen = [
-        {name: tuned.settings for name, tuned in tuned_baselines(of, known(), names)[0].items()}
+        {
+            name: tuned.settings
+            for name, tuned in tuned_baselines(of, validation_split(of, ITEMS), known(), names)[0].items()
+        }
         for of in (one, other)
     ]
     assert chosen[0] == chosen[1]
@@ -177,7 +180,7 @@ def test_what_is_left_out_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> Non
     split = parted("last-item")
     untimed = replace(split, rule=replace(split.rule, timed=False))
     names = ["popularity", "recent_popularity", "own_frequency", "nothing_released"]
-    found, reasons = tuned_baselines(untimed, catalogue_of(ITEMS), names)
+    found, reasons = tuned_baselines(untimed, untimed, catalogue_of(ITEMS), names)
     assert list(found) == ["popularity"]
     assert found["popularity"].settings == {}
     assert [reason.split(" needs ")[0].split(" names ")[0].split(" reads ")[0] for reason in reasons] == [
@@ -201,13 +204,15 @@ def test_without_the_libraries_it_is_one_line() -> None:
     row = replace(BASELINES["ials"], libraries=("a_module_that_is_not",))
     reason = row.left_out(parted("last-item"), known())
     assert reason == 'iALS needs a_module_that_is_not: pip install "terrycloth[baselines]"'
-    found, reasons = tuned_baselines(parted("last-item"), known(), ["popularity"])
+    split = parted("last-item")
+    found, reasons = tuned_baselines(split, split, known(), ["popularity"])
     assert (list(found), reasons) == (["popularity"], [])
 
 
 def test_without_its_environment_the_sequence_model_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERRYCLOTH_SEQUENCE_PYTHON", "/not/here/python")
-    found, (reason,) = tuned_baselines(parted("next-visit"), known(), ["sasrec"])
+    split = parted("next-visit")
+    found, (reason,) = tuned_baselines(split, split, known(), ["sasrec"])
     assert not found
     assert reason == (
         "SASRec needs its own environment, but /not/here/python does not exist: run make install-sequence"

@@ -114,10 +114,10 @@ def test_the_four_numbers() -> None:
     assert [(tile.value, tile.label) for tile in found] == [
         ("18.0 of 100", "next purchases are among ten recommendations"),
         ("6.0 of 100", "are among ten recent best sellers"),
-        ("ε = 1", "an attacker catches 8% of the shoppers at most"),
+        ("8 of 100", "shoppers can be told to be in the data, at most"),
         ("30", "shoppers took part"),
     ]
-    assert found[2].note == "with 1% false alarms; guessing catches 1%"
+    assert found[2].note == "by an attacker who wrongly says so of 1 in 100 others"
     assert [tile.value for tile in tiles(make_federations([made(0.18, math.inf)]))] == [
         "18.0 of 100", "6.0 of 100", "30",
     ]  # fmt: skip

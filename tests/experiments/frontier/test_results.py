@@ -56,7 +56,13 @@ LEFT_OUT = "ials is left out here"
 
 
 def quickly_tuned(
-    split: Split, catalogue: Catalogue, names: list[str], *, sample: int = 0, step: Any = None
+    split: Split,
+    validation: Split,
+    catalogue: Catalogue,
+    names: list[str],
+    *,
+    sample: int = 0,
+    step: Any = None,
 ) -> tuple[dict[str, tuple[Any, dict[str, float]]], list[str]]:
     """Stands for the baselines: each another order of the catalogue, but for one that is left out."""
     found = {}
