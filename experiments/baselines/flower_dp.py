@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import NeighboringRelation, PrivacyConfig, SamplingMethod
+from flwr.serverapp import NeighboringRelation, PrivacyConfig, RdpAccountant, SamplingMethod
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
 from terrycloth.client.events import Events
@@ -52,7 +52,6 @@ from terrycloth.models.privacy.randomness import new_key, seeded_key
 from terrycloth.models.privacy.trust import NoiseSource
 from terrycloth.models.recommenders.recommender import Parameters, Recommender
 from terrycloth.models.update import from_arrays, to_arrays
-from terrycloth.server.accountant import Accountant
 
 MODELS = ("mf", "attributes")
 MOST_DEVICES = 2_000  # one message per device and round: thirty rounds of these take a few minutes
@@ -122,7 +121,7 @@ def train_rounds(config: ResolvedConfig, model: Recommender, train: Events) -> P
 
 
 def make_strategy(config: ResolvedConfig) -> DifferentialPrivacyServerSideFixedClipping:
-    """Build the strategy with every node in every round and this project's accountant instead of Flower's."""
+    """Build the strategy with every node in every round and Flower's own accountant."""
     devices = config.devices
     logging.getLogger("flwr").setLevel(logging.ERROR)
     fedavg = FedAvg(
@@ -133,7 +132,8 @@ def make_strategy(config: ResolvedConfig) -> DifferentialPrivacyServerSideFixedC
         arrayrecord_key=ARRAYS,
     )
     assert config.delta is not None
-    accountant = Accountant(
+    # The promise is computed from `flower_config`. With an accountant the strategy checks its assumptions.
+    accountant = RdpAccountant(
         PrivacyConfig(
             target_delta=config.delta,
             population_size=devices,

@@ -1,188 +1,108 @@
-"""The server's accountant: Flower's own answers where it has them, and a state that goes on exactly."""
+"""The server's accountant composes what was released, as Flower's own bounds it, and resumes exactly."""
 
 import json
 import math
-from fractions import Fraction
 from typing import Any
 
 import pytest
 from flwr.serverapp import (
     GaussianPrivacyEvent,
     NeighboringRelation,
-    PrivacyAccountant,
     PrivacyConfig,
     RdpAccountant,
     SamplingMethod,
 )
 
 from terrycloth.models.privacy.accounting import epsilon_composed
-from terrycloth.server.accountant import Accountant, whole_numbers
+from terrycloth.models.settings import RoundSettings
+from terrycloth.server.accountant import RunAccountant
+from tests.models.test_settings import record_settings
 
 DELTA = 1e-5
 
 
-def config(sampling: str = "poisson", **changes: Any) -> PrivacyConfig:
-    return PrivacyConfig(
-        **{
-            "target_delta": DELTA,
-            "population_size": 1000,
-            "neighboring_relation": NeighboringRelation.ADD_OR_REMOVE_ONE,
-            "sampling_method": SamplingMethod(sampling),
-            **changes,
-        }
+def settings(noise: float = 3.0, round: int = 1, **changes: Any) -> RoundSettings:
+    """A round of federated averaging in which each of 1,000 devices takes part with probability 0.05."""
+    asked = {"unit": "shopper", "trust": "central", "devices": 1000, "participation": 0.05, "rounds": 40}
+    return record_settings(
+        {**asked, "noise_multiplier": noise, "round": round, "model": "mf", "delta": DELTA, **changes}
     )
 
 
-def event(noise: float = 3.0, sample: int = 50, population: int = 1000) -> GaussianPrivacyEvent:
-    return GaussianPrivacyEvent(noise, sample, population)
-
-
-def booked(*releases: tuple[GaussianPrivacyEvent, int], sampling: str = "poisson") -> Accountant:
-    accountant = Accountant(config(sampling))
-    for release, count in releases:
-        accountant.compose(release, count)
+def accountant_of(*rounds: RoundSettings) -> RunAccountant:
+    """The accountant of a run that has booked these rounds."""
+    accountant = RunAccountant(rounds[0] if rounds else settings())
+    for each in rounds:
+        accountant.book(each)
     return accountant
 
 
-def test_it_spends_what_the_rest_of_the_program_says() -> None:
-    accountant = booked((event(), 20), (event(2.0), 5))
-    composed = epsilon_composed(((3.0, 0.05, 20), (2.0, 0.05, 5)), DELTA)
-    assert accountant.get_epsilon(DELTA) == composed.epsilon
-    spent = accountant.get_privacy_spent()
-    assert (spent.epsilon, spent.accounting_method) == composed
-    assert (spent.delta, spent.num_releases) == (DELTA, 25)
-    assert accountant.get_privacy_spent(1e-7).epsilon > spent.epsilon
-    assert accountant.get_delta(spent.epsilon) == pytest.approx(DELTA, rel=1e-3)
+def test_epsilon_is_that_of_all_rounds_composed() -> None:
+    rounds = [*(settings(round=number) for number in range(1, 21)), settings(2.0, 21), settings(2.0, 22)]
+    accountant = accountant_of(*rounds)
+    assert accountant.releases == [(3.0, 0.05, 20), (2.0, 0.05, 2)]
+    assert accountant.epsilon == epsilon_composed(((3.0, 0.05, 20), (2.0, 0.05, 2)), DELTA).epsilon
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampling", ["poisson", "no-amplification"])
-def test_it_is_the_tighter_of_what_flower_has_and_close_to_it(sampling: str) -> None:
-    accountant, flowers = booked((event(), 100), sampling=sampling), RdpAccountant(config(sampling))
-    flowers.compose(event(), 100)
-    assert 0.75 * flowers.get_epsilon(DELTA) < accountant.get_epsilon(DELTA) < flowers.get_epsilon(DELTA)
-    assert accountant.get_delta(0.5) < flowers.get_delta(0.5)
+@pytest.mark.parametrize(("trust", "sampling"), [("central", "poisson"), ("local", "no-amplification")])
+def test_flowers_own_accountant_gives_a_larger_bound_that_is_close(trust: str, sampling: str) -> None:
+    accountant = accountant_of(*(settings(round=number, trust=trust) for number in range(1, 31)))
+    config = PrivacyConfig(
+        target_delta=DELTA,
+        population_size=1000,
+        neighboring_relation=NeighboringRelation.ADD_OR_REMOVE_ONE,
+        sampling_method=SamplingMethod(sampling),
+    )
+    flowers = RdpAccountant(config)
+    for noise, _, steps in accountant.releases:
+        flowers.compose(GaussianPrivacyEvent(noise, 50, 1000), steps)
+    assert 0.75 * flowers.get_epsilon(DELTA) < accountant.epsilon < flowers.get_epsilon(DELTA)
 
 
-def test_sampling_counts_only_where_the_configuration_says() -> None:
-    amplified, seen = (booked((event(), 10), sampling=by) for by in ("poisson", "no-amplification"))
-    assert seen.get_epsilon(DELTA) == epsilon_composed(((3.0, 1.0, 10),), DELTA).epsilon
-    assert amplified.get_epsilon(DELTA) < 0.2 * seen.get_epsilon(DELTA)
+def test_sampling_amplifies_only_where_the_trust_model_hides_who_took_part() -> None:
+    hidden, seen = (accountant_of(settings(trust=trust)) for trust in ("central", "local"))
+    assert hidden.releases == [(3.0, 0.05, 1)]
+    assert seen.releases == [(3.0, 1.0, 1)]
+    assert hidden.epsilon < 0.2 * seen.epsilon
 
 
-def test_one_by_one_or_together() -> None:
-    together, single = booked((event(), 7)), booked(*[(event(), 1)] * 7)
-    assert single.state_dict() == together.state_dict()
-    assert single.num_releases == 7
-    assert single.get_epsilon(DELTA) == together.get_epsilon(DELTA)
+def test_without_a_release_nothing_is_spent() -> None:
+    assert accountant_of().epsilon == 0.0
 
 
-def test_nothing_released_is_nothing_spent() -> None:
-    assert booked().get_epsilon(DELTA) == 0.0
-    assert booked().get_delta(0.0) == 0.0
+def test_a_round_without_noise_spends_everything() -> None:
+    accountant = accountant_of(settings())
+    assert accountant.book(settings(0.0, 2)) == math.inf
+    assert accountant.book(settings(round=3)) == math.inf
 
 
-def test_its_state_goes_on_exactly_through_json() -> None:
-    accountant = booked((event(1 / 3), 20), (event(math.pi, 1), 5))
-    state = json.loads(json.dumps(accountant.state_dict()))
-    resumed = Accountant(config())
-    resumed.load_state_dict(state)
+def test_it_resumes_exactly_through_json() -> None:
+    accountant = accountant_of(settings(1 / 3), settings(math.pi, 2))
+    resumed = RunAccountant(settings())
+    resumed.load_state_dict(json.loads(json.dumps(accountant.state_dict())))
     assert resumed.state_dict() == accountant.state_dict()
-    for each in (accountant, resumed):
-        each.compose(event(2.0))
-    assert resumed.num_releases == 26
-    assert resumed.get_epsilon(DELTA) == accountant.get_epsilon(DELTA)
+    assert resumed.book(settings(2.0, 3)) == accountant.book(settings(2.0, 3))
+    assert resumed.releases == accountant.releases
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema": 2},
-        {"only_renyi": True},
+        {"unprotected": None},
         {"releases": None},
-        {"releases": [[{"noise_multiplier": 1.0}, 1]]},
-        {"releases": [[{"noise_multiplier": 0.0, "sample_size": 1, "population_size": 1000}, 1]]},
-        {"releases": [[{"noise_multiplier": 1.0, "sample_size": 1, "population_size": 1000}, 0]]},
-        {"releases": [[{"noise_multiplier": 1.0, "sample_size": 1, "population_size": 999}, 1]]},
+        {"releases": [[1.0, 0.05]]},
+        {"releases": [[0.0, 0.05, 1]]},
+        {"releases": [[math.nan, 0.05, 1]]},
+        {"releases": [[1.0, 1.1, 1]]},
+        {"releases": [[1.0, 0.05, 0]]},
+        {"releases": [["1.0", 0.05, 1]]},
     ],
     ids=str,
 )
-def test_a_state_of_another_promise_or_damaged_is_refused_and_changes_nothing(change: dict[str, Any]) -> None:
-    accountant = booked((event(), 2))
+def test_a_damaged_state_is_refused_and_changes_nothing(change: dict[str, Any]) -> None:
+    accountant = accountant_of(settings(), settings(round=2))
     before = accountant.state_dict()
-    with pytest.raises(ValueError, match=r".+"):
+    with pytest.raises(ValueError, match="cannot be read"):
         accountant.load_state_dict({**before, **change})
-    with pytest.raises(ValueError, match="another promise"):
-        Accountant(config(target_delta=1e-6)).load_state_dict(before)
     assert accountant.state_dict() == before
-
-
-@pytest.mark.slow
-def test_whether_a_release_would_pass_the_limit_is_told_before_it_is_booked() -> None:
-    accountant = booked((event(), 10))
-    after = epsilon_composed(((3.0, 0.05, 11),), DELTA).epsilon
-    assert not accountant.would_exceed(event(), after)
-    assert accountant.would_exceed(event(), after * 0.999)
-    assert accountant.would_exceed(event(), after, count=2)
-    assert accountant.num_releases == 10
-    limited = Accountant(config(max_epsilon=1e-3))
-    assert limited.would_exceed(event(0.5))
-    for limit in (None, 0.0, math.nan):
-        with pytest.raises(ValueError, match="max_epsilon"):
-            accountant.would_exceed(event(), limit)
-
-
-def test_what_is_known_by_its_renyi_curve() -> None:
-    accountant = Accountant(config("no-amplification"), only_renyi=True)
-    accountant.compose(event(), 10)
-    assert (
-        accountant.get_epsilon(DELTA) == epsilon_composed(((3.0, 1.0, 10),), DELTA, only_renyi=True).epsilon
-    )
-    assert accountant.get_privacy_spent().accounting_method in ("opacus-rdp", "dp-accounting-rdp")
-    assert booked((event(), 10), sampling="no-amplification").get_epsilon(DELTA) < accountant.get_epsilon(
-        DELTA
-    )
-
-
-def test_what_it_does_not_account_for_is_refused() -> None:
-    with pytest.raises(ValueError, match="replace-one"):
-        Accountant(
-            config("without-replacement", neighboring_relation=NeighboringRelation.REPLACE_ONE),
-        )
-    for count in (0, -1, 1.0, True):
-        with pytest.raises(ValueError, match="whole number"):
-            booked((event(), count))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="999"):
-        booked((event(population=999), 1))
-    for delta in (0.0, 1.0, math.nan):
-        with pytest.raises(ValueError, match="δ"):
-            booked().get_epsilon(delta)
-    for epsilon in (-1.0, math.nan):
-        with pytest.raises(ValueError, match="ε"):
-            booked().get_delta(epsilon)
-
-
-@pytest.mark.parametrize(
-    ("rate", "devices", "whole"), [(0.05, 10_000, (500, 10_000)), (0.05, 30, (15, 300)), (1.0, 7, (7, 7))]
-)
-def test_a_rate_in_whole_numbers_by_hand(rate: float, devices: int, whole: tuple[int, int]) -> None:
-    assert whole_numbers(rate, devices) == whole
-
-
-@pytest.mark.parametrize("rate", [1 / 3, 0.1 + 0.2, math.pi / 4, 1e-9 / 7, 1 - 2**-53, 5e-324])
-@pytest.mark.parametrize("devices", [1, 7, 10**6])
-def test_a_rate_in_whole_numbers_is_the_rate(rate: float, devices: int) -> None:
-    sample, population = whole_numbers(rate, devices)
-    assert sample / population == rate
-    assert 0 < sample <= population
-    assert population % devices == 0
-    assert abs(Fraction(sample, population) / Fraction(rate) - 1) < (1e-15 if rate > 1e-300 else 1)
-    GaussianPrivacyEvent(1.0, sample, population)
-
-
-def test_it_is_what_flower_calls_an_accountant() -> None:
-    wanted = [name for name in vars(PrivacyAccountant) if not name.startswith("_")]
-    assert len(wanted) >= 9
-    assert all(hasattr(Accountant, name) for name in wanted)
-    as_flower_has_it: PrivacyAccountant = booked()
-    assert as_flower_has_it.num_releases == 0
