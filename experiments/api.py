@@ -3,7 +3,9 @@
 Everything here is quiet and returns data; the command line draws the same runs in the terminal.
 """
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,18 +98,22 @@ def simulate(
     """Simulate a federation and return the finished run.
 
     orders, catalogue: your own data, one row per purchase and one row per item, with the columns that
-    `--data csv` reads. They are written next to the run folder, readable by their owner alone, so that the
-    run can be resumed and compared. Without them, `data` names a data set (by default "towels").
-    out: the folder to create; by default runs/<time>-<data>-<model>. settings: the settings of `terry
-    simulate`, such as `unit="shopper", trust="central", epsilon=8.0, model="linear", seed=1`.
+    `--data csv` reads. Without a catalogue, the items are those of the orders. The tables are written next to
+    the run folder, readable by their owner alone, so that the run can be resumed and compared; a run that is
+    refused leaves none of them. Without orders, `data` names a data set (by default "towels"). out: the
+    folder to create; by default runs/<time>-<data>-<model>. settings: the settings of `terry simulate`, such
+    as `unit="shopper", trust="central", epsilon=8.0, model="linear", seed=1`.
 
     Raises UserError, whose text says in one line what is wrong and what to do.
     """
     folder = None if out is None else Path(out)
-    if orders is not None or catalogue is not None:
-        settings = {**settings, **written(orders, catalogue, folder)}
-    config = read_config(None, settings, [])
-    with owner_only():
+    with owner_only(), ExitStack() as stack:
+        if catalogue is not None and orders is None:
+            raise UserError("a catalogue alone is no data set: pass orders too")
+        if orders is not None:
+            folder = choose_path(folder, "csv", str(settings.get("model", "auto")))
+            settings = {**settings, **stack.enter_context(written(orders, catalogue, folder))}
+        config = read_config(None, settings, [])
         return Run(simulation.simulate(config, folder).path)
 
 
@@ -155,14 +161,23 @@ def load_frontier(path: Path | str, failures: Sequence[str] = ()) -> Frontier:
     return Frontier(folder.path, pd.read_parquet(folder.parquet), tuple(failures))
 
 
-def written(orders: pd.DataFrame | None, catalogue: pd.DataFrame | None, out: Path | None) -> dict[str, Any]:
-    """Write both tables as Parquet files and return the settings that name them. Raises UserError."""
-    if orders is None or catalogue is None:
-        raise UserError("orders and catalogue are needed together: pass both tables")
-    run = choose_path(out, "csv", "orders")
+@contextmanager
+def written(orders: pd.DataFrame, catalogue: pd.DataFrame | None, run: Path) -> Iterator[dict[str, Any]]:
+    """Write the tables as Parquet files beside a run's folder, and yield the settings that name them.
+
+    They are removed again if the block fails before the run has its folder.
+    """
     folder = run.with_name(f"{run.name}-data")
-    with owner_only():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, table in (("orders", orders), ("catalogue", catalogue)):
-            table.to_parquet(folder / f"{name}.parquet", index=False)
-    return {"data": "csv", "path": folder / "orders.parquet", "catalogue": folder / "catalogue.parquet"}
+    folder.mkdir(parents=True)
+    tables = {"path": folder / "orders.parquet", "catalogue": folder / "catalogue.parquet"}
+    try:
+        orders.to_parquet(tables["path"], index=False)
+        if catalogue is None:
+            del tables["catalogue"]
+        else:
+            catalogue.to_parquet(tables["catalogue"], index=False)
+        yield {"data": "csv", **tables}
+    except BaseException:
+        if not run.exists():
+            shutil.rmtree(folder)
+        raise

@@ -22,8 +22,17 @@ def entry_point_names(group: str) -> list[str]:
 
 
 def load_entry_point(group: str, name: str) -> Any:
-    """Import the object that a package offers under a name. Raises ValueError if none does."""
-    for point in entry_points(group=group):
-        if point.name == name:
-            return point.load()
-    raise ValueError(f"no installed package offers {name!r} in {group}")
+    """Import the object that a package offers under a name.
+
+    Raises ValueError if no package does, or if two packages offer different objects under this name.
+    """
+    offered = {point.value: point for point in entry_points(group=group, name=name)}
+    if not offered:
+        raise ValueError(f"no installed package offers {name!r} in {group}")
+    if len(offered) > 1:
+        raise ValueError(
+            f"installed packages offer {' and '.join(sorted(offered))} under one name, {name!r}, in {group}: "
+            "uninstall all but one of them"
+        )
+    (point,) = offered.values()
+    return point.load()

@@ -47,11 +47,28 @@ def checked(path: str, found: object) -> type[Recommender]:
 
 
 def add(name: str, model: type[Recommender]) -> str:
-    """Make a class known to this process under a short name, and return the name. Raises ValueError."""
+    """Make a class known to this process under a short name, and return the name.
+
+    A class that was imported again, as in a notebook, replaces itself. Raises ValueError if the name belongs
+    to another class.
+    """
     if name in KINDS:
         raise ValueError(f"the name {name!r} belongs to a model of this project: rename the class")
+    if name not in _registered and name in offered():
+        load(name)
+    known = _registered.get(name, model)
+    if path_of(known) != path_of(model):
+        raise ValueError(
+            f"the name {name!r} belongs to {path_of(known)}: rename the class {path_of(model)}, because a "
+            "message names a model by its short name alone"
+        )
     _registered[name] = model
     return name
+
+
+def path_of(model: type[Recommender]) -> str:
+    """The path of a class: `package.module:Class`."""
+    return f"{model.__module__}:{model.__qualname__}"
 
 
 def names() -> list[str]:

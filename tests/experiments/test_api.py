@@ -64,8 +64,18 @@ def test_own_tables_are_written_for_their_owner_alone(tmp_path):
         "0o700",
         "0o600",
     ]
-    with pytest.raises(terrycloth.UserError, match="needed together"):
-        terrycloth.simulate(orders, unit="none")
+    again = terrycloth.simulate(orders, out=tmp_path / "orders-alone", unit="none", **small)
+    assert again.result.data.items == 12, "the items are those of the orders"
+    with pytest.raises(terrycloth.UserError, match="pass orders too"):
+        terrycloth.simulate(catalogue=items, unit="none")
+
+
+def test_a_run_that_is_refused_leaves_no_table_of_orders(tmp_path):
+    orders = pd.DataFrame({"customer": ["a", "b"], "sku": ["x", "y"], "date": ["2024-01-01", "2024-01-02"]})
+    for settings in ({"epsilom": 8.0}, {"unit": "none", "rounds": 1}):
+        with pytest.raises(terrycloth.UserError):
+            terrycloth.simulate(orders, out=tmp_path / "own", **settings)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_setting_is_one_line():

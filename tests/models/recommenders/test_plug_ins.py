@@ -1,8 +1,11 @@
 """Models of other packages: known by a short name, loaded only where that name is allowed."""
 
+from importlib.metadata import EntryPoint, EntryPoints
+
 import pytest
 
 from terrycloth.client.policy import Policy
+from terrycloth.models import plug_in_loading
 from terrycloth.models.recommenders import plug_ins
 from terrycloth.models.recommenders.kinds import KINDS, Solver, kind_of
 from tests.models.recommenders.own_models import Gated
@@ -39,6 +42,38 @@ def test_what_is_no_model_is_refused_in_one_line(path, reason):
     with pytest.raises(ValueError, match=reason) as refused:
         plug_ins.register(path)
     assert "\n" not in str(refused.value)
+
+
+def test_two_classes_cannot_share_a_short_name():
+    """A device would otherwise train the one that was registered last, in the name of the other."""
+    plug_ins.register(PATH)
+    other = type("Gated", (Gated,), {"__module__": "another.package"})
+    with pytest.raises(ValueError, match=f"the name 'gated' belongs to {PATH}"):
+        plug_ins.add("gated", other)
+    assert plug_ins.load("gated") is Gated
+    again = type("Gated", (Gated,), {"__module__": Gated.__module__})
+    plug_ins.add("gated", again)
+    assert plug_ins.load("gated") is again, "a notebook imports a class that was edited"
+    plug_ins.add("gated", Gated)
+
+
+def test_a_short_name_cannot_hide_an_installed_model(monkeypatch):
+    monkeypatch.setattr(plug_ins, "offered", lambda: ["offered-model"])
+    monkeypatch.setattr(plug_ins, "load_entry_point", lambda group, name: Gated)
+    with pytest.raises(ValueError, match="'offered-model' belongs to"):
+        plug_ins.add("offered-model", type("OfferedModel", (Gated,), {}))
+    plug_ins._registered.pop("offered-model")
+
+
+def test_two_packages_that_offer_one_name_are_both_named(monkeypatch):
+    points = EntryPoints(
+        EntryPoint("gated", value, "terrycloth.models") for value in ("one:Gated", "two:Gated")
+    )
+    monkeypatch.setattr(plug_in_loading, "entry_points", points.select)
+    with pytest.raises(
+        ValueError, match=r"one:Gated and two:Gated under one name, 'gated', in terrycloth\.models"
+    ):
+        plug_in_loading.load_entry_point("terrycloth.models", "gated")
 
 
 def test_a_name_that_nobody_offers_is_refused():
