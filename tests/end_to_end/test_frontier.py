@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.browser import DESK, PHONE, chromium, opened, sideways, violations
+from tests.browser import DESK, PHONE, chromium, opened, overflowing, violations
 
 pytestmark = pytest.mark.slow
 
@@ -144,5 +144,5 @@ def test_the_page_in_a_browser(width: int, unbroken: Path) -> None:
             "Not clearly",
         )
         assert violations(page) == []
-        assert sideways(page) == []
+        assert overflowing(page) == []
     assert (unbroken / "index.html").stat().st_size < 2**21

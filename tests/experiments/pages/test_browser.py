@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from terrycloth.experiments.pages.page import write_page
-from tests.browser import DESK, PHONE, chromium, opened, sideways, violations
+from tests.browser import DESK, PHONE, chromium, opened, overflowing, violations
 from tests.experiments.pages.test_page import PAGE
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_nothing_is_cut_off_and_axe_finds_nothing(width: int, scheme: str, browser: Any, path: Path) -> None:
     with opened(browser, path, width, scheme) as page:
         assert violations(page) == []
-        assert sideways(page) == []
+        assert overflowing(page) == []
         shown = [size for size in ("wide", "narrow") if page.locator(f".{size} svg").is_visible()]
         assert shown == ["narrow" if width == PHONE else "wide"]
 
