@@ -26,9 +26,7 @@ def chromium() -> Iterator[Any]:
 
 @contextmanager
 def opened(browser: Any, path: Path, width: int = DESK, scheme: str = "light") -> Iterator[Any]:
-    """Open a page in a window of `width` pixels, and fail the test if the console shows a message or an
-    error.
-    """
+    """Open a page in a window of `width` pixels, and fail the test if its console shows anything."""
     messages: list[str] = []
     # A page's content security policy allows no script of another origin, and axe-core is one.
     context = browser.new_context(

@@ -29,9 +29,7 @@ def test_one_target_by_hand() -> None:
 
 
 def test_targets_ranked_alone_do_not_displace_each_other() -> None:
-    """Of .9, .7, .5, .3 and .1 the second, third and last are targets, with one, one and two other items
-    above them.
-    """
+    """Of .9, .7, .5, .3 and .1 the second, third and last are targets, below one, one and two others."""
     assert ranks([[0.5, 0.9, 0.1, 0.7, 0.3]], [[0, 2, 3]]) == ([2.0, 3.0, 2.0], [3.0, 5.0, 2.0])
 
 

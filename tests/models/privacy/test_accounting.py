@@ -37,9 +37,7 @@ PRV_ERROR = 0.01  # Opacus's PRV accountant answers with an upper bound, which i
 
 @pytest.fixture(autouse=True)
 def no_cached_results() -> Iterator[None]:
-    """Empty the cache, so that a test that replaces a part of the accounting leaves no result to the next
-    test.
-    """
+    """Empty the cache, so that a test that replaces a part of the accounting leaves none to the next test."""
     yield
     accounting = terrycloth.models.privacy.accounting
     for kept in (epsilon_composed, by_opacus_rdp, accounting.dp_accounting_curve, accounting.privacy_loss):

@@ -52,9 +52,7 @@ def exponential(exponent: Fraction) -> Fraction:
 
 @pytest.mark.parametrize("deviation", [4.0, 7.3])
 def test_every_integer_is_drawn_with_its_probability(deviation: float) -> None:
-    """Pearson's χ² test against exp(−k²/2σ²); in both tails, integers expected fewer than 20 times are
-    pooled.
-    """
+    """Pearson's χ² test against exp(−k²/2σ²); integers expected fewer than 20 times are pooled."""
     draws = discrete_normals(stream(1), 400_000, deviation)
     reach = math.ceil(10 * deviation)
     integers = np.arange(-reach, reach + 1)

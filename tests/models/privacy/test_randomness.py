@@ -139,9 +139,7 @@ def test_uniforms_and_integers_stay_inside_their_range_for_extreme_words(
 
 
 def test_gaussian_draws_reach_9_2_standard_deviations_on_either_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest words give the draws farthest out, with the sign in the last bit; the largest give the
-    middle.
-    """
+    """The smallest words give the outermost draws, with a sign in the last bit; the largest, the middle."""
     words = np.array([0, 1, 2**64 - 2, 2**64 - 1], dtype=np.uint64)
     monkeypatch.setattr(Stream, "words", lambda self, count: words)
     low, high, *middle = stream().normals(4).tolist()

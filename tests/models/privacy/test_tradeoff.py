@@ -22,9 +22,7 @@ def test_the_curve_of_a_gaussian_by_hand() -> None:
 
 
 def test_the_curve_of_epsilon_without_delta_by_hand() -> None:
-    """With ε = ln 3 and δ = 0 the rate is three times the false positives, until a third of the negatives
-    remains.
-    """
+    """With ε = ln 3 and δ = 0 the curve is the smaller of 3α and 1 − (1 − α) / 3."""
     bound = by_profile(np.array([math.log(3.0)]), np.array([0.0]), np.array([0.1, 0.25, 0.5]))
     assert bound == pytest.approx([0.3, 0.75, 1 - 0.5 / 3])
 

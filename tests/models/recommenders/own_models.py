@@ -66,9 +66,7 @@ class WholeProduct(AboveTheMean):
 
 
 class Centred(Gated):
-    """A model that reads the whole table for each score without declaring it, so that batches train it
-    differently.
-    """
+    """A model that reads the whole table for each score undeclared, so that batches train it differently."""
 
     def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
         return self.score_catalogue(vectors).gather(1, items)

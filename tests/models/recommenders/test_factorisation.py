@@ -33,9 +33,7 @@ class TestWithoutBias(ModelContract):
 
 @pytest.fixture
 def whole_numbers(catalogue: Catalogue) -> Factorisation:
-    """A model with rows (1, 10), (2, 20) … (7, 70) for moss, sand, cotton, linen, bath, hand and unknown;
-    bias i.
-    """
+    """Rows (1, 10), (2, 20) … (7, 70) for moss, sand, cotton, linen, bath, hand and unknown; bias i."""
     model = Factorisation(build_bag(catalogue, attributes=True, own_rows=False), dim=2)
     counting = torch.arange(1.0, 8.0)
     model.load_shared(

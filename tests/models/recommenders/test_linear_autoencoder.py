@@ -102,9 +102,7 @@ def test_a_catalogue_of_any_size_has_a_head(catalogue):
 
 
 def test_the_score_by_hand_without_noise(build):
-    """The sum of (z·u)p̂ over all items, a ridge regression without u over the head, and a little of
-    attributes.
-    """
+    """The sum of (z·u)p̂ over all items, a ridge regression without u over the head, and attributes."""
     model = build()
     z = row(0, 1, 5, newest=2.0)
     popular = POPULARITY / POPULARITY.norm()
@@ -119,9 +117,7 @@ def test_the_score_by_hand_without_noise(build):
 
 
 def test_learned_scores_are_divided_by_a_power_of_popularity(build):
-    """What is learned about an item is divided by u^β, where u has mean square 1; the other parts do not
-    change.
-    """
+    """What is learned about an item is divided by u^β, where u has mean square 1; the rest is unchanged."""
     plain, discounted = build(), build(discount=0.5)
     z = row(0, 1, 5, newest=2.0)
     plain_scores, scores = (model.score_catalogue(z.unsqueeze(0))[0] for model in (plain, discounted))

@@ -1,6 +1,4 @@
-"""Keys, masks and shares, built from libraries' primitives and checked against known answers where they
-exist.
-"""
+"""Keys, masks and shares, built from libraries' primitives and checked against known answers if any."""
 
 import os
 
