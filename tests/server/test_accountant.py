@@ -1,4 +1,4 @@
-"""The server's accountant: Flower's own answers where it has them, and a state that goes on exactly."""
+"""The server's accountant agrees with Flower's where it has one, and its saved state continues exactly."""
 
 import json
 import math
@@ -37,15 +37,15 @@ def event(noise: float = 3.0, sample: int = 50, population: int = 1000) -> Gauss
     return GaussianPrivacyEvent(noise, sample, population)
 
 
-def booked(*releases: tuple[GaussianPrivacyEvent, int], sampling: str = "poisson") -> Accountant:
+def accountant_after(*releases: tuple[GaussianPrivacyEvent, int], sampling: str = "poisson") -> Accountant:
     accountant = Accountant(config(sampling))
     for release, count in releases:
         accountant.compose(release, count)
     return accountant
 
 
-def test_it_spends_what_the_rest_of_the_program_says() -> None:
-    accountant = booked((event(), 20), (event(2.0), 5))
+def test_epsilon_equals_that_of_the_rest_of_the_package() -> None:
+    accountant = accountant_after((event(), 20), (event(2.0), 5))
     composed = epsilon_composed(((3.0, 0.05, 20), (2.0, 0.05, 5)), DELTA)
     assert accountant.get_epsilon(DELTA) == composed.epsilon
     spent = accountant.get_privacy_spent()
@@ -57,33 +57,33 @@ def test_it_spends_what_the_rest_of_the_program_says() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["poisson", "no-amplification"])
-def test_it_is_the_tighter_of_what_flower_has_and_close_to_it(sampling: str) -> None:
-    accountant, flowers = booked((event(), 100), sampling=sampling), RdpAccountant(config(sampling))
+def test_epsilon_is_below_flowers_accountant_and_close_to_it(sampling: str) -> None:
+    accountant, flowers = accountant_after((event(), 100), sampling=sampling), RdpAccountant(config(sampling))
     flowers.compose(event(), 100)
     assert 0.75 * flowers.get_epsilon(DELTA) < accountant.get_epsilon(DELTA) < flowers.get_epsilon(DELTA)
     assert accountant.get_delta(0.5) < flowers.get_delta(0.5)
 
 
-def test_sampling_counts_only_where_the_configuration_says() -> None:
-    amplified, seen = (booked((event(), 10), sampling=by) for by in ("poisson", "no-amplification"))
+def test_sampling_amplifies_only_if_the_configuration_says_so() -> None:
+    amplified, seen = (accountant_after((event(), 10), sampling=by) for by in ("poisson", "no-amplification"))
     assert seen.get_epsilon(DELTA) == epsilon_composed(((3.0, 1.0, 10),), DELTA).epsilon
     assert amplified.get_epsilon(DELTA) < 0.2 * seen.get_epsilon(DELTA)
 
 
-def test_one_by_one_or_together() -> None:
-    together, single = booked((event(), 7)), booked(*[(event(), 1)] * 7)
+def test_composing_releases_one_by_one_or_together_is_the_same() -> None:
+    together, single = accountant_after((event(), 7)), accountant_after(*[(event(), 1)] * 7)
     assert single.state_dict() == together.state_dict()
     assert single.num_releases == 7
     assert single.get_epsilon(DELTA) == together.get_epsilon(DELTA)
 
 
-def test_nothing_released_is_nothing_spent() -> None:
-    assert booked().get_epsilon(DELTA) == 0.0
-    assert booked().get_delta(0.0) == 0.0
+def test_nothing_released_costs_nothing() -> None:
+    assert accountant_after().get_epsilon(DELTA) == 0.0
+    assert accountant_after().get_delta(0.0) == 0.0
 
 
-def test_its_state_goes_on_exactly_through_json() -> None:
-    accountant = booked((event(1 / 3), 20), (event(math.pi, 1), 5))
+def test_a_state_saved_as_json_continues_exactly() -> None:
+    accountant = accountant_after((event(1 / 3), 20), (event(math.pi, 1), 5))
     state = json.loads(json.dumps(accountant.state_dict()))
     resumed = Accountant(config())
     resumed.load_state_dict(state)
@@ -107,8 +107,10 @@ def test_its_state_goes_on_exactly_through_json() -> None:
     ],
     ids=str,
 )
-def test_a_state_of_another_promise_or_damaged_is_refused_and_changes_nothing(change: dict[str, Any]) -> None:
-    accountant = booked((event(), 2))
+def test_a_damaged_state_or_one_of_another_promise_is_refused_and_changes_nothing(
+    change: dict[str, Any],
+) -> None:
+    accountant = accountant_after((event(), 2))
     before = accountant.state_dict()
     with pytest.raises(ValueError, match=r".+"):
         accountant.load_state_dict({**before, **change})
@@ -118,8 +120,8 @@ def test_a_state_of_another_promise_or_damaged_is_refused_and_changes_nothing(ch
 
 
 @pytest.mark.slow
-def test_whether_a_release_would_pass_the_limit_is_told_before_it_is_booked() -> None:
-    accountant = booked((event(), 10))
+def test_would_exceed_answers_without_composing_the_release() -> None:
+    accountant = accountant_after((event(), 10))
     after = epsilon_composed(((3.0, 0.05, 11),), DELTA).epsilon
     assert not accountant.would_exceed(event(), after)
     assert accountant.would_exceed(event(), after * 0.999)
@@ -132,34 +134,34 @@ def test_whether_a_release_would_pass_the_limit_is_told_before_it_is_booked() ->
             accountant.would_exceed(event(), limit)
 
 
-def test_what_is_known_by_its_renyi_curve() -> None:
+def test_discrete_noise_is_accounted_for_by_its_renyi_curve() -> None:
     accountant = Accountant(config("no-amplification"), only_renyi=True)
     accountant.compose(event(), 10)
     assert (
         accountant.get_epsilon(DELTA) == epsilon_composed(((3.0, 1.0, 10),), DELTA, only_renyi=True).epsilon
     )
     assert accountant.get_privacy_spent().accounting_method in ("opacus-rdp", "dp-accounting-rdp")
-    assert booked((event(), 10), sampling="no-amplification").get_epsilon(DELTA) < accountant.get_epsilon(
+    assert accountant_after((event(), 10), sampling="no-amplification").get_epsilon(
         DELTA
-    )
+    ) < accountant.get_epsilon(DELTA)
 
 
-def test_what_it_does_not_account_for_is_refused() -> None:
+def test_releases_that_it_cannot_account_for_are_refused() -> None:
     with pytest.raises(ValueError, match="replace-one"):
         Accountant(
             config("without-replacement", neighboring_relation=NeighboringRelation.REPLACE_ONE),
         )
     for count in (0, -1, 1.0, True):
         with pytest.raises(ValueError, match="whole number"):
-            booked((event(), count))  # type: ignore[arg-type]
+            accountant_after((event(), count))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="999"):
-        booked((event(population=999), 1))
+        accountant_after((event(population=999), 1))
     for delta in (0.0, 1.0, math.nan):
         with pytest.raises(ValueError, match="δ"):
-            booked().get_epsilon(delta)
+            accountant_after().get_epsilon(delta)
     for epsilon in (-1.0, math.nan):
         with pytest.raises(ValueError, match="ε"):
-            booked().get_delta(epsilon)
+            accountant_after().get_delta(epsilon)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +182,9 @@ def test_a_rate_in_whole_numbers_is_the_rate(rate: float, devices: int) -> None:
     GaussianPrivacyEvent(1.0, sample, population)
 
 
-def test_it_is_what_flower_calls_an_accountant() -> None:
+def test_the_accountant_implements_flowers_interface() -> None:
     wanted = [name for name in vars(PrivacyAccountant) if not name.startswith("_")]
     assert len(wanted) >= 9
     assert all(hasattr(Accountant, name) for name in wanted)
-    as_flower_has_it: PrivacyAccountant = booked()
+    as_flower_has_it: PrivacyAccountant = accountant_after()
     assert as_flower_has_it.num_releases == 0
