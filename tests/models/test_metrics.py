@@ -111,7 +111,7 @@ def test_ranks_of_all_items_add_up_whatever_the_ties(values: list[float]) -> Non
     assert ranks([values], [list(range(count))])[0] == [1.0] * count, "alone, nothing else is there"
 
 
-# --- The parts ---------------------------------------------------------------------------------------------
+# --- The parts --------------------------------------------------------------------------------------------
 
 
 def test_padding_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""A page in a browser: nothing cut off, legible, and its values reached by pointer and by keyboard."""
+"""A page in a browser: nothing overflows, text is legible, and values are reached by pointer and keys."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, DESK])
-def test_nothing_is_cut_off_and_axe_finds_nothing(width: int, scheme: str, browser: Any, path: Path) -> None:
+def test_nothing_overflows_and_axe_finds_nothing(width: int, scheme: str, browser: Any, path: Path) -> None:
     with opened(browser, path, width, scheme) as page:
         assert violations(page) == []
         assert overflowing(page) == []
@@ -69,7 +69,7 @@ def test_a_table_is_sorted_and_filtered(browser: Any, path: Path) -> None:
         assert page.get_by_role("status").inner_text() == "1 of 2 rows"
 
 
-def test_on_paper_everything_is_written_out_and_it_is_light(browser: Any, path: Path) -> None:
+def test_in_print_everything_is_expanded_and_light(browser: Any, path: Path) -> None:
     with opened(browser, path, PHONE, "dark") as page:
         page.emulate_media(media="print")
         assert page.get_by_text("terry simulate").is_visible()
@@ -78,7 +78,7 @@ def test_on_paper_everything_is_written_out_and_it_is_light(browser: Any, path: 
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-def test_a_link_to_a_section_that_is_folded_away_opens_it(browser: Any, path: Path) -> None:
+def test_a_link_to_a_folded_section_opens_it(browser: Any, path: Path) -> None:
     with opened(browser, path) as page:
         assert not page.get_by_text("Text.").is_visible()
         page.get_by_role("link", name="Columns").click()

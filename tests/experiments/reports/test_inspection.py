@@ -70,7 +70,7 @@ def test_quartiles_of_nothing() -> None:
     assert quartiles(np.empty(0, dtype=np.int64)) == "–"
 
 
-# --- Time --------------------------------------------------------------------------------------------------
+# --- Time -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_the_account_can_be_written(
     assert (tmp_path / "report" / "unknown-items.csv").read_text() == "item,rows\nZ,1\n"
 
 
-# --- The catalogue -----------------------------------------------------------------------------------------
+# --- The catalogue ----------------------------------------------------------------------------------------
 
 
 def test_the_catalogues_attributes(dataset: Dataset) -> None:

@@ -785,7 +785,7 @@ def test_shoppers_first_seen_after_the_date_are_reported_apart(tmp_path: Path) -
     assert simulate(other, tmp_path / "other").read_result().metrics.unseen == {}
 
 
-# --- What a data set without times is served and learned by ----------------------------------------------
+# --- What a data set without times is served and learned by -----------------------------------------------
 
 
 def timeless(folder: Path) -> dict[str, Any]:
