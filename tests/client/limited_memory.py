@@ -94,9 +94,9 @@ def main() -> None:
         group = DeviceGroup(Path(asked["device-group"]), trainer=asked["trainer"])
         reset_peak()
         before = resident(peak=False)
-        said = seen_by_server(group, settings, asked["spare"])
+        answer = seen_by_server(group, settings, asked["spare"])
         took = {"took": resident(peak=True) - before} if asked.get("measured") else {}
-        print(json.dumps(said | took), flush=True)
+        print(json.dumps(answer | took), flush=True)
         terrycloth.client.device_group.attempt, terrycloth.client.training.sgd_trainer.CHUNK = real
 
 

@@ -232,10 +232,10 @@ def test_an_error_that_leaves_contains_no_private_value(
     assert not reply.has_content()
     assert reply.error.code == terrycloth.client.app.TRAINING_FAILED
     assert reply.error.reason == terrycloth.client.app.FAILED
-    said = capfd.readouterr()
+    output = capfd.readouterr()
     logged = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
     assert "RuntimeError" in logged  # the owner can read it in the log
-    for text in (reply.error.reason, logged, said.out, said.err):
+    for text in (reply.error.reason, logged, output.out, output.err):
         for part in (*SECRETS, str(folder)):
             assert part not in text
 

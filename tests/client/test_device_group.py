@@ -29,7 +29,7 @@ from terrycloth.models.update import Refusal, Reply, Request, pack_reply
 from tests.policies import ANYTHING
 
 BASKETS = [[1, 4, 4], [], [6, 0, 2, 3], [7], [5, 5, 1], []]
-NEW, BOOKED, ANSWERED = 1, 2, 3  # the order in which the first query to a seeded folder saves the state
+NEW, RECORDED, ANSWERED = 1, 2, 3  # the order in which the first query to a seeded folder saves the state
 BEGUN = 3  # the save before the answer, if the device group is not seeded
 
 
@@ -292,7 +292,7 @@ def test_the_ledger_is_on_disk_before_training_starts(ask, layout, query, monkey
     assert (state.replied, state.update) == (False, {})
 
 
-@pytest.mark.parametrize("save", [NEW, BOOKED])
+@pytest.mark.parametrize("save", [NEW, RECORDED])
 def test_nothing_is_trained_if_the_query_cannot_be_recorded(
     save, ask, layout, query, trainers_made, monkeypatch
 ):
@@ -340,9 +340,8 @@ def test_after_a_crash_the_query_is_trained_again_and_recorded_once(
     if seed is None:
         assert len(drawn) == len(set(drawn)) == 3  # one for participation draws and two for training
     else:
-        assert content_of(reply) == content_of(
-            DeviceGroup(layout(seed=seed)).answer(asked)
-        )  # the same as without a crash
+        # The same as without a crash.
+        assert content_of(reply) == content_of(DeviceGroup(layout(seed=seed)).answer(asked))
     if place == "storing the answer":
         assert lost[-1].replied
         assert unrelated(Reply(1, lost[-1].update, 0), reply) == (seed is None)
@@ -795,7 +794,7 @@ def test_a_state_from_a_backup_repeats_no_noise(moved, ask, layout, query):
 
 
 @pytest.mark.parametrize("seed", [None, 7])
-def test_a_backup_of_a_booked_query_repeats_no_noise(seed, ask, layout, query, held, monkeypatch):
+def test_a_backup_of_a_recorded_query_repeats_no_noise(seed, ask, layout, query, held, monkeypatch):
     """Answer, restore, buy something, answer again: the difference must not be the purchase alone.
 
     In a seeded device group it is, which shows that this test can detect it.

@@ -210,9 +210,8 @@ def test_a_file_that_cannot_be_read_is_an_error(kind, tmp_path, monkeypatch):
 def test_a_named_policy_takes_precedence_over_the_folders(tmp_path, written):
     (tmp_path / "policy.toml").write_text("most_epsilon = 1")
     assert policy_of(tmp_path, None).most_epsilon == 1.0
-    assert (
-        policy_of(tmp_path, written("most_epsilon = 2")).most_epsilon == 2.0
-    )  # the named policy takes precedence
+    # The named policy takes precedence.
+    assert policy_of(tmp_path, written("most_epsilon = 2")).most_epsilon == 2.0
 
 
 # Rules that follow from the settings alone
@@ -521,10 +520,11 @@ def test_total_and_daily_budgets_are_separate_and_kept_for_each_device():
         ledger, day_start, everyone, everyone, settings, rule
     )
     assert took_part.tolist() == booked.tolist() == [False, False, True, False]
+    # A device that would exceed both is counted once.
     assert refused == {
         Refusal.BUDGET: 2,
         Refusal.DAILY_BUDGET: 1,
-    }  # a device that would exceed both is counted once
+    }
 
 
 ASKED = st.fixed_dictionaries(

@@ -147,7 +147,7 @@ BAD_REPLIES = {
 def result_says_who_measured(bench: Bench) -> None:
     """A result says whether devices released its accuracy; if none took part in the evaluation, none did."""
     coins = DeviceGroup.participation_draws
-    for asked, comes, told in (("simulator", 0, "simulator"), ("released", 0, "released"),
+    for asked, comes, reported in (("simulator", 0, "simulator"), ("released", 0, "released"),
                                ("released", 2, "simulator")):  # fmt: skip
         config = RunConfig(
             devices=12, rounds=1, unit="shopper", noise_multiplier=1.0, evaluate=asked, central=False
@@ -159,10 +159,10 @@ def result_says_who_measured(bench: Bench) -> None:
             )
             out = simulate(config, bench.folder / f"run-{next(bench.numbers)}")
         result = out.read_result()
-        assert result.metrics.measured_by == told
+        assert result.metrics.measured_by == reported
         caption = str(result_table(result).caption)
-        assert ("not released" in caption) == (told == "simulator")
-        assert ("devices released" in caption) == (told == "released")
+        assert ("not released" in caption) == (reported == "simulator")
+        assert ("devices released" in caption) == (reported == "released")
 
 
 def all_is_released(patch: Patch) -> None:
@@ -236,12 +236,14 @@ AMPLIFICATION = {
 
 
 def federation(
-    bench: Bench, group: Any, settings: RoundSettings, on_round: Any = None, **told: Any
+    bench: Bench, group: Any, settings: RoundSettings, on_round: Any = None, **reported: Any
 ) -> FederatedSum:
     """Run the two apps over one device group in this process."""
     grid = InProcessGrid(terrycloth.client.app.make_app(group), {}, 1)
     start = bench.copied(bench.build(settings))
-    run = FederatedSum(start, settings, ServerSettings.model_validate({"catalogue": "c", **told}), on_round)
+    run = FederatedSum(
+        start, settings, ServerSettings.model_validate({"catalogue": "c", **reported}), on_round
+    )
     run.run(grid)
     return run
 
@@ -400,9 +402,9 @@ def policy_is_kept(bench: Bench) -> None:
     assert refusal_of(floor, asked) == Refusal.NOISE
     assert not (floor / "state-0-of-1.safetensors").exists()
     # At δ = 1e-5 and σ = 1, one step costs ε = 4.4, two 6.6 and three 8.4.
-    for budget, said in ((7.0, 1e6), (50.0, 7.0)):
+    for budget, requested in ((7.0, 1e6), (50.0, 7.0)):
         folder = bench.group([1], policy=f"most_epsilon = {budget}")
-        asked_rounds = [bench.request(bench.ask(round=number, epsilon=said)) for number in (1, 2, 3)]
+        asked_rounds = [bench.request(bench.ask(round=number, epsilon=requested)) for number in (1, 2, 3)]
         assert [refusal_of(folder, one) for one in asked_rounds] == [None, None, Refusal.BUDGET]
         assert state_of(folder).ledger.steps.tolist() == [[2]]
 
@@ -480,11 +482,11 @@ def accountants_agree(bench: Bench) -> None:
             GaussianPrivacyEvent(noise, round(rate * books.population), books.population),
             steps,
         )
-        for told in (ledger.epsilon(DELTA)[0], books.accountant.get_epsilon(DELTA)):
-            assert upper - 0.02 <= told <= upper + 0.01
+        for reported in (ledger.epsilon(DELTA)[0], books.accountant.get_epsilon(DELTA)):
+            assert upper - 0.02 <= reported <= upper + 0.01
     for noise, steps in ((1.0, 1), (5.0, 30)):
-        told = terrycloth.models.privacy.accounting.epsilon_spent(noise, 1.0, steps, DELTA).epsilon
-        assert told == pytest.approx(gaussian(noise / steps**0.5), rel=1e-6)
+        reported = terrycloth.models.privacy.accounting.epsilon_spent(noise, 1.0, steps, DELTA).epsilon
+        assert reported == pytest.approx(gaussian(noise / steps**0.5), rel=1e-6)
 
 
 def composing(change: Callable[[float, float, int], tuple[float, float, int]]) -> Callable[[Patch], None]:
@@ -680,8 +682,8 @@ def unit_is_what_is_stored(bench: Bench) -> None:
     assert "events that a device stores to train on, which are at most its newest 3" in by_date
     assert "may move many of them" not in by_date
     for split in ("next-visit", "basket", "last-item"):
-        said = make_promise(resolved.model_copy(update={"split": split})).sentence()
-        assert "one purchase before the split may move many of them" in said
+        requested = make_promise(resolved.model_copy(update={"split": split})).sentence()
+        assert "one purchase before the split may move many of them" in requested
 
 
 def everything_is_stored(patch: Patch) -> None:
@@ -700,8 +702,8 @@ def delta_is_of_the_devices(patch: Patch) -> None:
 
 
 def split_is_not_stated(patch: Patch) -> None:
-    told = lambda **facts: Promise(**facts | {"of_training_events": False})  # noqa: E731
-    patch.setattr(terrycloth.experiments.settings.planning, "Promise", told)
+    reported = lambda **facts: Promise(**facts | {"of_training_events": False})  # noqa: E731
+    patch.setattr(terrycloth.experiments.settings.planning, "Promise", reported)
 
 
 STORED = {

@@ -119,10 +119,10 @@ def test_an_unreadable_policy_and_ledger_are_counted_and_the_run_continues(
     rows = folder.read_rounds()
     assert [row["refused"] for row in rows] == ["", "no-usable-policy:30", "ledger-corrupt:10", ""]
     assert [row["answered"] for row in rows] == ["30", "0", "20", "30"]
-    said = [
+    messages = [
         record.getMessage() for record in caplog.records if record.name == "terrycloth.client.device_group"
     ]
     assert [
-        line for line in said if "state-1-of-3.safetensors" in line and "restore it from a backup" in line
+        line for line in messages if "state-1-of-3.safetensors" in line and "restore it from a backup" in line
     ]
-    assert [line for line in said if "policy cannot be used" in line]
+    assert [line for line in messages if "policy cannot be used" in line]

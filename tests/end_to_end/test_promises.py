@@ -20,10 +20,10 @@ QUICK = {"devices": 30, "rounds": 2, "central": False, "evaluate_every": 0, "see
 @pytest.mark.parametrize("model", ["attributes", "neural-cf"])
 @pytest.mark.parametrize(("unit", "trust"), PROMISES)
 def test_a_promise_runs_and_is_stated(unit, trust, model, tmp_path):
-    said = {**QUICK, "unit": unit, "model": model, "participation": 0.8}
+    settings = {**QUICK, "unit": unit, "model": model, "participation": 0.8}
     if trust is not None:
-        said |= {"trust": trust, "epsilon": 4.0}
-    folder = simulate(read_config(None, said, []), tmp_path / "run")
+        settings |= {"trust": trust, "epsilon": 4.0}
+    folder = simulate(read_config(None, settings, []), tmp_path / "run")
     promise = folder.read_result().promise
     assert (promise.unit, promise.trust) == (unit, trust)
     if trust is None:
@@ -38,9 +38,9 @@ def test_a_promise_runs_and_is_stated(unit, trust, model, tmp_path):
 
 @pytest.mark.parametrize(("unit", "trust"), [("none", None), *PROMISES[2:]])
 def test_the_linear_model_takes_two_rounds(unit, trust, tmp_path):
-    said = {"devices": 30, "seed": 1, "unit": unit, "model": "linear"}
-    said |= {} if trust is None else {"trust": trust, "epsilon": 4.0}
-    folder = simulate(read_config(None, said, []), tmp_path / "run")
+    settings = {"devices": 30, "seed": 1, "unit": unit, "model": "linear"}
+    settings |= {} if trust is None else {"trust": trust, "epsilon": 4.0}
+    folder = simulate(read_config(None, settings, []), tmp_path / "run")
     result, rows, head = folder.read_result(), folder.read_rounds(), folder.read_config().head_size
     assert head is not None
     assert (head == 300) == (unit == "none")

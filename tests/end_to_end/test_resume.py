@@ -157,12 +157,13 @@ PLACES = {  # all in round 2
     "reported": (RoundLog, "observe", True, 2),  # the observer ran, and the round is in rounds.csv
     # The checkpoint is written, and rounds.csv lacks the round.
     "not reported": (RoundLog, "observe", False, 2),
+    # The server has taken its step.
     "before the checkpoint": (
         terrycloth.server.strategy,
         "save_checkpoint",
         False,
         3,
-    ),  # the server has taken its step
+    ),
     "between the checkpoint and its count": (terrycloth.server.strategy, "note_newest", False, 4),
     "before the sum": (FederatedSum, "check", False, 2),  # clients have trained, nothing is added
     "between two nodes": (DeviceState, "save", False, SECOND_NODE_BOOKS),
@@ -246,9 +247,9 @@ def test_a_round_with_an_interrupted_session_is_paid_for_once_and_not_repeated(p
         with pytest.raises(Killed):
             simulate(MASKED, tmp_path / "run")
     folder = resume(tmp_path / "run")
-    told = [(row["answered"], row["refused"], row["invalid"]) for row in rounds(folder)]
+    outcomes = [(row["answered"], row["refused"], row["invalid"]) for row in rounds(folder)]
     whole = ("12", "", "")
-    assert told == [*[whole] * (lost - 1), ("0", "", "stopped-within-the-round:3"), *[whole] * (3 - lost)]
+    assert outcomes == [*[whole] * (lost - 1), ("0", "", "stopped-within-the-round:3"), *[whole] * (3 - lost)]
     assert [state.ledger.steps.tolist() for state in states(folder)] == [[[3]] * 4] * 3
     assert float(rounds(folder)[-1]["epsilon"]) == result(folder)["promise"]["epsilon"]
 

@@ -72,9 +72,9 @@ def terry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
-        said = capfd.readouterr()
+        printed = capfd.readouterr()
         assert ended.value.code is None or isinstance(ended.value.code, int)
-        return Ended(ended.value.code or 0, said.out, said.err)
+        return Ended(ended.value.code or 0, printed.out, printed.err)
 
     return run
 
@@ -436,11 +436,11 @@ def test_bad_input_is_reported_in_one_line_from_a_shell(arguments: list[str], tm
 def test_the_name_of_a_folder_is_printed_unchanged(name: str, copied: RunFolder, terry: Terry) -> None:
     Path(name).parent.mkdir(exist_ok=True)
     copied.path.rename(name)
-    said = terry("simulate", "--resume", "--out", name)
-    assert (said.code, said.out.splitlines()[-1]) == (0, f"run folder: {name}")
-    said = terry("compare", name, name)
-    assert said.code == 0
-    assert f"Run 2, {name}: " in said.out
+    printed = terry("simulate", "--resume", "--out", name)
+    assert (printed.code, printed.out.splitlines()[-1]) == (0, f"run folder: {name}")
+    printed = terry("compare", name, name)
+    assert printed.code == 0
+    assert f"Run 2, {name}: " in printed.out
 
 
 def test_an_output_without_the_letter_epsilon_is_no_error(tmp_path: Path) -> None:
@@ -543,10 +543,10 @@ def test_data_list_names_every_source(terry: Terry) -> None:
 def test_data_partition_lays_out_a_device_group(terry: Terry, tmp_path: Path) -> None:
     ended = terry("data", "partition", "csv", "device-group", *OWN[3:])
     assert ended.code == 0
-    said = ended.out.splitlines()
-    assert said[0] == "device-group: 6 devices, 12 training events"
-    assert said[1].startswith("By date: the model trains on events before 2024-01-03")
-    assert said[2:] == ["device-group/policy.toml: what the devices allow"]
+    printed = ended.out.splitlines()
+    assert printed[0] == "device-group: 6 devices, 12 training events"
+    assert printed[1].startswith("By date: the model trains on events before 2024-01-03")
+    assert printed[2:] == ["device-group/policy.toml: what the devices allow"]
     assert len(DeviceGroup(tmp_path / "device-group").devices) == 6
 
 
@@ -595,7 +595,7 @@ def test_laid_out_devices_allow_the_named_promise(
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "printed"),
     [
         (["--trust", "central"], "--trust central: say local"),
         (["--epsilon", "inf"], "finite numbers"),
@@ -604,9 +604,9 @@ def test_laid_out_devices_allow_the_named_promise(
     ],
 )
 def test_data_partition_refuses_a_promise_that_devices_cannot_keep(
-    flags: list[str], said: str, terry: Terry, tmp_path: Path
+    flags: list[str], printed: str, terry: Terry, tmp_path: Path
 ) -> None:
-    assert said in refused(terry, *PARTITION, *flags)
+    assert printed in refused(terry, *PARTITION, *flags)
     assert not (tmp_path / "device-group").exists()
 
 

@@ -54,7 +54,7 @@ class AfterOneRound(simulation.Reporter):
 
 
 @pytest.mark.parametrize(
-    ("when", "said", "left"),
+    ("when", "message", "left"),
     [
         ("make_plan", "stopped before the first round was done; nothing is kept", False),
         ("lay_out", "stopped before the first round was done; nothing is kept", False),
@@ -65,7 +65,7 @@ class AfterOneRound(simulation.Reporter):
 )
 def test_an_interrupt_in_each_phase_of_a_run_has_its_message(
     when: str,
-    said: str,
+    message: str,
     left: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -80,7 +80,7 @@ def test_an_interrupt_in_each_phase_of_a_run_has_its_message(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130
-    assert capsys.readouterr().err.splitlines()[-1:] == [f"terry: {said}"]
+    assert capsys.readouterr().err.splitlines()[-1:] == [f"terry: {message}"]
     assert (tmp_path / "run").exists() is left
 
 

@@ -121,7 +121,6 @@ def test_the_clip_moves_towards_its_quantile_by_hand() -> None:
     assert adapted_clip(2.0, 0.5, 0.5, settings) == 2.0
     assert adapted_clip(2.0, 1.0, 0.5, settings) == pytest.approx(2.0 * math.exp(-0.1))
     assert adapted_clip(2.0, 0.0, 0.5, settings) == pytest.approx(2.0 * math.exp(0.1))
-    assert adapted_clip(2.0, 40.0, 0.5, settings) == adapted_clip(
-        2.0, 1.0, 0.5, settings
-    )  # a share above 1, from noise, is cut off
+    # A share above 1, from noise, is cut off.
+    assert adapted_clip(2.0, 40.0, 0.5, settings) == adapted_clip(2.0, 1.0, 0.5, settings)
     assert adapted_clip(1.05e-6, 1.0, 0.5, settings) == 1e-6  # what a device accepts

@@ -97,9 +97,8 @@ def test_a_run_has_a_unique_name_and_keeps_it_with_its_checkpoint(tmp_path, monk
 
     assert run_name(server()) != run_name(server())
     assert run_name(server(noise_seed=3)) == run_name(server(noise_seed=3))
-    monkeypatch.setattr(
-        FederatedSum, "start", lambda *rest, **named: None
-    )  # the run is stopped in the first round
+    # The run is stopped in the first round.
+    monkeypatch.setattr(FederatedSum, "start", lambda *rest, **named: None)
     strategy(settings(run="a-name"), folder=tmp_path).run(None)
     assert run_name(server(folder=tmp_path, resume=True)) == "a-name"
     assert run_name(server(folder=tmp_path)) != "a-name"

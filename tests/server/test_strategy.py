@@ -147,7 +147,7 @@ def hostile(request: Request) -> dict[str, RecordDict]:
 
 
 @pytest.mark.parametrize("why", hostile(Request(START, RoundSettings.model_validate(VALID))))
-def test_an_invalid_reply_is_counted_and_the_round_goes_on(why: str) -> None:
+def test_an_invalid_reply_is_counted_and_the_round_continues(why: str) -> None:
     def answer(node: int, request: Request) -> RecordDict:
         return hostile(request)[why] if node == 2 else reply(request, 2.5)
 
@@ -201,7 +201,7 @@ def test_bytes_that_numpy_reads_as_a_zip_file_do_not_end_the_run() -> None:
     assert strategy(nodes=2).run(Nodes(2, answer).grid)["a"].tolist() == [4.0, 5.0]
 
 
-def test_a_node_that_fails_is_counted_and_the_round_goes_on() -> None:
+def test_a_node_that_fails_is_counted_and_the_round_continues() -> None:
     def answer(node: int, request: Request) -> RecordDict | Error:
         return Error(code=1, reason="training failed") if node == 1 else reply(request, 5.0)
 

@@ -432,9 +432,8 @@ def test_a_masked_vector_looks_uniformly_random() -> None:
         expected = vector.nbytes / 256
         statistic = float(((counts - expected) ** 2 / expected).sum())
         assert chi2.ppf(1e-8, 255) < statistic < chi2.isf(1e-8, 255)
-    assert not np.any(
-        sum(vector for _, vector in answers.values()) == 0
-    )  # the nodes' own masks are still in it
+    # The nodes' own masks are still in it.
+    assert not np.any(sum(vector for _, vector in answers.values()) == 0)
 
 
 def test_a_masked_vector_has_each_neighbours_mask_and_its_own(rehearsal: Rehearsal) -> None:

@@ -90,9 +90,8 @@ def test_each_round_has_its_own_noise(trust, round, linear, build, copied, held,
     if trust == "distributed":
         noise = noise * fixed_point(settings, SIZES[round][1]).step
     share = {1: 0.25, 2: 0.75}[round]
-    expected = (
-        0.9 / math.sqrt(share) * (2.0 if trust == "local" else 1.0)
-    )  # under local trust each of four devices adds all of it, else each adds a share
+    # Under local trust each of four devices adds all of it, else each adds a share.
+    expected = 0.9 / math.sqrt(share) * (2.0 if trust == "local" else 1.0)
     assert float(noise.std()) == pytest.approx(expected, rel=0.07)
 
 
@@ -142,8 +141,8 @@ def test_each_round_applies_its_half_life(linear, build, copied, gather):
     events = Events.from_columns(
         np.zeros(2, int), np.array([1, 4]), np.array([86_400, 3 * 86_400]), np.ones(2), 1
     )
-    said = {"now": 3 * 86_400, "popularity_half_life": 1.0, "popularity_norm": 2.0}
-    settings = linear(round=1, **said)
+    given = {"now": 3 * 86_400, "popularity_half_life": 1.0, "popularity_norm": 2.0}
+    settings = linear(round=1, **given)
     model = build(settings)
     update, _ = bounded_trainer(model, settings).train(gather(events), copied(model))
     assert update["popularity"].tolist() == pytest.approx(

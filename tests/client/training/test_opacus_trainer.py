@@ -145,12 +145,10 @@ def noise_is(noise: Tensor, variance: float) -> bool:
     return (
         within(scaled.square().sum(dim=0), count, coordinates)  # in each coordinate
         and within(scaled.square().sum().reshape(1), count * coordinates, 1)  # in all coordinates together
-        and within(
-            scaled.sum(dim=1).square().sum().reshape(1) / coordinates, count, 1
-        )  # coordinates are uncorrelated
-        and within(
-            scaled.sum(dim=0).square().sum().reshape(1) / count, coordinates, 1
-        )  # runs are uncorrelated
+        # Coordinates are uncorrelated.
+        and within(scaled.sum(dim=1).square().sum().reshape(1) / coordinates, count, 1)
+        # Runs are uncorrelated.
+        and within(scaled.sum(dim=0).square().sum().reshape(1) / count, coordinates, 1)
     )
 
 
@@ -171,9 +169,8 @@ def test_an_empty_device_sends_noise_of_the_right_size_on_every_coordinate(
     cohorts = [gather(held([]), query=query) for query in range(1, 301)]
     noise = runs(OpacusTrainer(recommender, settings), parameters, cohorts)
     assert noise_is(noise, settings.steps_per_round * variance)
-    assert not noise_is(
-        noise, settings.steps_per_round**2 * variance
-    )  # one draw for all steps would have this variance
+    # One draw for all steps would have this variance.
+    assert not noise_is(noise, settings.steps_per_round**2 * variance)
 
 
 @pytest.mark.slow

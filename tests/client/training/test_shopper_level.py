@@ -102,7 +102,7 @@ def test_an_update_that_is_not_finite_is_multiplied_by_zero():
     assert factor.tolist() == [pytest.approx(0.5, rel=1e-4), 0.0, 0.0, 1.0]
 
 
-def test_a_device_that_diverges_does_not_spoil_the_sum(ask, build, copied, held, gather):
+def test_a_device_that_diverges_does_not_change_the_sum_to_nan(ask, build, copied, held, gather):
     settings = shopper(ask, model="neural-cf", learning_rate=1e6, steps_per_round=4)
     recommender = build(settings)
     update, _ = trainer_for(recommender, settings).train(gather(held(*BASKETS)), copied(recommender))

@@ -182,9 +182,8 @@ def test_the_size_of_a_chunk_bounds_memory(shop, ask):
     counts = np.full(100_000, 100)
     sizes = [len(places) for places in trainer.chunks(counts)]
     assert sum(sizes) == len(counts)
-    assert (
-        max(sizes) * 100 * 32 * 64 * 4 <= terrycloth.client.training.vmap_trainer.CHUNK_BYTES
-    )  # a hidden layer for each example
+    # A hidden layer for each example.
+    assert max(sizes) * 100 * 32 * 64 * 4 <= terrycloth.client.training.vmap_trainer.CHUNK_BYTES
 
 
 def test_every_coordinate_of_every_device_and_step_has_its_own_draw():

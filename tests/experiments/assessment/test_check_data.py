@@ -24,9 +24,8 @@ def test_the_description_as_json(orders: Dataset, capsys: pytest.CaptureFixture[
     assert (found["devices"], found["items"], found["events"]) == (2, 2, 3)
     assert found["import"]["rows_dropped"] == {"no shopper": 1}
     assert found["import"]["columns_used"] == {"shopper": "customer id", "item": "sku", "time": "date"}
-    assert (
-        found["identifying"]["singled_out"]["2"] == 1.0
-    )  # one shopper has two purchases, and no other shopper has both
+    # One shopper has two purchases, and no other shopper has both.
+    assert found["identifying"]["singled_out"]["2"] == 1.0
 
 
 def test_the_description_as_text(orders: Dataset, capsys: pytest.CaptureFixture[str]) -> None:

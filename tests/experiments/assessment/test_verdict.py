@@ -53,9 +53,8 @@ def test_being_above_one_floor_is_not_enough() -> None:
 
 
 def test_the_count_by_purchases_is_stated_only_if_it_contradicts_the_verdict() -> None:
-    many = Measured(
-        measured(12).found, measured(12).found * 0.9
-    )  # as many shoppers, but more of what each buys
+    # As many shoppers, but more of what each buys.
+    many = Measured(measured(12).found, measured(12).found * 0.9)
     floors = {"best sellers": Measured(measured(12).found, measured(12).found * 0.5)}
     found = verdict(floors, measured(20), many, False, "ε = 2", {})
     assert found.answer is Answer.NO

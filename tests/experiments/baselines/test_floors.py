@@ -138,10 +138,11 @@ def test_nothing_released_reads_nothing_of_other_shoppers() -> None:
     [
         ({}, "no two items of this catalogue are similar"),
         ({"titles": ["red a", "red b", "c"]}, None),
+        # A value that all items have distinguishes none.
         (
             {"titles": ["a red", "b red", "c red"]},
             "no two items of this catalogue are similar",
-        ),  # a value that all items have distinguishes none
+        ),
         ({"colour": [("red",), ("red",), ()]}, None),
         ({"items": ["1", "2", "90"]}, None),
     ],

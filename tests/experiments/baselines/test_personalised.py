@@ -330,7 +330,7 @@ def test_tables_that_do_not_fit_in_memory_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "reason"),
     [
         ({"negative_sampling": "leaky", "unit": "shopper", "trust": "central"}, "no promise can be kept"),
         ({"negative_sampling": "leaky", "unit": "interaction"}, "no promise can be kept"),
@@ -342,8 +342,8 @@ def test_tables_that_do_not_fit_in_memory_are_refused(
         ({"model": "counter", "unit": "none", "epsilon": 1.0}, "leave out --epsilon"),
     ],
 )
-def test_unsupported_settings_are_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_unsupported_settings_are_refused(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
         resolve(RunConfig.model_validate(settings), 100)
 
 
@@ -376,8 +376,8 @@ def test_a_model_without_negatives_gives_the_same_result_under_both_protocols(tm
     )
     assert clean.metrics == leaky.metrics
     assert "nothing leaks into linear" in " ".join(reading(leaky))
-    said = comparison_table.reading(compare_runs([tmp_path / "clean", tmp_path / "leaky"]))
-    assert sum("nothing leaks into linear" in line for line in said) == 1
+    reason = comparison_table.reading(compare_runs([tmp_path / "clean", tmp_path / "leaky"]))
+    assert sum("nothing leaks into linear" in line for line in reason) == 1
 
 
 # --- Real data --------------------------------------------------------------------------------------------

@@ -196,9 +196,8 @@ def test_settings_are_chosen_under_the_noise_of_the_release(
     ]
     assert torch.allclose(noises[0], noises[1], atol=1e-5)
     assert torch.allclose(noises[0], noises[2], atol=1e-5)
-    assert float(noises[0].std()) == pytest.approx(
-        asked.noise_multiplier, rel=0.06
-    )  # five standard errors over 4,000 draws
+    # Five standard errors over 4,000 draws.
+    assert float(noises[0].std()) == pytest.approx(asked.noise_multiplier, rel=0.06)
     assert chosen_under_noise((PLAIN,), asked, split, catalogue_of(ITEMS)) == PLAIN
     assert len(scored) == 3, "all three settings must be scored"
 

@@ -81,6 +81,5 @@ def test_rectools_learns_the_order_of_items(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sequence, "SERVES", ({EPOCHS: 5.0}, {EPOCHS: 400.0}))
     scores = fit_sequence(context_of(train, 7), SETTINGS | {FACTORS: 32.0})({EPOCHS: 400.0})(train.span(0, 6))
     assert scores.argmax(dim=1).tolist() == [(device + 5) % 6 for device in range(6)]
-    assert np.all(
-        scores[:, 6].numpy() < scores[:, :6].min(dim=1).values.numpy()
-    )  # nobody ever bought this item
+    # Nobody ever bought this item.
+    assert np.all(scores[:, 6].numpy() < scores[:, :6].min(dim=1).values.numpy())

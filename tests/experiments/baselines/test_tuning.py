@@ -66,9 +66,8 @@ def test_labels_are_unique_and_descriptions_are_sentences() -> None:
         assert row.sentence[0].isupper()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in BASELINES if name != "sasrec"]
-)  # it starts a process, and is slow
+# It starts a process, and is slow.
+@pytest.mark.parametrize("name", [name for name in BASELINES if name != "sasrec"])
 def test_a_shuffled_file_gives_the_same_scores_to_the_last_bit(name: str) -> None:
     row = BASELINES[name]
     if (reason := row.missing()) is not None:

@@ -108,9 +108,8 @@ def test_line_numbers_within_orders_are_not_used_as_items(tmp_path: Path) -> Non
         import_files(tmp_path, COUNTED, ITEMS)
     with pytest.raises(UserError, match=message):  # by shopper and time, without order ids
         import_files(tmp_path, COUNTED.replace("order", "till"), ITEMS)
-    assert (
-        len(purchases(import_files(tmp_path, COUNTED, ITEMS, item_column="Item #"))) == 4
-    )  # if the user chooses it
+    # If the user chooses it.
+    assert len(purchases(import_files(tmp_path, COUNTED, ITEMS, item_column="Item #"))) == 4
     assert len(purchases(import_files(tmp_path, COUNTED.replace("bob,2,2", "bob,2,3"), ITEMS))) == 4
 
 

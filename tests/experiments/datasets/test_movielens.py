@@ -208,11 +208,12 @@ def test_ncf_split_keeps_the_held_out_item_from_the_events(tmp_path, main_file):
     assert dataset.take(2, seed=0).catalogue_from_events
     assert dataset.published.items.tolist() == [1, 0, -1]
     assert dataset.published.negatives.shape == (3, 99)
+    # Item 1 is in person 0's training events.
     assert dataset.published.negatives[:, :2].tolist() == [
         [2, -1],
         [2, 3],
         [-1, -1],
-    ]  # item 1 is in person 0's training events
+    ]
     assert (dataset.published.negatives[:, 2:] == -1).all()
     assert any(note.startswith("1 negatives equal") for note in dataset.report.notes)
 

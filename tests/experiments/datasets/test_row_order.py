@@ -21,9 +21,8 @@ from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 SHUFFLES = 5
 
-Reader = Callable[
-    [Path, np.random.Generator | None], Dataset
-]  # the data set, its rows shuffled or as they are
+# The data set, its rows shuffled or as they are.
+Reader = Callable[[Path, np.random.Generator | None], Dataset]
 
 
 def shuffled(lines: list[str], generator: np.random.Generator | None, header: int = 1) -> str:

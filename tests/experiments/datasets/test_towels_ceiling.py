@@ -136,9 +136,8 @@ def test_the_mode_and_its_curvature_are_those_of_one_order() -> None:
     assert slope.abs().max() < 1e-3
     exact = torch.autograd.functional.hessian(surprise, mode)
     torch.testing.assert_close(curvature[0].double(), exact, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(
-        modes[1], torch.zeros(5)
-    )  # a shopper who bought nothing has the mode of the prior
+    # A shopper who bought nothing has the mode of the prior.
+    torch.testing.assert_close(modes[1], torch.zeros(5))
     torch.testing.assert_close(curvature[1], torch.eye(5))
 
 
@@ -176,9 +175,8 @@ def test_scores_are_probabilities_of_items_not_yet_bought(shop: Dataset) -> None
 
 
 def test_the_effective_sample_size_is_above_half_for_every_shopper(shop: Dataset) -> None:
-    held = Visits.of(
-        shop.events.take(np.argsort(-shop.events.counts)[:300]), NOTHING
-    )  # the longest histories are the hardest
+    # The longest histories are the hardest.
+    held = Visits.of(shop.events.take(np.argsort(-shop.events.counts)[:300]), NOTHING)
     _, effective = History(towels.choice_model(), towel_ceiling.SAMPLES).scores(held)
     assert effective.min() > towel_ceiling.SAMPLES / 2
 
@@ -237,11 +235,12 @@ def test_oracle_beats_history_beats_popularity_shopper_by_shopper(shop: Dataset,
         for difference in (middle - low, high - middle):
             assert float(difference.mean()) > 4 * float(difference.std()) / math.sqrt(2_000)
     found = {each: METRICS["hr@10"].of(of) for each, of in ranks.items()}
+    # The values that the shop is tuned for.
     expected = {
         "popularity": 0.115,
         "history": 0.237,
         "oracle": 0.300,
-    }  # the values that the shop is tuned for
+    }
     assert found == pytest.approx(expected, abs=0.03)  # standard errors are below .01
 
 
@@ -305,9 +304,8 @@ def test_the_sample_points_are_normal() -> None:
     assert torch.equal(drawn, towel_ceiling.points(1_024, 5))
     assert drawn.isfinite().all()
     for dimension in drawn.T:
-        assert (
-            stats.kstest(dimension.numpy(), "norm").statistic < 0.003
-        )  # for independent draws it would be .03
+        # For independent draws it would be .03.
+        assert stats.kstest(dimension.numpy(), "norm").statistic < 0.003
     torch.testing.assert_close(drawn.T.cov(), torch.eye(5), atol=0.02, rtol=0)
 
 

@@ -142,9 +142,8 @@ def test_precision_and_average_precision_by_hand() -> None:
     full = evaluate(scorer, split_of([[0], [0]], [[24, 3, 1], [29]]), 30)["full"]
     assert full["precision@10"] == pytest.approx((2 / 10 + 0) / 2)
     assert full["map@10"] == pytest.approx((1 / 1 + 2 / 3) / 3 / 2)
-    best = evaluate(scorer, split_of([[29]], [list(range(13))]), 30)[
-        "full"
-    ]  # ten of thirteen fit into the list
+    # Ten of thirteen fit into the list.
+    best = evaluate(scorer, split_of([[29]], [list(range(13))]), 30)["full"]
     assert best["precision@10"] == best["map@10"] == 1.0
 
 
@@ -224,9 +223,8 @@ def test_unseen_shoppers_are_reported_separately_by_visit(downhill: Scorer) -> N
     without, beside = (
         evaluate(downhill, Split(split.rule, split.train, split.test, apart), ITEMS) for apart in ({}, unseen)
     )
-    assert repr(without) == repr(beside), (
-        "other figures must not change"
-    )  # repr, because the error of one shopper is NaN
+    # The comparison is by repr, because the error of one shopper is NaN.
+    assert repr(without) == repr(beside), "other figures must not change"
 
 
 # --- What must not affect the result ----------------------------------------------------------------------

@@ -62,9 +62,9 @@ def test_a_folder_of_another_schema_is_refused_and_not_changed(folder: FrontierF
     folder.grid.write_text(text)
     with pytest.raises(
         UserError, match=r"schema 1, but this version reads schema 2.*: choose another --out"
-    ) as said:
+    ) as refused:
         folder.open(TABLES)
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(refused.value)
     assert folder.grid.read_text() == text
     folder.grid.write_text(text := text.replace("schema = 1", "schema = 2") + "setting_of_old = 3\n")
     with pytest.raises(UserError, match=r"or damaged .*'setting_of_old'.*: choose another --out"):
@@ -142,10 +142,10 @@ def test_a_damaged_reference_is_reported(tmp_path: Path) -> None:
     run_frontier(folder, [table], 1, SilentProgress())
     damaged = next((folder.path / "references").glob("*.json"))
     damaged.write_bytes(b"")
-    (said,) = [
+    (reason,) = [
         line for line in run_frontier(folder, [table], 1, SilentProgress()).missing if "damaged" in line
     ]
-    assert said == f"{damaged} is damaged, or of another schema: remove it, and run again"
+    assert reason == f"{damaged} is damaged, or of another schema: remove it, and run again"
     assert damaged.read_bytes() == b""
 
 
@@ -201,7 +201,7 @@ def test_a_full_disk_is_the_reason_for_a_missing_reference(
     table = {"devices": 30, "model": "linear", "baselines": False, "ceiling": False, "seed": 1}
     reference = expand([table])[0].references[0]
     full_at(reference.name, monkeypatch)
-    said = do_job(folder.path, reference)
-    assert said is not None
-    assert said.endswith("cannot be written (No space left on device): fix this and run again")
+    reason = do_job(folder.path, reference)
+    assert reason is not None
+    assert reason.endswith("cannot be written (No space left on device): fix this and run again")
     assert not folder.finished(reference)

@@ -18,8 +18,8 @@ TABLE = {"devices": [30, 60], "model": "linear", "unit": "shopper", "trust": "ce
 
 def test_lists_are_crossed_in_order() -> None:
     cells = expand([TABLE | {"seeds": 2}])
-    said = [(cell.config.devices, cell.config.epsilon, cell.config.seed) for cell in cells]
-    assert said == [(n, epsilon, seed) for n in (30, 60) for epsilon in (1.0, 4.0) for seed in (0, 1)]
+    given = [(cell.config.devices, cell.config.epsilon, cell.config.seed) for cell in cells]
+    assert given == [(n, epsilon, seed) for n in (30, 60) for epsilon in (1.0, 4.0) for seed in (0, 1)]
 
 
 def test_three_seeds_are_the_default() -> None:
@@ -50,15 +50,15 @@ def test_a_name_is_a_file_name() -> None:
 
 
 def test_a_command_states_what_differs_from_the_defaults() -> None:
-    said = {"devices": 30, "epsilon": 4, "seed": 1, "server_momentum": 0.0, "strict": True}
+    given = {"devices": 30, "epsilon": 4, "seed": 1, "server_momentum": 0.0, "strict": True}
     command = (
         "terry simulate --devices 30 --model linear --unit shopper --trust central --epsilon 4 "
         "--set strict=true --set server_momentum=0.0 --seed 1"
     )
     alone = {"baselines": False, "floors": False, "central": False, "ceiling": False}
-    assert Cell.of(TABLE | said | {"baselines": False}).command == command
-    assert Cell.of(TABLE | said | {"baselines": True}).command == f"{command} --baselines"
-    assert Cell.of(TABLE | said | alone).command == (
+    assert Cell.of(TABLE | given | {"baselines": False}).command == command
+    assert Cell.of(TABLE | given | {"baselines": True}).command == f"{command} --baselines"
+    assert Cell.of(TABLE | given | alone).command == (
         f"{command} --set floors=false --set central=false --set ceiling=false"
     )
 
@@ -86,16 +86,16 @@ def test_comparisons_are_computed_once_for_all_promises_and_seeds() -> None:
 def test_comparisons_can_be_left_out() -> None:
     nothing = {"floors": False, "central": False, "ceiling": False, "baselines": False}
     assert not any(cell.references for cell in expand([TABLE | nothing]))
-    for name, said in (("floors", "floors"), ("ceiling", "ceiling"), ("baselines", "baselines")):
+    for name, given in (("floors", "floors"), ("ceiling", "ceiling"), ("baselines", "baselines")):
         (job,) = {one.name: one for cell in expand([TABLE | nothing | {name: True, "devices": 30}])
                   for one in cell.references}.values()  # fmt: skip
-        assert job.parts()[-1] == said
+        assert job.parts()[-1] == given
 
 
 def test_splits_are_crossed_and_have_their_own_references() -> None:
     cells = expand([{"split": ["date", "next-visit"]} | TABLE | {"devices": 30, "seeds": 1}])
-    said = [(cell.config.split, cell.config.epsilon) for cell in cells]
-    assert said == [(split, epsilon) for split in ("date", "next-visit") for epsilon in (1.0, 4.0)]
+    given = [(cell.config.split, cell.config.epsilon) for cell in cells]
+    assert given == [(split, epsilon) for split in ("date", "next-visit") for epsilon in (1.0, 4.0)]
     jobs = {job.name: job for cell in cells for job in cell.references}
     assert sorted(job.config.split or "" for job in jobs.values()) == 3 * ["date"] + 3 * ["next-visit"]
     assert set(variants(cells).values()) == {""}, "the split has a column of its own"
@@ -130,9 +130,8 @@ def test_flowers_strategy_is_run_for_each_promise_and_seed() -> None:
     cells = expand([FLOWER])
     jobs = [reference for cell in cells for reference in cell.references if reference.flower]
     assert len(jobs) == 2 * 3
-    assert len({job.digest for job in [*jobs, *cells]}) == len(jobs) + len(
-        cells
-    )  # each has its own lock file
+    # Each has its own lock file.
+    assert len({job.digest for job in [*jobs, *cells]}) == len(jobs) + len(cells)
     assert re.fullmatch(r"towels-30-flower_attributes_eps1_seed0-[0-9a-f]{8}", jobs[0].name)
     assert not any(reference.flower for cell in expand([TABLE]) for reference in cell.references)
 
@@ -161,7 +160,7 @@ def test_settings_without_a_column_are_named_as_variants() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "given"),
     [
         ({"clip_quantile": [0.0, 0.5], "model": "mf"}, {"", "clip_quantile = 0.5"}),
         ({"trust": "distributed", "tolerated_dropout": [0.2, 0.3]},
@@ -171,9 +170,11 @@ def test_settings_without_a_column_are_named_as_variants() -> None:
         ({"epsilon": None, "noise_multiplier": [1.0, 2.0]}, {""}),  # the resulting ε has a column too
     ],
 )  # fmt: skip
-def test_cells_of_different_settings_are_not_taken_for_seeds(changes: dict[str, Any], said: set[str]) -> None:
+def test_cells_of_different_settings_are_not_taken_for_seeds(
+    changes: dict[str, Any], given: set[str]
+) -> None:
     table = {name: value for name, value in (TABLE | changes).items() if value is not None}
-    assert set(variants(expand([table])).values()) == said
+    assert set(variants(expand([table])).values()) == given
 
 
 def test_a_setting_of_a_promise_with_a_column_is_not_named_as_a_variant() -> None:
@@ -203,18 +204,18 @@ def test_settings_tuned_for_a_promise_do_not_apply_to_the_central_model(name: st
 
 
 def test_a_command_has_every_digit_and_only_flags_that_exist() -> None:
-    said = {"model": "neural-cf", "torch_device": "cuda", "unit": "interaction", "epsilon": 1.23456789}
-    cell = Cell.of(said | {"seed": 0})
+    given = {"model": "neural-cf", "torch_device": "cuda", "unit": "interaction", "epsilon": 1.23456789}
+    cell = Cell.of(given | {"seed": 0})
     assert "--epsilon 1.23456789 " in cell.command
     assert "--device cuda" in cell.command
 
 
 @pytest.mark.parametrize("flags", [{"seeds": [2]}, {"seed": [0, 1]}], ids=str)
-@pytest.mark.parametrize("said", [{"seeds": 5}, {"seed": 7}], ids=str)
-def test_flags_for_seeds_override_those_of_the_table(flags: dict[str, Any], said: dict[str, Any]) -> None:
-    cells = expand([override({"devices": 30} | said, flags)])
+@pytest.mark.parametrize("given", [{"seeds": 5}, {"seed": 7}], ids=str)
+def test_flags_for_seeds_override_those_of_the_table(flags: dict[str, Any], given: dict[str, Any]) -> None:
+    cells = expand([override({"devices": 30} | given, flags)])
     assert [cell.config.seed for cell in cells] == [0, 1]
-    assert override(said, {"epsilon": [1]}) == said | {"epsilon": [1]}
+    assert override(given, {"epsilon": [1]}) == given | {"epsilon": [1]}
 
 
 def test_an_unknown_data_set_is_reported_before_anything_runs() -> None:
@@ -225,13 +226,13 @@ def test_an_unknown_data_set_is_reported_before_anything_runs() -> None:
 
 
 def test_flags_make_a_table() -> None:
-    said: dict[str, Any] = {"epsilon": "0.5,1,inf", "model": "linear,mf", "seeds": "2", "unit": None}
+    given: dict[str, Any] = {"epsilon": "0.5,1,inf", "model": "linear,mf", "seeds": "2", "unit": None}
     for name in ("category", "order_column"):
         assert table_of_flags({name: "HAND TOWELS, SMALL"}) == {name: "HAND TOWELS, SMALL"}
     assert table_of_flags({"split": "date,next-visit", "at": "2011-09-01,0.9"}) == {
         "split": ["date", "next-visit"], "at": ["2011-09-01", 0.9],
     }  # fmt: skip
-    flags = table_of_flags(said | {"path": Path("ml,100k")})
+    flags = table_of_flags(given | {"path": Path("ml,100k")})
     assert flags == {
         "epsilon": [0.5, 1, math.inf], "model": ["linear", "mf"], "seeds": [2], "path": Path("ml,100k"),
     }  # fmt: skip

@@ -55,10 +55,10 @@ def test_a_promise_under_the_leaky_protocol_fails_with_its_reason(
 def test_the_protocols_are_separate_points(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
     _, rows, _ = done
     (federation,) = make_federations(rows)
-    said = [
+    listed = [
         (point.of("model"), point.of("negative_sampling"), len(point.rows)) for point in federation.points
     ]
-    assert said == [(model, name, 2) for model in ("counter", "pfedrec") for name in ("clean", "leaky")]
+    assert listed == [(model, name, 2) for model in ("counter", "pfedrec") for name in ("clean", "leaky")]
     for model, (clean, leaky) in pairs(federation).items():
         assert clean is not None
         assert (clean.of("model"), clean.of("negative_sampling")) == (model, "clean")
@@ -137,8 +137,8 @@ def test_the_page_names_the_protocol_in_its_table_and_text(
         == 1
     )
     assert text.count(">counter</td>") == text.count(">pfedrec</td>") == 1
-    said = [sentence for answer in findings(rows, make_federations(rows)) for sentence in answer.sentences]
-    assert any("repeat a fault of published code" in sentence for sentence in said)
+    listed = [sentence for answer in findings(rows, make_federations(rows)) for sentence in answer.sentences]
+    assert any("repeat a fault of published code" in sentence for sentence in listed)
     clean = [row for row in rows if row["negative_sampling"] == "clean"]
     assert "eaky" not in str(findings(clean, make_federations(clean)))
 
@@ -158,7 +158,7 @@ def test_a_grid_of_leaky_rows_only_has_a_figure_and_a_page(
 
 def test_the_grid_of_the_project_has_both_protocols_of_every_model() -> None:
     cells = expand(read_grid(DEFAULT_GRID.with_name("leak.toml")))
-    said = {(cell.config.model, cell.config.negative_sampling) for cell in cells}
+    listed = {(cell.config.model, cell.config.negative_sampling) for cell in cells}
     models = ("counter", "pfedrec", "fedrap", "mf", "linear")
-    assert said == {(model, protocol) for model in models for protocol in ("clean", "leaky")}
+    assert listed == {(model, protocol) for model in models for protocol in ("clean", "leaky")}
     assert {cell.config.split for cell in cells} == {"last-item"}, "the published figures use this split"

@@ -129,9 +129,9 @@ def test_private_baselines_keep_the_promise_of_their_row(rows: list[Row]) -> Non
             if (promise := row[f"{name}_promise"]) is not None:
                 assert "in any one" not in promise
                 assert "everything one shopper did" in promise
-                said = re.search(r"\(ε = ([\d.e+]+), δ", promise)
-                assert said is not None
-                assert float(said[1]) <= row["epsilon"] * 1.01
+                stated = re.search(r"\(ε = ([\d.e+]+), δ", promise)
+                assert stated is not None
+                assert float(stated[1]) <= row["epsilon"] * 1.01
                 assert ("all 2 rounds" in promise) is (name == "flower")
     noisy = {row["private_popularity_sampled_ndcg@10"] for row in done if row["epsilon"] == 1.0}
     assert len(noisy) > 2  # one release for each seed
@@ -224,11 +224,11 @@ def test_popularity_without_a_promise_is_no_floor_but_is_mentioned(rows: list[Ro
 
 
 def test_the_text_states_what_private_data_are_worth(rows: list[Row]) -> None:
-    said = sentence_of([made(0.12), made(0.15, 8.0), made(0.18, math.inf)])
-    assert "hits of 100 are 12.0 (67% of its value without a promise) at ε = 1 and 15.0 (83% of" in said
-    assert "shoppers' data change it by +2.0 at ε = 1 and +5.0 at ε = 8" in said
-    assert "clearly above its best floor (nothing released) at every ε that was run" in said
-    assert "at ε = 8 it is below EASE, the best baseline that keeps no promise (16.0)" in said
+    stated = sentence_of([made(0.12), made(0.15, 8.0), made(0.18, math.inf)])
+    assert "hits of 100 are 12.0 (67% of its value without a promise) at ε = 1 and 15.0 (83% of" in stated
+    assert "shoppers' data change it by +2.0 at ε = 1 and +5.0 at ε = 8" in stated
+    assert "clearly above its best floor (nothing released) at every ε that was run" in stated
+    assert "at ε = 8 it is below EASE, the best baseline that keeps no promise (16.0)" in stated
     above = sentence_of([made(0.17, 8.0)])
     assert "it is above EASE, the best baseline" in above
     some = sentence_of([made(0.101), made(0.15, 8.0)])
@@ -241,20 +241,20 @@ def test_the_text_states_what_private_data_are_worth(rows: list[Row]) -> None:
 
 @pytest.mark.parametrize("name", ["popularity", "recent popularity"])
 def test_the_text_says_where_best_sellers_win(name: str, rows: list[Row]) -> None:
-    said = sentence_of([made(0.12, **{name.replace(" ", "_"): 0.13})])
+    stated = sentence_of([made(0.12, **{name.replace(" ", "_"): 0.13})])
     assert (
         f"best sellers win here: “{name}”, which recommends the same items to everyone, reaches 13.0, while "
-        "the best value under this promise is 12.0" in said
+        "the best value under this promise is 12.0" in stated
     )
     assert "best sellers" not in sentence_of([made(0.12, **{name.replace(" ", "_"): 0.11})])
 
 
 def test_the_text_names_best_sellers_and_the_split(rows: list[Row]) -> None:
     row = made(0.12)
-    said = " ".join(findings([row], make_federations([row]))[1].sentences)
+    stated = " ".join(findings([row], make_federations([row]))[1].sentences)
     assert (
         f"On towels, split by next-visit: 30 devices, 300 items. {row['split_sentence']} "
-        "Of 100: recent best sellers 6.0." in said
+        "Of 100: recent best sellers 6.0." in stated
     )
 
 
@@ -265,16 +265,16 @@ def test_shoppers_first_seen_after_the_date_have_a_sentence(rows: list[Row]) -> 
         "unseen_later_visits_hr@10": 0.11, "unseen_later_visits_visits": 1200.0,
     }  # fmt: skip
     row = made(0.12) | seen
-    (said,) = [one for one in findings([row], make_federations([row]))[1].sentences if "first seen" in one]
-    assert said.startswith(
+    (stated,) = [one for one in findings([row], make_federations([row]))[1].sentences if "first seen" in one]
+    assert stated.startswith(
         "Shoppers first seen after 2025-10-18 are not counted in any other figure. For them, hits are 8.0 of "
         "100 at their first visit"
     )
     assert (
         "(40 visits) and 11.0 of 100 at later visits, served from their own earlier purchases (1,200 visits)"
-        in said
+        in stated
     )
-    assert said.endswith("with linear, shopper level, central trust, at ε = 1.")
+    assert stated.endswith("with linear, shopper level, central trust, at ε = 1.")
     nobody = made(0.12)
     assert "first seen" not in str(findings([nobody], make_federations([nobody])))
 
@@ -329,23 +329,23 @@ def test_sizes_of_one_split_are_a_family_even_if_their_dates_differ(rows: list[R
 def test_the_page_lists_missing_comparisons(folder: FrontierFolder, rows: list[Row], tmp_path: Path) -> None:
     cells = expand([COMMON | {"model": "linear", "epsilon": 1}])
     reasons = {cells[0].references[-1].name: "a reason & how to fix it"}
-    said = not_compared(FrontierFolder(tmp_path), cells, reasons)
-    assert said == ["a reason & how to fix it"]
+    stated = not_compared(FrontierFolder(tmp_path), cells, reasons)
+    assert stated == ["a reason & how to fix it"]
     other = FrontierFolder(tmp_path / "older")
     other.open([COMMON])
     other.reference(cells[0].references[0]).write_text('{"popularity": null}')
     assert any(
         "is damaged, or of another schema: remove it" in line for line in not_compared(other, cells, {})
     )
-    write_frontier_page(other := FrontierFolder(tmp_path), rows, [], draw_all(other, []), said)
+    write_frontier_page(other := FrontierFolder(tmp_path), rows, [], draw_all(other, []), stated)
     assert "Missing comparison: a reason &amp; how to fix it." in other.page.read_text(encoding="utf-8")
 
 
 def test_a_baseline_that_is_left_out_is_reported_once(
     folder: FrontierFolder, done: tuple[FrontierFolder, list[Row], Reasons]
 ) -> None:
-    said = not_compared(folder, expand(TABLES), done[2])
-    assert said.count(LEFT_OUT) == 1
+    stated = not_compared(folder, expand(TABLES), done[2])
+    assert stated.count(LEFT_OUT) == 1
     assert f"Missing comparison: {LEFT_OUT}." in folder.page.read_text(encoding="utf-8")
 
 
@@ -488,12 +488,14 @@ def test_of_several_central_models_the_best_is_shown(rows: list[Row]) -> None:
 
 
 def test_the_answers_follow_from_the_results(rows: list[Row]) -> None:
-    said = {answer.question: " ".join(answer.sentences) for answer in findings(rows, make_federations(rows))}
-    assert len(said) == 4
+    stated = {
+        answer.question: " ".join(answer.sentences) for answer in findings(rows, make_federations(rows))
+    }
+    assert len(stated) == 4
     assert "16 of 20 runs finished; the failed runs (4) are listed with their reasons" in " ".join(
-        said.values()
+        stated.values()
     )
-    assert "not private" in said["Are you open about it?"]
+    assert "not private" in stated["Are you open about it?"]
     (only,) = findings([row | {"status": "failed"} for row in rows], [])
     assert "0 of 20 runs finished" in " ".join(only.sentences)
 
@@ -520,16 +522,16 @@ def page(folder: FrontierFolder) -> Structure:
 
 
 def test_the_page_needs_no_network(page: Structure) -> None:
-    loaded = [value for _, said in page.opened for name in ("src", "href") if (value := said.get(name))]
+    loaded = [value for _, stated in page.opened for name in ("src", "href") if (value := stated.get(name))]
     assert loaded
     assert all(value.startswith(("#", "figures/", "frontier.", "data:")) for value in loaded)
 
 
 def test_the_page_is_usable_by_keyboard_and_screen_reader(page: Structure) -> None:
     assert len(page.ids) == len(set(page.ids))
-    pointed = [name for _, said in page.opened for name in said.get("aria-labelledby", "").split()]
+    pointed = [name for _, stated in page.opened for name in stated.get("aria-labelledby", "").split()]
     assert set(pointed) <= set(page.ids)
-    pictures = [said for _, said in page.opened if said.get("role") == "img"]
+    pictures = [stated for _, stated in page.opened if stated.get("role") == "img"]
     assert len(pictures) == len(page.of("figure")) == 6
     tables = [table for table in page.of("table") if table.get("class") == "sortable"]
     assert len(tables) == 3
@@ -608,9 +610,9 @@ def test_the_answers_use_the_largest_size_that_has_a_promise(rows: list[Row]) ->
 
 def test_the_text_warns_of_a_catalogue_made_from_events(rows: list[Row]) -> None:
     row = next(row for row in rows if row["unit"] == "shopper" and row["status"] == "done")
-    for all_rows, said in (([row], False), ([row, row | {"catalogue_from_events": True}], True)):
+    for all_rows, stated in (([row], False), ([row, row | {"catalogue_from_events": True}], True)):
         sentences = " ".join(findings(all_rows, make_federations(all_rows))[3].sentences)
-        assert ("A catalogue that lists what its shoppers chose" in sentences) is said
+        assert ("A catalogue that lists what its shoppers chose" in sentences) is stated
 
 
 def test_the_text_says_who_counted_the_hits(rows: list[Row]) -> None:

@@ -56,7 +56,7 @@ class Structure(HTMLParser):
         return [attributes for name, attributes in self.opened if name == tag]
 
     def all(self, attribute: str) -> list[str]:
-        return [said[attribute] for _, said in self.opened if said.get(attribute)]
+        return [attributes[attribute] for _, attributes in self.opened if attributes.get(attribute)]
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +104,17 @@ def test_ids_are_unique_and_what_refers_to_them_exists(text: str) -> None:
 
 def test_a_table_has_values_to_sort_by_and_details_below_each_row(text: str) -> None:
     page = Structure(text)
-    assert [said["data-value"] for said in page.of("td") if "data-value" in said] == [
+    assert [attributes["data-value"] for attributes in page.of("td") if "data-value" in attributes] == [
         "linear",
         "9.0",
         "attributes",
         "-1.0",
     ]
-    assert len([said for said in page.of("tr") if said.get("class") == "more"]) == 1
-    assert [said.get("aria-sort") for said in page.of("th") if "aria-sort" in said] == ["none", "none"]
+    assert len([attributes for attributes in page.of("tr") if attributes.get("class") == "more"]) == 1
+    assert [attributes.get("aria-sort") for attributes in page.of("th") if "aria-sort" in attributes] == [
+        "none",
+        "none",
+    ]
     assert len(page.of("input")) == 1
 
 

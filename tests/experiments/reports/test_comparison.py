@@ -180,15 +180,15 @@ def test_the_printed_text_follows_from_the_figures(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     print_comparison([finished.path, other], tmp_path / "table.json")
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     first, second = compare_runs([finished.path, other])
-    assert first.result.promise.sentence() in said
-    assert second.result.promise.sentence() in said
+    assert first.result.promise.sentence() in printed
+    assert second.result.promise.sentence() in printed
     assert second.differences is not None
-    assert second.differences["full"]["hr@10"].verdict in said
-    assert "10,000 paired bootstrap resamples" in said
+    assert second.differences["full"]["hr@10"].verdict in printed
+    assert "10,000 paired bootstrap resamples" in printed
     noised = [each.result.promise.epsilon is not None for each in (first, second)]
-    assert ("not the noise that another run would draw" in said) is any(noised)
+    assert ("not the noise that another run would draw" in printed) is any(noised)
     assert json.loads((tmp_path / "table.json").read_text()) == json.loads(
         json.dumps(as_json([first, second]))
     )

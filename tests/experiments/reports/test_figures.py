@@ -48,8 +48,8 @@ def test_a_run_below_its_floor_is_hollow_and_labelled_so(own: float, below: bool
     assert list(line.get_xdata()) == [1, 3]
     assert (line.get_markerfacecolor() == "#ffffff") is below
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    said = ", which ends below its floor" if below else ""
-    assert labels == [f"federated attributes{said}", "below popularity"]
+    addition = ", which ends below its floor" if below else ""
+    assert labels == [f"federated attributes{addition}", "below popularity"]
     pyplot.close()
 
 
@@ -63,6 +63,6 @@ def test_the_figure_states_the_split_with_its_sentence(
     draw_run(RunFolder(tmp_path), ROWS, result(0.12, 0.1))
     (figure,) = drawn
     assert figure.axes[0].get_title().startswith("towels by date: 2,000 devices, 300 items\n")
-    said = figure.axes[-1].get_xlabel().replace("\n", " ")
-    assert said == f"round {DESIGN['data']['split_sentence']}"
+    addition = figure.axes[-1].get_xlabel().replace("\n", " ")
+    assert addition == f"round {DESIGN['data']['split_sentence']}"
     pyplot.close(figure)

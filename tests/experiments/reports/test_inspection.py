@@ -155,21 +155,21 @@ def test_the_command_takes_an_order_column_and_a_visit(
         monkeypatch.setattr(sys, "argv", ["terry", "data", "inspect", *files, *flags])
         with pytest.raises(SystemExit) as ended:
             main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out + printed.err
 
     def visits(*flags: str) -> str:
-        code, said = terry(*flags)
-        assert code == 0, said
-        return next(line for line in said.splitlines() if "│ visits  " in line).split()[3]
+        code, printed = terry(*flags)
+        assert code == 0, printed
+        return next(line for line in printed.splitlines() if "│ visits  " in line).split()[3]
 
     assert visits() == visits("--visit", "day") == "2"
     assert visits("--order-column", "slip") == "1"
     assert "columns kept: user, sku, date, slip" in terry("--order-column", "slip")[1]
     assert terry("--visit", "week") == (2, "terry: --visit week is unknown: use instant or day\n")
-    code, said = terry("--order-column", "till")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "no column 'till' for --order-column: it has user, sku, date, slip" in said
+    code, printed = terry("--order-column", "till")
+    assert (code, printed.count("\n")) == (2, 1)
+    assert "no column 'till' for --order-column: it has user, sku, date, slip" in printed
 
 
 def test_the_import_report_can_be_written(
@@ -212,7 +212,7 @@ def test_the_attributes_of_the_catalogue(dataset: Dataset) -> None:
 def test_everything_is_printed(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     print_dataset(dataset)
     text = capsys.readouterr().out
-    for said in (
+    for printed in (
         "shop.csv",
         "columns kept: customer, sku",
         "columns dropped: comment",
@@ -222,7 +222,7 @@ def test_everything_is_printed(dataset: Dataset, capsys: pytest.CaptureFixture[s
         "next-visit",
         "composition",
     ):
-        assert said in text
+        assert printed in text
 
 
 def test_a_shop_without_attributes_can_be_printed(dataset: Dataset) -> None:

@@ -24,31 +24,31 @@ def piped() -> tuple[Phases, Clock, Callable[[], list[str]]]:
     """Return phases that print into a pipe, their clock, and a function that returns the new lines."""
     file, clock = io.StringIO(), Clock()
 
-    def said() -> list[str]:
+    def printed() -> list[str]:
         text = file.getvalue()
         file.seek(0)
         file.truncate()
         return text.splitlines()
 
-    return Phases(Console(file=file, width=200), clock), clock, said
+    return Phases(Console(file=file, width=200), clock), clock, printed
 
 
 def test_a_pipe_gets_the_name_of_each_phase() -> None:
-    phases, _, said = piped()
+    phases, _, printed = piped()
     phases.begin("reading the data")
     phases.begin("tuning popularity", 24)
-    assert said() == ["reading the data …", "tuning popularity …"]
+    assert printed() == ["reading the data …", "tuning popularity …"]
 
 
 def test_a_pipe_gets_a_line_after_three_seconds_and_then_at_doubling_intervals() -> None:
-    phases, clock, said = piped()
+    phases, clock, printed = piped()
     phases.begin("tuning", 200)
-    said()
+    printed()
     lines = {}
     for second in range(1, 101):
         clock.now = float(second)
         phases.step()
-        if text := said():
+        if text := printed():
             lines[second] = text
     assert lines[3] == ["tuning: 3 of 200, about 197 s left".replace("197 s", "3 min")]
     assert list(lines) == [3, 9, 21, 45, 93], "after three seconds, then at doubling intervals"
@@ -56,31 +56,31 @@ def test_a_pipe_gets_a_line_after_three_seconds_and_then_at_doubling_intervals()
 
 
 def test_a_new_phase_starts_its_count_and_time_anew() -> None:
-    phases, clock, said = piped()
+    phases, clock, printed = piped()
     phases.begin("one", 10)
     clock.now = 100.0
     phases.begin("two", 10)
     phases.step()
-    assert said() == ["one …", "two …"]
+    assert printed() == ["one …", "two …"]
     clock.now = 103.0
     phases.step()
-    assert said() == ["two: 2 of 10, about 12 s left"]
+    assert printed() == ["two: 2 of 10, about 12 s left"]
 
 
 def test_a_step_of_a_phase_without_a_total_prints_nothing() -> None:
-    phases, clock, said = piped()
+    phases, clock, printed = piped()
     phases.begin("measuring")
     clock.now = 100.0
     phases.step()
-    assert said() == ["measuring …"]
+    assert printed() == ["measuring …"]
 
 
-@pytest.mark.parametrize(("pause", "said_at_last"), [(0.0, ["reading …"]), (60.0, [])])
+@pytest.mark.parametrize(("pause", "printed_at_last"), [(0.0, ["reading …"]), (60.0, [])])
 def test_a_phase_that_may_end_with_an_error_is_named_only_if_it_takes_long(
-    pause: float, said_at_last: list[str], monkeypatch: pytest.MonkeyPatch
+    pause: float, printed_at_last: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terrycloth.experiments.reports.phases, "FIRST_PAUSE", pause)
-    phases, _, said = piped()
+    phases, _, printed = piped()
     phases.begin("reading", if_long=True)
     timer = phases.line
     assert timer is not None
@@ -88,9 +88,9 @@ def test_a_phase_that_may_end_with_an_error_is_named_only_if_it_takes_long(
         timer.join()
     phases.end()
     timer.join(timeout=1.0)
-    assert said() == said_at_last
+    assert printed() == printed_at_last
     phases.begin("measuring")
-    assert said() == ["measuring …"]
+    assert printed() == ["measuring …"]
 
 
 def test_a_terminal_shows_the_name_the_count_and_the_time() -> None:
@@ -110,9 +110,9 @@ def test_a_terminal_shows_the_name_the_count_and_the_time() -> None:
     assert "0 s" in drawn.get()
 
 
-@pytest.mark.parametrize(("pause", "said"), [(0.0, "loading …\n"), (60.0, "")])
+@pytest.mark.parametrize(("pause", "printed"), [(0.0, "loading …\n"), (60.0, "")])
 def test_a_short_block_is_silent_in_a_pipe_and_a_long_one_is_not(
-    pause: float, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pause: float, printed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     timers = []
     monkeypatch.setattr(terrycloth.experiments.reports.phases, "FIRST_PAUSE", pause)
@@ -125,7 +125,7 @@ def test_a_short_block_is_silent_in_a_pipe_and_a_long_one_is_not(
     with phase("loading"):
         if pause == 0.0:
             timers[0].join()
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == printed
     timers[0].join(timeout=1.0)
     assert not timers[0].is_alive(), "nothing may be printed afterwards"
 

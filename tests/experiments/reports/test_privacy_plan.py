@@ -90,18 +90,18 @@ def test_settings_without_a_plan_are_refused(settings: dict[str, Any], says: str
 def test_printed_numbers_are_never_rounded_down(capsys: pytest.CaptureFixture[str]) -> None:
     made = plan(16, **LOCAL, noise_multiplier=7.0)
     print_plan(made)
-    said = capsys.readouterr().out
-    assert made.promise.sentence() in said
-    assert "Noise multiplier 7, clip 1: noise of standard deviation 7; each device adds it." in said
-    assert "one Gaussian step, with no sampling" in said
-    table = {name: float(epsilon) for name, epsilon in re.findall(r"│ ([\w-]+) +│ ([\d.]+) +│", said)}
+    printed_text = capsys.readouterr().out
+    assert made.promise.sentence() in printed_text
+    assert "Noise multiplier 7, clip 1: noise of standard deviation 7; each device adds it." in printed_text
+    assert "one Gaussian step, with no sampling" in printed_text
+    table = {name: float(epsilon) for name, epsilon in re.findall(r"│ ([\w-]+) +│ ([\d.]+) +│", printed_text)}
     for spent in made.accountants:
         assert spent.epsilon <= table[spent.accountant] <= spent.epsilon * 1.001
     assert set(table) >= {"analytic-gaussian", "opacus-rdp", "opacus-prv", "dp-accounting-rdp"}
     for done, epsilon in made.spending:
         assert (str(done) in table) == (done in spread(20, 8))
         assert table.get(str(done), epsilon) >= epsilon
-    rates = [tuple(map(float, row)) for row in re.findall(r"│ ([\d.]+)% +│ ([\d.]+)% +│", said)]
+    rates = [tuple(map(float, row)) for row in re.findall(r"│ ([\d.]+)% +│ ([\d.]+)% +│", printed_text)]
     assert [false for false, _ in rates] == [0.1, 1.0, 10.0]
     for (_, printed), (_, true) in zip(rates, made.attacker, strict=True):
         assert 100 * true <= printed <= 100 * true * 1.01

@@ -25,8 +25,8 @@ def row(unit: str, epsilon: str, seed: int, hit_rate: float, **more: object) -> 
         "sampled_hr@10": hit_rate * 2,
         "sampled_ndcg@10": hit_rate,
     }
-    said = {"unit": unit, "trust": trust, "epsilon": epsilon, "seed": seed, "popularity_hr@10": 0.1}
-    return ROW | said | {"popularity_ndcg@10": 0.05} | measured | more
+    settings = {"unit": unit, "trust": trust, "epsilon": epsilon, "seed": seed, "popularity_hr@10": 0.1}
+    return ROW | settings | {"popularity_ndcg@10": 0.05} | measured | more
 
 
 def frontier(folder: Path, *rows: dict[str, object]) -> None:

@@ -151,9 +151,9 @@ def test_a_shopper_without_purchases_gets_a_list(
     for each in found:
         assert sum(each.reasons.values()) == pytest.approx(each.score, abs=1e-5)
     print_recommendations(finished.path, None, 5, as_json=False)
-    said = capsys.readouterr().out
-    assert "a shopper who has bought nothing" in said
-    assert "you like" not in said, "nothing is known about what they like"
+    printed_text = capsys.readouterr().out
+    assert "a shopper who has bought nothing" in printed_text
+    assert "you like" not in printed_text, "nothing is known about what they like"
 
 
 def test_the_lists_of_all_devices_equal_those_of_each_device(

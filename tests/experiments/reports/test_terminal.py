@@ -124,17 +124,17 @@ def test_the_difference_to_popularity_is_paired_by_shopper() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tested", "said"),
+    ("tested", "expected"),
     [
         (1, "1 shopper, of whom each moves it by up to 1.000"),
         (99, "99 shoppers, of whom each moves it by up to 0.010"),
     ],
 )
-def test_a_figure_of_few_shoppers_has_a_warning(tested: int, said: str) -> None:
+def test_a_figure_of_few_shoppers_has_a_warning(tested: int, expected: str) -> None:
     whole = result(1.0, 0.0, paired={"difference": 1.0, "difference_low": 1.0, "difference_high": 1.0})
     few = whole.model_copy(update={"data": whole.data.model_copy(update={"tested": tested})})
     warning, compared = reading(few)[1:3]
-    assert warning == f"Few shoppers are tested: HR@10 rests on {said}. Do not read much into it."
+    assert warning == f"Few shoppers are tested: HR@10 rests on {expected}. Do not read much into it."
     assert ("too few shoppers to tell apart" in compared) is (tested == 1)
     assert not any("Few shoppers" in line for line in reading(whole))
 
@@ -143,10 +143,10 @@ def test_a_figure_of_few_shoppers_has_a_warning(tested: int, said: str) -> None:
     "promise", [NO_PROMISE, {"noise_multiplier": 0.0, "epsilon": None, "accountant": None}], ids=str
 )
 def test_below_popularity_without_a_promise_does_not_blame_one(promise: dict[str, Any]) -> None:
-    first, said, *others = reading(result(0.05, 0.1, **promise))
+    first, expected, *others = reading(result(0.05, 0.1, **promise))
     assert first.startswith("Below its floor: HR@10 is 0.050, and popularity reaches 0.100")
     assert first.endswith("on the same shoppers without this model.")
-    assert said.startswith("No promise")
+    assert expected.startswith("No promise")
     assert len(others) == 1
     assert "noise" not in others[0]
 
@@ -175,9 +175,9 @@ def test_a_strong_baseline_is_no_floor() -> None:
 
 
 def test_the_text_states_what_shoppers_data_added() -> None:
-    said = "with nothing released: +0.030."
+    expected = "with nothing released: +0.030."
     assert any(
-        line.endswith(said) for line in reading(with_baselines(result(0.14, 0.1), nothing_released=0.11))
+        line.endswith(expected) for line in reading(with_baselines(result(0.14, 0.1), nothing_released=0.11))
     )
     assert not any("nothing released" in line for line in reading(result(0.14, 0.1)))
 
@@ -248,18 +248,18 @@ def test_the_table_holds_the_promise_and_every_comparison() -> None:
     text = drawn(table)
     assert "interaction level, local trust, ε = 7.98, δ = 1e-05 (not private: seeded)" in text
     assert "towels by date: 2,000 devices, 300 items" in text
-    said = " ".join(text.split())
-    assert "By date: what happened before 2025-10-18 trains; the test is what came after." in said
+    expected = " ".join(text.split())
+    assert "By date: what happened before 2025-10-18 trains; the test is what came after." in expected
     assert "Measured by the simulator" in text
 
 
 def test_sampled_negatives_are_shown_only_for_the_split_of_published_tables() -> None:
     whole = result(0.3, 0.1)
     by_last_item = whole.model_copy(update={"data": whole.data.model_copy(update={"split": "last-item"})})
-    for shown, said in ((whole, False), (by_last_item, True)):
+    for shown, expected in ((whole, False), (by_last_item, True)):
         text = " ".join(drawn(result_table(shown)).split())
-        assert ("among 99 sampled negatives, which flatters" in text) is said
-        assert ("of 100" in text) is said
+        assert ("among 99 sampled negatives, which flatters" in text) is expected
+        assert ("of 100" in text) is expected
     few_items = by_last_item.data.model_copy(update={"items": 199})
     assert "of 100" not in drawn(result_table(by_last_item.model_copy(update={"data": few_items})))
 
@@ -275,12 +275,12 @@ def test_the_table_without_a_promise_and_without_anyone_tested() -> None:
 def test_private_popularity_has_its_promise_and_a_missing_baseline_its_reason() -> None:
     whole = with_baselines(result(0.12, 0.1), private=True, private_popularity=0.09)
     baselines = whole.baselines.model_copy(update={"left_out": ["a reason"]})
-    said = reading(whole.model_copy(update={"baselines": baselines}))
+    expected = reading(whole.model_copy(update={"baselines": baselines}))
     assert (
         f"0.120 against 0.090 of private popularity under an equally strong promise ({whole.promise.label})"
-        in said[2]
+        in expected[2]
     )
-    assert said[3] == "a reason"
+    assert expected[3] == "a reason"
 
 
 def test_a_table_fits_eighty_columns() -> None:

@@ -82,14 +82,16 @@ def test_a_folder_without_a_configuration_is_a_user_error(text: Any, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [('unit = "planet"', "--unit planet"), ("dim = 0", "--dim 0"), ("dims = 4", "no setting 'dims'")],
 )
-def test_an_invalid_edit_of_the_configuration_is_a_user_error(line: str, said: str, tmp_path: Path) -> None:
+def test_an_invalid_edit_of_the_configuration_is_a_user_error(
+    line: str, message: str, tmp_path: Path
+) -> None:
     (tmp_path / "config.toml").write_text(line + "\n")
     with pytest.raises(UserError) as caught:
         RunFolder(tmp_path).read_config()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "config.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -88,7 +88,7 @@ PLAIN = RunConfig(devices=20, rounds=2, evaluate_every=0, central=False)
 
 
 class RecordingReporter(Reporter):
-    """Records what it is told."""
+    """A reporter that records its calls."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -441,8 +441,8 @@ def test_the_central_model_uses_the_settings_unless_they_are_for_noise(
         trained.append((serving.regularisation, model.dim, weight_decay))
 
     monkeypatch.setattr(terrycloth.experiments.runs.simulation, "train_centrally", train)
-    said = {"central": True, "regularisation": 9.0, "dim": 3, "model": "mf"}
-    simulate(RunConfig.model_validate({**PLAIN.model_dump(), **said, **promise}), tmp_path / "run")
+    given = {"central": True, "regularisation": 9.0, "dim": 3, "model": "mf"}
+    simulate(RunConfig.model_validate({**PLAIN.model_dump(), **given, **promise}), tmp_path / "run")
     assert trained == [(regularisation, 32 if promise else 3, 0.01)]
 
 
@@ -708,14 +708,14 @@ def figures_of(folder: RunFolder) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("said", "at"), [(None, "2025-02-20"), (0.5, "2025-02-12"), ("2025-02-14", None)])
+@pytest.mark.parametrize(("given", "at"), [(None, "2025-02-20"), (0.5, "2025-02-12"), ("2025-02-14", None)])
 def test_the_date_is_computed_once_and_kept_by_a_resumed_run(
-    said: Any, at: str | None, tmp_path: Path
+    given: Any, at: str | None, tmp_path: Path
 ) -> None:
     """Even if more was bought since: the recorded date is public, and no new date is computed."""
-    at = at or said
+    at = at or given
     files = csv_files(tmp_path / "shop")
-    config = RunConfig.model_validate({**files, "rounds": 2, "seed": 5, "central": False, "at": said})
+    config = RunConfig.model_validate({**files, "rounds": 2, "seed": 5, "central": False, "at": given})
     folder = simulate(config, tmp_path / "run")
     whole = figures_of(folder)
     kept = tomllib.loads(folder.config.read_text(encoding="utf-8"))
@@ -739,7 +739,7 @@ def test_the_date_is_computed_once_and_kept_by_a_resumed_run(
         orders.writelines(f"s{day},A1,2025-06-{day},1\n" for day in range(10, 30) for _ in range(9))
     grown = make_plan(folder.read_config())
     assert (grown.config.at, grown.config.now, grown.split.rule) == (at, midnight, first.rule)
-    assert (make_plan(config).config.at == at) is (said == at), "computed again, the date would differ"
+    assert (make_plan(config).config.at == at) is (given == at), "computed again, the date would differ"
 
 
 def test_without_a_date_ages_are_counted_from_the_midnight_after_all_events(tmp_path: Path) -> None:
@@ -812,8 +812,8 @@ def test_without_times_half_lives_have_no_effect(tmp_path: Path) -> None:
     half_lives = ("kernel_half_life", "recency_half_life", "popularity_half_life")
     found = []
     for value in (0.0, 2.0):
-        said = {**common, **dict.fromkeys(half_lives, value)}
-        folder = simulate(RunConfig.model_validate(said), tmp_path / f"run-{value:g}")
+        given = {**common, **dict.fromkeys(half_lives, value)}
+        folder = simulate(RunConfig.model_validate(given), tmp_path / f"run-{value:g}")
         found.append((folder.model.read_bytes(), figures_of(folder)))
     assert found[0] == found[1]
     data = found[0][1]["data"]
@@ -827,9 +827,9 @@ def test_without_times_a_split_that_needs_them_is_refused_in_one_line(
     split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = timeless(tmp_path / "shop")
-    said = ["--data", "csv", "--path", str(files["path"]), "--catalogue", str(files["catalogue"])]
+    given = ["--data", "csv", "--path", str(files["path"]), "--catalogue", str(files["catalogue"])]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["terry", "simulate", *said, "--split", split])
+    monkeypatch.setattr(sys, "argv", ["terry", "simulate", *given, "--split", split])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2

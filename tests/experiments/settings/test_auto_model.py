@@ -83,9 +83,9 @@ def test_the_choice_does_not_depend_on_events(
         monkeypatch.setattr(
             terrycloth.experiments.runs.simulation, "load", lambda name, options, data=data: data
         )
-        said = RunConfig.model_validate({"model": "auto", "at": "1970-01-08", **promise})
-        plans.append(make_plan(said))
-        found = make_plan(said.model_copy(update={"at": None})).config
+        given = RunConfig.model_validate({"model": "auto", "at": "1970-01-08", **promise})
+        plans.append(make_plan(given))
+        found = make_plan(given.model_copy(update={"at": None})).config
         dated = {"at": found.at, "now": found.now}
         assert found == plans[-1].config.model_copy(update=dated)
     assert len({len(plan.dataset.events) for plan in plans}) > 1
@@ -123,9 +123,9 @@ def test_without_a_promise_the_reason_does_not_mention_noise() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("unit", "said"), [("shopper", True), ("none", False)])
+@pytest.mark.parametrize(("unit", "given"), [("shopper", True), ("none", False)])
 def test_a_promise_says_if_the_catalogue_was_made_from_events(
-    unit: Any, said: bool, monkeypatch: pytest.MonkeyPatch
+    unit: Any, given: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trust: Any = "central" if unit == "shopper" else "local"
     config = RunConfig(devices=200, model="linear", unit=unit, trust=trust, central=False, ceiling=False)
@@ -137,8 +137,8 @@ def test_a_promise_says_if_the_catalogue_was_made_from_events(
     read = terrycloth.experiments.runs.simulation.load
     monkeypatch.setattr(terrycloth.experiments.runs.simulation, "load", load)
     plan = make_plan(config)
-    assert plan.promise.catalogue_from_events is said
-    if said:
+    assert plan.promise.catalogue_from_events is given
+    if given:
         popularity = compare(plan, Reporter()).of("private_popularity")
         assert popularity is not None
         assert popularity.promise is not None

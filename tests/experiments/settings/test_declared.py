@@ -17,7 +17,7 @@ def made(annotation: Any, default: Any = None, **bounds: float) -> type[BaseMode
 
 
 @pytest.mark.parametrize(
-    ("annotation", "bounds", "said"),
+    ("annotation", "bounds", "text"),
     [
         (int, {"ge": 1, "le": 4096}, "whole number from 1 to 4,096"),
         (float | None, {"gt": 0}, "number above 0"),
@@ -30,16 +30,16 @@ def made(annotation: Any, default: Any = None, **bounds: float) -> type[BaseMode
     ],
     ids=str,
 )
-def test_the_allowed_values_of_a_field(annotation: Any, bounds: dict[str, float], said: str) -> None:
-    assert allowed(made(annotation, **bounds).model_fields["one"]) == said
+def test_the_allowed_values_of_a_field(annotation: Any, bounds: dict[str, float], text: str) -> None:
+    assert allowed(made(annotation, **bounds).model_fields["one"]) == text
 
 
 @pytest.mark.parametrize(
-    ("default", "said"), [(None, ""), (True, "true"), (0.5, "0.5"), (20_000, "20,000"), ((), ""), ("x", "x")]
+    ("default", "text"), [(None, ""), (True, "true"), (0.5, "0.5"), (20_000, "20,000"), ((), ""), ("x", "x")]
 )
-def test_the_default_of_a_field(default: Any, said: str) -> None:
+def test_the_default_of_a_field(default: Any, text: str) -> None:
     (setting,) = settings_of(made(Any, default))
-    assert (setting.default, setting.meaning) == (said, "what")
+    assert (setting.default, setting.meaning) == (text, "what")
 
 
 def test_a_default_that_depends_on_other_settings_is_a_range() -> None:

@@ -168,11 +168,12 @@ def test_settings_of_a_promise_without_one_are_refused(settings: dict[str, Any])
         ("shopper", 20_000, 5e-6),
         ("shopper", 10**6, 1e-7),
         ("interaction", 1, 1e-5),
+        # The most that they may store together, because the actual number is private.
         (
             "interaction",
             200,
             0.1 / (200 * 100),
-        ),  # the most that they may store together, because the actual number is private
+        ),
         ("interaction", 20_000, 0.1 / (20_000 * 100)),
     ],
 )
@@ -306,8 +307,8 @@ def test_no_noise_is_no_promise() -> None:
 
 
 def shared(devices: int = 300, **settings: Any) -> ResolvedConfig:
-    said = {"unit": "shopper", "trust": "distributed", "noise_multiplier": 1.0, "rounds": 1} | settings
-    return plan(devices=devices, **said)
+    given = {"unit": "shopper", "trust": "distributed", "noise_multiplier": 1.0, "rounds": 1} | settings
+    return plan(devices=devices, **given)
 
 
 @pytest.mark.parametrize(
@@ -318,11 +319,12 @@ def shared(devices: int = 300, **settings: Any) -> ResolvedConfig:
         ({"nodes": 10, "tolerated_dropout": 0.0}, 210, 2),
         ({"nodes": 10, "agreement": 0.5}, 240, 0),  # of ten nodes one, of nine none
         ({"nodes": 7}, 184, 1),  # at most 43 behind each of two nodes
+        # 150 − 34.6 take part, less a tenth; 50 + 20 are behind one node.
         (
             {"nodes": 3, "participation": 0.5},
             33,
             1,
-        ),  # 150 − 34.6 take part, less a tenth; 50 + 20 are behind one node
+        ),
         ({"nodes": 200}, 230, 12),  # the sparse graph tolerates a tenth of the nodes, and 12 of 129
         ({"nodes": 3, "secure_aggregation": False}, 270, None),
         ({"nodes": 1}, 270, None),
@@ -370,8 +372,8 @@ def test_the_servers_optimiser_has_defaults_and_can_be_chosen() -> None:
     for config, decay in ((plan(), 0.01), (private(noise_multiplier=1.0), 0.25)):
         assert (config.server_optimizer, config.server_learning_rate) == ("adam", 0.05)
         assert (config.server_momentum, config.server_weight_decay) == (0.9, decay)
-    said = plan(server_optimizer="sgd", server_momentum=0.0, server_weight_decay=0.0)
-    assert (said.server_optimizer, said.server_momentum, said.server_weight_decay) == ("sgd", 0.0, 0.0)
+    given = plan(server_optimizer="sgd", server_momentum=0.0, server_weight_decay=0.0)
+    assert (given.server_optimizer, given.server_momentum, given.server_weight_decay) == ("sgd", 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -446,9 +448,9 @@ def test_the_shipped_defaults_resolve_for_every_unit_and_model(monkeypatch: pyte
 # --- The linear model: two releases, and a head -----------------------------------------------------------
 
 
-def linear(devices: int = 943, items: int = 1682, **said: Any) -> ResolvedConfig:
-    said = {"model": "linear", "unit": "shopper", "trust": "central", "delta": 1e-4} | said
-    return resolve(RunConfig(**said), devices, items)
+def linear(devices: int = 943, items: int = 1682, **given: Any) -> ResolvedConfig:
+    given = {"model": "linear", "unit": "shopper", "trust": "central", "delta": 1e-4} | given
+    return resolve(RunConfig(**given), devices, items)
 
 
 @pytest.mark.parametrize("epsilon", [1.0, 8.0])
@@ -496,7 +498,7 @@ def test_the_size_of_the_head_depends_on_the_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("given", "reason"),
     [
         ({"rounds": 1}, "done after two rounds"),
         ({"rounds": 3}, "done after two rounds"),
@@ -506,10 +508,10 @@ def test_the_size_of_the_head_depends_on_the_noise() -> None:
     ],
 )
 def test_settings_that_the_linear_model_does_not_support_are_refused(
-    said: dict[str, Any], reason: str
+    given: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UserError, match=reason):
-        linear(epsilon=1.0, **said)
+        linear(epsilon=1.0, **given)
 
 
 def test_devices_are_told_of_both_releases() -> None:
@@ -584,10 +586,11 @@ def test_epsilon_can_be_recomputed_from_a_result_alone(settings: dict[str, Any])
     [
         ({"unit": "interaction", "epsilon": 4.0}, 4.0),
         ({"unit": "interaction"}, 6.0),  # the default
+        # The number of rounds is computed.
         (
             {"unit": "interaction", "epsilon": 2.0, "noise_multiplier": 30.0},
             2.0,
-        ),  # the number of rounds is computed
+        ),
         ({"unit": "interaction", "noise_multiplier": 2.0}, None),
         ({"unit": "none"}, None),
     ],

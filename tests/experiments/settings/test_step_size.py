@@ -41,12 +41,12 @@ def noises(config: ResolvedConfig) -> tuple[float, float]:
     return vector, config.server_learning_rate * vector / math.sqrt(config.participation * config.devices)
 
 
-def run(devices: int = 300, **said: float | str) -> ResolvedConfig:
-    return resolve(RunConfig.model_validate({"unit": "interaction", "epsilon": 2.0, **said}), devices)
+def run(devices: int = 300, **given: float | str) -> ResolvedConfig:
+    return resolve(RunConfig.model_validate({"unit": "interaction", "epsilon": 2.0, **given}), devices)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "given",
     [
         {},
         {"rounds": 40},
@@ -57,8 +57,8 @@ def run(devices: int = 300, **said: float | str) -> ResolvedConfig:
     ],
     ids=str,
 )
-def test_more_rounds_or_a_smaller_epsilon_add_no_noise(said: dict[str, float]) -> None:
-    assert noises(run(**said)) == pytest.approx((VECTOR_NOISE, TABLE_NOISE["interaction"]))
+def test_more_rounds_or_a_smaller_epsilon_add_no_noise(given: dict[str, float]) -> None:
+    assert noises(run(**given)) == pytest.approx((VECTOR_NOISE, TABLE_NOISE["interaction"]))
 
 
 def test_more_devices_allow_a_larger_step_up_to_the_default() -> None:
@@ -106,7 +106,7 @@ def test_many_devices_use_momentum_with_as_much_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "given",
     [
         {"model": "neural-cf"},
         {"model": "neural-cf", "unit": "shopper", "trust": "central"},
@@ -114,9 +114,9 @@ def test_many_devices_use_momentum_with_as_much_noise() -> None:
     ],
     ids=str,
 )
-def test_other_models_use_the_default_steps(said: dict[str, str]) -> None:
-    assert run(**said).learning_rate == run(**said | {"epsilon": 8.0}).learning_rate
-    assert run(**said).server_learning_rate == run(**said | {"epsilon": 8.0}).server_learning_rate
+def test_other_models_use_the_default_steps(given: dict[str, str]) -> None:
+    assert run(**given).learning_rate == run(**given | {"epsilon": 8.0}).learning_rate
+    assert run(**given).server_learning_rate == run(**given | {"epsilon": 8.0}).server_learning_rate
 
 
 def test_the_step_of_adam_is_not_changed() -> None:

@@ -68,9 +68,9 @@ def table(folder: SearchFolder) -> str:
 
 def test_the_first_trial_is_the_defaults(tmp_path: Path) -> None:
     _, folder, _ = searched(tmp_path / "s", near_half, 1)
-    said = {name: getattr(DEFAULT, name) for name in SPACE}
-    assert said["kernel_half_life"] == said["recency_half_life"] == 0.0
-    assert folder.settings[0] == said
+    given = {name: getattr(DEFAULT, name) for name in SPACE}
+    assert given["kernel_half_life"] == given["recency_half_life"] == 0.0
+    assert folder.settings[0] == given
 
 
 def test_the_search_finds_better_settings_and_states_the_gain(tmp_path: Path) -> None:
@@ -226,10 +226,10 @@ def test_a_table_that_cannot_be_read_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("devices", [500, 100_000], ids=str)
 @pytest.mark.parametrize(("family", "unit"), SPACES, ids=str)
 def test_the_defaults_are_in_every_space(family: str, unit: str, devices: int) -> None:
-    said = RunConfig.model_validate({"model": "mf" if family == "factorisation" else family, "unit": unit}
+    given = RunConfig.model_validate({"model": "mf" if family == "factorisation" else family, "unit": unit}
                                     | ({"trust": "central"} if unit == "shopper" else {}))  # fmt: skip
-    default = resolve(said, devices, 30)
-    space = space_of(said, default, times_known=True)
+    default = resolve(given, devices, 30)
+    space = space_of(given, default, times_known=True)
     start = start_of(space, default)
     assert start == {name: getattr(default, name) for name in space}
     for name, value in to_parameters(start).items():
@@ -247,9 +247,9 @@ def test_a_half_life_at_the_end_of_its_range_means_no_decay() -> None:
 
 
 def test_given_settings_are_not_searched() -> None:
-    said = CONFIG.model_copy(update={"head_size": 100})
+    given = CONFIG.model_copy(update={"head_size": 100})
     assert "head_scale" in SPACE
-    assert "head_scale" not in space_of(said, DEFAULT, times_known=True)
+    assert "head_scale" not in space_of(given, DEFAULT, times_known=True)
 
 
 def test_half_lives_are_not_searched_without_times() -> None:
@@ -258,5 +258,5 @@ def test_half_lives_are_not_searched_without_times() -> None:
 
 
 def test_rounds_computed_from_epsilon_are_not_searched() -> None:
-    said = RunConfig(unit="interaction", epsilon=4.0, noise_multiplier=2.0)
-    assert "rounds" not in space_of(said, resolve(said, 500, 200), times_known=True)
+    given = RunConfig(unit="interaction", epsilon=4.0, noise_multiplier=2.0)
+    assert "rounds" not in space_of(given, resolve(given, 500, 200), times_known=True)

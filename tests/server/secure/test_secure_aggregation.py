@@ -17,7 +17,7 @@ STRANGER = 99
 
 
 def run_with(rehearsal: Rehearsal, stage: str, change_answers: Callable[[dict[int, Any]], Any]) -> Any:
-    """Run an honest round in which `spoil` changes the answers at one stage."""
+    """Run an honest round in which `change_answers` changes the answers at one stage."""
     messages: Any = dict.fromkeys(range(len(rehearsal.nodes)))
     for now, collect in zip(STAGES, COLLECTORS, strict=True):
         answers = rehearsal.answers(now, messages)

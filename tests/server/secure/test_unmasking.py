@@ -31,9 +31,8 @@ def test_enough_shares_open_a_secret_and_fewer_do_not() -> None:
 def test_holders_of_wrong_shares_are_named(wrong: tuple[int, ...]) -> None:
     secret, wrong_holders = open_secret(shares(3, 6, wrong), 3, fits)
     assert secret == SECRET
-    assert wrong_holders == {
-        holder for holder in wrong if holder < 3
-    }  # only the first three shares were tried
+    # Only the first three shares were tried.
+    assert wrong_holders == {holder for holder in wrong if holder < 3}
 
 
 def test_shares_of_earlier_wrong_holders_are_tried_last() -> None:

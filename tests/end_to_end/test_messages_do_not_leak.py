@@ -321,9 +321,8 @@ def test_no_file_outside_the_folder_of_devices_reveals_their_data(recording, sea
         assert not search.found(file.read_bytes()), file.name
     assert not search.found("\n".join(str(file) for file in files).encode())
     inside = [file for file in files if folder.devices in file.parents]
-    assert any(
-        search.found(file.read_bytes()) for file in inside
-    )  # the data are in here, and the search finds them
+    # The data are in here, and the search finds them.
+    assert any(search.found(file.read_bytes()) for file in inside)
 
 
 @pytest.mark.slow

@@ -124,8 +124,8 @@ def answers(tmp_path_factory, ask, department_store) -> Callable[..., list[dict[
             queries += [asked | {"spare": None, "settings": settings | {"run": "first"}}] * (held == 0)
             queries.append(asked | {"spare": SPARE[model] * MIB})
             keys += [None] * (held == 0) + [(*case.values, held)]
-    said, _ = answers_of_process(queries)
-    found = dict(zip(keys, said, strict=True))
+    given_answers, _ = answers_of_process(queries)
+    found = dict(zip(keys, given_answers, strict=True))
     return lambda *case: [found[(*case, held)] for held in HELD]
 
 
@@ -134,12 +134,15 @@ def answers(tmp_path_factory, ask, department_store) -> Callable[..., list[dict[
 @pytest.mark.parametrize(("model", "trainer", "promise"), CASES)
 def test_the_kind_of_an_answer_does_not_depend_on_the_events(model, trainer, promise, answers):
     """Neighbouring counts, none and many: each is answered with the same arrays, noised where promised."""
-    said = answers(model, trainer, promise)
-    kinds = [{name: value for name, value in each.items() if name not in ("sum", "noised")} for each in said]
+    given_answers = answers(model, trainer, promise)
+    kinds = [
+        {name: value for name, value in each.items() if name not in ("sum", "noised")}
+        for each in given_answers
+    ]
     assert kinds == [kinds[0]] * len(HELD)
     assert kinds[0]["answered"] == 1
     if promise in ("interaction", "local", "distributed"):
-        assert all(each["noised"] for each in said)
+        assert all(each["noised"] for each in given_answers)
 
 
 @pytest.mark.slow
@@ -155,9 +158,9 @@ def test_a_device_with_thousands_of_items_takes_no_device_out_of_a_sum(tmp_path,
         group = tmp_path / str(largest)
         DeviceGroup.create(group, shop, holding(*[2] * 49, largest, items=items), ALLOWED)
         query = {"device-group": str(group), "trainer": "fast", "settings": settings, "spare": 300 * MIB}
-        (said,), _ = answers_of_process([query])
-        assert said["answered"] == 50
-        sums.append(said["sum"])
+        (given_answers,), _ = answers_of_process([query])
+        assert given_answers["answered"] == 50
+        sums.append(given_answers["sum"])
     # A device with n items has 1/n on the diagonal and √2/n off it, packed.
     own = (items + math.sqrt(2) * items * (items - 1) / 2) / items
     assert sums == pytest.approx([49 * (1 + math.sqrt(0.5)) + own, 49 * (1 + math.sqrt(0.5))], rel=1e-4)
@@ -193,10 +196,10 @@ def test_the_memory_of_the_largest_query_is_bounded(promise, tmp_path, ask):
             ask(**LARGEST | changes).model_dump(),
         )
     ]
-    (_, said), _ = answers_of_process(queries)
-    assert said["answered"] == 1
-    assert said["noised"]
-    assert said["took"] < 3 * 4 * items * (4_096 + 1) + 256 * MIB
+    (_, given_answers), _ = answers_of_process(queries)
+    assert given_answers["answered"] == 1
+    assert given_answers["noised"]
+    assert given_answers["took"] < 3 * 4 * items * (4_096 + 1) + 256 * MIB
 
 
 # Killed
@@ -226,8 +229,8 @@ def test_a_device_killed_during_training_answers_as_if_it_held_nothing(seed, ask
         "settings": asked.model_dump(),
         "spare": None,
     }
-    said, ended = answers_of_process([query | {"killed": True}])
-    assert (said, ended) == ([], -signal.SIGKILL)
+    given_answers, ended = answers_of_process([query | {"killed": True}])
+    assert (given_answers, ended) == ([], -signal.SIGKILL)
     ((again,), _) = answers_of_process([query])
     assert again["answered"] == 1
     assert (again["sum"] == 0.0) == (seed is None)
@@ -390,9 +393,8 @@ def test_the_compiled_trainer_gives_the_same_result_in_chunks(unit, ask, shop, m
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged(counts=(0, 5, 40)))
     whole, _ = CompiledTrainer(model, settings).train(cohort, parameters)
-    monkeypatch.setattr(
-        terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12
-    )  # three interactions and their negatives
+    # Three interactions and their negatives.
+    monkeypatch.setattr(terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12)
     chunked, _ = CompiledTrainer(model, settings).train(cohort, parameters)
     assert_close(chunked, whole, 1e-5)
 
