@@ -67,7 +67,7 @@ def test_noise_of_honest_devices_is_accepted_and_a_larger_update_is_refused(
         norms.append(sum(float(tensor.double().square().sum()) for tensor in update.values()) ** 0.5)
     coordinates = sum(tensor.numel() for tensor in update.values())
     lie = 1.001 * largest_norm(settings, devices, coordinates, MOST_EVENTS) / max(norms)
-    assert lie < 2.5, "the refused update must be of a plausible size"
+    assert lie < 2.5, "the bound must be near the norms of honest devices"
     grown = {name: tensor * (max(norms) / norms[-1]) * lie for name, tensor in update.items()}
     with pytest.raises(InvalidReply, match="norm above the bound"):
         check_size(Reply(settings.round, grown, devices), settings, devices)

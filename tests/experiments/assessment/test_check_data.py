@@ -12,7 +12,7 @@ from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
 
 @pytest.fixture
 def orders(tmp_path: Path) -> Dataset:
-    """Return orders of two shoppers, of whom one bought an item alone, and a row without a shopper."""
+    """Return orders of two shoppers, of whom only one bought item B, and a row without a shopper."""
     rows = "1,A,2024-01-01\n2,A,2024-01-01\n2,B,2024-01-02\n,B,2024-01-02\n"
     (tmp_path / "orders.csv").write_text("customer id,sku,date\n" + rows)
     return load("csv", DataOptions(path=tmp_path / "orders.csv"))

@@ -423,7 +423,7 @@ def test_no_row_is_lost_without_a_reason(tmp_path_factory, lines):
     assert report.rows_read == report.rows_kept + sum(report.rows_dropped.values())
 
 
-def test_a_weight_too_large_for_single_precision_is_refused(tmp_path):
+def test_a_row_with_a_weight_too_large_for_single_precision_is_dropped(tmp_path):
     report = read(tmp_path, "user,sku,qty\nann,A,1\nann,A,1e39\n").report
     assert report.rows_dropped == {"a weight that is not a number": 1}
 

@@ -22,7 +22,7 @@ def test_the_noise_of_the_table_by_hand() -> None:
         assert server_steps(unit, 0.05, 4, longest=1e3) == (pytest.approx(most / 0.1), 0.0)
         assert server_steps(unit, 0.05, 4, longest=0.2, momentum=0.0) == (pytest.approx(0.2), 0.0)
         rate, _ = server_steps(unit, 0.05, 4, longest=1e3, momentum=0.75)
-        assert rate == pytest.approx(0.25 * most / 0.1), "the noise of rows counts four times"
+        assert rate == pytest.approx(0.25 * most / 0.1), "with momentum 0.75 the noise counts four times"
 
 
 def test_beyond_the_largest_step_momentum_makes_up_for_the_rest() -> None:
