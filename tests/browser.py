@@ -1,4 +1,4 @@
-"""A page as a person meets it: in Chromium, by pointer and by keyboard, and checked by axe-core."""
+"""Open a page in Chromium as a reader does, and check it with axe-core."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ PHONE, DESK = 390, 1280  # pixels
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser of its own; the test is skipped where there is none."""
+    """Start a browser; the test is skipped where Chromium or Playwright is not installed."""
     api = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
@@ -26,30 +26,30 @@ def chromium() -> Iterator[Any]:
 
 @contextmanager
 def opened(browser: Any, path: Path, width: int = DESK, scheme: str = "light") -> Iterator[Any]:
-    """A page in a window of a width. A message of the console or an error of a script fails the test."""
-    said: list[str] = []
-    # The policy of a page allows no script of another origin, and so not axe-core either.
+    """Open a page in a window of `width` pixels, and fail the test if its console shows anything."""
+    messages: list[str] = []
+    # A page's content security policy allows no script of another origin, and axe-core is one.
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True, offline=True
     )
     page = context.new_page()
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     page.goto(path.as_uri())
     yield page
     context.close()
-    assert said == []
+    assert messages == []
 
 
 def violations(page: Any) -> list[str]:
-    """What axe-core finds wrong, contrast included, with everything unfolded."""
+    """Return what axe-core finds wrong, contrast included, with every `details` element open."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     return [f"{one['id']}: {one['nodes'][0]['html']}" for one in axe.Axe().run(page).response["violations"]]
 
 
-def sideways(page: Any) -> list[str]:
-    """What reaches beyond the right edge of the window."""
+def overflowing(page: Any) -> list[str]:
+    """Return what axe-core finds wrong, contrast included, with every `details` element open."""
     found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll("body *")].filter(one => {
             const box = one.getBoundingClientRect();

@@ -1,4 +1,6 @@
-"""What tests share: a towel shop small enough to check by hand, and where real data lie."""
+"""Fixtures that all tests share: a towel shop small enough to check by hand, and the folder of real data
+sets.
+"""
 
 import os
 
@@ -45,11 +47,12 @@ TOWELS = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _light_runs() -> Iterator[None]:
-    """Leave out of every run what takes longest and most tests do not look at.
+def _shortened_runs() -> Iterator[None]:
+    """Switch off or shorten the slow parts of a run that most tests do not look at.
 
-    A run draws no pictures, trains the central model for a few steps, and estimates the shop's ceiling
-    roughly. All of it stays repeatable. A test of these parts asks for `drawn_runs` or `whole_runs`.
+    A run draws no figures, trains the central model for a few steps only, and estimates the shop's ceiling
+    roughly. Every part stays repeatable. A test of these parts asks for the fixture `drawn_runs` or
+    `whole_runs`.
     """
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(terrycloth.experiments.reports.figures, "draw_run", lambda *arguments: None)
@@ -60,20 +63,23 @@ def _light_runs() -> Iterator[None]:
 
 @pytest.fixture
 def drawn_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs with their pictures."""
+    """Let runs draw their figures."""
     monkeypatch.setattr(terrycloth.experiments.reports.figures, "draw_run", DRAW_RUN)
 
 
 @pytest.fixture
 def whole_runs(drawn_runs: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs with their pictures, their central model and their ceiling."""
+    """Let runs draw their figures, train their central model in full and estimate their ceiling in full."""
     monkeypatch.setattr(terrycloth.experiments.baselines.central, "CENTRAL_STEPS", CENTRAL_STEPS)
     monkeypatch.setattr(ceilings, "__defaults__", CEILING_DEFAULTS)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real data sets, beside the project; a test that asks for them is skipped where they are absent."""
+    """Return the folder of real data sets beside the project.
+
+    A test that uses it is skipped where it is absent.
+    """
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not here")
@@ -82,13 +88,16 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def catalogue() -> Catalogue:
-    """Six towels: cells with one value, with two, and empty; t5 has no attribute at all."""
+    """A catalogue of six towels, with cells of one value, of two and of none; t5 has no attribute at all."""
     return Catalogue(pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in TOWELS.items()}))
 
 
 @pytest.fixture
 def events() -> Events:
-    """Four devices over the six towels: one bought t0 twice, one bought three of t2 at once, one nothing."""
+    """Four devices over the six towels.
+
+    Device 0 bought t0 twice, device 1 bought three of t2 at once, and device 2 bought nothing.
+    """
     return Events.from_columns(
         devices=np.array([0, 0, 0, 1, 1, 3]),
         items=np.array([0, 1, 0, 2, 3, 4]),

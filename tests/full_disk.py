@@ -1,4 +1,4 @@
-"""A disk that is full for some files."""
+"""A simulated full disk: writing certain files fails for want of space."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ import pytest
 
 
 def full_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on there is no space for a file whose name starts so."""
+    """Make every later write of a file whose name starts with `name` fail, because no space is left."""
     real = Path.write_bytes
 
     def write(path: Path, content: bytes) -> int:

@@ -1,4 +1,4 @@
-"""What the devices of tests allow, where a test is not about what they allow."""
+"""A policy that allows everything, for tests that are not about policies."""
 
 from terrycloth.client.policy import Policy
 

@@ -1,4 +1,4 @@
-"""A private value as text, which no error, log or file name may tell."""
+"""A private value as text, which must appear in no error, log or file name."""
 
-SECRETS = ("Marguerite", "Chenille")  # words: a number would come up in a clock's digits by chance
+SECRETS = ("Marguerite", "Chenille")  # words, because a clock may show a number's digits by chance
 SECRET = "shopper {} bought towel {}".format(*SECRETS)

@@ -1,4 +1,4 @@
-"""A round of secure aggregation with every node in one process, for tests to play, stop and spoil."""
+"""A round of secure aggregation with all nodes in one process, which tests can run, stop and tamper with."""
 
 import json
 import os
@@ -36,18 +36,18 @@ COLLECTORS = ("adverts", "shares", "masked", "confirmations", "unmaskings")
 
 @cache
 def identity(number: int) -> Identity:
-    """The identity of node `number`, the same in every test of a process."""
+    """Return the identity of node `number`, the same in every test of a process."""
     return Identity.new()
 
 
 def new_task(width: int = 64, length: int = 16, **changes: Any) -> Task:
-    """A session with a fresh name."""
+    """Return the task of a new session, with a random session name."""
     values = {"session": os.urandom(16), "round": 3, "query": b"q" * 32, "width": width, "length": length}
     return Task(**values | changes)
 
 
 class Rehearsal:
-    """Nodes 0 … nodes − 1, the server, and what they have said. Node k stands for k + 1 devices."""
+    """Nodes 0 … nodes − 1 and the server of one round. Node k stands for k + 1 devices."""
 
     def __init__(
         self, nodes: int, *, width: int = 64, length: int = 16, floors: Floors | None = None
@@ -65,11 +65,11 @@ class Rehearsal:
         self.trained: list[int] = []
 
     def session(self, number: int) -> Session:
-        """A node's session, read back from JSON as a fresh process would."""
+        """Return a node's session, read back from JSON as a fresh process would read it."""
         return Session.from_dict(json.loads(self.sessions[number]))
 
     def ask(self, stage: str, number: int, message: Message | None = None) -> Any:
-        """Have a node answer one message: its record, beside the vector at stage `mask`."""
+        """Have a node answer one message, and return its record; at stage `mask`, with the masked vector."""
         node = self.nodes[number]
         if stage == "advertise":
             session, advert = node.advertise(self.task, devices=number + 1)
@@ -87,16 +87,18 @@ class Rehearsal:
         return answer.to_dict() if vector is None else (answer.to_dict(), vector)
 
     def train(self, number: int) -> Vector:
-        """A node's vector; notes that it was asked for."""
+        """Return a node's vector, and note that the node was asked to train."""
         self.trained.append(number)
         return self.vectors[number].copy()
 
     def answers(self, stage: str, messages: Mapping[int, Any], gone: Collection[int] = ()) -> dict[int, Any]:
-        """What the nodes that are asked answer, but for those that are gone."""
+        """Return the answers of the nodes that got a message, except those in `gone`."""
         return {n: self.ask(stage, n, message) for n, message in messages.items() if n not in gone}
 
     def until(self, stage: str, gone: Mapping[str, Collection[int]] | None = None) -> Any:
-        """The messages that open `stage`, or the total for "end"; `gone`: who does not answer, by stage."""
+        """Return the messages that open `stage`, or the total for "end"; `gone` names who drops out, by
+        stage.
+        """
         messages: Any = dict.fromkeys(range(len(self.nodes)))
         for now, collect in zip(STAGES, COLLECTORS, strict=True):
             if now == stage:
@@ -105,13 +107,13 @@ class Rehearsal:
         return messages
 
     def play(self, gone: Mapping[str, Collection[int]] | None = None) -> Total:
-        """The whole round."""
+        """Play the whole round."""
         return self.until("end", gone)
 
     def plain(self, numbers: Collection[int]) -> Vector:
-        """The sum of some nodes' vectors, mod 2^width."""
+        """Return the sum of some nodes' vectors, mod 2^width."""
         return self.vectors[sorted(numbers)].sum(axis=0, dtype=self.vectors.dtype)
 
     def number(self, name: str) -> int:
-        """A node's number by its name."""
+        """Return a node's number from its name."""
         return self.names.index(name)

@@ -1,4 +1,4 @@
-"""A model that terrycloth does not have: a shopper has two tastes, and an item is scored by both."""
+"""A model in a package of its own: a shopper has two tastes, and an item is scored by both."""
 
 from math import log
 from typing import ClassVar
@@ -12,14 +12,14 @@ from terrycloth.models.recommenders.recommender import Loss, Recommender
 class TwoTastes(Recommender):
     """score(u, i) = softplus(a_u · v_i) + softplus(b_u · w_i) + c_i.
 
-    The shopper's private vector is (a_u, b_u). A dislike by one taste takes little from an item that the
-    other likes. Shared are the item vectors (v_i, w_i) and the biases c_i.
+    The shopper's private vector is (a_u, b_u). If one taste dislikes an item that the other likes, the
+    score falls only a little. The shared parameters are the item vectors (v_i, w_i) and the biases c_i.
     """
 
     loss: ClassVar[Loss] = "squared"
 
     def __init__(self, num_items: int, dim: int) -> None:
-        """Make the tables. Raises ValueError if the two tastes cannot be equally long."""
+        """Create the tables. Raise ValueError if the two tastes cannot be equally long."""
         if dim % 2:
             raise ValueError(f"dim {dim} is odd, and a shopper has two tastes: choose an even number")
         super().__init__(num_items, dim)
@@ -27,20 +27,20 @@ class TwoTastes(Recommender):
         self.bias = nn.Embedding(num_items, 1)
 
     def initialise_parameter(self, name: str, parameter: nn.Parameter, generator: torch.Generator) -> None:
-        """Every item starts with a score of 0 for a shopper of whom nothing is known."""
+        """Set a start at which a shopper without events scores every item 0."""
         if name == "bias.weight":
             nn.init.constant_(parameter, -2 * log(2))
         else:
             nn.init.normal_(parameter, std=0.3, generator=generator)
 
     def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
-        """Scores [batch, candidates]. It reads only the rows of `items`, so `looks_up_rows` stays True."""
+        """Return scores [batch, candidates], from the rows of `items` only: `looks_up_rows` stays True."""
         products = vectors.unsqueeze(1) * self.items(items)  # [batch, candidates, dim]
         affinities = products.unflatten(-1, (2, -1)).sum(dim=-1)  # [batch, candidates, 2]
         return nn.functional.softplus(affinities).sum(dim=-1) + self.bias(items).squeeze(-1)
 
     def score_catalogue(self, vectors: Tensor) -> Tensor:
-        """Scores [shoppers, items]."""
+        """Return scores [shoppers, items]."""
         first, second = (
             nn.functional.softplus(taste @ items.T)
             for taste, items in zip(vectors.chunk(2, dim=1), self.items.weight.chunk(2, dim=1), strict=True)
@@ -48,7 +48,7 @@ class TwoTastes(Recommender):
         return first + second + self.bias.weight.squeeze(-1)
 
     def explain(self, vector: Tensor, item: int) -> dict[str, float]:
-        """The exact parts of a score: each taste's, and the item's own."""
+        """Return the exact parts of a score: one for each taste, and the item's bias."""
         affinities = (vector * self.items.weight[item]).unflatten(-1, (2, -1)).sum(dim=-1)
         first, second = nn.functional.softplus(affinities).tolist()
         return {"first taste": first, "second taste": second, "item": float(self.bias.weight[item])}

@@ -9,7 +9,7 @@ WHO = {"shopper": "shoppers", "interaction": "purchases"}
 def attacker_tile(caught: float, unit: str) -> Tile:
     """Return the tile. caught: the largest share of units that an attacker recognises as part of the data."""
     return Tile(
-        f"{rounded_up(100 * caught, 2)} of 100",
+        f"{rounded_up(100 * caught)} of 100",
         f"{WHO[unit]} can be told to be in the data, at most",
         f"by an attacker who wrongly says so of {100 * FALSE_ALARMS:g} in 100 others",
     )

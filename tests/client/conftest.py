@@ -1,4 +1,4 @@
-"""A shop of eight items, and short ways to say what devices hold and what is asked of them."""
+"""A shop of eight items, and fixtures that build settings, models, events and cohorts for devices."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ DIM = 3
 
 @pytest.fixture(scope="session")
 def shop() -> Catalogue:
-    """Bags of different lengths: one item has two colours, one has no known attribute."""
+    """Return a catalogue of bags of unequal length: one item has two colours, one has no known attribute."""
     colours = [("white",), ("white", "blue"), ("blue",), ("sand",), (), ("sand",), ("white",), ("blue",)]
     sizes = [("bath",), ("bath",), ("hand",), ("hand",), (), ("face",), ("face",), ("bath",)]
     names = [f"towel-{number}" for number in range(ITEMS)]
@@ -33,7 +33,7 @@ def shop() -> Catalogue:
 
 @pytest.fixture(scope="session")
 def ask() -> Callable[..., RoundSettings]:
-    """Settings of one round: DP-SGD on a factorisation, but for what is named."""
+    """Build the settings of one round: DP-SGD on a factorisation, except for what the caller changes."""
 
     def settings(**changes: Any) -> RoundSettings:
         values: dict[str, Any] = {
@@ -50,7 +50,7 @@ def ask() -> Callable[..., RoundSettings]:
 
 @pytest.fixture(scope="session")
 def plain(ask: Callable[..., RoundSettings]) -> Callable[..., RoundSettings]:
-    """Settings without noise and without a clip."""
+    """Build settings without noise and without a clip."""
 
     def settings(**changes: Any) -> RoundSettings:
         return ask(**{"noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf} | changes)
@@ -60,7 +60,7 @@ def plain(ask: Callable[..., RoundSettings]) -> Callable[..., RoundSettings]:
 
 @pytest.fixture(scope="session")
 def build(shop: Catalogue) -> Callable[[RoundSettings], Recommender]:
-    """The recommender that settings name, over the shop, with shared parameters that are nowhere zero."""
+    """Build the recommender that settings name, over the shop, with nonzero shared parameters."""
 
     def model(settings: RoundSettings, seed: int = 0) -> Recommender:
         built = recommender_for(settings, shop)
@@ -75,13 +75,13 @@ def build(shop: Catalogue) -> Callable[[RoundSettings], Recommender]:
 
 @pytest.fixture(scope="session")
 def copied() -> Callable[[Recommender], Parameters]:
-    """A model's shared parameters as they are now."""
+    """Return a copy of a model's shared parameters."""
     return lambda model: {name: tensor.clone() for name, tensor in model.shared_parameters().items()}
 
 
 @pytest.fixture(scope="session")
 def held() -> Callable[..., Events]:
-    """Events from one list of items a device; times count up, weights are 1 unless given."""
+    """Build events from one list of items a device; times count up, and weights are 1 unless given."""
 
     def events(*baskets: list[int], weights: list[float] | None = None) -> Events:
         items = np.array([item for basket in baskets for item in basket], dtype=np.int64)
@@ -96,7 +96,7 @@ def held() -> Callable[..., Events]:
 
 @pytest.fixture(scope="session")
 def gather() -> Callable[..., Cohort]:
-    """All devices of some events as a cohort, with vectors that are nowhere zero unless given."""
+    """Build a cohort of all devices of some events, with vectors that are all nonzero unless given."""
 
     def cohort(
         events: Events, *, devices: list[int] | None = None, query: int = 1, vectors: Tensor | None = None

@@ -1,9 +1,9 @@
-"""Queries to device groups in a process of little memory: lines of JSON in, one line of JSON out each.
+"""Answer queries to device groups in a process of limited memory: one line of JSON in, one line out each.
 
-A query is {"device-group", "trainer", "settings", "spare"}: a folder, who trains, settings, and how many
-bytes the process may take beyond what it has. "measured": the answer says how many bytes it took. "strict":
-errors leave the device group. "broken": they do, and batches are whole, as both were once. "killed": the
-process kills itself as it trains.
+A query is {"device-group", "trainer", "settings", "spare"}: a folder, a trainer's name, round settings, and
+how many bytes the process may allocate beyond what it has. With "measured" the answer says how many bytes
+were allocated. With "strict" errors leave the device group. With "broken" they also do, and batches are not
+cut into chunks: two old faults. With "killed" the process kills itself during training.
 """
 
 import json
@@ -25,25 +25,25 @@ from terrycloth.models.update import Request
 
 
 def size() -> int:
-    """Of the process's address space, in bytes."""
+    """Return the size of the process's address space in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def resident(most: bool) -> int:
-    """Bytes of the process in memory: now, or the most since `forget_most`."""
-    name = "VmHWM:" if most else "VmRSS:"
+def resident(peak: bool) -> int:
+    """Return the bytes of the process in memory, now or at the peak since `reset_peak`."""
+    name = "VmHWM:" if peak else "VmRSS:"
     lines = Path("/proc/self/status").read_text().splitlines()
     (kibibytes,) = [line.split()[1] for line in lines if line.startswith(name)]
     return 1024 * int(kibibytes)
 
 
-def forget_most() -> None:
-    """From now on `resident` counts anew (proc(5), clear_refs)."""
+def reset_peak() -> None:
+    """Restart the measurement of the peak in `resident` (proc(5), clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def answered(group: DeviceGroup, settings: RoundSettings, spare: int | None) -> dict[str, Any]:
-    """What a server can tell of the answer to a query, but for the numbers."""
+def seen_by_server(group: DeviceGroup, settings: RoundSettings, spare: int | None) -> dict[str, Any]:
+    """Return what a server can see of the answer to a query, except the numbers."""
     start = {
         name: torch.full_like(tensor, 0.01)
         for name, tensor in group.load_model(settings).shared_parameters().items()
@@ -66,7 +66,7 @@ def answered(group: DeviceGroup, settings: RoundSettings, spare: int | None) -> 
 
 
 def kill_in_training() -> None:
-    """As the system does where memory is short."""
+    """Make the process kill itself during training, as the system does when memory is short."""
 
     class Killed:
         def train(self, *rest: object) -> None:
@@ -79,7 +79,7 @@ def kill_in_training() -> None:
 
 
 def main() -> None:
-    """Answer all queries, in turn."""
+    """Answer all queries in turn."""
     torch.set_num_threads(1)
     for line in sys.stdin:
         asked = json.loads(line)
@@ -92,11 +92,11 @@ def main() -> None:
         if asked.get("broken"):
             terrycloth.client.training.sgd_trainer.CHUNK = 2**62
         group = DeviceGroup(Path(asked["device-group"]), trainer=asked["trainer"])
-        forget_most()
-        before = resident(most=False)
-        said = answered(group, settings, asked["spare"])
-        took = {"took": resident(most=True) - before} if asked.get("measured") else {}
-        print(json.dumps(said | took), flush=True)
+        reset_peak()
+        before = resident(peak=False)
+        answer = seen_by_server(group, settings, asked["spare"])
+        took = {"took": resident(peak=True) - before} if asked.get("measured") else {}
+        print(json.dumps(answer | took), flush=True)
         terrycloth.client.device_group.attempt, terrycloth.client.training.sgd_trainer.CHUNK = real
 
 

@@ -1,4 +1,7 @@
-"""The Flower edge of a device: whatever goes wrong, only a type and a place leave."""
+"""The Flower app of a device.
+
+Whatever goes wrong, only the error's type and place are logged, and no value.
+"""
 
 import logging
 import math
@@ -35,7 +38,7 @@ from tests.secret import SECRET, SECRETS
 
 @pytest.fixture(autouse=True)
 def identity(monkeypatch) -> None:
-    """What Flower tells a process it runs an app in."""
+    """Set the variables that Flower sets for a process that runs an app."""
     for name in ("_task_id", "_run_id", "_node_id"):
         if hasattr(TaskIdentity, name):
             monkeypatch.setattr(TaskIdentity, name, getattr(TaskIdentity, name))
@@ -49,7 +52,7 @@ def folder(tmp_path, shop, held):
 
 
 def query_of(settings: RoundSettings, model: Recommender) -> RecordDict:
-    """A query as the server's Flower strategy puts it."""
+    """Return a query as the server's Flower strategy builds it."""
     content = RecordDict(
         {PARAMETERS_RECORD: to_arrays(model.shared_parameters()), SETTINGS_RECORD: settings.to_record()}
     )
@@ -84,18 +87,18 @@ def test_an_answer_is_the_sum_and_public_facts(asked, folder):
     assert unpack_reply(reply.content, shared, 1).answered == 3
 
 
-def test_nothing_is_kept_in_flowers_own_state(asked, folder):
+def test_nothing_is_kept_in_flowers_context(asked, folder):
     context = context_with()
     send(asked, folder, context)
     assert not context.state
 
 
-# Where the devices are, their owner says
+# The device group's folder and partition, which its owner names
 
 
 @pytest.fixture
 def other(tmp_path, shop, held):
-    """Somebody else's device group, of five devices."""
+    """Create the device group of somebody else, with five devices."""
     DeviceGroup.create(tmp_path / "other", shop, held([1], [2], [3], [4], [5]), ANYTHING)
     return tmp_path / "other"
 
@@ -104,30 +107,30 @@ def states(folder) -> list[str]:
     return [path.name for path in folder.glob("state-*.safetensors")]
 
 
-def test_a_part_is_named_by_the_nodes_config(asked, folder):
+def test_the_node_config_names_the_partition(asked, folder):
     reply = send(asked, folder, context_with({"partition-id": 1, "num-partitions": 3}))
     assert facts(reply)["answered"] == 1
     assert states(folder) == ["state-1-of-3.safetensors"]
 
 
 @pytest.mark.parametrize(("part", "parts"), [(3, 3), (-1, 3), (0, 0)])
-def test_a_part_that_there_is_not_is_an_error(part, parts, asked, folder):
+def test_a_partition_that_does_not_exist_is_an_error(part, parts, asked, folder):
     reply = send(asked, folder, context_with({"partition-id": part, "num-partitions": parts}))
     assert reply.error.reason == terrycloth.client.app.FAILED
     assert states(folder) == []
 
 
-def test_a_device_group_is_named_by_the_nodes_config_or_else_by_the_environment(
-    asked, folder, other, monkeypatch
-):
+def test_the_node_config_or_else_the_environment_names_the_device_group(asked, folder, other, monkeypatch):
     monkeypatch.setenv(GROUP_VARIABLE, str(folder))
     assert facts(send(asked, None))["answered"] == 3
     assert facts(send(asked, None, context_with({"device-group": str(other)})))["answered"] == 5
 
 
 @pytest.mark.parametrize("place", ["argument", "node config", "environment"])
-def test_a_run_config_moves_no_device_group_and_no_part(place, asked, folder, other, monkeypatch):
-    """It comes with the app, from the server's side."""
+def test_a_run_config_does_not_change_the_device_group_or_the_partition(
+    place, asked, folder, other, monkeypatch
+):
+    """The run config comes with the app, from the server's side."""
     if place == "environment":
         monkeypatch.setenv(GROUP_VARIABLE, str(folder))
     run_config = {
@@ -143,7 +146,7 @@ def test_a_run_config_moves_no_device_group_and_no_part(place, asked, folder, ot
     assert states(other) == []
 
 
-def test_a_run_config_names_no_device_group(asked, other, monkeypatch):
+def test_a_run_config_cannot_name_a_device_group(asked, other, monkeypatch):
     monkeypatch.delenv(GROUP_VARIABLE, raising=False)
     reply = send(asked, None, context_with(run_config={"device-group": str(other)}))
     assert reply.has_error()
@@ -152,9 +155,7 @@ def test_a_run_config_names_no_device_group(asked, other, monkeypatch):
 
 @pytest.mark.parametrize("named", ["", "device-group", "./device-group"])
 @pytest.mark.parametrize("place", ["node config", "environment"])
-def test_a_device_group_that_would_depend_on_the_working_directory_is_refused(
-    named, place, asked, folder, monkeypatch
-):
+def test_a_relative_path_of_a_device_group_is_refused(named, place, asked, folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     monkeypatch.setenv(GROUP_VARIABLE, named if place == "environment" else str(folder))
     context = context_with({"device-group": named} if place == "node config" else {})
@@ -164,11 +165,11 @@ def test_a_device_group_that_would_depend_on_the_working_directory_is_refused(
     assert states(folder) == []
 
 
-# What they allow, their owner says too
+# The policy, which the owner names too
 
 
 @pytest.mark.parametrize("place", ["node config", "environment", "device-group"])
-def test_a_policy_is_named_by_the_devices_owner(place, asked, folder, tmp_path, monkeypatch):
+def test_a_policy_of_the_owner_is_applied_wherever_it_is_named(place, asked, folder, tmp_path, monkeypatch):
     path = folder / "policy.toml" if place == "device-group" else tmp_path / "mine.toml"
     path.write_text("units = ['shopper']")
     if place == "environment":
@@ -181,8 +182,8 @@ def test_a_policy_is_named_by_the_devices_owner(place, asked, folder, tmp_path, 
 
 @pytest.mark.parametrize("named", ["", "policy.toml", "/nowhere/policy.toml"])
 @pytest.mark.parametrize("place", ["node config", "environment"])
-def test_a_policy_that_is_named_in_vain_is_no_freedom(named, place, asked, folder, monkeypatch):
-    """Also by a relative path: in an app's working directory lies what the server sent."""
+def test_everything_is_refused_if_the_named_policy_cannot_be_read(named, place, asked, folder, monkeypatch):
+    """The same holds for a relative path, because an app's working directory holds what the server sent."""
     monkeypatch.chdir(folder)
     (folder / "policy.toml").write_text("")
     if place == "environment":
@@ -191,7 +192,7 @@ def test_a_policy_that_is_named_in_vain_is_no_freedom(named, place, asked, folde
     assert facts(reply)["refused.no-usable-policy"] == 3
 
 
-def test_a_run_config_names_no_policy(asked, folder, tmp_path):
+def test_a_run_config_cannot_name_a_policy(asked, folder, tmp_path):
     (tmp_path / "free.toml").write_text("")
     (folder / "policy.toml").write_text("units = ['shopper']")
     free = str(tmp_path / "free.toml")
@@ -221,7 +222,9 @@ def raise_secret(*args: object, **rest: object) -> None:
         (terrycloth.client.app, "pack_reply"),
     ],
 )
-def test_an_error_says_nothing_but_that_it_is_one(owner, name, asked, folder, monkeypatch, caplog, capfd):
+def test_an_error_that_leaves_contains_no_private_value(
+    owner, name, asked, folder, monkeypatch, caplog, capfd
+):
     monkeypatch.setattr(owner, name, raise_secret)
     with caplog.at_level(logging.DEBUG):
         reply = send(asked, folder)
@@ -229,15 +232,15 @@ def test_an_error_says_nothing_but_that_it_is_one(owner, name, asked, folder, mo
     assert not reply.has_content()
     assert reply.error.code == terrycloth.client.app.TRAINING_FAILED
     assert reply.error.reason == terrycloth.client.app.FAILED
-    said = capfd.readouterr()
+    output = capfd.readouterr()
     logged = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
-    assert "RuntimeError" in logged  # for the owner
-    for text in (reply.error.reason, logged, said.out, said.err):
+    assert "RuntimeError" in logged  # the owner can read it in the log
+    for text in (reply.error.reason, logged, output.out, output.err):
         for part in (*SECRETS, str(folder)):
             assert part not in text
 
 
-def test_the_check_of_errors_catches_a_text_that_is_passed_on(asked, folder, monkeypatch, caplog):
+def test_the_check_of_errors_detects_a_message_that_is_passed_on(asked, folder, monkeypatch, caplog):
     monkeypatch.setattr(terrycloth.client.app, "own_frames", str)
     monkeypatch.setattr(OpacusTrainer, "train", raise_secret)
     with caplog.at_level(logging.DEBUG):
@@ -246,7 +249,7 @@ def test_the_check_of_errors_catches_a_text_that_is_passed_on(asked, folder, mon
 
 
 class Panic(BaseException):
-    """What a library in Rust raises: no `except Exception` catches it."""
+    """An error as libraries written in Rust raise it, which no `except Exception` catches."""
 
 
 def test_a_panic_is_an_error_like_any_other(asked, folder, monkeypatch):
@@ -259,7 +262,7 @@ def test_a_panic_is_an_error_like_any_other(asked, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
-def test_who_ends_the_process_ends_it(ending, asked, folder, monkeypatch):
+def test_an_interrupt_ends_the_process(ending, asked, folder, monkeypatch):
     def end(*args: object) -> None:
         raise ending
 
@@ -268,9 +271,9 @@ def test_who_ends_the_process_ends_it(ending, asked, folder, monkeypatch):
         send(asked, folder)
 
 
-def test_events_that_cannot_be_used_make_no_error_and_no_noise_in_the_log(asked, folder, held, caplog):
+def test_unusable_events_cause_no_error_and_no_log_record(asked, folder, held, caplog):
     held([1, 31_337], [-1, 31_337], [6, 6], weights=[1, 1, 1, 1, math.nan, 0]).save(folder / "events")
-    asked[SETTINGS_RECORD]["sampling_rate"] = 0.5  # whatever a coin picks
+    asked[SETTINGS_RECORD]["sampling_rate"] = 0.5  # whatever the sampling draw picks
     with caplog.at_level(logging.DEBUG):
         for number in range(1, 9):
             asked[SETTINGS_RECORD]["round"] = number
@@ -288,8 +291,10 @@ def test_a_ledger_of_other_devices_is_refused(asked, folder, held):
 
 
 @pytest.mark.parametrize("place", ["node config", "environment"])
-def test_the_owner_says_where_neural_cf_is_trained(ask, build, folder, monkeypatch, place, caplog):
-    """And a device that is not there is an error like any other."""
+def test_the_owner_names_the_computing_device_that_trains_neural_cf(
+    ask, build, folder, monkeypatch, place, caplog
+):
+    """A computing device that does not exist is an error like any other."""
     if place == "environment":
         monkeypatch.setenv(VARIABLE.format("TORCH_DEVICE"), "hpu")
     context = context_with({"torch_device": "hpu"} if place == "node config" else {})
@@ -301,7 +306,7 @@ def test_the_owner_says_where_neural_cf_is_trained(ask, build, folder, monkeypat
     assert "vmap_trainer" in caplog.text
 
 
-def test_a_key_leaves_in_no_reply_no_log_and_no_error(asked, folder, monkeypatch, caplog, capfd):
+def test_no_key_appears_in_a_reply_a_log_or_an_error(asked, folder, monkeypatch, caplog, capfd):
     keys: list[bytes] = []
 
     def token_bytes(count: int) -> bytes:
@@ -322,7 +327,7 @@ def test_a_key_leaves_in_no_reply_no_log_and_no_error(asked, folder, monkeypatch
     sent = b"".join(part.deflate() for part in get_all_nested_objects(replies[0].content).values())
     text = replies[1].error.reason + caplog.text + "".join(capfd.readouterr())
     text += "".join(str(record.__dict__) for record in caplog.records)
-    assert len(set(keys)) == 4  # of coins and of training, twice
+    assert len(set(keys)) == 4  # two for participation draws and two for training
     for key in keys:
         assert len(key) == KEY_BYTES
         assert key not in sent
@@ -369,9 +374,9 @@ def no_settings(content: RecordDict) -> None:
         having(unit="household"),
         having(trust="distributed"),  # kept for shoppers only
         having(least_devices=11),
-        having(clip_quantile=0.5),  # at shopper level only
-        having(unit="none"),  # under a trust that promises something
-        having(unit="none", trust="none"),  # with noise, a clip and a budget that nothing keeps
+        having(clip_quantile=0.5),  # allowed at shopper level only
+        having(unit="none"),  # under a trust model that promises something
+        having(unit="none", trust="none"),  # with noise, a clip and a budget that no unit uses
         having(unit="none", trust="none", noise_multiplier=0.0, clip=math.inf),
         having(unit="none", trust="none", epsilon=math.inf, clip=math.inf),
         having(trust="none"),
@@ -380,7 +385,7 @@ def no_settings(content: RecordDict) -> None:
         having(noise_multiplier=-1.0),
         having(noise_multiplier=math.nan),
         having(noise_multiplier=math.inf),
-        having(noise_multiplier=0.99e-6),  # as good as none, for a price
+        having(noise_multiplier=0.99e-6),  # it protects nothing, but claims an ε
         having(noise_multiplier=1.01e6),
         having(epsilon=math.nan),
         having(sampling_rate=1.5),
@@ -388,7 +393,7 @@ def no_settings(content: RecordDict) -> None:
         having(steps_per_round=65_536),
         having(model="package:Class"),
         having(clip="none"),
-        having(clip=math.inf),  # under noise
+        having(clip=math.inf),  # with noise
         having(clip=1e-7),
         having(clip=1.01e6),
         having(learning_rate=1e7),
@@ -398,7 +403,7 @@ def no_settings(content: RecordDict) -> None:
         no_settings,
     ],
 )
-def test_settings_that_a_device_does_not_know_are_refused(change, asked, folder, monkeypatch):
+def test_invalid_settings_are_refused_before_training(change, asked, folder, monkeypatch):
     monkeypatch.setattr(DeviceGroup, "answer", raise_secret)  # nothing may be trained
     change(asked)
     reply = send(asked, folder)
@@ -411,12 +416,12 @@ def test_settings_that_a_device_does_not_know_are_refused(change, asked, folder,
     assert not (folder / "state-0-of-1.safetensors").exists()
 
 
-def test_other_shapes_are_refused(asked, folder):
+def test_parameters_of_other_shapes_are_refused(asked, folder):
     asked[PARAMETERS_RECORD] = to_arrays({"table.weight": torch.zeros(2, 3)})
     assert facts(send(asked, folder))["refused.model-mismatch"] == 3
 
 
-def test_another_precision_is_refused(asked, folder):
+def test_parameters_of_another_precision_are_refused(asked, folder):
     arrays = {name: array.numpy().astype(np.float64) for name, array in asked[PARAMETERS_RECORD].items()}
     asked[PARAMETERS_RECORD] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
     reply = send(asked, folder)
@@ -424,13 +429,13 @@ def test_another_precision_is_refused(asked, folder):
     assert states(folder) == []
 
 
-def test_a_folder_that_is_not_there_is_not_named(asked, tmp_path, caplog):
+def test_the_path_of_a_missing_folder_is_not_revealed(asked, tmp_path, caplog):
     reply = send(asked, tmp_path / SECRET)
     assert reply.has_error()
     assert SECRETS[0] not in reply.error.reason + caplog.text
 
 
-def test_records_are_those_of_flowers_own_types(asked, folder):
+def test_replies_use_flowers_record_types(asked, folder):
     reply = send(asked, folder)
     assert isinstance(reply.content[UPDATE_RECORD], ArrayRecord)
     assert isinstance(reply.content[REPLY_RECORD], ConfigRecord)

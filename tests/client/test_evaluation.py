@@ -1,4 +1,4 @@
-"""Hits are counted on the device, on a purchase that it keeps back, and bounded whatever it holds."""
+"""Hits are counted on the device, on purchases that it holds out, and each count is bounded."""
 
 import dataclasses
 
@@ -26,35 +26,41 @@ def measure(ask):
     return settings
 
 
-def keeping(cohort, *targets):
-    """The cohort, each of whose devices keeps the items of one list back."""
+def holding_out(cohort, *targets):
+    """Return the cohort with held-out items, one list for each device."""
     devices = np.repeat(np.arange(len(targets)), [len(each) for each in targets])
     items = np.array([item for each in targets for item in each], dtype=np.int64)
     return dataclasses.replace(cohort, targets=Targets.from_pairs(devices, items, len(targets)))
 
 
 def test_counts_by_hand(ask, build, copied, held, gather, monkeypatch):
-    """Scores are fixed: item 7 best, item 0 last. The first device has 7 already, so that 6 is its first."""
+    """Scores are fixed from item 7 (best) to item 0.
+
+    The first device already has 7, so that 6 is its first.
+    """
     recommender = build(ask())
     monkeypatch.setattr("terrycloth.client.evaluation.FIRST", 3)
     scores = torch.arange(8.0)
     monkeypatch.setattr(recommender, "score_catalogue", lambda vectors: scores.expand(len(vectors), -1))
-    cohort = keeping(gather(held([7], [7], [1], [1, 2])), [6], [3], [], [5])
+    cohort = holding_out(gather(held([7], [7], [1], [1, 2])), [6], [3], [], [5])
     update, vectors = HitCounter(recommender, SERVING).train(cohort, copied(recommender))
-    # Ranks 1, 4 (beyond the first three), nothing kept back, 3.
+    # The ranks are 1, 4 (beyond the first three), nothing held out, and 3.
     assert [float(update[name]) for name in EVALUATION] == pytest.approx([3.0, 2.0, 1.0 + 0.5])
     assert torch.equal(vectors, cohort.vectors)
 
 
-def test_of_several_targets_each_is_ranked_alone_and_counts_its_part(
+def test_each_of_several_targets_is_ranked_alone_and_counts_its_share(
     ask, build, copied, held, gather, monkeypatch
 ):
-    """Item 7 is held. 6 is first; 5 too, for 6 is a target; 2 is third, after 4 and 3; 0 fourth, after 1."""
+    """Item 7 is held.
+
+    6 is first; 5 too, because 6 is a target; 2 is third, after 4 and 3; 0 is fourth, after 1.
+    """
     recommender = build(ask())
     monkeypatch.setattr("terrycloth.client.evaluation.FIRST", 3)
     scores = torch.arange(8.0)
     monkeypatch.setattr(recommender, "score_catalogue", lambda vectors: scores.expand(len(vectors), -1))
-    cohort = keeping(gather(held([7], [7])), [0, 2, 5, 6], [])
+    cohort = holding_out(gather(held([7], [7])), [0, 2, 5, 6], [])
     update, _ = HitCounter(recommender, SERVING).train(cohort, copied(recommender))
     assert [float(update[name]) for name in EVALUATION] == pytest.approx([1.0, 3 / 4, (0.5 + 1 + 1) / 4])
 
@@ -63,24 +69,26 @@ def test_one_device_adds_no_more_than_the_sensitivity(measure, build, copied, he
     settings = measure()
     recommender = build(settings)
     for kept_back in ([4], [4, 5, 6, 7], []):
-        cohort = keeping(gather(held([1, 1, 2])), kept_back)
+        cohort = holding_out(gather(held([1, 1, 2])), kept_back)
         update, _ = bounded_trainer(recommender, settings).train(cohort, copied(recommender))
         assert torch.cat([update[name] for name in EVALUATION]).norm() <= settings.sensitivity
     assert settings.sensitivity == pytest.approx(3**0.5)
 
 
-def test_scores_that_are_no_numbers_are_no_error(ask, build, copied, held, gather, monkeypatch):
+def test_scores_that_are_not_finite_cause_no_error(ask, build, copied, held, gather, monkeypatch):
     """An error would tell a server that sent absurd parameters what a device holds."""
     recommender = build(ask())
     wild = torch.full((8,), torch.nan)
     monkeypatch.setattr(recommender, "score_catalogue", lambda vectors: wild.expand(len(vectors), -1))
-    update, _ = HitCounter(recommender, SERVING).train(keeping(gather(held([1])), [3]), copied(recommender))
+    update, _ = HitCounter(recommender, SERVING).train(
+        holding_out(gather(held([1])), [3]), copied(recommender)
+    )
     assert all(torch.isfinite(tensor).all() for tensor in update.values())
 
 
 @pytest.mark.slow
-def test_the_noise_of_the_measurement_is_its_own(measure, build, copied, held, gather):
-    """Interaction level too: DP-SGD's noise is on the steps, not on what is counted afterwards."""
+def test_the_evaluation_has_its_own_noise(measure, build, copied, held, gather):
+    """At interaction level too: DP-SGD adds noise to its steps, and the evaluation adds its own."""
     for changes, noise in (
         ({"unit": "interaction"}, LocalNoise),
         ({}, LocalNoise),
@@ -93,7 +101,7 @@ def test_the_noise_of_the_measurement_is_its_own(measure, build, copied, held, g
     trainer = trainer_for(build(settings), settings)
     draws = torch.stack(
         [
-            trainer.train(keeping(gather(held([]), query=q), []), copied(build(settings)))[0]["hits"]
+            trainer.train(holding_out(gather(held([]), query=q), []), copied(build(settings)))[0]["hits"]
             for q in range(1, 401)
         ]
     )

@@ -1,4 +1,4 @@
-"""Columns of interactions: sorted once, then cut and renumbered without losing or mixing any."""
+"""Columns of interactions are sorted once, then cut and renumbered without losing or mixing any row."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def from_rows(found: list[tuple[int, int, int, float]], num_devices: int = DEVIC
 
 
 def baskets(events: Events) -> list[list[tuple[int, int, float]]]:
-    """What each device holds, as plain lists."""
+    """Return what each device holds, as plain lists."""
     held = []
     for device in range(events.num_devices):
         span = range(int(events.offsets[device]), int(events.offsets[device + 1]))
@@ -50,7 +50,7 @@ def test_from_columns_by_hand():
         4,
     )
     assert baskets(events) == [
-        [(6, 20, 4.0), (8, 20, 2.0)],  # of equal time: by item
+        [(6, 20, 4.0), (8, 20, 2.0)],  # events of equal time are sorted by item
         [],
         [(7, 10, 3.0), (5, 30, 5.0), (9, 30, 1.0)],
         [],
@@ -89,7 +89,7 @@ def test_any_order_of_the_rows_gives_the_same_bytes(found, random):
 
 
 def test_visits_by_hand():
-    """Device 0 has two visits, 1 none, 2 one that begins at the instant at which 0's last one is, 3 three."""
+    """Device 0 has two visits, 1 none, 2 one that begins when 0's last one does, and 3 three."""
     events = from_rows(
         [
             (0, 5, 10, 1.0), (0, 4, 10, 1.0), (0, 5, 20, 1.0), (2, 1, 20, 1.0), (2, 1, 20, 2.0),
@@ -100,14 +100,14 @@ def test_visits_by_hand():
     assert events.later_visits.tolist() == [1, 1, 0, 0, 0, 2, 1, 0]
 
 
-def test_visits_of_nothing():
+def test_visits_of_no_events():
     for devices in (0, 1, 3):
         events = from_rows([], devices)
         assert events.visits.tolist() == events.later_visits.tolist() == []
 
 
 @given(crowded)
-def test_visits_against_a_plain_loop(found):
+def test_visits_equal_those_of_a_plain_loop(found):
     events = from_rows(found)
     numbers, later = [], []
     for basket in baskets(events):
@@ -119,8 +119,8 @@ def test_visits_against_a_plain_loop(found):
 
 
 @given(crowded, st.lists(st.integers(0, DEVICES - 1), max_size=6))
-def test_visits_are_counted_anew_on_devices_that_are_taken(found, chosen):
-    """A device has the same visits whatever devices stand beside it, also in a slice mapped from disk."""
+def test_visits_of_taken_devices_do_not_change(found, chosen):
+    """A device has the same visits whatever devices are beside it, also in a slice mapped from disk."""
     events = from_rows(found)
     own = [events.span(device, device + 1).visits.tolist() for device in chosen]
     assert events.take(chosen).visits.tolist() == [visit for each in own for visit in each]
@@ -138,7 +138,7 @@ def test_take_rows_names_the_rows_of_each_device_in_turn(counts, data):
 
 
 @given(rows, st.randoms(use_true_random=False))
-def test_keep_leaves_every_device(found, random):
+def test_keep_removes_events_but_no_device(found, random):
     events = from_rows(found)
     mask = np.array([random.random() < 0.5 for _ in range(len(events))], dtype=bool)
     flags = iter(mask)
@@ -154,7 +154,7 @@ def test_take_renumbers_in_the_order_given(found, chosen):
 
 
 @given(rows, st.integers(0, DEVICES), st.integers(0, DEVICES))
-def test_span_is_take_of_neighbours_without_a_copy(found, one, other):
+def test_span_equals_take_of_a_range_without_a_copy(found, one, other):
     start, stop = min(one, other), max(one, other)
     events = from_rows(found)
     cut = events.span(start, stop)
@@ -177,7 +177,7 @@ def test_save_and_load(found, tmp_path_factory):
     }  # fmt: skip
 
 
-def test_loading_reads_no_page_and_writes_none(tmp_path):
+def test_loaded_columns_are_memory_mapped_and_read_only(tmp_path):
     from_rows([(0, 1, 2, 3.0)]).save(tmp_path)
     loaded = Events.load(tmp_path)
     assert isinstance(loaded.items, np.memmap)

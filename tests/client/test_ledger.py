@@ -1,4 +1,4 @@
-"""The ledger adds up all that a device ran, and its ε is what Opacus says of it."""
+"""The ledger adds up everything that a device released, and its ε agrees with Opacus."""
 
 import math
 
@@ -16,8 +16,8 @@ DELTA = 1e-5
 ALL = np.array([True, True, True])
 
 
-def stepped(*history: tuple[float, float, int]) -> float:
-    """ε of Opacus's two accountants, stepped one step at a time; the tighter, 0.01 above the truth."""
+def opacus_epsilon(*history: tuple[float, float, int]) -> float:
+    """Return the smaller ε of Opacus's two accountants, step by step; it is 0.01 above the true value."""
     bounds = []
     for accountant in (RDPAccountant(), PRVAccountant()):
         for noise, rate, steps in history:
@@ -27,7 +27,7 @@ def stepped(*history: tuple[float, float, int]) -> float:
     return min(bounds)
 
 
-def test_by_hand():
+def test_a_ledger_by_hand():
     ledger = Ledger.empty(3)
     assert ledger.epsilon(DELTA).tolist() == [0.0, 0.0, 0.0]
     ledger = ledger.after(np.array([True, False, True]), 1.0, 0.5, 2)
@@ -37,7 +37,7 @@ def test_by_hand():
     assert ledger.steps.tolist() == [[6, 1], [4, 0], [6, 0]]
 
 
-def test_booking_leaves_the_old_ledger_as_it_was():
+def test_recording_does_not_change_the_old_ledger():
     old = Ledger.empty(3).after(ALL, 1.0, 0.5, 2)
     old.after(ALL, 1.0, 0.5, 5)
     old.after(ALL, 3.0, 0.5, 5)
@@ -78,19 +78,19 @@ def test_epsilon_is_opacus_stepped_one_by_one_to_its_error_band(history):
     ledger = Ledger.empty(1)
     for noise, rate, steps in history:
         ledger = ledger.after(ALL[:1], noise, rate, steps)
-    assert float(ledger.epsilon(DELTA)[0]) == pytest.approx(stepped(*history) - 0.01, abs=1e-3)
+    assert float(ledger.epsilon(DELTA)[0]) == pytest.approx(opacus_epsilon(*history) - 0.01, abs=1e-3)
 
 
 @pytest.mark.slow
-def test_every_device_gets_its_own_history():
+def test_every_device_has_its_own_history():
     ledger = Ledger.empty(4)
     ledger = ledger.after(np.array([True, True, False, True]), 1.0, 0.3, 5)
     ledger = ledger.after(np.array([True, False, False, True]), 2.0, 0.3, 5)
     alone = [
-        stepped((1.0, 0.3, 5), (2.0, 0.3, 5)),
-        stepped((1.0, 0.3, 5)),
+        opacus_epsilon((1.0, 0.3, 5), (2.0, 0.3, 5)),
+        opacus_epsilon((1.0, 0.3, 5)),
         0.0,
-        stepped((1.0, 0.3, 5), (2.0, 0.3, 5)),
+        opacus_epsilon((1.0, 0.3, 5), (2.0, 0.3, 5)),
     ]
     assert ledger.epsilon(DELTA).tolist() == pytest.approx(
         [max(0.0, each - 0.01) for each in alone], abs=1e-3
@@ -110,7 +110,7 @@ def test_equal_histories_are_composed_once(monkeypatch):
     assert len(composed) == 2
 
 
-def test_it_goes_on_where_it_stopped(tmp_path):
+def test_a_saved_ledger_continues_where_it_stopped(tmp_path):
     straight = Ledger.empty(2).after(ALL[:2], 1.0, 0.3, 4).after(np.array([True, False]), 1.0, 0.3, 3)
     state = DeviceState.new(2, 3)
     state.ledger = Ledger.empty(2).after(ALL[:2], 1.0, 0.3, 4)
@@ -123,8 +123,8 @@ def test_it_goes_on_where_it_stopped(tmp_path):
     assert float(resumed.epsilon(DELTA)[0]) > float(resumed.epsilon(DELTA)[1])
 
 
-def test_what_was_booked_since_by_hand():
-    """Of mechanisms known then, the difference; of later ones, all."""
+def test_steps_recorded_since_a_time_by_hand():
+    """For mechanisms known at that time it is the difference of steps, and for later ones all steps."""
     then = Ledger.empty(3).after(np.array([True, False, True]), 1.0, 0.5, 2)
     now = then.after(np.array([True, True, False]), 1.0, 0.5, 3).after(
         np.array([False, True, False]), 2.0, 1.0, 1
@@ -132,20 +132,20 @@ def test_what_was_booked_since_by_hand():
     assert now.since(then.steps).steps.tolist() == [[3, 0], [3, 1], [0, 0]]
     assert now.since(Ledger.empty(3).steps).steps.tolist() == now.steps.tolist() == [[5, 0], [3, 1], [2, 0]]
     assert now.since(now.steps).epsilon(DELTA).tolist() == [0.0, 0.0, 0.0]
-    # By an accountant of another make, which is a hundredth above.
-    alone = [stepped((1.0, 0.5, 3)), stepped((1.0, 0.5, 3), (2.0, 1.0, 1)), 0.0]
+    # Another accountant is used for comparison, whose ε is 0.01 higher.
+    alone = [opacus_epsilon((1.0, 0.5, 3)), opacus_epsilon((1.0, 0.5, 3), (2.0, 1.0, 1)), 0.0]
     assert now.since(then.steps).epsilon(DELTA).tolist() == pytest.approx(alone, rel=2.5e-3)
 
 
-def test_steps_below_zero_are_no_ledger():
-    """They would take back what was spent."""
+def test_negative_steps_are_refused():
+    """Negative steps would take back what was spent."""
     mechanisms = np.array([[1.0, 0.5]])
     assert Ledger(mechanisms, np.array([[0], [3]])).is_sound(2)
     assert not Ledger(mechanisms, np.array([[0], [-1]])).is_sound(2)
 
 
-def asked(noises: np.ndarray, rates: np.ndarray) -> tuple[Ledger, list[int]]:
-    """One device's ledger after a step of each mechanism, and the column that each was booked in."""
+def ledger_of(noises: np.ndarray, rates: np.ndarray) -> tuple[Ledger, list[int]]:
+    """Return one device's ledger after a step of each mechanism, and the column that records each."""
     ledger, columns = Ledger.empty(1), []
     for noise, rate in zip(noises, rates, strict=True):
         before = ledger
@@ -154,37 +154,37 @@ def asked(noises: np.ndarray, rates: np.ndarray) -> tuple[Ledger, list[int]]:
     return ledger, columns
 
 
-def test_of_many_mechanisms_no_step_is_lost_or_booked_as_a_cheaper_one():
+def test_with_many_mechanisms_no_step_is_lost_or_recorded_as_a_cheaper_one():
     generator = np.random.default_rng(1)
     noises, rates = generator.uniform(0.5, 9.0, 200), generator.uniform(0.01, 1.0, 200)
-    ledger, columns = asked(noises, rates)
+    ledger, columns = ledger_of(noises, rates)
     assert ledger.steps.tolist() == [np.bincount(columns, minlength=MOST_MECHANISMS).tolist()]
     assert (ledger.mechanisms[columns, 0] <= noises).all()
     assert (ledger.mechanisms[columns, 1] >= rates).all()
-    # Not all of them in one that dominates all.
+    # They are not all in one mechanism that dominates the others.
     assert ledger.mechanisms[:, 0].max() > 2 * noises.min()
 
 
 def test_epsilon_of_many_mechanisms_is_an_upper_bound_of_their_exact_composition():
     noises = 20.0 + 10.0 * np.random.default_rng(2).random(200)
-    ledger, _ = asked(noises, np.ones(200))
+    ledger, _ = ledger_of(noises, np.ones(200))
     exact = epsilon_composed(tuple((float(noise), 1.0, 1) for noise in noises), DELTA)
     assert exact.accountant == "analytic-gaussian"
     assert exact.epsilon < ledger.epsilon(DELTA)[0] < 1.15 * exact.epsilon
 
 
 @pytest.mark.slow
-def test_epsilon_of_sampled_mechanisms_that_share_a_place_is_an_upper_bound(monkeypatch):
+def test_epsilon_of_sampled_mechanisms_that_share_a_column_is_an_upper_bound(monkeypatch):
     monkeypatch.setattr("terrycloth.client.ledger.MOST_MECHANISMS", 1)
     history = [(1.0, 0.3, 2), (1.1, 0.4, 2)]
     ledger = Ledger.empty(1)
     for mechanism in history:
         ledger = ledger.after(ALL[:1], *mechanism)
     assert ledger.mechanisms.tolist() == [[1.0, 0.4]]
-    assert ledger.epsilon(DELTA)[0] > stepped(*history)
+    assert ledger.epsilon(DELTA)[0] > opacus_epsilon(*history)
 
 
-def test_a_later_query_costs_no_more_after_two_hundred_mechanisms_than_after_eight(monkeypatch):
+def test_accounting_composes_no_more_mechanisms_after_two_hundred_than_after_eight(monkeypatch):
     composed = []
 
     def count(history: tuple[object, ...], delta: float, *, only_renyi: bool) -> Spent:
@@ -192,31 +192,31 @@ def test_a_later_query_costs_no_more_after_two_hundred_mechanisms_than_after_eig
         return Spent(1.0, "counted")
 
     monkeypatch.setattr("terrycloth.client.ledger.epsilon_composed", count)
-    asked(np.linspace(1.0, 5.0, 200), np.linspace(0.1, 0.5, 200))[0].epsilon(DELTA)
+    ledger_of(np.linspace(1.0, 5.0, 200), np.linspace(0.1, 0.5, 200))[0].epsilon(DELTA)
     assert composed == [MOST_MECHANISMS] == [8]
 
 
-def test_a_mechanism_that_has_no_place_moves_the_nearest_once():
-    ledger, _ = asked(2.0 ** np.arange(MOST_MECHANISMS), np.full(MOST_MECHANISMS, 0.5))
+def test_a_mechanism_beyond_the_limit_is_merged_with_the_nearest_one():
+    ledger, _ = ledger_of(2.0 ** np.arange(MOST_MECHANISMS), np.full(MOST_MECHANISMS, 0.5))
     once = ledger.after(ALL[:1], 3.5, 0.6, 1)
     assert once.mechanisms[2].tolist() == [3.5, 0.6]
     assert np.delete(once.mechanisms, 2, axis=0).tolist() == np.delete(ledger.mechanisms, 2, axis=0).tolist()
-    assert ledger.mechanisms[2].tolist() == [4.0, 0.5]  # the old ledger is as it was
+    assert ledger.mechanisms[2].tolist() == [4.0, 0.5]  # the old ledger is unchanged
     again = once.after(ALL[:1], 3.5, 0.6, 1).after(ALL[:1], 4.0, 0.5, 1)
     assert np.array_equal(again.mechanisms, once.mechanisms)
     assert again.steps.tolist() == [[1, 1, 4, 1, 1, 1, 1, 1]]
-    # What was booked that day, too, is told by the mechanism that dominates.
+    # What was recorded that day is also expressed by the dominating mechanism.
     assert again.since(ledger.steps).steps.tolist() == [[0, 0, 3, 0, 0, 0, 0, 0]]
 
 
-def test_no_noise_is_never_booked_as_some():
-    ledger, _ = asked(2.0 ** np.arange(MOST_MECHANISMS), np.full(MOST_MECHANISMS, 0.5))
+def test_steps_without_noise_are_never_recorded_as_noisy():
+    ledger, _ = ledger_of(2.0 ** np.arange(MOST_MECHANISMS), np.full(MOST_MECHANISMS, 0.5))
     assert ledger.after(ALL[:1], 0.0, 1.0, 1).epsilon(DELTA)[0] == math.inf
-    unprotected, _ = asked(np.arange(MOST_MECHANISMS), np.full(MOST_MECHANISMS, 0.5))
+    unprotected, _ = ledger_of(np.arange(MOST_MECHANISMS), np.full(MOST_MECHANISMS, 0.5))
     assert unprotected.after(ALL[:1], 0.9, 0.5, 1).mechanisms[:2].tolist() == [[0.0, 0.5], [0.9, 0.5]]
 
 
-def test_a_ledger_of_an_older_version_with_more_mechanisms_is_read_and_grows_no_more(tmp_path):
+def test_an_older_ledger_with_more_mechanisms_is_read_and_does_not_grow(tmp_path):
     state = DeviceState.new(1, 3)
     state.ledger = Ledger(np.stack([np.arange(1.0, 61.0), np.ones(60)], axis=1), np.ones((1, 60), np.int64))
     state.save(tmp_path / "state.safetensors")
@@ -227,13 +227,13 @@ def test_a_ledger_of_an_older_version_with_more_mechanisms_is_read_and_grows_no_
     assert after.mechanisms[[2, 29]].tolist() == [[3.0, 1.0], [30.0, 1.0]]
 
 
-def test_no_noise_is_an_infinite_epsilon_for_ever():
+def test_a_step_without_noise_makes_epsilon_infinite_for_good():
     ledger = Ledger.empty(2).after(np.array([True, False]), 0.0, 1.0, 1).after(ALL[:2], 5.0, 0.1, 1)
     assert ledger.epsilon(DELTA)[0] == math.inf
     assert math.isfinite(ledger.epsilon(DELTA)[1])
 
 
-def test_it_never_decreases():
+def test_epsilon_never_decreases():
     generator = np.random.default_rng(0)
     mechanisms = [(0.9, 0.5), (1.5, 0.2), (3.0, 1.0)]
     ledger, spent = Ledger.empty(2), np.zeros(2)
@@ -255,7 +255,7 @@ def test_the_order_of_rounds_does_not_matter():
     assert epsilon_spent(1.0, 0.3, 4, DELTA).epsilon < forward.epsilon
 
 
-def test_an_accountant_without_a_number_gives_no_answer_and_without_any_epsilon_is_infinite(monkeypatch):
+def test_an_accountant_that_fails_is_ignored_and_epsilon_is_infinite_if_all_fail(monkeypatch):
     monkeypatch.setattr(rdp, "get_privacy_spent", lambda orders, rdp, delta: (math.nan, 1.0))
     epsilon_composed.cache_clear()
     by_opacus_rdp.cache_clear()

@@ -1,4 +1,4 @@
-"""The device's own rules: read at every query, before its events and its state, and never passed."""
+"""The owner's policy is read at every query, before events and state, and is never exceeded."""
 
 import math
 import tomllib
@@ -27,7 +27,7 @@ from tests.policies import ANYTHING
 DELTA = 1e-5
 NOON = 1_774_785_600  # 29 March 2026, 12:00 UTC
 DAY = 86_400
-A_STEP = 4.4  # ε of one step at σ = 1 and δ = 1e-5, and a little
+A_STEP = 4.4  # slightly above ε of one step at σ = 1 and δ = 1e-5
 
 ALL_KEYS = """
 least_noise_multiplier = 0.5
@@ -69,7 +69,7 @@ def folder(tmp_path, shop, held) -> Path:
 
 @pytest.fixture
 def query(build, copied) -> Callable[..., Request]:
-    """The settings' query; `moved` makes it another one."""
+    """Return a function that builds a query of these settings; `moved` makes it a different query."""
 
     def request(settings: RoundSettings, moved: float = 0.0) -> Request:
         parameters = copied(build(settings))
@@ -123,7 +123,7 @@ def test_every_key_may_be_left_out(written, ask, plain):
     assert allowed.objection(ask(delta=0.9)) is Refusal.DELTA
 
 
-def test_a_policy_does_not_change():
+def test_a_policy_is_frozen():
     with pytest.raises(ValidationError):
         Policy.model_validate({}).most_epsilon = 100.0
 
@@ -170,7 +170,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:30])
-def test_a_broken_file_is_told_in_one_line_without_its_path(text, written):
+def test_a_broken_file_is_reported_in_one_line_without_its_path(text, written):
     path = written(text)
     with pytest.raises(PolicyUnreadable) as raised:
         Policy.load(path)
@@ -178,7 +178,7 @@ def test_a_broken_file_is_told_in_one_line_without_its_path(text, written):
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_wrong_is_named(written):
+def test_the_error_names_the_key_that_is_wrong(written):
     with pytest.raises(PolicyUnreadable, match="most_epsilom: Extra inputs are not permitted"):
         Policy.load(written("most_epsilom = 4"))
     with pytest.raises(
@@ -188,7 +188,7 @@ def test_what_is_wrong_is_named(written):
 
 
 @pytest.mark.parametrize("kind", ["absent", "a folder", "no text", "a link to nowhere", "relative"])
-def test_a_file_that_cannot_be_read(kind, tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_read_is_an_error(kind, tmp_path, monkeypatch):
     path = tmp_path / "policy.toml"
     if kind == "a folder":
         path.mkdir()
@@ -207,13 +207,14 @@ def test_a_file_that_cannot_be_read(kind, tmp_path, monkeypatch):
             policy_of(tmp_path, named=None)
 
 
-def test_where_a_policy_is_looked_for(tmp_path, written):
+def test_a_named_policy_takes_precedence_over_the_folders(tmp_path, written):
     (tmp_path / "policy.toml").write_text("most_epsilon = 1")
     assert policy_of(tmp_path, None).most_epsilon == 1.0
-    assert policy_of(tmp_path, written("most_epsilon = 2")).most_epsilon == 2.0  # the named one comes first
+    # The named policy takes precedence.
+    assert policy_of(tmp_path, written("most_epsilon = 2")).most_epsilon == 2.0
 
 
-# What settings alone can tell
+# Rules that follow from the settings alone
 
 SHOPPER = {"unit": "shopper", "trust": "central"}
 SUM = {"unit": "shopper", "trust": "distributed", "least_devices": 5}
@@ -246,16 +247,16 @@ NONE = {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.i
         ({"least_devices": 5}, SHOPPER, SUM | {"least_devices": 4}, "sum-below-floor"),
     ],
 )  # fmt: skip
-def test_each_rule(keys, allowed, refused, reason, ask):
+def test_each_rule_refuses_what_it_forbids(keys, allowed, refused, reason, ask):
     rule = policy(**keys)
     assert rule.objection(ask(**refused)) == reason
-    if "least_agreement" not in keys:  # of which there is a floor unsaid
+    if "least_agreement" not in keys:  # there is a minimum for it even if it is left out
         assert ANYTHING.objection(ask(**refused)) is None
     if allowed is not None:
         assert rule.objection(ask(**allowed)) is None
 
 
-# Before anything else
+# The policy is checked before anything else
 
 
 RULE_AND_REASON = {
@@ -274,8 +275,8 @@ RULE_AND_REASON = {
 
 
 @pytest.mark.parametrize("text", RULE_AND_REASON)
-def test_a_refusal_comes_before_events_state_and_catalogue_are_touched(text, folder, ask, query):
-    """All of them are unreadable here, and none is made or changed."""
+def test_a_query_is_refused_before_events_state_and_catalogue_are_read(text, folder, ask, query):
+    """All of them are unreadable here, and none is created or changed."""
     for name in ("items", "times", "weights"):
         (folder / "events" / f"{name}.npy").write_bytes(b"unreadable")
     (folder / "catalogue.parquet").write_bytes(b"unreadable")
@@ -285,11 +286,12 @@ def test_a_refusal_comes_before_events_state_and_catalogue_are_touched(text, fol
     assert DeviceGroup(folder).answer(asked) == Reply(1, {}, 0, {RULE_AND_REASON[text]: 3})
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     ANYTHING.save(folder)
-    with pytest.raises(Exception, match=r"(?i)parquet"):  # what shows that they would have been touched
+    with pytest.raises(Exception, match=r"(?i)parquet"):  # this shows that they would have been read
         DeviceGroup(folder).answer(asked)
 
 
-# mf's table of 8 items × 3 and 8 biases, 4 bytes each; linear's popularity, then its packed matrix.
+# The parameters of mf are a table of 8 items × 3 and 8 biases of 4 bytes; of linear, popularity and a packed
+# matrix.
 LINEAR = {"model": "linear", "rounds": 2, "head_size": 6, "unit": "shopper"}
 SIZES = [
     ("most_items", 8, {}, Refusal.ITEMS),
@@ -307,8 +309,10 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("key", "size", "changes", "reason"), SIZES)
-def test_a_query_above_a_size_is_refused_before_it_is_booked(key, size, changes, reason, folder, ask, query):
-    """At the size itself it is answered, and a byte or an item less refuses it."""
+def test_a_query_above_a_size_limit_is_refused_before_it_is_recorded(
+    key, size, changes, reason, folder, ask, query
+):
+    """At exactly this limit the query is answered; with a limit one byte or item lower it is refused."""
     asked = query(ask(**changes | {"steps_per_round": 1}))
     (folder / "events" / "items.npy").rename(folder / "items")
     (folder / "policy.toml").write_text(f"most_delta = 1.0\n{key} = {size - 1}")
@@ -323,7 +327,7 @@ def test_a_query_above_a_size_is_refused_before_it_is_booked(key, size, changes,
 def test_a_plug_in_that_is_not_listed_or_not_installed_is_never_loaded(
     models, folder, ask, query, monkeypatch
 ):
-    """Its code is not the owner's: whatever a server asks for, it is refused before anything is imported."""
+    """Its code is not the owner's, so it is refused before anything is imported, whatever a server asks."""
     asked = query(ask())
     asked = replace(asked, settings=ask(model="gated-elsewhere"))
     loaded = []
@@ -335,8 +339,8 @@ def test_a_plug_in_that_is_not_listed_or_not_installed_is_never_loaded(
     assert not list(folder.glob("state-*"))
 
 
-def test_events_are_opened_for_training_alone(folder, ask, query):
-    """Also past the policy: a budget that is spent is found before them."""
+def test_events_are_opened_only_for_training(folder, ask, query):
+    """This also holds after the policy allowed it: a spent budget is found before events are opened."""
     group = DeviceGroup(folder)
     assert group.answer(query(ask(epsilon=0.1))).refused == {Refusal.BUDGET: 3}
     assert "events" not in vars(group)
@@ -356,14 +360,14 @@ def test_a_policy_is_read_at_every_query(folder, ask, query):
     path = folder / "policy.toml"
     assert group.answer(asked).answered == 3
     path.write_text("most_rounds = 1")
-    assert group.answer(asked).refused == {Refusal.ROUNDS: 3}  # not even the stored answer
+    assert group.answer(asked).refused == {Refusal.ROUNDS: 3}  # not even the stored answer is given
     path.write_text("most_rounds = ")
     assert group.answer(asked).refused == {Refusal.POLICY: 3}
     path.write_text("most_rounds = 10")
     assert group.answer(asked).answered == 3
 
 
-def test_a_named_policy_that_is_not_there_is_no_freedom(folder, tmp_path, ask, query, caplog):
+def test_everything_is_refused_if_the_named_policy_does_not_exist(folder, tmp_path, ask, query, caplog):
     (folder / "policy.toml").write_text("")
     group = DeviceGroup(folder, policy=tmp_path / "nowhere.toml")
     assert group.answer(query(ask())).refused == {Refusal.POLICY: 3}
@@ -374,9 +378,7 @@ def test_a_named_policy_that_is_not_there_is_no_freedom(folder, tmp_path, ask, q
     assert str(tmp_path) not in line
 
 
-def test_without_a_policy_nothing_is_answered_and_the_owner_reads_what_to_do(
-    folder, ask, plain, query, caplog
-):
+def test_without_a_policy_nothing_is_answered_and_the_log_says_what_to_do(folder, ask, plain, query, caplog):
     (folder / "policy.toml").unlink()
     for settings in (ask(), ask(unit="shopper"), plain(unit="none", trust="none")):
         assert DeviceGroup(folder).answer(query(settings)) == Reply(1, {}, 0, {Refusal.POLICY: 3})
@@ -392,7 +394,7 @@ def test_without_a_policy_nothing_is_answered_and_the_owner_reads_what_to_do(
 
 
 @pytest.mark.parametrize("keys", [{}, tomllib.loads(ALL_KEYS), {"units": [], "trusts": []}])
-def test_what_is_written_reads_back_with_every_key_explained(keys, tmp_path):
+def test_a_written_policy_loads_unchanged_and_explains_every_key(keys, tmp_path):
     policy(**keys).save(tmp_path)
     assert policy_of(tmp_path, None) == policy(**keys)
     lines = (tmp_path / "policy.toml").read_text().splitlines()
@@ -418,7 +420,7 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize("changes", ALLOWED, ids=str)
-def test_a_run_is_allowed_all_its_rounds_and_no_weaker_run_is(changes, ask, shop, tmp_path):
+def test_the_policy_of_a_run_allows_its_rounds_and_no_weaker_run(changes, ask, shop, tmp_path):
     settings = ask(**changes)
     Policy.allowing(settings, shop).save(tmp_path)
     allowed = policy_of(tmp_path, None)
@@ -445,14 +447,15 @@ def test_a_run_is_allowed_all_its_rounds_and_no_weaker_run_is(changes, ask, shop
     for name, value in weaker.items():
         other = settings.model_copy(update={name: value})
         assert {allowed.objection(other.at(round)) for round in rounds} != {None}, name
-    assert allowed.unmasked is (settings.trust == "distributed")  # of which one is not masked
+    # In a sum of one device that device is not masked.
+    assert allowed.unmasked is (settings.trust == "distributed")
 
 
 # Budgets
 
 
-def test_the_total_is_the_lesser_of_the_runs_and_the_devices_own(folder, ask, query):
-    """A step costs 4.4, two 6.6 together: 6 allows one."""
+def test_the_budget_is_the_smaller_of_the_runs_and_the_devices(folder, ask, query):
+    """One step costs ε = 4.4, two cost 6.6 together, so 6 allows one."""
     for own, run in ((6.0, 50.0), (50.0, 6.0)):
         (folder / "policy.toml").write_text(f"most_epsilon = {own}")
         for path in folder.glob("state-*"):
@@ -463,7 +466,7 @@ def test_the_total_is_the_lesser_of_the_runs_and_the_devices_own(folder, ask, qu
         assert state_of(folder).ledger.steps.tolist() == [[1]] * 3
 
 
-def test_any_cap_refuses_a_query_without_a_promise(folder, plain, query):
+def test_a_query_without_a_promise_is_refused_under_any_budget(folder, plain, query):
     caps = [("most_epsilon", Refusal.BUDGET), ("most_epsilon_a_day", Refusal.DAILY_BUDGET)]
     for number, (key, reason) in enumerate(caps):
         (folder / "policy.toml").write_text(f"{key} = 1e300\nunits = ['none']")
@@ -471,7 +474,7 @@ def test_any_cap_refuses_a_query_without_a_promise(folder, plain, query):
         assert (reply.answered, reply.refused) == (0, {reason: 3})
 
 
-def test_a_day_ends_at_midnight_utc_and_a_clock_that_goes_back_gives_no_fresh_one(folder, ask, query):
+def test_a_day_ends_at_midnight_utc_and_a_clock_set_back_starts_no_new_day(folder, ask, query):
     (folder / "policy.toml").write_text(f"most_epsilon_a_day = {A_STEP}")
     times = [
         (NOON, 3),
@@ -494,14 +497,14 @@ def test_a_day_ends_at_midnight_utc_and_a_clock_that_goes_back_gives_no_fresh_on
     assert state.day_start.tolist() == [[2]] * 3
 
 
-def test_a_day_is_counted_before_there_is_a_cap_on_it(folder, ask, query):
+def test_daily_spending_is_counted_before_a_daily_budget_is_set(folder, ask, query):
     assert DeviceGroup(folder, clock=lambda: NOON).answer(query(ask())).answered == 3
     (folder / "policy.toml").write_text(f"most_epsilon_a_day = {A_STEP}")
     assert DeviceGroup(folder, clock=lambda: NOON + 9).answer(query(ask(), 0.1)).answered == 0
 
 
-def test_budgets_are_told_apart_and_each_device_has_its_own():
-    """Steps before today and today: 2, 0; 0, 1; 0, 0; 1, 2. Two are allowed in all, one a day."""
+def test_total_and_daily_budgets_are_separate_and_kept_for_each_device():
+    """Steps before today and today are 2, 0; 0, 1; 0, 0; 1, 2. Two steps are allowed in all, one a day."""
     ledger = Ledger(np.array([[1.0, 1.0]]), np.array([[2], [1], [0], [3]]))
     day_start = np.array([[2], [0], [0], [1]])
     two = epsilon_composed(((1.0, 1.0, 2),), DELTA).epsilon
@@ -517,7 +520,11 @@ def test_budgets_are_told_apart_and_each_device_has_its_own():
         ledger, day_start, everyone, everyone, settings, rule
     )
     assert took_part.tolist() == booked.tolist() == [False, False, True, False]
-    assert refused == {Refusal.BUDGET: 2, Refusal.DAILY_BUDGET: 1}  # who would pass both is counted once
+    # A device that would exceed both is counted once.
+    assert refused == {
+        Refusal.BUDGET: 2,
+        Refusal.DAILY_BUDGET: 1,
+    }
 
 
 ASKED = st.fixed_dictionaries(
@@ -530,7 +537,7 @@ ASKED = st.fixed_dictionaries(
         "epsilon": st.sampled_from([1.0, math.inf]),
     }
 )
-CLOCK = st.sampled_from([-3, -1, 0, 0, 0, 1])  # days that it moves before a query
+CLOCK = st.sampled_from([-3, -1, 0, 0, 0, 1])  # days by which the clock moves before a query
 PROMISES = st.sampled_from([("interaction", "local"), ("shopper", "local"), ("shopper", "central")])
 
 
@@ -542,10 +549,11 @@ PROMISES = st.sampled_from([("interaction", "local"), ("shopper", "local"), ("sh
     promise=PROMISES,
     asked=st.lists(st.tuples(ASKED, CLOCK), min_size=2, max_size=7),
 )
-def test_whatever_is_asked_no_cap_is_passed(caps, promise, asked, folder, ask, query, monkeypatch):
-    """ε of all, and of each day by the latest date seen, composed anew from what the ledger gained.
+def test_no_budget_is_exceeded_whatever_is_asked(caps, promise, asked, folder, ask, query, monkeypatch):
+    """ε in all, and of each day by the latest date seen, is composed anew from what the ledger gained.
 
-    At most_delta: what was asked at a smaller δ cost more there (but for .01, the mesh of an accountant).
+    It is computed at most_delta; a query at a smaller δ cost more there (but for 0.01, the accountant's
+    mesh).
     """
 
     class NoTrainer:

@@ -1,4 +1,4 @@
-"""The server does not take what honest devices send for a lie, however their noise falls; a lie it does."""
+"""The bound on a reply's norm accepts the noise of honest devices and refuses updates that are too large."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,7 +35,7 @@ LINEAR = {"popularity": torch.zeros(3), "gram": torch.zeros(3)}
 
 
 class Largest:
-    """A trainer whose devices all send the largest update that they may, and all the same one."""
+    """A trainer whose devices all send the same update, which is the largest that they may send."""
 
     def __init__(self, settings: RoundSettings) -> None:
         self.settings = settings
@@ -54,7 +54,9 @@ def cohort(devices: int, draw: int, dim: int = 2) -> Cohort:
 
 @pytest.mark.parametrize("devices", [1, 7])
 @pytest.mark.parametrize("release", RELEASES)
-def test_the_noise_of_honest_devices_is_never_too_large_and_a_lie_is(release: str, devices: int) -> None:
+def test_noise_of_honest_devices_is_accepted_and_a_larger_update_is_refused(
+    release: str, devices: int
+) -> None:
     settings = RoundSettings.model_validate({**VALID, "round": 1, **RELEASES[release]})
     parameters = LINEAR if settings.model == "linear" else SHARED
     trainer = LocalNoise(Largest(settings), settings)
@@ -65,7 +67,7 @@ def test_the_noise_of_honest_devices_is_never_too_large_and_a_lie_is(release: st
         norms.append(sum(float(tensor.double().square().sum()) for tensor in update.values()) ** 0.5)
     coordinates = sum(tensor.numel() for tensor in update.values())
     lie = 1.001 * largest_norm(settings, devices, coordinates, MOST_EVENTS) / max(norms)
-    assert lie < 2.5, "honest devices come nowhere near"
+    assert lie < 2.5, "the bound must be near the norms of honest devices"
     grown = {name: tensor * (max(norms) / norms[-1]) * lie for name, tensor in update.items()}
     with pytest.raises(InvalidReply, match="norm above the bound"):
         check_size(Reply(settings.round, grown, devices), settings, devices)
@@ -73,8 +75,8 @@ def test_the_noise_of_honest_devices_is_never_too_large_and_a_lie_is(release: st
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("devices", [1, 5])
-def test_nor_is_the_noise_of_dp_sgd(devices: int, together: bool, shop: Catalogue) -> None:
-    """Of devices that hold nothing, against a bound that leaves no room for anything but noise."""
+def test_noise_of_dp_sgd_is_accepted(devices: int, together: bool, shop: Catalogue) -> None:
+    """The devices hold nothing, and the bound leaves no room for anything but noise."""
     settings = RoundSettings.model_validate({**VALID, "round": 1, "dim": 2})
     model = recommender_for(settings, shop)
     parameters = {name: torch.zeros_like(tensor) for name, tensor in model.shared_parameters().items()}
@@ -89,7 +91,7 @@ def test_nor_is_the_noise_of_dp_sgd(devices: int, together: bool, shop: Catalogu
     assert 0.5 < largest < 1.0
 
 
-# The part of the one item bought is all of a gradient, and the clip cuts it.
+# The gradient is nonzero for the purchased item only, and it is clipped.
 ALIGNED = {
     "clip": 1e-3,
     "noise_multiplier": 0.01,
@@ -100,8 +102,8 @@ ALIGNED = {
 }
 
 
-def test_a_device_that_stores_as_much_as_it_may_is_not_taken_for_a_liar(shop: Catalogue) -> None:
-    """12,000 times the same purchase: the gradients all point one way, and each is as long as the clip."""
+def test_the_update_of_a_device_that_stores_as_much_as_it_may_is_accepted(shop: Catalogue) -> None:
+    """12,000 equal purchases have gradients that all point one way, each as long as the clip."""
     many = 12_000
     alike = np.zeros(many, dtype=np.int64)
     events = Events.from_columns(alike, alike, np.arange(many), np.ones(many), num_devices=1)

@@ -1,4 +1,4 @@
-"""Serving: vectors fitted on the device, from public parameters that they leave alone."""
+"""Serving: shopper vectors are fitted on the device, and public parameters are not changed."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def events(held):
 
 
 @pytest.mark.parametrize("model", MODELS[:2], ids=NAMES[:2])
-def test_a_factorisation_is_served_by_its_exact_minimum(model, events, ask, build):
+def test_the_vector_of_a_factorisation_is_the_exact_minimum(model, events, ask, build):
     recommender = build(ask(**model))
     expected = solve_vectors(
         confidences(events, ITEMS),
@@ -33,7 +33,7 @@ def test_a_factorisation_is_served_by_its_exact_minimum(model, events, ask, buil
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-def test_fitting_leaves_shared_parameters_alone(model, events, ask, build, copied):
+def test_fitting_does_not_change_shared_parameters(model, events, ask, build, copied):
     recommender = build(ask(**model))
     before = copied(recommender)
     vectors = serving_vectors(recommender, events, SERVING)
@@ -45,7 +45,7 @@ def test_fitting_leaves_shared_parameters_alone(model, events, ask, build, copie
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-def test_it_uses_the_global_generator_for_nothing_and_repeats(model, events, ask, build):
+def test_fitting_is_repeatable_and_does_not_use_the_global_generator(model, events, ask, build):
     recommender = build(ask(**model))
     state = torch.get_rng_state()
     first = serving_vectors(recommender, events, SERVING)
@@ -54,7 +54,7 @@ def test_it_uses_the_global_generator_for_nothing_and_repeats(model, events, ask
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-def test_what_was_bought_scores_higher_than_before(model, events, ask, build):
+def test_purchased_items_score_higher_after_fitting(model, events, ask, build):
     recommender = build(ask(**model))
     vectors = serving_vectors(recommender, events, SERVING)
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_what_was_bought_scores_higher_than_before(model, events, ask, build):
         unfitted = recommender.score_catalogue(torch.zeros_like(vectors))
     devices, items = torch.from_numpy(events.devices), torch.from_numpy(events.items.astype(np.int64))
     lift = fitted - unfitted
-    lift = lift - lift.mean(dim=1, keepdim=True)  # against the rest of the catalogue
+    lift = lift - lift.mean(dim=1, keepdim=True)  # relative to the rest of the catalogue
     assert float(lift[devices, items].mean()) > 0.01
 
 
@@ -84,14 +84,14 @@ def test_a_fitted_vector_has_a_lower_loss_than_none(events, ask, build):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-def test_an_empty_device_is_served_too(model, ask, build, held):
+def test_a_device_without_events_is_served(model, ask, build, held):
     recommender = build(ask(**model, item_bias=False))
     vectors = serving_vectors(recommender, held([], []), SERVING)
     assert torch.equal(vectors, torch.zeros(2, 3))
 
 
 @pytest.mark.parametrize("model", MODELS[:2], ids=NAMES[:2])
-def test_a_device_is_served_the_same_alone(model, events, ask, build):
+def test_a_device_is_served_the_same_alone_as_in_a_group(model, events, ask, build):
     recommender = build(ask(**model))
     together = serving_vectors(recommender, events, SERVING)
     for device in range(3):
@@ -99,7 +99,7 @@ def test_a_device_is_served_the_same_alone(model, events, ask, build):
         torch.testing.assert_close(alone[0], together[device], rtol=1e-5, atol=1e-6)
 
 
-def test_a_recency_half_life_reaches_a_fitted_vector_too(ask, build, held):
+def test_a_recency_half_life_changes_a_fitted_vector(ask, build, held):
     recommender = build(ask(model="neural-cf"))
     events = held([1, 1, 1, 6])
     recent, equal = (Serving(0.3, 1.0, 0.01, recency_half_life=life) for life in (0.5, None))
@@ -108,7 +108,7 @@ def test_a_recency_half_life_reaches_a_fitted_vector_too(ask, build, held):
 
 
 @pytest.mark.parametrize("model", MODELS[:2], ids=NAMES[:2])
-def test_a_recency_half_life_turns_towards_the_latest(model, ask, build, held):
+def test_a_recency_half_life_favours_the_latest_purchase(model, ask, build, held):
     recommender = build(ask(**model))
     events = held([1, 1, 1, 6])
     recent, equal = (Serving(0.3, 1.0, 0.01, recency_half_life=life) for life in (0.5, None))
@@ -121,8 +121,8 @@ def test_a_recency_half_life_turns_towards_the_latest(model, ask, build, held):
     assert lead(recent) > lead(equal) + 1e-3
 
 
-def test_what_one_device_holds_moves_no_other(ask, build, held):
-    """Hits of several devices may be counted together: one more purchase may change one of them only."""
+def test_the_events_of_one_device_do_not_change_the_vector_of_another(ask, build, held):
+    """Hits of several devices may be counted together, so one more purchase may change only one of them."""
     model = build(ask(model="neural-cf"))
     serving = Serving(catalogue_weight=0.1, negative_weight=1.0, regularisation=0.5)
     with_it = serving_vectors(model, held([1, 2, 3], [4, 5], [6]), serving)

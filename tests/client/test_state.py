@@ -1,4 +1,4 @@
-"""What a device keeps is written whole or not at all, for its owner alone."""
+"""A device's state is written completely or not at all, and is private to its owner."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from terrycloth.models.update import Refusal
 
 @pytest.fixture
 def state() -> DeviceState:
-    """Two devices after three queries."""
+    """The state of two devices after three queries."""
     took_part = np.array([True, False])
     yesterday = Ledger.empty(2).after(took_part, 1.3, 0.25, 4)
     return DeviceState(
@@ -42,7 +42,7 @@ def state() -> DeviceState:
 
 
 def plain(value: object) -> object:
-    """Bytes where a tensor or array is, so that == compares every bit."""
+    """Return the bytes of a tensor or array, so that == compares every bit."""
     if isinstance(value, torch.Tensor):
         return tuple(value.shape), value.dtype, value.numpy().tobytes()
     if isinstance(value, np.ndarray):
@@ -54,25 +54,25 @@ def plain(value: object) -> object:
     return value
 
 
-def same(one: DeviceState, other: DeviceState) -> bool:
+def same_state(one: DeviceState, other: DeviceState) -> bool:
     names = [field.name for field in fields(DeviceState)]
     return all(plain(getattr(one, name)) == plain(getattr(other, name)) for name in names)
 
 
-def test_save_and_load(state, tmp_path):
+def test_a_saved_state_loads_unchanged(state, tmp_path):
     state.save(tmp_path / "state.safetensors")
-    assert same(DeviceState.load(tmp_path / "state.safetensors"), state)
+    assert same_state(DeviceState.load(tmp_path / "state.safetensors"), state)
     assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
 
 
-def test_a_new_state_round_trips_though_its_ledger_is_empty(tmp_path):
+def test_a_new_state_with_an_empty_ledger_loads_unchanged(tmp_path):
     new = DeviceState.new(3, 2)
     new.save(tmp_path / "state.safetensors")
-    assert same(DeviceState.load(tmp_path / "state.safetensors"), new)
+    assert same_state(DeviceState.load(tmp_path / "state.safetensors"), new)
 
 
 @pytest.mark.parametrize("place", ["half-written", "before-fsync", "before-replace"])
-def test_a_crash_in_the_middle_leaves_the_old(place, state, tmp_path, monkeypatch):
+def test_a_crash_while_saving_leaves_the_old_state(place, state, tmp_path, monkeypatch):
     path = tmp_path / "state.safetensors"
     state.save(path)
     old = path.read_bytes()
@@ -93,11 +93,11 @@ def test_a_crash_in_the_middle_leaves_the_old(place, state, tmp_path, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             later.save(path)
     assert path.read_bytes() == old
-    later.save(path)  # and what the crash left behind is in nobody's way
-    assert same(DeviceState.load(path), later)
+    later.save(path)  # what the crash left behind does no harm
+    assert same_state(DeviceState.load(path), later)
 
 
-def test_a_state_is_on_disk_before_it_gets_its_name_and_its_name_is_before_this_returns(
+def test_a_state_is_synced_before_it_is_renamed_and_the_folder_before_save_returns(
     state, tmp_path, monkeypatch
 ):
     done: list[str] = []
@@ -117,7 +117,7 @@ def test_a_state_is_on_disk_before_it_gets_its_name_and_its_name_is_before_this_
     assert done == ["file on disk", "renamed", "folder on disk"]
 
 
-def test_a_state_is_for_its_owner_alone(state, tmp_path):
+def test_a_state_file_is_private(state, tmp_path):
     umask = os.umask(0)
     try:
         state.save(tmp_path / "state.safetensors")
@@ -126,7 +126,7 @@ def test_a_state_is_for_its_owner_alone(state, tmp_path):
     assert stat.S_IMODE((tmp_path / "state.safetensors").stat().st_mode) == 0o600
 
 
-def test_a_file_holds_what_is_named_and_no_key(state, tmp_path):
+def test_a_state_file_holds_only_known_arrays_and_no_key(state, tmp_path):
     state.save(tmp_path / "state.safetensors")
     with safe_open(tmp_path / "state.safetensors", framework="pt") as file:
         names, facts = set(file.keys()), file.metadata()
@@ -149,7 +149,7 @@ def test_a_file_holds_what_is_named_and_no_key(state, tmp_path):
 
 
 def rewritten(path: Path, tensors: dict[str, object] | None = None, facts: dict[str, object] | None = None):
-    """Write a state file again with some tensors or facts replaced; left out where they are None."""
+    """Write a state file again with some tensors or facts replaced, or removed where they are None."""
     with safe_open(path, framework="pt") as file:
         old_facts = json.loads(file.metadata()["facts"])
     new_tensors = {
@@ -160,7 +160,7 @@ def rewritten(path: Path, tensors: dict[str, object] | None = None, facts: dict[
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
-def test_a_file_cut_short_is_corrupt(share, state, tmp_path):
+def test_a_truncated_file_is_corrupt(share, state, tmp_path):
     path = tmp_path / "state.safetensors"
     state.save(path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
@@ -175,7 +175,7 @@ def test_a_file_of_another_kind_is_corrupt(content, tmp_path):
         DeviceState.load(tmp_path / "state.safetensors")
 
 
-def test_no_file_and_a_file_without_facts_are_corrupt(tmp_path):
+def test_a_missing_file_and_a_file_without_facts_are_corrupt(tmp_path):
     with pytest.raises(CorruptState):
         DeviceState.load(tmp_path / "state.safetensors")
     save_file({"steps": torch.zeros(2, 1)}, tmp_path / "state.safetensors")
@@ -221,11 +221,11 @@ STEPS = torch.tensor([[8, 0], [0, 1]])
     ],
     ids=lambda tensors: "".join(f"{name} {value}" for name, value in tensors.items()).replace("\n", "")[:60],
 )
-def test_tensors_that_are_no_states_are_corrupt(tensors, state, tmp_path):
+def test_impossible_tensors_are_corrupt(tensors, state, tmp_path):
     path = tmp_path / "state.safetensors"
     state.save(path)
     rewritten(path)
-    assert same(DeviceState.load(path), state)
+    assert same_state(DeviceState.load(path), state)
     rewritten(path, {name: value if value is None else value.clone() for name, value in tensors.items()})
     with pytest.raises(CorruptState):
         DeviceState.load(path)
@@ -249,12 +249,12 @@ def test_tensors_that_are_no_states_are_corrupt(tensors, state, tmp_path):
         {"refused": None},
         {"day": "29 March"},
         {"day": 20260329},
-        {"day": "20260329"},  # would compare wrongly
+        {"day": "20260329"},  # dates in this form would not compare correctly
         {"key": "abc"},
     ],
     ids=str,
 )
-def test_facts_that_are_no_states_are_corrupt(facts, state, tmp_path):
+def test_impossible_facts_are_corrupt(facts, state, tmp_path):
     path = tmp_path / "state.safetensors"
     state.save(path)
     rewritten(path, facts=facts)
@@ -262,11 +262,11 @@ def test_facts_that_are_no_states_are_corrupt(facts, state, tmp_path):
         DeviceState.load(path)
 
 
-def test_a_vector_that_diverged_is_no_damage(state, tmp_path):
+def test_a_vector_that_diverged_is_not_corrupt(state, tmp_path):
     path = tmp_path / "state.safetensors"
     diverged = replace(state, vectors=torch.tensor([[math.nan, math.inf], [0.0, 0.0]]))
     diverged.save(path)
-    assert same(DeviceState.load(path), diverged)
+    assert same_state(DeviceState.load(path), diverged)
 
 
 # The lock

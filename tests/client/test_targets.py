@@ -1,4 +1,4 @@
-"""What devices keep back: cut, renumbered and kept on disk as their events are, against plain lists."""
+"""Held-out items are cut, renumbered and saved as events are, and checked against plain lists."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def from_list(found: list[tuple[int, int]], num_devices: int = DEVICES) -> Targe
 
 
 def lists(targets: Targets) -> list[list[int]]:
-    """The targets of each device."""
+    """Return the targets of each device."""
     bounds = zip(targets.offsets[:-1], targets.offsets[1:], strict=True)
     return [targets.items[start:stop].tolist() for start, stop in bounds]
 
@@ -32,19 +32,19 @@ def test_from_pairs_by_hand():
 
 
 @given(pairs, st.randoms(use_true_random=False))
-def test_each_pair_counts_once_whatever_their_order(found, random):
+def test_duplicate_pairs_count_once_in_any_order(found, random):
     mixed = list(found)
     random.shuffle(mixed)
     expected = [sorted({item for device, item in found if device == d}) for d in range(DEVICES)]
     assert lists(from_list(found)) == lists(from_list(mixed)) == expected
 
 
-def test_items_may_be_of_32_bits():
+def test_items_may_be_32_bit_integers():
     targets = Targets.from_pairs(np.array([70_000]), np.array([2**31 - 1], dtype=np.int32), 70_001)
     assert lists(targets)[70_000] == [2**31 - 1]
 
 
-def test_none():
+def test_no_targets():
     targets = Targets.none(3)
     assert lists(targets) == [[], [], []]
     assert lists(from_list([], 3)) == [[], [], []]
@@ -53,7 +53,7 @@ def test_none():
 
 
 @given(pairs, st.randoms(use_true_random=False))
-def test_keep_leaves_every_device(found, random):
+def test_keep_removes_targets_but_no_device(found, random):
     targets = from_list(found)
     mask = np.array([random.random() < 0.5 for _ in range(len(targets))], dtype=bool)
     flags = iter(mask)
@@ -67,7 +67,7 @@ def test_take_renumbers_in_the_order_given(found, chosen):
 
 
 @given(pairs, st.integers(0, DEVICES), st.integers(0, DEVICES))
-def test_span_is_take_of_neighbours_without_a_copy(found, one, other):
+def test_span_equals_take_of_a_range_without_a_copy(found, one, other):
     start, stop = min(one, other), max(one, other)
     targets = from_list(found)
     cut = targets.span(start, stop)
@@ -88,7 +88,7 @@ def test_save_and_load(found, tmp_path_factory):
     assert {file.name for file in folder.iterdir()} == {"offsets.npy", "items.npy"}
 
 
-def test_loading_maps_and_does_not_write(tmp_path):
+def test_loaded_targets_are_memory_mapped_and_read_only(tmp_path):
     from_list([(0, 1)]).save(tmp_path)
     loaded = Targets.load(tmp_path)
     assert isinstance(loaded.items, np.memmap)

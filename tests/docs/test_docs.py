@@ -1,4 +1,4 @@
-"""README and the pages: every link leads somewhere, and every command that they name can be given."""
+"""Every link in README and the documentation resolves, and every command that they name is valid."""
 
 import importlib.util
 import re
@@ -34,12 +34,12 @@ def read(path: Path) -> str:
 
 
 def prose(text: str) -> str:
-    """A page without its blocks of code and its comments."""
+    """Return a page without its code blocks and comments."""
     return COMMENT.sub("", FENCE.sub("", text))
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub and MyST name them."""
+    """Return the anchors of a page's headings, as GitHub and MyST name them."""
     headings = re.findall(r"^#+ +(.*?)\s*$", prose(read(path)), re.MULTILINE)
     plain = (re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
@@ -50,7 +50,7 @@ def links(path: Path) -> list[str]:
 
 
 def shell_lines(path: Path) -> Iterator[str]:
-    """The lines of its shell blocks, each whole, without comments."""
+    """Yield the lines of its shell blocks, with continued lines joined and comments removed."""
     for found in FENCE.finditer(read(path)):
         if found[2].strip() in SHELL:
             whole = re.sub(r"\\\n\s*", " ", found[3])
@@ -60,7 +60,7 @@ def shell_lines(path: Path) -> Iterator[str]:
 
 
 def named_commands(path: Path) -> Iterator[str]:
-    """`terry` and what follows it, in shell blocks and within sentences."""
+    """Yield `terry` and what follows it, from shell blocks and from code within sentences."""
     yield from (line for line in shell_lines(path) if line.startswith("terry "))
     for found in CODE_SPAN.finditer(prose(read(path))):
         text = " ".join(found[2].split())
@@ -69,9 +69,9 @@ def named_commands(path: Path) -> Iterator[str]:
 
 
 def objection(command_line: str) -> str | None:
-    """What `terry` would say against a command line's verbs, flags and arguments; None: nothing.
+    """Return what `terry` would object to in a command line's verbs, flags and arguments, or None.
 
-    A verb alone names the verb: that it needs arguments is no fault.
+    A verb alone only names the verb: that it needs arguments is no fault.
     """
     _, *arguments = shlex.split(command_line)
     arguments = with_new_flags(arguments)
@@ -101,22 +101,23 @@ def test_links_resolve(path: Path) -> None:
         if re.match(r"https?://", target):
             continue
         file, _, anchor = target.partition("#")
-        # docs/contributing.md and docs/changelog.md show files of the root: these have no relative links.
+        # docs/contributing.md and docs/changelog.md include files of the root, which therefore have no
+        # relative links.
         linked = (path.parent / file).resolve() if file else path
-        assert linked.exists(), f"{target} leads nowhere"
+        assert linked.exists(), f"{target} does not exist"
         assert linked.is_relative_to(ROOT), target
         if anchor:
             assert anchor in anchors(linked), f"{target}: there is no such heading"
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md"])
-def test_a_file_shown_in_docs_links_to_the_web_alone(name: str) -> None:
-    """A relative link would resolve in one of the two places only."""
+def test_a_file_included_in_docs_has_no_relative_links(name: str) -> None:
+    """The file is shown in two places, and a relative link would resolve in only one of them."""
     assert all(re.match(r"https?://|#", target) for target in links(ROOT / name))
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=ids)
-def test_terry_commands_can_be_given(path: Path) -> None:
+def test_terry_commands_are_valid(path: Path) -> None:
     for command_line in named_commands(path):
         assert objection(command_line) is None, f"{command_line}: {objection(command_line)}"
 
@@ -142,12 +143,12 @@ def test_make_targets_and_modules_exist(path: Path) -> None:
         ("terry simulate --epsilon", "--epsilon"),
     ],
 )
-def test_a_command_that_cannot_be_given_is_found(command_line: str, fault: str) -> None:
+def test_an_invalid_command_is_detected(command_line: str, fault: str) -> None:
     assert fault in (objection(command_line) or "")
 
 
 def test_the_pages_hold_commands_and_links() -> None:
-    """Else the tests above would pass on nothing."""
+    """Otherwise the tests above would pass without checking anything."""
     assert sum(1 for path in TEXTS for _ in named_commands(path)) > 30
     assert sum(len(links(path)) for path in TEXTS) > 30
 
@@ -177,7 +178,7 @@ def test_the_citation_has_the_version_of_the_project() -> None:
     assert citation.startswith("cff-version: 1.2.0\n")
 
 
-def test_what_builds_the_pages_is_pinned() -> None:
+def test_the_packages_that_build_the_documentation_are_pinned() -> None:
     project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
     lines = [line.split("==") for line in read(ROOT / "constraints.txt").splitlines() if "==" in line]
     pins = {canonicalize_name(name): version for name, version in lines}
@@ -186,17 +187,17 @@ def test_what_builds_the_pages_is_pinned() -> None:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), text
 
 
-def test_continuous_integration_builds_the_pages() -> None:
+def test_continuous_integration_builds_the_documentation() -> None:
     assert "\nmake docs\n" in read(ROOT / ".ci" / "run")
     assert "--fail-on-warning" in read(ROOT / "Makefile")
 
 
-def test_links_and_anchors_are_found(tmp_path: Path) -> None:
+def test_links_and_anchors_of_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# It's `one` thing\n\n[a](other.md) ![b](b.png) `[c](c.md)`\n\n"
         "```text\n[d](d.md)\n```\n<!-- [e](e.md) -->\n",
         encoding="utf-8",
     )
-    assert links(page) == ["other.md", "b.png"], "neither code nor comments"
+    assert links(page) == ["other.md", "b.png"], "links in code and in comments are not counted"
     assert anchors(page) == {"its-one-thing"}

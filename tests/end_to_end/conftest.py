@@ -1,3 +1,3 @@
-"""The shop of eight items that the tests of the devices have, for checks of the whole."""
+"""The fixtures of the tests of devices, for tests of the whole."""
 
 from tests.client.conftest import ask, build, copied, gather, held, shop  # noqa: F401 (fixtures)

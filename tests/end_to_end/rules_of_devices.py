@@ -1,6 +1,6 @@
-"""Checks of what leaves a device, and devices that break them; test_fifteen_rules.py has the table.
+"""Checks of what leaves a device, and broken variants of devices; test_fifteen_rules.py has the table.
 
-A check raises AssertionError where its rule is broken. A variant breaks the real code by a patch.
+A check raises AssertionError where its rule is broken. A variant breaks the real code with a patch.
 """
 
 import logging
@@ -59,7 +59,7 @@ from tests.client.training.test_opacus_trainer import (
 from tests.policies import ANYTHING
 from tests.secret import SECRET, SECRETS
 
-ALARM = 1e-7  # chance of a false alarm, over all that one check looks at
+ALARM = 1e-7  # probability of a false alarm, over everything that one check looks at
 RUNS = 100
 
 Patch = pytest.MonkeyPatch
@@ -67,7 +67,7 @@ Patch = pytest.MonkeyPatch
 
 @dataclass
 class Bench:
-    """A folder, and the fixtures of tests/client/conftest.py: short ways to ask and to hold."""
+    """A folder, and the fixtures of tests/client/conftest.py for settings, models, events and cohorts."""
 
     folder: Path
     shop: Any
@@ -79,7 +79,7 @@ class Bench:
     numbers: Iterator[int] = field(default_factory=count)
 
     def group(self, *baskets: list[int], seed: int | None = 7, policy: str | None = None) -> Path:
-        """The folder of a new device group."""
+        """Create the folder of a new device group."""
         folder = self.folder / f"device group-{next(self.numbers)}"
         DeviceGroup.create(folder, self.shop, self.held(*baskets), ANYTHING, seed)
         if policy is not None:
@@ -95,13 +95,13 @@ def state_of(folder: Path) -> DeviceState:
 
 
 def sent_by(folder: Path, content: RecordDict, **run_config: str) -> Message:
-    """What the app of a device group answers, by the reference, which the variants break."""
+    """Return the answer of a device group's app, trained by the reference, which the variants break."""
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config)
     return terrycloth.client.app.make_app(folder, trainer="reference")(Message(content, 1, "train"), context)
 
 
 def reference(folder: Path) -> DeviceGroup:
-    """The devices of a folder, trained by the reference."""
+    """Return the device group of a folder, trained by the reference trainer."""
     return DeviceGroup(folder, trainer="reference")
 
 
@@ -110,9 +110,9 @@ def flat(parameters: Parameters) -> Tensor:
 
 
 def released(bench: Bench, settings: RoundSettings, *baskets: list[int], runs: int = RUNS) -> Tensor:
-    """All that a round shows to whom its promise is against, run for run: [runs, coordinates].
+    """Return all that the observer of the promise sees of each run: [runs, coordinates].
 
-    At interaction level the change of the shopper's vector comes last: it shows in the rounds to come.
+    At interaction level the change of the shopper's vector comes last, because it affects later rounds.
     """
     model = bench.build(settings)
     start, trainer = bench.copied(model), trainer_for(model, settings)
@@ -122,15 +122,15 @@ def released(bench: Bench, settings: RoundSettings, *baskets: list[int], runs: i
         everyone = np.arange(len(baskets))
         cohort = replace(cohort, targets=Targets.from_pairs(everyone, 0 * everyone + 3, len(baskets)))
         update, vectors = trainer.train(cohort, start)
-        told = ServerSettings(catalogue=Path("c"), noise_seed=query)
-        update = FederatedSum(start, settings, told).released(settings, update)
+        server = ServerSettings(catalogue=Path("c"), noise_seed=query)
+        update = FederatedSum(start, settings, server).released(settings, update)
         moved = (vectors - cohort.vectors).reshape(-1) if settings.unit == "interaction" else torch.empty(0)
         shown.append(torch.cat([flat(update), moved.double()]))
     return torch.stack(shown)
 
 
 def assert_noise(noise: Tensor, deviation: float) -> None:
-    """Noise [runs, coordinates] has this deviation in each coordinate, and no two coordinates share it."""
+    """Check that noise [runs, coordinates] has this deviation in each coordinate, with none correlated."""
     runs, coordinates = noise.shape
     squares = (noise / deviation).square()
     together = (noise / deviation).sum(dim=1).square().sum() / coordinates
@@ -142,21 +142,21 @@ def assert_noise(noise: Tensor, deviation: float) -> None:
 
 
 def assert_count(found: int, trials: int, chance: float, checks: int = 1) -> None:
-    """A binomial count is within bounds that all checks together pass but for ALARM."""
+    """Check that a binomial count is within bounds; over all checks false alarms have chance ALARM."""
     low, high = binom.interval(1 - ALARM / checks, trials, chance)
     assert low <= found <= high
 
 
 def refusal_of(folder: Path, request: Request) -> Refusal | None:
-    """Why one device refuses; None: it answers."""
+    """Return why a device group of one refuses, or None if it answers."""
     return next(iter(DeviceGroup(folder).answer(request).refused), None)
 
 
-# 1: everything the gradient touches
+# 1: everything that a gradient changes
 
 
 def vector_is_in_dp_sgd(bench: Bench) -> None:
-    """The shopper's vector is noised like any row, and its gradient is in the norm that is clipped."""
+    """The shopper's vector is noised like any row, and its gradient counts in the norm that is clipped."""
     settings = bench.ask(noise_multiplier=1.7, clip=0.3)
     noise = released(bench, settings, [0, 0, 1])
     silent = settings.model_copy(update={"noise_multiplier": 0.0})
@@ -181,11 +181,11 @@ VECTOR = {
 }
 
 
-# 2: what is public is constant
+# 2: divisors and numbers of steps are public constants
 
 
 def gradients_are_summed(bench: Bench) -> None:
-    """One event three times over moves a device three times as far: nothing is divided by their number."""
+    """Three equal events move a device three times as far: nothing is divided by their number."""
     settings = bench.ask(noise_multiplier=0.0, clip=1e6, negative_weight=0.0, learning_rate=0.01)
     model = bench.build(settings)
     start, trainer = bench.copied(model), OpacusTrainer(model, settings)
@@ -214,8 +214,8 @@ def opacus_mean_by_own_events(patch: Patch) -> None:
 SUMS = {"the mean of the batch": mean_of_the_batch, "Opacus's mean by own events": opacus_mean_by_own_events}
 
 
-def steps_and_coins_are_constant(bench: Bench) -> None:
-    """As many steps, and the same coin for each event, whatever a device holds."""
+def steps_and_draws_are_constant(bench: Bench) -> None:
+    """The number of steps and the sampling draw of each event do not depend on what a device holds."""
     settings = bench.ask(steps_per_round=60, sampling_rate=0.3, clip=0.01)
     for events in (0, 1, 40):
         model = bench.build(settings)
@@ -254,8 +254,8 @@ def batches_of_one_size(patch: Patch) -> None:
     patch.setattr(KeyedPoissonSampler, "__init__", init)
 
 
-STEPS_AND_COINS = {
-    "steps by how many events there are": steps_by_events,
+STEPS_AND_DRAWS = {
+    "steps by the number of events": steps_by_events,
     "batches of one size": batches_of_one_size,
 }
 
@@ -264,7 +264,7 @@ STEPS_AND_COINS = {
 
 
 def negatives_are_of_the_whole_catalogue(bench: Bench) -> None:
-    """Every item is drawn as often as any other, those that the device holds included."""
+    """Every item is drawn as a negative as often as any other, including those that the device holds."""
     settings = bench.ask(steps_per_round=200, negatives=5)
     model = bench.build(settings)
     trainer, seen = OpacusTrainer(model, settings), []
@@ -299,19 +299,19 @@ DEVICES_AND_NOISE = {  # settings, how many devices, the noise's deviation in wh
     "interaction": ({"clip": 0.3}, 1, 0.5 * 1.7 * 0.3),
     "local": ({"unit": "shopper", "trust": "local"}, 4, 1.7 * 2.0),
     "central": ({"unit": "shopper", "trust": "central"}, 4, 1.7),
-    # The fewest devices there may be: their shares alone must be enough.
+    # With the fewest devices that there may be, their noise shares alone must be enough.
     "distributed": ({"unit": "shopper", "trust": "distributed", "least_devices": 4}, 4, 1.7),
 }
 EVALUATION = {"round": 11, "evaluate": True, "evaluation_noise": 1.7}
 
 
 def noise_is_everywhere(promise: str, **changes: Any) -> Callable[[Bench], None]:
-    """Of the promised size on each coordinate, on rows that events touched and on those that none did."""
+    """Noise has the promised size on each coordinate, on rows that events touched and on all others."""
     values, devices, deviation = DEVICES_AND_NOISE[promise]
 
     def check(bench: Bench) -> None:
         baskets = [[0, 0, 1], [], [1], [0]][:devices]
-        # Without a pull on the whole catalogue, rows that nobody touched stay at zero.
+        # Without the weight on the whole catalogue, rows that no event touched stay at zero.
         settings = bench.ask(**values | {"noise_multiplier": 1.7, "catalogue_weight": 0.0} | changes)
         silent = settings.model_copy(update={"noise_multiplier": 0.0, "evaluation_noise": 0.0})
         clean = released(bench, silent, *baskets)
@@ -325,11 +325,11 @@ def noise_is_everywhere(promise: str, **changes: Any) -> Callable[[Bench], None]
     return check
 
 
-def touched_alone(value: Tensor, deviation: float, stream: Any) -> Tensor:
+def only_touched_rows(value: Tensor, deviation: float, stream: Any) -> Tensor:
     return torch.where(value != 0, add_noise(value, deviation, stream), value.float())
 
 
-def all_but_biases(value: Tensor, deviation: float, stream: Any) -> Tensor:
+def all_rows_but_biases(value: Tensor, deviation: float, stream: Any) -> Tensor:
     return value.float() if value.shape == (ITEMS, 1) else add_noise(value, deviation, stream)
 
 
@@ -337,7 +337,7 @@ def noise_by(module: Any, broken: Any) -> Callable[[Patch], None]:
     return lambda patch: patch.setattr(module, "add_noise", broken)
 
 
-def shares_on_touched_alone(patch: Patch) -> None:
+def shares_on_touched_rows_only(patch: Patch) -> None:
     encode, draw, steps = FixedPoint.encode, terrycloth.client.training.noise.discrete_normals, []
 
     def remember(self: FixedPoint, update: Parameters) -> Tensor:
@@ -353,7 +353,7 @@ def shares_on_touched_alone(patch: Patch) -> None:
 
 
 def shares_of_all_devices(patch: Patch) -> None:
-    """The noise is divided by all ten devices: that of the four who came is too little."""
+    """The noise is divided by all ten devices, so that the noise of the four that answered is too small."""
     real = terrycloth.client.training.noise.fixed_point
 
     def fixed_point(settings: RoundSettings, coordinates: int) -> FixedPoint:
@@ -370,19 +370,21 @@ def an_untouched_row_of_dp_sgd(patch: Patch) -> None:
 COORDINATES: dict[str, dict[str, Callable[[Patch], None]]] = {
     "interaction": {
         "an untouched row without noise": an_untouched_row_of_dp_sgd,
-        "an array without noise": noise_by(terrycloth.client.training.opacus_trainer, all_but_biases),
+        "an array without noise": noise_by(terrycloth.client.training.opacus_trainer, all_rows_but_biases),
     },
-    "local": {"an untouched row without noise": noise_by(terrycloth.client.training.noise, touched_alone)},
-    "central": {"an untouched row without noise": noise_by(terrycloth.server.aggregate, touched_alone)},
+    "local": {
+        "an untouched row without noise": noise_by(terrycloth.client.training.noise, only_touched_rows)
+    },
+    "central": {"an untouched row without noise": noise_by(terrycloth.server.aggregate, only_touched_rows)},
     "distributed": {
-        "an untouched row without noise": shares_on_touched_alone,
+        "an untouched row without noise": shares_on_touched_rows_only,
         "a share of all devices, not of the fewest": shares_of_all_devices,
     },
 }
 
 
 def evaluation_without_noise(owner: type, name: str) -> Callable[[Patch], None]:
-    """The noise is only on what is trained."""
+    """Only training adds noise, the evaluation does not."""
 
     def variant(patch: Patch) -> None:
         real = getattr(owner, name)
@@ -419,7 +421,7 @@ UNNOISED_EVALUATION = {
 # 5: a device that holds nothing
 
 
-def nothing_looks_like_anything(bench: Bench) -> None:
+def empty_device_looks_like_any_other(bench: Bench) -> None:
     """A device that takes part answers, in as many bytes and with as much noise, whatever it holds."""
     for unit in ("interaction", "shopper"):
         request = bench.request(bench.ask(unit=unit))
@@ -433,7 +435,7 @@ def nothing_looks_like_anything(bench: Bench) -> None:
         assert len(sizes) == 1
 
 
-def silence_of_the_empty(patch: Patch) -> None:
+def empty_device_stays_silent(patch: Patch) -> None:
     real = DeviceGroup.participation_draws
     patch.setattr(
         DeviceGroup,
@@ -442,12 +444,12 @@ def silence_of_the_empty(patch: Patch) -> None:
     )
 
 
-def zeros_of_the_empty(patch: Patch) -> None:
+def empty_device_sends_zeros(patch: Patch) -> None:
     real = SgdTrainer.train_device
     patch.setattr(SgdTrainer, "train_device", lambda *rest: real(*rest) if len(rest[-1]) else None)
 
 
-def short_reply_of_the_empty(patch: Patch) -> None:
+def empty_device_sends_no_arrays(patch: Patch) -> None:
     real = DeviceGroup.answer
 
     def answer(self: DeviceGroup, request: Request) -> Reply:
@@ -458,9 +460,9 @@ def short_reply_of_the_empty(patch: Patch) -> None:
 
 
 EMPTY = {
-    "an empty history that stays silent": silence_of_the_empty,
-    "an empty history that sends zeros": zeros_of_the_empty,
-    "an empty history that sends no arrays": short_reply_of_the_empty,
+    "an empty device that does not answer": empty_device_stays_silent,
+    "an empty device that sends zeros": empty_device_sends_zeros,
+    "an empty device that sends no arrays": empty_device_sends_no_arrays,
 }
 
 
@@ -468,7 +470,7 @@ EMPTY = {
 
 
 def reply_is_public(bench: Bench) -> None:
-    """Arrays of the model's own names; the round, and how many coins fell. The server takes it as such."""
+    """A reply holds the model's arrays, the round and how many took part, and the server accepts it."""
     request = bench.request(bench.ask(participation=0.5))
     folder = bench.group([1, 4, 4], [], [6], [2, 2, 2], [5])
     coins = int((DeviceGroup(folder).participation_draws(1) < 0.5).sum())
@@ -480,7 +482,7 @@ def reply_is_public(bench: Bench) -> None:
     assert unpack_reply(reply, request.parameters, 1).answered == coins
 
 
-def saying(add: Callable[[RecordDict], Any]) -> Callable[[Patch], None]:
+def reply_with(add: Callable[[RecordDict], Any]) -> Callable[[Patch], None]:
     def variant(patch: Patch) -> None:
         real = terrycloth.client.app.pack_reply
 
@@ -495,14 +497,18 @@ def saying(add: Callable[[RecordDict], Any]) -> Callable[[Patch], None]:
 
 
 REPLIES = {
-    "an event count as a metric": saying(
-        lambda said: said.update({"metrics": MetricRecord({"num-examples": 8})})
+    "an event count as a metric": reply_with(
+        lambda reply: reply.update({"metrics": MetricRecord({"num-examples": 8})})
     ),
-    "a loss as a fact": saying(lambda said: said[REPLY_RECORD].update({"train-loss": 0.25})),
-    "a count of events for one of devices": saying(lambda said: said[REPLY_RECORD].update({"answered": 8})),
-    "seconds of training as a record": saying(lambda said: said.update({"cost": ConfigRecord({"s": 0.7})})),
-    "the shopper's vector as an array": saying(
-        lambda said: said[UPDATE_RECORD].update({"shopper.weight": Array(np.ones((1, DIM), np.float32))})
+    "a loss as a fact": reply_with(lambda reply: reply[REPLY_RECORD].update({"train-loss": 0.25})),
+    "a count of events in place of devices": reply_with(
+        lambda reply: reply[REPLY_RECORD].update({"answered": 8})
+    ),
+    "seconds of training as a record": reply_with(
+        lambda reply: reply.update({"cost": ConfigRecord({"s": 0.7})})
+    ),
+    "the shopper's vector as an array": reply_with(
+        lambda reply: reply[UPDATE_RECORD].update({"shopper.weight": Array(np.ones((1, DIM), np.float32))})
     ),
 }
 
@@ -510,8 +516,8 @@ REPLIES = {
 # 11: randomness
 
 
-def each_training_has_a_key_of_its_own(bench: Bench) -> None:
-    """From the operating system, and no two answers share noise."""
+def each_training_has_its_own_key(bench: Bench) -> None:
+    """Each training has a key from the operating system, and no two answers share noise."""
     given, used = [], []
     real, train = terrycloth.models.privacy.randomness.secrets.token_bytes, OpacusTrainer.train
 
@@ -530,7 +536,7 @@ def each_training_has_a_key_of_its_own(bench: Bench) -> None:
         replies = [reference(folder).answer(bench.request(bench.ask(round=number))) for number in (1, 2)]
         backup = {path: path.read_bytes() for path in folder.glob("state-*")}
         replies.append(reference(folder).answer(bench.request(bench.ask(round=3))))
-        for path, content in backup.items():  # restored, the same query is asked once more
+        for path, content in backup.items():  # after a restored backup, the same query is sent once more
             path.write_bytes(content)
         replies.append(reference(folder).answer(bench.request(bench.ask(round=3))))
     assert len(set(used)) == 4
@@ -538,7 +544,7 @@ def each_training_has_a_key_of_its_own(bench: Bench) -> None:
     for number, reply in enumerate(replies):
         for other in replies[:number]:
             same = torch.isclose(flat(reply.update), flat(other.update), atol=1e-6)
-            assert int(same.sum()) <= 4  # of 32, on a grid where one of 2,000 agrees by chance
+            assert int(same.sum()) <= 4  # of 32; on the grid one of 2,000 agrees by chance
 
 
 def one_key_for_two_trainings(patch: Patch) -> None:
@@ -546,16 +552,19 @@ def one_key_for_two_trainings(patch: Patch) -> None:
     patch.setattr(DeviceGroup, "new_key", lambda own: kept.setdefault(own.folder, real(own)))
 
 
-def keys_of_a_twister(patch: Patch) -> None:
+def keys_of_a_mersenne_twister(patch: Patch) -> None:
     draw = np.random.Generator(np.random.MT19937(3))
     patch.setattr(terrycloth.client.device_group, "new_key", lambda: draw.bytes(32))
 
 
-KEYS = {"one key for two trainings": one_key_for_two_trainings, "keys of a twister": keys_of_a_twister}
+KEYS = {
+    "one key for two trainings": one_key_for_two_trainings,
+    "keys of a Mersenne Twister": keys_of_a_mersenne_twister,
+}
 
 
 def noise_lies_on_a_grid(bench: Bench) -> None:
-    """What leaves is a multiple of a public step, which the settings alone decide (Mironov 2012)."""
+    """What leaves is a multiple of a public step, which the settings alone determine (Mironov 2012)."""
     for changes, step in (({}, 0.5 * 2.0**-10), ({"unit": "shopper"}, 2.0**-10)):
         settings = bench.ask(**changes)
         model = bench.build(settings)
@@ -585,18 +594,18 @@ GRID = {"noise in plain floating point": noise_off_the_grid}
 
 
 class Listener(logging.Handler):
-    """Keeps what is logged, arguments and tracebacks included."""
+    """Keep what is logged, arguments and tracebacks included."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.said: list[str] = []
+        self.logged: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(f"{logging.Formatter().format(record)} {record.__dict__}")
+        self.logged.append(f"{logging.Formatter().format(record)} {record.__dict__}")
 
 
-def errors_tell_no_value(bench: Bench) -> None:
-    """An error on a device says what it was of and where, in its own log alone, and never a value."""
+def errors_contain_no_value(bench: Bench) -> None:
+    """An error on a device names its type and place, in the device's own log only, and never a value."""
     listener, root = Listener(), logging.getLogger()
     folder = bench.group([1])
 
@@ -614,10 +623,10 @@ def errors_tell_no_value(bench: Bench) -> None:
         root.removeHandler(listener)
         root.setLevel(level)
     assert reply.has_error()
-    told = [reply.error.reason, *listener.said, *(str(path) for path in folder.rglob("*"))]
-    assert told[0] == "this node cannot answer"
-    assert any("IndexError" in text for text in told[1:])
-    assert not [text for text in told if any(part in text for part in SECRETS)]
+    texts = [reply.error.reason, *listener.logged, *(str(path) for path in folder.rglob("*"))]
+    assert texts[0] == "this node cannot answer"
+    assert any("IndexError" in text for text in texts[1:])
+    assert not [text for text in texts if any(part in text for part in SECRETS)]
 
 
 def text_is_passed_on(patch: Patch) -> None:
@@ -629,7 +638,7 @@ def traceback_is_logged(patch: Patch) -> None:
     patch.setattr(terrycloth.client.app.logger, "error", lambda *rest: real(*rest, exc_info=True))
 
 
-def type_is_told(patch: Patch) -> None:
+def type_is_sent(patch: Patch) -> None:
     patch.setattr(
         terrycloth.client.app,
         "Error",
@@ -650,16 +659,16 @@ def file_of_a_shopper(patch: Patch) -> None:
 TEXTS = {
     "an exception text that holds a value": text_is_passed_on,
     "a traceback in the log": traceback_is_logged,
-    "the type of an error in its reply": type_is_told,
+    "the type of an error in its reply": type_is_sent,
     "a file named by a value": file_of_a_shopper,
 }
 
 
-# 13: what fails, and what it takes, does not depend on what is held
+# 13: failures and memory do not depend on what a device holds
 
 
-def failure_answers_as_nothing_would(bench: Bench) -> None:
-    """Whatever is raised on a device's events, it is in the sum as if it held none; so are all others."""
+def failed_device_answers_as_if_empty(bench: Bench) -> None:
+    """If training raises any error, the device is in the sum as if it held nothing, and so are all others."""
     request = bench.request(bench.ask())
     expected = reference(bench.group([1, 4], [], [6])).answer(request)
     real = OpacusTrainer.train
@@ -678,7 +687,7 @@ def failure_answers_as_nothing_would(bench: Bench) -> None:
     assert torch.equal(flat(answer.update), flat(expected.update))
 
 
-def errors_leave(patch: Patch) -> None:
+def errors_leave_the_device(patch: Patch) -> None:
     patch.setattr(terrycloth.client.device_group, "attempt", lambda make: make())
 
 
@@ -698,21 +707,21 @@ def all_hold_nothing(patch: Patch) -> None:
     )
 
 
-def who_fails_is_left_out(patch: Patch) -> None:
+def failed_device_is_left_out(patch: Patch) -> None:
     real = Cohort.holding_if
     patch.setattr(Cohort, "holding_if", lambda own, kept: real(own.take(np.flatnonzero(kept)), kept[kept]))
 
 
 FAILURES = {
-    "an error that leaves the device": errors_leave,
-    "an error that is none of those foreseen": only_exceptions_are_caught,
-    "one that takes all others out of the sum": all_hold_nothing,
-    "one that is left out of the sum": who_fails_is_left_out,
+    "an error that leaves the device": errors_leave_the_device,
+    "an error that is no Exception": only_exceptions_are_caught,
+    "a failure that takes all others out of the sum": all_hold_nothing,
+    "a failed device that is left out of the sum": failed_device_is_left_out,
 }
 
 
-def memory_is_of_public_numbers(bench: Bench) -> None:
-    """As many interactions are worked on at a time for any device, and numbers in the largest array."""
+def memory_depends_on_public_numbers(bench: Bench) -> None:
+    """The number of interactions processed at a time depends on public numbers only, for any device."""
     settings = bench.ask(negatives=500, steps_per_round=2)
     most = []
     for events in (1, 3_000):
@@ -735,13 +744,13 @@ def chunks_that_forget_the_parameters(patch: Patch) -> None:
 MEMORY = {"whole batches": whole_batches, "chunks of some events": chunks_that_forget_the_parameters}
 
 
-def killed_device_answers_as_nothing_would(bench: Bench) -> None:
-    """Where training was begun before and never answered, all answer as if they held nothing."""
+def killed_device_answers_as_if_empty(bench: Bench) -> None:
+    """If training was begun but never answered, all devices answer as if they held nothing."""
     settings = bench.ask(noise_multiplier=0.0, epsilon=inf)
     folder, request = bench.group([1, 4, 4], seed=None), bench.request(settings)
     with Patch.context() as patch:
         patch.setattr(DeviceGroup, "trained", out_of_memory)
-        with pytest.raises(MemoryError):  # stands for a process that ends
+        with pytest.raises(MemoryError):  # this stands for a process that ends
             reference(folder).answer(request)
     assert not state_of(folder).replied
     answer = reference(folder).answer(request)
@@ -753,23 +762,23 @@ def out_of_memory(*rest: Any) -> None:
     raise MemoryError
 
 
-def begun_is_not_noted(patch: Patch) -> None:
+def begun_is_not_recorded(patch: Patch) -> None:
     patch.setattr(DeviceGroup, "begin", lambda own, state: nullcontext(True))
 
 
-def begun_is_noted_too_late(patch: Patch) -> None:
+def begun_is_recorded_too_late(patch: Patch) -> None:
     real = DeviceState.save
     patch.setattr(DeviceState, "save", lambda own, path: real(replace(own, begun=False), path))
 
 
 KILLED = {
-    "training that is not noted": begun_is_not_noted,
-    "a note that never reaches the disk": begun_is_noted_too_late,
+    "training that is not recorded": begun_is_not_recorded,
+    "a record that never reaches the disk": begun_is_recorded_too_late,
 }
 
 
 def sums_move_by_the_clip(bench: Bench) -> None:
-    """One of thousands of interactions that are all alike moves their sum by no more than the clip."""
+    """One of thousands of equal interactions moves their sum by no more than the clip."""
     settings = bench.ask(noise_multiplier=0.0, clip=0.1, negative_weight=0.0, negatives=1)
     sums: list[Tensor] = []
     real = KeyedDPOptimizer.add_noise
@@ -801,17 +810,17 @@ def sums_in_single_precision(patch: Patch) -> None:
 PRECISION = {"a sum in single precision": sums_in_single_precision}
 
 
-# 14: what a device could have known before
+# 14: the owner decides, not the server
 
 
-def owner_alone_decides(bench: Bench) -> None:
-    """What comes with a query, its run's config, names neither another policy nor another device group."""
+def only_the_owner_decides(bench: Bench) -> None:
+    """The run config, which comes with a query, cannot name another policy or another device group."""
     folder, other = bench.group([1, 4], policy="units = ['shopper']"), bench.group([2], [3])
     free = bench.folder / "free.toml"
     free.write_text("")
     request = bench.request(bench.ask())
-    said = sent_by(folder, pack_request(request), policy=str(free), group=str(other)).content
-    assert dict(said[REPLY_RECORD]).get(f"refused.{Refusal.UNIT}") == 1
+    reply = sent_by(folder, pack_request(request), policy=str(free), group=str(other)).content
+    assert dict(reply[REPLY_RECORD]).get(f"refused.{Refusal.UNIT}") == 1
     assert not list(folder.glob("state-*"))
 
 

@@ -1,6 +1,6 @@
-"""Checks of sums, books and sessions, and federations that break them. test_fifteen_rules.py has the table.
+"""Checks of sums, accounting and sessions, and broken federations. test_fifteen_rules.py has the table.
 
-A check raises AssertionError where its rule is broken. A variant breaks the real code by a patch.
+A check raises AssertionError where its rule is broken. A variant breaks the real code with a patch.
 """
 
 import math
@@ -59,7 +59,7 @@ DELTA = 1e-5
 
 
 def gaussian(noise: float, delta: float = DELTA) -> float:
-    """ε of one Gaussian step, from its definition: Balle & Wang 2018, theorem 8, written out here."""
+    """Return ε of one Gaussian step, computed here from its definition: Balle & Wang 2018, theorem 8."""
 
     def excess(epsilon: float) -> float:
         left, right = 0.5 / noise - epsilon * noise, -0.5 / noise - epsilon * noise
@@ -69,8 +69,8 @@ def gaussian(noise: float, delta: float = DELTA) -> float:
 
 
 @contextmanager
-def nothing_remembered() -> Iterator[None]:
-    """Accountants remember: a variant must not be answered from before, nor remembered after."""
+def no_cached_results() -> Iterator[None]:
+    """Empty the accountants' caches, so that a variant neither reads earlier results nor leaves any."""
     functions = ("epsilon_composed", "by_opacus_rdp", "privacy_loss")
     try:
         for name in functions:
@@ -85,7 +85,7 @@ def nothing_remembered() -> Iterator[None]:
 
 
 def denominator_is_public(bench: Bench) -> None:
-    """The sum is divided by q·N = 5, whether two nodes come or one, and however many devices they claim."""
+    """The sum is divided by q·N = 5, whether two nodes answer or one, and however many devices they claim."""
     for lost, devices, moved in ((False, 1, 1.0), (False, 4, 1.0), (True, 1, 0.5)):
 
         def answer(node: int, request: Request, lost: bool = lost, n: int = devices) -> RecordDict | Error:
@@ -113,7 +113,7 @@ DENOMINATOR = {"a denominator by arrivals": denominator_by_arrivals}
 
 
 def bad_replies_are_left_out(bench: Bench) -> None:
-    """Whatever a reply holds beside a sound update of this round, none of it is used, and it is counted."""
+    """If a reply holds anything but a sound update of this round, none of it is used, and it is counted."""
     for why in hostile(Request(START, strategy().settings)):
 
         def answer(node: int, request: Request, why: str = why) -> RecordDict:
@@ -125,44 +125,44 @@ def bad_replies_are_left_out(bench: Bench) -> None:
         assert run.progress.records[0].invalid == {why: 1}
 
 
-def facts_are_not_looked_at(patch: Patch) -> None:
+def facts_are_not_checked(patch: Patch) -> None:
     patch.setattr(terrycloth.models.update, "unpack_facts", lambda facts, round: (facts["answered"], {}))
 
 
-def sizes_are_not_looked_at(patch: Patch) -> None:
+def sizes_are_not_checked(patch: Patch) -> None:
     patch.setattr(terrycloth.server.strategy, "check_size", lambda *rest: None)
 
 
-def numbers_are_not_looked_at(patch: Patch) -> None:
+def numbers_are_not_checked(patch: Patch) -> None:
     patch.setattr(torch, "isfinite", lambda tensor: torch.ones_like(tensor, dtype=torch.bool))
 
 
 BAD_REPLIES = {
-    "facts are not looked at": facts_are_not_looked_at,
-    "sizes are not looked at": sizes_are_not_looked_at,
-    "numbers are not looked at": numbers_are_not_looked_at,
+    "facts are not checked": facts_are_not_checked,
+    "sizes are not checked": sizes_are_not_checked,
+    "numbers are not checked": numbers_are_not_checked,
 }
 
 
-def who_measured_is_told(bench: Bench) -> None:
-    """A result says whether devices released its accuracy; where none came to be counted, none did."""
+def result_says_who_measured(bench: Bench) -> None:
+    """A result says whether devices released its accuracy; if none took part in the evaluation, none did."""
     coins = DeviceGroup.participation_draws
-    for asked, comes, told in (("simulator", 0, "simulator"), ("released", 0, "released"),
+    for asked, comes, reported in (("simulator", 0, "simulator"), ("released", 0, "released"),
                                ("released", 2, "simulator")):  # fmt: skip
         config = RunConfig(
             devices=12, rounds=1, unit="shopper", noise_multiplier=1.0, evaluate=asked, central=False
         )
         with Patch.context() as patch:
-            # The second query measures: from it on, every coin may say no.
+            # From the second query on, which evaluates, every participation draw may be negative.
             patch.setattr(
                 DeviceGroup, "participation_draws", lambda own, n, no=comes: coins(own, n) + (n > 1) * no
             )
             out = simulate(config, bench.folder / f"run-{next(bench.numbers)}")
         result = out.read_result()
-        assert result.metrics.measured_by == told
+        assert result.metrics.measured_by == reported
         caption = str(result_table(result).caption)
-        assert ("not released" in caption) == (told == "simulator")
-        assert ("devices released" in caption) == (told == "released")
+        assert ("not released" in caption) == (reported == "simulator")
+        assert ("devices released" in caption) == (reported == "released")
 
 
 def all_is_released(patch: Patch) -> None:
@@ -183,9 +183,9 @@ WHO_MEASURED = {"a simulator's figure that passes for a released one": all_is_re
 
 
 def participation_amplifies_where_it_is_hidden(bench: Bench) -> None:
-    """Under local and distributed trust a round costs in full who was in it, and the books say so.
+    """Under local and distributed trust participants are visible, so a round costs them its full ε.
 
-    Under central trust it costs everybody a little, also those whose coins said no.
+    Under central trust it costs every device a little, also those that do not take part.
     """
     sampled, none = np.array([True, False]), np.zeros((2, 0), dtype=np.int64)
     for trust in ("local", "distributed", "central"):
@@ -199,15 +199,15 @@ def participation_amplifies_where_it_is_hidden(bench: Bench) -> None:
         )
         if trust == "central":
             assert came == stayed == booked > 0.0
-            assert booked < 0.8 * gaussian(2.0)  # what all of this is for
+            assert booked < 0.8 * gaussian(2.0)  # this is the purpose of amplification
             continue
         assert stayed == 0.0
         assert min(came, booked) >= gaussian(2.0) - 1e-6
-        # The ledger lets a device into three of nine rounds, and no more.
+        # The ledger lets a device take part in three of nine rounds, and no more.
         assert history.epsilon >= gaussian(2.0 / 3**0.5) - 1e-6
 
 
-def amplified_everywhere(patch: Patch) -> None:
+def amplified_under_any_trust(patch: Patch) -> None:
     real = terrycloth.models.settings.round_mechanism
 
     def mechanism(unit: str, trust: str, **rest: Any) -> tuple[float, int]:
@@ -216,7 +216,7 @@ def amplified_everywhere(patch: Patch) -> None:
     patch.setattr(terrycloth.models.settings, "round_mechanism", mechanism)
 
 
-def those_who_stayed_pay_nothing(patch: Patch) -> None:
+def nonparticipants_pay_nothing(patch: Patch) -> None:
     real = terrycloth.client.device_group.afford
 
     def afford(*rest: Any) -> Any:
@@ -227,8 +227,8 @@ def those_who_stayed_pay_nothing(patch: Patch) -> None:
 
 
 AMPLIFICATION = {
-    "participation counted under local trust": amplified_everywhere,
-    "who stayed away under central trust pays nothing": those_who_stayed_pay_nothing,
+    "participation counted under local trust": amplified_under_any_trust,
+    "under central trust devices that do not take part pay nothing": nonparticipants_pay_nothing,
 }
 
 
@@ -236,18 +236,20 @@ AMPLIFICATION = {
 
 
 def federation(
-    bench: Bench, group: Any, settings: RoundSettings, on_round: Any = None, **told: Any
+    bench: Bench, group: Any, settings: RoundSettings, on_round: Any = None, **reported: Any
 ) -> FederatedSum:
-    """A run of the two apps over one device group, in this process."""
+    """Run the two apps over one device group in this process."""
     grid = InProcessGrid(terrycloth.client.app.make_app(group), {}, 1)
     start = bench.copied(bench.build(settings))
-    run = FederatedSum(start, settings, ServerSettings.model_validate({"catalogue": "c", **told}), on_round)
+    run = FederatedSum(
+        start, settings, ServerSettings.model_validate({"catalogue": "c", **reported}), on_round
+    )
     run.run(grid)
     return run
 
 
 def evaluation_is_composed(bench: Bench) -> None:
-    """Two rounds at σ = 2 and a measurement at σ = 3: server, device and plan all say what that costs."""
+    """After two rounds at σ = 2 and an evaluation at σ = 3, server, device and plan state the same cost."""
     measured = {"evaluate": True, "evaluation_noise": 3.0, "rounds": 2, "noise_multiplier": 2.0}
     settings = bench.ask(unit="shopper", run="one", **measured)
     folder = bench.group([1, 4], [], [6])
@@ -267,7 +269,7 @@ def history_without_evaluation(patch: Patch) -> None:
     patch.setattr(RoundSettings, "history", lambda own, through: real(own, min(through, own.rounds)))
 
 
-def server_books_no_evaluation(patch: Patch) -> None:
+def server_omits_evaluation(patch: Patch) -> None:
     real = RunAccountant.book
 
     def book(self: RunAccountant, settings: RoundSettings) -> float:
@@ -276,7 +278,7 @@ def server_books_no_evaluation(patch: Patch) -> None:
     patch.setattr(RunAccountant, "book", book)
 
 
-def device_books_no_evaluation(patch: Patch) -> None:
+def device_omits_evaluation(patch: Patch) -> None:
     real = terrycloth.client.device_group.afford
 
     def afford(*rest: Any) -> Any:
@@ -289,13 +291,13 @@ def device_books_no_evaluation(patch: Patch) -> None:
 
 EVALUATION_BOOKED = {
     "a history that leaves out the evaluation": history_without_evaluation,
-    "a server that does not book it": server_books_no_evaluation,
-    "a device that does not book it": device_books_no_evaluation,
+    "a server that does not record it": server_omits_evaluation,
+    "a device that does not record it": device_omits_evaluation,
 }
 
 
-def stopped_runs_go_on(bench: Bench) -> None:
-    """ε goes on where it stopped, at the server; and on a device also where another run begins."""
+def stopped_runs_continue_their_epsilon(bench: Bench) -> None:
+    """ε continues where it stopped at the server, and on a device also if another run begins."""
 
     def stop(record: RoundRecord, parameters: Parameters) -> None:
         raise KeyboardInterrupt
@@ -330,13 +332,13 @@ def device_starts_at_zero(patch: Patch) -> None:
 
 
 RESUMED = {
-    "a resumed run whose ε starts again": server_starts_at_zero,
-    "a ledger that each run starts anew": device_starts_at_zero,
+    "a resumed run whose ε starts at zero": server_starts_at_zero,
+    "a ledger that starts at zero in each run": device_starts_at_zero,
 }
 
 
-def adapted_clip_is_paid_for(bench: Bench) -> None:
-    """What a device tells of its norm, beside its update, is covered by the sensitivity that is noised."""
+def adapted_clip_is_accounted_for(bench: Bench) -> None:
+    """The count of updates below the clip, sent beside an update, is covered by the noised sensitivity."""
     settings = bench.ask(unit="shopper", trust="central", clip_quantile=0.5, clip=0.05)
     model = bench.build(settings)
     for basket in ([1, 4, 4], [0, 1, 2, 3]):
@@ -349,14 +351,14 @@ def clip_is_all_the_sensitivity(patch: Patch) -> None:
     patch.setattr(RoundSettings, "sensitivity", property(lambda own: own.clip))
 
 
-ADAPTED_CLIP = {"a count beside the update that no noise is for": clip_is_all_the_sensitivity}
+ADAPTED_CLIP = {"a count beside the update without noise for it": clip_is_all_the_sensitivity}
 
 
 # 8 and 9: the ledger and the policy
 
 
 def ledger_comes_first(bench: Bench) -> None:
-    """When an answer is put into its message, what it costs is on disk: no crash from here on forgets it."""
+    """When an answer is packed into its message, its cost is on disk: no later crash can lose it."""
     folder, on_disk = bench.group([1, 4], []), []
     real = terrycloth.client.app.pack_reply
 
@@ -371,7 +373,7 @@ def ledger_comes_first(bench: Bench) -> None:
 
 
 def ledger_after_the_reply(patch: Patch) -> None:
-    """A crash in between forgets what was booked."""
+    """A crash in between loses what was recorded."""
     save, answer, late = DeviceState.save, terrycloth.client.app.answer, {}
 
     def later(state: DeviceState, path: Path) -> None:
@@ -394,15 +396,15 @@ LEDGER_FIRST = {"a ledger written after the reply": ledger_after_the_reply}
 
 
 def policy_is_kept(bench: Bench) -> None:
-    """Less noise than the floor is refused, and one round more than the run's or the device's own budget."""
+    """Less noise than the minimum is refused, and so is a round beyond the run's or the device's budget."""
     floor = bench.group([1], policy="least_noise_multiplier = 1.0")
     asked = bench.request(bench.ask(noise_multiplier=0.99))
     assert refusal_of(floor, asked) == Refusal.NOISE
     assert not (floor / "state-0-of-1.safetensors").exists()
-    # One step at σ = 1 and δ = 1e-5 costs 4.4, two 6.6, three 8.4.
-    for budget, said in ((7.0, 1e6), (50.0, 7.0)):
+    # At δ = 1e-5 and σ = 1, one step costs ε = 4.4, two 6.6 and three 8.4.
+    for budget, requested in ((7.0, 1e6), (50.0, 7.0)):
         folder = bench.group([1], policy=f"most_epsilon = {budget}")
-        asked_rounds = [bench.request(bench.ask(round=number, epsilon=said)) for number in (1, 2, 3)]
+        asked_rounds = [bench.request(bench.ask(round=number, epsilon=requested)) for number in (1, 2, 3)]
         assert [refusal_of(folder, one) for one in asked_rounds] == [None, None, Refusal.BUDGET]
         assert state_of(folder).ledger.steps.tolist() == [[2]]
 
@@ -422,8 +424,8 @@ def affording(change: Callable[[RoundSettings, Policy], tuple[RoundSettings, Pol
 
 
 POLICIES = {
-    "less noise than the floor is taken": no_objection,
-    "the server's budget is believed": affording(lambda asked, _: (asked, ANYTHING)),
+    "less noise than the minimum is accepted": no_objection,
+    "only the server's budget applies": affording(lambda asked, _: (asked, ANYTHING)),
     "one round more than the run's budget": affording(
         lambda asked, policy: (asked.model_copy(update={"epsilon": 1e9}), policy)
     ),
@@ -431,7 +433,7 @@ POLICIES = {
 
 
 def unknown_settings_are_refused(bench: Bench) -> None:
-    """A device that does not know all of what it is asked does nothing."""
+    """A device that does not know every setting of a query refuses it."""
     folder = bench.group([1])
     for wish in ({"send-events": True}, {"protocol": 2}, {"trust": "server"}, {"noise_multiplier": -1.0}):
         content = pack_request(bench.request(bench.ask()))
@@ -452,17 +454,17 @@ def known_settings_are_enough(patch: Patch) -> None:
     patch.setattr(RoundSettings, "from_record", classmethod(lenient))
 
 
-UNKNOWN = {"what is not known is overlooked": known_settings_are_enough}
+UNKNOWN = {"unknown settings are ignored": known_settings_are_enough}
 
 
 # 10: accountants
 
 
-@nothing_remembered()
+@no_cached_results()
 def accountants_agree(bench: Bench) -> None:
-    """What is reported is near an accountant of another library, and of a formula where there is one.
+    """The reported ε is near that of another library's accountant, and of a formula where there is one.
 
-    Opacus's PRV is told (noise, rate, steps) here, and nothing that this project composed.
+    Opacus's PRV accountant gets (noise, rate, steps) here, and nothing that this project composed.
     """
     from opacus.accountants import PRVAccountant
 
@@ -470,22 +472,22 @@ def accountants_agree(bench: Bench) -> None:
         other = PRVAccountant()
         other.history = [(noise, rate, steps)]
         with terrycloth.models.privacy.accounting.quiet():
-            upper = other.get_epsilon(DELTA)  # 0.01 above its estimate, which is good to 0.01
+            upper = other.get_epsilon(DELTA)  # 0.01 above its estimate, which is accurate to 0.01
         settings = bench.ask(
             unit="shopper", trust="central", participation=rate, noise_multiplier=noise, rounds=steps
         )
         ledger = Ledger.empty(1).after(np.array([True]), noise, rate, steps)
         books = RunAccountant(settings)
         books.releases.append((noise, rate, steps))
-        for told in (ledger.epsilon(DELTA)[0], books.epsilon):
-            assert upper - 0.02 <= told <= upper + 0.01
+        for reported in (ledger.epsilon(DELTA)[0], books.epsilon):
+            assert upper - 0.02 <= reported <= upper + 0.01
     for noise, steps in ((1.0, 1), (5.0, 30)):
-        told = terrycloth.models.privacy.accounting.epsilon_spent(noise, 1.0, steps, DELTA).epsilon
-        assert told == pytest.approx(gaussian(noise / steps**0.5), rel=1e-6)
+        reported = terrycloth.models.privacy.accounting.epsilon_spent(noise, 1.0, steps, DELTA).epsilon
+        assert reported == pytest.approx(gaussian(noise / steps**0.5), rel=1e-6)
 
 
 def composing(change: Callable[[float, float, int], tuple[float, float, int]]) -> Callable[[Patch], None]:
-    """Both of dp-accounting's accountants are told something else."""
+    """Give both accountants of dp-accounting another history."""
 
     def variant(patch: Patch) -> None:
         real = terrycloth.models.privacy.accounting.compose
@@ -511,11 +513,11 @@ ACCOUNTANTS = {
     "the sampling rate squared": composing(lambda noise, rate, steps: (noise, rate**2, steps)),
     "noise a tenth too large": composing(lambda noise, rate, steps: (1.1 * noise, rate, steps)),
     "half of the steps": composing(lambda noise, rate, steps: (noise, rate, steps // 2)),
-    "a formula that is off by a hundredth": formula_of_another_noise,
+    "a formula that is off by 1%": formula_of_another_noise,
 }
 
 
-# 11: noise is used once, and a seed is told
+# 11: noise is used once, and a promise states a seed
 
 
 def seed_voids_the_promise(bench: Bench) -> None:
@@ -527,7 +529,7 @@ def seed_voids_the_promise(bench: Bench) -> None:
     assert "not private" not in unseeded.label + unseeded.sentence()
 
 
-def seed_is_not_told(patch: Patch) -> None:
+def seed_is_not_stated(patch: Patch) -> None:
     patch.setattr(
         terrycloth.experiments.settings.planning,
         "Promise",
@@ -535,13 +537,13 @@ def seed_is_not_told(patch: Patch) -> None:
     )
 
 
-SEEDED = {"a seed that the promise does not tell": seed_is_not_told}
+SEEDED = {"a seed that the promise does not state": seed_is_not_stated}
 
 
 def sessions_share_no_noise(bench: Bench) -> None:
-    """The same query in two sessions: the difference of the two sums has the noise of both.
+    """The difference of the sums of two sessions of one query has the noise of both.
 
-    Two sums of the same noised vectors over different nodes would bare what a few nodes sent.
+    Two sums of the same noised vectors over different nodes would reveal what a few nodes sent.
     """
     folder = bench.folder / f"federation-{next(bench.numbers)}"
     folder.mkdir()
@@ -549,7 +551,7 @@ def sessions_share_no_noise(bench: Bench) -> None:
     (nodes.folder / "seed").write_text("3")
     first, second = (flat(nodes.run()[0]) for _ in range(2))
     grid = fixed_point(nodes.settings, len(first))
-    # The mean over q·N = 4 devices; 4 shares in each of two sums. Parameters are in single precision.
+    # The mean is over q·N = 4 devices, with four shares in each of two sums, in single precision.
     variance = 2 * 4 * (grid.share * grid.step / 4) ** 2
     low, high = chi2.interval(1 - ALARM, len(first))
     assert low < float((first - second).square().sum()) / variance < high
@@ -571,11 +573,11 @@ def vector_is_masked_again(patch: Patch) -> None:
 SESSIONS = {"a noised vector that is masked again": vector_is_masked_again}
 
 
-# 9: what a node does not let a server do
+# 9: a node confirms one list only
 
 
 def node_signs_one_list(bench: Bench) -> None:
-    """Shown a second list of who masked, a node refuses: of two lists both secrets of a node could come."""
+    """A node refuses a second list of masked nodes, because two lists would reveal both secrets of a node."""
     rehearsal = Rehearsal(6)
     messages = rehearsal.until("confirm")
     listed = dict(zip(messages[0].masked, messages[0].signatures, strict=True))
@@ -604,7 +606,7 @@ ONE_LIST = {"a node that signs two lists": stages_in_any_order}
 
 
 def checkpoint_holds_the_model_alone(bench: Bench) -> None:
-    """Under central trust the server sees sums without noise: none of them is kept."""
+    """Under central trust the server sees sums without noise, and saves none of them."""
     folder, sums = bench.group([1, 4, 4], [6]), []
     kept = folder / "server"
     kept.mkdir()
@@ -649,13 +651,13 @@ def sum_is_kept(patch: Patch) -> None:
 CHECKPOINT = {"a sum without noise in the checkpoint": sum_is_kept}
 
 
-# 15: the unit is what a shopper stores
+# 15: the unit is what a shopper's device stores
 
 
 def unit_is_what_is_stored(bench: Bench) -> None:
-    """Neighbours are stores, and a store holds its newest K events at most.
+    """Neighbours differ in stored events, and a device stores its newest K events at most.
 
-    δ is below one in all that may be stored, and the promise says where a split chose what is stored.
+    δ is below one divided by all that may be stored, and the promise says where a split chose what is stored.
     """
     most = 3
     policy = ANYTHING.model_copy(update={"most_events": most})
@@ -665,7 +667,7 @@ def unit_is_what_is_stored(bench: Bench) -> None:
         DeviceGroup.create(folder, bench.shop, bench.held(basket), policy)
         stored.append(Events.load(folder / "events").items.tolist())
     assert [len(items) for items in stored] == [most] * 3
-    assert stored[2] == [2, 3, 4], "the newest are kept"
+    assert stored[2] == [2, 3, 4], "the newest events are kept"
 
     config = RunConfig(unit="interaction", noise_multiplier=2.0, most_events=most, split="date")
     resolved = resolve(config, 100_000)
@@ -677,8 +679,8 @@ def unit_is_what_is_stored(bench: Bench) -> None:
     assert "events that a device stores to train on, which are at most its newest 3" in by_date
     assert "may move many of them" not in by_date
     for split in ("next-visit", "basket", "last-item"):
-        said = make_promise(resolved.model_copy(update={"split": split})).sentence()
-        assert "one purchase before the split may move many of them" in said
+        requested = make_promise(resolved.model_copy(update={"split": split})).sentence()
+        assert "one purchase before the split may move many of them" in requested
 
 
 def everything_is_stored(patch: Patch) -> None:
@@ -696,14 +698,14 @@ def delta_is_of_the_devices(patch: Patch) -> None:
     patch.setattr(terrycloth.experiments.settings.planning, "units_of", lambda config, devices: devices)
 
 
-def split_is_not_told(patch: Patch) -> None:
-    told = lambda **facts: Promise(**facts | {"of_training_events": False})  # noqa: E731
-    patch.setattr(terrycloth.experiments.settings.planning, "Promise", told)
+def split_is_not_stated(patch: Patch) -> None:
+    reported = lambda **facts: Promise(**facts | {"of_training_events": False})  # noqa: E731
+    patch.setattr(terrycloth.experiments.settings.planning, "Promise", reported)
 
 
 STORED = {
     "a store without a bound": everything_is_stored,
     "the oldest events are stored": oldest_are_stored,
-    "δ below one in the devices": delta_is_of_the_devices,
-    "a split that the promise does not tell": split_is_not_told,
+    "δ below one divided by the number of devices": delta_is_of_the_devices,
+    "a split that the promise does not state": split_is_not_stated,
 }

@@ -1,4 +1,4 @@
-"""Replies, policies and ledgers that cannot be used: counted, named in rounds.csv, and the run goes on."""
+"""Unusable replies, policies and ledgers are counted and named in rounds.csv, and the run continues."""
 
 import logging
 from collections.abc import Callable
@@ -20,11 +20,11 @@ QUICK = RunConfig(
     devices=30, nodes=3, unit="shopper", trust="central", noise_multiplier=1.0, clip=CLIP, central=False,
     evaluate_every=0, seed=2,
 )  # fmt: skip
-SPOILED = 2  # the node whose replies cannot be used
+SPOILED = 2  # the node whose replies are unusable
 
 
 def changed(content: RecordDict, change: Callable[[dict[str, np.ndarray]], Any]) -> RecordDict:
-    """A reply with other arrays."""
+    """Return a reply with its arrays changed."""
     arrays = {name: array.numpy().copy() for name, array in content[UPDATE_RECORD].items()}
     change(arrays)
     record = ArrayRecord({name: Array(array) for name, array in arrays.items()})
@@ -45,20 +45,18 @@ def one_array_more(arrays: dict[str, np.ndarray]) -> None:
 
 
 def more_than_the_clip(arrays: dict[str, np.ndarray]) -> None:
-    """A hundredth more than ten devices, each clipped, can add up to."""
+    """Set a sum whose norm is 1% above what ten clipped devices can add up to."""
     norm = sum(float(np.square(array).sum()) for array in arrays.values()) ** 0.5
     for array in arrays.values():
         array *= 1.01 * 10 * CLIP / norm
 
 
 @pytest.mark.slow
-def test_replies_that_cannot_be_used_are_named_in_rounds_csv(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One node of three, another fault in each round; the last two send again what was sent before."""
+def test_unusable_replies_are_named_in_rounds_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of three nodes sends another fault in each round; the last two rounds repeat earlier replies."""
     answer, kept = InProcessGrid.send_and_receive, []
 
-    def spoil(grid: InProcessGrid, messages: Any, **named: Any) -> list[Message]:
+    def corrupt(grid: InProcessGrid, messages: Any, **named: Any) -> list[Message]:
         replies = list(answer(grid, messages, **named))
         faults = [not_a_number, one_row_less, one_array_more, more_than_the_clip]
         for mine in (reply for reply in replies if reply.metadata.src_node_id == SPOILED):
@@ -69,7 +67,7 @@ def test_replies_that_cannot_be_used_are_named_in_rounds_csv(
                 mine.content = kept[-2] if len(kept) == 5 else kept[0]
         return replies
 
-    monkeypatch.setattr(InProcessGrid, "send_and_receive", spoil)
+    monkeypatch.setattr(InProcessGrid, "send_and_receive", corrupt)
     folder = simulate(QUICK.model_copy(update={"rounds": 6}), tmp_path / "run")
     rows = folder.read_rounds()
     assert [row["invalid"] for row in rows] == [
@@ -84,19 +82,21 @@ def test_replies_that_cannot_be_used_are_named_in_rounds_csv(
     assert folder.read_result().promise.rounds == 6
 
 
-class Meddler(Reporter):
-    """After each round something is done to the devices' folder."""
+class ChangesDevices(Reporter):
+    """Change the devices' folder after some rounds."""
 
-    def __init__(self, folder: Path, deeds: dict[int, Callable[[Path], Any]]) -> None:
+    def __init__(self, folder: Path, changes: dict[int, Callable[[Path], Any]]) -> None:
         self.folder = folder
-        self.deeds = deeds
+        self.changes = changes
 
     def round_done(self, row: dict[str, Any]) -> None:
-        self.deeds.get(int(row["round"]), lambda _: None)(RunFolder(self.folder).devices)
+        self.changes.get(int(row["round"]), lambda _: None)(RunFolder(self.folder).devices)
 
 
-def test_a_policy_and_a_ledger_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Round 2 under a policy that is no TOML, round 3 with the ledger of ten devices cut short."""
+def test_an_unreadable_policy_and_ledger_are_counted_and_the_run_continues(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In round 2 the policy is no TOML, and in round 3 the ledger of ten devices is truncated."""
     ledgers: list[bytes] = []
     policies: list[bytes] = []
 
@@ -110,19 +110,19 @@ def test_a_policy_and_a_ledger_that_cannot_be_read(tmp_path: Path, caplog: pytes
         ledgers.append(ledger.read_bytes())
         ledger.write_bytes(ledgers[0][:-9])
 
-    def mend_ledger(devices: Path) -> None:
+    def restore_ledger(devices: Path) -> None:
         (devices / "state-1-of-3.safetensors").write_bytes(ledgers[0])
 
-    meddler = Meddler(tmp_path / "run", {1: break_policy, 2: break_ledger, 3: mend_ledger})
+    meddler = ChangesDevices(tmp_path / "run", {1: break_policy, 2: break_ledger, 3: restore_ledger})
     with caplog.at_level(logging.ERROR, logger="terrycloth.client.device_group"):
         folder = simulate(QUICK.model_copy(update={"rounds": 4}), tmp_path / "run", meddler)
     rows = folder.read_rounds()
     assert [row["refused"] for row in rows] == ["", "no-usable-policy:30", "ledger-corrupt:10", ""]
     assert [row["answered"] for row in rows] == ["30", "0", "20", "30"]
-    said = [
+    messages = [
         record.getMessage() for record in caplog.records if record.name == "terrycloth.client.device_group"
     ]
     assert [
-        line for line in said if "state-1-of-3.safetensors" in line and "restore it from a backup" in line
+        line for line in messages if "state-1-of-3.safetensors" in line and "restore it from a backup" in line
     ]
-    assert [line for line in said if "policy cannot be used" in line]
+    assert [line for line in messages if "policy cannot be used" in line]

@@ -1,4 +1,4 @@
-"""Flower's simulation on Ray and the grid in this process run the same federation."""
+"""Flower's simulation on Ray and the in-process grid run the same federation."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""The fifteen rules of privacy: for each, a check of the real code, and of code that breaks it.
+"""The fifteen rules of privacy, each with a check of the real code and of broken variants of it.
 
-A check passes on the code as it is, and raises AssertionError on each of the broken variants beside it. What
-a check does is in the files that the table reads from: rules_of_devices.py and rules_of_federations.py.
-Statistical checks have fixed seeds and, where the code is right, a chance of failing below 1e-6 each.
+A check passes on the real code, and raises AssertionError on each of its broken variants. The checks are in
+the files that the table reads from: rules_of_devices.py and rules_of_federations.py. Statistical checks have
+fixed seeds and, where the code is right, a chance of failing below 1e-6 each.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,12 +28,12 @@ class Rule:
 
 
 def coordinates(promise: str, **changes: Any) -> Rule:
-    """Noise on every coordinate under one promise."""
+    """Return the rule that one promise's noise is on every coordinate."""
     return Rule(noise_is_everywhere(promise, **changes), devices.COORDINATES[promise])
 
 
 def evaluation(promise: str) -> Rule:
-    """The measuring round's noise, and one that is released without."""
+    """Return the rule that the evaluation is noised, with variants that release it without noise."""
     return Rule(noise_is_everywhere(promise, **EVALUATION), devices.UNNOISED_EVALUATION[promise])
 
 
@@ -41,7 +41,9 @@ RULES = {
     "1 the shopper's vector is in DP-SGD": Rule(devices.vector_is_in_dp_sgd, devices.VECTOR),
     "2 the denominator is public": Rule(federations.denominator_is_public, federations.DENOMINATOR),
     "2 gradients are summed": Rule(devices.gradients_are_summed, devices.SUMS),
-    "2 steps and coins are constant": Rule(devices.steps_and_coins_are_constant, devices.STEPS_AND_COINS),
+    "2 steps and sampling draws are constant": Rule(
+        devices.steps_and_draws_are_constant, devices.STEPS_AND_DRAWS
+    ),
     "3 negatives are of the whole catalogue": Rule(
         devices.negatives_are_of_the_whole_catalogue, devices.NEGATIVES
     ),
@@ -49,47 +51,55 @@ RULES = {
     "4 noise is everywhere: shopper, local": coordinates("local"),
     "4 noise is everywhere: shopper, central": coordinates("central"),
     "4 noise is everywhere: shopper, distributed": coordinates("distributed"),
-    "5 nothing looks like anything": Rule(devices.nothing_looks_like_anything, devices.EMPTY),
+    "5 an empty device looks like any other": Rule(devices.empty_device_looks_like_any_other, devices.EMPTY),
     "6 participation amplifies where it is hidden": Rule(
         federations.participation_amplifies_where_it_is_hidden, federations.AMPLIFICATION
     ),
-    "7 a reply is public facts": Rule(devices.reply_is_public, devices.REPLIES),
-    "7 a server takes nothing else": Rule(federations.bad_replies_are_left_out, federations.BAD_REPLIES),
+    "7 a reply holds the update and public facts": Rule(devices.reply_is_public, devices.REPLIES),
+    "7 a server accepts nothing else": Rule(federations.bad_replies_are_left_out, federations.BAD_REPLIES),
     "7 an evaluation is noised: local": evaluation("local"),
     "7 an evaluation is noised: central": evaluation("central"),
     "7 an evaluation is noised: distributed": evaluation("distributed"),
-    "7 who measured is told": Rule(federations.who_measured_is_told, federations.WHO_MEASURED),
-    "8 an evaluation is booked": Rule(federations.evaluation_is_composed, federations.EVALUATION_BOOKED),
-    "8 stopped runs go on": Rule(federations.stopped_runs_go_on, federations.RESUMED),
-    "8 an adapted clip is paid for": Rule(federations.adapted_clip_is_paid_for, federations.ADAPTED_CLIP),
+    "7 a result says who measured": Rule(federations.result_says_who_measured, federations.WHO_MEASURED),
+    "8 an evaluation is accounted for": Rule(
+        federations.evaluation_is_composed, federations.EVALUATION_BOOKED
+    ),
+    "8 stopped runs continue their ε": Rule(
+        federations.stopped_runs_continue_their_epsilon, federations.RESUMED
+    ),
+    "8 an adaptive clip is accounted for": Rule(
+        federations.adapted_clip_is_accounted_for, federations.ADAPTED_CLIP
+    ),
     "8 the ledger comes before the reply": Rule(federations.ledger_comes_first, federations.LEDGER_FIRST),
-    "9 a device keeps its policy": Rule(federations.policy_is_kept, federations.POLICIES),
+    "9 a device enforces its policy": Rule(federations.policy_is_kept, federations.POLICIES),
     "9 unknown settings are refused": Rule(federations.unknown_settings_are_refused, federations.UNKNOWN),
-    "9 a node signs one list": Rule(federations.node_signs_one_list, federations.ONE_LIST),
+    "9 a node confirms one list": Rule(federations.node_signs_one_list, federations.ONE_LIST),
     "10 accountants agree": Rule(federations.accountants_agree, federations.ACCOUNTANTS),
-    "11 each training has a key of its own": Rule(devices.each_training_has_a_key_of_its_own, devices.KEYS),
+    "11 each training has its own key": Rule(devices.each_training_has_its_own_key, devices.KEYS),
     "11 sessions share no noise": Rule(federations.sessions_share_no_noise, federations.SESSIONS),
     "11 noise lies on a grid": Rule(devices.noise_lies_on_a_grid, devices.GRID),
     "11 a seed voids the promise": Rule(federations.seed_voids_the_promise, federations.SEEDED),
-    "12 errors tell no value": Rule(devices.errors_tell_no_value, devices.TEXTS),
-    "12 a checkpoint holds the model alone": Rule(
+    "12 errors contain no value": Rule(devices.errors_contain_no_value, devices.TEXTS),
+    "12 a checkpoint holds the model only": Rule(
         federations.checkpoint_holds_the_model_alone, federations.CHECKPOINT
     ),
-    "13 a failure answers as nothing would": Rule(devices.failure_answers_as_nothing_would, devices.FAILURES),
-    "13 memory is of public numbers": Rule(devices.memory_is_of_public_numbers, devices.MEMORY),
-    "13 a killed device answers as nothing would": Rule(
-        devices.killed_device_answers_as_nothing_would, devices.KILLED
+    "13 a failed device answers as if it held nothing": Rule(
+        devices.failed_device_answers_as_if_empty, devices.FAILURES
     ),
-    "13 sums move by the clip": Rule(devices.sums_move_by_the_clip, devices.PRECISION),
-    "14 a device's owner alone says what it does": Rule(devices.owner_alone_decides, devices.OWNERS),
-    "15 the unit is what is stored": Rule(federations.unit_is_what_is_stored, federations.STORED),
+    "13 memory depends on public numbers": Rule(devices.memory_depends_on_public_numbers, devices.MEMORY),
+    "13 a killed device answers as if it held nothing": Rule(
+        devices.killed_device_answers_as_if_empty, devices.KILLED
+    ),
+    "13 a unit moves a sum by the clip at most": Rule(devices.sums_move_by_the_clip, devices.PRECISION),
+    "14 only a device's owner decides what it allows": Rule(devices.only_the_owner_decides, devices.OWNERS),
+    "15 the unit is what a device stores": Rule(federations.unit_is_what_is_stored, federations.STORED),
 }
 BROKEN = [(rule, variant) for rule in RULES for variant in RULES[rule].broken]
 
 
 @pytest.fixture(autouse=True)
 def superlink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a SuperLink would tell this process."""
+    """Set what a SuperLink sets for a process that runs an app."""
     for name, value in (("_task_id", 1), ("_run_id", 1), ("_node_id", SUPERLINK_NODE_ID)):
         monkeypatch.setattr(TaskIdentity, name, value)
 
@@ -113,6 +123,6 @@ def test_a_broken_variant_is_caught(rule: str, variant: str, bench: Bench) -> No
             RULES[rule].check(bench)
 
 
-def test_every_rule_is_checked_and_every_check_catches_something() -> None:
+def test_every_rule_has_checks_and_every_check_has_broken_variants() -> None:
     assert {int(rule.split()[0]) for rule in RULES} == set(range(1, 16))
     assert all(rule.broken for rule in RULES.values())

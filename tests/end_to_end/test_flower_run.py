@@ -1,4 +1,4 @@
-"""`flwr run` over a tiny device group gives the in-process engine's model and leaves no process behind."""
+"""`flwr run` over a small device group gives the in-process engine's model and leaves no process behind."""
 
 import os
 import subprocess
@@ -29,14 +29,14 @@ DEVICES, NODES, ROUNDS = 40, 2, 2
 
 
 def app_config() -> dict[str, Any]:
-    """The defaults that pyproject.toml gives the Flower app."""
+    """Return the defaults that pyproject.toml gives the Flower app."""
     project = tomllib.loads((APP / "pyproject.toml").read_text(encoding="utf-8"))
     config: dict[str, Any] = project["tool"]["flwr"]["app"]["config"]
     return config
 
 
 def lay_out(folder: Path) -> Path:
-    """Forty devices with a seed, so that two device groups draw the same."""
+    """Lay out forty devices with a seed, so that two device groups draw the same."""
     dataset = load("towels", DataOptions(devices=DEVICES))
     train = make_split(dataset, rule_for(dataset, "date")).train
     DeviceGroup.create(folder, dataset.catalogue, train, ANYTHING, seed=7)
@@ -48,13 +48,13 @@ def test_the_app_config_names_every_setting() -> None:
     assert names == {*ServerSettings.model_fields, *RoundSettings.model_fields} - {"protocol", "round", "run"}
 
 
-def test_the_app_config_is_valid_once_a_catalogue_is_named() -> None:
+def test_the_app_config_is_valid_with_a_catalogue() -> None:
     server, settings = from_run_config({**app_config(), "catalogue": "/public/catalogue.parquet"})
     assert (settings.devices, server.folder) == (300, None)
     assert (settings.unit, settings.trust, settings.rounds) == ("interaction", "local", 5)
 
 
-def test_devices_laid_out_without_a_word_allow_what_the_app_asks_without_one() -> None:
+def test_devices_laid_out_by_default_allow_the_default_query_of_the_app() -> None:
     _, settings = from_run_config({**app_config(), "catalogue": "/public/catalogue.parquet"})
     allowed = owner_policy(RunConfig(unit="interaction"), settings.devices)
     assert allowed.objection(settings) is None
@@ -63,7 +63,7 @@ def test_devices_laid_out_without_a_word_allow_what_the_app_asks_without_one() -
 
 @pytest.mark.slow
 @pytest.mark.federation
-def test_flwr_run_makes_the_in_process_model_and_leaves_no_process(tmp_path: Path) -> None:
+def test_flwr_run_gives_the_in_process_model_and_leaves_no_process(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     here, there, out = tmp_path / "here", tmp_path / "there", tmp_path / "flower-run"
     group = lay_out(tmp_path / "device-group")

@@ -1,4 +1,4 @@
-"""`terry frontier` as a person runs it: processes of its own, a kill in the middle, its page in a browser."""
+"""`terry frontier` as users run it: in processes, killed and restarted, with its page in a browser."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.browser import DESK, PHONE, chromium, opened, sideways, violations
+from tests.browser import DESK, PHONE, chromium, opened, overflowing, violations
 
 pytestmark = pytest.mark.slow
 
@@ -38,14 +38,14 @@ seeds = 1
 
 
 def terry(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """`terry frontier` on the grid, as a process of its own."""
+    """Start `terry frontier` on the grid in a process of its own."""
     (folder / "grid.toml").write_text(GRID)
     program = "import sys; sys.argv[0] = 'terry'\nfrom terrycloth.experiments.cli import main\nmain()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "frontier", "grid.toml", *arguments],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "COLUMNS"}
-        | {"PYTHONPATH": str(ROOT / "src")},  # a narrow table would break its words
+        | {"PYTHONPATH": str(ROOT / "src")},  # a narrow table would wrap its words
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -53,7 +53,7 @@ def terry(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def children(parent: int) -> list[int]:
-    """Its processes that live, by their ids."""
+    """Return the ids of the running child processes."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -66,7 +66,7 @@ def children(parent: int) -> list[int]:
 
 
 def alive(process: int) -> bool:
-    """Whether a process runs."""
+    """Return whether a process runs."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -75,7 +75,7 @@ def alive(process: int) -> bool:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished frontier of two processes. Not to be written to."""
+    """Return a finished frontier made by two processes, which no test may write to."""
     folder = tmp_path_factory.mktemp("unbroken")
     process = terry(folder, "--out", "out", "--jobs", "2")
     out, err = process.communicate(timeout=500)
@@ -89,17 +89,17 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(out: Path) -> pd.DataFrame:
-    """Everything but how long it took."""
+    """Return all columns but the times."""
     return pd.read_parquet(out / "frontier.parquet").drop(columns="seconds")
 
 
-def test_one_cell_fails_and_the_rest_is_there(unbroken: Path) -> None:
+def test_one_failing_cell_does_not_affect_the_others(unbroken: Path) -> None:
     rows = table(unbroken)
     assert rows["status"].value_counts().to_dict() == {"done": 2 * 2 * 2, "failed": 1}
     assert math.isinf(rows["epsilon"].max())
 
 
-def test_a_kill_in_the_middle_and_the_same_command_again(unbroken: Path, tmp_path: Path) -> None:
+def test_a_killed_frontier_continues_with_the_same_command(unbroken: Path, tmp_path: Path) -> None:
     process = terry(tmp_path, "--out", "out", "--jobs", "2", "--quiet")
     out = tmp_path / "out"
     deadline = time.monotonic() + 300
@@ -118,21 +118,21 @@ def test_a_kill_in_the_middle_and_the_same_command_again(unbroken: Path, tmp_pat
     assert not (out / "frontier.csv").exists()
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")}
     assert 2 <= len(before) < 8
-    again = terry(tmp_path, "--out", "out", "--jobs", "1", "--quiet")  # which must not show
+    again = terry(tmp_path, "--out", "out", "--jobs", "1", "--quiet")  # this must not change the result
     assert again.communicate(timeout=500) == ("out/index.html\n", "")
     assert {path: path.stat().st_mtime_ns for path in before} == before
     pd.testing.assert_frame_equal(table(out), table(unbroken), check_exact=True)
 
 
-def test_two_at_once_share_the_work(unbroken: Path, tmp_path: Path) -> None:
+def test_two_simultaneous_commands_share_the_work(unbroken: Path, tmp_path: Path) -> None:
     both = [terry(tmp_path, "--out", "out", "--jobs", "2", "--quiet") for _ in range(2)]
     assert [process.communicate(timeout=500) for process in both] == [("out/index.html\n", "")] * 2
     pd.testing.assert_frame_equal(table(tmp_path / "out"), table(unbroken), check_exact=True)
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
-def test_the_page_in_a_browser(width: int, unbroken: Path) -> None:
-    """Every chart is drawn, nothing is cut off, and axe-core finds nothing."""
+def test_the_page_in_a_browser_is_complete_and_accessible(width: int, unbroken: Path) -> None:
+    """Every chart is drawn, nothing overflows, and axe-core finds nothing."""
     with chromium() as browser, opened(browser, unbroken / "index.html", width) as page:
         charts = page.locator("figure svg:visible")
         assert charts.count() == 5
@@ -144,5 +144,5 @@ def test_the_page_in_a_browser(width: int, unbroken: Path) -> None:
             "Not clearly",
         )
         assert violations(page) == []
-        assert sideways(page) == []
+        assert overflowing(page) == []
     assert (unbroken / "index.html").stat().st_size < 2**21

@@ -1,4 +1,4 @@
-"""Whatever a run, a server or a device group leaves on disk is private: folders 0700, files 0600."""
+"""All files that a run, a server or a device group writes are private: folders 0700 and files 0600."""
 
 import os
 import stat
@@ -23,15 +23,15 @@ RUNS = {
 
 
 @pytest.fixture(autouse=True)
-def open_to_all() -> Iterator[None]:
-    """The least careful user."""
+def permissive_umask() -> Iterator[None]:
+    """Set the most permissive umask."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
 def open_to_others(folder: Path) -> list[str]:
-    """What in a folder, itself included, anybody but its owner may do something with."""
+    """Return what in a folder, itself included, users other than its owner may access."""
     paths = [folder, *folder.rglob("*")]
     wanted = {path: 0o700 if path.is_dir() else 0o600 for path in paths}
     return [str(path) for path, mode in wanted.items() if stat.S_IMODE(path.stat().st_mode) != mode]
@@ -39,7 +39,7 @@ def open_to_others(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
-def test_of_a_run_that_was_stopped_and_went_on(
+def test_the_files_of_a_stopped_and_resumed_run_are_private(
     kind: str, tmp_path: Path, drawn_runs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "above" / "run"
@@ -56,12 +56,12 @@ def test_of_a_run_that_was_stopped_and_went_on(
     assert open_to_others(folder.parent) == []
     resume(folder)
     assert open_to_others(folder.parent) == []
-    told = {str(path.relative_to(folder)) for path in folder.rglob("*")}
-    assert told >= {
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert written >= {
         "config.toml", "rounds.csv", "result.json", "model.safetensors", "catalogue.parquet", FILE, NEWEST,
         "figures", "devices/events/items.npy", "devices/targets/items.npy", "devices/policy.toml",
     }  # fmt: skip
-    assert any(path.startswith("figures/") for path in told)
+    assert any(path.startswith("figures/") for path in written)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,9 @@ def test_of_a_run_that_was_stopped_and_went_on(
     ],
     ids=["data split", "privacy plan"],
 )  # fmt: skip
-def test_of_a_command(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_of_a_command_are_private(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["terry", *(str(out) if a == "OUT" else a for a in arguments)])
     with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""Every promise that can be made runs from the configuration to a result that states it."""
+"""Every promise that can be made runs, from the configuration to a result that states it."""
 
 import pytest
 
@@ -20,10 +20,10 @@ QUICK = {"devices": 30, "rounds": 2, "central": False, "evaluate_every": 0, "see
 @pytest.mark.parametrize("model", ["attributes", "neural-cf"])
 @pytest.mark.parametrize(("unit", "trust"), PROMISES)
 def test_a_promise_runs_and_is_stated(unit, trust, model, tmp_path):
-    said = {**QUICK, "unit": unit, "model": model, "participation": 0.8}
+    settings = {**QUICK, "unit": unit, "model": model, "participation": 0.8}
     if trust is not None:
-        said |= {"trust": trust, "epsilon": 4.0}
-    folder = simulate(read_config(None, said, []), tmp_path / "run")
+        settings |= {"trust": trust, "epsilon": 4.0}
+    folder = simulate(read_config(None, settings, []), tmp_path / "run")
     promise = folder.read_result().promise
     assert (promise.unit, promise.trust) == (unit, trust)
     if trust is None:
@@ -37,10 +37,10 @@ def test_a_promise_runs_and_is_stated(unit, trust, model, tmp_path):
 
 
 @pytest.mark.parametrize(("unit", "trust"), [("none", None), *PROMISES[2:]])
-def test_the_linear_model_is_done_in_two_rounds(unit, trust, tmp_path):
-    said = {"devices": 30, "seed": 1, "unit": unit, "model": "linear"}
-    said |= {} if trust is None else {"trust": trust, "epsilon": 4.0}
-    folder = simulate(read_config(None, said, []), tmp_path / "run")
+def test_the_linear_model_takes_two_rounds(unit, trust, tmp_path):
+    settings = {"devices": 30, "seed": 1, "unit": unit, "model": "linear"}
+    settings |= {} if trust is None else {"trust": trust, "epsilon": 4.0}
+    folder = simulate(read_config(None, settings, []), tmp_path / "run")
     result, rows, head = folder.read_result(), folder.read_rounds(), folder.read_config().head_size
     assert head is not None
     assert (head == 300) == (unit == "none")
@@ -57,14 +57,14 @@ def test_the_linear_model_is_done_in_two_rounds(unit, trust, tmp_path):
         spent = [float(row["epsilon"]) for row in rows]
         assert 0 < spent[0] < spent[1] == result.promise.epsilon <= 4.0
         assert not any(row["refused"] or row["invalid"] for row in rows)
-    if unit == "none":  # the sum of all updates is all there is to know: nothing is lost by federating
+    if unit == "none":  # with the exact sum of all updates, nothing is lost by federating
         assert result.baselines.central is not None
-        # But for what is rounded on the way, which may swap two items that are liked alike.
+        # Rounding may swap two items of nearly equal score.
         assert result.metrics.full == pytest.approx(result.baselines.central.full, rel=1e-3)
 
 
 @pytest.mark.parametrize(("unit", "trust"), [("interaction", "central"), ("interaction", "distributed")])
-def test_no_other_combination_is_made(unit, trust, tmp_path):
+def test_any_other_combination_is_refused(unit, trust, tmp_path):
     config = read_config(None, {**QUICK, "unit": unit, "trust": trust}, [])
     with pytest.raises(UserError, match=f"is not kept under --trust {trust}: say local"):
         simulate(config, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""A run that is killed and goes on ends bit for bit as one that was never stopped (seeded)."""
+"""A seeded run that is killed and resumed ends exactly like one that was never stopped."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 class Killed(KeyboardInterrupt):
-    """Stands for a process that ends: nothing on its way may catch it."""
+    """This stands for a process that ends, so no code may catch it."""
 
 
 def config(kind: str) -> RunConfig:
@@ -105,7 +105,7 @@ def states(folder: RunFolder) -> list[DeviceState]:
 
 
 def differences(one: RunFolder, other: RunFolder) -> set[str]:
-    """What differs between two finished runs, the time they took aside."""
+    """Return what differs between two finished runs, except the times."""
     found = set()
     if one.model.read_bytes() != other.model.read_bytes():
         found.add("model.safetensors")
@@ -127,7 +127,7 @@ def differences(one: RunFolder, other: RunFolder) -> set[str]:
 
 
 def on_call(number: int, real: Callable[..., Any], *, after: bool = False) -> Callable[..., Any]:
-    """The function, but killed before (or after) its work at the given call."""
+    """Return the function, made to be killed before (or after) its work at the given call."""
     calls = []
 
     def wrapped(*args: Any, **rest: Any) -> Any:
@@ -151,27 +151,29 @@ def run_until(patch: Callable[[pytest.MonkeyPatch], None], kind: str, out: Path)
     return RunFolder(out)
 
 
-# Two nodes save three times each in round 1 (new, booked, answered), and twice each in round 2.
+# Two nodes save three times each in round 1 (new, recorded, answered), and twice each in round 2.
 SECOND_NODE_BOOKS, SECOND_NODE_ANSWERS = 9, 10
 PLACES = {  # all in round 2
-    "reported": (RoundLog, "observe", True, 2),  # in the observer, the round in rounds.csv
-    "not reported": (RoundLog, "observe", False, 2),  # checkpoint written, rounds.csv a line short
+    "reported": (RoundLog, "observe", True, 2),  # the observer ran, and the round is in rounds.csv
+    # The checkpoint is written, and rounds.csv lacks the round.
+    "not reported": (RoundLog, "observe", False, 2),
+    # The server has taken its step.
     "before the checkpoint": (
         terrycloth.server.strategy,
         "save_checkpoint",
         False,
         3,
-    ),  # the server has stepped
+    ),
     "between the checkpoint and its count": (terrycloth.server.strategy, "note_newest", False, 4),
-    "before the sum": (FederatedSum, "check", False, 2),  # clients trained, nothing added
+    "before the sum": (FederatedSum, "check", False, 2),  # clients have trained, nothing is added
     "between two nodes": (DeviceState, "save", False, SECOND_NODE_BOOKS),
     "between booking and training": (DeviceState, "save", True, SECOND_NODE_BOOKS),
-    "before the answer is stored": (DeviceState, "save", False, SECOND_NODE_ANSWERS),  # trained twice
+    "before the answer is stored": (DeviceState, "save", False, SECOND_NODE_ANSWERS),  # training is repeated
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_killed_run_that_goes_on_ends_as_the_unbroken_one(place, kind, unbroken, tmp_path):
+def test_a_killed_run_ends_like_the_unbroken_one_when_resumed(place, kind, unbroken, tmp_path):
     owner, name, after, call = PLACES[place]
     folder = run_until(
         lambda patched: patched.setattr(owner, name, on_call(call, getattr(owner, name), after=after)),
@@ -187,7 +189,7 @@ def test_a_killed_run_that_goes_on_ends_as_the_unbroken_one(place, kind, unbroke
     assert differences(folder, unbroken) == set()
 
 
-def test_killed_in_every_round_it_ends_the_same_still(kind, unbroken, tmp_path):
+def test_a_run_killed_in_every_round_ends_like_the_unbroken_one(kind, unbroken, tmp_path):
     folder = run_until(
         lambda patched: patched.setattr(RoundLog, "observe", on_call(1, RoundLog.observe, after=True)),
         kind,
@@ -206,8 +208,8 @@ def test_killed_in_every_round_it_ends_the_same_still(kind, unbroken, tmp_path):
     assert differences(folder, unbroken) == set()
 
 
-def test_a_crash_costs_no_device_anything(kind, unbroken, tmp_path):
-    """The round that is asked again is the same query: the ledger stays what it would have been."""
+def test_a_crash_costs_no_device_more_epsilon(kind, unbroken, tmp_path):
+    """The repeated round is the same query, so the ledger is the same as in an unbroken run."""
     folder = run_until(
         lambda patched: patched.setattr(FederatedSum, "check", on_call(2, FederatedSum.check)),
         kind,
@@ -219,14 +221,14 @@ def test_a_crash_costs_no_device_anything(kind, unbroken, tmp_path):
     for state, before, whole in zip(states(folder), booked, states(unbroken), strict=True):
         after = state.ledger.steps.sum(axis=1)
         assert after.tolist() == whole.ledger.steps.sum(axis=1).tolist()
-        # Rounds 3 and 4, and the one that measures; round 2 was booked before.
+        # These are rounds 3 and 4 and the evaluation; round 2 was recorded before.
         assert ((after - before) <= (2 + (kind == "adapted")) * steps_a_round).all()
 
 
 MASKED = RunConfig(
     devices=12, rounds=3, unit="shopper", trust="distributed", noise_multiplier=1.0, nodes=3, central=False
 )
-WITHIN_A_SESSION = {  # the round that is lost
+WITHIN_A_SESSION = {  # the last number is the round that is lost
     "a node, in its third stage, in round 1": (SecureNode, "mask", 2, 1),
     "a node, in its third stage, in round 2": (SecureNode, "mask", 5, 2),
     "the server, before the last stage": (SecureExchange, "close", 2, 2),
@@ -236,18 +238,18 @@ WITHIN_A_SESSION = {  # the round that is lost
 
 
 @pytest.mark.parametrize("place", WITHIN_A_SESSION)
-def test_a_round_whose_session_was_broken_off_is_paid_once_and_not_asked_again(place, tmp_path):
-    """To the devices a second session is another query: they would book it, and refuse the last round."""
+def test_a_round_with_an_interrupted_session_is_paid_for_once_and_not_repeated(place, tmp_path):
+    """A second session is another query for devices: they would record it, and refuse the last round."""
     owner, name, call, lost = WITHIN_A_SESSION[place]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(owner, name, on_call(call, getattr(owner, name)))
-        patched.setattr(shutil, "rmtree", lambda *rest, **named: None)  # a killed process tidies nothing up
+        patched.setattr(shutil, "rmtree", lambda *rest, **named: None)  # a killed process cleans nothing up
         with pytest.raises(Killed):
             simulate(MASKED, tmp_path / "run")
     folder = resume(tmp_path / "run")
-    told = [(row["answered"], row["refused"], row["invalid"]) for row in rounds(folder)]
+    outcomes = [(row["answered"], row["refused"], row["invalid"]) for row in rounds(folder)]
     whole = ("12", "", "")
-    assert told == [*[whole] * (lost - 1), ("0", "", "stopped-within-the-round:3"), *[whole] * (3 - lost)]
+    assert outcomes == [*[whole] * (lost - 1), ("0", "", "stopped-within-the-round:3"), *[whole] * (3 - lost)]
     assert [state.ledger.steps.tolist() for state in states(folder)] == [[[3]] * 4] * 3
     assert float(rounds(folder)[-1]["epsilon"]) == result(folder)["promise"]["epsilon"]
 
@@ -257,11 +259,11 @@ TRUSTED = RunConfig(
 )
 
 
-def test_a_trusted_server_that_had_released_nothing_asks_the_same_again(tmp_path):
-    """The devices repeat their sum, which is noised for the first time."""
+def test_a_trusted_server_that_released_nothing_repeats_the_query(tmp_path):
+    """The devices repeat their sum, which then gets its first noise."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(FederatedSum, "released", on_call(1, FederatedSum.released))
-        patched.setattr(shutil, "rmtree", lambda *rest, **named: None)  # a killed process tidies nothing up
+        patched.setattr(shutil, "rmtree", lambda *rest, **named: None)  # a killed process cleans nothing up
         with pytest.raises(Killed):
             simulate(TRUSTED, tmp_path / "run")
     folder = resume(tmp_path / "run")
@@ -269,8 +271,8 @@ def test_a_trusted_server_that_had_released_nothing_asks_the_same_again(tmp_path
     assert states(folder)[0].ledger.steps.tolist() == [[1]] * 12
 
 
-def test_a_trusted_server_that_lost_its_checkpoint_gets_no_second_sum_for_one_booking(tmp_path):
-    """Another noise on the same sum would be another release."""
+def test_a_trusted_server_without_its_checkpoint_gets_no_second_sum_for_the_same_epsilon(tmp_path):
+    """Other noise on the same sum would be another release."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(RoundLog, "observe", on_call(1, RoundLog.observe, after=True))
         with pytest.raises(Killed):
@@ -281,8 +283,8 @@ def test_a_trusted_server_that_lost_its_checkpoint_gets_no_second_sum_for_one_bo
     assert states(RunFolder(tmp_path / "run"))[0].ledger.steps.tolist() == [[1]] * 12
 
 
-def test_an_older_checkpoint_gets_no_second_noise_on_a_sum_that_was_released(tmp_path):
-    """The devices would repeat their answer, unbooked, and the mean of both releases has half the noise."""
+def test_an_older_checkpoint_cannot_noise_a_released_sum_again(tmp_path):
+    """The devices would repeat their answer unrecorded, and the mean of two releases has half the noise."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(FederatedSum, "released", on_call(1, FederatedSum.released))
         patched.setattr(shutil, "rmtree", lambda *rest, **named: None)
@@ -300,7 +302,7 @@ def test_an_older_checkpoint_gets_no_second_noise_on_a_sum_that_was_released(tmp
     assert rounds(RunFolder(tmp_path / "run")) == released
 
 
-def test_epsilon_goes_on_where_it_stopped(tmp_path):
+def test_epsilon_continues_where_it_stopped(tmp_path):
     folder = run_until(
         lambda patched: patched.setattr(RoundLog, "observe", on_call(2, RoundLog.observe, after=True)),
         "interaction",
@@ -314,18 +316,18 @@ def test_epsilon_goes_on_where_it_stopped(tmp_path):
     assert finished[-1] == pytest.approx(result(folder)["promise"]["epsilon"])
 
 
-def test_a_finished_run_is_left_as_it_is(unbroken):
+def test_resuming_a_finished_run_changes_nothing(unbroken):
     files = {file: file.read_bytes() for file in unbroken.path.rglob("*") if file.is_file()}
     resume(unbroken.path, Reporter())
     assert {file: file.read_bytes() for file in unbroken.path.rglob("*") if file.is_file()} == files
 
 
 @pytest.mark.parametrize("forgotten", ["optimizer", "state"])
-def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, unbroken, kind):
-    """Broken: the optimiser's moments are lost, or the devices' vectors and draws start again."""
+def test_the_comparison_detects_lost_state(forgotten, tmp_path, unbroken, kind):
+    """Broken variants: the optimiser's moments are lost, or the devices' vectors and draws start again."""
     if kind == "linear" and forgotten == "optimizer":
         pytest.skip("it has no moments")
-    stopped = 1 if kind == "linear" else 2  # a round that trains is still to come
+    stopped = 1 if kind == "linear" else 2  # a training round is still to come
     folder = run_until(
         lambda patched: patched.setattr(RoundLog, "observe", on_call(stopped, RoundLog.observe, after=True)),
         kind,
@@ -349,8 +351,8 @@ def test_the_comparison_catches_what_is_not_brought_back(forgotten, tmp_path, un
     assert "model.safetensors" in differences(folder, unbroken)
 
 
-def test_the_comparison_catches_draws_that_are_not_keyed(tmp_path, monkeypatch):
-    """Broken: noise of a device depends on how often its trainer was asked."""
+def test_the_comparison_detects_draws_that_are_not_keyed(tmp_path, monkeypatch):
+    """A broken variant: a device's noise depends on how often its trainer was called."""
     calls = [0]
     real = CompiledTrainer.train
 
@@ -361,7 +363,7 @@ def test_the_comparison_catches_draws_that_are_not_keyed(tmp_path, monkeypatch):
     monkeypatch.setattr(CompiledTrainer, "train", counted)
     whole = simulate(config("interaction"), tmp_path / "whole")
     calls[0] = 0
-    folder = run_until(  # in round 2: the second node has trained, and its answer is lost
+    folder = run_until(  # in round 2 the second node has trained, and its answer is lost
         lambda patched: patched.setattr(DeviceState, "save", on_call(SECOND_NODE_ANSWERS, DeviceState.save)),
         "interaction",
         tmp_path / "run",

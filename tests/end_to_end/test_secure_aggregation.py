@@ -1,4 +1,4 @@
-"""Whole rounds of secure aggregation, both sides, every node in one process and no network."""
+"""Whole rounds of secure aggregation, with both sides and every node in one process, without a network."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ MAJORITY = Floors(least_devices=2, agreement=0.5)
 
 
 def check(rehearsal: Rehearsal, gone: dict[str, set[int]]) -> None:
-    """The sum is exact, over all but those gone before their masked vector arrived."""
+    """Check that the sum is exact, over all nodes except those that dropped out before they masked."""
     total = rehearsal.play(gone)
     left = set(range(len(rehearsal.nodes))).difference(*(gone.get(stage, ()) for stage in STAGES[:3]))
     assert total.names == sorted(rehearsal.names[number] for number in left)
@@ -33,13 +33,13 @@ def test_a_fifth_may_drop_out_at_any_stage(stage: str) -> None:
     check(Rehearsal(15), {stage: {0, 7, 14}})
 
 
-def test_drop_outs_add_up() -> None:
+def test_nodes_may_drop_out_at_several_stages() -> None:
     gone = {"advertise": {1}, "share": {2}, "mask": {3, 4}, "confirm": {5}, "unmask": {6}}
     check(Rehearsal(16, floors=MAJORITY), gone)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_with_too_few_left_nothing_is_released(stage: str) -> None:
+def test_nothing_is_released_if_too_few_nodes_are_left(stage: str) -> None:
     rehearsal = Rehearsal(9, floors=Floors(least_devices=2, least_nodes=5))
     with pytest.raises(RoundFailed, match="too few"):
         rehearsal.play({stage: set(range(7))})
@@ -50,7 +50,7 @@ def test_with_too_few_left_nothing_is_released(stage: str) -> None:
 
 @settings(max_examples=40)
 @given(st.integers(3, 7), st.lists(st.sets(st.integers(0, 6), max_size=3), min_size=5, max_size=5))
-def test_whoever_drops_out_the_sum_is_exact_or_there_is_none(nodes: int, gone: list[set[int]]) -> None:
+def test_the_sum_is_exact_or_absent_whoever_drops_out(nodes: int, gone: list[set[int]]) -> None:
     rehearsal = Rehearsal(nodes, length=3, floors=MAJORITY)
     try:
         check(rehearsal, dict(zip(STAGES, gone, strict=True)))
@@ -58,8 +58,9 @@ def test_whoever_drops_out_the_sum_is_exact_or_there_is_none(nodes: int, gone: l
         assert rehearsal.server._total is None
 
 
-def test_a_fifth_of_those_left_may_drop_out_at_every_stage_but_not_more_than_a_half() -> None:
-    # The small twin of the slow test below: 20 → 16 adverts → 13 → 11 → 9 → 7; 9 must agree, 6 shares.
+def test_a_fifth_may_drop_out_at_every_stage_but_not_more_than_half_in_all() -> None:
+    # A smaller version of the slow test below: 20 → 16 adverts → 13 → 11 → 9 → 7; nine must agree, with six
+    # shares.
     gone = {
         "advertise": set(range(4)),
         "share": {4, 5, 6},
@@ -76,7 +77,7 @@ def test_a_fifth_of_those_left_may_drop_out_at_every_stage_but_not_more_than_a_h
 
 @pytest.fixture
 def sparse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From 9 nodes on: three neighbours on either side, three shares, two of U3 in any three places."""
+    """From 9 nodes on: three neighbours on either side, three shares, two of any three in a row in U3."""
     monkeypatch.setattr(thresholds, "COMPLETE_UP_TO", 8)
     monkeypatch.setattr(thresholds, "sparse", lambda nodes, colluding, dropped: (3, 2))
 
@@ -88,7 +89,7 @@ def test_the_sparse_graph_gives_the_same_sum(stage: str) -> None:
 
 
 @pytest.mark.usefixtures("sparse")
-def test_on_the_sparse_graph_a_node_has_few_neighbours_and_the_graph_has_no_gap() -> None:
+def test_on_the_sparse_graph_nodes_have_few_neighbours_and_gaps_fail_the_round() -> None:
     rehearsal = Rehearsal(16)
     messages = rehearsal.until("mask")
     assert all(len(message.ciphertexts) == 6 for message in messages.values())
@@ -98,13 +99,13 @@ def test_on_the_sparse_graph_a_node_has_few_neighbours_and_the_graph_has_no_gap(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["mask", "unmask"])  # the stages that cost most to make good
+@pytest.mark.parametrize("stage", ["mask", "unmask"])  # the stages whose drop-outs cost most to correct
 def test_a_fifth_of_a_hundred_may_drop_out_at_one_stage(stage: str) -> None:
     check(Rehearsal(100), {stage: set(range(0, 100, 5))})
 
 
 @pytest.mark.slow
-def test_of_a_hundred_a_fifth_of_those_left_may_drop_out_at_every_stage() -> None:
+def test_a_fifth_of_a_hundred_may_drop_out_at_every_stage() -> None:
     # 100 → 80 adverts → 64 → 51 → 41 → 33; a majority of 80 is 41, and 27 shares open a secret.
     last = [0, 20, 36, 49, 59, 67]
     gone = {stage: set(range(*span)) for stage, *span in zip(STAGES, last, last[1:], strict=False)}
@@ -112,13 +113,13 @@ def test_of_a_hundred_a_fifth_of_those_left_may_drop_out_at_every_stage() -> Non
 
 
 @pytest.mark.slow
-def test_the_sum_of_a_hundred_is_exact() -> None:
+def test_the_sum_of_a_hundred_nodes_is_exact() -> None:
     check(Rehearsal(100, width=32, length=1000), {})
 
 
 @pytest.mark.slow
-def test_a_sparse_round_of_full_size() -> None:
-    # 42 of 133 neighbours on either side; a twentieth drops out at each of two stages.
+def test_a_full_size_round_on_the_sparse_graph() -> None:
+    # There are 42 of 133 neighbours on either side; a twentieth drops out at each of two stages.
     rehearsal = Rehearsal(133)
     check(rehearsal, {"mask": set(range(6)), "unmask": set(range(6, 12))})
     assert 0 < 2 * rehearsal.server.view.plan.half < 100

@@ -1,4 +1,4 @@
-"""Secure aggregation through the two Flower apps: the sum is the plain sum, whoever drops out, or nothing."""
+"""Secure aggregation in the two Flower apps: the sum is exact whoever drops out, or nothing is released."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -46,19 +46,19 @@ from terrycloth.server.settings import ServerSettings
 from terrycloth.server.strategy import LEFT_OUT, FederatedSum, RoundObserver
 from tests.models.test_settings import VALID
 
-MAJORITY = Policy(least_agreement=0.5)  # none may collude, and nearly half may be lost
+MAJORITY = Policy(least_agreement=0.5)  # no node may collude, and nearly half may drop out
 PLAIN_SUM = {"server_optimizer": "sgd", "server_learning_rate": 1.0, "server_momentum": 0.0}
 
 
 @pytest.fixture(autouse=True)
 def superlink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a SuperLink would tell this process."""
+    """Set what a SuperLink sets for a process that runs an app."""
     for name, value in (("_task_id", 1), ("_run_id", 1), ("_node_id", SUPERLINK_NODE_ID)):
         monkeypatch.setattr(TaskIdentity, name, value)
 
 
 class Federation:
-    """Towel shoppers, one behind each node, and a server that some of them are lost to."""
+    """Towel shoppers with one device behind each node, and a server that loses some of them."""
 
     def __init__(self, folder: Path, nodes: int, **settings: Any) -> None:
         dataset = load("towels", DataOptions(devices=nodes))
@@ -85,7 +85,7 @@ class Federation:
         rounds: int = 1,
         **server: Any,
     ):
-        """The first rounds, in which node k is lost from the stage on whose key lists it."""
+        """Run the first rounds, with node k lost from the stage on whose key lists it."""
         app = terrycloth.client.app.make_app(self.folder)
         grid_ = (grid or LosingGrid)(app, self.nodes, gone or {})
         told = ServerSettings.model_validate({"catalogue": "c", "nodes": self.nodes, **PLAIN_SUM, **server})
@@ -99,7 +99,7 @@ class Federation:
 
 
 def plain_sum(model: Recommender, events: Events, devices: Iterable[int], asked: RoundSettings) -> Parameters:
-    """The clipped updates of some devices in the open, added up, over the number of all devices."""
+    """Return the sum of the clipped updates of some devices, over the number of all devices."""
     chosen = np.array(sorted(devices))
     settings = RoundSettings.model_validate(asked.model_dump() | {"trust": "central"})
     cohort = Cohort(chosen, events.take(chosen), torch.zeros(len(chosen), model.dim), bytes(32), 1)
@@ -109,7 +109,7 @@ def plain_sum(model: Recommender, events: Events, devices: Iterable[int], asked:
 
 
 def is_the_sum(moved: Parameters, plain: Parameters, devices: int, settings: RoundSettings) -> None:
-    """To half a step of the grid a device."""
+    """Check that the sum is exact to half a step of the grid for each device."""
     grid = fixed_point(settings, sum(tensor.numel() for tensor in plain.values()))
     for name, tensor in plain.items():
         assert tensor.abs().max() > 100 * grid.step / settings.devices
@@ -118,7 +118,7 @@ def is_the_sum(moved: Parameters, plain: Parameters, devices: int, settings: Rou
 
 
 class LosingGrid(InProcessGrid):
-    """Nodes are lost for good before they answer a stage."""
+    """A grid that loses nodes for good before they answer a stage."""
 
     def __init__(self, app, nodes: int, gone: Mapping[int, Iterable[int]]) -> None:
         super().__init__(app, {}, nodes)
@@ -144,7 +144,7 @@ def stage_of(message: Message) -> int:
 
 
 def check(federation: Federation, gone: Mapping[int, Iterable[int]]) -> None:
-    """The sum is that of all whose masked vectors came, to half a step a device."""
+    """Check that the sum covers all nodes whose masked vectors arrived, to half a step for each device."""
     moved, (record,) = federation.run(gone)
     lost = {node for stage in (ADVERTISE, SHARE, MASK) for node in gone.get(stage, ())}
     inside = set(range(federation.nodes)) - lost
@@ -156,19 +156,19 @@ def check(federation: Federation, gone: Mapping[int, Iterable[int]]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [None, *STAGES])
-def test_the_sum_is_the_plain_sum_whoever_is_lost_at_a_stage(stage, tmp_path) -> None:
+def test_the_sum_is_the_plain_sum_if_nodes_drop_out_at_a_stage(stage, tmp_path) -> None:
     check(Federation(tmp_path, 10), {} if stage is None else {stage: {1, 6}})
 
 
 @pytest.mark.slow
-def test_some_may_be_lost_at_every_stage_of_one_round(tmp_path) -> None:
-    """10 → 9 adverts → 8 → 7 → 6 sign → 5 unmask: 5 of 9 must sign, 4 shares open a secret."""
+def test_nodes_may_drop_out_at_every_stage_of_one_round(tmp_path) -> None:
+    """10 → 9 adverts → 8 → 7 → 6 confirm → 5 unmask: five of nine must confirm, four shares open a secret."""
     check(Federation(tmp_path, 10), {stage: {stage} for stage in STAGES})
 
 
 @pytest.mark.slow
-def test_a_hundred_devices_of_which_a_fifth_is_lost_at_every_stage(tmp_path) -> None:
-    """100 → 80 adverts → 64 → 51 → 41 sign, a majority of 80 → 33 unmask."""
+def test_a_fifth_of_a_hundred_devices_may_drop_out_at_every_stage(tmp_path) -> None:
+    """100 → 80 adverts → 64 → 51 → 41 confirm, a majority of 80 → 33 unmask."""
     federation = Federation(tmp_path, 100)
     left, gone = list(range(100)), {}
     for stage in STAGES:
@@ -179,20 +179,20 @@ def test_a_hundred_devices_of_which_a_fifth_is_lost_at_every_stage(tmp_path) -> 
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_where_too_many_are_lost_nothing_is_released_and_the_round_goes_by(stage, tmp_path) -> None:
+def test_nothing_is_released_in_a_round_that_loses_too_many_nodes(stage, tmp_path) -> None:
     federation = Federation(tmp_path, 6)
     moved, (record,) = federation.run({stage: {0, 1, 2, 3}})
     assert all(not tensor.any() for tensor in moved.values())
     assert record.answered == 0
     assert list(record.invalid.values()) == [1]
     assert all(reason.startswith("secure aggregation: ") for reason in record.invalid)
-    # What devices booked stays booked: a crash may count too much, never too little.
+    # What devices recorded stays recorded: a crash may count too much, but never too little.
     booked = [int(state.ledger.steps.sum()) for state in federation.states()]
     assert booked == [1] * (2 if stage == ADVERTISE else 6)
 
 
-def test_each_session_trains_and_books_anew_and_keeps_no_answer(tmp_path) -> None:
-    """The same query in two sessions: two sums over different nodes must not share their noise."""
+def test_each_session_trains_and_records_anew_and_stores_no_answer(tmp_path) -> None:
+    """The two sums of one query in two sessions are over different nodes, and must not share their noise."""
     federation = Federation(tmp_path, 4, noise_multiplier=2.0, rounds=2)
     first, _ = federation.run()
     second, _ = federation.run()
@@ -204,7 +204,7 @@ def test_each_session_trains_and_books_anew_and_keeps_no_answer(tmp_path) -> Non
 
 
 def test_a_stage_is_answered_once(tmp_path) -> None:
-    """A server that repeats a message, word for word, is refused at every stage."""
+    """A server that repeats a message exactly is refused at every stage."""
     federation = Federation(tmp_path, 4)
 
     class RepeatingGrid(LosingGrid):
@@ -219,12 +219,13 @@ def test_a_stage_is_answered_once(tmp_path) -> None:
             return replies
 
     federation.run(grid=RepeatingGrid)
-    # Asked to advertise again before it has masked, a node starts anew; the session it had begun is over.
+    # If asked to advertise again before it has masked, a node begins anew, and the session it had begun is
+    # over.
     assert set(RepeatingGrid.refused) >= {SHARE}
 
 
-def test_what_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
-    """The vector on the wire is not the steps that were trained, nor near them."""
+def test_the_vector_that_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
+    """The vector that is sent is neither equal nor close to the steps that were trained."""
     trained: list[torch.Tensor] = []
     real = DeviceGroup.train
 
@@ -248,15 +249,17 @@ def test_what_leaves_a_node_is_masked(tmp_path, monkeypatch) -> None:
     assert len(seen) == len(trained) == 4
     for masked in seen:
         assert masked.dtype == torch.int32
-        # Uniform on 32 bits: the mean magnitude is 2³⁰, where no update has one of 2²⁰.
+        # Values uniform on 32 bits have a mean magnitude of 2³⁰, and no update reaches 2²⁰.
         assert 0.9 * 2**30 < masked.double().abs().mean() < 1.1 * 2**30
         assert all((masked == steps).double().mean() < 0.01 for steps in trained)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rounds", [1, 2])
-def test_one_whose_training_fails_is_in_the_sum_as_if_it_held_nothing(rounds, tmp_path, monkeypatch) -> None:
-    """Through all five messages, at each of which every node answers as any other."""
+def test_a_device_whose_training_fails_is_in_the_sum_as_if_it_held_nothing(
+    rounds, tmp_path, monkeypatch
+) -> None:
+    """This holds for all five messages, which every node answers like any other."""
     federation = Federation(tmp_path, 5, rounds=rounds)
     real = terrycloth.client.device_group.trainer_for
 
@@ -290,7 +293,9 @@ def test_one_whose_training_fails_is_in_the_sum_as_if_it_held_nothing(rounds, tm
 @pytest.mark.parametrize(
     ("key", "reason"), [("most_items", "too-many-items"), ("most_bytes", "reply-too-large")]
 )
-def test_a_sum_above_an_owners_size_is_refused_before_it_is_booked(key, reason, tmp_path) -> None:
+def test_a_sum_above_a_size_limit_of_the_owner_is_refused_before_it_is_recorded(
+    key, reason, tmp_path
+) -> None:
     federation = Federation(tmp_path, 4)
     (federation.folder / "policy.toml").write_text(f"least_agreement = 0.5\n{key} = 10")
     _, (record,) = federation.run()
@@ -298,8 +303,8 @@ def test_a_sum_above_an_owners_size_is_refused_before_it_is_booked(key, reason, 
     assert federation.states() == []
 
 
-def lying(change: Any) -> type:
-    """A grid whose messages to nodes are changed on their way."""
+def changing_messages(change: Any) -> type:
+    """Return a grid that changes the messages to nodes on their way."""
 
     class LyingGrid(LosingGrid):
         def send_and_receive(self, messages, *, timeout=None):
@@ -311,7 +316,7 @@ def lying(change: Any) -> type:
     return LyingGrid
 
 
-def less_noise_than_was_booked(message: Message) -> None:
+def less_noise_than_recorded(message: Message) -> None:
     if stage_of(message) == MASK:
         message.content["config"]["noise_multiplier"] = 0.001
 
@@ -335,17 +340,17 @@ def a_list_without_its_last(message: Message) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [less_noise_than_was_booked, other_parameters, another_session, a_list_without_its_last]
+    "change", [less_noise_than_recorded, other_parameters, another_session, a_list_without_its_last]
 )
-def test_a_server_that_lies_gets_nothing(change, tmp_path) -> None:
+def test_nodes_refuse_a_server_that_changes_messages(change, tmp_path) -> None:
     federation = Federation(tmp_path, 4, noise_multiplier=2.0, epsilon=50.0)
-    moved, (record,) = federation.run(grid=lying(change))
+    moved, (record,) = federation.run(grid=changing_messages(change))
     assert all(not tensor.any() for tensor in moved.values())
     assert record.refused == {"secure-aggregation-unsound": 4}
 
 
-def test_a_query_in_the_open_is_refused(tmp_path) -> None:
-    """Without masks a node would show its own sum: only devices that were laid out for a simulation do."""
+def test_a_query_without_secure_aggregation_is_refused(tmp_path) -> None:
+    """Without masks a node would show its own sum, which only devices laid out for a simulation do."""
     federation = Federation(tmp_path, 4, secure_aggregation=False)
     _, (record,) = federation.run(grid=InProcess)
     assert record.refused == {"masks-required": 4}
@@ -357,8 +362,8 @@ class InProcess(InProcessGrid):
         super().__init__(app, {}, nodes)
 
 
-def spoiling(stage: int, spoil: Any, rounds: Iterable[int] = range(1, 10)) -> type:
-    """A grid on which the last node's answers to one stage are spoiled, in these rounds."""
+def corrupting(stage: int, corrupt: Any, rounds: Iterable[int] = range(1, 10)) -> type:
+    """Return a grid that corrupts the last node's answers to one stage in these rounds."""
 
     class SpoilingGrid(LosingGrid):
         def send_and_receive(self, messages, *, timeout=None):
@@ -368,7 +373,7 @@ def spoiling(stage: int, spoil: Any, rounds: Iterable[int] = range(1, 10)) -> ty
                 exchange = reply.content.get(EXCHANGE_RECORD, {})
                 last = reply.metadata.src_node_id == len(self._contexts)
                 if last and exchange.get("stage") == stage and exchange["round"] in rounds:
-                    spoil(reply.content)
+                    corrupt(reply.content)
             return replies
 
     return SpoilingGrid
@@ -388,7 +393,7 @@ def garbled(content: RecordDict) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("stage", "spoil", "reason", "answered"),
+    ("stage", "corrupt", "reason", "answered"),
     [
         (ADVERTISE, forged, "advert not signed for this task", 4),
         (ADVERTISE, unreadable, "unknown record", 4),
@@ -396,11 +401,11 @@ def garbled(content: RecordDict) -> None:
         (CONFIRM, forged, "lists not signed", 5),
     ],
 )
-def test_a_node_whose_answer_fails_its_check_is_asked_no_more(
-    stage, spoil, reason, answered, tmp_path, caplog
+def test_a_node_whose_answer_fails_a_check_is_left_out_of_later_rounds(
+    stage, corrupt, reason, answered, tmp_path, caplog
 ) -> None:
     federation = Federation(tmp_path, 5, rounds=3)
-    _, records = federation.run(grid=spoiling(stage, spoil, rounds=[1]), rounds=3)
+    _, records = federation.run(grid=corrupting(stage, corrupt, rounds=[1]), rounds=3)
     assert [record.answered for record in records] == [answered, 4, 4]
     assert [record.invalid for record in records] == [{reason: 1}, {LEFT_OUT: 1}, {LEFT_OUT: 1}]
     assert f"node 5 is left out of all further rounds: {reason}" in caplog.text
@@ -410,33 +415,33 @@ def test_a_node_whose_answer_fails_its_check_is_asked_no_more(
 
 @pytest.mark.slow
 def test_three_rounds_in_a_row_without_a_sum_end_the_run(tmp_path) -> None:
-    """Shares that do not open are nobody's for sure: all stay, and pay for each round."""
+    """Shares that cannot be opened prove no node at fault, so all nodes stay and pay for each round."""
     federation = Federation(tmp_path, 5, rounds=9)
     seen: list[dict[str, int]] = []
     with pytest.raises(UserError, match=r"no sum 3 rounds in a row, .*'secure-aggregation-unsound': 4"):
         federation.run(
-            grid=spoiling(SHARE, garbled), on_round=lambda record, _: seen.append(record.invalid), rounds=9
+            grid=corrupting(SHARE, garbled), on_round=lambda record, _: seen.append(record.invalid), rounds=9
         )
     assert seen == 3 * [{"secure aggregation: too few nodes": 1}]
 
 
 @pytest.mark.slow
-def test_a_round_with_a_sum_starts_the_count_anew(tmp_path) -> None:
+def test_a_round_with_a_sum_resets_the_count_of_failures(tmp_path) -> None:
     federation = Federation(tmp_path, 5, rounds=7)
-    _, records = federation.run(grid=spoiling(SHARE, garbled, rounds=[1, 2, 4, 5, 7]), rounds=7)
+    _, records = federation.run(grid=corrupting(SHARE, garbled, rounds=[1, 2, 4, 5, 7]), rounds=7)
     assert [record.answered for record in records] == [0, 0, 5, 0, 0, 5, 0]
 
 
 @pytest.mark.parametrize("lost", ["identity-2-of-4", "roster"])
-def test_without_an_identity_or_a_roster_no_part_is_taken(lost, tmp_path) -> None:
+def test_a_node_without_identity_or_roster_does_not_take_part(lost, tmp_path) -> None:
     federation = Federation(tmp_path, 4)
     (federation.folder / lost).unlink()
     _, (record,) = federation.run()
     assert record.refused == {"secure-aggregation-unsound": 1 if lost != "roster" else 4}
 
 
-def test_a_node_with_more_devices_than_its_roster_says_takes_no_part(tmp_path, caplog) -> None:
-    """All others would refuse the session for its advert: it says so in its own log, and books nothing."""
+def test_a_node_with_more_devices_than_its_roster_allows_does_not_take_part(tmp_path, caplog) -> None:
+    """All others would refuse its advert, so it only logs the reason and records nothing."""
     federation = Federation(tmp_path, 4)
     group = federation.folder
     larger = tmp_path / "larger"
@@ -461,8 +466,8 @@ def test_a_node_with_more_devices_than_its_roster_says_takes_no_part(tmp_path, c
     assert not (larger / "state-0-of-1.safetensors").exists()
 
 
-def test_a_stranger_is_left_out(tmp_path) -> None:
-    """A node that is not in the others' roster spoils nothing but costs the round: the list is not theirs."""
+def test_a_node_outside_the_roster_is_left_out(tmp_path) -> None:
+    """A node outside the others' roster costs the round but corrupts nothing: their list differs."""
     federation = Federation(tmp_path, 4)
     roster = federation.folder / "roster"
     roster.write_text("\n".join(roster.read_text().splitlines()[:3]) + "\n")
@@ -472,7 +477,7 @@ def test_a_stranger_is_left_out(tmp_path) -> None:
     assert any(tensor.any() for tensor in moved.values())
 
 
-def test_a_stranger_costs_the_others_nothing_where_the_server_has_the_roster(tmp_path) -> None:
+def test_a_server_with_the_roster_leaves_strangers_out_at_no_cost(tmp_path) -> None:
     federation = Federation(tmp_path, 5)
     roster, stranger = federation.folder / "roster", federation.folder / "identity-4-of-5"
     stranger.unlink()
@@ -491,8 +496,8 @@ def test_a_stranger_costs_the_others_nothing_where_the_server_has_the_roster(tmp
     assert not record.refused
 
 
-def test_an_owner_may_ask_for_more_nodes(tmp_path) -> None:
-    """One node's own floor is above what there are: it leaves, and the others go on without it."""
+def test_an_owner_may_require_more_nodes(tmp_path) -> None:
+    """One node requires more nodes than there are: it leaves, and the others continue without it."""
     federation = Federation(tmp_path, 5, rounds=2)
     Policy(least_agreement=0.5, least_nodes=6).save(federation.folder)
     _, (record,) = federation.run()
@@ -503,23 +508,23 @@ def test_an_owner_may_ask_for_more_nodes(tmp_path) -> None:
     assert record.answered == 5
 
 
-def test_a_server_that_lists_less_than_half_of_the_roster_gets_nothing(tmp_path) -> None:
-    """Two that collude, and one that they want to read: enough for a session, were it not for the roster."""
+def test_nodes_refuse_a_server_that_lists_less_than_half_of_the_roster(tmp_path) -> None:
+    """The server lists two colluding nodes and a third that they attack: too few of the roster."""
     federation = Federation(tmp_path, 7, least_devices=2)
     moved, (record,) = federation.run({ADVERTISE: {0, 1, 2, 3}})
     assert all(not tensor.any() for tensor in moved.values())
     assert record.refused == {"secure-aggregation-unsound": 3}
 
 
-def test_the_devices_own_floor_on_agreement_holds_unsaid(tmp_path) -> None:
+def test_the_default_minimum_of_agreement_applies(tmp_path) -> None:
     federation = Federation(tmp_path, 4)
     Policy().save(federation.folder)
     _, (record,) = federation.run()
     assert record.refused == {"sum-below-floor": 4}
 
 
-def test_a_roster_that_would_depend_on_the_working_directory_is_refused(tmp_path, monkeypatch) -> None:
-    """There lies what a server sent with its app."""
+def test_a_relative_path_of_a_roster_is_refused(tmp_path, monkeypatch) -> None:
+    """The working directory of an app holds what the server sent with it."""
     federation = Federation(tmp_path, 4)
     monkeypatch.chdir(federation.folder)
     monkeypatch.setenv("TERRYCLOTH_ROSTER", "roster")

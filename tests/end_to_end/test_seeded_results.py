@@ -1,11 +1,11 @@
-"""Seeded runs end where they ended before: every unit, trust and model, whatever is moved or renamed.
+"""Seeded runs of every unit, trust model and model give the results that they gave before.
 
-seeded_results.json beside this file holds what they gave. After a change that is meant to change results,
+seeded_results.json beside this file holds these results. After a change that is meant to change results,
 
-    python -m tests.end_to_end.test_seeded_results
+python -m tests.end_to_end.test_seeded_results
 
-writes it anew. Where another machine's arithmetic differs in the last digits a shopper's list may change, so
-accuracy is compared to two of a hundred, and the parameters themselves to one in a thousand.
+writes it again. On another machine the last digits of arithmetic may differ, and so a shopper's list.
+Accuracy is therefore compared to 0.02, and the sums of parameters to 1e-3.
 """
 
 import json
@@ -41,20 +41,20 @@ OTHERS: dict[str, dict[str, Any]] = {
     "opacus": {"unit": "interaction", "epsilon": 8.0, "trainer": "reference", "devices": 40},
 }
 RUNS: dict[str, dict[str, Any]] = {
-    f"{model}-{promise}": {"model": model, **said}
+    f"{model}-{promise}": {"model": model, **changes}
     for model in MODELS
-    for promise, said in PROMISES.items()
+    for promise, changes in PROMISES.items()
     if (model, promise) != ("linear", "interaction")
 } | OTHERS
 RUNS["linear-central"]["participation"] = 1.0
 
 
-def result_of(said: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What a run gives, without its times, sizes, versions and machine; and the sums of its parameters."""
+def result_of(changes: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a run's result without times, sizes, versions and machine, and the sums of its parameters."""
     usual: dict[str, Any] = {"devices": 150, "seed": 1, "central": False, "evaluate_every": 0}
-    if said.get("model") != "linear":
+    if changes.get("model") != "linear":
         usual["rounds"] = 3
-    run = simulate(RunConfig.model_validate(usual | said), folder)
+    run = simulate(RunConfig.model_validate(usual | changes), folder)
     result = json.loads(run.result.read_text(encoding="utf-8"))
     for name in ("cost", "versions", "date", "commit", "machine"):
         del result[name]
@@ -64,7 +64,7 @@ def result_of(said: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def assert_alike(found: Any, kept: Any, place: str) -> None:
-    """The same shape, texts and whole numbers, and floats that are near."""
+    """Check that shapes, texts and whole numbers are equal, and that floats are close."""
     if isinstance(kept, dict):
         assert list(found) == list(kept), place
         for name, value in kept.items():
@@ -82,18 +82,18 @@ def assert_alike(found: Any, kept: Any, place: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_a_seeded_run_gives_what_it_gave(whole_runs: None, name: str, tmp_path: Path) -> None:
+def test_a_seeded_run_gives_the_recorded_result(whole_runs: None, name: str, tmp_path: Path) -> None:
     kept = json.loads(KEPT.read_text(encoding="utf-8"))[name]
     found = result_of(RUNS[name], tmp_path / "run")
     assert_alike(json.loads(json.dumps(found)), kept, name)
 
 
 def write(path: Path) -> None:
-    """All runs anew."""
+    """Write the results of all runs to a file."""
     results = {}
-    for name, said in RUNS.items():
+    for name, changes in RUNS.items():
         with tempfile.TemporaryDirectory() as folder:
-            results[name] = result_of(said, Path(folder) / "run")
+            results[name] = result_of(changes, Path(folder) / "run")
         print(name, flush=True)
     path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

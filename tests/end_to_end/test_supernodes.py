@@ -1,4 +1,4 @@
-"""Four SuperNodes and a SuperLink, each a process of its own: one is killed, and the sum still comes out."""
+"""Four SuperNodes and a SuperLink run as separate processes; one is killed, and the sum is exact."""
 
 import json
 import math
@@ -41,7 +41,7 @@ SECONDS_TO_STOP = 15
 
 @contextmanager
 def supernode(home: Path, link: str, group: Path, node: int) -> Iterator[None]:
-    """One SuperNode on loopback, with a home of its own; all of it is gone when the block is left."""
+    """Run one SuperNode on loopback with its own home, and remove everything when the block ends."""
     home.mkdir()
     config = f'device group="{group}" partition-id={node} num-partitions={NODES}'
     command = ["flower-supernode", "--insecure", "--superlink", link, "--host", "127.0.0.1"]
@@ -61,7 +61,7 @@ def supernode(home: Path, link: str, group: Path, node: int) -> Iterator[None]:
 
 
 def kill(home: Path) -> None:
-    """End the processes of one node, by their ids, without a word."""
+    """Kill the processes of one node, by their ids."""
     for pid in descendants(home):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -82,7 +82,7 @@ def kill_after(stage: Stage, group: Path, home: Path) -> None:
 @pytest.mark.federation
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 def test_the_sum_of_four_supernodes_one_of_which_is_killed(tmp_path: Path) -> None:
-    """Killed when its shares are out: the others masked with it, and have to open its key."""
+    """The node is killed after its shares are sent: the others masked with it, and must open its key."""
     group, out, home = tmp_path / "device-group", tmp_path / "out", tmp_path / "link"
     dataset = load("towels", DataOptions(devices=DEVICES))
     DeviceGroup.create(group, dataset.catalogue, dataset.events, Policy(least_agreement=0.5))

@@ -1,4 +1,4 @@
-"""`terry tune` from the command line to its folder: what it looks at, leaves, and says it costs."""
+"""`terry tune` from the command line to its folder: what it reads, writes, and reports as its cost."""
 
 import csv
 import errno
@@ -29,20 +29,20 @@ from terrycloth.models.errors import UserError
 from terrycloth.models.privacy.accounting import epsilon_spent
 from terrycloth.models.privacy.promise import Promise
 
-SAID = RunConfig(devices=60, model="linear", unit="shopper", trust="central", epsilon=4.0)
+CONFIG = RunConfig(devices=60, model="linear", unit="shopper", trust="central", epsilon=4.0)
 FLAGS = ["tune", "--devices", "60", "--model", "linear", "--unit", "shopper", "--trust", "central",
          "--epsilon", "4", "--seeds", "1", "--quiet"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A new process takes seconds to start; here the runs follow each other."""
+    """Run trials in this process, because starting a new one takes seconds."""
 
     @contextmanager
-    def runner(folder: SearchFolder, said: RunConfig, jobs: int) -> Iterator[Runner]:
+    def runner(folder: SearchFolder, message: RunConfig, jobs: int) -> Iterator[Runner]:
         def run(runs: list[Run]) -> Iterator[tuple[Run, Outcome]]:
             for each in runs:
-                yield each, measure(said, each, folder.scratch(each))
+                yield each, measure(message, each, folder.scratch(each))
 
         yield run
 
@@ -60,7 +60,7 @@ def terry(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.slow
-def test_a_search_from_flags_to_settings_that_simulate_takes(
+def test_a_search_writes_settings_that_simulate_accepts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "found"
@@ -69,7 +69,7 @@ def test_a_search_from_flags_to_settings_that_simulate_takes(
     assert {path.name for path in out.iterdir()} == {".lock", "search.toml", "trials.csv", "best.toml"}
     with (out / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 + 3 * 3, "three trials of one seed, and all three by three fresh ones"
+    assert len(rows) == 3 + 3 * 3, "three trials with one seed, and all three again with three new seeds"
     best = tomllib.loads((out / "best.toml").read_text())
     assert {name: str(best[name]) for name in ("popularity_share", "head_scale")} in [
         {name: row[name] for name in ("popularity_share", "head_scale")} for row in rows
@@ -79,7 +79,7 @@ def test_a_search_from_flags_to_settings_that_simulate_takes(
 
 
 @pytest.mark.slow
-def test_other_defaults_are_another_search(
+def test_a_search_begun_with_other_defaults_is_not_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [*FLAGS, "--trials", "1", "--out", str(tmp_path / "found")]
@@ -92,13 +92,13 @@ def test_other_defaults_are_another_search(
 
 
 @pytest.mark.slow
-def test_runs_at_once_are_as_many_as_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last ones, with fresh seeds, do not wait for each other."""
+def test_the_confirming_runs_are_started_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The confirming runs, with new seeds, do not wait for each other."""
     asked, real = [], terrycloth.experiments.tune.tune.runner_in_processes
 
-    def runner(folder: SearchFolder, said: RunConfig, jobs: int) -> Any:
+    def runner(folder: SearchFolder, message: RunConfig, jobs: int) -> Any:
         asked.append(jobs)
-        return real(folder, said, jobs)
+        return real(folder, message, jobs)
 
     monkeypatch.setattr(terrycloth.experiments.tune.tune, "runner_in_processes", runner)
     out = ["--trials", "1", "--out", str(tmp_path / "found")]
@@ -108,7 +108,7 @@ def test_runs_at_once_are_as_many_as_are_asked_for(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_the_same_command_again_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeating_a_finished_search_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [*FLAGS, "--trials", "2", "--out", str(tmp_path / "found")]
     assert terry(*arguments, monkeypatch=monkeypatch) == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "found").iterdir()}
@@ -122,13 +122,13 @@ def test_the_same_command_again_runs_nothing(tmp_path: Path, monkeypatch: pytest
 def test_no_trial_depends_on_a_test_purchase(
     unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The metrics are the same to the last digit, whatever was bought last, or if it is published apart."""
+    """The metrics are equal to the last digit, if the last purchases change or are published separately."""
     source = terrycloth.experiments.datasets.load("towels", DataOptions(devices=60))
     train = make_split(source, rule_for(source, "last-item")).train
     everybody = np.arange(60, dtype=np.int32) % 7
     published = PublishedTest(everybody, np.full((60, 99), 1, dtype=np.int32))
-    said = SAID if unit == "shopper" else RunConfig(devices=60, model="linear")
-    said = said.model_copy(update={"split": "last-item"})
+    message = CONFIG if unit == "shopper" else RunConfig(devices=60, model="linear")
+    message = message.model_copy(update={"split": "last-item"})
     found = []
     for data in (source, replace(source, events=train, published=published, ceiling=None)):
         monkeypatch.setattr(terrycloth.experiments.datasets, "load", lambda name, options, data=data: data)
@@ -136,36 +136,36 @@ def test_no_trial_depends_on_a_test_purchase(
         seen, _ = validation_data(RunConfig(devices=60, split="last-item"))
         assert len(seen.events) == len(train)
         assert seen.published is None
-        outcome = measure(said, Run(0, 1, {}), tmp_path / "scratch")
+        outcome = measure(message, Run(0, 1, {}), tmp_path / "scratch")
         assert outcome.reason == ""
         assert not (tmp_path / "scratch").exists()
         found.append(outcome.metrics)
     assert found[0] == found[1]
 
 
-# --- What it costs ----------------------------------------------------------------------------------------
+# --- The cost of a search ---------------------------------------------------------------------------------
 
 
 def test_runs_of_one_noise_compose_to_one_gaussian() -> None:
-    """Twelve runs of noise z are one release of z/√12, whatever their settings are besides."""
+    """Twelve runs with noise z cost as much as one release with noise z/√12, with any other settings."""
     runs = [
         Run(trial, seed, {"popularity_share": 0.2 + trial / 10}) for trial in range(4) for seed in range(3)
     ]
-    noise = resolve(SAID, 60, 300).noise_multiplier
-    cost = cost_of(SAID, runs, 60, 300)
+    noise = resolve(CONFIG, 60, 300).noise_multiplier
+    cost = cost_of(CONFIG, runs, 60, 300)
     assert cost.models == 12
     assert cost.epsilon == pytest.approx(epsilon_spent(noise / 12**0.5, 1.0, 1, 1e-5).epsilon, rel=1e-6)
     assert cost.epsilon is not None
     assert cost.epsilon > 15.0
 
 
-def test_a_run_that_was_refused_costs_nothing() -> None:
+def test_a_refused_run_costs_nothing() -> None:
     runs = [Run(0, 0, {}), Run(1, 0, {"head_size": 5000})]
-    assert cost_of(SAID, runs, 60, 300) == cost_of(SAID, runs[:1], 60, 300)
+    assert cost_of(CONFIG, runs, 60, 300) == cost_of(CONFIG, runs[:1], 60, 300)
 
 
 @pytest.mark.slow
-def test_a_model_that_no_device_runs_is_searched(
+def test_a_baseline_that_runs_on_no_device_can_be_tuned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "found"
@@ -175,7 +175,7 @@ def test_a_model_that_no_device_runs_is_searched(
     assert "the search used no person's data" in capsys.readouterr().out
     with (out / "trials.csv").open() as file:
         found = {row["learning_rate"]: row["sampled_ndcg@10"] for row in csv.DictReader(file)}
-    assert len(set(found.values())) == 2, "the setting is used"
+    assert len(set(found.values())) == 2, "the setting must change the result"
 
 
 def promise(**changes: Any) -> Promise:
@@ -198,17 +198,17 @@ def promise(**changes: Any) -> Promise:
     ],
     ids=str,
 )
-def test_what_is_said_of_the_cost(cost: SearchCost, data: str, expected: str) -> None:
-    said = statement(
+def test_the_statement_of_the_cost(cost: SearchCost, data: str, expected: str) -> None:
+    message = statement(
         cost, data, promise() if cost.epsilon else promise(unit="none", trust=None, epsilon=None)
     )
-    assert re.search(expected, said)
+    assert re.search(expected, message)
 
 
-def test_shoppers_who_cannot_be_tested_end_it_before_it_begins(
+def test_a_search_without_validation_targets_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two items without times: one is for the test, and the other trains."""
+    """With two items without times, one is for the test and one for training, and none for validation."""
     orders, items, out = tmp_path / "orders.csv", tmp_path / "items.csv", tmp_path / "found"
     orders.write_text("shopper,item\nA,1\nA,2\nB,2\nB,1\n", encoding="utf-8")
     items.write_text("item,colour\n1,sand\n2,moss\n", encoding="utf-8")
@@ -218,8 +218,10 @@ def test_shoppers_who_cannot_be_tested_end_it_before_it_begins(
     assert not out.exists()
 
 
-def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends the search, and the run is still to be done."""
+def test_a_full_disk_ends_the_search_without_a_failed_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the search, and the run remains to be done."""
 
     def full(*arguments: Any, **named: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -229,7 +231,7 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
         measure(RunConfig(model="linear", devices=30), Run(0, 0, {}), tmp_path / "scratch")
 
 
-# --- What is refused --------------------------------------------------------------------------------------
+# --- Refusals ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -256,12 +258,12 @@ def test_a_full_disk_is_no_trial_that_failed(tmp_path: Path, monkeypatch: pytest
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
-def test_bad_input_is_one_line_and_leaves_nothing(
+def test_bad_input_is_reported_in_one_line_and_writes_nothing(
     arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     assert terry(*FLAGS, "--out", str(tmp_path / "new"), *arguments, monkeypatch=monkeypatch) == 2
-    said = capsys.readouterr().err
-    assert reason in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert reason in message
+    assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

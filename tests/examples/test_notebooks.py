@@ -1,4 +1,4 @@
-"""The notebooks under examples/ run from top to bottom, and are committed without outputs."""
+"""The notebooks in examples/ run from top to bottom, and are committed without outputs."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def read(name: str) -> nbformat.NotebookNode:
     return nbformat.read(EXAMPLES / name, as_version=4)
 
 
-def test_there_are_notebooks():
+def test_the_expected_notebooks_exist():
     assert {"own_model.ipynb", "run_and_results.ipynb"} <= set(NOTEBOOKS)
 
 
@@ -30,9 +30,9 @@ def test_a_notebook_is_committed_without_outputs(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs(name, monkeypatch, tmp_path):
-    """With a kernel that this test starts and ends, and with run folders under the test's own."""
+    """The test starts and stops the kernel, and run folders are in the test's own folder."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    # The kernel imports the same terrycloth as this test does, wherever it was found.
+    # The kernel imports the same terrycloth as this test.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = read(name)

@@ -1,4 +1,4 @@
-"""The example package examples/own_model: its model keeps the contract, under the name it offers."""
+"""The model of the example package examples/own_model meets the contract, under the name it is offered by."""
 
 import sys
 import tomllib
@@ -21,7 +21,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def offered() -> str:
-    """The class's path, as the package offers it."""
+    """Return the path of the class, as the package's entry point names it."""
     project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
     return project["entry-points"][ENTRY_POINTS]["two-tastes"]
 
@@ -31,7 +31,7 @@ class TestTwoTastes(ModelContract):
         return plug_ins.construct(plug_ins.imported(offered()), catalogue, 4)
 
 
-def test_it_is_registered_under_the_name_that_the_package_offers() -> None:
+def test_the_model_is_registered_under_the_name_of_its_entry_point() -> None:
     assert plug_ins.register(offered()) == "two-tastes"
 
 

@@ -1,4 +1,4 @@
-"""The Python interface: runs and frontiers as data frames."""
+"""The Python interface gives runs and frontiers as data frames."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def run(tmp_path_factory) -> terrycloth.Run:
     return terrycloth.simulate(out=out, unit="shopper", trust="central", epsilon=8.0, **SMALL)
 
 
-def test_a_run_is_quiet_and_is_what_its_folder_holds(run, capfd):
+def test_a_run_prints_nothing_and_equals_its_folder(run, capfd):
     assert capfd.readouterr().out == ""
     kept = json.loads((run.path / "result.json").read_text())
     assert run.accuracy.loc["attributes", "hr@10"] == kept["metrics"]["full"]["hr@10"]
@@ -30,7 +30,7 @@ def test_a_run_is_quiet_and_is_what_its_folder_holds(run, capfd):
     assert run.rounds["round"].tolist() == [1, 2]
     assert run.rounds["hr@10"].iloc[-1] == pytest.approx(kept["metrics"]["full"]["hr@10"], abs=1e-6)
     assert run.promise == run.result.promise.sentence()
-    assert run.config.epsilon is None, "a resolved run keeps the noise that was found for ε"
+    assert run.config.epsilon is None, "a resolved run keeps the noise in place of ε"
     assert len(run.catalogue) == kept["data"]["items"]
 
 
@@ -41,13 +41,13 @@ def test_a_list_has_reasons_that_add_up_to_the_score(run):
         assert sum(row["reasons"].values()) == pytest.approx(row["score"], abs=1e-5)
 
 
-def test_load_run_reads_it_again(run):
+def test_load_run_loads_a_finished_run(run):
     assert terrycloth.load_run(str(run.path)).result == run.result
     with pytest.raises(terrycloth.UserError, match="no finished run"):
         terrycloth.load_run(run.path / "devices")
 
 
-def test_own_tables_are_written_for_their_owner_alone(tmp_path):
+def test_own_tables_are_written_to_private_files(tmp_path):
     orders = pd.DataFrame(
         {
             "customer": [f"c{n % 8}" for n in range(48)],
@@ -78,7 +78,7 @@ def test_a_run_that_is_refused_leaves_no_table_of_orders(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_setting_is_one_line():
+def test_a_wrong_setting_is_reported_in_one_line():
     with pytest.raises(terrycloth.UserError, match="there is no setting 'epsilom'"):
         terrycloth.simulate(epsilom=8.0)
     with pytest.raises(terrycloth.UserError, match="--unit basket"):
@@ -86,7 +86,7 @@ def test_a_wrong_setting_is_one_line():
 
 
 @pytest.mark.slow
-def test_a_frontier_is_a_table(tmp_path):
+def test_a_frontier_has_a_table_and_a_page(tmp_path):
     small = {**SMALL, "devices": 40, "model": "mf"}
     del small["seed"]
     promise = {"unit": "shopper", "trust": "central", "epsilon": (1.0, math.inf)}
@@ -98,7 +98,7 @@ def test_a_frontier_is_a_table(tmp_path):
         api.load_frontier(tmp_path)
 
 
-def test_nothing_heavy_is_imported_before_it_is_used(tmp_path):
+def test_no_heavy_library_is_imported_before_it_is_used(tmp_path):
     tell = "import sys, terrycloth; print({'torch', 'flwr', 'pandas'} & set(sys.modules))"
     ended = subprocess.run(
         [sys.executable, "-c", tell], capture_output=True, text=True, check=True, cwd=tmp_path

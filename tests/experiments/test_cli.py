@@ -1,4 +1,4 @@
-"""The command line: what a person does wrong is one line and exit code 2, and leaves nothing behind."""
+"""The command line: a user's mistake gives one line and exit code 2, and leaves nothing behind."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ Usage = namedtuple("Usage", "total used free")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended, and what it said."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -54,7 +54,7 @@ Terry = Callable[..., Ended]
 
 @pytest.fixture
 def terry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Terry:
-    """`terry ARGUMENTS…` in this process, in a folder of its own that holds a shop's files."""
+    """Return a function that runs `terry ARGUMENTS…` in this process, in a folder with a shop's files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "orders.csv").write_text(ORDERS)
     (tmp_path / "catalogue.csv").write_text(CATALOGUE)
@@ -72,15 +72,15 @@ def terry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
-        said = capfd.readouterr()
+        printed = capfd.readouterr()
         assert ended.value.code is None or isinstance(ended.value.code, int)
-        return Ended(ended.value.code or 0, said.out, said.err)
+        return Ended(ended.value.code or 0, printed.out, printed.err)
 
     return run
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:
-    """Every path under a folder, with what is in it."""
+    """Return every path under a folder, with its content."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
@@ -88,7 +88,7 @@ def everything(folder: Path) -> dict[str, bytes | None]:
 
 
 def refused(terry: Terry, *arguments: str) -> str:
-    """The one line of a command that is refused; checks that nothing is left behind."""
+    """Return the one line of a refused command, and check that nothing is left behind."""
     before = everything(Path.cwd())
     ended = terry(*arguments)
     assert ended.code == 2, ended
@@ -101,7 +101,7 @@ def refused(terry: Terry, *arguments: str) -> str:
 
 
 BAD = {
-    # what there is not
+    # names that do not exist
     "data set": (["simulate", "--data", "shoes"], "'shoes'.*towels"),
     "data set to inspect": (["data", "inspect", "shoes"], "'shoes'.*towels"),
     "data set to split": (["data", "partition", "shoes", "device-group"], "'shoes'.*towels"),
@@ -175,7 +175,7 @@ BAD = {
     "no devices to inspect": (["data", "inspect", "towels", "--devices", "0"], "--devices 0"),
     "no rounds": (["simulate", "--rounds", "0"], "--rounds 0"),
     "more nodes than devices": ([*OWN, "--nodes", "7"], "--nodes 7"),
-    # fewer than secure aggregation can hide one among
+    # fewer devices than secure aggregation can hide one among
     "masks over two nodes": (
         [*DISTRIBUTED, "--devices", "30", "--secure-aggregation", "--nodes", "2"],
         "--nodes 3 or more",
@@ -270,7 +270,9 @@ BAD = {
 
 
 @pytest.mark.parametrize(("arguments", "says"), BAD.values(), ids=BAD.keys())
-def test_what_is_wrong_is_one_line_and_leaves_nothing(arguments: list[str], says: str, terry: Terry) -> None:
+def test_bad_input_is_reported_in_one_line_and_leaves_nothing(
+    arguments: list[str], says: str, terry: Terry
+) -> None:
     assert re.search(says, refused(terry, *arguments))
 
 
@@ -279,23 +281,23 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing(arguments: list[str], says
     [("--noise-multiplier", "1e-7"), ("--noise-multiplier", "1e7"), ("--clip", "1e7")],
     ids=lambda part: part.lstrip("-"),
 )
-def test_what_no_device_would_accept_is_one_line(flag: str, value: str, terry: Terry) -> None:
+def test_settings_that_no_device_accepts_are_refused_in_one_line(flag: str, value: str, terry: Terry) -> None:
     noise = [] if flag == "--noise-multiplier" else ["--noise-multiplier", "1"]
     assert flag in refused(terry, *PRIVATE, *noise, flag, value)
 
 
 @pytest.mark.parametrize("device", ["30", "1000", "-1"])
-def test_a_device_that_there_is_not(device: str, copied: RunFolder, terry: Terry) -> None:
+def test_a_device_that_does_not_exist_is_refused(device: str, copied: RunFolder, terry: Terry) -> None:
     line = refused(terry, "recommend", "--run", "copied", f"--device={device}")
     assert f"no device {device}" in line
     assert "0 to 29" in line
 
 
-def test_a_list_of_nothing_is_refused(copied: RunFolder, terry: Terry) -> None:
+def test_a_list_of_no_items_is_refused(copied: RunFolder, terry: Terry) -> None:
     assert "--top" in refused(terry, "recommend", "--run", "copied", "--device", "0", "--top", "0")
 
 
-def test_an_unfinished_run_recommends_nothing(copied: RunFolder, terry: Terry) -> None:
+def test_an_unfinished_run_cannot_recommend(copied: RunFolder, terry: Terry) -> None:
     copied.result.unlink()
     assert "--resume" in refused(terry, "recommend", "--run", "copied", "--device", "0")
 
@@ -310,7 +312,7 @@ def test_an_unfinished_run_recommends_nothing(copied: RunFolder, terry: Terry) -
         ('unit = "interaction"', 'unit = "planet"', "--unit planet"),
     ],
 )
-def test_a_run_folders_config_edited_wrongly(
+def test_an_invalid_edit_of_a_run_folders_config_is_refused(
     command: list[str], was: str, now: str, says: str, copied: RunFolder, terry: Terry
 ) -> None:
     text = copied.config.read_text()
@@ -319,14 +321,16 @@ def test_a_run_folders_config_edited_wrongly(
     assert says in refused(terry, *command, "copied")
 
 
-def test_a_run_does_not_go_on_under_an_edited_promise(copied: RunFolder, terry: Terry) -> None:
+def test_a_run_is_not_resumed_under_an_edited_promise(copied: RunFolder, terry: Terry) -> None:
     copied.result.unlink()
     text = copied.config.read_text()
     copied.config.write_text(text.replace("noise_multiplier = 1.0", "noise_multiplier = 2.0"))
     assert "other settings" in refused(terry, "simulate", "--resume", "--out", "copied", "--quiet")
 
 
-def test_no_space_is_told_before_anything_is_written(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_is_reported_before_anything_is_written(
+    terry: Terry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         terrycloth.experiments.runs.run_folder.shutil,
         "disk_usage",
@@ -336,37 +340,41 @@ def test_no_space_is_told_before_anything_is_written(terry: Terry, monkeypatch: 
 
 
 def full_disk(folder: Path, *arguments: Any, **more: Any) -> None:
-    """Write a part, then find no space left."""
+    """Write a part of a file, then fail because no space is left."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "half").write_bytes(b"x")
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_sums_that_no_integer_holds(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes over a million devices, or noise that reaches further than any."""
+def test_sums_too_large_for_64_bits_are_refused(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This takes over a million devices, or noise of extreme size."""
     monkeypatch.setattr(terrycloth.models.secure_aggregation.fixed_point, "NOISE_REACH", 1e18)
     small = ["--devices", "30", "--noise-multiplier", "1", "--rounds", "1"]
     assert "use fewer devices" in refused(terry, *DISTRIBUTED, *small)
 
 
-def test_no_space_while_the_devices_are_laid_out(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_while_devices_are_laid_out_is_reported(
+    terry: Terry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(DeviceGroup, "create", staticmethod(full_disk))
     assert "no space is left" in refused(terry, "simulate", "--devices", "30", "--out", "new/run")
 
 
-def test_no_space_in_the_first_round(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_in_the_first_round_is_reported(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunFolder, "write_rounds", lambda folder, rows: full_disk(folder.path / "rounds"))
     assert "no space is left" in refused(terry, "simulate", "--devices", "30", "--out", "new/run", "--quiet")
 
 
-def test_a_delta_just_small_enough_is_accepted(terry: Terry) -> None:
+def test_a_delta_just_below_the_limit_is_accepted(terry: Terry) -> None:
     just_below = "0.000166"  # one in six devices of a thousand events each is .0001666…
     ended = terry(*OWN, *SMALL, "--delta", just_below, "--out", "run")
     assert (ended.code, ended.err) == (0, "")
     assert RunFolder(Path("run")).read_result().promise.delta == float(just_below)
 
 
-def test_a_stop_is_130_and_tells_how_to_go_on(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_with_130_and_says_how_to_continue(
+    terry: Terry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
@@ -377,7 +385,7 @@ def test_a_stop_is_130_and_tells_how_to_go_on(terry: Terry, monkeypatch: pytest.
 
 
 def in_a_process(folder: Path, *arguments: str, first: str = "") -> subprocess.CompletedProcess[str]:
-    """`terry ARGUMENTS…` as a process of its own; `first` is what its Python runs before."""
+    """Run `terry ARGUMENTS…` in a separate process; `first` is Python code that runs before it."""
     program = (
         f"import sys; sys.argv[0] = 'terry'\n{first}\nfrom terrycloth.experiments.cli import main\nmain()"
     )
@@ -391,7 +399,7 @@ def in_a_process(folder: Path, *arguments: str, first: str = "") -> subprocess.C
     )
 
 
-def test_a_bug_is_1_and_shows_where(tmp_path: Path) -> None:
+def test_a_bug_ends_with_1_and_a_traceback(tmp_path: Path) -> None:
     broken = (
         "import terrycloth.experiments.commands.simulate as command\n"
         "def broken(*arguments): raise RuntimeError('a bug')\n"
@@ -414,10 +422,10 @@ def test_a_bug_is_1_and_shows_where(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_the_same_from_a_shell(arguments: list[str], tmp_path: Path) -> None:
-    """Nothing that a library logs or warns of gets between."""
+def test_bad_input_is_reported_in_one_line_from_a_shell(arguments: list[str], tmp_path: Path) -> None:
+    """No log line or warning of a library may be between."""
     ended = in_a_process(tmp_path, *arguments)
-    # Where loading takes more than three seconds, it is said on standard output.
+    # If loading takes more than three seconds, this is reported on standard output.
     assert (ended.returncode, ended.stdout.removeprefix("loading …\n")) == (2, "")
     assert ended.stderr.startswith("terry: ")
     assert ended.stderr.count("\n") == 1
@@ -425,17 +433,17 @@ def test_the_same_from_a_shell(arguments: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["[/b]", "[red]x", ":x:"])
-def test_a_folders_name_is_printed_as_it_is(name: str, copied: RunFolder, terry: Terry) -> None:
+def test_the_name_of_a_folder_is_printed_unchanged(name: str, copied: RunFolder, terry: Terry) -> None:
     Path(name).parent.mkdir(exist_ok=True)
     copied.path.rename(name)
-    said = terry("simulate", "--resume", "--out", name)
-    assert (said.code, said.out.splitlines()[-1]) == (0, f"run folder: {name}")
-    said = terry("compare", name, name)
-    assert said.code == 0
-    assert f"Run 2, {name}: " in said.out
+    printed = terry("simulate", "--resume", "--out", name)
+    assert (printed.code, printed.out.splitlines()[-1]) == (0, f"run folder: {name}")
+    printed = terry("compare", name, name)
+    assert printed.code == 0
+    assert f"Run 2, {name}: " in printed.out
 
 
-def test_where_epsilon_cannot_be_written(tmp_path: Path) -> None:
+def test_an_output_without_the_letter_epsilon_is_no_error(tmp_path: Path) -> None:
     first = "sys.stdout.reconfigure(encoding='ascii')"
     ended = in_a_process(tmp_path, "privacy", "plan", "--help", first=first)
     assert ended.returncode == 0
@@ -443,7 +451,7 @@ def test_where_epsilon_cannot_be_written(tmp_path: Path) -> None:
 
 
 def commands() -> list[list[str]]:
-    """Every command, as one types it."""
+    """Return every command as a user types it."""
 
     def walk(command: click.Command, typed: list[str]) -> list[list[str]]:
         if isinstance(command, click.Group):
@@ -453,7 +461,7 @@ def commands() -> list[list[str]]:
     return walk(typer.main.get_command(app), [])
 
 
-def test_there_are_the_commands_of_the_readme() -> None:
+def test_the_commands_are_those_of_the_readme() -> None:
     wanted = ["bench", "compare", "frontier", "simulate", "recommend", "tune", "ls", "settings"]
     wanted += ["data list", "data inspect", "data check", "data partition", "privacy plan", "check model"]
     wanted += ["try", "report", "datasheet"]
@@ -469,7 +477,7 @@ def test_help_ends_with_an_example(command: list[str], terry: Terry) -> None:
 
 
 @pytest.mark.parametrize("group", [[], ["data"], ["privacy"], ["check"]], ids=" ".join)
-def test_help_of_a_group_and_what_is_said_without_a_command(group: list[str], terry: Terry) -> None:
+def test_a_group_without_a_command_prints_its_help(group: list[str], terry: Terry) -> None:
     asked, bare = terry(*group, "--help"), terry(*group)
     assert (asked.code, bare.code) == (0, 2)
     for ended in (asked, bare):
@@ -478,7 +486,7 @@ def test_help_of_a_group_and_what_is_said_without_a_command(group: list[str], te
 
 
 @pytest.mark.parametrize("command", [[], *commands()], ids=lambda command: " ".join(["terry", *command]))
-def test_help_loads_nothing_heavy(command: list[str], tmp_path: Path) -> None:
+def test_help_imports_no_heavy_library(command: list[str], tmp_path: Path) -> None:
     tell = (
         "import atexit\n"
         "heavy = {'torch', 'pandas', 'flwr', 'matplotlib', 'opacus', 'scipy', 'pyarrow', 'dp_accounting'}\n"
@@ -502,8 +510,8 @@ WRONG = (
 )
 
 
-def test_what_is_wrong_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
-    """One process tries them all: a module that one of them loads stays loaded."""
+def test_bad_input_is_reported_before_torch_is_imported(tmp_path: Path) -> None:
+    """One process tries all of them: a module that one of them loads stays loaded."""
     program = (
         "import sys\n"
         "from terrycloth.experiments.cli import main\n"
@@ -519,7 +527,7 @@ def test_what_is_wrong_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
     assert ended.stdout.splitlines() == ["2 []"] * len(WRONG), ended.stderr
 
 
-def test_the_version_is_the_packages(terry: Terry) -> None:
+def test_the_version_is_that_of_the_package(terry: Terry) -> None:
     ended = terry("--version")
     assert ended.code == 0
     assert ended.out == f"terrycloth {metadata.version('terrycloth')}\n"
@@ -532,17 +540,19 @@ def test_data_list_names_every_source(terry: Terry) -> None:
         assert name in ended.out
 
 
-def test_a_shop_laid_out_for_devices(terry: Terry, tmp_path: Path) -> None:
+def test_data_partition_lays_out_a_device_group(terry: Terry, tmp_path: Path) -> None:
     ended = terry("data", "partition", "csv", "device-group", *OWN[3:])
     assert ended.code == 0
-    said = ended.out.splitlines()
-    assert said[0] == "device-group: 6 devices, 12 training events"
-    assert said[1].startswith("By date: the model trains on events before 2024-01-03")
-    assert said[2:] == ["device-group/policy.toml: what the devices allow"]
+    printed = ended.out.splitlines()
+    assert printed[0] == "device-group: 6 devices, 12 training events"
+    assert printed[1].startswith("By date: the model trains on events before 2024-01-03")
+    assert printed[2:] == ["device-group/policy.toml: what the devices allow"]
     assert len(DeviceGroup(tmp_path / "device-group").devices) == 6
 
 
-def test_identities_laid_out_with_the_devices_behind_each(terry: Terry, tmp_path: Path) -> None:
+def test_data_partition_lays_out_identities_with_their_numbers_of_devices(
+    terry: Terry, tmp_path: Path
+) -> None:
     assert terry("data", "partition", "csv", "device-group", *OWN[3:], "--identities", "4").code == 0
     roster = Roster.load(tmp_path / "device-group" / "roster")
     behind = {}
@@ -554,7 +564,7 @@ def test_identities_laid_out_with_the_devices_behind_each(terry: Terry, tmp_path
 
 
 PARTITION = ["data", "partition", "csv", "device-group", *OWN[3:]]
-DELTA = 1e-5  # a tenth of one in all that six devices may store would be more
+DELTA = 1e-5  # a tenth of one divided by all that six devices may store would be larger
 
 
 @pytest.mark.parametrize(
@@ -577,7 +587,7 @@ DELTA = 1e-5  # a tenth of one in all that six devices may store would be more
         (["--unit", "none"], {"units": ["none"], "trusts": []}),
     ],
 )
-def test_devices_that_are_laid_out_allow_the_promise_that_was_named(
+def test_laid_out_devices_allow_the_named_promise(
     flags: list[str], allowed: dict[str, Any], terry: Terry, tmp_path: Path
 ) -> None:
     assert terry(*PARTITION, *flags).code == 0
@@ -585,7 +595,7 @@ def test_devices_that_are_laid_out_allow_the_promise_that_was_named(
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "printed"),
     [
         (["--trust", "central"], "--trust central: say local"),
         (["--epsilon", "inf"], "finite numbers"),
@@ -593,17 +603,17 @@ def test_devices_that_are_laid_out_allow_the_promise_that_was_named(
         (["--unit", "none", "--epsilon", "2"], "leave out --epsilon"),
     ],
 )
-def test_a_promise_that_devices_cannot_keep_is_not_laid_out(
-    flags: list[str], said: str, terry: Terry, tmp_path: Path
+def test_data_partition_refuses_a_promise_that_devices_cannot_keep(
+    flags: list[str], printed: str, terry: Terry, tmp_path: Path
 ) -> None:
-    assert said in refused(terry, *PARTITION, *flags)
+    assert printed in refused(terry, *PARTITION, *flags)
     assert not (tmp_path / "device-group").exists()
 
 
-def test_a_device_group_that_cannot_be_made(terry: Terry) -> None:
+def test_a_device_group_that_cannot_be_created_is_reported(terry: Terry) -> None:
     assert "orders.csv" in refused(terry, "data", "partition", "csv", "orders.csv/device-group", *OWN[3:])
 
 
-def test_no_space_for_a_device_group(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_for_a_device_group_is_reported(terry: Terry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeviceGroup, "create", staticmethod(full_disk))
     assert "no space is left" in refused(terry, "data", "partition", "csv", "new/device-group", *OWN[3:])

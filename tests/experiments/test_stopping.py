@@ -1,4 +1,4 @@
-"""An interrupt is one line that says what is kept, and how to go on."""
+"""An interrupt prints one line that says what is kept and how to continue."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_only_an_interrupt_is_turned_into_a_line() -> None:
         raise ValueError("a bug")
 
 
-def test_what_is_left_of_a_run(tmp_path: Path) -> None:
+def test_the_message_after_a_run_is_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "a run"
     folder = RunFolder(path)
     assert run_stopped(path) == "stopped before the first round was done; nothing is kept"
@@ -33,7 +33,9 @@ def test_what_is_left_of_a_run(tmp_path: Path) -> None:
     assert run_stopped(path) == f"stopped; the run is finished: {path}"
 
 
-def test_what_is_left_of_a_frontier_or_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_after_a_frontier_or_a_search_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["terry", "frontier", "--out", "my grid"])
     assert folder_stopped(tmp_path / "none") == "stopped; nothing is kept"
     assert folder_stopped(tmp_path) == (
@@ -45,14 +47,14 @@ SIMULATE = ["simulate", "--devices", "30", "--rounds", "2", "--set", "central=fa
 
 
 class AfterOneRound(simulation.Reporter):
-    """Stands for a user who waits for a round."""
+    """This stands for a user who stops a run after one round."""
 
     def round_done(self, row: dict[str, object]) -> None:
         raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
-    ("when", "said", "left"),
+    ("when", "message", "left"),
     [
         ("make_plan", "stopped before the first round was done; nothing is kept", False),
         ("lay_out", "stopped before the first round was done; nothing is kept", False),
@@ -61,9 +63,9 @@ class AfterOneRound(simulation.Reporter):
         ("compare", "stopped; go on with: terry simulate --resume --out run", True),
     ],
 )
-def test_an_interrupt_in_each_phase_of_a_run(
+def test_an_interrupt_in_each_phase_of_a_run_has_its_message(
     when: str,
-    said: str,
+    message: str,
     left: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -78,11 +80,11 @@ def test_an_interrupt_in_each_phase_of_a_run(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130
-    assert capsys.readouterr().err.splitlines()[-1:] == [f"terry: {said}"]
+    assert capsys.readouterr().err.splitlines()[-1:] == [f"terry: {message}"]
     assert (tmp_path / "run").exists() is left
 
 
-def test_an_interrupt_of_a_command_that_keeps_nothing(
+def test_an_interrupt_of_a_command_without_results(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import terrycloth.experiments.datasets as datasets

@@ -1,4 +1,4 @@
-"""What is its owner's alone: no other user reads it, no second process changes it."""
+"""Private files cannot be read by other users, and no second process changes them."""
 
 import fcntl
 import os
@@ -15,30 +15,30 @@ def mode(path: Path) -> int:
 
 
 @pytest.fixture(autouse=True)
-def open_to_all():
-    """The least careful user: without our care everything would be open to everybody."""
+def permissive_umask():
+    """Set the most permissive umask, under which every new file would be open to everybody."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
-def test_what_is_made_in_the_block_is_its_owners(tmp_path):
+def test_files_and_folders_made_in_the_block_are_private(tmp_path):
     with owner_only():
         (tmp_path / "a" / "b").mkdir(parents=True)
         (tmp_path / "a" / "file").write_text("")
     assert [mode(tmp_path / name) for name in ("a", "a/b", "a/file")] == [0o700, 0o700, 0o600]
     (tmp_path / "later").write_text("")
-    assert mode(tmp_path / "later") == 0o666, "the block's mode outlived it"
+    assert mode(tmp_path / "later") == 0o666, "the block did not restore the umask"
 
 
-def test_a_block_that_fails_leaves_the_mode_as_it_was(tmp_path):
+def test_a_block_that_fails_restores_the_umask(tmp_path):
     with pytest.raises(ZeroDivisionError), owner_only():
         raise ZeroDivisionError
     (tmp_path / "later").write_text("")
     assert mode(tmp_path / "later") == 0o666
 
 
-def test_a_private_file_is_its_owners_from_its_first_byte(tmp_path, monkeypatch):
+def test_a_private_file_is_private_before_anything_is_written(tmp_path, monkeypatch):
     seen = []
     real = Path.write_bytes
 
@@ -55,7 +55,7 @@ def test_a_private_file_is_its_owners_from_its_first_byte(tmp_path, monkeypatch)
 
 
 def free(path: Path) -> bool:
-    """Whether somebody else could take the lock now."""
+    """Return whether another process could take the lock now."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,7 +76,7 @@ def test_a_block_that_fails_leaves_no_lock(tmp_path):
     assert free(tmp_path / "lock")
 
 
-def test_who_may_not_wait_is_told(tmp_path):
+def test_a_process_that_does_not_wait_gets_an_error(tmp_path):
     with locked(tmp_path / "lock"), pytest.raises(BlockingIOError), locked(tmp_path / "lock", wait=False):
         pass
     with locked(tmp_path / "lock", wait=False):

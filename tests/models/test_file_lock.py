@@ -10,7 +10,7 @@ from terrycloth.models.file_lock import lock_byte, lock_file
 
 
 def taken_elsewhere(path: Path, call: str) -> bool:
-    """Whether another process cannot take a lock of this file now."""
+    """Return whether another process fails to take a lock of this file now."""
     script = (
         "import sys\nfrom terrycloth.models.file_lock import lock_byte, lock_file\n"
         f"file = open(sys.argv[1], 'r+b')\ntry:\n    {call}\nexcept OSError:\n    sys.exit(3)\n"

@@ -1,4 +1,4 @@
-"""Ranks of several targets by hand, with ties, against a plain loop and against ranx, an independent one."""
+"""Ranks of several targets, with ties: by hand, against a plain loop and against the library ranx."""
 
 import math
 
@@ -15,7 +15,7 @@ INFINITY = torch.inf
 
 
 def ranks(scores: list[list[float]], targets: list[list[int]]) -> tuple[list[float], list[float]]:
-    """Alone, and together, of each shopper's targets in turn."""
+    """Return the ranks of each shopper's targets in turn, first each target alone and then all together."""
     table = torch.tensor(scores)
     shoppers = torch.tensor([shopper for shopper, own in enumerate(targets) for _ in own], dtype=torch.int64)
     items = torch.tensor([item for own in targets for item in own], dtype=torch.int64)
@@ -28,8 +28,8 @@ def test_one_target_by_hand() -> None:
     assert ranks(scores, [[0], [0], [0]]) == ([3.0, 1.0, 4.0], [3.0, 1.0, 4.0])
 
 
-def test_targets_are_not_in_each_others_way_when_alone() -> None:
-    """Of .9, .7, .5, .3, .1 the second, third and last are targets: behind one, one and two others."""
+def test_targets_ranked_alone_do_not_displace_each_other() -> None:
+    """Of .9, .7, .5, .3 and .1 the second, third and last are targets, below one, one and two others."""
     assert ranks([[0.5, 0.9, 0.1, 0.7, 0.3]], [[0, 2, 3]]) == ([2.0, 3.0, 2.0], [3.0, 5.0, 2.0])
 
 
@@ -39,22 +39,23 @@ def test_shoppers_may_have_any_number_of_targets() -> None:
     assert ranks(scores, [[]] * 4) == ([], [])
 
 
-def test_a_tie_counts_half() -> None:
+def test_a_tied_item_counts_half() -> None:
     scores = [[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 3.0, 1.0], [2.0, 2.0, 2.0, 9.0]]
-    # level with three: 1 … 4; one better and one level: 2 or 3; one better, two level: 2, 3 or 4
+    # Equal to three others: ranks 1 … 4. One better and one equal: 2 or 3. One better and two equal: 2, 3 or
+    # 4.
     assert ranks(scores, [[2], [0], [1]])[0] == [2.5, 2.5, 3.0]
 
 
 def test_ties_of_targets_with_each_other_and_with_others() -> None:
-    """All four alike, two of them targets: alone 1, 2 or 3; together 1 … 4."""
+    """All four scores are equal and two are targets: ranks 1, 2 or 3 alone, and 1 … 4 together."""
     assert ranks([[1.0, 1.0, 1.0, 1.0]], [[0, 3]]) == ([2.0, 2.0], [2.5, 2.5])
 
 
-def test_items_at_minus_infinity_are_not_in_the_way() -> None:
+def test_items_with_a_score_of_minus_infinity_are_not_ranked() -> None:
     assert ranks([[-INFINITY, 0.0, 1.0, -INFINITY]], [[1]]) == ([2.0], [2.0])
 
 
-def test_an_item_as_good_as_infinite_is_first() -> None:
+def test_an_item_with_an_infinite_score_is_first() -> None:
     assert ranks([[0.0, INFINITY, 1.0]], [[1]]) == ([1.0], [1.0])
 
 
@@ -64,7 +65,7 @@ def test_nan_is_refused() -> None:
 
 
 def test_scores_are_not_changed_and_may_be_of_64_bits() -> None:
-    """In 32 bits the two would be level."""
+    """In 32 bits the two scores would be equal."""
     scores = torch.tensor([[1.0, 1.0 + 1e-12]], dtype=torch.float64)
     kept = scores.clone()
     one = torch.tensor([0])
@@ -74,7 +75,7 @@ def test_scores_are_not_changed_and_may_be_of_64_bits() -> None:
 
 
 def test_scores_may_be_an_expanded_row() -> None:
-    """As popularity's are: one row for everybody."""
+    """Popularity gives such scores, with one row for everybody."""
     scores = torch.tensor([3.0, 2.0, 1.0]).expand(2, -1)
     assert ranks_alone(scores, torch.tensor([0, 1]), torch.tensor([2, 0])).tolist() == [3.0, 1.0]
 
@@ -89,8 +90,8 @@ levels = st.sampled_from([-INFINITY, 0.0, 1.0, 2.0, 3.0])
 
 
 @given(st.lists(st.lists(levels, min_size=6, max_size=6), min_size=1, max_size=4), st.data())
-def test_against_a_plain_loop(scores: list[list[float]], data: st.DataObject) -> None:
-    """Every target's score is finite: what is left out of the ranking is no target."""
+def test_ranks_equal_those_of_a_plain_loop(scores: list[list[float]], data: st.DataObject) -> None:
+    """Every target has a finite score, because an item that is left out of the ranking is no target."""
     targets = [
         sorted(data.draw(st.sets(st.sampled_from([i for i, score in enumerate(row) if score > -INFINITY]))))
         if max(row) > -INFINITY
@@ -110,16 +111,16 @@ def test_ranks_of_all_items_add_up_whatever_the_ties(values: list[float]) -> Non
     assert ranks([values], [list(range(count))])[0] == [1.0] * count, "alone, nothing else is there"
 
 
-# --- The parts ---------------------------------------------------------------------------------------------
+# --- The parts --------------------------------------------------------------------------------------------
 
 
-def test_padded_by_hand() -> None:
+def test_padding_by_hand() -> None:
     laid_out = padded(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 2, 2]), 4)
     assert laid_out.tolist() == [[1.0, -INFINITY], [-INFINITY] * 2, [2.0, 3.0], [-INFINITY] * 2]
     assert padded(torch.empty(0), torch.empty(0, dtype=torch.int64), 3).shape == (3, 0)
 
 
-def test_above_by_hand() -> None:
+def test_counts_of_higher_scores_by_hand() -> None:
     pool = torch.tensor([[5.0, 1.0, 3.0], [2.0, 2.0, -INFINITY]])
     rows = torch.tensor([0, 0, 1])
     counted = above(pool, padded(torch.tensor([2.0, 3.0, 2.0]), rows, 2), rows)
@@ -138,19 +139,19 @@ def listed(scores: Tensor, k: int) -> list[tuple[int, int]]:
     return list(zip(shoppers.tolist(), items.tolist(), strict=True))
 
 
-def test_first_by_hand() -> None:
+def test_the_first_k_items_by_hand() -> None:
     scores = torch.tensor([[9.0, 8.0, 1.0, 0.0, 2.0], [9.0, 1.0, 0.0, 8.0, 2.0]])
     assert listed(scores, 2) == [(0, 0), (0, 1), (1, 0), (1, 3)]
     assert len(listed(scores, 100)) == 10
     assert listed(torch.empty(0, 3), 2) == []
 
 
-def test_first_leaves_out_what_is_not_ranked() -> None:
+def test_the_first_k_items_leave_out_unranked_ones() -> None:
     assert listed(torch.tensor([[1.0, -INFINITY, -INFINITY], [-INFINITY] * 3]), 2) == [(0, 0)]
 
 
-@pytest.mark.slow  # ranx compiles itself first
-def test_against_ranx() -> None:
+@pytest.mark.slow  # ranx compiles its functions first
+def test_metrics_equal_those_of_ranx() -> None:
     """Distinct random scores: ranx breaks ties by its own rule, so there are none."""
     ranx = pytest.importorskip("ranx")
     generator = np.random.default_rng(11)
@@ -163,7 +164,7 @@ def test_against_ranx() -> None:
     rows, targets = torch.arange(shoppers), torch.from_numpy(held_out)
     alone = ranks_alone(torch.from_numpy(scores), rows, targets)
     together = ranks_together(torch.from_numpy(scores), rows, targets, alone)
-    assert torch.equal(alone, together), "one target is in nobody's way"
+    assert torch.equal(alone, together), "with one target, alone and together are the same"
     hits = float((alone <= 10).double().mean())
     ours = {
         "hit_rate@10": hits,

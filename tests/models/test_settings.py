@@ -1,4 +1,4 @@
-"""Round settings cross as a Flower record: nothing is lost, and nothing unknown or out of range gets in."""
+"""Round settings survive the Flower record exactly, and unknown keys and values out of range are refused."""
 
 import math
 from typing import Any
@@ -72,13 +72,13 @@ def record(**changes: Any) -> ConfigRecord:
     return ConfigRecord({"protocol": PROTOCOL, **VALID, **changes})
 
 
-def test_round_trip() -> None:
+def test_settings_survive_the_record() -> None:
     settings = RoundSettings.model_validate(VALID)
     assert RoundSettings.from_record(settings.to_record()) == settings
     assert dict(settings.to_record()) == {"protocol": 1, "run": "", **VALID, **LEFT_OUT}
 
 
-def test_no_promise_crosses_too() -> None:
+def test_settings_without_a_promise_survive_the_record() -> None:
     settings = RoundSettings.model_validate({**VALID, **NO_PROMISE, "delta": 0.0})
     assert RoundSettings.from_record(settings.to_record()) == settings
 
@@ -91,7 +91,7 @@ def test_no_promise_crosses_too() -> None:
     dim=st.integers(1, 4096),
     round=st.integers(1, 2**31),
 )
-def test_every_number_crosses_to_the_bit(
+def test_every_number_survives_the_record_exactly(
     epsilon: float, noise: float, clip: float, rate: float, dim: int, round: int
 ) -> None:
     settings = RoundSettings.model_validate(
@@ -158,8 +158,8 @@ def test_a_missing_key_is_refused(name: str) -> None:
         ("sampling_rate", 1.01),
         ("sampling_rate", math.nan),
         ("steps_per_round", 0),
-        ("steps_per_round", 2**16),  # more than a stream can name
-        ("clip", 0.99e-6),  # Opacus adds 1e-6 to a norm before it divides
+        ("steps_per_round", 2**16),  # a stream's name has 16 bits for the step
+        ("clip", 0.99e-6),  # Opacus adds 1e-6 to a norm before it divides by it
         ("clip", -math.inf),
         ("learning_rate", 1.01e6),
         ("catalogue_weight", 1.01e6),
@@ -178,7 +178,7 @@ def test_a_missing_key_is_refused(name: str) -> None:
         ("negative_weight", -0.1),
         ("catalogue_weight", -0.1),
         ("regularisation", 0.0),
-        # and of another type, which a looser check would convert
+        # Values of another type, which a looser check would convert.
         ("round", 2.0),
         ("round", "2"),
         ("round", True),
@@ -209,30 +209,30 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
 
 
 @pytest.mark.parametrize("noise", [5e-324, 1e-9, 0.999999e-6, 1.000001e6, 1e300])
-def test_noise_that_is_none_or_drowns_everything_is_refused(noise: float) -> None:
+def test_noise_too_small_or_too_large_is_refused(noise: float) -> None:
     with pytest.raises(ValidationError, match="a noise multiplier must be 0, or from 1e-6 to 1e6"):
         RoundSettings.from_record(record(noise_multiplier=noise))
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-6, 1e6])
-def test_noise_at_its_bounds(noise: float) -> None:
+def test_noise_at_its_bounds_is_accepted(noise: float) -> None:
     assert RoundSettings.from_record(record(noise_multiplier=noise)).noise_multiplier == noise
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0])
 @pytest.mark.parametrize("clip", [1.000001e6, 1e300])
-def test_a_clip_that_is_none_and_does_not_say_so_is_refused(clip: float, noise: float) -> None:
+def test_a_finite_clip_so_large_that_it_clips_nothing_is_refused(clip: float, noise: float) -> None:
     with pytest.raises(ValidationError, match="a clip must be at most 1e6, or infinite"):
         RoundSettings.from_record(record(clip=clip, noise_multiplier=noise))
 
 
 @pytest.mark.parametrize("clip", [1e-6, 1e6])
-def test_a_clip_at_its_bounds(clip: float) -> None:
+def test_a_clip_at_its_bounds_is_accepted(clip: float) -> None:
     assert RoundSettings.from_record(record(clip=clip)).clip == clip
 
 
 def test_a_clip_and_noise_may_both_be_missing() -> None:
-    """DP-SGD with neither is plain SGD, which the tests compare it with; it claims no ε either."""
+    """DP-SGD with neither is plain SGD, which the tests compare it with; it also claims no ε."""
     settings = RoundSettings.from_record(record(noise_multiplier=0.0, clip=math.inf, epsilon=math.inf))
     assert settings.clip == math.inf
 
@@ -243,12 +243,12 @@ def test_a_round_after_the_last_is_refused() -> None:
         RoundSettings.from_record(record(round=6))
 
 
-def test_frozen() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         RoundSettings.model_validate(VALID).noise_multiplier = 0.0  # type: ignore[misc]
 
 
-# The linear model's two releases
+# The two releases of the linear model.
 
 
 LINEAR: dict[str, Any] = {
@@ -263,14 +263,14 @@ LINEAR: dict[str, Any] = {
                 {"popularity_share": 0.0}, {"popularity_share": 1.0}, {"kernel_half_life": 1e-4},
                 {"popularity_half_life": 1e-4}, {"popularity_norm": 1e-4}, {"now": -1}, {"now": 2**41}]
 )  # fmt: skip
-def test_the_linear_model_has_two_rounds_and_a_head(changes: dict[str, Any]) -> None:
+def test_settings_that_the_linear_model_cannot_have_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         record_settings({**LINEAR, **changes})
 
 
 @pytest.mark.parametrize("name", ["kernel_half_life", "popularity_half_life", "popularity_norm"])
 @pytest.mark.parametrize("value", [0.0, 1e-3])
-def test_half_lives_and_norms_at_their_bounds(name: str, value: float) -> None:
+def test_half_lives_and_norms_at_their_bounds_are_accepted(name: str, value: float) -> None:
     assert getattr(record_settings({**LINEAR, name: value}), name) == value
 
 
@@ -280,7 +280,9 @@ def record_settings(changes: dict[str, Any]) -> RoundSettings:
 
 @pytest.mark.parametrize("trust", ["local", "distributed", "central"])
 @pytest.mark.parametrize("share", [0.01, 0.25, 0.5, 0.9])
-def test_both_releases_together_cost_what_one_of_the_noise_multiplier_costs(trust: str, share: float) -> None:
+def test_both_releases_together_cost_as_much_as_one_with_the_noise_multiplier(
+    trust: str, share: float
+) -> None:
     settings = record_settings({**LINEAR, "trust": trust, "popularity_share": share})
     first, second = settings.at(1), settings.at(2)
     assert (first.released, second.released) == ("popularity", "gram")
@@ -294,7 +296,7 @@ def test_both_releases_together_cost_what_one_of_the_noise_multiplier_costs(trus
     assert first.released_deviation / second.released_deviation == pytest.approx(first.noise / second.noise)
 
 
-def test_both_rounds_are_amplified_and_a_device_may_be_in_both() -> None:
+def test_both_releases_are_amplified_and_a_device_may_take_part_in_both() -> None:
     central = record_settings({**LINEAR, "participation": 0.05})
     assert [(rate, steps) for _, rate, steps in central.history(2)] == [(0.05, 1), (0.05, 1)]
     local = record_settings({**LINEAR, "participation": 0.05, "trust": "local"})
@@ -302,22 +304,22 @@ def test_both_rounds_are_amplified_and_a_device_may_be_in_both() -> None:
     assert [rate for _, rate, _ in local.history(2)] == [1.0, 1.0]
 
 
-def test_rounds_that_cost_nothing_are_not_capped() -> None:
+def test_covered_rounds_are_not_limited_where_rounds_cost_nothing() -> None:
     settings = record_settings({"rounds": 20, "participation": 0.3})
     assert settings.covered < 20
     free = {"unit": "none", "trust": "none", "noise_multiplier": 0.0, "clip": math.inf, "epsilon": math.inf}
     assert record_settings({"rounds": 20, "participation": 0.3, **free}).covered == 20
 
 
-def test_the_measuring_round_comes_after_and_is_booked_with_its_own_noise() -> None:
+def test_the_evaluation_round_comes_last_and_is_accounted_with_its_own_noise() -> None:
     settings = record_settings({**LINEAR, "evaluate": True, "evaluation_noise": 7.0})
     assert settings.history(3) == (*settings.history(2), (7.0, 1.0, 1))
     assert settings.at(3).released is None
     assert settings.measured(2) == ()
 
 
-def test_rounds_are_so_few_that_a_device_can_find_its_part_of_them() -> None:
-    """At 2⁵³ rounds it would fail in the middle of an answer."""
+def test_a_number_of_rounds_too_large_for_a_devices_share_is_refused() -> None:
+    """With 2⁵³ rounds the device would fail in the middle of an answer."""
     settings = RoundSettings.model_validate(
         {**VALID, "unit": "shopper", "trust": "local", "participation": 0.5, "rounds": 2**40}
     )

@@ -1,4 +1,4 @@
-"""What may cross, and every way in which a reply can be wrong."""
+"""What may cross between a device and the server, and every way in which a reply can be wrong."""
 
 import io
 import re
@@ -32,7 +32,7 @@ ROUND = 4
 
 
 def content(update: dict[str, Any] = UPDATE, **facts: Any) -> RecordDict:
-    """A valid reply with one thing changed. None takes a fact away."""
+    """Build a valid reply with some facts changed; a fact that is None is left out."""
     stated = {"protocol": 1, "round": ROUND, "answered": 3, **facts}
     return RecordDict(
         {
@@ -49,7 +49,7 @@ def reason(wrong: RecordDict) -> str:
 
 
 def with_bytes(data: bytes) -> RecordDict:
-    """A reply whose table is these bytes, said to be what is wanted."""
+    """Build a reply whose table holds these bytes, with a header of the expected type and shape."""
     wrong = content()
     arrays = ArrayRecord(dict(wrong["update"]))
     arrays["table.weight"] = Array(dtype="float32", shape=(3, 2), stype="numpy.ndarray", data=data)
@@ -62,7 +62,7 @@ def header(shape: tuple[int, ...]) -> bytes:
     return text.getvalue()
 
 
-def same(one: Reply, other: Reply) -> bool:
+def same_reply(one: Reply, other: Reply) -> bool:
     return (
         (one.round, one.answered, one.refused) == (other.round, other.answered, other.refused)
         and one.update.keys() == other.update.keys()
@@ -80,7 +80,7 @@ def same(one: Reply, other: Reply) -> bool:
     ],
 )
 def test_unpacking_is_the_inverse_of_packing(reply: Reply) -> None:
-    assert same(unpack_reply(pack_reply(reply), SHARED, ROUND), reply)
+    assert same_reply(unpack_reply(pack_reply(reply), SHARED, ROUND), reply)
 
 
 @given(
@@ -94,7 +94,7 @@ def test_unpacking_is_the_inverse_of_packing_for_any_numbers(
     numbers = torch.tensor(values)
     update = {"table.weight": numbers[:6].view(3, 2), "bias.weight": numbers[6:].view(3, 1)}
     reply = Reply(ROUND, update, answered, refused)
-    assert same(unpack_reply(pack_reply(reply), SHARED, ROUND), reply)
+    assert same_reply(unpack_reply(pack_reply(reply), SHARED, ROUND), reply)
 
 
 def test_a_reply_holds_the_update_and_public_facts_and_nothing_else() -> None:
@@ -113,7 +113,7 @@ def test_a_reply_holds_the_update_and_public_facts_and_nothing_else() -> None:
 
 
 def test_a_valid_reply_passes() -> None:
-    assert same(unpack_reply(content(), SHARED, ROUND), Reply(ROUND, UPDATE, 3))
+    assert same_reply(unpack_reply(content(), SHARED, ROUND), Reply(ROUND, UPDATE, 3))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_wrong_facts_are_refused(facts: dict[str, Any], why: str) -> None:
     assert reason(content(**facts)) == why
 
 
-def test_an_update_of_nobody_is_refused() -> None:
+def test_an_update_without_any_device_is_refused() -> None:
     assert reason(content(answered=0)) == "2 arrays where no device took part"
 
 
@@ -184,7 +184,7 @@ def test_a_record_too_many_too_few_or_of_another_kind_is_refused() -> None:
         assert reason(wrong) == "unknown record"
 
 
-def test_nothing_travels_behind_the_numbers() -> None:
+def test_bytes_behind_the_numbers_are_refused() -> None:
     good = content()["update"]["table.weight"].data
     assert reason(with_bytes(good + b"secret")) == "wrong size"
     assert unpack_reply(with_bytes(good), SHARED, ROUND).answered == 3
@@ -219,8 +219,8 @@ def test_an_array_of_another_serialisation_is_refused() -> None:
     assert reason(RecordDict({"update": arrays, "reply": wrong["reply"]})) == "unreadable array"
 
 
-def test_a_reason_names_no_value() -> None:
-    """Reasons are logged and counted: what a node writes must not get into them."""
+def test_a_reason_contains_no_value_of_the_reply() -> None:
+    """Reasons are logged and counted, so nothing that a node writes may get into them."""
     for wrong in (
         content({**UPDATE, "secret-7": torch.zeros(1)}),
         content(**{"secret-7": 1}),
@@ -242,15 +242,15 @@ def test_arrays_round_trip_in_single_precision_and_own_their_memory() -> None:
     assert source["a"].tolist() == [1.5, -2.0]
 
 
-def test_arrays_are_laid_out_row_by_row_whatever_a_server_sends() -> None:
-    """A loop compiled for one layout would be compiled again for another."""
+def test_received_arrays_are_contiguous_whatever_layout_a_server_sends() -> None:
+    """Otherwise a loop compiled for one memory layout would have to be compiled again for another."""
     sent = ArrayRecord({"table": Array(np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)))})
     table = from_arrays(sent)["table"]
     assert table.is_contiguous()
     assert table.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
 
 
-def test_a_request_round_trips_and_another_kind_is_refused() -> None:
+def test_a_request_survives_the_record_and_malformed_requests_are_refused() -> None:
     settings = RoundSettings.model_validate(VALID)
     asked = RecordDict({"arrays": to_arrays(UPDATE), "config": settings.to_record()})
     request = unpack_request(asked)
@@ -269,34 +269,35 @@ def test_a_request_round_trips_and_another_kind_is_refused() -> None:
 
 
 def test_a_request_with_parameters_that_are_not_finite_can_be_read() -> None:
-    """Or the device group could not refuse it for what it is: Refusal.MODEL, and not an unknown protocol."""
+    """Otherwise the device group could not refuse it as Refusal.MODEL, but as an unknown protocol."""
     wrong = {**UPDATE, "bias.weight": torch.tensor([[0.0], [torch.nan], [0.0]])}
     settings = RoundSettings.model_validate(VALID)
     request = unpack_request(RecordDict({"arrays": to_arrays(wrong), "config": settings.to_record()}))
     assert request.parameters["bias.weight"].isnan().tolist() == [[False], [True], [False]]
 
 
-# η = 0.1, C = 1, σ = 1.35 and 3 steps, nine coordinates: what a device learned has norm 0.3 · 10,000 at most,
-# and the noise of n devices has the deviation √(3n) · 0.135 in each; χ² of 9 degrees is rarely above 60.66.
+# With η = 0.1, C = 1, σ = 1.35, 3 steps and nine coordinates, what a device learned has norm 0.3 · 10,000 at
+# most. The noise of n devices has the deviation √(3n) · 0.135 in each coordinate; χ² of 9 degrees of freedom
+# is rarely above 60.66.
 LEARNED, NOISE = 0.3 * 10_000, 0.135 * 3**0.5 * 60.6603**0.5
 
 
-def sized(norm: float, answered: int = 1, **changes: Any) -> None:
+def check_norm(norm: float, answered: int = 1, **changes: Any) -> None:
     """Check an update of nine coordinates with this norm, spread over both arrays."""
     update = {name: torch.full_like(tensor, norm / 3.0) for name, tensor in SHARED.items()}
     settings = RoundSettings.model_validate({**VALID, **changes})
     check_size(Reply(ROUND, update, answered), settings, 10, 10_000)
 
 
-def is_largest(norm: float, answered: int = 1, **changes: Any) -> None:
-    sized(0.999 * norm, answered, **changes)
+def assert_largest_norm(norm: float, answered: int = 1, **changes: Any) -> None:
+    check_norm(0.999 * norm, answered, **changes)
     with pytest.raises(InvalidReply, match="norm above the bound"):
-        sized(1.001 * norm, answered, **changes)
+        check_norm(1.001 * norm, answered, **changes)
 
 
 @pytest.mark.parametrize("answered", [1, 4, 10])
 def test_an_update_may_be_as_large_as_its_devices_can_make_it_and_no_larger(answered: int) -> None:
-    is_largest(answered * LEARNED + answered**0.5 * NOISE, answered)
+    assert_largest_norm(answered * LEARNED + answered**0.5 * NOISE, answered)
 
 
 @pytest.mark.parametrize(
@@ -304,8 +305,10 @@ def test_an_update_may_be_as_large_as_its_devices_can_make_it_and_no_larger(answ
     [("learning_rate", 2.0, 2.0), ("steps_per_round", 2, 2**0.5), ("clip", 2.0, 2.0)],
     ids=str,
 )
-def test_the_bound_grows_with_what_moves_a_device(name: str, factor: float, on_noise: float) -> None:
-    is_largest(factor * LEARNED + on_noise * NOISE, **{name: VALID[name] * factor})
+def test_the_bound_grows_with_the_settings_that_enlarge_an_update(
+    name: str, factor: float, on_noise: float
+) -> None:
+    assert_largest_norm(factor * LEARNED + on_noise * NOISE, **{name: VALID[name] * factor})
 
 
 CHI = {3: 44.8413**0.5, 9: 60.6603**0.5}  # exceeded with a chance of 1e-9
@@ -324,8 +327,8 @@ CHI = {3: 44.8413**0.5, 9: 60.6603**0.5}  # exceeded with a chance of 1e-9
     ],
     ids=str,
 )
-def test_what_one_device_sends_at_most(changes: dict[str, Any], largest: float) -> None:
-    is_largest(largest, **changes)
+def test_the_largest_update_of_one_device(changes: dict[str, Any], largest: float) -> None:
+    assert_largest_norm(largest, **changes)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +337,7 @@ def test_what_one_device_sends_at_most(changes: dict[str, Any], largest: float) 
      (NO_PROMISE, False)],
 )  # fmt: skip
 @pytest.mark.parametrize("answered", [1, 10])
-def test_what_devices_count_is_three_numbers_up_to_one(
+def test_an_evaluation_reply_has_three_counts_of_at_most_one_a_device(
     changes: dict[str, Any], noised: bool, answered: int
 ) -> None:
     noise = 0.0 if changes is NO_PROMISE else 5.0
@@ -351,7 +354,7 @@ def test_what_devices_count_is_three_numbers_up_to_one(
         counted(1.001 * largest)
 
 
-def test_noise_that_is_asked_for_passes() -> None:
+def test_noise_of_the_requested_size_is_accepted() -> None:
     """σ = 10⁶ over 40 devices: the noise's norm is far above what gradients alone could reach."""
     many = {"noise_multiplier": 1e6, "steps_per_round": 1, "devices": 40}
     settings = RoundSettings.model_validate({**VALID, **many})
@@ -362,7 +365,7 @@ def test_noise_that_is_asked_for_passes() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3, 10])
-def test_no_more_devices_answer_than_a_node_has(most: int) -> None:
+def test_a_reply_of_more_devices_than_a_node_has_is_refused(most: int) -> None:
     for settings in (VALID, {**VALID, **NO_PROMISE}, {**VALID, "unit": "shopper", "trust": "distributed"}):
         asked = RoundSettings.model_validate(settings)
         check_size(Reply(ROUND, {}, most), asked, most)
@@ -370,7 +373,7 @@ def test_no_more_devices_answer_than_a_node_has(most: int) -> None:
             check_size(Reply(ROUND, {}, most + 1), asked, most)
 
 
-def test_a_reply_of_nobody_has_a_size() -> None:
+def test_a_reply_without_any_device_is_accepted() -> None:
     for settings in (VALID, {**VALID, **NO_PROMISE}):
         reply = Reply(ROUND, {}, 0, {Refusal.BUDGET: 3})
         check_size(reply, RoundSettings.model_validate(settings), 10)

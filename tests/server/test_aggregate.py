@@ -1,4 +1,4 @@
-"""Sums over a public constant: small whole numbers by hand, whoever came, in whatever order."""
+"""Sums and their division by a public constant, with small whole numbers, in any order of arrival."""
 
 import math
 from itertools import permutations
@@ -30,17 +30,17 @@ def test_sum_by_hand() -> None:
     assert total["a"].dtype == torch.float64
 
 
-def test_nothing_to_add_up_is_an_error() -> None:
+def test_a_sum_of_no_updates_is_an_error() -> None:
     with pytest.raises(ValueError, match="no update"):
         sum_updates([])
 
 
-def test_the_order_of_arrival_does_not_show_to_the_bit() -> None:
-    """Even in double precision, the sum of these depends on the order they are added in."""
+def test_the_order_of_arrival_does_not_change_a_bit_of_the_sum() -> None:
+    """Even in double precision, a plain sum of these depends on the order of addition."""
     updates = [{"a": torch.tensor([value])} for value in (1.0, 2.0**60, -(2.0**60), 2.0**-53)]
     orders = list(permutations(updates))
     plain = {sum((u["a"].double() for u in order), torch.zeros(1).double()).item() for order in orders}
-    assert len(plain) > 1, "these addends would prove nothing"
+    assert len(plain) > 1, "with these addends the order does not matter, so the test would prove nothing"
     assert len({sum_updates(list(order))["a"].item() for order in orders}) == 1
 
 
@@ -56,7 +56,7 @@ def test_any_order_of_any_updates_gives_the_same_bits(rows: list[list[float]], r
 
 
 def test_small_updates_are_not_lost_beside_a_large_one() -> None:
-    """2²⁴ + 1 is not a single-precision number; the sum of many small updates is kept in double."""
+    """2²⁴ + 1 is no single-precision number; the sum of many small updates is kept in double precision."""
     updates = [{"a": torch.tensor([2.0**24])}] + [{"a": torch.tensor([1.0])}] * 3
     assert sum_updates(updates)["a"].item() == 2**24 + 3
 
@@ -67,8 +67,8 @@ def test_the_denominator_is_q_n() -> None:
     assert gradient["a"].dtype == torch.float32
 
 
-def test_the_denominator_does_not_depend_on_who_answered() -> None:
-    """One reply of 6, or three of 2: the same step. Nobody's silence makes another louder."""
+def test_the_denominator_does_not_depend_on_the_number_of_replies() -> None:
+    """One reply of 6 and three of 2 give the same step: a silent node gives the others no weight."""
     alone = sum_updates([{"a": torch.tensor([6.0])}])
     three = sum_updates([{"a": torch.tensor([2.0])}] * 3)
     assert torch.equal(pseudo_gradient(alone, 6.0)["a"], pseudo_gradient(three, 6.0)["a"])
@@ -93,7 +93,7 @@ def test_sgd_with_rate_1_and_no_momentum_is_federated_averaging_over_n() -> None
 
 def test_sgd_momentum_and_weight_decay_by_hand() -> None:
     momentum = server(server_optimizer="sgd", server_learning_rate=0.5, server_momentum=0.5)
-    # velocities −1, then −1 · ½ − 1 = −1.5: 0 + 0.5 + 0.75
+    # The velocities are −1 and −1 · ½ − 1 = −1.5, so the result is 0 + 0.5 + 0.75.
     assert step(momentum, 0.0, [-1.0, -1.0]) == 1.25
     decay = server(
         server_optimizer="sgd", server_learning_rate=0.5, server_momentum=0.0, server_weight_decay=0.25
@@ -102,7 +102,7 @@ def test_sgd_momentum_and_weight_decay_by_hand() -> None:
 
 
 def test_adam_by_hand() -> None:
-    """Kingma & Ba 2015: the first step is lr whatever the gradient; the second, with β₁ = ½, is spelt out."""
+    """Kingma & Ba 2015: the first step is lr for any gradient; the second, with β₁ = ½, is computed here."""
     adam = server(server_learning_rate=0.1, server_momentum=0.5)
     assert step(adam, 0.0, [-3.0]) == pytest.approx(0.1)
     assert step(adam, 0.0, [-3000.0]) == pytest.approx(0.1)
@@ -121,5 +121,6 @@ def test_the_clip_moves_towards_its_quantile_by_hand() -> None:
     assert adapted_clip(2.0, 0.5, 0.5, settings) == 2.0
     assert adapted_clip(2.0, 1.0, 0.5, settings) == pytest.approx(2.0 * math.exp(-0.1))
     assert adapted_clip(2.0, 0.0, 0.5, settings) == pytest.approx(2.0 * math.exp(0.1))
-    assert adapted_clip(2.0, 40.0, 0.5, settings) == adapted_clip(2.0, 1.0, 0.5, settings)  # noise, cut off
+    # A share above 1, from noise, is cut off.
+    assert adapted_clip(2.0, 40.0, 0.5, settings) == adapted_clip(2.0, 1.0, 0.5, settings)
     assert adapted_clip(1.05e-6, 1.0, 0.5, settings) == 1e-6  # what a device accepts

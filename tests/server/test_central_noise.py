@@ -1,4 +1,4 @@
-"""Under central trust the server noises the sum before anything else reads it, whoever came."""
+"""Under central trust the server adds noise to the sum before anything else reads it, whoever took part."""
 
 import pytest
 import torch
@@ -46,8 +46,11 @@ def test_the_noise_is_sigma_times_clip_on_every_coordinate():
     assert ((squares > low) & (squares < high)).all()
 
 
-def test_a_round_to_which_nobody_came_looks_like_any_other():
-    """Silence would tell that the coins, or the shoppers, were few. Noise 2·0.5 over the constant q·N = 2."""
+def test_a_round_without_participants_looks_like_any_other():
+    """Otherwise a missing release would reveal that few took part.
+
+    The noise is 2·0.5 over the constant q·N = 2.
+    """
     run = strategy(settings())
     run.aggregate_train(1, [])
     moved = flat(run.shared())
@@ -55,7 +58,7 @@ def test_a_round_to_which_nobody_came_looks_like_any_other():
     assert float(moved.std()) == pytest.approx(2.0 * 0.5 / (0.25 * 8), rel=0.4)
 
 
-def test_rounds_and_runs_draw_afresh_unless_seeded():
+def test_rounds_and_runs_draw_fresh_noise_unless_seeded():
     def two_rounds(**changes) -> list[torch.Tensor]:
         run = strategy(settings(), **changes)
         steps = []
@@ -73,13 +76,13 @@ def test_rounds_and_runs_draw_afresh_unless_seeded():
 
 
 @pytest.mark.parametrize("trust", ["local"])
-def test_a_server_that_is_not_trusted_adds_nothing_and_waits(trust):
+def test_a_server_that_is_not_trusted_adds_no_noise(trust):
     run = strategy(settings(trust=trust))
     run.aggregate_train(1, [])
     assert (flat(run.shared()) == 0).all()
 
 
-def test_epsilon_is_amplified_by_participation_under_central_trust_alone():
+def test_participation_amplifies_epsilon_under_central_trust_only():
     spent = {}
     for trust in ("central", "local"):
         run = strategy(settings(trust=trust))
@@ -88,13 +91,14 @@ def test_epsilon_is_amplified_by_participation_under_central_trust_alone():
     assert spent["central"] < 0.6 * spent["local"]
 
 
-def test_a_run_has_a_name_of_its_own_and_keeps_it_with_its_checkpoint(tmp_path, monkeypatch):
+def test_a_run_has_a_unique_name_and_keeps_it_with_its_checkpoint(tmp_path, monkeypatch):
     def server(**changes) -> ServerSettings:
         return ServerSettings(catalogue="none", **changes)
 
     assert run_name(server()) != run_name(server())
     assert run_name(server(noise_seed=3)) == run_name(server(noise_seed=3))
-    monkeypatch.setattr(FederatedSum, "start", lambda *rest, **named: None)  # stopped in the first round
+    # The run is stopped in the first round.
+    monkeypatch.setattr(FederatedSum, "start", lambda *rest, **named: None)
     strategy(settings(run="a-name"), folder=tmp_path).run(None)
     assert run_name(server(folder=tmp_path, resume=True)) == "a-name"
     assert run_name(server(folder=tmp_path)) != "a-name"

@@ -1,4 +1,4 @@
-"""A run that goes on from its checkpoint ends as the unbroken one, to the bit."""
+"""A run resumed from its checkpoint ends exactly like an unbroken one."""
 
 import math
 import os
@@ -69,7 +69,7 @@ def record(round: int, epsilon: float | None = 1.5) -> RoundRecord:
 
 
 @pytest.mark.parametrize("choices", OPTIMIZERS)
-def test_resuming_is_not_stopping(choices: dict[str, Any], tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_unbroken_one(choices: dict[str, Any], tmp_path: Path) -> None:
     unbroken, optimizer = start(choices)
     for round in range(1, 7):
         advance(unbroken, optimizer, round)
@@ -92,15 +92,15 @@ def test_resuming_is_not_stopping(choices: dict[str, Any], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("epsilon", [None, 0.0, 7.123456789012345, math.inf])
-def test_records_come_back_as_they_were(epsilon: float | None, tmp_path: Path) -> None:
+def test_records_load_unchanged(epsilon: float | None, tmp_path: Path) -> None:
     parameters, optimizer = start({})
     records = [record(1, epsilon), record(2, epsilon)]
     save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress(records))
     assert load_checkpoint(tmp_path, SETTINGS, parameters, optimizer) == Progress(records)
 
 
-def test_before_the_first_step(tmp_path: Path) -> None:
-    """A first round that nobody answered leaves an optimiser without moments."""
+def test_a_checkpoint_before_the_first_step_loads(tmp_path: Path) -> None:
+    """If nobody answered in the first round, the optimiser has no moments yet."""
     parameters, optimizer = start({})
     save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1)]))
     other, optimizer = start({}, fill=0.0)
@@ -108,13 +108,13 @@ def test_before_the_first_step(tmp_path: Path) -> None:
     assert torch.equal(other["table.weight"], torch.ones(3, 2))
 
 
-def test_without_a_checkpoint_nothing_is_done(tmp_path: Path) -> None:
+def test_without_a_checkpoint_nothing_is_loaded(tmp_path: Path) -> None:
     parameters, optimizer = start({})
     assert load_checkpoint(tmp_path, SETTINGS, parameters, optimizer) == Progress()
     assert torch.equal(parameters["table.weight"], torch.ones(3, 2))
 
 
-def test_a_checkpoint_cut_short_leaves_the_one_before(
+def test_a_checkpoint_cut_short_while_writing_leaves_the_previous_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parameters, optimizer = start({})
@@ -134,7 +134,7 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(
 
 
 @pytest.mark.parametrize("kept", [0, 4, 30, 200, -1], ids=str)
-def test_a_checkpoint_that_is_damaged_is_the_users_to_mend(kept: int, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_a_user_error(kept: int, tmp_path: Path) -> None:
     parameters, optimizer = start({})
     save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1)]))
     path = tmp_path / "checkpoint.safetensors"
@@ -147,7 +147,7 @@ def test_a_checkpoint_that_is_damaged_is_the_users_to_mend(kept: int, tmp_path: 
             read()
 
 
-def test_one_file_and_no_leftovers(tmp_path: Path) -> None:
+def test_saving_leaves_one_file_only(tmp_path: Path) -> None:
     parameters, optimizer = start({})
     for count in (1, 2):
         save_checkpoint(
@@ -156,7 +156,7 @@ def test_one_file_and_no_leftovers(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-def test_it_is_on_disk_before_it_gets_its_name_and_its_name_is_before_this_returns(
+def test_a_checkpoint_is_synced_before_it_is_renamed_and_the_folder_before_save_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -190,13 +190,13 @@ def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
     [{"noise_multiplier": 0.5}, {"delta": 1e-6}, {"rounds": 9}, {"learning_rate": 0.2}, {"item_bias": False}],
     ids=str,
 )
-def test_under_other_settings_a_run_does_not_go_on(changes: dict[str, Any], tmp_path: Path) -> None:
-    """ε was spent under the old ones: it would be told as if it had been spent under the new."""
+def test_a_checkpoint_of_other_settings_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    """ε was spent under the old settings, and would be reported as spent under the new ones."""
     parameters, optimizer = start({})
     save_checkpoint(tmp_path, SETTINGS, parameters, optimizer, Progress([record(1)]))
     other, optimizer = start({}, fill=0.0)
     with pytest.raises(UserError, match="other settings"):
         load_checkpoint(tmp_path, SETTINGS.model_copy(update=changes), other, optimizer)
-    assert not other["table.weight"].any(), "the model was touched all the same"
+    assert not other["table.weight"].any(), "the model must not be changed"
     again = RoundSettings.model_validate(SETTINGS.model_dump())
     assert load_checkpoint(tmp_path, again, other, optimizer).rounds_done == 1

@@ -1,4 +1,4 @@
-"""An older checkpoint is refused, so that no sum is released twice for one booking."""
+"""An older checkpoint is refused, so that no sum is released twice for the ε of one release."""
 
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,20 @@ CENTRAL: dict[str, Any] = {"unit": "shopper", "trust": "central", "run": "a"}
 
 
 class Killed(KeyboardInterrupt):
-    """Stands for a process that ends."""
+    """This stands for a process that ends."""
 
 
-def test_only_the_newest_is_taken(tmp_path: Path) -> None:
+def test_only_the_newest_checkpoint_is_accepted(tmp_path: Path) -> None:
     note_newest(tmp_path, "a", 3)
     check_newest(tmp_path, "a", 3)
-    check_newest(tmp_path, "a", 4)  # killed before it was noted
+    check_newest(tmp_path, "a", 4)  # killed before it was recorded as the newest
     for run, number in (("a", 2), ("a", 0), ("b", 3), ("b", 9)):
         with pytest.raises(UserError, match="is older than"):
             check_newest(tmp_path, run, number)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b'{"run": "a", "number": null}', b"[1]", b"\xff"])
-def test_without_a_count_that_can_be_read_no_checkpoint_is_taken(
-    content: bytes | None, tmp_path: Path
-) -> None:
+def test_without_a_readable_count_no_checkpoint_is_accepted(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / NEWEST).write_bytes(content)
     with pytest.raises(UserError, match="lost or damaged"):
@@ -52,9 +50,7 @@ def stopped_after(round: int, folder: Path, **changes: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kept_after", "stopped"), [(1, 2), (1, 3), (2, 3)])
-def test_an_older_checkpoint_that_is_put_back_is_refused(
-    kept_after: int, stopped: int, tmp_path: Path
-) -> None:
+def test_a_restored_older_checkpoint_is_refused(kept_after: int, stopped: int, tmp_path: Path) -> None:
     stopped_after(kept_after, tmp_path)
     kept = (tmp_path / FILE).read_bytes()
     stopped_after(stopped, tmp_path, resume=True)
@@ -63,7 +59,7 @@ def test_an_older_checkpoint_that_is_put_back_is_refused(
         strategy(settings=CENTRAL, folder=tmp_path, resume=True)
 
 
-def test_so_is_one_of_a_run_that_another_took_the_place_of(tmp_path: Path) -> None:
+def test_a_checkpoint_of_a_replaced_run_is_refused(tmp_path: Path) -> None:
     stopped_after(2, tmp_path)
     kept = (tmp_path / FILE).read_bytes()
     strategy(settings={**CENTRAL, "run": "b"}, folder=tmp_path).run(Nodes(1, noisy).grid)
@@ -72,10 +68,10 @@ def test_so_is_one_of_a_run_that_another_took_the_place_of(tmp_path: Path) -> No
         strategy(settings=CENTRAL, folder=tmp_path, resume=True)
 
 
-def test_nothing_is_seen_of_a_checkpoint_before_it_is_noted(
+def test_nothing_depends_on_a_checkpoint_before_it_is_recorded_as_newest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither by devices nor by who is told of rounds; so a crash between the two is no release."""
+    """Neither devices nor observers of rounds see it first, so a crash between the two releases nothing."""
     happened: list[str] = []
 
     def answer(node: int, request: Request) -> RecordDict:
@@ -97,14 +93,14 @@ def test_nothing_is_seen_of_a_checkpoint_before_it_is_noted(
     assert happened == ["note_newest", *kept, *rounds]
 
 
-def test_a_checkpoint_that_was_not_noted_goes_on_and_is_noted_before_it_is_told(
+def test_an_unrecorded_checkpoint_is_resumed_and_recorded_before_it_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = terrycloth.server.strategy.note_newest, []
 
     def killed(*arguments: Any) -> None:
         calls.append(arguments)
-        if len(calls) == 4:  # begun, kept, round 1, and of round 2 the checkpoint only
+        if len(calls) == 4:  # begun, saved, round 1, and only the checkpoint of round 2
             raise Killed
         real(*arguments)
 
@@ -113,15 +109,15 @@ def test_a_checkpoint_that_was_not_noted_goes_on_and_is_noted_before_it_is_told(
         strategy(settings=CENTRAL, folder=tmp_path).run(Nodes(1, noisy).grid)
     monkeypatch.setattr(terrycloth.server.strategy, "note_newest", real)
     kept = (tmp_path / FILE).read_bytes()
-    stopped_after(2, tmp_path, resume=True)  # told again, and killed at once
+    stopped_after(2, tmp_path, resume=True)  # reported again, and killed at once
     assert (tmp_path / FILE).read_bytes() == kept
     check_newest(tmp_path, "a", 3)
     with pytest.raises(UserError, match="is older than"):
         check_newest(tmp_path, "a", 2)
 
 
-def test_two_servers_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    """Both would be given the same sum, and each would release it under a noise of its own."""
+def test_two_servers_cannot_work_in_one_folder(tmp_path: Path) -> None:
+    """Both would get the same sum, and each would release it with its own noise."""
     with alone_in(tmp_path), pytest.raises(UserError, match="another server is using"), alone_in(tmp_path):
         pass
     with alone_in(tmp_path):

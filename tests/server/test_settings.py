@@ -1,4 +1,4 @@
-"""Flower's flat run config, split by field name into what the server keeps and what it asks of devices."""
+"""Flower's flat run config is split by field name into settings of the server and settings of a query."""
 
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,25 @@ ASKED = {name: value for name, value in VALID.items() if name != "round"}
 OWN: dict[str, Any] = {"catalogue": "/shop/catalogue.parquet"}
 
 
-def test_split_by_name() -> None:
+def test_the_run_config_is_split_by_name() -> None:
     server, asked = from_run_config({**ASKED, **OWN, "server-learning-rate": 0.5, "timeout": 9.0})
     assert server.catalogue == Path("/shop/catalogue.parquet")
     assert (server.server_learning_rate, server.timeout) == (0.5, 9.0)
     assert asked == RoundSettings.model_validate({**VALID, "round": 1})
 
 
-def test_dashes_and_underscores_are_one() -> None:
+def test_dashes_and_underscores_are_equivalent() -> None:
     dashed = {name.replace("_", "-"): value for name, value in {**ASKED, **OWN}.items()}
     assert from_run_config(dashed) == from_run_config({**ASKED, **OWN})
 
 
-def test_what_is_left_out_has_the_stated_defaults() -> None:
+def test_settings_that_are_left_out_have_the_documented_defaults() -> None:
     server, _ = from_run_config({**ASKED, **OWN})
     assert (server.folder, server.resume, server.nodes) == (None, False, 1)
     assert (server.server_optimizer, server.server_momentum, server.server_weight_decay) == ("adam", 0.9, 0.0)
 
 
-def test_an_empty_text_is_a_key_not_set() -> None:
+def test_an_empty_text_counts_as_not_set() -> None:
     server, _ = from_run_config({**ASKED, **OWN, "folder": ""})
     assert server.folder is None
 
@@ -65,7 +65,7 @@ def test_a_missing_key_is_an_error_that_names_it(name: str) -> None:
         ("epsilon", 0.0),
     ],
 )
-def test_out_of_range_is_an_error(name: str, value: Any) -> None:
+def test_a_value_out_of_range_is_an_error(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name.replace("-", "_")):
         from_run_config({**ASKED, **OWN, name: value})
 

@@ -1,4 +1,4 @@
-"""Rounds with nodes that do as they are told: sums, faults, the record, and going on after a stop."""
+"""Rounds over cooperative nodes: sums, faults, the record of a round, and resuming after a stop."""
 
 import math
 from collections.abc import Callable
@@ -42,13 +42,13 @@ Answer = Callable[[int, Request], "RecordDict | Error"]
 
 @pytest.fixture(autouse=True)
 def superlink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a SuperLink would tell this process."""
+    """Set what a SuperLink sets for a process that runs an app."""
     for name, value in (("_task_id", 1), ("_run_id", 1), ("_node_id", SUPERLINK_NODE_ID)):
         monkeypatch.setattr(TaskIdentity, name, value)
 
 
 class Nodes:
-    """Nodes 1 … n that answer by a function of (node, request), and remember what they were asked."""
+    """Nodes 1 … n, which answer by a function of (node, request) and remember their requests."""
 
     def __init__(self, nodes: int, answer: Answer) -> None:
         self.asked: list[tuple[int, Request]] = []
@@ -83,13 +83,13 @@ def strategy(
 def reply(
     request: Request, value: float, devices: int = 1, refused: dict[Refusal, int] | None = None
 ) -> RecordDict:
-    """Every coordinate of the sum is `value`."""
+    """Return a reply in which every coordinate of the sum is `value`."""
     update = {name: torch.full_like(tensor, value) for name, tensor in request.parameters.items()}
     return pack_reply(Reply(request.settings.round, update, devices, refused or {}))
 
 
 def test_a_round_by_hand() -> None:
-    """Two nodes send 1 and 4; q·N = 5; three rounds of plain averaging add 1 each."""
+    """Two nodes send 1 and 4, and q·N = 5, so three rounds of plain averaging add 1 each."""
     nodes = Nodes(2, lambda node, request: reply(request, 1.0 if node == 1 else 4.0))
     run = strategy(nodes=2)
     final = run.run(nodes.grid)
@@ -105,7 +105,7 @@ def test_how_many_devices_a_node_claims_does_not_change_the_step() -> None:
     assert all(torch.equal(one[name], many[name]) for name in one)
 
 
-def test_each_round_asks_with_the_model_of_the_round_before_and_its_own_number() -> None:
+def test_each_request_has_the_model_after_the_previous_round_and_its_number() -> None:
     nodes = Nodes(1, lambda node, request: reply(request, 5.0))
     run = strategy()
     run.run(nodes.grid)
@@ -127,7 +127,7 @@ def test_every_node_is_asked_every_round() -> None:
 
 
 def hostile(request: Request) -> dict[str, RecordDict]:
-    """Replies that must not be added, by the reason that is counted."""
+    """Return replies that must not be added, by the reason that is counted."""
     good = reply(request, 100.0)
     shared = request.parameters
     number = request.settings.round
@@ -147,7 +147,7 @@ def hostile(request: Request) -> dict[str, RecordDict]:
 
 
 @pytest.mark.parametrize("why", hostile(Request(START, RoundSettings.model_validate(VALID))))
-def test_an_invalid_reply_is_counted_and_the_round_goes_on(why: str) -> None:
+def test_an_invalid_reply_is_counted_and_the_round_continues(why: str) -> None:
     def answer(node: int, request: Request) -> RecordDict:
         return hostile(request)[why] if node == 2 else reply(request, 2.5)
 
@@ -160,15 +160,18 @@ def test_an_invalid_reply_is_counted_and_the_round_goes_on(why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "most"),
+    ("changes", "most"),
     [({"nodes": 5}, 2), ({"nodes": 4}, 3), ({"nodes": 1}, 10), ({"nodes": 5, "most_devices_a_node": 7}, 7),
      ({"most_devices_a_node": 99}, 10)],
 )  # fmt: skip
 @pytest.mark.parametrize("unit", ["interaction", "none", "shopper", "distributed"])
-def test_a_node_is_not_believed_to_have_more_devices_than_a_node_may(
-    said: dict[str, int], most: int, unit: str
+def test_a_reply_that_claims_more_devices_than_a_node_may_have_is_refused(
+    changes: dict[str, int], most: int, unit: str
 ) -> None:
-    """Of ten behind five nodes: two. One that claimed all ten could send ten times what one device can."""
+    """With ten devices behind five nodes each has two.
+
+    One that claimed all ten could send ten times its share.
+    """
     kinds: dict[str, dict[str, Any]] = {
         "none": NO_PROMISE,
         "shopper": {"unit": "shopper", "trust": "central", "clip": 100.0, "noise_multiplier": 0.0},
@@ -178,7 +181,7 @@ def test_a_node_is_not_believed_to_have_more_devices_than_a_node_may(
     answer = in_steps if unit == "distributed" else reply
 
     def claiming(devices: int) -> RoundRecord:
-        run = strategy(settings={**kinds[unit], "rounds": 1}, least_nodes=1, **said)
+        run = strategy(settings={**kinds[unit], "rounds": 1}, least_nodes=1, **changes)
         run.min_train_nodes = run.min_available_nodes = 1
         run.run(Nodes(1, lambda node, request: answer(request, 1.0, devices)).grid)
         return run.progress.records[0]
@@ -187,7 +190,7 @@ def test_a_node_is_not_believed_to_have_more_devices_than_a_node_may(
     assert claiming(most + 1).invalid == {"more devices than a node has": 1}
 
 
-def test_bytes_that_numpy_takes_for_a_zip_file_do_not_end_the_run() -> None:
+def test_bytes_that_numpy_reads_as_a_zip_file_do_not_end_the_run() -> None:
     def answer(node: int, request: Request) -> RecordDict:
         if node == 1:
             return reply(request, 5.0)
@@ -198,7 +201,7 @@ def test_bytes_that_numpy_takes_for_a_zip_file_do_not_end_the_run() -> None:
     assert strategy(nodes=2).run(Nodes(2, answer).grid)["a"].tolist() == [4.0, 5.0]
 
 
-def test_a_node_that_fails_is_counted_and_the_round_goes_on() -> None:
+def test_a_node_that_fails_is_counted_and_the_round_continues() -> None:
     def answer(node: int, request: Request) -> RecordDict | Error:
         return Error(code=1, reason="training failed") if node == 1 else reply(request, 5.0)
 
@@ -220,8 +223,8 @@ def test_refusals_are_added_up_by_reason() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_when_nobody_answers_the_model_stays_and_the_round_is_booked(optimizer: str) -> None:
-    """Also when moments from earlier rounds would go on by themselves: without a sum there is no step."""
+def test_a_round_without_answers_does_not_change_the_model_but_is_accounted_for(optimizer: str) -> None:
+    """Moments from earlier rounds do not change the model either: without a sum there is no step."""
 
     def answer(node: int, request: Request) -> RecordDict:
         number = request.settings.round
@@ -240,7 +243,7 @@ def test_when_nobody_answers_the_model_stays_and_the_round_is_booked(optimizer: 
 
 
 @pytest.mark.slow
-def test_epsilon_in_the_record_is_the_accountants_over_all_rounds_so_far() -> None:
+def test_the_record_has_the_accountants_epsilon_over_all_rounds_so_far() -> None:
     settings = {"noise_multiplier": 2.0, "sampling_rate": 0.25, "steps_per_round": 4, "delta": 1e-6}
     run = strategy(settings=settings)
     run.run(Nodes(1, lambda node, request: reply(request, 0.0)).grid)
@@ -248,8 +251,8 @@ def test_epsilon_in_the_record_is_the_accountants_over_all_rounds_so_far() -> No
     assert spent == [epsilon_spent(2.0, 0.25, steps, 1e-6).epsilon for steps in (4, 8, 12)]
 
 
-def test_participation_amplifies_nothing() -> None:
-    """The server sees who takes part: a round costs in full, though a device is in few of them."""
+def test_participation_does_not_amplify_under_local_trust() -> None:
+    """The server sees who takes part, so a round costs its full ε, though a device is in few rounds."""
     for rate, covered in ((0.01, [1, 1, 1]), (0.5, [1, 2, 3]), (1.0, [1, 2, 3])):
         run = strategy(settings={"participation": rate})
         run.run(Nodes(1, lambda node, request: reply(request, 0.0)).grid)
@@ -257,8 +260,8 @@ def test_participation_amplifies_nothing() -> None:
         assert spent == [epsilon_spent(1.35, 0.25, 3 * rounds, 1e-5).epsilon for rounds in covered]
 
 
-def test_a_round_that_failed_is_still_paid_for() -> None:
-    """Devices answered, and their replies were lost: what left them has left them."""
+def test_a_failed_round_still_costs_epsilon() -> None:
+    """Devices answered and their replies were lost, but what they released has left them."""
     run = strategy()
     run.run(Nodes(1, lambda node, request: Error(code=1, reason="lost")).grid)
     heard = strategy()
@@ -273,7 +276,7 @@ def test_without_a_promise_there_is_no_epsilon() -> None:
     assert [record.epsilon for record in run.progress.records] == [None] * 3
 
 
-def test_bytes_are_those_of_the_arrays_that_cross() -> None:
+def test_the_record_counts_the_bytes_of_the_arrays_that_cross() -> None:
     sizes: list[int] = []
 
     def answer(node: int, request: Request) -> RecordDict:
@@ -288,7 +291,7 @@ def test_bytes_are_those_of_the_arrays_that_cross() -> None:
 
 
 def noisy(node: int, request: Request) -> RecordDict:
-    """An update that depends on what was asked, so that a wrong resumption shows."""
+    """Return an update that depends on the request, so that a wrong resumption changes the result."""
     update = {
         name: torch.sin(tensor * request.settings.round + node) for name, tensor in request.parameters.items()
     }
@@ -298,7 +301,9 @@ def noisy(node: int, request: Request) -> RecordDict:
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
-def test_resumed_is_unbroken_to_the_bit(optimizer: str, stop_after: int, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_the_unbroken_one_to_the_bit(
+    optimizer: str, stop_after: int, tmp_path: Path
+) -> None:
     choices: dict[str, Any] = {"server_optimizer": optimizer, "server_momentum": 0.9, "nodes": 2}
     rounds = {"rounds": 5}
     unbroken = strategy(settings=rounds, **choices).run(Nodes(2, noisy).grid)
@@ -310,15 +315,19 @@ def test_resumed_is_unbroken_to_the_bit(optimizer: str, stop_after: int, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         strategy(stop, rounds, folder=tmp_path, **choices).run(Nodes(2, noisy).grid)
 
-    told: list[int] = []
+    reported: list[int] = []
     resumed = strategy(
-        lambda record, parameters: told.append(record.round), rounds, folder=tmp_path, resume=True, **choices
+        lambda record, parameters: reported.append(record.round),
+        rounds,
+        folder=tmp_path,
+        resume=True,
+        **choices,
     )
     nodes = Nodes(2, noisy)
     final = resumed.run(nodes.grid)
     assert all(torch.equal(final[name], unbroken[name]) for name in unbroken)
     assert sorted({request.settings.round for _, request in nodes.asked}) == list(range(stop_after + 1, 6))
-    assert told == list(range(stop_after, 6)), "the round whose report was cut short is reported again"
+    assert reported == list(range(stop_after, 6)), "the round whose report was interrupted is reported again"
     assert resumed.progress.rounds_done == 5
 
 
@@ -328,7 +337,7 @@ def test_without_resume_a_checkpoint_is_not_read(tmp_path: Path) -> None:
     assert torch.equal(strategy(folder=tmp_path).shared()["a"], START["a"])
 
 
-def test_a_run_does_not_go_on_under_other_settings(tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_under_other_settings(tmp_path: Path) -> None:
     strategy(folder=tmp_path).run(Nodes(1, noisy).grid)
     with pytest.raises(UserError, match="other settings"):
         strategy(settings={"noise_multiplier": 0.7}, folder=tmp_path, resume=True)
@@ -348,7 +357,7 @@ def test_the_observer_gets_each_record_with_the_model_after_it() -> None:
     assert seen == [(1, [2.0, 3.0]), (2, [3.0, 4.0]), (3, [4.0, 5.0])]
 
 
-# Distributed trust in the open, the adapted clip, and the round that measures
+# Distributed trust without masks, the adaptive clip, and the evaluation round
 
 SHARES = {
     "unit": "shopper",
@@ -360,7 +369,7 @@ SHARES = {
 
 
 def in_steps(request: Request, value: float, devices: int) -> RecordDict:
-    """Every coordinate of the sum is `value`, as integers."""
+    """Return a reply of integers in which every coordinate of the sum is `value`."""
     update = {name: torch.full_like(tensor, value) for name, tensor in request.parameters.items()}
     grid = fixed_point(request.settings, 3)
     steps = grid.wrapped(grid.encode(update))
@@ -368,7 +377,7 @@ def in_steps(request: Request, value: float, devices: int) -> RecordDict:
 
 
 def test_sums_of_integers_are_decoded() -> None:
-    """1 and 4 over q·N = 5, as in the round by hand; negative sums too."""
+    """The sums are 1 and 4 over q·N = 5, as in the round by hand, and also negative."""
     answers = {1: 1.0, 2: 4.0, 3: -5.0}
     nodes = Nodes(3, lambda node, request: in_steps(request, answers[node], 2))
     final = strategy(settings={**SHARES, "rounds": 1}, nodes=3).run(nodes.grid)
@@ -378,7 +387,7 @@ def test_sums_of_integers_are_decoded() -> None:
     assert final["a"].tolist() == pytest.approx([2.0, 3.0], abs=1e-3)
 
 
-def test_a_sum_without_enough_shares_of_the_noise_is_not_used() -> None:
+def test_a_sum_with_too_few_noise_shares_is_not_used() -> None:
     for devices, moved in ((2, True), (1, False)):  # two nodes: four devices, or two
         run = strategy(settings=SHARES, nodes=2)
         final = run.run(Nodes(2, lambda node, request, n=devices: in_steps(request, 1.0, n)).grid)
@@ -389,8 +398,10 @@ def test_a_sum_without_enough_shares_of_the_noise_is_not_used() -> None:
 
 
 @pytest.mark.parametrize(("least", "reached"), [(5, True), (6, False)])
-def test_a_sum_that_no_node_would_accept_is_not_asked_for(least: int, reached: bool, tmp_path: Path) -> None:
-    """Of a roster of 1, 4 and 5 devices the node with five may collude."""
+def test_nodes_are_not_asked_for_a_sum_that_they_would_refuse(
+    least: int, reached: bool, tmp_path: Path
+) -> None:
+    """In a roster of 1, 4 and 5 devices the node with five may collude."""
     lines = [b"%s devices=%d" % (identity(k).public, count) for k, count in enumerate((1, 4, 5))]
     (tmp_path / "roster").write_bytes(b"\n".join(lines))
     settings = {**SHARES, "secure_aggregation": True, "least_devices": least}
@@ -402,8 +413,8 @@ def test_a_sum_that_no_node_would_accept_is_not_asked_for(least: int, reached: b
     strategy(settings={**settings, "secure_aggregation": False}, roster=tmp_path / "roster")
 
 
-def below(request: Request, part: float) -> RecordDict:
-    """No update; the sum of ±β/2 of all ten devices, of which `part` are below the clip."""
+def reply_below_clip(request: Request, part: float) -> RecordDict:
+    """Return no update, and the sum of ±β/2 of ten devices, of which the share `part` is below the clip."""
     settings = request.settings
     total = settings.indicator * (part - 0.5) * settings.participation * settings.devices
     update = {name: torch.zeros_like(tensor) for name, tensor in request.parameters.items()}
@@ -413,12 +424,12 @@ def below(request: Request, part: float) -> RecordDict:
 ADAPTED = {"unit": "shopper", "trust": "local", "clip_quantile": 0.5, "clip": 2.0}
 
 
-def test_the_clip_is_moved_from_round_to_round_and_survives_a_stop(tmp_path: Path) -> None:
+def test_the_clip_is_adapted_each_round_and_survives_a_stop(tmp_path: Path) -> None:
     clips: list[float] = []
 
     def answer(node: int, request: Request) -> RecordDict:
         clips.append(request.settings.clip)
-        return below(request, 1.0)
+        return reply_below_clip(request, 1.0)
 
     strategy(settings=ADAPTED, folder=tmp_path).run(Nodes(1, answer).grid)
     assert clips == pytest.approx([2.0, 2.0 * math.exp(-0.1), 2.0 * math.exp(-0.2)], rel=1e-6)
@@ -435,7 +446,7 @@ def test_the_clip_is_moved_from_round_to_round_and_survives_a_stop(tmp_path: Pat
     assert clips == pytest.approx([2.0, 2.0 * math.exp(-0.1), 2.0 * math.exp(-0.2)], rel=1e-6)
 
 
-def test_devices_measure_after_the_last_round_and_the_model_stays() -> None:
+def test_devices_evaluate_after_the_last_round_and_the_model_does_not_change() -> None:
     asked: list[int] = []
 
     def answer(node: int, request: Request) -> RecordDict:

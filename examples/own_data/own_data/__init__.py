@@ -1,4 +1,4 @@
-"""A made-up corner shop, a metric (is the first item right?) and a baseline (the cheapest items)."""
+"""A synthetic corner shop, a metric (is the first item right?) and a baseline (the cheapest items)."""
 
 from functools import partial
 
@@ -42,7 +42,7 @@ def load(options: DataOptions) -> Dataset:
         weights=np.ones(len(items)),
         num_devices=SHOPPERS,
     )
-    report = ImportReport("a made-up corner shop", rows_read=len(items), rows_kept=len(items))
+    report = ImportReport("a synthetic corner shop", rows_read=len(items), rows_kept=len(items))
     return Dataset("corner-shop", Catalogue(table), events, report)
 
 
@@ -54,7 +54,7 @@ HIT_AT_1 = Metric(
 
 
 def fit_cheapest(context: Context, settings: Settings) -> Serve:
-    """Everyone gets the first items of the catalogue, which stand for the cheapest ones."""
+    """Recommend the first items of the catalogue to everyone, as if they were the cheapest."""
     scores = -torch.arange(context.num_items, dtype=torch.float32)
 
     def serve(settings: Settings) -> Scorer:
@@ -66,6 +66,6 @@ def fit_cheapest(context: Context, settings: Settings) -> Serve:
     return serve
 
 
-CHEAPEST = BaselineRow("cheapest", "Everyone gets the cheapest items.", fit_cheapest, floor=True)
+CHEAPEST = BaselineRow("cheapest", "It recommends the cheapest items to everyone.", fit_cheapest, floor=True)
 
 Nesterov = partial(torch.optim.SGD, momentum=0.9, nesterov=True)

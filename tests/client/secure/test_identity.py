@@ -1,4 +1,4 @@
-"""Identity files, as ssh-keygen writes them."""
+"""Identity files have the format that ssh-keygen writes."""
 
 import hashlib
 import stat
@@ -20,7 +20,7 @@ from terrycloth.models.secure_aggregation.roster import Roster, signed_by
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()])
-def test_what_an_identity_signs_its_public_key_verifies(curve: ec.EllipticCurve) -> None:
+def test_a_public_key_verifies_what_its_identity_signs(curve: ec.EllipticCurve) -> None:
     identity = Identity(ec.generate_private_key(curve))
     signature = identity.sign(b"a statement")
     assert signed_by(identity.public, signature, b"a statement")
@@ -29,7 +29,7 @@ def test_what_an_identity_signs_its_public_key_verifies(curve: ec.EllipticCurve)
     assert identity.name == hashlib.sha256(identity.public).hexdigest()
 
 
-def test_a_saved_identity_is_the_same_again_and_its_owners_alone(tmp_path: Path) -> None:
+def test_a_saved_identity_loads_unchanged_and_is_private(tmp_path: Path) -> None:
     identity = Identity.new()
     identity.save(tmp_path / "key")
     assert Identity.load(tmp_path / "key").name == identity.name
@@ -38,7 +38,7 @@ def test_a_saved_identity_is_the_same_again_and_its_owners_alone(tmp_path: Path)
         Identity.new().save(tmp_path / "key")
 
 
-def test_its_private_key_is_not_printed() -> None:
+def test_an_identity_does_not_print_its_private_key() -> None:
     assert repr(Identity.new()) == "Identity()"
 
 
@@ -78,7 +78,7 @@ def test_a_public_key_line_makes_a_roster(tmp_path: Path) -> None:
         (b" devices=%d" % MOST_DEVICES, MOST_DEVICES),
     ],
 )
-def test_a_rosters_line_says_how_many_devices_an_identity_stands_for(
+def test_a_line_of_a_roster_may_give_a_number_of_devices(
     comment: bytes, devices: int, tmp_path: Path
 ) -> None:
     identity = Identity.new()
@@ -101,22 +101,22 @@ def test_a_rosters_line_says_how_many_devices_an_identity_stands_for(
     ],
     ids=lambda comment: comment[:24].decode(),
 )
-def test_a_number_of_devices_that_is_none_is_refused(comment: bytes, tmp_path: Path) -> None:
+def test_an_invalid_number_of_devices_is_refused(comment: bytes, tmp_path: Path) -> None:
     path = tmp_path / "roster"
     path.write_bytes(Identity.new().public + b"\n" + Identity.new().public + b" " + comment)
     with pytest.raises(UserError, match=r"line 2 .* number of devices"):
         Roster.load(path)
 
 
-def test_a_key_is_listed_once(tmp_path: Path) -> None:
-    """Of two lines with two numbers, neither would be what the owner meant."""
+def test_a_roster_that_lists_a_key_twice_is_refused(tmp_path: Path) -> None:
+    """With two lines and two numbers of devices it would be unclear which one the owner meant."""
     path = tmp_path / "roster"
     path.write_bytes(b"%s devices=2\n%s devices=3" % (2 * (Identity.new().public,)))
     with pytest.raises(UserError, match=r"line 2 .* repeats a key"):
         Roster.load(path)
 
 
-def test_a_roster_with_another_line_is_refused(tmp_path: Path) -> None:
+def test_a_roster_with_a_line_that_is_no_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "roster"
     with pytest.raises(UserError, match="cannot read the roster"):
         Roster.load(path)
@@ -127,7 +127,7 @@ def test_a_roster_with_another_line_is_refused(tmp_path: Path) -> None:
             Roster.load(path)
 
 
-def test_one_key_goes_by_one_name() -> None:
+def test_a_key_with_a_comment_or_an_invalid_key_verifies_nothing() -> None:
     identity = Identity.new()
     signature = identity.sign(b"a statement")
     assert not signed_by(identity.public + b" comment", signature, b"a statement")

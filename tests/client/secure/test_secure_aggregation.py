@@ -1,4 +1,4 @@
-"""What a server may try with a node, and what the node says to it: each time one lie in an honest round."""
+"""What a malicious server may try with a node: each test tells one lie in an otherwise honest round."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,16 +35,16 @@ from terrycloth.models.secure_aggregation.thresholds import Floors
 from terrycloth.models.secure_aggregation.view import View
 from tests.secure_round import Rehearsal, new_task
 
-NODES = 6  # of which 5 must agree, and 3 shares open a secret
+NODES = 6  # five must agree, and three shares open a secret
 
 
-def changed(messages: dict[int, AdvertList], change: Callable[[list[Advert]], list[Advert]]) -> AdvertList:
-    """The list of adverts with one lie in it."""
+def with_lie(messages: dict[int, AdvertList], change: Callable[[list[Advert]], list[Advert]]) -> AdvertList:
+    """Return the list of adverts with one lie in it."""
     return AdvertList.of(change(messages[0].adverts()))
 
 
-def refused(rehearsal: Rehearsal, stage: str, message: Any, reason: str, number: int = 0) -> None:
-    """The node refuses for this reason, has trained nothing, and answers nothing more in this session."""
+def assert_refused(rehearsal: Rehearsal, stage: str, message: Any, reason: str, number: int = 0) -> None:
+    """Check that the node refuses for this reason, trains nothing, and answers no more in this session."""
     trained = len(rehearsal.trained)
     with pytest.raises(ProtocolError, match=reason):
         rehearsal.ask(stage, number, message)
@@ -71,26 +71,28 @@ def test_an_advert_changed_by_the_server_is_refused(rehearsal: Rehearsal, key: s
     def swap(adverts: list[Advert]) -> list[Advert]:
         return [replace(a, **{key: value}) if a.name == victim else a for a in adverts]
 
-    refused(rehearsal, "share", changed(rehearsal.until("share"), swap), "advert not signed for this task")
+    assert_refused(
+        rehearsal, "share", with_lie(rehearsal.until("share"), swap), "advert not signed for this task"
+    )
 
 
-def test_ones_own_advert_must_be_there_unchanged(rehearsal: Rehearsal) -> None:
+def test_a_nodes_own_advert_must_be_listed_unchanged(rehearsal: Rehearsal) -> None:
     messages = rehearsal.until("share")
     own = rehearsal.names[0]
-    without = changed(messages, lambda adverts: [a for a in adverts if a.name != own])
-    refused(rehearsal, "share", without, "own advert missing or changed")
-    # Not even an older one that the node signed itself, for the same task.
+    without = with_lie(messages, lambda adverts: [a for a in adverts if a.name != own])
+    assert_refused(rehearsal, "share", without, "own advert missing or changed")
+    # Not even an older advert that the node itself signed for the same task is accepted.
     _, older = rehearsal.nodes[1].advertise(rehearsal.task, devices=2)
-    swapped = changed(messages, lambda adverts: [older if a.name == older.name else a for a in adverts])
-    refused(rehearsal, "share", swapped, "own advert missing or changed", number=1)
+    swapped = with_lie(messages, lambda adverts: [older if a.name == older.name else a for a in adverts])
+    assert_refused(rehearsal, "share", swapped, "own advert missing or changed", number=1)
 
 
 def test_an_identity_that_the_roster_lacks_is_refused(rehearsal: Rehearsal) -> None:
     sybil = Identity.new()
     stranger = Participant(sybil, Roster({sybil.name: 1000}), rehearsal.floors)
     _, advert = stranger.advertise(rehearsal.task, devices=1000)
-    message = changed(rehearsal.until("share"), lambda adverts: [*adverts, advert])
-    refused(rehearsal, "share", message, "identity not in the roster")
+    message = with_lie(rehearsal.until("share"), lambda adverts: [*adverts, advert])
+    assert_refused(rehearsal, "share", message, "identity not in the roster")
 
 
 @pytest.mark.parametrize(
@@ -101,21 +103,23 @@ def test_an_identity_that_the_roster_lacks_is_refused(rehearsal: Rehearsal) -> N
 def test_an_advert_of_another_task_is_refused(rehearsal: Rehearsal, change: dict[str, Any]) -> None:
     messages = rehearsal.until("share")
     _, stale = rehearsal.nodes[3].advertise(replace(rehearsal.task, **change), devices=4)
-    message = changed(messages, lambda adverts: [stale if a.name == stale.name else a for a in adverts])
-    refused(rehearsal, "share", message, "advert not signed for this task")
+    message = with_lie(messages, lambda adverts: [stale if a.name == stale.name else a for a in adverts])
+    assert_refused(rehearsal, "share", message, "advert not signed for this task")
 
 
 def test_more_devices_than_the_roster_allows_are_refused(rehearsal: Rehearsal) -> None:
-    """Else one node that colludes could claim all that least_devices asks for, and hold no noise."""
+    """Otherwise one colluding node could claim as many devices as least_devices asks for, without noise."""
     messages = rehearsal.until("share")
-    _, boast = rehearsal.nodes[3].advertise(rehearsal.task, devices=5)  # the roster says 4
-    message = changed(messages, lambda adverts: [boast if a.name == boast.name else a for a in adverts])
-    refused(rehearsal, "share", message, "more devices than the roster allows")
+    _, inflated = rehearsal.nodes[3].advertise(rehearsal.task, devices=5)  # the roster says 4
+    message = with_lie(
+        messages, lambda adverts: [inflated if a.name == inflated.name else a for a in adverts]
+    )
+    assert_refused(rehearsal, "share", message, "more devices than the roster allows")
 
 
-def test_an_advert_given_twice_is_refused(rehearsal: Rehearsal) -> None:
-    message = changed(rehearsal.until("share"), lambda adverts: [*adverts, adverts[3]])
-    refused(rehearsal, "share", message, "duplicate name")
+def test_a_duplicate_advert_is_refused(rehearsal: Rehearsal) -> None:
+    message = with_lie(rehearsal.until("share"), lambda adverts: [*adverts, adverts[3]])
+    assert_refused(rehearsal, "share", message, "duplicate name")
 
 
 @pytest.mark.parametrize("key", ["share_key", "mask_key"])
@@ -124,21 +128,21 @@ def test_a_key_of_small_order_is_refused(rehearsal: Rehearsal, key: str) -> None
     advert = next(a for a in messages[0].adverts() if a.name == rehearsal.names[3])
     weak = replace(advert, **{key: bytes(KEY_BYTES)})
     weak = replace(weak, signature=rehearsal.identities[3].sign(weak.statement(rehearsal.task)))
-    message = changed(messages, lambda adverts: [weak if a.name == weak.name else a for a in adverts])
-    refused(rehearsal, "share", message, "unusable public key")
+    message = with_lie(messages, lambda adverts: [weak if a.name == weak.name else a for a in adverts])
+    assert_refused(rehearsal, "share", message, "unusable public key")
 
 
 def test_lists_of_different_lengths_are_refused(rehearsal: Rehearsal) -> None:
     message = rehearsal.until("share")[0]
-    refused(rehearsal, "share", replace(message, devices=message.devices[1:]), "different lengths")
+    assert_refused(rehearsal, "share", replace(message, devices=message.devices[1:]), "different lengths")
 
 
-def test_a_node_has_its_own_floors(rehearsal: Rehearsal) -> None:
+def test_a_node_enforces_its_own_floors(rehearsal: Rehearsal) -> None:
     messages = rehearsal.until("share")  # 1 + 2 + 3 + 4 devices, and 5 and 6 of nodes that may collude
     rehearsal.nodes[0].floors = Floors(least_devices=11)
-    refused(rehearsal, "share", messages[0], "too few devices")
+    assert_refused(rehearsal, "share", messages[0], "too few devices")
     rehearsal.nodes[1].floors = Floors(least_devices=10, least_nodes=7)
-    refused(rehearsal, "share", messages[1], "too few nodes", number=1)
+    assert_refused(rehearsal, "share", messages[1], "too few nodes", number=1)
     rehearsal.nodes[2].floors = Floors(least_devices=10, least_nodes=6)
     rehearsal.ask("share", 2, messages[2])
 
@@ -154,40 +158,42 @@ def test_a_ciphertext_for_another_node_is_refused(rehearsal: Rehearsal) -> None:
     place, other = senders.index(rehearsal.names[3]), others.index(rehearsal.names[3])
     relayed = list(first.ciphertexts)
     relayed[place] = second.ciphertexts[other]  # from the right sender, but meant for node 1
-    refused(rehearsal, "mask", RelayedShares(first.shared, relayed), "not meant for this node")
+    assert_refused(rehearsal, "mask", RelayedShares(first.shared, relayed), "not meant for this node")
     swapped = [second.ciphertexts[1], second.ciphertexts[0], *second.ciphertexts[2:]]  # the wrong senders
-    refused(rehearsal, "mask", RelayedShares(second.shared, swapped), "not meant for this node", number=1)
+    assert_refused(
+        rehearsal, "mask", RelayedShares(second.shared, swapped), "not meant for this node", number=1
+    )
 
 
-def test_a_ciphertext_of_another_view_is_refused(rehearsal: Rehearsal) -> None:
-    """A server that shows two nodes different adverts keeps them from reading each other's shares."""
+def test_a_ciphertext_encrypted_under_another_view_is_refused(rehearsal: Rehearsal) -> None:
+    """If a server shows two nodes different adverts, they cannot read each other's shares."""
     messages = rehearsal.until("share")
-    split = changed(messages, lambda adverts: [a for a in adverts if a.name != rehearsal.names[5]])
+    split = with_lie(messages, lambda adverts: [a for a in adverts if a.name != rehearsal.names[5]])
     answers = {0: rehearsal.ask("share", 0, split), **rehearsal.answers("share", messages, gone={0})}
-    answers[0]["ciphertexts"].insert(0, answers[0]["ciphertexts"][0])  # as many as the server counts on
+    answers[0]["ciphertexts"].insert(0, answers[0]["ciphertexts"][0])  # as many as the server expects
     message = rehearsal.server.shares(answers)[1]
-    refused(rehearsal, "mask", message, "not meant for this node", number=1)
+    assert_refused(rehearsal, "mask", message, "not meant for this node", number=1)
 
 
-def test_the_list_of_who_shared_must_be_right(rehearsal: Rehearsal) -> None:
+def test_a_wrong_list_of_nodes_that_shared_is_refused(rehearsal: Rehearsal) -> None:
     messages = rehearsal.until("mask")
     shared, ciphertexts = messages[0].shared, messages[0].ciphertexts
     own = rehearsal.names[0]
     for number, (names, reason) in enumerate(
         [
-            (shared[:4], "too few nodes"),  # 5 must agree
+            (shared[:4], "too few nodes"),  # five must agree
             ([*shared, "f" * 64], "unknown name"),
             ([shared[0], *shared], "out of order or duplicate"),
             (shared[::-1], "out of order or duplicate"),
         ]
     ):
-        refused(rehearsal, "mask", RelayedShares(names, ciphertexts), reason, number)
+        assert_refused(rehearsal, "mask", RelayedShares(names, ciphertexts), reason, number)
     rehearsal = Rehearsal(NODES)
     rehearsal.until("mask")
     without = [name for name in shared if name != own]
-    refused(rehearsal, "mask", RelayedShares(without, ciphertexts), "own shares missing")
+    assert_refused(rehearsal, "mask", RelayedShares(without, ciphertexts), "own shares missing")
     short = rehearsal.names[1] if rehearsal.names[1] != shared[0] else rehearsal.names[2]
-    refused(
+    assert_refused(
         rehearsal,
         "mask",
         RelayedShares(shared, ciphertexts[1:]),
@@ -200,13 +206,13 @@ def test_no_vector_is_trained_for_too_few_devices() -> None:
     rehearsal = Rehearsal(NODES)
     messages = rehearsal.until("mask", gone={"share": {5}})  # 1 + 2 + 3, and 4 and 5 that may collude
     rehearsal.nodes[0].floors = Floors(least_devices=7)
-    refused(rehearsal, "mask", messages[0], "too few devices")
+    assert_refused(rehearsal, "mask", messages[0], "too few devices")
     rehearsal.nodes[1].floors = Floors(least_devices=6)
     rehearsal.ask("mask", 1, messages[1])
 
 
-def test_the_session_is_past_the_stage_before_training_starts(rehearsal: Rehearsal) -> None:
-    """So that a node that saves it there, and crashes, can never give two masked vectors."""
+def test_the_session_advances_before_training_starts(rehearsal: Rehearsal) -> None:
+    """A node that has saved this stage and then crashes can never send two masked vectors."""
     messages = rehearsal.until("mask")
     session, seen = rehearsal.session(0), []
 
@@ -221,7 +227,7 @@ def test_the_session_is_past_the_stage_before_training_starts(rehearsal: Rehears
 
 
 @pytest.mark.parametrize("vector", [np.zeros(16), np.zeros(16, np.int64), np.zeros(15, np.uint64)])
-def test_a_vector_of_another_type_or_length_is_a_fault(rehearsal: Rehearsal, vector: Any) -> None:
+def test_a_vector_of_another_type_or_length_is_an_error(rehearsal: Rehearsal, vector: Any) -> None:
     message = rehearsal.until("mask")[0]
     with pytest.raises(ValueError, match=r"must be uint64 \[16\]"):
         rehearsal.nodes[0].mask(rehearsal.session(0), message, lambda: vector)
@@ -230,7 +236,7 @@ def test_a_vector_of_another_type_or_length_is_a_fault(rehearsal: Rehearsal, vec
 # --- stage 4: who sent a masked vector --------------------------------------------------------------------
 
 
-def test_the_list_of_who_masked_must_be_right(rehearsal: Rehearsal) -> None:
+def test_a_wrong_list_of_nodes_that_masked_is_refused(rehearsal: Rehearsal) -> None:
     messages = rehearsal.until("confirm")
     names, signatures = messages[0].masked, messages[0].signatures
     own = names.index(rehearsal.names[0])
@@ -244,19 +250,19 @@ def test_the_list_of_who_masked_must_be_right(rehearsal: Rehearsal) -> None:
             (names, signatures[::-1], "not those shown to this node"),
         ]
     ):
-        refused(rehearsal, "confirm", MaskedList(listed, signed), reason, number)
+        assert_refused(rehearsal, "confirm", MaskedList(listed, signed), reason, number)
 
 
-def test_who_did_not_share_cannot_have_masked() -> None:
+def test_a_node_that_did_not_share_cannot_be_listed_as_masked() -> None:
     rehearsal = Rehearsal(NODES)
     messages = rehearsal.until("confirm", gone={"share": {5}})
     listed = sorted([*messages[0].masked, rehearsal.names[5]])
     signatures = [messages[0].signatures[0]] * NODES
-    refused(rehearsal, "confirm", MaskedList(listed, signatures), "unknown name")
+    assert_refused(rehearsal, "confirm", MaskedList(listed, signatures), "unknown name")
 
 
-def test_a_node_that_was_shown_fewer_neighbours_is_noticed(rehearsal: Rehearsal) -> None:
-    """Else it would mask with few of them, and all others would help to take its own mask off."""
+def test_a_node_that_was_shown_fewer_neighbours_is_detected(rehearsal: Rehearsal) -> None:
+    """Otherwise it would mask with few neighbours, and all others would help to remove its own mask."""
     messages = rehearsal.until("mask")
     full = messages[0]
     hidden = rehearsal.names[5]
@@ -268,25 +274,25 @@ def test_a_node_that_was_shown_fewer_neighbours_is_noticed(rehearsal: Rehearsal)
     by_name = {rehearsal.names[n]: record["signature"] for n, (record, _) in answers.items()}
     lie = MaskedList(sorted(by_name), [by_name[name] for name in sorted(by_name)])
     for number in range(1, NODES):
-        refused(rehearsal, "confirm", lie, "not those shown to this node", number)
+        assert_refused(rehearsal, "confirm", lie, "not those shown to this node", number)
     view = View(rehearsal.task, rehearsal.session(0).adverts, rehearsal.floors.agreement)
     assert view.signed(
         rehearsal.names[0], by_name[rehearsal.names[0]], masked_statement(view.digest, short.shared)
     )
 
 
-def test_the_sum_must_hold_enough_noise_even_if_those_with_most_of_it_collude() -> None:
-    """Two of five may tell the server their shares of the noise: those with 4 and 5 devices, at worst."""
+def test_the_sum_must_hold_enough_noise_if_the_nodes_with_most_of_it_collude() -> None:
+    """Two of five nodes may tell the server their noise shares: at worst those of 4 and 5 devices."""
     rehearsal = Rehearsal(NODES)
     messages = rehearsal.until("confirm", gone={"mask": {5}})
     rehearsal.nodes[0].floors = Floors(least_devices=7)
-    refused(rehearsal, "confirm", messages[0], "too few devices")
+    assert_refused(rehearsal, "confirm", messages[0], "too few devices")
     rehearsal.nodes[1].floors = Floors(least_devices=6)
     rehearsal.ask("confirm", 1, messages[1])
 
 
-def test_on_the_sparse_graph_no_gap_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that drops the nodes between two parts of the ring would have the sum of each part."""
+def test_on_the_sparse_graph_a_ring_with_gaps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that drops the nodes between two parts of the ring would get the sum of each part."""
     monkeypatch.setattr(thresholds, "COMPLETE_UP_TO", 8)
     monkeypatch.setattr(thresholds, "sparse", lambda nodes, colluding, dropped: (3, 2))
     rehearsal = Rehearsal(16)
@@ -299,7 +305,7 @@ def test_on_the_sparse_graph_no_gap_is_confirmed(monkeypatch: pytest.MonkeyPatch
         return MaskedList(list(names), list(signatures))
 
     first, second = rehearsal.number(ring[0]), rehearsal.number(ring[1])
-    refused(rehearsal, "confirm", without(ring[7], ring[8]), "too many neighbours dropped", first)
+    assert_refused(rehearsal, "confirm", without(ring[7], ring[8]), "too many neighbours dropped", first)
     rehearsal.ask("confirm", second, without(ring[7], ring[10]))
 
 
@@ -307,7 +313,7 @@ def test_on_the_sparse_graph_no_gap_is_confirmed(monkeypatch: pytest.MonkeyPatch
 
 
 def two_lists(rehearsal: Rehearsal) -> tuple[dict[int, dict[str, Any]], list[str], list[str]]:
-    """Confirmations where nodes 0 to 2 were shown that node 5 masked, and nodes 3 and 4 that it did not."""
+    """Return confirmations where nodes 0 to 2 saw that node 5 masked, and nodes 3 and 4 that it did not."""
     messages = rehearsal.until("confirm")
     names, signatures = messages[0].masked, messages[0].signatures
     place = names.index(rehearsal.names[5])
@@ -316,31 +322,33 @@ def two_lists(rehearsal: Rehearsal) -> tuple[dict[int, dict[str, Any]], list[str
     return answers, names, fewer.masked
 
 
-def test_two_lists_are_never_both_confirmed(rehearsal: Rehearsal) -> None:
+def test_confirmations_of_two_different_lists_are_refused(rehearsal: Rehearsal) -> None:
     answers, _, _ = two_lists(rehearsal)
     names = sorted(rehearsal.names[:5])
     signatures = [answers[rehearsal.number(name)]["signature"] for name in names]
     for number in range(5):
-        refused(rehearsal, "unmask", Confirmations(names, signatures), "not those shown to this node", number)
+        assert_refused(
+            rehearsal, "unmask", Confirmations(names, signatures), "not those shown to this node", number
+        )
 
 
-def test_fewer_than_must_agree_is_refused(rehearsal: Rehearsal) -> None:
+def test_fewer_confirmations_than_must_agree_are_refused(rehearsal: Rehearsal) -> None:
     answers, _, _ = two_lists(rehearsal)
     names = sorted(rehearsal.names[:3])
     signatures = [answers[rehearsal.number(name)]["signature"] for name in names]
-    refused(rehearsal, "unmask", Confirmations(names, signatures), "too few nodes")
+    assert_refused(rehearsal, "unmask", Confirmations(names, signatures), "too few nodes")
     thrice = Confirmations(sorted([*names, names[0], names[1]]), [signatures[0]] * 5)
-    refused(rehearsal, "unmask", thrice, "out of order or duplicate", number=1)
+    assert_refused(rehearsal, "unmask", thrice, "out of order or duplicate", number=1)
 
 
-def test_a_confirmation_by_one_who_did_not_mask_does_not_count() -> None:
+def test_a_confirmation_by_a_node_that_did_not_mask_is_refused() -> None:
     rehearsal = Rehearsal(NODES)
     messages = rehearsal.until("unmask", gone={"mask": {5}})
     names = sorted([*messages[0].confirmed, rehearsal.names[5]])
-    refused(rehearsal, "unmask", Confirmations(names, [*messages[0].signatures, b""]), "unknown name")
+    assert_refused(rehearsal, "unmask", Confirmations(names, [*messages[0].signatures, b""]), "unknown name")
 
 
-def test_of_each_node_one_secret_comes_out_and_never_both() -> None:
+def test_only_one_of_the_two_secrets_of_each_node_is_revealed() -> None:
     rehearsal = Rehearsal(NODES)
     messages = rehearsal.until("unmask", gone={"mask": {5}})
     before = {number: rehearsal.session(number) for number in messages}
@@ -356,9 +364,9 @@ def test_of_each_node_one_secret_comes_out_and_never_both() -> None:
         opened = combine(list(zip(numbers, given, strict=True))[:3])
         owner_session = before.get(rehearsal.number(owner)) or rehearsal.session(5)
         assert opened == (owner_session.mask_private if owner == rehearsal.names[5] else owner_session.seed)
-    # The session is over, and its secrets are gone.
+    # The session is closed, and its secrets are deleted.
     for number, message in messages.items():
-        refused(rehearsal, "unmask", message, "unmask|closed", number)
+        assert_refused(rehearsal, "unmask", message, "unmask|closed", number)
 
 
 # --- order ------------------------------------------------------------------------------------------------
@@ -376,13 +384,13 @@ def test_a_stage_is_answered_once_and_in_order() -> None:
         for repeated in kept:
             with pytest.raises(ProtocolError, match="requested after"):
                 rehearsal.ask(repeated, 0, kept[repeated])
-        assert rehearsal.sessions[0] == before  # a repeated message does no harm either
+        assert rehearsal.sessions[0] == before  # a repeated message does not change the session either
         messages = getattr(rehearsal.server, collect)(answers)
     assert rehearsal.trained.count(0) == 1
 
 
 @pytest.mark.parametrize(("reached", "asked"), [("share", "mask"), ("share", "confirm"), ("mask", "unmask")])
-def test_no_stage_is_left_out(rehearsal: Rehearsal, reached: str, asked: str) -> None:
+def test_a_stage_cannot_be_skipped(rehearsal: Rehearsal, reached: str, asked: str) -> None:
     other = Rehearsal(NODES)
     message = other.until(asked)[0]
     rehearsal.until(reached)
@@ -390,17 +398,17 @@ def test_no_stage_is_left_out(rehearsal: Rehearsal, reached: str, asked: str) ->
         rehearsal.ask(asked, 0, message)
 
 
-def test_the_second_session_of_a_node_does_not_answer_for_the_first(rehearsal: Rehearsal) -> None:
+def test_a_session_refuses_messages_of_another_session(rehearsal: Rehearsal) -> None:
     first = rehearsal.until("mask")
     second = Rehearsal(NODES)
     second.until("mask")
-    refused(second, "mask", first[0], "not meant for this node")
+    assert_refused(second, "mask", first[0], "not meant for this node")
 
 
 # --- what is kept, and what is shown ----------------------------------------------------------------------
 
 
-def test_no_secret_is_printed(rehearsal: Rehearsal) -> None:
+def test_a_session_does_not_print_its_secrets(rehearsal: Rehearsal) -> None:
     rehearsal.until("unmask")
     session = rehearsal.session(0)
     for secret in (session.seed, session.mask_private, session.share_private, *session.held.values()):
@@ -409,13 +417,13 @@ def test_no_secret_is_printed(rehearsal: Rehearsal) -> None:
         assert secret.hex() not in repr(session)
 
 
-def test_a_node_needs_a_place_in_its_own_roster() -> None:
+def test_a_node_must_be_in_its_own_roster() -> None:
     with pytest.raises(ValueError, match="own identity"):
         Participant(Identity.new(), Roster({Identity.new().name: 1}), Floors(least_devices=2))
 
 
-def test_a_masked_vector_tells_nothing_of_the_vector() -> None:
-    """Bytes of what leaves a node whose vector is zero: χ² with 255 degrees of freedom, alarm below 10⁻⁷."""
+def test_a_masked_vector_looks_uniformly_random() -> None:
+    """χ² of the bytes that leave a node with a zero vector: 255 degrees of freedom, alarm below 10⁻⁷."""
     rehearsal = Rehearsal(NODES, length=1 << 14)
     rehearsal.vectors[:] = 0
     answers = rehearsal.answers("mask", rehearsal.until("mask"))
@@ -424,10 +432,11 @@ def test_a_masked_vector_tells_nothing_of_the_vector() -> None:
         expected = vector.nbytes / 256
         statistic = float(((counts - expected) ** 2 / expected).sum())
         assert chi2.ppf(1e-8, 255) < statistic < chi2.isf(1e-8, 255)
-    assert not np.any(sum(vector for _, vector in answers.values()) == 0)  # own masks are still on
+    # The nodes' own masks are still in it.
+    assert not np.any(sum(vector for _, vector in answers.values()) == 0)
 
 
-def test_every_neighbours_mask_is_on_and_one_of_its_own(rehearsal: Rehearsal) -> None:
+def test_a_masked_vector_has_each_neighbours_mask_and_its_own(rehearsal: Rehearsal) -> None:
     messages = rehearsal.until("mask")
     session = rehearsal.session(0)
     view = View(session.task, session.adverts, rehearsal.floors.agreement)

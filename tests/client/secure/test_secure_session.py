@@ -1,4 +1,4 @@
-"""A session's state: to disk and back, one stage after the other, and nothing left at the end."""
+"""A session's state survives the disk, goes through its stages in order, and holds no secret at the end."""
 
 import json
 
@@ -23,7 +23,7 @@ def new_session() -> Session:
     return rehearsal.nodes[0].advertise(rehearsal.task, devices=1)[0]
 
 
-def test_a_stage_is_taken_before_it_is_answered() -> None:
+def test_the_stage_advances_before_it_is_answered() -> None:
     session = new_session()
     with session.answering(Stage.SHARED):
         assert session.stage == Stage.SHARED
@@ -37,7 +37,7 @@ def test_a_stage_is_taken_before_it_is_answered() -> None:
 
 
 @pytest.mark.parametrize("stage", [Stage.ADVERTISED, Stage.MASKED, Stage.CONFIRMED, Stage.CLOSED])
-def test_a_stage_out_of_order_leaves_the_session_as_it_is(stage: Stage) -> None:
+def test_a_stage_out_of_order_is_refused_and_changes_nothing(stage: Stage) -> None:
     session = new_session()
     before = session.to_dict()
     with pytest.raises(ProtocolError, match="requested after advertised"), session.answering(stage):

@@ -1,4 +1,4 @@
-"""What trainers of many devices at once are checked by: cohorts, and comparisons with the references.
+"""Cohorts for tests of the trainers of many devices, and comparisons of these trainers with the references.
 
 Statistical checks have fixed keys and a false-alarm rate below 1e-6 each.
 """
@@ -22,7 +22,7 @@ REFERENCES = {"interaction": OpacusTrainer, "shopper": ClippedSgdTrainer, "none"
 
 
 def ragged(items: int = ITEMS, counts: tuple[int, ...] = (0, 1, 2, 1000, 7, 0, 300)) -> Events:
-    """Devices that hold nothing, one event, or many of few items, with weights from a thousandth to 40."""
+    """Return devices that hold nothing, one event, or many of few items, with weights from 0.001 to 40."""
     generator = np.random.default_rng(3)
     total = sum(counts)
     return Events.from_columns(
@@ -58,11 +58,11 @@ def assert_close(ours, theirs, relative: float = 1e-5) -> None:
         assert float((ours[name] - expected).norm()) <= relative * float(expected.norm()), name
 
 
-ALARM = 1e-6  # chance of a false alarm, over all that one check looks at
+ALARM = 1e-6  # probability of a false alarm, over everything that one check looks at
 
 
 def runs(trainer, parameters, events: Events, vectors, count: int) -> torch.Tensor:
-    """Update and vectors of `count` rounds with draws of their own: [count, coordinates], float64."""
+    """Return update and vectors of `count` rounds with independent draws: [count, coordinates], float64."""
     rows = []
     for query in range(1, count + 1):
         cohort = Cohort(np.arange(events.num_devices), events, vectors, seeded_key(11), query)
@@ -71,8 +71,8 @@ def runs(trainer, parameters, events: Events, vectors, count: int) -> torch.Tens
     return torch.stack(rows).double()
 
 
-def alike(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """Whether means and covariances of two samples of vectors are equal, but for a chance of ALARM."""
+def same_distribution(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Return whether two samples have equal means and covariances; false alarms have chance ALARM."""
 
     def moments(sample):
         centred = sample - sample.mean(dim=0)
@@ -85,7 +85,7 @@ def alike(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
 
 
 def has_all_noise(trainer_class, shop, ask, count: int = 4000, **model_settings) -> bool:
-    """Whether each coordinate has variance n·T·(ησC)², touched or not, and no two go together."""
+    """Return whether each coordinate has variance n·T·(ησC)², touched or not, and no two are correlated."""
     settings = ask(
         **model_settings,
         noise_multiplier=1e4,
@@ -98,7 +98,7 @@ def has_all_noise(trainer_class, shop, ask, count: int = 4000, **model_settings)
     events = ragged(counts=(0, 1, 40, 3))
     drawn = runs(trainer_class(model, settings), parameters, events, torch.zeros(4, DIM), count)
     shared = drawn.shape[1] - 4 * DIM
-    each = 3 * (0.1 * 1.0) ** 2  # of a device
+    each = 3 * (0.1 * 1.0) ** 2  # the variance of one device's noise
     variances = torch.cat([torch.full((shared,), 4 * each), torch.full((4 * DIM,), each)])
     squares = (drawn.square() / variances).sum(dim=0).numpy()
     low, high = chi2.ppf([ALARM / 2 / len(squares), 1 - ALARM / 2 / len(squares)], len(drawn))
@@ -108,25 +108,25 @@ def has_all_noise(trainer_class, shop, ask, count: int = 4000, **model_settings)
     return bool((low < squares).all() and (squares < high).all() and apart)
 
 
-# Broken, each before a trainer that it breaks.
+# Broken variants, each to be mixed into a trainer.
 
 
 class NoiseTwice:
-    """The noise that devices drew is added once more."""
+    """The noise that devices drew is added a second time."""
 
     def noised(self, cohort, units, drawn, part):
         return super().noised(cohort, units, np.zeros_like(drawn), part)
 
 
 class NoNoiseWhereRead:
-    """What has a device's own noise gets none for the steps after."""
+    """A coordinate with a device's own noise gets none for the steps after."""
 
     def noised(self, cohort, units, drawn, part):
         return super().noised(cohort, units, np.where(drawn > 0, 12, 0), part)
 
 
 class ReadNoiseIsNotReleased:
-    """What was read goes into the sum without its noise, which is drawn anew."""
+    """What was read enters the sum without its noise, which is drawn anew."""
 
     def train(self, cohort, parameters):
         _, vectors = super().train(cohort, parameters)

@@ -1,4 +1,4 @@
-"""Each device's part of either sum has norm 1 at most, whatever it holds and the server says is popular."""
+"""Each device's part of either sum has norm 1 at most, whatever it holds and whatever the server sends."""
 
 import tracemalloc
 
@@ -15,7 +15,7 @@ from terrycloth.models.recommenders.head import head_items
 from terrycloth.models.recommenders.linear_autoencoder import unpacked
 from terrycloth.models.settings import ROUNDING
 
-ITEMS = 8  # of the shop
+ITEMS = 8  # the number of items in the shop
 BASKETS = [[1, 4, 4], [], [6], [0, 1, 2, 3], [4, 2, 4, 0, 7, 2]]
 POPULARITY = torch.tensor([1.5, 1.0, 0.5, 0.5, 2.0, 0.0, 1.0, -0.5])
 
@@ -43,7 +43,7 @@ def co_occurrence(events: Events, head: np.ndarray, half_life: float) -> torch.T
 
 
 def plain_loop(baskets: list[list[int]], head: np.ndarray, half_life: float) -> torch.Tensor:
-    """Straight from the definition, device by device, matrices spelt out. Every event is a visit."""
+    """Compute the sum from its definition, device by device with full matrices. Every event is a visit."""
     total = torch.zeros(len(head), len(head), dtype=torch.float64)
     for held in baskets:
         kernel = torch.zeros(len(head), len(head), dtype=torch.float64)
@@ -60,16 +60,16 @@ def plain_loop(baskets: list[list[int]], head: np.ndarray, half_life: float) -> 
 # By hand
 
 
-def test_one_device_by_hand(held):
-    """Items 0 and 1 a visit apart, h = 1: K = [1 ½; ½ 1], |K|² = 2.5."""
+def test_co_occurrence_of_one_device_by_hand(held):
+    """Items 0 and 1 are one visit apart and h = 1, so K = [1 ½; ½ 1] and |K|² = 2.5."""
     gram = unpacked(co_occurrence(held([0, 1]), np.array([0, 1, 2]), 1.0), 3)
     one, half = 2.5**-0.5, 0.5 * 2.5**-0.5
     expected = [[one, half, 0.0], [half, one, 0.0], [0.0, 0.0, 0.0]]
     assert gram.tolist() == [pytest.approx(line, abs=1e-6) for line in expected]
 
 
-def test_items_of_one_visit_are_not_apart():
-    """Items 0 and 1 at one instant, item 2 at the next: K_01 is 1, K_02 and K_12 are ½."""
+def test_items_of_one_visit_have_distance_zero():
+    """Items 0 and 1 are bought at one instant and item 2 at the next: K_01 is 1, K_02 and K_12 are ½."""
     events = Events.from_columns(np.zeros(3, int), np.array([1, 2, 0]), np.array([5, 9, 5]), np.ones(3), 1)
     gram = unpacked(co_occurrence(events, np.arange(3), 1.0), 3)
     assert (gram / gram[0, 0]).tolist() == [
@@ -77,22 +77,22 @@ def test_items_of_one_visit_are_not_apart():
     ]
 
 
-def test_bought_again_an_item_counts_once_at_its_last_time(held):
-    """Item 0 first and last: it is one visit from item 2 and two from item 1, not two and one."""
+def test_a_repeated_item_counts_once_at_its_last_visit(held):
+    """Item 0 is bought first and last: it is one visit from item 2 and two from item 1, not two and one."""
     head = head_of(POPULARITY, ITEMS)
     again = co_occurrence(held([0, 1, 2, 0]), head, 1.0)
     assert torch.allclose(again, co_occurrence(held([1, 2, 0]), head, 1.0), atol=1e-6)
     assert not torch.allclose(again, co_occurrence(held([0, 1, 2]), head, 1.0), atol=1e-2)
 
 
-def test_visits_off_the_head_keep_their_place_in_time(held):
+def test_visits_outside_the_head_still_count_in_distances(held):
     head = np.array([0, 1, 2])
     near = co_occurrence(held([2, 0, 1]), head, 1.0)
     far = co_occurrence(held([2, 0, 5, 5, 5, 1]), head, 1.0)
     assert not torch.allclose(near, far, atol=1e-2)
 
 
-def test_without_a_half_life_it_is_the_outer_product_of_the_unit_row(held):
+def test_without_a_half_life_the_matrix_is_the_outer_product_of_the_unit_row(held):
     row = torch.zeros(ITEMS)
     row[[0, 1, 6]] = 3**-0.5
     gram = unpacked(co_occurrence(held([0, 6, 1, 0]), np.arange(ITEMS), 0.0), ITEMS)
@@ -106,7 +106,7 @@ def test_popularity_by_hand(held):
 
 
 def test_newer_purchases_count_more_in_popularity():
-    """Item 4 a day old and item 1 three days old, item 4 again six days old, h = 1 day: ½ and ⅛."""
+    """Item 4 is a day old, item 1 three days and item 4 again six days; with h = 1 day they count ½ and ⅛."""
     day = 86_400
     events = Events.from_columns(
         np.zeros(3, int), np.array([4, 4, 1]), np.array([4 * day, 9 * day, 7 * day]), np.ones(3), 1
@@ -121,7 +121,7 @@ def test_newer_purchases_count_more_in_popularity():
     assert popularity_sum(events, ITEMS, norm=0.0, **recent).tolist() == pytest.approx(clipped.tolist())
 
 
-def test_what_comes_after_the_instant_is_no_younger_than_new():
+def test_events_after_the_reference_time_count_as_new():
     events = Events.from_columns(np.zeros(2, int), np.array([1, 2]), np.array([5, 10**9]), np.ones(2), 1)
     assert recency_rows(events, ITEMS, 5, 1.0).toarray()[0].tolist() == [0, 1, 1, 0, 0, 0, 0, 0]
 
@@ -132,7 +132,7 @@ def test_what_comes_after_the_instant_is_no_younger_than_new():
     st.sampled_from([0.0, 0.1, 1.0, 30.0]),
     st.sampled_from([0.0, 0.001, 1.0, 3.0]),
 )
-def test_no_row_of_popularity_passes_norm_one(held, times, half_life, norm):
+def test_no_row_of_popularity_exceeds_norm_one(held, times, half_life, norm):
     events = Events.from_columns(
         np.zeros(len(held), int),
         np.array(held, dtype=np.int64),
@@ -144,8 +144,8 @@ def test_no_row_of_popularity_passes_norm_one(held, times, half_life, norm):
     assert float(np.sqrt(rows.power(2).sum())) <= 1.0
 
 
-def test_rows_of_serving_weigh_newer_visits_more(held):
-    """Item 4 first and last: it counts once, at its last visit; item 1 came a visit before."""
+def test_rows_of_serving_give_newer_visits_more_weight(held):
+    """Item 4 is bought first and last and counts once, at its last visit; item 1 is a visit older."""
     rows = profiles(held([4, 1, 4], []), ITEMS, half_life=1.0).toarray()
     assert rows.tolist() == [[0, 0.5, 0, 0, 1, 0, 0, 0], [0] * ITEMS]
     assert profiles(held([4, 1, 4]), ITEMS).toarray()[0].tolist() == [0, 1, 0, 0, 1, 0, 0, 0]
@@ -154,20 +154,20 @@ def test_rows_of_serving_weigh_newer_visits_more(held):
     )
 
 
-# Against the definition
+# Comparison with the definition
 
 
 @given(
     st.lists(basket, min_size=1, max_size=5), anything, st.integers(1, ITEMS), st.sampled_from([0, 0.5, 30])
 )
-def test_the_sum_is_that_of_a_plain_loop(baskets, popularity, size, half_life):
+def test_the_sum_equals_that_of_a_plain_loop(baskets, popularity, size, half_life):
     head = head_of(torch.tensor(popularity, dtype=torch.float32), size)
     gram = unpacked(co_occurrence(events_of(*baskets), head, half_life), size)
     assert torch.allclose(gram, plain_loop(baskets, head, half_life).float(), atol=1e-5)
 
 
 @given(basket, anything, st.integers(1, ITEMS), st.sampled_from([0, 0.001, 0.5, 3, 30, 1e6]))
-def test_no_device_passes_norm_one_whatever_it_holds_and_the_server_says(held, popularity, size, half_life):
+def test_no_device_exceeds_norm_one_for_any_events_and_popularity(held, popularity, size, half_life):
     head = head_of(torch.tensor(popularity, dtype=torch.float32), size)
     norm = float((ROUNDING * co_occurrence(events_of(held), head, half_life)).double().norm())
     assert norm <= 1.0
@@ -175,7 +175,7 @@ def test_no_device_passes_norm_one_whatever_it_holds_and_the_server_says(held, p
 
 
 @pytest.mark.parametrize("half_life", [0.0, 0.5, 30.0, 1e6])
-def test_nor_does_one_with_thousands_of_events(half_life):
+def test_a_device_with_thousands_of_events_does_not_exceed_norm_one(half_life):
     generator = np.random.default_rng(1)
     items, bought = 1500, 4000
     events = events_of(generator.integers(0, items, bought).tolist())
@@ -184,7 +184,7 @@ def test_nor_does_one_with_thousands_of_events(half_life):
     assert 1.0 - 1e-4 < float(update.double().norm()) <= 1.0
 
 
-def test_one_that_holds_nothing_of_the_head_adds_nothing(held):
+def test_a_device_without_items_of_the_head_adds_nothing(held):
     assert not co_occurrence(held([], [1, 2, 7]), np.array([0, 4]), 3.0).any()
     assert not popularity_sum(held([], []), ITEMS).any()
 
@@ -192,7 +192,7 @@ def test_one_that_holds_nothing_of_the_head_adds_nothing(held):
 # Sums
 
 
-def test_a_device_group_is_the_sum_of_its_devices(held):
+def test_the_sum_of_a_device_group_is_that_of_its_devices(held):
     events, head = held(*BASKETS), head_of(POPULARITY, 6)
     devices = [events.span(device, device + 1) for device in range(len(BASKETS))]
     apart = torch.stack([co_occurrence(device, head, 2.0) for device in devices]).sum(dim=0)
@@ -201,11 +201,11 @@ def test_a_device_group_is_the_sum_of_its_devices(held):
     assert torch.allclose(popularity_sum(events, ITEMS), apart, atol=1e-6)
 
 
-def test_one_that_holds_all_items_takes_no_more_memory_than_the_matrix(held):
-    """Pairs are added up one by one: 2,000 items are 2 million pairs, and the matrix has as many numbers."""
+def test_a_device_with_all_items_needs_no_more_memory_than_the_matrix(held):
+    """Pairs are added one by one: 2,000 items have 2 million pairs, and the matrix has as many numbers."""
     items = 2_000
     events = events_of(list(range(items)))
-    packed_co_occurrence(events_of([0, 1]), np.arange(2), 2, 2.0)  # compiled by now
+    packed_co_occurrence(events_of([0, 1]), np.arange(2), 2, 2.0)  # compiles the loop first
     tracemalloc.start()
     packed_co_occurrence(events, np.arange(items), items, 2.0)
     _, peak = tracemalloc.get_traced_memory()

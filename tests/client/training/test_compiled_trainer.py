@@ -1,4 +1,4 @@
-"""The cohort's trainer is held to the reference, device by device."""
+"""The compiled trainer gives the same results as the reference, device by device."""
 
 import math
 
@@ -24,13 +24,13 @@ from tests.client.training.cohorts import (
     NoiseTwice,
     NoNoiseWhereRead,
     ReadNoiseIsNotReleased,
-    alike,
     assert_close,
     cohort_of,
     has_all_noise,
     model_and_parameters,
     ragged,
     runs,
+    same_distribution,
 )
 
 MODELS = {
@@ -41,7 +41,7 @@ MODELS = {
 }
 
 
-# Without noise: the same numbers
+# Without noise both trainers give the same numbers
 
 
 @pytest.mark.parametrize("model_settings", MODELS.values(), ids=MODELS)
@@ -72,8 +72,8 @@ def test_updates_and_vectors_equal_the_references(shop, ask, model_settings, uni
     assert_close({"x": our_vectors}, {"x": their_vectors})
 
 
-def test_an_item_that_comes_twice_in_an_interaction_is_one_coordinate(shop, ask):
-    """With more negatives than items, every interaction repeats some, its own item among them."""
+def test_an_item_that_occurs_twice_in_an_interaction_is_one_coordinate(shop, ask):
+    """With more negatives than items, every interaction repeats some items, its own among them."""
     settings = ask(model="attributes", noise_multiplier=0.0, epsilon=math.inf, clip=0.3, negatives=40)
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged(counts=(1, 3)), torch.tensor([[0.5, -1.0, 2.0], [-0.3, 0.1, 1.0]]))
@@ -95,7 +95,7 @@ def test_absurd_parameters_change_a_step_by_no_more_than_the_clip(shop, ask, val
 
 
 def test_an_enormous_table_does_not_round_a_step_beyond_the_clip(shop, ask):
-    """In single precision the neighbours of 10⁸ are 8 apart: a step of 0.5 is not to become one of 8."""
+    """In single precision the numbers next to 10⁸ are 8 apart: a step of 0.5 must not become one of 8."""
     settings = ask(noise_multiplier=0.0, epsilon=math.inf, clip=1.0, learning_rate=1.0)
     model, parameters = model_and_parameters(settings, shop)
     parameters["table.weight"][:] = 1e8
@@ -105,7 +105,7 @@ def test_an_enormous_table_does_not_round_a_step_beyond_the_clip(shop, ask):
 
 @pytest.mark.parametrize("weight", [16.589293490077566, 1e6])
 def test_terms_that_cancel_do_not_hide_a_gradient_from_the_clip(department_store, ask, weight):
-    """The one item is its own negative: its bias gets 2·w·(b − 1) + 2·n·b, which a server can make small."""
+    """The only item is its own negative: its bias gets 2·w·(b − 1) + 2·n·b, which a server can make small."""
     names = ["0"]
     shop = Catalogue(pd.DataFrame({"item": names, "title": names}))
     settings = ask(
@@ -127,7 +127,7 @@ def test_terms_that_cancel_do_not_hide_a_gradient_from_the_clip(department_store
 
 
 def test_a_norm_does_not_vanish_in_single_precision(shop, ask):
-    """A gradient of 10⁻²⁶ times a vector of 10¹⁸ is 10⁻⁸ and more; its square's first factor would be 0."""
+    """A gradient of 10⁻²⁶ times a vector of 10¹⁸ is 10⁻⁸ or more; its square would underflow to 0."""
     settings = ask(
         item_bias=False,
         noise_multiplier=0.0,
@@ -144,7 +144,7 @@ def test_a_norm_does_not_vanish_in_single_precision(shop, ask):
 
 
 def test_a_step_of_the_vector_is_rounded_with_its_noise(shop, ask):
-    """In single precision the neighbours of 10⁸ are 8 apart: a step alone must not choose among them."""
+    """In single precision the numbers next to 10⁸ are 8 apart: a step alone must not choose among them."""
     settings = ask(dim=1, item_bias=False, noise_multiplier=1.0, clip=1.0, learning_rate=1.0)
     model, parameters = model_and_parameters(settings, shop)
     parameters["table.weight"][:] = 3e8
@@ -157,7 +157,7 @@ def test_a_step_of_the_vector_is_rounded_with_its_noise(shop, ask):
     assert len(after) > 1
 
 
-def test_at_shopper_level_the_clip_counts_who_is_below(shop, ask):
+def test_at_shopper_level_updates_below_the_clip_are_counted(shop, ask):
     settings = ask(unit="shopper", clip_quantile=0.5, clip=0.05, noise_multiplier=0.0, epsilon=math.inf)
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged())
@@ -166,8 +166,8 @@ def test_at_shopper_level_the_clip_counts_who_is_below(shop, ask):
     assert_close(ours, theirs)
 
 
-def test_a_vector_that_has_diverged_spoils_no_sum(shop, ask):
-    """Its interactions add nothing; 0 times infinity would be no number."""
+def test_a_vector_that_diverged_adds_nothing_to_the_sum(shop, ask):
+    """Its interactions add nothing, although 0 times infinity is NaN."""
     settings = ask(noise_multiplier=0.0, epsilon=math.inf, steps_per_round=2)
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged(counts=(5,)), torch.full((1, DIM), math.inf))
@@ -175,7 +175,7 @@ def test_a_vector_that_has_diverged_spoils_no_sum(shop, ask):
     assert all(bool((part == 0).all()) for part in update.values())
 
 
-# The same draws, whoever trains beside
+# A device's draws do not depend on the devices beside it
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -200,8 +200,8 @@ def test_devices_one_by_one_add_up_to_the_cohort(shop, ask, monkeypatch, threads
     assert_close({name: part.float() for name, part in summed.items()}, whole, 1e-6)
 
 
-def test_threads_do_not_show(shop, ask, monkeypatch):
-    """To the bit, noise and all."""
+def test_the_number_of_threads_does_not_change_the_result(shop, ask, monkeypatch):
+    """Results are equal to the bit, noise included."""
     monkeypatch.setattr(terrycloth.client.training.compiled.threads, "LEAST_DEVICES", 1)
     settings = ask(steps_per_round=3, sampling_rate=0.5)
     model, parameters = model_and_parameters(settings, shop)
@@ -216,11 +216,11 @@ def test_threads_do_not_show(shop, ask, monkeypatch):
         assert all(torch.equal(part, answers[0][0][name]) for name, part in update.items())
 
 
-# With noise: the same distribution
+# With noise both trainers have the same distribution
 
 
 def noisy_case(shop, ask):
-    """A step's gradient leans on the noise of the steps before: of rows, of biases and of the vector."""
+    """A step's gradient depends on the noise of the steps before: of rows, of biases and of the vector."""
     settings = ask(
         noise_multiplier=0.06, clip=5.0, steps_per_round=3, sampling_rate=0.9, learning_rate=0.3, negatives=2
     )
@@ -236,21 +236,21 @@ def reference_runs(shop, ask):
 
 
 @pytest.mark.slow
-def test_sums_and_vectors_are_distributed_as_the_references(shop, ask, reference_runs):
+def test_sums_and_vectors_have_the_distribution_of_the_references(shop, ask, reference_runs):
     settings, model, parameters, events, vectors = noisy_case(shop, ask)
     ours = runs(CompiledTrainer(model, settings), parameters, events, vectors, 600)
-    assert alike(ours, reference_runs)
+    assert same_distribution(ours, reference_runs)
 
 
 @pytest.mark.slow
-def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, reference_runs):
+def test_the_comparison_detects_released_noise_that_differs_from_the_noise_read(shop, ask, reference_runs):
     settings, model, parameters, events, vectors = noisy_case(shop, ask)
 
     class Broken(ReadNoiseIsNotReleased, CompiledTrainer):
         pass
 
     broken = Broken(model, settings)
-    assert not alike(runs(broken, parameters, events, vectors, 600), reference_runs)
+    assert not same_distribution(runs(broken, parameters, events, vectors, 600), reference_runs)
 
 
 @pytest.mark.slow
@@ -261,7 +261,7 @@ def test_every_coordinate_has_the_noise_of_every_device_and_step(shop, ask, mode
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", [NoiseTwice, NoNoiseWhereRead])
-def test_the_check_of_noise_catches(broken, shop, ask):
+def test_the_check_of_noise_detects_a_broken_trainer(broken, shop, ask):
     class Broken(broken, CompiledTrainer):
         pass
 
@@ -275,28 +275,28 @@ def department_store() -> Catalogue:
 
 
 @pytest.mark.parametrize("dim", [1, 24, 300])
-def test_no_noise_comes_twice(department_store, ask, dim):
-    """Of rows, biases and the vector, step after step, though a step reads more than is drawn at a time."""
-    # One interaction, clipped to next to nothing, whose negatives are most of the catalogue.
+def test_no_noise_is_used_twice(department_store, ask, dim):
+    """This covers rows, biases and the vector, even if a step reads more than is drawn at a time."""
+    # There is one interaction, clipped to almost nothing, whose negatives are most of the catalogue.
     promise = {"noise_multiplier": 1e6, "clip": 1e-6, "learning_rate": 1.0, "steps_per_round": 3}
     settings = ask(dim=dim, negatives=2000, **promise)
     model, parameters = model_and_parameters(settings, department_store)
     events = Events(np.array([0, 1]), np.array([7]), np.array([0]), np.ones(1, np.float32))
     cohort = Cohort(np.array([3]), events, torch.zeros(1, dim), seeded_key(7), query=3)
-    trainer = Undrawn(model, settings)
+    trainer = RecordsOwnNoise(model, settings)
     _, vectors = trainer.train(cohort, parameters)
     table, bias = (part.reshape(len(part), -1) for part in trainer.drawn)
     drawn = np.concatenate([table.reshape(-1), bias.reshape(-1), vectors.double().numpy().reshape(-1)])
-    assert len(np.unique(np.abs(drawn).round(7))) > 0.97 * len(drawn)  # some are that close by chance
+    assert len(np.unique(np.abs(drawn).round(7))) > 0.97 * len(drawn)  # some are this close by chance
     rows = np.concatenate([table, vectors.double().numpy()])
     if dim > 1:
-        alike = np.corrcoef(rows) if dim > 100 else np.corrcoef(rows.T)
-        np.fill_diagonal(alike, 0.0)
-        assert abs(alike).max() < 6.5 / min(rows.shape[0] if dim <= 100 else dim, 400) ** 0.5
+        same_distribution = np.corrcoef(rows) if dim > 100 else np.corrcoef(rows.T)
+        np.fill_diagonal(same_distribution, 0.0)
+        assert abs(same_distribution).max() < 6.5 / min(rows.shape[0] if dim <= 100 else dim, 400) ** 0.5
 
 
-class Undrawn(CompiledTrainer):
-    """Tells what the devices themselves drew, before the rest is added, and for how many steps."""
+class RecordsOwnNoise(CompiledTrainer):
+    """A trainer that records the noise drawn by the devices themselves, and for how many steps."""
 
     def noised(self, cohort, units, drawn, part):
         self.drawn = [*getattr(self, "drawn", []), units * self.schedule.unit]
@@ -304,28 +304,28 @@ class Undrawn(CompiledTrainer):
         return super().noised(cohort, units, drawn, part)
 
 
-def test_what_is_read_has_the_noise_of_all_steps_before(department_store, ask):
-    """Whether a step reads it for the first time, or after a step that did not. False alarm below 1e-6."""
-    # One interaction, clipped to next to nothing: in each step a third of the catalogue is not read.
+def test_a_row_that_is_read_has_the_noise_of_all_earlier_steps(department_store, ask):
+    """A step may read it for the first time, or after a step that did not; false alarm below 1e-6."""
+    # There is one interaction, clipped to almost nothing; each step does not read a third of the catalogue.
     promise = {"noise_multiplier": 1e6, "clip": 1e-6, "learning_rate": 1.0, "steps_per_round": 4}
     settings = ask(dim=DIM, negatives=400, **promise)
     model, parameters = model_and_parameters(settings, department_store)
     events = Events(np.array([0, 1]), np.array([7]), np.array([0]), np.ones(1, np.float32))
     squares = {(part, steps): [] for part in (0, 1) for steps in (1, 2, 3)}
     for query in range(40):
-        trainer = Undrawn(model, settings)
+        trainer = RecordsOwnNoise(model, settings)
         trainer.train(Cohort(np.array([3]), events, torch.zeros(1, DIM), seeded_key(7), query), parameters)
         for (part, steps), found in squares.items():
             found.append(trainer.drawn[part][trainer.steps[part].reshape(-1) == steps].reshape(-1) ** 2)
     for (_, steps), found in squares.items():
-        one = np.concatenate(found) / steps  # noise of one step has deviation 1
+        one = np.concatenate(found) / steps  # the noise of one step has deviation 1
         assert len(one) > 200
         assert abs(one.mean() - 1) < 5.3 * (2 / len(one)) ** 0.5
 
 
 @pytest.mark.parametrize("devices", [1, 4, 5])
 def test_a_sum_is_on_a_public_grid(shop, ask, devices):
-    """The power of two below a 1024th of the noise that is in every coordinate, whatever was drawn before."""
+    """The step is the power of two below 1/1024 of the noise of each coordinate, whatever was drawn."""
     settings = ask(noise_multiplier=0.7, clip=0.9, learning_rate=0.3, steps_per_round=2, sampling_rate=0.8)
     model, parameters = model_and_parameters(settings, shop)
     update, _ = CompiledTrainer(model, settings).train(cohort_of(ragged(counts=(3,) * devices)), parameters)
@@ -333,4 +333,4 @@ def test_a_sum_is_on_a_public_grid(shop, ask, devices):
     for part in update.values():
         multiples = part.double() / step
         assert torch.equal(multiples.round(), multiples)
-    assert any((part.double() / step % 2 == 1).any() for part in update.values())  # and on no coarser one
+    assert any((part.double() / step % 2 == 1).any() for part in update.values())  # and on no coarser grid

@@ -1,4 +1,4 @@
-"""Least squares: each product of matrices beside the plain loop it stands for."""
+"""Least squares: each product of matrices is compared with the plain loop that defines it."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def items() -> tuple[Tensor, Tensor]:
 
 
 def objective(confidence, vectors: Tensor, item_vectors: Tensor, biases: Tensor) -> Tensor:
-    """Σ_u L_u, spelt out by a double loop."""
+    """Return Σ_u L_u by a double loop."""
     total = torch.zeros((), dtype=vectors.dtype)
     dense = confidence.toarray()
     for shopper in range(len(vectors)):
@@ -45,7 +45,7 @@ def test_confidences_by_hand(events):
     expected = np.zeros((5, ITEMS))
     expected[0, 1] = 1.0  # log₂(1 + 1)
     expected[0, 4] = 2.0  # log₂(1 + 2 + 1)
-    expected[2, 6] = np.log2(2.5)  # 1 and 0.5
+    expected[2, 6] = np.log2(2.5)  # weights 1 and 0.5
     expected[2, 0] = np.log2(6.0)
     expected[2, 2] = expected[4, 3] = 1.0
     np.testing.assert_allclose(confidences(events, ITEMS).toarray(), expected, rtol=1e-6)
@@ -54,13 +54,14 @@ def test_confidences_by_hand(events):
 def test_with_a_recency_half_life_later_events_count_more(held):
     events = held([5, 1, 5], [2], weights=[1.0, 4.0, 1.0, 3.0])
     expected = np.zeros((2, ITEMS))
-    expected[0, 5] = np.log2(1 + 0.5 + 1)  # two later events: half; none: whole
+    # Two later events halve a weight; without later events it counts fully.
+    expected[0, 5] = np.log2(1 + 0.5 + 1)
     expected[0, 1] = np.log2(1 + 4 * 0.5**0.5)  # one later event
     expected[1, 2] = 2.0
     np.testing.assert_allclose(confidences(events, ITEMS, 2.0).toarray(), expected, rtol=1e-6)
 
 
-def test_confidences_change_nothing_that_a_device_holds(events):
+def test_confidences_do_not_change_the_events(events):
     items, weights = events.items.copy(), events.weights.copy()
     confidences(events, ITEMS)
     confidences(events, ITEMS, 1.0)
@@ -69,7 +70,7 @@ def test_confidences_change_nothing_that_a_device_holds(events):
 
 
 def solved_by_a_loop(confidence, item_vectors: Tensor, biases: Tensor) -> np.ndarray:
-    """Each device's minimum by numpy, from the objective's second-order form."""
+    """Return each device's minimum by numpy, from the objective's second-order form."""
     matrix, targets = item_vectors.double().numpy(), biases.double().numpy()
     found = []
     for row in confidence.toarray().astype(np.float64):
@@ -86,7 +87,7 @@ def solve(confidence, items: tuple[Tensor, Tensor]) -> Tensor:
     return solve_vectors(confidence, *items, catalogue_weight=ALPHA, regularisation=LAMBDA)
 
 
-def test_vectors_are_those_of_a_plain_loop(events, items):
+def test_vectors_equal_those_of_a_plain_loop(events, items):
     confidence = confidences(events, ITEMS)
     vectors = solve(confidence, items)
     assert vectors.dtype == torch.float32
@@ -105,7 +106,7 @@ def test_long_vectors_are_solved_in_turn_with_the_same_result(events, items, mon
 )
 @pytest.mark.parametrize("bad", [1e30, float("nan")])
 def test_a_matrix_that_cannot_be_solved_gives_a_zero_vector(outer_bytes, bad, events, items, monkeypatch):
-    """No error: it would tell that a device holds the item."""
+    """An error would reveal that a device holds the item."""
     monkeypatch.setattr(terrycloth.client.training.least_squares, "OUTER_BYTES", outer_bytes)
     vectors = items[0].clone()
     vectors[0] = bad
@@ -122,19 +123,19 @@ def test_vectors_are_a_minimum(events, items):
     assert float(gradient[0].abs().max()) < 1e-4
 
 
-def test_empty_devices_all_get_the_one_pull_of_the_catalogue(events, items):
+def test_all_empty_devices_get_the_same_vector_from_the_catalogue(events, items):
     vectors = solve(confidences(events, ITEMS), items)
     assert torch.equal(vectors[1], vectors[3])
-    assert float(vectors[1].norm()) > 0  # the biases push, though no event pulls
+    assert float(vectors[1].norm()) > 0  # the biases alone move the vector
     without_bias = solve(confidences(events, ITEMS), (items[0], torch.zeros(ITEMS)))
     assert torch.equal(without_bias[1], torch.zeros(3))
 
 
-def test_no_devices_no_vectors(held, items):
+def test_no_devices_have_no_vectors(held, items):
     assert solve(confidences(held(), ITEMS), items).shape[0] == 0
 
 
-def test_the_gradient_is_autograd_of_the_objective_spelt_out(events, items):
+def test_the_gradient_equals_autograd_of_the_objective(events, items):
     confidence = confidences(events, ITEMS)
     vectors = torch.randn(5, 3, generator=torch.Generator().manual_seed(9))
     gradient, bias_gradient = shared_gradient(confidence, vectors, *items, ALPHA)
@@ -147,11 +148,11 @@ def test_the_gradient_is_autograd_of_the_objective_spelt_out(events, items):
 def test_blocks_cover_all_rows_once(monkeypatch):
     monkeypatch.setattr(terrycloth.client.training.least_squares, "BLOCK_BYTES", 12)
     assert list(blocks(7, 4)) == [slice(0, 3), slice(3, 6), slice(6, 7)]
-    assert list(blocks(2, 100)) == [slice(0, 1), slice(1, 2)]  # one row, though it is too large
+    assert list(blocks(2, 100)) == [slice(0, 1), slice(1, 2)]  # a single row, although it is too large
     assert list(blocks(0, 4)) == []
 
 
-def test_the_size_of_blocks_does_not_show(events, items, monkeypatch):
+def test_the_size_of_blocks_does_not_change_the_result(events, items, monkeypatch):
     confidence = confidences(events, ITEMS)
     whole = solve(confidence, items)
     gradients = shared_gradient(confidence, whole, *items, ALPHA)
@@ -162,7 +163,7 @@ def test_the_size_of_blocks_does_not_show(events, items, monkeypatch):
 
 
 @pytest.mark.parametrize("model", [{"model": "mf"}, {"model": "attributes"}, {"item_bias": False}])
-def test_an_update_is_minus_the_gradient_in_the_shared_parameters(
+def test_an_update_is_the_negative_gradient_of_the_shared_parameters(
     model, events, plain, build, copied, gather
 ):
     settings = plain(unit="none", trust="none", catalogue_weight=ALPHA, regularisation=LAMBDA, **model)

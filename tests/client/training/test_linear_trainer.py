@@ -1,4 +1,4 @@
-"""Both rounds of the linear model: what each sends, under every trust, and with which noise."""
+"""Both rounds of the linear model: what each sends under every trust model, and with which noise."""
 
 import math
 
@@ -52,17 +52,17 @@ def test_each_round_sends_its_own_array(trust, round, linear, build, copied, hel
 
 @pytest.mark.parametrize("round", SIZES)
 @pytest.mark.parametrize(("clip", "norm"), [(0.25, 0.25), (1.0, 1.0), (3.0, 1.0)])
-def test_no_update_passes_the_clip(clip, norm, round, linear, build, copied, held, gather):
+def test_no_update_exceeds_the_clip(clip, norm, round, linear, build, copied, held, gather):
     settings = linear(clip=clip, round=round)
     model = build(settings)
     update, _ = trainer_for(model, settings).train(gather(held([1, 4])), copied(model))
     found = float(update[SIZES[round][0]].double().norm())
     assert found == pytest.approx(norm * ROUNDING, rel=1e-6)
-    assert found <= norm  # sums are rounded, and stay below
+    assert found <= norm  # the margin covers rounding
 
 
 @pytest.mark.parametrize("round", SIZES)
-def test_a_device_group_is_the_sum_of_device_groups_of_one(round, linear, build, copied, held, gather):
+def test_the_update_of_a_device_group_is_the_sum_of_its_devices(round, linear, build, copied, held, gather):
     settings = linear(round=round)
     model, events = build(settings), held(*BASKETS)
     shared = copied(model)
@@ -78,8 +78,8 @@ def test_a_device_group_is_the_sum_of_device_groups_of_one(round, linear, build,
 @pytest.mark.slow
 @pytest.mark.parametrize("round", SIZES)
 @pytest.mark.parametrize("trust", ["local", "distributed"])
-def test_the_noise_is_the_rounds_own(trust, round, linear, build, copied, held, gather):
-    """Of devices that hold nothing the update is noise alone; 5,000 draws and more are 7σ within 7%."""
+def test_each_round_has_its_own_noise(trust, round, linear, build, copied, held, gather):
+    """Devices that hold nothing send noise only; over 5,000 draws, 7σ are within 7%."""
     settings = linear(trust=trust, round=round, noise_multiplier=0.9, devices=4, least_devices=4)
     model, events = build(settings), held([], [], [], [])
     shared, drawn = copied(model), []
@@ -90,12 +90,13 @@ def test_the_noise_is_the_rounds_own(trust, round, linear, build, copied, held, 
     if trust == "distributed":
         noise = noise * fixed_point(settings, SIZES[round][1]).step
     share = {1: 0.25, 2: 0.75}[round]
-    expected = 0.9 / math.sqrt(share) * (2.0 if trust == "local" else 1.0)  # four times all of it, or a share
+    # Under local trust each of four devices adds all of it, else each adds a share.
+    expected = 0.9 / math.sqrt(share) * (2.0 if trust == "local" else 1.0)
     assert float(noise.std()) == pytest.approx(expected, rel=0.07)
 
 
 @pytest.mark.parametrize("popularity", [0.0, -5.0, 3e38, -3e38, 1e-45])
-def test_a_server_that_lies_about_popularity_gets_no_more(popularity, linear, build, copied, held, gather):
+def test_absurd_popularities_do_not_enlarge_an_update(popularity, linear, build, copied, held, gather):
     settings = linear(round=2)
     model = build(settings)
     shared = copied(model) | {"popularity": torch.full((8,), popularity)}
@@ -103,18 +104,18 @@ def test_a_server_that_lies_about_popularity_gets_no_more(popularity, linear, bu
     assert 0.0 < float(update["gram"].double().norm()) <= 1.0
 
 
-def test_the_second_round_reads_what_the_first_released(linear, build, copied, held, gather):
+def test_the_second_round_uses_the_popularity_released_in_the_first(linear, build, copied, held, gather):
     settings = linear(round=2)
     model = build(settings)
     shared = copied(model) | {"popularity": torch.tensor([0.0, 0, 0, 5, 4, 3, 2, 1])}
     cohort = gather(held([0, 1, 2], [0, 1]))
     update, _ = trainer_for(model, settings).train(cohort, shared)
-    assert not update["gram"].any(), "the head is items 3 to 7, and these hold none of them"
+    assert not update["gram"].any(), "the head is items 3 to 7, of which the devices hold none"
     other = shared | {"popularity": shared["popularity"].flip(0)}
     assert trainer_for(model, settings).train(cohort, other)[0]["gram"].any()
 
 
-def test_the_server_leaves_alone_what_a_round_does_not_release(linear, build):
+def test_the_server_changes_only_what_a_round_releases(linear, build):
     settings = linear()
     model = build(settings)
     model.initialise(0)
@@ -131,17 +132,17 @@ def test_the_server_leaves_alone_what_a_round_does_not_release(linear, build):
 
 
 @pytest.mark.parametrize("round", SIZES)
-def test_signal_is_read_against_the_noise_of_its_own_release(round, linear, build):
+def test_the_model_knows_the_noise_of_each_release(round, linear, build):
     assert build(linear(round=round)).noise_deviations == pytest.approx((2.0 / 10, 0.75**-0.5 / 10))
 
 
-def test_each_round_reads_what_the_settings_say_of_time(linear, build, copied, gather):
-    """Two purchases, two days apart: under a half-life of a day the older counts a quarter of the newer."""
+def test_each_round_applies_its_half_life(linear, build, copied, gather):
+    """Two purchases are two days apart: with a half-life of a day the older counts a quarter of the newer."""
     events = Events.from_columns(
         np.zeros(2, int), np.array([1, 4]), np.array([86_400, 3 * 86_400]), np.ones(2), 1
     )
-    said = {"now": 3 * 86_400, "popularity_half_life": 1.0, "popularity_norm": 2.0}
-    settings = linear(round=1, **said)
+    given = {"now": 3 * 86_400, "popularity_half_life": 1.0, "popularity_norm": 2.0}
+    settings = linear(round=1, **given)
     model = build(settings)
     update, _ = bounded_trainer(model, settings).train(gather(events), copied(model))
     assert update["popularity"].tolist() == pytest.approx(
@@ -149,12 +150,12 @@ def test_each_round_reads_what_the_settings_say_of_time(linear, build, copied, g
     )
 
 
-def test_it_is_not_trained_by_interactions(ask):
+def test_the_linear_model_cannot_be_trained_at_interaction_level(ask):
     with pytest.raises(ValueError, match="interaction"):
         ask(model="linear", rounds=2, head_size=3)
 
 
-def test_the_ledger_books_each_round_with_its_own_noise(linear):
+def test_the_ledger_records_each_round_with_its_own_noise(linear):
     from terrycloth.client.ledger import Ledger
 
     ledger = Ledger.empty(1)

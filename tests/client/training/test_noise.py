@@ -1,4 +1,4 @@
-"""Who adds how much: all of the noise on a device, or a share of the sum's."""
+"""How much noise a device adds: the whole noise, or a share of the sum's noise."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def distributed(ask):
     return settings
 
 
-def test_each_trust_has_its_noise(ask, build, distributed):
+def test_each_trust_model_has_its_kind_of_noise(ask, build, distributed):
     shopper = ask(unit="shopper")
     assert isinstance(trainer_for(build(shopper), shopper), LocalNoise)
     assert isinstance(trainer_for(build(distributed()), distributed()), SharedNoise)
@@ -35,7 +35,7 @@ def test_each_trust_has_its_noise(ask, build, distributed):
         assert not isinstance(trainer_for(build(settings), settings), LocalNoise | SharedNoise)
 
 
-def test_without_noise_the_steps_are_the_update(ask, build, copied, held, gather, distributed):
+def test_without_noise_the_steps_decode_to_the_update(ask, build, copied, held, gather, distributed):
     plain, shared = (
         ask(unit="shopper", trust="central", noise_multiplier=0.0),
         distributed(noise_multiplier=0.0),
@@ -53,10 +53,10 @@ def test_without_noise_the_steps_are_the_update(ask, build, copied, held, gather
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
-def test_a_share_is_sigma_times_the_sensitivity_over_the_root_of_the_least(
+def test_a_noise_share_is_sigma_times_the_sensitivity_over_the_root_of_least_devices(
     devices, build, copied, held, gather, distributed
 ):
-    """Devices that hold nothing send noise alone, on every coordinate."""
+    """Devices that hold nothing send noise only, on every coordinate."""
     settings = distributed(noise_multiplier=1.5, clip=0.8)
     recommender = build(settings)
     parameters = copied(recommender)

@@ -1,4 +1,4 @@
-"""DP-SGD on one device: plain SGD without noise, the right noise with it, and no way around the clip.
+"""DP-SGD on one device: plain SGD without noise, noise of the right size, and a clip without gaps.
 
 Statistical checks have fixed keys and a false-alarm rate below 1e-6 each.
 """
@@ -25,7 +25,7 @@ from terrycloth.models.recommenders.factorisation import Factorisation
 from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.settings import RoundSettings
 
-ALARM = 1e-6  # chance of a false alarm, over all that one check looks at
+ALARM = 1e-6  # probability of a false alarm, over everything that one check looks at
 MODELS = [
     {"model": "mf"},
     {"model": "mf", "item_bias": False},
@@ -38,20 +38,20 @@ ITEMS = 8
 
 
 def flat(parameters: Parameters) -> Tensor:
-    """All coordinates, in order of name."""
+    """Return all coordinates in one vector, in order of the parameters' names."""
     return torch.cat([parameters[name].reshape(-1) for name in sorted(parameters)])
 
 
 def draws(device: int, query: int, step: int, purpose: Purpose) -> Stream:
-    """The stream that a device must read."""
+    """Return the stream from which a device must draw."""
     return Stream(seeded_key(7), device=device, round=query, step=step, purpose=purpose)
 
 
-# Plain SGD, written out
+# Plain SGD, written without vectorisation
 
 
-def written_out_scores(model, shared: Parameters, vector: Tensor, items: list[int]) -> list[Tensor]:
-    """Scores of items, one at a time, from the formula in each model's docstring."""
+def plain_scores(model, shared: Parameters, vector: Tensor, items: list[int]) -> list[Tensor]:
+    """Return the scores of items, one at a time, from the formula in each model's docstring."""
     scores = []
     for item in items:
         if isinstance(model, Factorisation):
@@ -68,7 +68,7 @@ def written_out_scores(model, shared: Parameters, vector: Tensor, items: list[in
     return scores
 
 
-def written_out_loss(model, scores: list[Tensor], weight: float, negative_weight: float) -> Tensor:
+def plain_loss(model, scores: list[Tensor], weight: float, negative_weight: float) -> Tensor:
     if isinstance(model, Factorisation):
         positive, negatives = (1 - scores[0]) ** 2, [score**2 for score in scores[1:]]
     else:
@@ -80,7 +80,7 @@ def written_out_loss(model, scores: list[Tensor], weight: float, negative_weight
 def plain_sgd(
     model, settings: RoundSettings, cohort: Cohort, parameters: Parameters
 ) -> tuple[Tensor, Tensor]:
-    """Update and vector of a cohort of one device, one event after the other, in double precision."""
+    """Return the update and vector of a cohort of one device, event by event, in double precision."""
     device, query, events = int(cohort.devices[0]), cohort.query, cohort.events
     shared = {name: tensor.double().clone().requires_grad_() for name, tensor in parameters.items()}
     vector = cohort.vectors[0].double().clone().requires_grad_()
@@ -93,9 +93,9 @@ def plain_sgd(
         losses = [torch.zeros((), dtype=torch.float64)]
         for place, event in enumerate(batch):
             own = negatives[place * settings.negatives : (place + 1) * settings.negatives].tolist()
-            scores = written_out_scores(model, shared, vector, [int(events.items[event]), *own])
+            scores = plain_scores(model, shared, vector, [int(events.items[event]), *own])
             weight = math.log2(1 + float(events.weights[event]))
-            losses.append(written_out_loss(model, scores, weight, settings.negative_weight))
+            losses.append(plain_loss(model, scores, weight, settings.negative_weight))
         leaves = [*shared.values(), vector]
         gradients = torch.autograd.grad(sum(losses), leaves, allow_unused=True)
         with torch.no_grad():
@@ -107,7 +107,7 @@ def plain_sgd(
 
 @pytest.mark.parametrize("trainer", [SgdTrainer, OpacusTrainer])
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-def test_without_noise_and_clip_it_is_plain_sgd(trainer, model, plain, build, copied, held, gather):
+def test_without_noise_and_clip_training_is_plain_sgd(trainer, model, plain, build, copied, held, gather):
     settings = plain(**model, steps_per_round=3, sampling_rate=0.6, learning_rate=0.05, negative_weight=0.7)
     recommender = build(settings)
     parameters = copied(recommender)
@@ -124,7 +124,7 @@ def test_without_noise_and_clip_it_is_plain_sgd(trainer, model, plain, build, co
 
 
 def runs(trainer: OpacusTrainer, parameters: Parameters, cohorts: list[Cohort]) -> Tensor:
-    """Changes of every coordinate, shared and then the vector: [runs, coordinates]; one device a cohort."""
+    """Return the changes of all coordinates, the vector last: [runs, coordinates]; one device a cohort."""
     changes = []
     for cohort in cohorts:
         update, vectors = trainer.train(cohort, parameters)
@@ -133,7 +133,7 @@ def runs(trainer: OpacusTrainer, parameters: Parameters, cohorts: list[Cohort]) 
 
 
 def noise_is(noise: Tensor, variance: float) -> bool:
-    """Whether noise [runs, coordinates] is independent with this variance in every coordinate."""
+    """Return whether noise [runs, coordinates] is independent, with this variance in every coordinate."""
     count, coordinates = noise.shape
 
     def within(squares: Tensor, freedom: int, checks: int) -> bool:
@@ -143,15 +143,17 @@ def noise_is(noise: Tensor, variance: float) -> bool:
 
     scaled = noise / math.sqrt(variance)
     return (
-        within(scaled.square().sum(dim=0), count, coordinates)  # each coordinate
-        and within(scaled.square().sum().reshape(1), count * coordinates, 1)  # all of them
-        and within(scaled.sum(dim=1).square().sum().reshape(1) / coordinates, count, 1)  # uncorrelated
-        and within(scaled.sum(dim=0).square().sum().reshape(1) / count, coordinates, 1)  # from run to run
+        within(scaled.square().sum(dim=0), count, coordinates)  # in each coordinate
+        and within(scaled.square().sum().reshape(1), count * coordinates, 1)  # in all coordinates together
+        # Coordinates are uncorrelated.
+        and within(scaled.sum(dim=1).square().sum().reshape(1) / coordinates, count, 1)
+        # Runs are uncorrelated.
+        and within(scaled.sum(dim=0).square().sum().reshape(1) / count, coordinates, 1)
     )
 
 
 def noisy(ask: Callable[..., RoundSettings], model: dict, **changes) -> tuple[RoundSettings, float]:
-    """Settings with noise, and the variance that one step's noise must give an update."""
+    """Return settings with noise, and the variance that one step's noise must add to an update."""
     settings = ask(**{**model, "noise_multiplier": 1.7, "clip": 0.3, "learning_rate": 0.5} | changes)
     return settings, (settings.learning_rate * settings.noise_multiplier * settings.clip) ** 2
 
@@ -167,7 +169,8 @@ def test_an_empty_device_sends_noise_of_the_right_size_on_every_coordinate(
     cohorts = [gather(held([]), query=query) for query in range(1, 301)]
     noise = runs(OpacusTrainer(recommender, settings), parameters, cohorts)
     assert noise_is(noise, settings.steps_per_round * variance)
-    assert not noise_is(noise, settings.steps_per_round**2 * variance)  # would be one draw for all steps
+    # One draw for all steps would have this variance.
+    assert not noise_is(noise, settings.steps_per_round**2 * variance)
 
 
 @pytest.mark.slow
@@ -182,7 +185,7 @@ def test_a_device_with_events_adds_the_same_noise_to_touched_and_untouched_rows(
     noisy_runs = runs(OpacusTrainer(recommender, settings), parameters, cohorts)
     silent = settings.model_copy(update={"noise_multiplier": 0.0})
     clean_runs = runs(OpacusTrainer(build(silent), silent), parameters, cohorts)
-    assert (clean_runs == 0).any()  # some row is never touched, or not in every run
+    assert (clean_runs == 0).any()  # some row is not touched in every run
     assert (clean_runs != 0).any()
     noise = noisy_runs - clean_runs
     assert noise_is(noise, variance)
@@ -193,7 +196,7 @@ def test_a_device_with_events_adds_the_same_noise_to_touched_and_untouched_rows(
 
 
 def test_noise_is_added_in_double_and_rounded_to_the_grid(ask, build, held, gather):
-    """From zero and at rate 1 the update is minus the draws themselves, in the order of the parameters."""
+    """From zero at rate 1, the update is minus the draws themselves, in the order of the parameters."""
     settings, _ = noisy(ask, MODELS[0], learning_rate=1.0)
     recommender = build(settings)
     parameters = {name: torch.zeros_like(t) for name, t in recommender.shared_parameters().items()}
@@ -209,11 +212,12 @@ def test_noise_is_added_in_double_and_rounded_to_the_grid(ask, build, held, gath
 # The grid
 
 
-scales = st.floats(2.0**-20, 2.0**20, width=32)  # and so a logarithm in double tells 1 from 1 − 2⁻²⁴
+# In this range a logarithm in double precision can tell 1 from 1 − 2⁻²⁴.
+scales = st.floats(2.0**-20, 2.0**20, width=32)
 
 
 def grid_step(deviation: float) -> float:
-    """The largest power of two that is no more than deviation / 1024."""
+    """Return the largest power of two that is at most deviation / 1024."""
     return 2.0 ** (math.frexp(deviation)[1] - 11)
 
 
@@ -234,7 +238,7 @@ def test_the_grid_by_hand(deviation, value, rounded):
 
 
 @given(deviation=scales, sizes=st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
-def test_what_is_on_the_grid_is_a_near_multiple_of_its_step(deviation, sizes):
+def test_rounding_to_the_grid_gives_the_nearest_multiple_of_its_step(deviation, sizes):
     step = grid_step(deviation)
     values = deviation * torch.tensor(sizes, dtype=torch.float64)
     rounded = on_grid(values, deviation)
@@ -246,8 +250,8 @@ def test_what_is_on_the_grid_is_a_near_multiple_of_its_step(deviation, sizes):
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
 @pytest.mark.parametrize(("noise", "clip"), [(1.7, 0.3), (0.51, 1.0), (51.0, 0.01)])
-def test_the_grid_of_an_update_depends_on_the_deviation_alone(model, noise, clip, ask, build, held, gather):
-    """Whatever a device holds and however σ and C divide it: from zero, the update is on one grid."""
+def test_the_grid_of_an_update_depends_only_on_the_deviation(model, noise, clip, ask, build, held, gather):
+    """Whatever a device holds and however σ and C divide it, an update from zero is on one grid."""
     settings = ask(**model, noise_multiplier=noise, clip=clip, learning_rate=1.0)
     recommender = build(settings)
     parameters = {name: torch.zeros_like(t) for name, t in recommender.shared_parameters().items()}
@@ -256,11 +260,11 @@ def test_the_grid_of_an_update_depends_on_the_deviation_alone(model, noise, clip
         update, _ = trainer.train(gather(held(basket, weights=weights)), parameters)
         multiples = flat(update).double() * 2**11
         assert torch.equal(multiples.round(), multiples)
-        assert (multiples % 2 == 1).any()  # and on no coarser one
+        assert (multiples % 2 == 1).any()  # and on no coarser grid
 
 
 class NoNoiseOnUntouched(KeyedDPOptimizer):
-    """Broken: rows without a gradient stay still, which tells what was not bought."""
+    """A broken variant: rows without a gradient get no noise, which reveals what was not bought."""
 
     def add_noise(self) -> None:
         touched = [parameter.summed_grad != 0 for parameter in self.params]
@@ -270,7 +274,7 @@ class NoNoiseOnUntouched(KeyedDPOptimizer):
 
 
 class NoNoiseOnTheVector(KeyedDPOptimizer):
-    """Broken: the shopper's vector trains without noise and leaks through the items' gradients."""
+    """A broken variant: the shopper's vector trains without noise and leaks through the items' gradients."""
 
     def add_noise(self) -> None:
         super().add_noise()
@@ -280,7 +284,7 @@ class NoNoiseOnTheVector(KeyedDPOptimizer):
 
 
 class SameNoiseEverywhere(KeyedDPOptimizer):
-    """Broken: every coordinate gets one and the same draw."""
+    """A broken variant: every coordinate gets the same draw."""
 
     def add_noise(self) -> None:
         super().add_noise()
@@ -289,7 +293,7 @@ class SameNoiseEverywhere(KeyedDPOptimizer):
 
 
 class NoiseForgetsTheClip(KeyedDPOptimizer):
-    """Broken: σ in place of σ·C."""
+    """A broken variant: the deviation is σ instead of σ·C."""
 
     def add_noise(self) -> None:
         self.deviation = self.noise_multiplier
@@ -300,7 +304,7 @@ class NoiseForgetsTheClip(KeyedDPOptimizer):
 @pytest.mark.parametrize(
     "broken", [NoNoiseOnUntouched, NoNoiseOnTheVector, SameNoiseEverywhere, NoiseForgetsTheClip]
 )
-def test_the_check_of_noise_catches(broken, monkeypatch, ask, build, copied, held, gather):
+def test_the_check_of_noise_detects_a_broken_trainer(broken, monkeypatch, ask, build, copied, held, gather):
     monkeypatch.setattr(terrycloth.client.training.opacus_trainer, "KeyedDPOptimizer", broken)
     settings, variance = noisy(ask, MODELS[0])
     recommender = build(settings)
@@ -313,7 +317,7 @@ def test_the_check_of_noise_catches(broken, monkeypatch, ask, build, copied, hel
 
 
 def step_change(build, copied, settings: RoundSettings, cohort: Cohort, seed: int = 0) -> Tensor:
-    """The summed gradient of one step without noise: every shared coordinate, then the vector."""
+    """Return the summed gradient of one step without noise: every shared coordinate, then the vector."""
     recommender = build(settings, seed)
     trainer = OpacusTrainer(recommender, settings)
     parameters = copied(recommender)
@@ -325,11 +329,11 @@ def one_step(ask, model: dict, clip: float) -> RoundSettings:
     return ask(**model, noise_multiplier=0.0, epsilon=math.inf, clip=clip, learning_rate=1.0)
 
 
-ROUNDING = 1e-6  # of parameters of size 1 in single precision
+ROUNDING = 1e-6  # rounding error of parameters of size 1 in single precision
 
 
 def contribution(build, copied, held, gather, settings: RoundSettings) -> float:
-    """The L2 norm of one heavy event's contribution, the shopper's vector included."""
+    """Return the L2 norm of the contribution of one event of large weight, the shopper's vector included."""
     cohort = gather(held([3], weights=[1e6]))
     return float(step_change(build, copied, settings, cohort).norm())
 
@@ -341,17 +345,17 @@ def test_one_event_moves_all_parameters_together_by_the_clip_at_most(
 ):
     norm = contribution(build, copied, held, gather, one_step(ask, model, clip))
     assert norm <= clip + ROUNDING
-    assert norm > 0.999 * clip  # it is a heavy event: the bound is met, not just kept
+    assert norm > 0.999 * clip  # the event has a large weight, so that the bound is reached
 
 
 def add(parameter, clipped: Tensor) -> None:
-    """To the sum of the clipped gradients of a step."""
+    """Add clipped gradients to the sum of a step."""
     before = parameter.summed_grad
     parameter.summed_grad = clipped if before is None else before + clipped
 
 
 class ClipsEachParameter(KeyedDPOptimizer):
-    """Broken: C for each parameter, so √k·C in all."""
+    """A broken variant: each parameter is clipped to C, so all k together to √k·C."""
 
     def clip_and_accumulate(self) -> None:
         for parameter in self.params:
@@ -362,7 +366,7 @@ class ClipsEachParameter(KeyedDPOptimizer):
 
 
 class ClipForgetsTheVector(KeyedDPOptimizer):
-    """Broken: the vector's gradient is neither in the norm nor clipped by its own size."""
+    """A broken variant: the vector's gradient is neither in the norm nor clipped by its own norm."""
 
     def clip_and_accumulate(self) -> None:
         samples = [p.grad_sample for p in self.params if p.shape != (1, DIM)]
@@ -373,7 +377,7 @@ class ClipForgetsTheVector(KeyedDPOptimizer):
 
 
 class ClipsTheSum(KeyedDPOptimizer):
-    """Broken: the batch's sum is clipped, so an event is bounded only together with the others."""
+    """A broken variant: the batch's sum is clipped, so an event is bounded only together with the others."""
 
     def clip_and_accumulate(self) -> None:
         sums = [parameter.grad_sample.sum(dim=0) for parameter in self.params]
@@ -383,7 +387,9 @@ class ClipsTheSum(KeyedDPOptimizer):
 
 
 @pytest.mark.parametrize("broken", [ClipsEachParameter, ClipForgetsTheVector])
-def test_the_check_of_the_clip_catches(broken, monkeypatch, ask, build, copied, held, gather):
+def test_the_check_of_the_clip_detects_a_broken_trainer(
+    broken, monkeypatch, ask, build, copied, held, gather
+):
     monkeypatch.setattr(terrycloth.client.training.opacus_trainer, "KeyedDPOptimizer", broken)
     norm = contribution(build, copied, held, gather, one_step(ask, MODELS[0], 0.05))
     assert norm > 0.05 + ROUNDING
@@ -399,10 +405,10 @@ def test_the_check_of_the_clip_catches(broken, monkeypatch, ask, build, copied, 
     rate=st.sampled_from([0.5, 1.0]),
 )
 @hypothesis_settings(max_examples=15, deadline=None, derandomize=True)
-def test_one_event_more_changes_a_step_by_the_clip_at_most(
+def test_one_more_event_changes_a_step_by_the_clip_at_most(
     model, basket, newest, weight, clip, rate, ask, build, copied, held, gather
 ):
-    """The newest event reads draws of its own, after those of the others, which stay what they were."""
+    """The newest event has its own draws, after those of the others, which do not change."""
     settings = one_step(ask, model, clip).model_copy(update={"sampling_rate": rate})
     without = gather(held(basket))
     more = gather(held([*basket, newest], weights=[1.0] * len(basket) + [weight]))
@@ -410,7 +416,7 @@ def test_one_event_more_changes_a_step_by_the_clip_at_most(
     assert float(change.norm()) <= clip + ROUNDING
 
 
-def test_the_check_of_one_event_more_catches_a_clipped_sum(monkeypatch, ask, build, copied, held, gather):
+def test_the_check_of_one_more_event_detects_a_clipped_sum(monkeypatch, ask, build, copied, held, gather):
     monkeypatch.setattr(terrycloth.client.training.opacus_trainer, "KeyedDPOptimizer", ClipsTheSum)
     settings = one_step(ask, MODELS[0], 0.5)
     without, more = gather(held([3])), gather(held([3, 5], weights=[1.0, 1e6]))
@@ -420,7 +426,7 @@ def test_the_check_of_one_event_more_catches_a_clipped_sum(monkeypatch, ask, bui
 
 @pytest.mark.parametrize("poison", [math.inf, math.nan, 3e38])
 def test_whether_a_coordinate_is_finite_does_not_depend_on_events(poison, ask, build, copied, held, gather):
-    """A server that sends absurd parameters must not read from NaN which rows a device touched."""
+    """A server that sends absurd parameters must not learn from NaN which rows a device touched."""
     finite = []
     for model in MODELS:
         settings = ask(**model)
@@ -438,8 +444,8 @@ def test_whether_a_coordinate_is_finite_does_not_depend_on_events(poison, ask, b
 
 @pytest.mark.parametrize("poison", [math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("place", [0, -1], ids=["first-parameter", "last-parameter"])
-def test_an_example_without_a_finite_gradient_is_left_out_whole(place, poison, ask, build):
-    """One bad number in one parameter: that example adds nothing to any, and the others what they would."""
+def test_an_example_without_a_finite_gradient_is_left_out_completely(place, poison, ask, build):
+    """An example with one bad number in one parameter adds nothing to any; the others are unchanged."""
     settings = ask(model="neural-cf")
     generator = torch.Generator().manual_seed(3)
     optimizer = OpacusTrainer(build(settings), settings).optimizer
@@ -460,8 +466,8 @@ def test_an_example_without_a_finite_gradient_is_left_out_whole(place, poison, a
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.55, 0.7])
-def test_a_large_layer_does_not_round_a_norm_below_its_length(value, ask, build):
-    """131,072 numbers that are all alike: in single precision their norm is up to 8e-5 too short."""
+def test_the_norm_of_a_large_layer_is_not_rounded_down(value, ask, build):
+    """With 131,072 equal numbers, a norm in single precision is up to 8e-5 too small."""
     settings = ask(model="neural-cf", dim=256, clip=1.0)
     optimizer = OpacusTrainer(build(settings), settings).optimizer
     for parameter in optimizer.params:
@@ -476,19 +482,19 @@ def test_a_large_layer_does_not_round_a_norm_below_its_length(value, ask, build)
 
 
 def batches(trainer: OpacusTrainer) -> list[Tensor]:
-    """Collects what the module is asked to score: one [batch, 1 + negatives] a step that has a batch."""
+    """Collect the items that the module scores: one [batch, 1 + negatives] for each step with a batch."""
     seen: list[Tensor] = []
     trainer.module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
     return seen
 
 
 def between(count: int, trials: int, chance: float, checks: int = 1) -> bool:
-    """Whether a binomial count is within bounds that all checks together pass but for ALARM."""
+    """Return whether a binomial count is within bounds; over all checks false alarms have chance ALARM."""
     low, high = binom.interval(1 - ALARM / checks, trials, chance)
     return bool(low <= count <= high)
 
 
-def test_each_event_is_in_a_batch_by_its_own_coin(held, gather):
+def test_each_event_is_in_a_batch_by_its_own_sampling_draw(held, gather):
     steps, rate, count = 4_000, 0.3, 12
     cohort = gather(held([0] * count))
     sampler = KeyedPoissonSampler(count, rate, steps, cohort, 0)
@@ -496,11 +502,11 @@ def test_each_event_is_in_a_batch_by_its_own_coin(held, gather):
     for step, batch in enumerate(sampler):
         included[step, batch] = True
     assert all(between(int(column.sum()), steps, rate, count) for column in included.T)
-    # Independent coins: a pair is in together at rate², and batches differ in size.
+    # The draws are independent: a pair is in a batch together at rate², and batches differ in size.
     together = included.astype(int).T @ included.astype(int)
     pairs = [(a, b) for a in range(count) for b in range(a)]
     assert all(between(int(together[a, b]), steps, rate**2, len(pairs)) for a, b in pairs)
-    # Fresh coins each step: what is in one step is in the next at rate².
+    # Draws are fresh in each step: an event of one step is in the next at rate².
     again = (included[1:] & included[:-1]).sum()
     assert between(int(again), (steps - 1) * count, rate**2)
 
@@ -518,7 +524,7 @@ def test_the_trainer_takes_its_batches_from_the_sampler(plain, build, copied, he
 
 @pytest.mark.parametrize("count", [0, 1, 2, 1_000])
 @pytest.mark.parametrize("rate", [1e-6, 0.01, 1.0])
-def test_steps_do_not_depend_on_what_a_device_holds(
+def test_the_number_of_steps_does_not_depend_on_the_events(
     count, rate, monkeypatch, ask, build, copied, held, gather
 ):
     steps = []
@@ -540,7 +546,7 @@ def test_steps_do_not_depend_on_what_a_device_holds(
 
 @pytest.mark.slow
 def test_negatives_come_from_the_whole_catalogue(plain, build, copied, held, gather):
-    """What was bought is drawn as a negative as often as anything else."""
+    """Purchased items are drawn as negatives as often as any other item."""
     settings = plain(steps_per_round=500, negatives=4, learning_rate=1e-6)
     trainer = OpacusTrainer(build(settings), settings)
     seen = batches(trainer)
@@ -567,7 +573,9 @@ def each_alone(three, held, gather, settings, build, copied) -> Iterator[tuple[P
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-def test_an_update_is_the_sum_of_what_each_device_sends_alone(model, three, ask, build, copied, held, gather):
+def test_an_update_is_the_sum_of_the_updates_of_single_devices(
+    model, three, ask, build, copied, held, gather
+):
     settings = ask(**model, steps_per_round=2, sampling_rate=0.7)
     recommender = build(settings)
     together, vectors = OpacusTrainer(recommender, settings).train(gather(held(*three)), copied(recommender))
@@ -575,12 +583,15 @@ def test_an_update_is_the_sum_of_what_each_device_sends_alone(model, three, ask,
     for name, tensor in together.items():
         total = sum(update[name].double() for update, _ in alone)
         torch.testing.assert_close(tensor.double(), total, rtol=1e-6, atol=1e-6)
-    # Bit for bit: a device draws and trains the same whoever is beside it.
+    # Equal to the bit: a device draws and trains the same, whatever devices are beside it.
     assert torch.equal(vectors, torch.cat([vector for _, vector in alone]))
 
 
 def unrelated(one: Parameters, other: Parameters) -> bool:
-    """Whether two updates share no noise. On the grid one coordinate in some 2,000 agrees by chance."""
+    """Return whether two updates share no noise.
+
+    On the grid one coordinate in some 2,000 agrees by chance.
+    """
     return int((flat(one) == flat(other)).sum()) <= 3
 
 
@@ -596,7 +607,7 @@ def test_devices_draw_different_noise(ask, build, copied, held, gather):
 
 
 def test_no_two_streams_of_a_device_share_a_draw():
-    """Coins, negatives and noise of every step, and the coins of taking part, are named apart."""
+    """Batches, negatives and noise of every step, and participation draws, have different stream names."""
     words = [
         draws(device, query, step, purpose).words(4).tolist()
         for device in (0, 1)
@@ -608,7 +619,7 @@ def test_no_two_streams_of_a_device_share_a_draw():
     assert len(drawn) == 4 * len(words)
 
 
-def test_the_order_of_devices_does_not_show(three, ask, build, copied, held, gather):
+def test_the_order_of_devices_does_not_change_the_update(three, ask, build, copied, held, gather):
     settings = ask()
     recommender = build(settings)
     trainer, parameters = OpacusTrainer(recommender, settings), copied(recommender)
@@ -617,11 +628,13 @@ def test_the_order_of_devices_does_not_show(three, ask, build, copied, held, gat
     assert torch.equal(flat(forward), flat(backward))
 
 
-# A device with nothing to send looks like any other
+# A device without events in a batch cannot be told from any other
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-def test_no_events_and_no_luck_send_the_very_same_noise(model, ask, build, copied, held, gather):
+def test_a_device_without_events_and_one_without_sampled_events_send_the_same_noise(
+    model, ask, build, copied, held, gather
+):
     settings = ask(**model, sampling_rate=1e-12, steps_per_round=3)
     recommender = build(settings)
     trainer, parameters = OpacusTrainer(recommender, settings), copied(recommender)
@@ -631,14 +644,14 @@ def test_no_events_and_no_luck_send_the_very_same_noise(model, ask, build, copie
     for name, tensor in parameters.items():
         assert empty[name].shape == unlucky[name].shape == tensor.shape
         assert empty[name].dtype == unlucky[name].dtype == torch.float32
-    assert int((flat(empty) == 0).sum()) <= 3  # a draw may round to it
+    assert int((flat(empty) == 0).sum()) <= 3  # a draw may round to zero
     assert torch.equal(flat(empty), flat(unlucky))
     assert torch.equal(empty_vector, unlucky_vector)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
 def test_a_batch_is_summed_and_never_averaged(model, plain, build, copied, held, gather):
-    """Four times the same event is four times the update: a mean would divide by a private count."""
+    """Four equal events give four times the update; a mean would divide by a private count."""
     settings = plain(**model, negative_weight=0.0, learning_rate=0.01)
     one = step_change(build, copied, settings, gather(held([3])))
     four = step_change(build, copied, settings, gather(held([3] * 4)))
@@ -646,12 +659,12 @@ def test_a_batch_is_summed_and_never_averaged(model, plain, build, copied, held,
     torch.testing.assert_close(four, 4 * one, rtol=1e-4, atol=1e-6)
 
 
-def test_it_reads_no_generator_of_torch_or_numpy(ask, build, copied, held, gather):
+def test_training_uses_no_global_generator(ask, build, copied, held, gather):
     settings = ask(sampling_rate=0.5, steps_per_round=2)
     recommender = build(settings)
     trainer, parameters = OpacusTrainer(recommender, settings), copied(recommender)
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002 (the point is the global generator)
+    np.random.seed(0)  # noqa: NPY002 (the global generator is what the test checks)
     before, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first, _ = trainer.train(gather(held([1, 2, 3])), parameters)
     assert torch.equal(torch.get_rng_state(), before)

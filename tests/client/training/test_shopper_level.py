@@ -1,4 +1,4 @@
-"""At shopper level a device's whole update is clipped, and noised by whom the trust names."""
+"""At shopper level a device's whole update is clipped, and the trust model says who adds the noise."""
 
 import math
 
@@ -47,7 +47,7 @@ def flat(update):
 
 @pytest.mark.parametrize("model", FACTORISATIONS)
 @pytest.mark.parametrize("clip", [0.05, 2.0, 1e6])
-def test_least_squares_clips_each_device_as_a_plain_loop_does(model, clip, ask, build, copied, held, gather):
+def test_least_squares_clips_each_device_like_a_plain_loop(model, clip, ask, build, copied, held, gather):
     settings = shopper(ask, clip=clip, **model)
     recommender = build(settings)
     parameters = copied(recommender)
@@ -55,7 +55,7 @@ def test_least_squares_clips_each_device_as_a_plain_loop_does(model, clip, ask, 
     clipped = []
     for place, basket in enumerate(BASKETS):
         if not basket:
-            continue  # adds nothing
+            continue  # this device adds nothing
         alone = gather(held(basket), devices=[place])
         update, _ = LeastSquaresTrainer(recommender, settings).train(alone, parameters)
         factor = min(1.0, clip / norm(update))
@@ -69,7 +69,7 @@ def test_least_squares_clips_each_device_as_a_plain_loop_does(model, clip, ask, 
 
 @pytest.mark.parametrize("model", [*FACTORISATIONS, {"model": "neural-cf"}])
 @pytest.mark.parametrize("clip", [0.05, 1.0])
-def test_a_device_more_changes_the_sum_by_the_clip_at_most(model, clip, ask, build, copied, held, gather):
+def test_one_more_device_changes_the_sum_by_the_clip_at_most(model, clip, ask, build, copied, held, gather):
     settings = shopper(ask, clip=clip, learning_rate=0.3, **model)
     recommender = build(settings)
     parameters = copied(recommender)
@@ -80,7 +80,7 @@ def test_a_device_more_changes_the_sum_by_the_clip_at_most(model, clip, ask, bui
     assert 0.5 * clip < change <= clip * (1 + 1e-4) if clip == 0.05 else change <= clip * (1 + 1e-4)
 
 
-def test_one_that_holds_nothing_adds_nothing(ask, build, copied, held, gather):
+def test_a_device_without_events_adds_nothing(ask, build, copied, held, gather):
     for model in [*FACTORISATIONS, {"model": "neural-cf"}]:
         settings = shopper(ask, **model)
         recommender = build(settings)
@@ -88,7 +88,7 @@ def test_one_that_holds_nothing_adds_nothing(ask, build, copied, held, gather):
         assert norm(update) == 0.0
 
 
-def test_an_infinite_clip_gives_sgd_back(plain, build, copied, held, gather):
+def test_an_infinite_clip_gives_plain_sgd(plain, build, copied, held, gather):
     settings = plain(unit="none", trust="none", model="neural-cf")
     recommender = build(settings)
     parameters = copied(recommender)
@@ -97,12 +97,12 @@ def test_an_infinite_clip_gives_sgd_back(plain, build, copied, held, gather):
     assert torch.equal(flat(one), flat(other))
 
 
-def test_what_is_not_finite_adds_nothing():
+def test_an_update_that_is_not_finite_is_multiplied_by_zero():
     factor = clip_factor(torch.tensor([4.0, math.inf, math.nan, 0.0]), 1.0)
     assert factor.tolist() == [pytest.approx(0.5, rel=1e-4), 0.0, 0.0, 1.0]
 
 
-def test_a_device_that_diverges_does_not_spoil_the_sum(ask, build, copied, held, gather):
+def test_a_device_that_diverges_does_not_change_the_sum_to_nan(ask, build, copied, held, gather):
     settings = shopper(ask, model="neural-cf", learning_rate=1e6, steps_per_round=4)
     recommender = build(settings)
     update, _ = trainer_for(recommender, settings).train(gather(held(*BASKETS)), copied(recommender))
@@ -111,8 +111,8 @@ def test_a_device_that_diverges_does_not_spoil_the_sum(ask, build, copied, held,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
-def test_local_noise_is_that_of_every_device(devices, ask, build, copied, held, gather):
-    """Devices that hold nothing: the update is noise alone, of variance σ²C² a device and coordinate."""
+def test_under_local_trust_every_device_adds_its_noise(devices, ask, build, copied, held, gather):
+    """Devices that hold nothing send noise only, of variance σ²C² a device and coordinate."""
     settings = shopper(ask, "local", noise_multiplier=1.5, clip=0.8)
     recommender = build(settings)
     parameters = copied(recommender)
@@ -130,7 +130,7 @@ def test_local_noise_is_that_of_every_device(devices, ask, build, copied, held, 
     assert ((squares > low) & (squares < high)).all()
 
 
-def test_under_central_trust_the_device_adds_none(ask, build, copied, held, gather):
+def test_under_central_trust_devices_add_no_noise(ask, build, copied, held, gather):
     settings = shopper(ask, "central", noise_multiplier=5.0)
     recommender = build(settings)
     trainer = trainer_for(recommender, settings)
@@ -152,13 +152,13 @@ def test_under_central_trust_the_device_adds_none(ask, build, copied, held, gath
         ({"unit": "shopper", "trust": "central", "participation": 0.5, "steps_per_round": 3}, (1.0, 0.5, 1)),
     ],
 )
-def test_what_a_round_costs(changes, mechanism, ask):
-    """Coins amplify only where those whom the promise is against cannot see them."""
+def test_the_mechanism_of_a_round(changes, mechanism, ask):
+    """Participation lowers the cost only where the observer cannot see who took part."""
     assert ask(**changes).mechanism == mechanism
 
 
-def test_who_is_booked(ask):
-    """Amplified rounds cost a device something whichever way its coin fell; others only those who train."""
+def test_which_devices_record_a_round(ask):
+    """With amplification every device records a round whatever its draw; otherwise those that train."""
     sampled, new = np.array([True, False]), Ledger.empty(2)
     for trust, paid in (("central", [True, True]), ("local", [True, False])):
         settings = shopper(ask, trust, participation=0.5)
@@ -170,14 +170,14 @@ def test_who_is_booked(ask):
 
 
 @pytest.mark.parametrize("trust", ["none", "somebody"])
-def test_no_other_trust_is_accepted(trust, ask):
+def test_an_unknown_trust_model_is_refused(trust, ask):
     with pytest.raises(ValueError, match="trust"):
         shopper(ask, trust)
 
 
 @pytest.mark.parametrize("size", [1e6, 1e20])
-def test_what_a_device_holds_is_not_read_off_a_failure(size, ask, build, copied, held, gather):
-    """A server that sends a row at which a device's own matrix is singular learns nothing from an error."""
+def test_a_failure_does_not_reveal_the_events(size, ask, build, copied, held, gather):
+    """A server that sends a row for which a device's own matrix is singular learns nothing from an error."""
     for trust in ("local", "central"):
         settings = shopper(ask, trust, catalogue_weight=0.0)
         recommender = build(settings)
@@ -189,7 +189,7 @@ def test_what_a_device_holds_is_not_read_off_a_failure(size, ask, build, copied,
 
 
 def test_another_promise_on_the_same_ledger_is_refused(ask, shop, held, build, copied, tmp_path):
-    """A vector trained without noise must not be where training interaction by interaction starts."""
+    """A vector trained without noise must not be the starting point of training at interaction level."""
     DeviceGroup.create(tmp_path, shop, held(*BASKETS), ANYTHING)
     first = shopper(ask, "central")
     parameters = copied(build(first))
@@ -199,8 +199,8 @@ def test_another_promise_on_the_same_ledger_is_refused(ask, shop, held, build, c
         assert (reply.answered, reply.refused) == (0, {Refusal.PROMISE: len(BASKETS)})
 
 
-def test_another_run_asks_another_query(ask, shop, held, build, copied, tmp_path):
-    """Under central trust the server's noise is new each time: the same sum twice must be booked twice."""
+def test_the_same_query_of_another_run_is_another_query(ask, shop, held, build, copied, tmp_path):
+    """Under central trust the server's noise is new each time, so the same sum must be recorded twice."""
     DeviceGroup.create(tmp_path, shop, held(*BASKETS), ANYTHING)
     parameters = copied(build(shopper(ask)))
     for number, run in enumerate(["one", "two", "two"]):
@@ -210,28 +210,28 @@ def test_another_run_asks_another_query(ask, shop, held, build, copied, tmp_path
         assert (booked == min(number + 1, 2)).all()
 
 
-# The adapted clip
+# The adaptive clip
 
 
 @pytest.mark.parametrize("model", ["mf", "neural-cf"])
-def test_who_is_below_the_clip_is_told_beside_the_update(model, ask, build, copied, held, gather):
-    """±β/2 for each device that holds something, and nothing for those that hold nothing."""
+def test_devices_below_the_clip_are_counted_beside_the_update(model, ask, build, copied, held, gather):
+    """The count is ±β/2 for each device that holds something, and 0 for the others."""
     holding = sum(len(basket) > 0 for basket in BASKETS)
     parameters = copied(build(shopper(ask, model=model)))
     devices = gather(held(*BASKETS, []))
 
-    def told(clip: float) -> float:
+    def indicator_sum(clip: float) -> float:
         settings = shopper(ask, "central", model=model, clip=clip, clip_quantile=0.5)
         update, _ = trainer_for(build(settings), settings).train(devices, parameters)
         assert set(update) == {*parameters, BELOW_CLIP}
         return float(update[BELOW_CLIP]) / settings.indicator
 
-    assert told(1e5) == pytest.approx(0.5 * holding)
-    assert told(1e-5) == pytest.approx(-0.5 * holding)
+    assert indicator_sum(1e5) == pytest.approx(0.5 * holding)
+    assert indicator_sum(1e-5) == pytest.approx(-0.5 * holding)
 
 
 @pytest.mark.parametrize("trust", ["local", "central", "distributed"])
-def test_a_device_adds_no_more_than_the_joint_sensitivity(trust, ask, build, copied, held, gather):
+def test_a_device_adds_at_most_the_joint_sensitivity(trust, ask, build, copied, held, gather):
     for clip in (1e-3, 1.0, 1e3):
         settings = shopper(ask, trust, clip=clip, clip_quantile=0.5)
         recommender = build(settings)
@@ -246,7 +246,7 @@ def test_a_device_adds_no_more_than_the_joint_sensitivity(trust, ask, build, cop
     )
 
 
-def test_without_a_quantile_nothing_is_told(ask, build, copied, held, gather):
+def test_without_a_quantile_no_count_is_sent(ask, build, copied, held, gather):
     settings = shopper(ask, "central")
     update, _ = trainer_for(build(settings), settings).train(gather(held(*BASKETS)), copied(build(settings)))
     assert BELOW_CLIP not in update
@@ -254,8 +254,8 @@ def test_without_a_quantile_nothing_is_told(ask, build, copied, held, gather):
 
 
 @pytest.mark.parametrize("trust", ["local", "central", "distributed"])
-def test_no_parameters_of_a_servers_slip_past_the_clip(trust, ask, build, held, gather):
-    """A gradient so small that its square is 0 in single precision, times a vector as large."""
+def test_no_parameters_evade_the_clip(trust, ask, build, held, gather):
+    """A gradient so small that its square is 0 in single precision is multiplied by a large vector."""
     settings = shopper(
         ask,
         trust,

@@ -1,4 +1,4 @@
-"""The batched trainer is held to the references, device by device."""
+"""The batched trainer gives the same results as the references, device by device."""
 
 import math
 
@@ -21,18 +21,18 @@ from tests.client.training.cohorts import (
     NoiseTwice,
     NoNoiseWhereRead,
     ReadNoiseIsNotReleased,
-    alike,
     assert_close,
     cohort_of,
     has_all_noise,
     model_and_parameters,
     ragged,
     runs,
+    same_distribution,
 )
 
 
 def asked(ask, unit: str = "interaction", **changes):
-    """Settings of neural CF without noise, but for what is named."""
+    """Return settings of neural CF without noise, except for what the caller changes."""
     values = {"model": "neural-cf", "unit": unit, "noise_multiplier": 0.0, "epsilon": math.inf}
     if unit == "none":
         values |= {"trust": "none", "clip": math.inf}
@@ -44,7 +44,7 @@ def vectors_of(events, seed: int = 2):
 
 
 def both(settings, shop, cohort, change=lambda parameters: None):
-    """Update and vectors by the batched trainer and by the reference, each with a model of its own."""
+    """Return update and vectors by the batched trainer and by the reference, each with its own model."""
     answers = []
     for trainer in (VmapTrainer, REFERENCES[settings.unit]):
         model, parameters = model_and_parameters(settings, shop)
@@ -54,7 +54,7 @@ def both(settings, shop, cohort, change=lambda parameters: None):
     return answers
 
 
-# Without noise: the same numbers
+# Without noise both trainers give the same numbers
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -71,16 +71,16 @@ def test_updates_and_vectors_equal_the_references(shop, ask, unit, clip, steps):
 
 
 @pytest.mark.parametrize("unit", REFERENCES)
-def test_an_item_that_comes_twice_in_an_interaction_is_one_coordinate(shop, ask, unit):
-    """With more negatives than items, every interaction repeats some, its own item among them."""
+def test_an_item_that_occurs_twice_in_an_interaction_is_one_coordinate(shop, ask, unit):
+    """With more negatives than items, every interaction repeats some items, its own among them."""
     settings = asked(ask, unit, negatives=40, **({} if unit == "none" else {"clip": 0.3}))
     cohort = cohort_of(ragged(counts=(1, 3)), torch.tensor([[0.5, -1.0, 2.0], [-0.3, 0.1, 1.0]]))
     ours, theirs = both(settings, shop, cohort)
     assert_close(ours, theirs)
 
 
-def test_at_shopper_level_the_clip_counts_who_is_below(shop, ask):
-    """And one that holds nothing is on neither side."""
+def test_at_shopper_level_updates_below_the_clip_are_counted(shop, ask):
+    """A device that holds nothing is not counted at all."""
     settings = asked(ask, "shopper", clip_quantile=0.5, clip=0.3, learning_rate=0.01)
     ours, theirs = both(settings, shop, cohort_of(ragged(), vectors_of(ragged())))
     assert_close(ours, theirs)
@@ -103,7 +103,7 @@ def test_absurd_parameters_change_a_sum_by_no_more_than_the_clip(shop, ask, unit
 
 @pytest.mark.parametrize("unit", ["interaction", "shopper"])
 def test_enormous_parameters_do_not_round_a_step_beyond_the_clip(shop, ask, unit):
-    """In single precision the neighbours of 10⁸ are 8 apart: a step of 0.5 is not to become one of 8."""
+    """In single precision the numbers next to 10⁸ are 8 apart: a step of 0.5 must not become one of 8."""
     settings = asked(ask, unit, clip=1.0, learning_rate=1.0)
     model, parameters = model_and_parameters(settings, shop)
     for part in parameters.values():
@@ -113,8 +113,8 @@ def test_enormous_parameters_do_not_round_a_step_beyond_the_clip(shop, ask, unit
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.55, 0.7])
-def test_a_large_layer_does_not_round_its_norm_below_its_length(shop, ask, value):
-    """Of 131,072 numbers all alike, as a server can have them: in single precision 8e-5 too short."""
+def test_the_norm_of_a_large_layer_is_not_rounded_down(shop, ask, value):
+    """With 131,072 equal numbers, which a server can send, a norm in single precision is 8e-5 too small."""
     settings = asked(ask, dim=256, clip=1.0, learning_rate=1.0)
     model, parameters = model_and_parameters(settings, shop)
     for part in parameters.values():
@@ -128,11 +128,11 @@ def test_a_large_layer_does_not_round_its_norm_below_its_length(shop, ask, value
     assert 0.9999 < float(moved.double().norm()) <= 1.0
 
 
-# The same draws, whoever trains beside
+# A device's draws do not depend on the devices beside it
 
 
-def test_a_long_sum_of_clipped_gradients_is_in_double_precision(shop, ask):
-    """Else one interaction more changes how thousands are rounded: together by more than a clip's margin."""
+def test_long_sums_of_clipped_gradients_are_in_double_precision(shop, ask):
+    """Otherwise one more interaction changes how thousands are rounded, by more than the clip's margin."""
     settings = asked(ask, clip=0.01, learning_rate=1.0, sampling_rate=1.0, steps_per_round=1, negatives=1)
     model, parameters = model_and_parameters(settings, shop)
     trainer = Unrounded(model, settings)
@@ -142,7 +142,7 @@ def test_a_long_sum_of_clipped_gradients_is_in_double_precision(shop, ask):
 
 
 class Unrounded(VmapTrainer):
-    """Keeps the sums before they are single-precision numbers, which they become once the noise is in."""
+    """A trainer that keeps the sums in double precision, before noise is added and they are rounded."""
 
     def noised(self, cohort, units, drawn, part):
         self.sums = [*getattr(self, "sums", []), units * grid_step(self.settings)]
@@ -150,8 +150,8 @@ class Unrounded(VmapTrainer):
 
 
 @pytest.mark.parametrize("unit", REFERENCES)
-def test_chunks_do_not_show(shop, ask, monkeypatch, unit):
-    """Of devices, and of the examples of one."""
+def test_chunks_do_not_change_the_result(shop, ask, monkeypatch, unit):
+    """Neither chunks of devices nor chunks of one device's examples change the result."""
     settings = asked(ask, unit, steps_per_round=3, sampling_rate=0.5, learning_rate=0.001)
     model, parameters = model_and_parameters(settings, shop)
     cohort, trainer = cohort_of(ragged(), vectors_of(ragged())), VmapTrainer(model, settings)
@@ -163,7 +163,7 @@ def test_chunks_do_not_show(shop, ask, monkeypatch, unit):
     assert_close(parts | {"x": again}, whole | {"x": vectors}, 5e-6)
 
 
-def test_chunks_do_not_show_in_the_noise(shop, ask, monkeypatch):
+def test_chunks_do_not_change_the_noise(shop, ask, monkeypatch):
     settings = asked(
         ask, steps_per_round=3, sampling_rate=0.5, learning_rate=0.001, noise_multiplier=1.0, epsilon=50.0
     )
@@ -172,34 +172,33 @@ def test_chunks_do_not_show_in_the_noise(shop, ask, monkeypatch):
     whole, vectors = trainer.train(cohort, parameters)
     monkeypatch.setattr(terrycloth.client.training.vmap_trainer, "CHUNK_BYTES", 1)
     parts, again = trainer.train(cohort, parameters)
-    assert_close(parts | {"x": again}, whole | {"x": vectors}, 1e-3)  # the sum's noise is on a grid
+    assert_close(parts | {"x": again}, whole | {"x": vectors}, 1e-3)  # the noise of the sum is on a grid
 
 
-def test_memory_is_for_a_chunk_of_devices(shop, ask):
-    """However many there are."""
+def test_the_size_of_a_chunk_bounds_memory(shop, ask):
+    """However many devices there are."""
     settings = asked(ask, dim=32)
     trainer = VmapTrainer(model_and_parameters(settings, shop)[0], settings)
     counts = np.full(100_000, 100)
     sizes = [len(places) for places in trainer.chunks(counts)]
     assert sum(sizes) == len(counts)
-    assert (
-        max(sizes) * 100 * 32 * 64 * 4 <= terrycloth.client.training.vmap_trainer.CHUNK_BYTES
-    )  # a hidden layer for each
+    # A hidden layer for each example.
+    assert max(sizes) * 100 * 32 * 64 * 4 <= terrycloth.client.training.vmap_trainer.CHUNK_BYTES
 
 
-def test_every_coordinate_of_every_device_and_step_has_a_draw_of_its_own():
-    """Longer than a block of the streams."""
+def test_every_coordinate_of_every_device_and_step_has_its_own_draw():
+    """There are more coordinates than one block of the streams has."""
     key, devices = key_words(seeded_key(1)), np.array([5, 6])
     drawn = [draw_noise(key, query, step, devices, 700) for query in (1, 2) for step in (0, 1)]
     assert len(np.unique(np.concatenate(drawn))) == 4 * 2 * 700
     assert np.array_equal(draw_noise(key, 1, 0, devices[1:], 10), drawn[0][1:, :10])
 
 
-# With noise: the same distribution
+# With noise both trainers have the same distribution
 
 
-class StandsStill(VmapTrainer):
-    """Noise alone."""
+class NoiseOnly(VmapTrainer):
+    """A trainer that adds noise only."""
 
     def descend_clipped(self, change, current, examples) -> None:
         pass
@@ -207,20 +206,20 @@ class StandsStill(VmapTrainer):
 
 @pytest.mark.slow
 def test_every_coordinate_has_the_noise_of_every_device_and_step(shop, ask):
-    assert has_all_noise(StandsStill, shop, ask, 2500, model="neural-cf")
+    assert has_all_noise(NoiseOnly, shop, ask, 2500, model="neural-cf")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", [NoiseTwice, NoNoiseWhereRead])
-def test_the_check_of_noise_catches(broken, shop, ask):
-    class Broken(broken, StandsStill):
+def test_the_check_of_noise_detects_a_broken_trainer(broken, shop, ask):
+    class Broken(broken, NoiseOnly):
         pass
 
     assert not has_all_noise(Broken, shop, ask, 1000, model="neural-cf")
 
 
 def noisy_case(shop, ask, held):
-    """A step's gradient leans on the noise of the steps before."""
+    """A step's gradient depends on the noise of the steps before."""
     settings = asked(
         ask,
         epsilon=50.0,
@@ -245,25 +244,27 @@ def reference_runs(shop, ask, held):
 
 
 @pytest.mark.slow
-def test_sums_and_vectors_are_distributed_as_the_references(shop, ask, held, reference_runs):
+def test_sums_and_vectors_have_the_distribution_of_the_references(shop, ask, held, reference_runs):
     settings, model, *case = noisy_case(shop, ask, held)
-    assert alike(runs(VmapTrainer(model, settings), *case, RUNS), reference_runs)
+    assert same_distribution(runs(VmapTrainer(model, settings), *case, RUNS), reference_runs)
 
 
 @pytest.mark.slow
-def test_the_comparison_catches_noise_that_is_not_what_was_read(shop, ask, held, reference_runs):
+def test_the_comparison_detects_released_noise_that_differs_from_the_noise_read(
+    shop, ask, held, reference_runs
+):
     class Broken(ReadNoiseIsNotReleased, VmapTrainer):
         pass
 
     settings, model, *case = noisy_case(shop, ask, held)
-    assert not alike(runs(Broken(model, settings), *case, RUNS), reference_runs)
+    assert not same_distribution(runs(Broken(model, settings), *case, RUNS), reference_runs)
 
 
-# Where it is used
+# Where the batched trainer is used
 
 
 @pytest.mark.parametrize("unit", REFERENCES)
-def test_devices_together_are_trained_in_batches_and_one_by_the_reference(shop, ask, unit):
+def test_several_devices_are_trained_in_batches_and_one_by_the_reference(shop, ask, unit):
     settings = asked(ask, unit)
     model, _ = model_and_parameters(settings, shop)
     assert isinstance(bounded_trainer(model, settings, together=True), VmapTrainer)

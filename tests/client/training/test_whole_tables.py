@@ -1,4 +1,4 @@
-"""A model that reads whole tables is trained in batches as by the references, and keeps the same promises."""
+"""A model that reads whole tables is trained in batches, with the updates and promises of the references."""
 
 import math
 
@@ -20,26 +20,26 @@ from tests.client.training.cohorts import (
     has_all_noise,
     ragged,
 )
-from tests.client.training.test_vmap_trainer import StandsStill, asked, vectors_of
+from tests.client.training.test_vmap_trainer import NoiseOnly, asked, vectors_of
 from tests.models.recommenders.own_models import AboveTheMean, Gated, WholeProduct
 
 MEAN = plug_ins.register("tests.models.recommenders.own_models:AboveTheMean")
 
 
-class PromisesRows(AboveTheMean):
-    """Its promise does not hold."""
+class FalselyDeclaresRows(AboveTheMean):
+    """A model that declares that it looks up rows only, which is not true."""
 
     looks_up_rows = True
 
 
 class GatedOnWholeTables(Gated):
-    """It does not use what its base class promises."""
+    """A model that does not use the declaration of its base class."""
 
     looks_up_rows = False
 
 
 def started(model_class, seed: int = 1):
-    """A model of eight items and shared parameters to train it from."""
+    """Return a model of eight items, and shared parameters to train it from."""
     model = model_class(ITEMS, DIM)
     model.initialise(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -51,7 +51,7 @@ def started(model_class, seed: int = 1):
 
 
 def trained(trainer, model_class, settings, cohort, change=lambda parameters: None):
-    """Update and vectors."""
+    """Return update and vectors."""
     model, parameters = started(model_class)
     change(parameters)
     update, vectors = trainer(model, settings).train(cohort, parameters)
@@ -83,17 +83,17 @@ def test_whole_tables_and_rows_give_the_same_update(ask, unit):
 
 
 @pytest.mark.parametrize("unit", REFERENCES)
-def test_a_promise_of_rows_that_does_not_hold_gives_another_update(ask, unit):
+def test_a_false_declaration_of_rows_gives_another_update(ask, unit):
     settings = asked(ask, unit, learning_rate=0.05)
     cohort = cohort_of(ragged(counts=(0, 1, 2)), torch.ones(3, DIM))
-    ours = trained(VmapTrainer, PromisesRows, settings, cohort)
+    ours = trained(VmapTrainer, FalselyDeclaresRows, settings, cohort)
     theirs = trained(REFERENCES[unit], AboveTheMean, settings, cohort)
     with pytest.raises(AssertionError):
         assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("unit", REFERENCES)
-def test_chunks_do_not_show(ask, monkeypatch, unit):
+def test_chunks_do_not_change_the_result(ask, monkeypatch, unit):
     settings = asked(ask, unit, steps_per_round=3, sampling_rate=0.5, learning_rate=0.001)
     events = ragged(counts=(0, 1, 2, 60, 7))
     cohort = cohort_of(events, vectors_of(events))
@@ -103,7 +103,7 @@ def test_chunks_do_not_show(ask, monkeypatch, unit):
     assert_close(trained(VmapTrainer, AboveTheMean, settings, cohort), whole, 5e-6)
 
 
-def test_memory_is_for_a_chunk_of_devices(ask):
+def test_the_size_of_a_chunk_bounds_memory(ask):
     """A device has a copy of every parameter, however few events it has."""
     settings = asked(ask, "shopper")
     trainer = VmapTrainer(AboveTheMean(1_000_000, DIM), settings)
@@ -112,10 +112,8 @@ def test_memory_is_for_a_chunk_of_devices(ask):
 
 @pytest.mark.parametrize("held_first", [[3], []])
 @pytest.mark.parametrize("unit", ["interaction", "shopper"])
-def test_a_broken_row_that_a_device_does_not_read_does_not_reach_it_through_padding(
-    ask, held, unit, held_first
-):
-    """A device is padded only next to a longer one, which must not change its update."""
+def test_padding_does_not_expose_a_device_to_broken_rows_it_does_not_read(ask, held, unit, held_first):
+    """A device is padded only beside one with more events, which must not change its update."""
 
     def broken(parameters):
         parameters["items.weight"][0] = math.nan
@@ -136,7 +134,7 @@ def test_a_broken_row_that_a_device_does_not_read_does_not_reach_it_through_padd
 
 
 @pytest.mark.parametrize("unit", REFERENCES)
-def test_devices_together_are_trained_in_batches_and_one_by_the_reference(ask, unit):
+def test_several_devices_are_trained_in_batches_and_one_by_the_reference(ask, unit):
     settings = asked(ask, unit)
     model, _ = started(AboveTheMean)
     assert isinstance(bounded_trainer(model, settings, together=True), VmapTrainer)
@@ -145,12 +143,12 @@ def test_devices_together_are_trained_in_batches_and_one_by_the_reference(ask, u
 
 @pytest.mark.slow
 def test_every_coordinate_has_the_noise_of_every_device_and_step(shop, ask):
-    assert has_all_noise(StandsStill, shop, ask, 2500, model=MEAN)
+    assert has_all_noise(NoiseOnly, shop, ask, 2500, model=MEAN)
 
 
 @pytest.mark.slow
-def test_the_check_of_noise_catches(shop, ask):
-    class Broken(NoiseTwice, StandsStill):
+def test_the_check_of_noise_detects_a_broken_trainer(shop, ask):
+    class Broken(NoiseTwice, NoiseOnly):
         pass
 
     assert not has_all_noise(Broken, shop, ask, 1000, model=MEAN)

@@ -1,4 +1,4 @@
-"""An assessment of the towel shop, from its data to the answer."""
+"""An assessment of the towel shop, from its data to the verdict."""
 
 from pathlib import Path
 
@@ -16,15 +16,15 @@ from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.errors import UserError
 
 
-class Heard(Reporter):
-    """Remembers the phases of an assessment, and counts their steps."""
+class RecordedProgress(Reporter):
+    """Records the phases of an assessment, and counts their steps."""
 
     def __init__(self) -> None:
         self.phases: list[str] = []
         self.steps = 0
 
     def doing(self, what: str, steps: int | None = None) -> None:
-        """Remember the phase."""
+        """Record the phase."""
         self.phases.append(what)
 
     def step(self) -> None:
@@ -33,12 +33,12 @@ class Heard(Reporter):
 
 
 def towels(devices: int) -> tuple[RunConfig, Dataset]:
-    """A small towel shop, and the settings that name it."""
+    """Return a small towel shop, and the settings that name it."""
     config = RunConfig(data="towels", devices=devices, split="date")
     return config, load("towels", DataOptions(devices=devices))
 
 
-def test_the_earlier_period_knows_nothing_of_the_later_one() -> None:
+def test_the_earlier_period_has_no_event_of_the_later_one() -> None:
     config, dataset = towels(200)
     earlier, later = periods(config, dataset)
     at = later.split.rule.at
@@ -55,8 +55,8 @@ def test_too_few_shoppers_are_an_error() -> None:
 
 
 @pytest.mark.slow
-def test_the_towel_shop(tmp_path: Path) -> None:
-    progress = Heard()
+def test_an_assessment_of_the_towel_shop(tmp_path: Path) -> None:
+    progress = RecordedProgress()
     config, dataset = towels(300)
     found = assess(config, dataset, tmp_path / "scratch", progress)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The chosen promise: the smallest ε, then the least trust, within 5% of the best."""
+"""The chosen promise has the smallest ε, then the least trust, within 5% of the best figure."""
 
 import pytest
 
@@ -9,7 +9,7 @@ TRUSTS = ("local", "distributed", "central")
 
 
 def chosen(figures: dict[tuple[str, float], float], best: float = 1.0) -> Choice:
-    """Choose among ε = 4, 2, 1; a promise that is not in `figures` reaches nothing."""
+    """Choose among ε = 4, 2 and 1; a promise that is not in `figures` has a figure of 0."""
     return choose(lambda asked: figures.get((asked.trust, asked.epsilon), 0.0), best, TRUSTS, (4.0, 2.0, 1.0))
 
 
@@ -18,7 +18,7 @@ def test_the_smallest_epsilon_comes_before_the_least_trust() -> None:
     assert chosen(figures).asked == Asked("central", 2.0)
 
 
-def test_of_equal_epsilons_the_least_trust_is_taken() -> None:
+def test_the_least_trust_is_chosen_among_equal_epsilons() -> None:
     figures = {
         ("central", 4.0): 0.99,
         ("distributed", 4.0): 0.98,
@@ -35,12 +35,12 @@ def test_near_means_within_five_per_cent(figure: float, near: bool) -> None:
     assert choice.asked == Asked("central", 4.0)
 
 
-def test_where_none_is_near_the_most_accurate_is_taken() -> None:
+def test_the_most_accurate_is_chosen_if_none_is_near() -> None:
     choice = chosen({("central", 4.0): 0.7, ("distributed", 4.0): 0.8, ("local", 4.0): 0.1})
     assert (choice.asked, choice.near) == (Asked("distributed", 4.0), False)
 
 
-def test_a_stronger_promise_is_not_tried_where_a_weaker_one_is_too_far() -> None:
+def test_a_stronger_promise_is_not_tried_if_a_weaker_one_is_too_inaccurate() -> None:
     choice = chosen({("central", 4.0): 0.99, ("central", 2.0): 0.5})
     assert set(choice.tried) == {
         Asked("central", 4.0),

@@ -1,4 +1,4 @@
-"""Leaving out columns: every variant trains, and only its own column is missing."""
+"""Every variant that leaves out a column trains, and only that column is missing."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,19 +19,19 @@ CONFIG = RunConfig(data="towels", devices=150, split="date", model="attributes",
 
 @pytest.fixture(scope="module")
 def earlier() -> Period:
-    """The earlier period of a small towel shop."""
+    """Return the earlier period of a small towel shop."""
     return periods(CONFIG, load("towels", DataOptions(devices=150)))[0]
 
 
-def several(events: Events) -> Events:
-    """The same purchases, every other one of three."""
+def with_quantities(events: Events) -> Events:
+    """Return the same events, with a quantity of three in every other one."""
     return replace(events, weights=np.where(np.arange(len(events)) % 2, 3.0, 1.0).astype(np.float32))
 
 
 def test_each_variant_lacks_its_own_column(earlier: Period) -> None:
     attributes = earlier.dataset.catalogue.attributes
     assert list(variants(earlier, CONFIG)) == ["order of visits in time", "words of titles", *attributes]
-    bought = with_events(earlier, several)  # in the towel shop itself, every quantity is 1
+    bought = with_events(earlier, with_quantities)  # in the towel shop itself every quantity is 1
     found = variants(bought, CONFIG)
     assert list(found) == ["order of visits in time", "quantity", "words of titles", *attributes]
     timeless = found["order of visits in time"][1]
@@ -45,7 +45,7 @@ def test_each_variant_lacks_its_own_column(earlier: Period) -> None:
         assert found[name][0].dataset.catalogue.attributes == [each for each in attributes if each != name]
 
 
-def test_a_model_of_attributes_trains_without_any_of_them(earlier: Period, tmp_path: Path) -> None:
+def test_an_attribute_model_trains_without_any_one_attribute(earlier: Period, tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, tmp_path / "scratch", seeds=1)
     asked = Asked("central", 8.0)
     columns = leave_out(earlier, CONFIG, lambda period, config: trainer.like(config).under(asked, period))

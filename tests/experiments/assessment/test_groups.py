@@ -1,4 +1,4 @@
-"""Accuracy by group: only groups that are large enough, and quarters by activity."""
+"""Accuracy by group is shown only for groups that are large enough, and for quarters by activity."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def test_equal_numbers_are_in_the_same_quarter() -> None:
 
 @pytest.fixture
 def tested(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, Split, Ranks]:
-    """Six shoppers with one target each: ranks 1 and 11 in turn. Groups a, a, a, a, b and one not known."""
+    """Return six shoppers with a target each, ranked 1 and 11 in turn, in groups a, a, a, a, b, unknown."""
     monkeypatch.setattr(groups, "SMALL_GROUP", 2)
     devices = np.arange(6)
     events = Events.from_columns(devices, devices, devices, np.ones(6), 6)
@@ -48,6 +48,6 @@ def test_small_groups_are_not_shown(tested: tuple[Dataset, Split, Ranks]) -> Non
     assert found == [("activity", QUARTILES[0], 6, 50.0), ("age", "a", 4, 50.0)]
 
 
-def test_without_named_groups_there_is_activity_alone(tested: tuple[Dataset, Split, Ranks]) -> None:
+def test_without_named_groups_only_activity_is_shown(tested: tuple[Dataset, Split, Ranks]) -> None:
     dataset, split, ranks = tested
     assert {each.attribute for each in by_group(replace(dataset, groups=None), split, ranks)} == {"activity"}

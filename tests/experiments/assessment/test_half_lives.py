@@ -1,4 +1,4 @@
-"""The search for half-lives: one after the other, on what `reach` measures."""
+"""Half-lives are searched one after the other, by the figure that `reach` returns."""
 
 from terrycloth.experiments.assessment.half_lives import HALF_LIVES, with_half_lives
 from terrycloth.experiments.settings.config import RunConfig
@@ -7,11 +7,11 @@ NAMES = tuple(HALF_LIVES)
 
 
 def chosen(config: RunConfig) -> tuple[float | None, ...]:
-    """The half-lives of some settings."""
+    """Return the half-lives of some settings."""
     return tuple(getattr(config, name) for name in NAMES)
 
 
-def test_each_is_the_best_given_those_before() -> None:
+def test_each_half_life_is_the_best_given_the_earlier_ones() -> None:
     best = (7.0, 20.0, 0.0)
 
     def reach(config: RunConfig) -> float:
@@ -20,7 +20,7 @@ def test_each_is_the_best_given_those_before() -> None:
     assert chosen(with_half_lives(RunConfig(), reach)) == best
 
 
-def test_what_does_not_help_is_left_as_it_is() -> None:
+def test_a_half_life_that_does_not_help_is_not_set() -> None:
     asked: list[RunConfig] = []
 
     def reach(config: RunConfig) -> float:

@@ -1,4 +1,4 @@
-"""The page, the JSON and the terminal of an assessment, from figures that no run made."""
+"""The page, the JSON and the terminal output of an assessment, from figures that no run made."""
 
 import json
 from pathlib import Path
@@ -40,29 +40,29 @@ PROMISE = Promise(
 )  # fmt: skip
 
 
-def finds(per_100: int) -> Measured:
-    """The first shoppers find something, and the others do not."""
+def measured(per_100: int) -> Measured:
+    """Return measurements in which the first shoppers find something and the others do not."""
     found = (np.arange(SHOPPERS) < per_100).astype(np.float64)
     return Measured(found, found / 2)
 
 
 @pytest.fixture
 def found(catalogue: Catalogue) -> Assessment:
-    """A shop of a hundred shoppers where 30 find something privately, and 12 among best sellers."""
+    """Return an assessment of 100 shoppers: 30 find something privately, and 12 among best sellers."""
     devices = np.arange(SHOPPERS)
     events = Events.from_columns(devices, devices % 6, devices, np.ones(SHOPPERS), SHOPPERS)
     targets = Targets.from_pairs(devices, (devices + 1) % 6, SHOPPERS)
     split = Split(Rule("date", at=1_320_192_000), events, Holdout(events, targets))
     report = ImportReport("orders.csv", rows_read=110, rows_kept=100, rows_dropped={"no shopper": 10})
-    floors = {"best sellers": finds(12), "items like those each shopper bought": finds(10)}
-    alternatives = [Alternative(label, label, True, each, each) for label, each in floors.items()]
+    floors = {"best sellers": measured(12), "items like those each shopper bought": measured(10)}
+    alternatives = [Alternative(label, label, each, earlier=None) for label, each in floors.items()]
     at_sizes = {
-        epsilon: {times: finds(int(20 + epsilon + len(str(times)))) for times in TIMES_AS_MANY}
+        epsilon: {times: measured(int(20 + epsilon + len(str(times)))) for times in TIMES_AS_MANY}
         for epsilon in EPSILONS
     }
+    private = at_sizes[8.0][1] = measured(30)
     asked = Asked("central", 8.0)
     model = build_model("mf", catalogue, dim=2, own_rows=True, item_bias=True)
-    private = finds(30)
     return Assessment(
         Period(Dataset("csv", catalogue, events, report), split),
         Identifying({1: 0.4, 2: 0.915}, {"colour": 0.75}),
@@ -71,22 +71,22 @@ def found(catalogue: Catalogue) -> Assessment:
             WithoutColumn("quantity", paired_bootstrap(np.zeros(10))),
         ],
         alternatives,
+        ["own frequency recommends only items that the shopper has"],
         {"linear": (35.0, 30.0)},
         "linear",
-        ("the same model (linear)", finds(35)),
+        ("the same model (linear)", measured(35)),
         Choice(asked, True, 0.31, {asked: 0.3}),
         PROMISE,
-        private,
         at_sizes,
         dict.fromkeys(EPSILONS, 0.255),
         Trained(ResolvedConfig.model_construct(), catalogue, model),
         [MadeUp("sand", ["sand hand towel"], [SHOWN])],
-        verdict(floors, finds(35), private, True, "ε = 8", {10: finds(31)}),
+        verdict(floors, measured(35), private, True, "ε = 8", {10: measured(31)}),
         1.0,
     )  # fmt: skip
 
 
-def test_the_first_screen_answers(found: Assessment) -> None:
+def test_the_first_screen_shows_the_answer(found: Assessment) -> None:
     page = assessment_page(found, ["--data", "csv"])
     assert page.answer == (
         "Yes: under ε = 8, 30.0 of 100 shoppers find something among ten, against 12.0 with best sellers."
@@ -98,13 +98,14 @@ def test_the_first_screen_answers(found: Assessment) -> None:
         "ten times as many",
         "a hundred times as many",
     ]
-    assert [step.y for step in page.chart.floor] == [10.0]  # what needs no other shopper's data
+    assert [step.y for step in page.chart.floor] == [10.0]  # this floor needs no other shopper's data
 
 
 def test_the_page_says_what_was_read_and_what_could_be_left_out(found: Assessment) -> None:
     html = render(assessment_page(found, ["--data", "csv", "--path", "my orders.csv"]))
     assert "10 rows were left out: no shopper." in html
     assert "91.5 of 100 shoppers are singled out by 2 of their purchases" in html
+    assert "Not compared: own frequency recommends only items that the shopper has." in html
     assert "not used by this model, so it can be left out" in html
     assert "30.0 against 31.0 of 100 shoppers there" in html
     assert "&#39;my orders.csv&#39;" in html  # a path with a space is quoted in every command
@@ -116,7 +117,7 @@ def test_a_column_is_needed_only_if_its_whole_interval_is_a_loss(found: Assessme
     assert [each.needed for each in found.columns] == [True, False]
 
 
-def test_the_folder_and_the_terminal_say_the_same(
+def test_the_folder_and_the_terminal_show_the_same_figures(
     found: Assessment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = write_assessment(found, tmp_path, ["--data", "csv"])
@@ -127,5 +128,5 @@ def test_the_folder_and_the_terminal_say_the_same(
     print_assessment(found, page)
     printed = capsys.readouterr().out
     assert stored["sentence"] in printed
-    assert "are seeded" in printed  # the promise is that of a real run, not of these
+    assert "are seeded" in printed  # the promise is that of a real run, not of these seeded ones
     assert printed.endswith(page.resolve().as_uri() + "\n")

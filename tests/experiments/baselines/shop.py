@@ -1,4 +1,4 @@
-"""Small shops whose baselines can be worked out by hand."""
+"""Small shops whose baselines can be computed by hand."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 def catalogue_of(
     num_items: int, *, titles: list[str] | None = None, items: list[str] | None = None, **attributes: list
 ) -> Catalogue:
-    """By default titles of one word each, and identifiers that are no codes."""
+    """Return a catalogue with titles of one word each by default, and identifiers that are no codes."""
     columns = {
         ITEM: items or [f"t{item}" for item in range(num_items)],
         TITLE: titles or [f"word{item}" for item in range(num_items)],
@@ -21,7 +21,7 @@ def catalogue_of(
 
 
 def bought(rows: list[tuple[int, ...]], devices: int) -> Events:
-    """Rows of device, item and day; without a day each row is a visit of its own, in their order."""
+    """Return events from rows of device, item and day; without days each row is a visit, in order."""
     columns = np.array(
         [(row[0], row[1], row[2] if len(row) > 2 else number) for number, row in enumerate(rows)]
     )
@@ -31,6 +31,6 @@ def bought(rows: list[tuple[int, ...]], devices: int) -> Events:
 def context_of(
     train: Events, catalogue: Catalogue | int, day: int = 1000, *, repeats: bool = False
 ) -> Context:
-    """`now` is the midnight of that day."""
+    """Return a context whose `now` is midnight of the given day."""
     known = catalogue_of(catalogue) if isinstance(catalogue, int) else catalogue
     return Context(train, known, day * DAY, repeats)

@@ -1,4 +1,4 @@
-"""The floors of a run: under a promise only those that keep one as strong."""
+"""The floors of a run; under a promise, only those that keep a promise at least as strong."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_every_baseline_is_a_floor_or_strong() -> None:
     assert not any(is_floor(name) for name in STRONG)
 
 
-def test_what_pools_everybodys_data_is_no_floor_of_a_promise() -> None:
+def test_a_baseline_on_pooled_data_is_no_floor_under_a_promise() -> None:
     assert set(floors_of(private=True)) == {*ALONE, *PRIVATE}
     assert set(floors_of(private=False)) == set(FLOORS)
 
@@ -48,6 +48,6 @@ def test_the_best_floor(changes: dict[str, float | None], private: bool, best: t
     assert best_floor(LEVELS | changes, private) == best
 
 
-def test_none_that_was_measured() -> None:
+def test_there_is_no_best_floor_if_none_was_measured() -> None:
     assert best_floor({"ease": 0.9, "popularity": None}, False) is None
     assert best_floor({"popularity": 0.3}, True) is None

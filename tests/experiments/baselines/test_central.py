@@ -1,4 +1,4 @@
-"""The central model against the least that L-BFGS finds of its objective."""
+"""The central model is compared with the minimum of its objective, which L-BFGS finds."""
 
 from itertools import product
 
@@ -23,7 +23,7 @@ SERVING = Serving(CATALOGUE_WEIGHT, negative_weight=1.0, regularisation=REGULARI
 
 
 def plain_confidences(events: Events) -> np.ndarray:
-    """log₂(1 + total weight): [devices, items], by a loop."""
+    """Return log₂(1 + total weight) by a loop: [devices, items]."""
     totals = np.zeros((events.num_devices, ITEMS))
     for device, item, weight in zip(events.devices, events.items, events.weights, strict=True):
         totals[device, item] += weight
@@ -32,7 +32,7 @@ def plain_confidences(events: Events) -> np.ndarray:
 
 @pytest.fixture
 def shop() -> Events:
-    """Twenty shoppers, six draws each of six items."""
+    """Return the events of twenty shoppers, with six draws each of six items."""
     items = np.random.default_rng(0).integers(0, ITEMS, 120)
     return Events.from_columns(np.repeat(np.arange(20), 6), items, np.arange(120), np.ones(120), 20)
 
@@ -45,14 +45,14 @@ def factorisation(catalogue: Catalogue, dim: int, *, item_bias: bool = True) -> 
 
 
 def objective(confidence: np.ndarray, shoppers: np.ndarray, items: np.ndarray, biases: np.ndarray) -> float:
-    """Σ_ui c (1 − s)² + α Σ_ui s² + λ Σ_u |x|², spelt out in double precision."""
+    """Return Σ_ui c (1 − s)² + α Σ_ui s² + λ Σ_u |x|² in double precision."""
     scores = shoppers @ items.T + biases
     pulled = (confidence * (1 - scores) ** 2).sum() + CATALOGUE_WEIGHT * (scores**2).sum()
     return float(pulled + REGULARISATION * (shoppers**2).sum())
 
 
 def best_shoppers(confidence: np.ndarray, items: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """Each shopper's vector that minimises the objective, one small system at a time."""
+    """Return each shopper's vector that minimises the objective, by one small system each."""
     return np.stack(
         [
             np.linalg.solve(
@@ -66,7 +66,7 @@ def best_shoppers(confidence: np.ndarray, items: np.ndarray, biases: np.ndarray)
 
 
 def least_objective(confidence: np.ndarray, dim: int, decay: float) -> float:
-    """The least of `objective` and ½ · decay · N · |V, b|², by L-BFGS from two starts."""
+    """Return the minimum of `objective` plus ½ · decay · N · |V, b|², by L-BFGS from two starts."""
     devices = len(confidence)
     wanted = torch.from_numpy(confidence)
 
@@ -88,7 +88,7 @@ def least_objective(confidence: np.ndarray, dim: int, decay: float) -> float:
 
 
 @pytest.mark.parametrize("item_bias", [True, False])
-def test_the_whole_catalogue_loss_is_the_double_loop(
+def test_the_whole_catalogue_loss_equals_a_double_loop(
     catalogue: Catalogue, events: Events, item_bias: bool
 ) -> None:
     model = factorisation(catalogue, 3, item_bias=item_bias)
@@ -113,10 +113,10 @@ def test_the_whole_catalogue_loss_is_the_double_loop(
 @pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, ITEMS])
 @pytest.mark.parametrize(("decay", "nearness"), [(0.01, 1.03), (0.03, 1.01), (0.1, 1.001), (0.5, 1.001)])
-def test_the_central_model_comes_near_the_least_of_its_objective(
+def test_the_central_model_comes_near_the_minimum_of_its_objective(
     catalogue: Catalogue, shop: Events, dim: int, decay: float, nearness: float
 ) -> None:
-    """The objective of federated rounds at their fixed point, weight decay included, and no other."""
+    """The objective is that of federated rounds at their fixed point, with weight decay."""
     confidence = plain_confidences(shop)
     model = factorisation(catalogue, dim)
     train_centrally(model, shop, SERVING, weight_decay=decay)
@@ -128,11 +128,12 @@ def test_the_central_model_comes_near_the_least_of_its_objective(
     assert least * 0.999 < reached < least * nearness
 
 
-def test_without_weight_decay_the_central_model_goes_on_towards_the_floor(
+def test_without_weight_decay_the_central_model_approaches_the_lower_bound(
     catalogue: Catalogue, shop: Events
 ) -> None:
-    """Then there is no minimum: items grow and shoppers shrink for ever. The floor, each score being free, is
-    Σ c α / (c + α).
+    """Without weight decay there is no minimum: items grow and shoppers shrink for ever.
+
+    The lower bound is Σ c α / (c + α), with each score free.
     """
     confidence = plain_confidences(shop)
     model = factorisation(catalogue, ITEMS)
@@ -144,7 +145,7 @@ def test_without_weight_decay_the_central_model_goes_on_towards_the_floor(
     assert floor < reached < least_objective(confidence, ITEMS, 0.01)
 
 
-def test_the_central_model_starts_afresh_and_is_decided_by_its_seed(
+def test_the_central_model_starts_anew_and_depends_only_on_its_seed(
     catalogue: Catalogue, shop: Events
 ) -> None:
     trained = []
@@ -162,7 +163,7 @@ def test_the_central_model_starts_afresh_and_is_decided_by_its_seed(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mf", "attributes", "neural-cf"])
 def test_the_central_model_learns_which_of_two_kinds_a_shopper_buys(catalogue: Catalogue, name: str) -> None:
-    """Half the shoppers buy sand (t0, t1), half moss (t2, t3); one bought t0 alone, another t2 alone."""
+    """Half of the shoppers buy sand (t0, t1), half moss (t2, t3); one bought only t0, another only t2."""
     rows = [(d, item) for d in range(30) for item in ((0, 1) if d % 2 else (2, 3))] + [(30, 0), (31, 2)]
     columns = np.array(rows)
     train = Events.from_columns(columns[:, 0], columns[:, 1], np.arange(len(rows)), np.ones(len(rows)), 32)

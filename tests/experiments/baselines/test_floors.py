@@ -1,4 +1,4 @@
-"""Floors by hand: popularity, recent popularity, own frequency, and nothing released."""
+"""Floors computed by hand: popularity, recent popularity, own frequency, and nothing released."""
 
 from math import log, sqrt
 
@@ -26,14 +26,14 @@ from tests.experiments.baselines.shop import bought, catalogue_of, context_of
 
 
 def test_a_profile_counts_an_item_once_by_its_last_purchase() -> None:
-    """Shopper 0 has items 0, 1 in visit 0, item 0 again in visit 1, item 2 in visit 3; shopper 1 nothing."""
+    """Shopper 0 has items 0 and 1 in visit 0, 0 again in visit 1, and 2 in visit 3; shopper 1 has none."""
     events = bought([(0, 0, 1), (0, 1, 1), (0, 0, 2), (0, 3, 3), (0, 2, 4), (0, 2, 4)], 2)
     assert profiles(events, 4).toarray().tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]
     assert profiles(events, 4, 1.0).toarray().tolist() == [[0.25, 0.125, 1, 0.5], [0, 0, 0, 0]]
 
 
 def test_popularity_counts_shoppers_and_not_events() -> None:
-    """One shopper bought item 0 five times in thousands; two bought item 1 once."""
+    """One shopper bought item 0 five times in thousands; two shoppers bought item 1 once."""
     train = Events.from_columns(
         devices=np.array([0, 0, 0, 0, 0, 1, 2, 2]),
         items=np.array([0, 0, 0, 0, 0, 1, 1, 3]),
@@ -46,7 +46,7 @@ def test_popularity_counts_shoppers_and_not_events() -> None:
 
 
 def test_recent_popularity_counts_a_last_purchase_by_its_age() -> None:
-    """At day 10 with h = 2 days: item 0 last on days 8 and 4, item 1 on day 10, and a day later than now."""
+    """At day 10, h = 2 days: item 0 was last bought on days 8 and 4, item 1 on day 10 and a day later."""
     train = bought([(0, 0, 2), (0, 0, 8), (1, 0, 4), (1, 1, 10), (2, 1, 11)], 3)
     fitted = fit_recent_popularity(context_of(train, 3, 10), {WINDOW: 2.0})
     assert fitted({})(train.span(0, 2)).tolist() == [[0.5 + 0.125, 2.0, 0.0]] * 2
@@ -54,9 +54,10 @@ def test_recent_popularity_counts_a_last_purchase_by_its_age() -> None:
     assert always.tolist() == [[2.0, 2.0, 0.0]]
 
 
-def test_own_frequency_counts_visits_and_parts_ties_by_recent_popularity() -> None:
-    """Shopper 0: item 0 twice in visit 0 and once in visit 2, item 1 in visit 1. Item 2 is others', the most
-    popular of the last 30 days by two to one.
+def test_own_frequency_counts_visits_and_breaks_ties_by_recent_popularity() -> None:
+    """Shopper 0 has item 0 twice in visit 0 and once in visit 2, and item 1 in visit 1.
+
+    Item 2 was bought by others, and is the most popular of the last 30 days by two to one.
     """
     train = bought(
         [(0, 0, 1000), (0, 0, 1000), (0, 1, 1001), (0, 0, 1002), (1, 2, 1005), (2, 2, 1005), (2, 3, 1005)], 3
@@ -72,7 +73,7 @@ TITLES = ["red lamp", "Red-lamp", "red mug", "blue mug!", "sofa", "sofa sofa red
 
 
 def test_tf_idf_of_words_in_two_titles_or_more() -> None:
-    """Words: red in 4 of 6 titles, lamp, mug and sofa in 2; blue in one, which makes nothing alike."""
+    """Red is in 4 of 6 titles, lamp, mug and sofa are in 2, and blue is in one, which relates nothing."""
     matrix = tf_idf(title_words(catalogue_of(6, titles=TITLES)))
     red, other = log(6 / 4), log(6 / 2)
     norm = sqrt(red**2 + other**2)
@@ -89,7 +90,7 @@ def test_tf_idf_of_words_in_two_titles_or_more() -> None:
 
 
 def test_nothing_released_by_hand() -> None:
-    """Words of weight 1, attributes .25, codes .5; purchases of item 0 and, a visit later, item 2."""
+    """Words have weight 1, attributes .25 and codes .5; item 0 was bought, and item 2 a visit later."""
     catalogue = catalogue_of(
         4,
         titles=["big owl", "big cat", "owl", "cat"],
@@ -106,18 +107,18 @@ def test_nothing_released_by_hand() -> None:
     scores = fit_nothing_released(context_of(events, catalogue), settings)({HALF_LIFE: 1.0})(events)
     assert scores.dtype == torch.float32
     assert np.allclose(scores[0].numpy(), 0.5 * likeness[0] + likeness[2], atol=1e-6)
-    assert scores[1].tolist() == [0.0] * 4  # nothing is known, so all are alike
+    assert scores[1].tolist() == [0.0] * 4  # nothing is known, so all items are equal
 
 
-def test_codes_are_numbers_that_every_identifier_begins_with() -> None:
+def test_codes_are_numbers_at_the_start_of_every_identifier() -> None:
     near = near_codes(catalogue_of(3, items=["20A", "9", "20B"]), 1.0).toarray()
     assert near[0, 2] == near[2, 0] == 1.0
-    assert near[0, 1] == 0.0  # eleven scales apart
+    assert near[0, 1] == 0.0  # the numbers are eleven scales apart
     assert near_codes(catalogue_of(2, items=["20A", "B21"]), 100.0).nnz == 0
 
 
 def test_nothing_released_reads_nothing_of_other_shoppers() -> None:
-    """Whatever others bought, and whoever they are, a device scores the same to the last bit."""
+    """Whatever other shoppers bought, and whoever they are, a device's scores are equal to the last bit."""
     drawn = np.random.default_rng(0).integers(0, 6, (60, 2))
     catalogue = catalogue_of(6, titles=TITLES, colour=[("red",)] * 3 + [("blue",)] * 3)
     train = bought([(int(d), int(i)) for d, i in drawn], 6)
@@ -137,20 +138,21 @@ def test_nothing_released_reads_nothing_of_other_shoppers() -> None:
     [
         ({}, "no two items of this catalogue are similar"),
         ({"titles": ["red a", "red b", "c"]}, None),
+        # A value that all items have distinguishes none.
         (
             {"titles": ["a red", "b red", "c red"]},
             "no two items of this catalogue are similar",
-        ),  # what all have tells none apart
+        ),
         ({"colour": [("red",), ("red",), ()]}, None),
         ({"items": ["1", "2", "90"]}, None),
     ],
 )
-def test_a_catalogue_that_says_nothing_is_named(known: dict, why: str | None) -> None:
-    said = why_unusable(catalogue_of(3, **known))
-    assert said is None if why is None else why in (said or "")
+def test_an_uninformative_catalogue_is_unusable_for_a_reason(known: dict, why: str | None) -> None:
+    message = why_unusable(catalogue_of(3, **known))
+    assert message is None if why is None else why in (message or "")
 
 
-def test_an_attribute_has_its_name_and_no_value_is_no_term() -> None:
-    """Red as a colour is not red as a print."""
+def test_a_term_names_its_attribute_and_an_empty_cell_gives_none() -> None:
+    """Red as a colour is another term than red as a print."""
     catalogue = catalogue_of(2, colour=[("red",), ()], print=[(), ("red",)])
     assert attribute_values(catalogue) == [{"colour red"}, {"print red"}]

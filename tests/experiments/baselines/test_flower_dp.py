@@ -1,4 +1,4 @@
-"""Flower's own strategy: the noise it adds, the ε it charges, and what each device sends."""
+"""Flower's own strategy: the noise that it adds, the ε that it spends, and what each device sends."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -37,22 +37,22 @@ from terrycloth.models.recommenders.recommender import Parameters
 from terrycloth.models.update import from_arrays, to_arrays
 
 ALARM = 1e-7
-SAID = {
+SETTINGS = {
     "unit": "shopper", "trust": "central", "epsilon": 2.0, "delta": 1e-5, "model": "attributes", "dim": 2,
     "rounds": 3, "seed": 1, "devices": 4,
 }  # fmt: skip
 
 
 def planned(**changes):
-    config = resolve(RunConfig.model_validate(SAID | changes), (SAID | changes)["devices"], 6)
+    config = resolve(RunConfig.model_validate(SETTINGS | changes), (SETTINGS | changes)["devices"], 6)
     return config, make_promise(config)
 
 
 @pytest.mark.slow
-def test_its_noise_multiplier_is_that_of_all_rounds_without_amplification() -> None:
-    """Three Gaussians of multiplier z are one of z/√3, which spends ε = 2 at δ = 1e-5 (Balle & Wang 2018).
+def test_the_noise_multiplier_covers_all_rounds_without_amplification() -> None:
+    """Three Gaussians of multiplier z equal one of z/√3, which spends ε = 2 at δ = 1e-5 (Balle & Wang 2018).
 
-    A run's own participation, which amplifies, is not this strategy's.
+    A run's own participation, which amplifies, does not apply to this strategy.
     """
 
     def delta_at(sigma: float) -> float:
@@ -69,13 +69,13 @@ def test_its_noise_multiplier_is_that_of_all_rounds_without_amplification() -> N
     assert (own.unit, own.trust, own.rounds, own.participation) == ("shopper", "central", 3, 1.0)
 
 
-def asked_once(
+def release_of(
     strategy: DifferentialPrivacyServerSideFixedClipping,
     sent: dict[str, torch.Tensor],
     updates: list[float],
     weights: list[int],
 ) -> ArrayRecord | None:
-    """What it releases of one round, in which so many of four devices answer."""
+    """Return what it releases in one round in which so many of four devices answer."""
     be_the_server()
     grid = InProcessGrid(ClientApp(), {}, 4)
     asked = strategy.configure_train(1, to_arrays(sent), ConfigRecord(), grid)
@@ -87,13 +87,13 @@ def asked_once(
     return strategy.aggregate_train(1, replies)[0]
 
 
-def test_the_deviation_of_what_it_releases() -> None:
-    """z·C/N on every number of the average, by a chi-squared interval, whatever the devices send."""
+def test_the_deviation_of_the_released_noise() -> None:
+    """The deviation is z·C/N for every number of the average, by a χ² interval, whatever the devices send."""
     config, promise = planned()
     asked = flower_config(config, promise)
     sent = {"table": torch.zeros(20_000)}
     with seeded_generators(3):
-        released = asked_once(make_strategy(asked), sent, [0.0001, 0.0002, -0.0001, -0.0002], [1, 1, 1, 1])
+        released = release_of(make_strategy(asked), sent, [0.0001, 0.0002, -0.0001, -0.0002], [1, 1, 1, 1])
     assert released is not None
     noise = from_arrays(released)["table"].double()
     deviation = asked.noise_multiplier * asked.clip / 4
@@ -101,30 +101,30 @@ def test_the_deviation_of_what_it_releases() -> None:
     assert low < float(noise.square().sum()) / (deviation * (1 + SLACK)) ** 2 < high
 
 
-def test_an_update_is_clipped_and_the_average_is_over_all() -> None:
-    """One device moves by far more than C: the average moves by C/N, beside next to no noise."""
+def test_an_update_is_clipped_and_averaged_over_all_devices() -> None:
+    """One device's update is far larger than C; the average changes by C/N, with almost no noise."""
     config, promise = planned()
     asked = flower_config(config, promise).model_copy(update={"noise_multiplier": 1e-6})
-    released = asked_once(
+    released = release_of(
         make_strategy(asked), {"table": torch.zeros(100)}, [50.0, 1e-9, 1e-9, 1e-9], [1] * 4
     )
     assert released is not None
     assert float(from_arrays(released)["table"].norm()) == pytest.approx(asked.clip / 4, rel=1e-3)
 
 
-def test_it_refuses_unequal_weights_and_releases_nothing_where_one_is_missing() -> None:
+def test_unequal_weights_are_refused_and_nothing_is_released_if_a_device_is_missing() -> None:
     config, promise = planned()
     asked, sent = flower_config(config, promise), {"table": torch.zeros(5)}
     with pytest.raises(ValueError, match="equal client weights"):
-        asked_once(make_strategy(asked), sent, [0.1] * 4, [1, 1, 1, 2])
-    assert asked_once(make_strategy(asked), sent, [0.1] * 3, [1] * 3) is None
+        release_of(make_strategy(asked), sent, [0.1] * 4, [1, 1, 1, 2])
+    assert release_of(make_strategy(asked), sent, [0.1] * 3, [1] * 3) is None
 
 
 @pytest.mark.parametrize(("pack", "holds"), [(to_arrays, False), (to_double_arrays, True)])
-def test_one_device_moves_the_average_by_no_more_than_is_booked(
+def test_one_device_moves_the_average_by_at_most_the_recorded_sensitivity(
     pack: Callable[[Parameters], ArrayRecord], holds: bool
 ) -> None:
-    """In single precision it also changes how the sums after it are rounded."""
+    """In single precision one device also changes how later sums are rounded."""
     devices, numbers = 200, 2_000
     config, promise = planned(devices=devices)
     asked = flower_config(config, promise).model_copy(update={"noise_multiplier": 1e-12})
@@ -151,7 +151,7 @@ def test_one_device_moves_the_average_by_no_more_than_is_booked(
     assert (moved <= 1 + SLACK) is holds
 
 
-def test_every_round_is_booked(catalogue: Catalogue, events: Events) -> None:
+def test_every_round_is_accounted_for(catalogue: Catalogue, events: Events) -> None:
     """Device 2 holds no events, and the run continues. Flower's accountant gives a larger bound than ours."""
     config, promise = planned()
     strategy = make_strategy(flower_config(config, promise))
@@ -180,9 +180,7 @@ def test_every_round_is_booked(catalogue: Catalogue, events: Events) -> None:
     assert all(torch.isfinite(tensor).all() for tensor in model.shared_parameters().values())
 
 
-def test_a_seed_repeats_it_and_leaves_the_global_generators_alone(
-    catalogue: Catalogue, events: Events
-) -> None:
+def test_a_seed_repeats_the_run_without_using_global_generators(catalogue: Catalogue, events: Events) -> None:
     found = []
     for seed in (1, 1, 2):
         before = np.random.get_state()[1].tolist()  # noqa: NPY002
@@ -196,7 +194,7 @@ def test_a_seed_repeats_it_and_leaves_the_global_generators_alone(
 
 @pytest.mark.parametrize("update", [0.0, math.inf, math.nan])
 @pytest.mark.parametrize("first", [0.0, 100.0])
-def test_a_device_that_holds_nothing_or_diverged_hardly_moves(update: float, first: float) -> None:
+def test_a_device_that_holds_nothing_or_diverged_sends_almost_no_change(update: float, first: float) -> None:
     sent = {"table": torch.full((3,), first)}
     back = parameters_to_send(sent, {"table": torch.full((3,), update)}, clip=0.5)["table"] - sent["table"]
     assert back[1:].tolist() == [0.0, 0.0]
@@ -212,6 +210,6 @@ def test_a_device_that_holds_nothing_or_diverged_hardly_moves(update: float, fir
         ({"devices": 2001}, "2,001 devices are more than the 2,000"),
     ],
 )
-def test_what_it_is_not_for_is_refused(changes: dict, says: str) -> None:
+def test_settings_that_it_does_not_support_are_refused(changes: dict, says: str) -> None:
     with pytest.raises(UserError, match=says):
         refuse(RunConfig.model_validate({"unit": "shopper", "trust": "central", **changes}))

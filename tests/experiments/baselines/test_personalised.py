@@ -1,4 +1,4 @@
-"""Published methods: what they draw, that they descend what their papers say, what their runs are called."""
+"""Published personalised methods: their negatives, the losses they descend, and what their runs report."""
 
 import json
 import math
@@ -37,14 +37,18 @@ ALARM = 1e-6  # chance of a false alarm of each statistical check
 
 
 def split_of(train: Events, devices: list[int], items: list[int]) -> Split:
-    """A split with those targets, and no negatives drawn."""
+    """Return a split with these targets and without drawn negatives."""
     targets = Targets.from_pairs(np.array(devices), np.array(items), train.num_devices)
     return Split(Rule("next-visit"), train, Holdout(train, targets))
 
 
 @pytest.fixture
 def split() -> Split:
-    """Device 0 has 0 and 1, 2 and 5 held out; 1 has 3, twice; 2 has nothing; 3 has 4, and 1 held out."""
+    """Return a split of four devices.
+
+    Device 0 has 0 and 1, with 2 and 5 held out; device 1 has 3 twice; device 2 has nothing; device 3 has 4,
+    with 1 held out.
+    """
     train = Events.from_columns(
         np.array([0, 0, 1, 1, 3]), np.array([0, 1, 3, 3, 4]), np.arange(5), np.ones(5), num_devices=4
     )
@@ -61,10 +65,10 @@ def pools(shoppers: Shoppers) -> list[set[int]]:
     return [set(items[:size].tolist()) for items, size in zip(shoppers.pool, sizes, strict=True)]
 
 
-# --- What is drawn ----------------------------------------------------------------------------------------
+# --- Negatives and batches --------------------------------------------------------------------------------
 
 
-def test_the_pools_differ_by_the_held_out_items_alone(split: Split) -> None:
+def test_the_pools_differ_only_in_the_held_out_items(split: Split) -> None:
     clean, leaky = (pools(Shoppers(split, ITEMS, protocol)) for protocol in ("clean", "leaky"))
     assert clean == [{2, 3, 4, 5}, {0, 1, 2, 4, 5}, {0, 1, 2, 3, 4, 5}, {0, 1, 2, 3, 5}]
     assert [ours - theirs for ours, theirs in zip(clean, leaky, strict=True)] == [{2, 5}, set(), set(), {1}]
@@ -72,8 +76,8 @@ def test_the_pools_differ_by_the_held_out_items_alone(split: Split) -> None:
 
 
 @pytest.mark.parametrize("name", ["date", "next-visit"])
-def test_the_leaky_pool_is_all_that_was_never_touched(name: Any) -> None:
-    """Later purchases, which training leaves out, are of items that it has, or of targets."""
+def test_the_leaky_pool_holds_all_items_that_were_never_touched(name: Any) -> None:
+    """Later purchases, which training leaves out, are of items in training or among the targets."""
     dataset = make_plan(RunConfig(devices=60)).dataset
     split = make_split(dataset, rule_for(dataset, name))
     events, items = dataset.events, len(dataset.catalogue)
@@ -85,7 +89,7 @@ def test_the_leaky_pool_is_all_that_was_never_touched(name: Any) -> None:
             assert pool == set(range(items)) - mine
 
 
-def test_a_shopper_who_has_everything() -> None:
+def test_a_shopper_with_all_items_has_no_leaky_pool() -> None:
     train = Events.from_columns(np.array([0, 0]), np.array([0, 1]), np.arange(2), np.ones(2), num_devices=1)
     split = split_of(train, [0], [2])
     assert pools(Shoppers(split, 3, "clean")) == [{2}]
@@ -104,7 +108,7 @@ def test_negatives_are_uniform_over_the_pool(split: Split) -> None:
         assert np.square(counts[pool] - expected).sum() / expected < chi2.isf(ALARM, len(pool) - 1)
 
 
-def test_examples_are_each_positive_once_and_its_negatives(split: Split) -> None:
+def test_examples_are_each_positive_once_with_its_negatives(split: Split) -> None:
     shoppers = Shoppers(split, ITEMS, "clean")
     examples = shoppers.draw(np.array([1, 0, 2]), 2, np.random.default_rng(1))
     assert examples.counts.tolist() == [3, 6, 0]
@@ -114,7 +118,7 @@ def test_examples_are_each_positive_once_and_its_negatives(split: Split) -> None
     assert set(examples.items[1, [1, 2, 4, 5]].tolist()) <= {2, 3, 4, 5}
 
 
-def test_rows_are_what_each_device_touches() -> None:
+def test_rows_are_the_items_that_each_device_touches() -> None:
     items = np.array([[5, 2, 5, 4], [2, 2, 0, 0]])
     compact, rows = Examples(items, np.zeros((2, 4), np.float32), np.array([4, 2])).compact()
     assert compact.items.tolist() == [[2, 0, 2, 1], [1, 1, 0, 0]]
@@ -125,7 +129,7 @@ def test_rows_are_what_each_device_touches() -> None:
     assert rows.gather(laid_out).squeeze(1).tolist() == [2, 4, 5, 0, 2]
 
 
-def test_an_epoch_has_every_example_once_in_an_order_of_its_own() -> None:
+def test_an_epoch_has_every_example_once_in_a_new_order() -> None:
     counts = np.array([7, 3, 0])
     items = np.arange(24).reshape(3, 8)
     examples = Examples(items, (items % 2).astype(np.float32), counts)
@@ -145,21 +149,23 @@ def test_an_epoch_has_every_example_once_in_an_order_of_its_own() -> None:
     assert len(set(orders)) > 15
 
 
-def test_the_counter_by_hand(split: Split) -> None:
-    """Five rounds of two negatives for both items of device 0, the one of device 1, and none of device 2."""
+def test_the_counter_counts_negatives_by_hand(split: Split) -> None:
+    """Five rounds of two negatives for both items of device 0, one of device 1, and none of device 2."""
     counter = Counter(Shoppers(split, ITEMS, "leaky"), negatives=2)
     for round in range(1, 6):
         counter.train_round(round, np.random.default_rng(round))
     assert counter.counts.sum(dim=1).tolist() == [20, 10, 0, 10]
-    assert counter.counts[0, [0, 1, 2, 5]].tolist() == [0] * 4, "its own items and those held out"
+    assert counter.counts[0, [0, 1, 2, 5]].tolist() == [0] * 4, (
+        "its own items and held-out items must not be drawn"
+    )
     assert torch.equal(counter.scores(np.array([3, 0])), -counter.counts[[3, 0]].float())
 
 
-# --- Descent, by autograd, one device after the other -----------------------------------------------------
+# --- Descent, compared with autograd one device after the other -------------------------------------------
 
 
 def plain_loss(table: Tensor, vector: Tensor, bias: Tensor, batch: Batch, device: int) -> Tensor:
-    """The mean cross-entropy of one device's batch."""
+    """Return the mean cross-entropy of one device's batch."""
     present = batch.weights[device] > 0
     logits = embedding(batch.items[device, present], table) @ vector + bias
     return binary_cross_entropy_with_logits(logits, batch.labels[device, present])
@@ -193,7 +199,7 @@ def test_pfedrec_steps_on_the_score_and_then_on_the_table(split: Split, start: t
 
 
 def test_pfedrec_sends_its_table_and_keeps_its_score(split: Split, start: torch.Generator) -> None:
-    """A device with nothing sends what it got; each scores by its own copy of the whole table."""
+    """A device without events sends what it got; each device scores by its own copy of the whole table."""
     shoppers = Shoppers(split, ITEMS, "clean")
     method = PFedRec(shoppers, dim=3, negatives=2, learning_rate=0.1, start=start)
     before, dense = method.table.clone(), np.random.default_rng(4)
@@ -214,7 +220,7 @@ def test_pfedrec_sends_its_table_and_keeps_its_score(split: Split, start: torch.
 
 
 def test_fedrap_descends_its_whole_loss(split: Split, start: torch.Generator) -> None:
-    """Equation 2, over a batch's rows, with weight decay, in one step of all; rates fall device by device."""
+    """Equation 2 over a batch's rows, with weight decay, in one step; rates decrease device by device."""
     shoppers = Shoppers(split, ITEMS, "clean")
     method = FedRAP(shoppers, dim=3, negatives=2, learning_rate=0.1, start=start)
     batch = batch_of(shoppers, [0, 1, 3])
@@ -240,7 +246,7 @@ def test_fedrap_descends_its_whole_loss(split: Split, start: torch.Generator) ->
 
 
 def test_a_round_of_fedrap_is_ten_epochs_on_whole_tables(split: Split, start: torch.Generator) -> None:
-    """Though a device is given no more than the rows that it touches; the others decay as they do."""
+    """A device is given only the rows that it touches, but the other rows decay in the same way."""
     shoppers = Shoppers(split, ITEMS, "clean")
     method = FedRAP(shoppers, dim=3, negatives=2, learning_rate=0.1, start=start)
     holders, dense = [0, 1, 3], np.random.default_rng(4)
@@ -259,7 +265,7 @@ def test_a_round_of_fedrap_is_ten_epochs_on_whole_tables(split: Split, start: to
     torch.testing.assert_close(method.own[holders], own)
     torch.testing.assert_close(method.vectors[holders], vectors)
     torch.testing.assert_close(method.table, (tables.sum(dim=0) + before) / 4)
-    assert torch.equal(method.own[2], silent), "it holds nothing"
+    assert torch.equal(method.own[2], silent), "a device that holds nothing must not change"
     logits = (method.own[3] + method.table) @ method.vectors[3] + method.biases[3]
     torch.testing.assert_close(method.scores(np.array([0, 3]))[1], logits)
 
@@ -271,7 +277,9 @@ LEAKY = RunConfig(devices=40, model="pfedrec", negative_sampling="leaky", rounds
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["pfedrec", "fedrap", "counter"])
-def test_a_run_has_a_folder_and_says_what_it_is(model: Any, drawn_runs: None, tmp_path: Path) -> None:
+def test_a_run_writes_its_folder_and_states_its_protocol(
+    model: Any, drawn_runs: None, tmp_path: Path
+) -> None:
     folder = simulate(LEAKY.model_copy(update={"model": model}), tmp_path / "run")
     result = folder.read_result()
     assert (result.model, result.negative_sampling, result.promise.label) == (model, "leaky", "not private")
@@ -288,15 +296,13 @@ def test_a_run_has_a_folder_and_says_what_it_is(model: Any, drawn_runs: None, tm
 
 
 @pytest.mark.slow
-def test_a_clean_run_says_nothing_of_leaks(finished: RunFolder) -> None:
+def test_a_clean_run_does_not_mention_leaks(finished: RunFolder) -> None:
     assert "eaky" not in " ".join(reading(finished.read_result()))
     assert "eaky" not in (finished.figures / "accuracy.svg").read_text()
 
 
 @pytest.mark.slow
-def test_a_seed_repeats_a_run_and_one_that_was_stopped_ends_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_seed_repeats_a_run_also_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = simulate(LEAKY, tmp_path / "whole").read_result()
     with monkeypatch.context() as patched:
         real = RoundLog.add
@@ -314,7 +320,9 @@ def test_a_seed_repeats_a_run_and_one_that_was_stopped_ends_alike(
     assert [row["round"] for row in again.read_rounds()] == ["1", "2", "3"]
 
 
-def test_tables_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_that_do_not_fit_in_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(training, "MOST_BYTES", 10**6)
     with pytest.raises(UserError, match="lower --devices or --dim"):
         simulate(LEAKY.model_copy(update={"model": "fedrap"}), tmp_path / "run")
@@ -322,7 +330,7 @@ def test_tables_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "reason"),
     [
         ({"negative_sampling": "leaky", "unit": "shopper", "trust": "central"}, "no promise can be kept"),
         ({"negative_sampling": "leaky", "unit": "interaction"}, "no promise can be kept"),
@@ -334,33 +342,33 @@ def test_tables_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ({"model": "counter", "unit": "none", "epsilon": 1.0}, "leave out --epsilon"),
     ],
 )
-def test_what_cannot_be_run(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_unsupported_settings_are_refused(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
         resolve(RunConfig.model_validate(settings), 100)
 
 
 @pytest.mark.parametrize("model", ["pfedrec", "fedrap"])
-def test_steps_that_diverge_are_one_line(model: Any, tmp_path: Path) -> None:
+def test_divergence_is_reported_in_one_line(model: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"--model {model} diverged: lower learning_rate, 1e\+06"):
         simulate(LEAKY.model_copy(update={"model": model, "learning_rate": 1e6}), tmp_path / "new")
 
 
-def test_no_device_and_no_server_hears_of_the_protocol(tmp_path: Path) -> None:
-    """What Flower carries, and what devices are asked, is the same under both."""
-    told = []
+def test_devices_and_server_do_not_learn_the_protocol(tmp_path: Path) -> None:
+    """What Flower carries and what devices are asked are the same under both protocols."""
+    expected_figures = []
     for protocol in ("clean", "leaky"):
         config = resolve(
             RunConfig.model_validate({"model": "mf", "negative_sampling": protocol, "seed": 1}), 100
         )
         promise = make_promise(config)
         carried = run_config(config, promise, catalogue=tmp_path, folder=tmp_path, resume=False)
-        told.append((carried, asked_settings(config, promise).to_record()))
-    assert told[0] == told[1]
-    assert "leaky" not in str(told)
+        expected_figures.append((carried, asked_settings(config, promise).to_record()))
+    assert expected_figures[0] == expected_figures[1]
+    assert "leaky" not in str(expected_figures)
 
 
 @pytest.mark.slow
-def test_nothing_leaks_into_a_model_that_draws_no_negatives(tmp_path: Path) -> None:
+def test_a_model_without_negatives_gives_the_same_result_under_both_protocols(tmp_path: Path) -> None:
     config = RunConfig(devices=40, model="linear", seed=1, central=False, ceiling=False)
     clean, leaky = (
         simulate(config.model_copy(update={"negative_sampling": name}), tmp_path / name).read_result()
@@ -368,8 +376,8 @@ def test_nothing_leaks_into_a_model_that_draws_no_negatives(tmp_path: Path) -> N
     )
     assert clean.metrics == leaky.metrics
     assert "nothing leaks into linear" in " ".join(reading(leaky))
-    said = comparison_table.reading(compare_runs([tmp_path / "clean", tmp_path / "leaky"]))
-    assert sum("nothing leaks into linear" in line for line in said) == 1
+    reason = comparison_table.reading(compare_runs([tmp_path / "clean", tmp_path / "leaky"]))
+    assert sum("nothing leaks into linear" in line for line in reason) == 1
 
 
 # --- Real data --------------------------------------------------------------------------------------------
@@ -377,26 +385,28 @@ def test_nothing_leaks_into_a_model_that_draws_no_negatives(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_the_counter_finds_the_held_out_items_of_movielens(shared_data: Path) -> None:
-    """HR@10 and NDCG@10 of 100 under the leaky protocol.
+def test_the_counter_finds_the_held_out_items_of_movielens_under_the_leaky_protocol(
+    shared_data: Path,
+) -> None:
+    """The expected values are HR@10 and NDCG@10 of 100 candidates under the leaky protocol.
 
-    Equal counts are put in an order by chance here, as a sort leaves them, not in their middle. Tolerance:
-    five standard errors of a share of 943 shoppers are .08 at most.
+    Here equal counts are ordered by chance, as a sort leaves them, not at their middle rank. The tolerance is
+    above five standard errors of a share of 943 shoppers, which are .08 at most.
     """
     plan = make_plan(RunConfig(data="movielens", path=shared_data / "ml-100k", model="counter"))
     items = len(plan.dataset.catalogue)
     counter = Counter(Shoppers(plan.split, items, "leaky"), negatives=4)
     jitter = torch.Generator().manual_seed(0)
-    told = {1: (0.144, 0.063), 5: (0.399, 0.234), 20: (0.769, 0.588), 100: (1.0, 0.978)}
+    expected_figures = {1: (0.144, 0.063), 5: (0.399, 0.234), 20: (0.769, 0.588), 100: (1.0, 0.978)}
     for round in range(1, 101):
         counter.train_round(round, np.random.default_rng([0, round]))
-        if round in told:
+        if round in expected_figures:
             ranks = rank_targets(
                 lambda devices: counter.scores(devices) + torch.rand(len(devices), items, generator=jitter),
                 plan.split,
                 items,
             )
             found = measured(ranks)["sampled99"]
-            assert found["hr@10"] == pytest.approx(told[round][0], abs=0.08), round
-            assert found["ndcg@10"] == pytest.approx(told[round][1], abs=0.06), round
+            assert found["hr@10"] == pytest.approx(expected_figures[round][0], abs=0.08), round
+            assert found["ndcg@10"] == pytest.approx(expected_figures[round][1], abs=0.06), round
     assert math.isfinite(found["hr@10"])

@@ -1,4 +1,4 @@
-"""Private popularity, recent or not: its noise, the ε it books, and that one unit changes it by 1 at most."""
+"""Private popularity: its noise, its ε, and that one unit changes it by 1 at most."""
 
 import math
 
@@ -30,7 +30,7 @@ from tests.experiments.baselines.shop import bought, catalogue_of, context_of
 
 ITEMS = 4000
 DEVICES = 50
-ALARM = 1e-7  # of a false alarm, in each test of a deviation
+ALARM = 1e-7  # chance of a false alarm in each test of a deviation
 PROMISES = [
     ("shopper", "central"),
     ("shopper", "local"),
@@ -40,7 +40,7 @@ PROMISES = [
 
 
 def one_item(num: int) -> Events:
-    """Every device has item 0, twice."""
+    """Return events in which every device has item 0, twice."""
     devices = np.repeat(np.arange(num), 2)
     return Events.from_columns(devices, np.zeros(2 * num), np.tile(np.arange(2), num), np.ones(2 * num), num)
 
@@ -50,15 +50,16 @@ def shop(num: int):
 
 
 def planned(unit: str, trust: str, **changes):
-    said = {"unit": unit, "trust": trust, "epsilon": 2.0, "delta": 1e-5, "model": "mf", "seed": 3}
-    config = resolve(RunConfig.model_validate(said | changes), DEVICES, ITEMS)
+    settings = {"unit": unit, "trust": trust, "epsilon": 2.0, "delta": 1e-5, "model": "mf", "seed": 3}
+    config = resolve(RunConfig.model_validate(settings | changes), DEVICES, ITEMS)
     return config, make_promise(config)
 
 
 @pytest.mark.parametrize(("unit", "trust"), PROMISES)
-def test_the_noise_is_that_of_one_release_at_the_promise(unit: str, trust: str) -> None:
-    """Items that nobody has hold noise alone. Its deviation is z, and √N times that where every device adds
-    it all, and √(N / least) times where shares do; by a chi-squared interval.
+def test_the_noise_is_that_of_one_release_under_the_promise(unit: str, trust: str) -> None:
+    """Items that nobody has show noise only, of deviation z, tested by a χ² interval.
+
+    It is √N times z if every device adds all of the noise, and √(N / least) times z with shares.
     """
     config, promise = planned(unit, trust, tolerated_dropout=0.2)
     asked = one_release(config, promise)
@@ -67,13 +68,13 @@ def test_the_noise_is_that_of_one_release_at_the_promise(unit: str, trust: str) 
     assert trust != "distributed" or asked.settings.least_devices == 40
     squares = float(noise.square().sum()) / (asked.noise_multiplier**2 * times)
     low, high = chi2.interval(1 - ALARM, len(noise))
-    slack = 1.05 if trust == "distributed" else 1.001  # a grid's rounding is covered by a little more noise
+    slack = 1.05 if trust == "distributed" else 1.001  # slightly more noise covers the rounding to a grid
     assert low / slack < squares < high * slack
 
 
 @pytest.mark.parametrize(("unit", "trust"), PROMISES)
-def test_what_is_booked_is_what_is_released(unit: str, trust: str) -> None:
-    """One Gaussian of the noise that is added, and the run's ε but for what a search leaves."""
+def test_the_accounted_mechanism_is_the_released_one(unit: str, trust: str) -> None:
+    """The release is one Gaussian of the added noise, at the run's ε up to the tolerance of a search."""
     config, promise = planned(unit, trust, rounds=7)
     _, own = private_popularity(config, promise, shop(DEVICES))
     renyi = trust == "distributed"
@@ -84,8 +85,8 @@ def test_what_is_booked_is_what_is_released(unit: str, trust: str) -> None:
     assert (own.unit, own.trust, own.delta, own.rounds) == (unit, trust, 1e-5, 1)
 
 
-def test_the_analytic_gaussian_at_a_known_point() -> None:
-    """ε = 2, δ = 1e-5, sensitivity 1: σ = 1.9938 (Balle & Wang 2018, algorithm 1, worked out apart)."""
+def test_the_noise_multiplier_at_a_known_point() -> None:
+    """ε = 2, δ = 1e-5 and sensitivity 1 need σ = 1.9938 (Balle & Wang 2018, algorithm 1)."""
     from scipy.optimize import brentq
     from scipy.stats import norm
 
@@ -99,7 +100,7 @@ def test_the_analytic_gaussian_at_a_known_point() -> None:
     assert asked.noise_multiplier == pytest.approx(sigma, rel=1e-6)
 
 
-NOW = 100  # a day
+NOW = 100  # in days
 RECENT = {WINDOW: 7.0, NORM: 1.0}
 
 
@@ -110,8 +111,8 @@ def counted(unit: str, events: Events, public: dict[str, float] = PLAIN, num_ite
     return counting.train(cohort, {})[0][COUNTS]
 
 
-def test_a_shopper_counts_for_one_in_norm_and_an_item_once(events: Events) -> None:
-    """Device 0 has t0 (twice) and t1, device 1 t2 and t3, device 3 t4; device 2 nothing."""
+def test_a_shopper_has_norm_one_and_counts_an_item_once(events: Events) -> None:
+    """Device 0 has t0 (twice) and t1, device 1 t2 and t3, device 3 t4, and device 2 nothing."""
     half = 0.5**0.5
     expected = torch.tensor([half, half, half, half, 1.0, 0.0])
     assert torch.allclose(counted("shopper", events), expected, atol=2e-5)
@@ -119,20 +120,21 @@ def test_a_shopper_counts_for_one_in_norm_and_an_item_once(events: Events) -> No
 
 
 def test_a_row_of_recency_by_hand() -> None:
-    """h = 7 days. Device 0 last bought item 0 14 days ago: 1/4, below the norm, and left as it is. Device 1
-    bought four things just now, a row of norm 2 that is halved; what is later than now counts 1.
+    """With h = 7 days, device 0 last bought item 0 14 days ago: 1/4, which is below the norm and not changed.
+
+    Device 1 bought four items just now, a row of norm 2 that is halved; a purchase after now counts 1.
     """
     events = bought([(0, 0, 80), (0, 0, 86), *((1, item, 100) for item in (0, 1, 2)), (1, 3, 150)], 2)
     assert torch.allclose(
         counted("shopper", events, RECENT), torch.tensor([0.75, 0.5, 0.5, 0.5, 0, 0]), atol=2e-5
     )
     assert counted("interaction", events, RECENT).tolist() == [1.25, 1.0, 1.0, 1.0, 0.0, 0.0]
-    double = counted("shopper", events, {WINDOW: 7.0, NORM: 4.0})  # divided by 4, the norm that is allowed
+    double = counted("shopper", events, {WINDOW: 7.0, NORM: 4.0})  # divided by 4, the allowed norm
     assert torch.allclose(double, torch.tensor([1.25, 1, 1, 1, 0, 0]) / 4, atol=2e-5)
 
 
 def histories() -> list[tuple[str, list[tuple[int, int, int]]]]:
-    """What a device could hold to move the sum most: much and new, or old, one thing, later than now."""
+    """Return histories that could move the sum most: many or few items, new or old, repeated or after now."""
     drawn = np.random.default_rng(0)
     return [
         ("everything now", [(0, item, NOW) for item in range(6)]),
@@ -147,16 +149,16 @@ def histories() -> list[tuple[str, list[tuple[int, int, int]]]]:
 
 @pytest.mark.parametrize("public", [PLAIN, RECENT, {WINDOW: 0.5, NORM: 1e-3}, {WINDOW: 0.0, NORM: 3.0}])
 def test_a_shopper_changes_the_sum_by_one_at_most(public: dict[str, float]) -> None:
-    """With or without the device, whatever it holds; and the bound is reached."""
+    """The device is present or absent, with any history, and the bound is reached."""
     moved = [float(counted("shopper", bought(rows, 1), public).norm()) for _, rows in histories()]
     assert max(moved) <= 1.0
-    assert max(moved) > 0.79  # of NORM 3: six items now, a norm of √6
+    assert max(moved) > 0.79  # with NORM 3, six items now have a norm of √6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("public", [PLAIN, RECENT, {WINDOW: 0.5, NORM: 1e-3}])
 def test_an_interaction_changes_the_sum_by_one_at_most(public: dict[str, float]) -> None:
-    """One more or less of each history, and one of a history moved elsewhere in time would be two."""
+    """One event is added or removed; moving an event in time would be two changes."""
     moved = []
     for _, rows in histories():
         whole = counted("interaction", bought(rows, 1), public)
@@ -167,10 +169,10 @@ def test_an_interaction_changes_the_sum_by_one_at_most(public: dict[str, float])
     assert max(moved) == 1.0
 
 
-def test_settings_are_chosen_under_noise_as_strong_as_that_of_the_release(
+def test_settings_are_chosen_under_the_noise_of_the_release(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All are scored under one draw of z on each item, on validation's training events; the best is taken."""
+    """All settings are scored with one draw of z on each item, on validation's training events."""
     rows = [
         (device, item, 10 * visit + device % 3)
         for device in range(50)
@@ -194,19 +196,20 @@ def test_settings_are_chosen_under_noise_as_strong_as_that_of_the_release(
     ]
     assert torch.allclose(noises[0], noises[1], atol=1e-5)
     assert torch.allclose(noises[0], noises[2], atol=1e-5)
-    assert float(noises[0].std()) == pytest.approx(asked.noise_multiplier, rel=0.06)  # 5 deviations of 4,000
+    # Five standard errors over 4,000 draws.
+    assert float(noises[0].std()) == pytest.approx(asked.noise_multiplier, rel=0.06)
     assert chosen_under_noise((PLAIN,), asked, validation, catalogue_of(ITEMS)) == PLAIN
-    assert len(scored) == 3, "one setting alone is not chosen"
+    assert len(scored) == 3, "a grid of one setting needs no scoring"
 
 
-def test_the_recent_one_has_the_budget_of_all() -> None:
+def test_private_recent_popularity_has_as_many_trials_as_other_baselines() -> None:
     assert PRIVATE_BASELINES["private_popularity"].grid == (PLAIN,)
     grid = PRIVATE_BASELINES["private_recent_popularity"].grid
     assert len(grid) == len({tuple(one.items()) for one in grid}) == TRIALS
 
 
-def test_a_recent_release_is_the_noise_and_the_rows() -> None:
-    """The noise of a seed is the same for both: what differs is the devices' sum, scaled by the norm."""
+def test_a_recent_release_is_the_sum_of_noise_and_rows() -> None:
+    """A seed gives both the same noise, so that they differ by the devices' sum divided by the norm."""
     config, promise = planned("shopper", "central")
     settings = one_release(config, promise).settings
     context = context_of(bought([(0, 0, 93), (0, 1, 100)], 1), 50, NOW)
@@ -216,7 +219,7 @@ def test_a_recent_release_is_the_noise_and_the_rows() -> None:
     assert torch.allclose(noised[1] - noised[0], expected, atol=1e-4)
 
 
-def test_seeds_repeat_and_differ_and_no_seed_is_fresh() -> None:
+def test_a_seed_repeats_a_release_and_without_one_it_is_fresh() -> None:
     config, promise = planned("shopper", "central")
     settings = one_release(config, promise).settings
     first, again, other, *fresh = (release(settings, shop(5), PLAIN, seed) for seed in (1, 1, 2, None, None))
@@ -225,7 +228,7 @@ def test_seeds_repeat_and_differ_and_no_seed_is_fresh() -> None:
     assert not torch.equal(*fresh)
 
 
-def test_a_seed_gives_it_noise_that_the_run_does_not_draw() -> None:
+def test_the_noise_of_a_seed_is_independent_of_the_runs() -> None:
     from terrycloth.models.privacy.randomness import seeded_key
     from terrycloth.server.aggregate import add_central_noise
 
@@ -236,7 +239,7 @@ def test_a_seed_gives_it_noise_that_the_run_does_not_draw() -> None:
         {COUNTS: torch.zeros(ITEMS)}, asked.noise_multiplier, seeded_key(1), round=1
     )[COUNTS]
     correlation = float(torch.corrcoef(torch.stack([released, of_the_run]))[0, 1])
-    assert abs(correlation) < 6 / ITEMS**0.5  # six deviations: a false alarm in 5e8
+    assert abs(correlation) < 6 / ITEMS**0.5  # six deviations: a false alarm in 5e8 runs
 
 
 def test_all_shoppers_get_the_same_scores() -> None:

@@ -1,5 +1,6 @@
-"""The process that SASRec runs in: what it is given, what comes back, and how it fails. RecTools itself only
-where `make install-sequence` has been.
+"""The process that fits SASRec: its input, its output and its failures.
+
+RecTools itself is tested only where `make install-sequence` was run.
 """
 
 import sys
@@ -50,8 +51,8 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PYTHON, sys.executable)
 
 
-def test_it_is_fitted_to_training_events_and_scores_those_who_are_asked_for(stand_in: None) -> None:
-    """Item 3 is the last: the greatest number of epochs trained, and the training events, come back there."""
+def test_the_model_is_fitted_to_training_events_and_scores_the_given_shoppers(stand_in: None) -> None:
+    """For the last item, 3, the worker returns the most epochs trained and the number of events."""
     train = bought([(0, 0), (0, 1), (1, 2)], 2)
     serve = fit_sequence(context_of(train, 4), SETTINGS)
     scores = serve({EPOCHS: 5.0})(bought([(1, 2)], 2))
@@ -59,13 +60,13 @@ def test_it_is_fitted_to_training_events_and_scores_those_who_are_asked_for(stan
     assert float(serve({EPOCHS: 10.0})(train)[0, 1]) == 10.0
 
 
-def test_a_chosen_number_of_epochs_is_reached_by_the_steps_it_was_tuned_with(stand_in: None) -> None:
+def test_a_chosen_number_of_epochs_is_reached_through_the_tuned_steps(stand_in: None) -> None:
     train = bought([(0, 0)], 1)
     scores = fit_sequence(context_of(train, 2), SETTINGS | {EPOCHS: 20.0})({EPOCHS: 20.0})(train)
     assert scores.tolist() == [[20.0, pytest.approx(20.01)]]
 
 
-def test_a_failure_repeats_nothing_that_the_process_said(stand_in: None) -> None:
+def test_a_failure_does_not_repeat_the_output_of_the_process(stand_in: None) -> None:
     with pytest.raises(RuntimeError) as failed:
         fit_sequence(context_of(bought([(0, 0)], 1), 2), SETTINGS | {FACTORS: 13.0})
     assert str(failed.value) == "SASRec's process failed to fit, with exit code 1"
@@ -73,11 +74,12 @@ def test_a_failure_repeats_nothing_that_the_process_said(stand_in: None) -> None
 
 @pytest.mark.slow
 @pytest.mark.skipif(absent() is not None, reason=absent() or "")
-def test_rectools_learns_what_comes_after_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everyone goes round six items, one a visit."""
+def test_rectools_learns_the_order_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every shopper goes through six items in a circle, one a visit."""
     rows = [(device, (device + step) % 6, step) for device in range(60) for step in range(5)]
     train = bought(rows, 60)
     monkeypatch.setattr(sequence, "SERVES", ({EPOCHS: 5.0}, {EPOCHS: 400.0}))
     scores = fit_sequence(context_of(train, 7), SETTINGS | {FACTORS: 32.0})({EPOCHS: 400.0})(train.span(0, 6))
     assert scores.argmax(dim=1).tolist() == [(device + 5) % 6 for device in range(6)]
-    assert np.all(scores[:, 6].numpy() < scores[:, :6].min(dim=1).values.numpy())  # nobody ever had it
+    # Nobody ever bought this item.
+    assert np.all(scores[:, 6].numpy() < scores[:, :6].min(dim=1).values.numpy())

@@ -1,4 +1,4 @@
-"""The table and its budget; what is chosen, on what; and that no row's place in a file is seen."""
+"""The budget of tuning, which settings are chosen on which data, and that the order of rows has no effect."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ ITEMS = 30
 
 
 def shop(seed: int = 0) -> Events:
-    """Forty shoppers, twelve visits of one to three items."""
+    """Return events of forty shoppers with twelve visits of one to three items."""
     draws = np.random.default_rng(seed)
     rows = [
         (device, int(item), int(100 + day))
@@ -34,7 +34,7 @@ def shop(seed: int = 0) -> Events:
 
 
 def known() -> Catalogue:
-    """Five words, three colours, and numbers for identifiers."""
+    """Return a catalogue with five words, three colours, and numbers as identifiers."""
     return catalogue_of(
         ITEMS,
         titles=[f"thing{item % 5} of {item}" for item in range(ITEMS)],
@@ -43,7 +43,7 @@ def known() -> Catalogue:
     )
 
 
-def parted(name: str, *, repeats: bool = False) -> Split:
+def split_shop(name: str, *, repeats: bool = False) -> Split:
     at = 145 * DAY if name == "date" else None
     return split_events(shop(), ITEMS, Rule(name, at=at, repeats=repeats), 0, 0)
 
@@ -59,14 +59,15 @@ def test_every_baseline_that_is_tuned_has_the_same_budget_of_different_trials() 
         assert len(trials) == (1 if name == "popularity" else TRIALS), name
 
 
-def test_labels_and_sentences_are_for_people() -> None:
+def test_labels_are_unique_and_descriptions_are_sentences() -> None:
     assert len({row.label for row in BASELINES.values()}) == len(BASELINES)
     for row in BASELINES.values():
         assert row.sentence.endswith(".")
         assert row.sentence[0].isupper()
 
 
-@pytest.mark.parametrize("name", [name for name in BASELINES if name != "sasrec"])  # a process, and slow
+# It starts a process, and is slow.
+@pytest.mark.parametrize("name", [name for name in BASELINES if name != "sasrec"])
 def test_a_shuffled_file_gives_the_same_scores_to_the_last_bit(name: str) -> None:
     row = BASELINES[name]
     if (reason := row.missing()) is not None:
@@ -87,16 +88,16 @@ def test_a_shuffled_file_gives_the_same_scores_to_the_last_bit(name: str) -> Non
 
 @pytest.mark.parametrize("split", ["date", "next-visit", "basket", "last-item"])
 def test_settings_never_see_the_test(split: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the test's targets are, the same is fitted and ranked until all is chosen."""
+    """Whatever the test's targets are, the same is fitted and ranked until everything is chosen."""
     seen: list[tuple] = []
 
-    def spied(row, validation, catalogue, sample, step):
+    def recording(row, validation, catalogue, sample, step):
         arrays = validation.train.items, validation.test.targets.items, validation.test.history.items
         seen.append((row.label, *(array.tolist() for array in arrays)))
         return best_of(row, validation, catalogue, sample, step)
 
-    monkeypatch.setattr(terrycloth.experiments.baselines.tuning, "best_of", spied)
-    one = parted(split)
+    monkeypatch.setattr(terrycloth.experiments.baselines.tuning, "best_of", recording)
+    one = split_shop(split)
     moved = Targets.from_pairs(one.test.targets.devices, (one.test.targets.items + 7) % ITEMS, 40)
     other = replace(one, test=replace(one.test, targets=moved))
     names = usable(["recent_popularity", "nothing_released", "co_occurrence", "item_knn"])
@@ -112,8 +113,8 @@ def test_settings_never_see_the_test(split: str, monkeypatch: pytest.MonkeyPatch
     assert all(len(items) < len(one.train) for _, items, _, _ in seen)
 
 
-def test_the_best_of_a_grid_is_by_hits_over_the_whole_catalogue_and_each_fit_is_made_once() -> None:
-    """Only λ = 2 served with h = 1 scores shopper 0's target first; of equals the first is taken."""
+def test_the_best_of_a_grid_has_most_hits_and_each_fit_is_made_once() -> None:
+    """Only λ = 2 served with h = 1 ranks shopper 0's target first; of equal settings the first is chosen."""
     train = bought([(0, 0)], 1)
     split = Split(
         Rule("next-visit"), train, Holdout(train, Targets.from_pairs(np.array([0]), np.array([2]), 1))
@@ -141,9 +142,9 @@ def test_the_best_of_a_grid_is_by_hits_over_the_whole_catalogue_and_each_fit_is_
 
 @pytest.mark.parametrize("repeats", [False, True])
 @pytest.mark.parametrize("levels", [2, 5, 10_000])
-def test_the_quick_hit_rate_is_that_of_the_metrics(levels: int, repeats: bool) -> None:
-    """With many ties too, and for a part of the shoppers."""
-    split = parted("date", repeats=repeats)
+def test_the_quick_hit_rate_equals_that_of_the_metrics(levels: int, repeats: bool) -> None:
+    """This holds with many ties, and for a part of the shoppers."""
+    split = split_shop("date", repeats=repeats)
     table = torch.from_numpy(np.random.default_rng(2).integers(0, levels, (ITEMS, ITEMS))).float()
 
     def scorer(held: Events) -> torch.Tensor:
@@ -156,7 +157,7 @@ def test_the_quick_hit_rate_is_that_of_the_metrics(levels: int, repeats: bool) -
     assert 0.0 < found < 1.0
 
 
-def test_quick_ranks_are_exact_in_the_list_and_beyond_it_are_beyond_it() -> None:
+def test_quick_ranks_are_exact_up_to_ten_and_above_ten_otherwise() -> None:
     scores = torch.from_numpy(np.random.default_rng(3).integers(0, 12, (50, 100))).float()
     shoppers, items = torch.arange(50), torch.from_numpy(np.random.default_rng(4).integers(0, 100, 50))
     exact = ranks_alone(scores, shoppers, items)
@@ -168,16 +169,16 @@ def test_quick_ranks_are_exact_in_the_list_and_beyond_it_are_beyond_it() -> None
 
 
 def test_now_is_the_date_or_the_midnight_after_all_events() -> None:
-    assert parted("date").now == 145 * DAY
-    split = parted("next-visit")
+    assert split_shop("date").now == 145 * DAY
+    split = split_shop("next-visit")
     last = int(shop().times.max())
     assert last < split.now <= last + DAY
     assert split.now % DAY == 0
     assert Context.of(split, known()).train is split.train
 
 
-def test_what_is_left_out_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    split = parted("last-item")
+def test_baselines_that_are_left_out_have_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = split_shop("last-item")
     untimed = replace(split, rule=replace(split.rule, timed=False))
     names = ["popularity", "recent_popularity", "own_frequency", "nothing_released"]
     found, reasons = tuned_baselines(untimed, untimed, catalogue_of(ITEMS), names)
@@ -188,11 +189,11 @@ def test_what_is_left_out_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> Non
         "own frequency",
         "nothing released",
     ]
-    assert BASELINES["own_frequency"].left_out(parted("date", repeats=True), known()) is None
+    assert BASELINES["own_frequency"].left_out(split_shop("date", repeats=True), known()) is None
 
 
 def test_ease_is_left_out_beyond_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    split, row = parted("last-item"), replace(BASELINES["ease"], libraries=())
+    split, row = split_shop("last-item"), replace(BASELINES["ease"], libraries=())
     assert row.left_out(split, known()) is None
     reason = replace(row, most_items=ITEMS - 1).left_out(split, known())
     assert reason is not None
@@ -200,18 +201,18 @@ def test_ease_is_left_out_beyond_its_size(monkeypatch: pytest.MonkeyPatch) -> No
     assert row.most_items == 20_000
 
 
-def test_without_the_libraries_it_is_one_line() -> None:
+def test_a_missing_library_is_reported_in_one_line() -> None:
     row = replace(BASELINES["ials"], libraries=("a_module_that_is_not",))
-    reason = row.left_out(parted("last-item"), known())
+    reason = row.left_out(split_shop("last-item"), known())
     assert reason == 'iALS needs a_module_that_is_not: pip install "terrycloth[baselines]"'
-    split = parted("last-item")
+    split = split_shop("last-item")
     found, reasons = tuned_baselines(split, split, known(), ["popularity"])
     assert (list(found), reasons) == (["popularity"], [])
 
 
 def test_without_its_environment_the_sequence_model_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERRYCLOTH_SEQUENCE_PYTHON", "/not/here/python")
-    split = parted("next-visit")
+    split = split_shop("next-visit")
     found, (reason,) = tuned_baselines(split, split, known(), ["sasrec"])
     assert not found
     assert reason == (

@@ -1,4 +1,4 @@
-"""terry bench: what it counts, divides and refuses, by hand; and that all contenders do the same work."""
+"""`terry bench`: its counts, ratios and requirements by hand, and that all contenders do the same work."""
 
 import json
 from pathlib import Path
@@ -36,8 +36,8 @@ FLAGS = [
 ]
 
 
-def settled(**changes: Any) -> Workload:
-    """Without a draw that matters: every event in every batch, negatives without weight, no noise."""
+def without_draws(**changes: Any) -> Workload:
+    """Return a workload without effective draws: whole batches, no weight on negatives, no noise."""
     workload = make_workload(TINY, devices=6, unit="interaction", noise_multiplier=1.0)
     plain = {"negative_weight": 0.0, "noise_multiplier": 0.0, "epsilon": np.inf, "clip": 0.3, **changes}
     settings = workload.settings.model_copy(update=plain)
@@ -51,7 +51,7 @@ def timing(seconds: float, devices: int) -> Timing:
 # The workload
 
 
-def test_popularity_falls_as_zipf_says():
+def test_popularity_follows_zipfs_law():
     events = draw_events(2000, 50, 100)
     counts = np.bincount(events.items, minlength=100)
     assert (events.counts == 50).all()
@@ -60,7 +60,7 @@ def test_popularity_falls_as_zipf_says():
     assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
 
 
-def test_parts_are_the_whole_and_share_no_memory():
+def test_parts_make_up_the_whole_and_share_no_memory():
     workload = make_workload(TINY, devices=5, unit="interaction", noise_multiplier=1.0)
     parts = workload.split(2)
     assert [part.devices for part in parts] == [2, 3]
@@ -76,7 +76,7 @@ def test_parts_are_the_whole_and_share_no_memory():
     ("unit", "trust", "noise"),
     [("interaction", "local", 1.5), ("shopper", "central", 1.5), ("none", "none", 0)],
 )
-def test_a_unit_has_the_promise_of_its_comparison(unit, trust, noise):
+def test_a_unit_determines_trust_and_noise(unit, trust, noise):
     settings = make_workload(TINY, devices=5, unit=unit, noise_multiplier=1.5).settings
     assert (settings.unit, settings.trust, settings.noise_multiplier) == (unit, trust, noise)
 
@@ -98,8 +98,8 @@ def test_the_plain_model_is_the_factorisation():
     torch.testing.assert_close(plain.summed_loss(plain(candidates), weights), loss)
 
 
-def test_plain_opacus_adds_up_what_the_reference_does():
-    workload = settled()
+def test_plain_opacus_gives_the_sum_of_the_reference():
+    workload = without_draws()
     with plain_opacus(workload) as plain, reference(workload) as ours:
         theirs, expected = plain(), ours()
         again = plain()
@@ -110,7 +110,7 @@ def test_plain_opacus_adds_up_what_the_reference_does():
 
 
 def test_a_flower_client_takes_the_same_steps():
-    workload = settled().part(0, 1)
+    workload = without_draws().part(0, 1)
     model = plain_model(workload)
     model.load(workload.parameters, workload.cohort.vectors[0])
     train_privately(model, workload.cohort.events, workload.settings)
@@ -122,7 +122,7 @@ def test_a_flower_client_takes_the_same_steps():
 
 @pytest.mark.parametrize("contender", ["plain", "flower"])
 def test_other_contenders_add_noise(contender):
-    workload = settled(noise_multiplier=100.0, epsilon=1.0).part(0, 1)
+    workload = without_draws(noise_multiplier=100.0, epsilon=1.0).part(0, 1)
     model: PlainFactorisation = plain_model(workload)
     model.load(workload.parameters, workload.cohort.vectors[0])
     if contender == "flower":
@@ -131,15 +131,15 @@ def test_other_contenders_add_noise(contender):
     else:
         with plain_opacus(workload) as plain:
             moved = plain()["table.weight"]
-    # Two steps of noise 100 · 0.3 at rate 0.05 in each of 60 coordinates.
+    # Two steps have noise 100 · 0.3 at rate 0.05 in each of 60 coordinates.
     assert_allclose(float(moved.std()), 0.05 * 30 * 2**0.5, rtol=0.4)
 
 
 # The floor
 
 
-def test_the_floor_counts_what_it_says():
-    """Two items and twenty negatives: every step reads both rows, and the second reads both again."""
+def test_the_work_of_the_floor_by_hand():
+    """With two items and twenty negatives every step reads both rows, and the second reads both again."""
     sizes = Sizes(events=3, items=2, dim=5, batch=3, negatives=20, steps=2)
     work = count_work(make_workload(sizes, devices=10, unit="interaction", noise_multiplier=1.0))
     scores, vector, norm_and_sum, moves, noise = 2 * 2, 2 * 3 * 21, 4 * 3, 2 * 2, 2 * 2
@@ -150,8 +150,8 @@ def test_the_floor_counts_what_it_says():
 
 
 @pytest.mark.slow
-def test_a_row_that_a_later_step_reads_first_needs_the_noise_of_the_steps_before():
-    """One event and no chance to draw the same of a million items twice: all that the second step reads."""
+def test_the_floor_counts_the_noise_of_earlier_steps_for_rows_read_later():
+    """Of a million items one event hardly draws any twice, so the second step reads only new rows."""
     sizes = Sizes(events=1, items=1_000_000, dim=5, batch=1, negatives=3, steps=2)
     work = count_work(make_workload(sizes, devices=10, unit="interaction", noise_multiplier=1.0))
     assert work.normals == 10 * (2 * 5 + 4 * (5 + 1)) + 1_000_000 * (5 + 1)
@@ -162,14 +162,14 @@ def test_without_privacy_the_floor_has_no_normals():
     assert count_work(make_workload(sizes, devices=10, unit="none", noise_multiplier=0.0)).normals == 0
 
 
-def test_the_floor_is_shared_by_the_threads():
+def test_the_floor_divides_its_work_among_threads():
     work = Work(operations=2 * IN_CACHE * 10, uniforms=UNIFORMS * 7, normals=NORMALS * 4 + 1)
     assert work.passes(2) == (5, 4, 3)
 
 
 @pytest.mark.slow
-def test_the_floor_is_worked_off():
-    """Every part by every thread; the additions as often as there are passes."""
+def test_the_floor_does_all_its_work():
+    """Every thread does every part, and repeats the additions once a pass."""
     numbers = np.ones((2, 2, IN_CACHE), np.float32)
     words = np.zeros((2, WORDS, LANES), np.uint32)
     uniforms, normals = np.zeros((2, UNIFORMS)), np.zeros((2, NORMALS), np.float32)
@@ -183,7 +183,7 @@ def test_the_floor_is_worked_off():
 # Ratios
 
 
-def test_ratios_are_medians_a_device():
+def test_ratios_compare_median_times_a_device():
     timings = {
         "cohort": Timing.of("", 100, [2.0, 9.0, 1.0]),
         "opacus": timing(6.0, 4),
@@ -213,7 +213,7 @@ def test_the_sweep_ends_with_the_most_devices(most, counts):
 
 
 @pytest.mark.parametrize(
-    ("requirement", "said"),
+    ("requirement", "message"),
     [
         ("opacus=75", None),
         ("opacus=76", "opacus must be ≥ 76× but is 75×"),
@@ -223,18 +223,18 @@ def test_the_sweep_ends_with_the_most_devices(most, counts):
         ("growth=1.2", "growth must be ≤ 1.2× but was not measured: too few devices"),
     ],
 )
-def test_what_is_required_and_not_met_is_said(requirement, said):
+def test_unmet_requirements_are_reported(requirement, message):
     bench = Bench.model_construct(
         ratios=dict.fromkeys(RATIOS) | {"opacus": 75.0, "floor": 4.0}, skipped={"pfl": "it is not there"}
     )
-    assert unmet(bench, read_requirements([requirement])) == ([] if said is None else [said])
+    assert unmet(bench, read_requirements([requirement])) == ([] if message is None else [message])
 
 
-# Turns
+# The order of contenders
 
 
-class Noted:
-    """Writes down what is asked of it."""
+class RecordingContender:
+    """A contender that records its calls."""
 
     devices = 1
 
@@ -253,17 +253,21 @@ class Noted:
         self.notes.append(f"stop {self.name}")
 
 
-def test_contenders_take_turns_after_a_round_that_does_not_count():
+def test_contenders_take_turns_after_one_uncounted_round():
     notes: list[str] = []
-    seconds = interleaved([Noted("a", notes), Noted("b", notes)], 2, lambda what: None)
+    seconds = interleaved(
+        [RecordingContender("a", notes), RecordingContender("b", notes)], 2, lambda what: None
+    )
     assert notes == ["start a", "a", "start b", "b", "a", "b", "a", "b", "stop a", "stop b"]
     assert {name: len(each) for name, each in seconds.items()} == {"a": 2, "b": 2}
 
 
-def test_all_are_stopped_when_one_does_not_start():
+def test_all_contenders_are_stopped_if_one_fails_to_start():
     notes: list[str] = []
     with pytest.raises(RuntimeError, match="does not start"):
-        interleaved([Noted("a", notes), Noted("b", notes, fails=True)], 2, lambda what: None)
+        interleaved(
+            [RecordingContender("a", notes), RecordingContender("b", notes, fails=True)], 2, lambda what: None
+        )
     assert notes[-2:] == ["stop a", "stop b"]
 
 
@@ -277,7 +281,7 @@ def test_flags_win_over_quick():
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--devices", "0"], "--devices 0:"),
         (["--batch", "200"], "--batch 200 is more than the 147"),
@@ -287,17 +291,17 @@ def test_flags_win_over_quick():
         (["--out", "there"], "there exists"),
     ],
 )
-def test_what_is_wrong_is_one_line(flags, said, terry: Terry, tmp_path: Path):  # noqa: F811
+def test_bad_input_is_reported_in_one_line(flags, message, terry: Terry, tmp_path: Path):  # noqa: F811
     ended = terry("bench", *flags)
     assert ended.code == 2
-    assert said in ended.err
+    assert message in ended.err
     assert ended.err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
-def test_a_run_writes_what_it_measured(terry: Terry, tmp_path: Path):  # noqa: F811
-    """All but what starts processes."""
+def test_a_benchmark_writes_what_it_measured(terry: Terry, tmp_path: Path):  # noqa: F811
+    """Everything is measured except contenders that start processes."""
     ended = terry(*FLAGS, "--opacus-devices", "0", "--require", "opacus=50")
     assert ended.code == 1
     assert ended.err == "terry: opacus must be ≥ 50× but was not measured: not requested\n"
@@ -329,7 +333,7 @@ def test_a_run_writes_what_it_measured(terry: Terry, tmp_path: Path):  # noqa: F
         Bench.model_validate({**json.loads(text), "schema": 2})
 
 
-def test_a_run_that_fails_leaves_nothing(terry: Terry, tmp_path: Path, monkeypatch):  # noqa: F811
+def test_a_benchmark_that_fails_writes_nothing(terry: Terry, tmp_path: Path, monkeypatch):  # noqa: F811
     def fails(*_: Any) -> None:
         raise UserError("no more")
 
@@ -342,7 +346,7 @@ def test_a_run_that_fails_leaves_nothing(terry: Terry, tmp_path: Path, monkeypat
 
 
 @pytest.mark.federation
-def test_opacus_in_two_processes(terry: Terry, tmp_path: Path):  # noqa: F811
+def test_opacus_runs_in_two_processes(terry: Terry, tmp_path: Path):  # noqa: F811
     ended = terry(*FLAGS, "--opacus-devices", "4", "--require", "opacus=1e9")
     bench = Bench.model_validate_json((tmp_path / "new" / "bench.json").read_text(encoding="utf-8"))
     value = bench.ratios["opacus"]
@@ -351,7 +355,7 @@ def test_opacus_in_two_processes(terry: Terry, tmp_path: Path):  # noqa: F811
 
 
 @pytest.mark.federation
-def test_a_process_that_ends_is_noticed():
+def test_a_process_that_exits_is_an_error():
     workers = Workers("nobody", 1, reference, ["no workload"])
     with pytest.raises(RuntimeError, match="a process of nobody exited with code 1"):
         interleaved([workers], 1, lambda what: None)
@@ -372,7 +376,7 @@ def test_flower_on_ray_asks_every_client_and_ends(tmp_path: Path, monkeypatch):
 
 
 @pytest.mark.federation
-def test_pfl_in_as_many_processes_as_cores():
+def test_pfl_runs_in_as_many_processes_as_cores():
     pytest.importorskip("pfl")
     from terrycloth.experiments.bench.pfl_research import PflResearch
 

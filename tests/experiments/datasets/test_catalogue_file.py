@@ -1,4 +1,4 @@
-"""A brand's catalogue file: its items, its titles, and which columns become attributes of what values."""
+"""A shop's catalogue file: its items, its titles, and which columns become attributes with which values."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from terrycloth.models.errors import UserError
 
 
 def read(folder: Path, items: str, item_column: str = "sku") -> tuple[Catalogue, list[str]]:
-    """The catalogue and the notes on what was left out."""
+    """Return the catalogue, and the notes on what was left out."""
     path = folder / "items.csv"
     path.write_text(items)
     report = ImportReport("a test")
@@ -34,25 +34,25 @@ def read(folder: Path, items: str, item_column: str = "sku") -> tuple[Catalogue,
         ("title,colour\nx,red\n", "has no item column"),
     ],
 )
-def test_bad_catalogues(tmp_path, items, message):
+def test_bad_catalogues_are_refused(tmp_path, items, message):
     with pytest.raises(UserError, match=message):
         read(tmp_path, items)
 
 
-def test_the_catalogue_item_column_may_be_called_as_in_the_orders(tmp_path):
+def test_the_item_column_may_have_the_name_that_it_has_in_the_orders(tmp_path):
     catalogue, _ = read(tmp_path, "towel,item,name\nA,g1,x\nB,g1,y\n", item_column="towel")
     assert catalogue.table.values.tolist() == [["A", "x", ("g1",)], ["B", "y", ("g1",)]]
     assert catalogue.attributes == ["item 2"]
 
 
-def test_columns_that_tell_all_items_apart_are_left_out_and_listed(tmp_path):
+def test_columns_with_a_unique_value_for_each_item_are_left_out_and_listed(tmp_path):
     items = "sku,title,url,ean\nA,x,u/1,4000000000017\nB,y,u/2,4000000000024\nC,z,u/3,\n"
     catalogue, notes = read(tmp_path, items)
     assert catalogue.attributes == []
     assert "left out of the catalogue, as every item has another value: url, ean" in notes
 
 
-def test_without_titles_the_ids_are_shown(tmp_path):
+def test_without_titles_ids_are_used_as_titles(tmp_path):
     assert read(tmp_path, "sku\nA\nB\nC\n")[0].table["title"].tolist() == ["A", "B", "C"]
 
 
@@ -62,26 +62,26 @@ def prices(*odd: str) -> str:
     )
 
 
-def test_one_odd_cell_does_not_turn_amounts_into_categories(tmp_path):
-    """Of 43 prices two are none; they are counted, shown with their lines, and left empty."""
-    catalogue, said = read(tmp_path, prices("-", "on request", "$1,200"))
+def test_a_few_cells_that_are_no_numbers_do_not_turn_amounts_into_categories(tmp_path):
+    """Of 43 prices two are no numbers; they are counted, reported with their lines, and left empty."""
+    catalogue, notes = read(tmp_path, prices("-", "on request", "$1,200"))
     known = catalogue.table.set_index("item")["price"]
     assert known[["S0", "S40", "S41", "S42"]].tolist() == [("100–108",), (), (), ("132–1200",)]
     assert len(set(known) - {()}) == 5
     assert (
         "cells of 'price' in items.csv that are no numbers, and are left empty, such as '-', "
-        "'on request': lines 42, 43" in said
+        "'on request': lines 42, 43" in notes
     )
 
 
-def test_words_that_are_more_than_odd_are_categories(tmp_path):
-    catalogue, said = read(tmp_path, prices("S", "M", "L", "XL", "XL"))
+def test_many_cells_that_are_no_numbers_make_categories(tmp_path):
+    catalogue, notes = read(tmp_path, prices("S", "M", "L", "XL", "XL"))
     assert ("XL",) in catalogue.table["price"].tolist()
-    assert not any("no numbers" in line for line in said)
+    assert not any("no numbers" in line for line in notes)
 
 
-def test_decimal_commas_are_decided_once_for_all_columns(tmp_path):
-    """1.200 alone would be 1.2; the weights show that a point parts thousands."""
+def test_the_decimal_mark_is_decided_once_for_all_columns(tmp_path):
+    """1.200 alone would be read as 1.2; the weights show that a point separates thousands."""
     rows = "".join(f"S{n};x;1.{200 + n};{n},5\n" for n in range(30))
     catalogue, _ = read(tmp_path, f"sku;title;price;weight\n{rows}")
     assert catalogue.table["price"][0] == ("1200–1206",)
@@ -100,7 +100,7 @@ def test_the_title_column_can_be_named(tmp_path):
         read_catalogue(open_table(path), "sku", ImportReport("a test"), DataOptions(title_column="called"))
 
 
-def test_attribute_values():
+def test_values_of_an_attribute():
     cells = pd.Series(["red|blue", "red; green;red", None, "cotton"])
     assert attribute_values(pd.concat([cells, cells[:1]]), "colour") == [
         ("red", "blue"),
@@ -118,7 +118,7 @@ def test_parquet_lists_are_several_values(tmp_path):
     assert catalogue.table["colour"].tolist() == [("red", "blue"), ("red",), ()]
 
 
-def test_numbers_of_which_there_are_many_are_binned_and_identifiers_are_not():
+def test_many_different_numbers_are_binned_but_identifiers_are_not():
     numbers = pd.Series(range(300, 801, 5)).astype(str)
     assert set(attribute_values(numbers, "gsm") or []) == {
         ("300–400",),
@@ -152,7 +152,7 @@ def test_bins_hold_about_as_many_each():
     assert counts.tolist() == [200] * 5
 
 
-def test_bins_of_few_different_numbers():
+def test_bins_of_few_distinct_numbers():
     assert set(quantile_bins(pd.Series([0.0] * 9 + [1.0] * 4))) == {("0–1",)}
-    # Interpolated, the quantile between the zeros and the ones is 8.9e-16.
+    # By interpolation the quantile between the zeros and the ones is 8.9e-16.
     assert set(quantile_bins(pd.Series([-58.8] + [0.0] * 6 + [1.0] * 4))) == {("-60–0",), ("0–10",)}

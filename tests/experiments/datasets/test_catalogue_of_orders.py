@@ -1,4 +1,4 @@
-"""A catalogue derived from the order lines: the items that were kept, each with its commonest title."""
+"""A catalogue derived from the order lines: the items of kept rows, each with its most frequent title."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ HEADER = "customer,sku,description,date\n"
 
 
 def read(folder: Path, orders: str, **options: str) -> Dataset:
-    """Read orders without a catalogue."""
+    """Import orders without a catalogue."""
     (folder / "orders.csv").write_text(orders)
     return load("csv", DataOptions(path=folder / "orders.csv", **options))  # type: ignore[arg-type]
 
 
 def titles(dataset: Dataset) -> dict[str, str]:
-    """The title of each item."""
+    """Return the title of each item."""
     return dict(dataset.catalogue.table[["item", "title"]].itertuples(index=False))
 
 
-def test_each_item_has_its_commonest_title_and_the_first_of_equals(tmp_path: Path) -> None:
+def test_each_item_has_its_most_frequent_title_or_the_first_of_equals(tmp_path: Path) -> None:
     dataset = read(
         tmp_path,
         HEADER
@@ -55,13 +55,13 @@ def test_shuffled_rows_give_the_same_catalogue(tmp_path: Path) -> None:
     )
 
 
-def test_a_plain_name_is_no_title_unless_it_is_named(tmp_path: Path) -> None:
+def test_a_column_called_name_is_no_title_unless_chosen(tmp_path: Path) -> None:
     orders = "customer id,sku,name,date\n1,A,Ann Smith,2024-01-01\n"
     assert titles(read(tmp_path, orders)) == {"A": "A"}
     assert titles(read(tmp_path, orders.replace("name", "label"), title_column="label")) == {"A": "Ann Smith"}
 
 
-def test_the_column_of_the_items_is_not_also_that_of_their_titles(tmp_path: Path) -> None:
+def test_the_item_column_is_not_also_the_title_column(tmp_path: Path) -> None:
     orders = "customer,description,date\n1,mat,2024-01-01\n"
     dataset = read(tmp_path, orders, item_column="description")
     assert titles(dataset) == {"mat": "mat"}
@@ -75,6 +75,6 @@ def test_the_column_of_the_items_is_not_also_that_of_their_titles(tmp_path: Path
         ("email", "looks like an e-mail address: name another"),
     ],
 )
-def test_a_title_column_that_cannot_be_used(tmp_path: Path, column: str, message: str) -> None:
+def test_a_title_column_that_cannot_be_used_is_refused(tmp_path: Path, column: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read(tmp_path, "customer,sku,email,date\n1,A,a@x.org,2024-01-01\n", title_column=column)

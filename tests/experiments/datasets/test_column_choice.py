@@ -1,4 +1,4 @@
-"""Which column is taken for what: ids before names, ties are the user's, a count of lines is no item."""
+"""Which column is chosen for which part: ids before names; ties are errors, and line numbers are no items."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def choose(header: str, catalogue: str = "", **options: str) -> OrderColumns:
 
 
 def chosen(header: str, catalogue: str = "", **options: str) -> dict[str, str]:
-    """Each part and the header of its column."""
+    """Return each part, and the header of its column."""
     columns = choose(header, catalogue, **options)
     return {part: header.split(",")[place] for part, place in columns.parts.items()}
 
@@ -47,11 +47,11 @@ def chosen(header: str, catalogue: str = "", **options: str) -> dict[str, str]:
         ("user,sku,Bestelldatum,Uhrzeit", "clock", "Uhrzeit"),
     ],
 )
-def test_the_best_column(header: str, part: str, column: str) -> None:
+def test_the_best_column_is_chosen(header: str, part: str, column: str) -> None:
     assert chosen(header)[part] == column
 
 
-def test_a_clock_is_not_looked_for_beside_a_named_time() -> None:
+def test_no_clock_column_is_chosen_beside_a_named_time_column() -> None:
     assert "clock" not in chosen("user,sku,Date,Time", time_column="Date")
 
 
@@ -64,31 +64,31 @@ def test_a_clock_is_not_looked_for_beside_a_named_time() -> None:
         ("user,sku,Date,date", "time", "'Date' and 'date'"),
     ],
 )
-def test_a_tie_is_a_question_that_names_the_flag(header: str, part: str, listed: str) -> None:
+def test_a_tie_is_an_error_that_names_the_flag(header: str, part: str, listed: str) -> None:
     with pytest.raises(UserError, match=f"may be the {part}, {listed}: choose with --{part}-column$"):
         choose(header)
 
 
-def test_a_flag_answers_it() -> None:
+def test_a_flag_resolves_a_tie() -> None:
     assert chosen("Customer ID,User ID,sku", shopper_column="user id")["shopper"] == "User ID"
 
 
-def test_of_two_item_columns_the_one_that_the_catalogue_has_is_taken() -> None:
+def test_the_item_column_that_the_catalogue_also_has_is_chosen() -> None:
     assert chosen("user,SKU,Product ID", "product id,title")["item"] == "Product ID"
     assert chosen("user,SKU,EAN", "ean,title")["item"] == "EAN"
     with pytest.raises(UserError, match="--item-column"):
         choose("user,SKU,Product ID", "sku,product id")
 
 
-def test_what_was_taken_is_printed(tmp_path: Path) -> None:
+def test_the_chosen_columns_are_reported(tmp_path: Path) -> None:
     orders = "Customer ID,Customer,SKU,Order Date\n1,Ann Lee,A,2024-05-01\n2,Ann Lee,B,2024-05-01\n"
     dataset = import_files(tmp_path, orders, ITEMS)
-    assert dataset.events.num_devices == 2  # two people of one name
+    assert dataset.events.num_devices == 2  # two shoppers with the same name
     assert "columns used: shopper Customer ID, item SKU, time Order Date" in dataset.report.sentences()
     assert dataset.report.problems == []
 
 
-def test_names_for_want_of_ids_are_said(tmp_path: Path) -> None:
+def test_using_names_in_place_of_ids_is_reported(tmp_path: Path) -> None:
     orders = "Customer,SKU\nAnn Lee,A\nBob Lee,B\n"
     (problem,) = import_files(tmp_path, orders, ITEMS).report.problems
     assert "'Customer' looks like people's names: two people of one name are one shopper" in problem.what
@@ -100,7 +100,7 @@ COUNTED = (
 )
 
 
-def test_numbers_of_lines_within_orders_are_no_items(tmp_path: Path) -> None:
+def test_line_numbers_within_orders_are_not_used_as_items(tmp_path: Path) -> None:
     message = (
         r"'Item #' of .* counts the lines of each order \(1, 2, 3 …\) and holds no items: .* --item-column"
     )
@@ -108,9 +108,8 @@ def test_numbers_of_lines_within_orders_are_no_items(tmp_path: Path) -> None:
         import_files(tmp_path, COUNTED, ITEMS)
     with pytest.raises(UserError, match=message):  # by shopper and time, without order ids
         import_files(tmp_path, COUNTED.replace("order", "till"), ITEMS)
-    assert (
-        len(purchases(import_files(tmp_path, COUNTED, ITEMS, item_column="Item #"))) == 4
-    )  # if it is asked for
+    # If the user chooses it.
+    assert len(purchases(import_files(tmp_path, COUNTED, ITEMS, item_column="Item #"))) == 4
     assert len(purchases(import_files(tmp_path, COUNTED.replace("bob,2,2", "bob,2,3"), ITEMS))) == 4
 
 

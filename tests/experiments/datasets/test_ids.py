@@ -1,4 +1,4 @@
-"""Ids are text, exactly as in the file, whatever kind of file it is; and missing values are missing."""
+"""Ids are the exact text of the file in every format, and missing values are missing."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +13,8 @@ from terrycloth.experiments.datasets.cell_values import as_ids, as_text, as_valu
 from terrycloth.experiments.datasets.tables import open_table, read_columns
 from terrycloth.models.errors import UserError
 
-LONG = [4873214862074861312, 4873214862074861313, 4873214862074861314, None]  # one floating-point number
+# As floating-point numbers these are equal.
+LONG = [4873214862074861312, 4873214862074861313, 4873214862074861314, None]
 
 
 def ids_of(path: Path) -> list[str | None]:
@@ -56,7 +57,7 @@ def test_csv_and_parquet_agree_on_long_ids(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", [2.0**53, 1e300])
-def test_floating_point_ids_that_have_merged_are_refused(tmp_path: Path, cell: float) -> None:
+def test_floating_point_ids_too_large_to_be_exact_are_refused(tmp_path: Path, cell: float) -> None:
     with pytest.raises(
         UserError, match=r"column 'id' of .* as floating-point numbers.*above 2\^53 apart \(row 2\)"
     ):
@@ -64,7 +65,7 @@ def test_floating_point_ids_that_have_merged_are_refused(tmp_path: Path, cell: f
 
 
 @pytest.mark.parametrize("cell", ["4.00638E+12", "4,00638e12", "1E+15"])
-def test_ids_that_excel_has_shortened_are_refused(tmp_path: Path, cell: str) -> None:
+def test_ids_that_excel_shortened_are_refused(tmp_path: Path, cell: str) -> None:
     (tmp_path / "orders.csv").write_text(f"id;x\n7;y\n{cell};y\n")
     with pytest.raises(
         UserError, match=r"Excel has shortened, as in 4\.00638E\+12 \(line 3\): export it again"
@@ -72,7 +73,7 @@ def test_ids_that_excel_has_shortened_are_refused(tmp_path: Path, cell: str) -> 
         ids_of(tmp_path / "orders.csv")
 
 
-def test_ids_of_excel(tmp_path: Path) -> None:
+def test_ids_of_excel_files(tmp_path: Path) -> None:
     pytest.importorskip("openpyxl")
     frame = pd.DataFrame({"id": pd.Series([17850, "85123A", None, 7.0, "0012"], dtype=object), "x": 1})
     frame.to_excel(tmp_path / "orders.xlsx", index=False)
@@ -82,7 +83,7 @@ def test_ids_of_excel(tmp_path: Path) -> None:
         ids_of(tmp_path / "orders.xlsx")
 
 
-def test_whole_numbers_with_a_point_and_a_zero_lose_it_if_all_have_it(tmp_path: Path) -> None:
+def test_whole_numbers_written_with_a_decimal_zero_lose_it_if_all_have_it(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("id,x\n17850.0,y\n,y\n7.0,y\n")
     assert ids_of(tmp_path / "orders.csv") == ["17850", None, "7"]
     (tmp_path / "orders.csv").write_text("id,x\n17850.0,y\n7.5,y\n")
@@ -92,10 +93,10 @@ def test_whole_numbers_with_a_point_and_a_zero_lose_it_if_all_have_it(tmp_path: 
 @pytest.mark.parametrize(
     "cell", ["None", "none", "NULL", "undefined", "NaN", "\\N", "N/A", "#N/A", "NA", "", " "]
 )
-def test_what_programs_write_for_nothing_is_missing(cell: str) -> None:
+def test_placeholders_that_programs_write_for_no_value_are_missing(cell: str) -> None:
     assert as_values(pd.Series([cell, "x"])).tolist() == [pd.NA, "x"]
 
 
-def test_titles_may_be_called_none() -> None:
+def test_a_title_may_be_the_word_none() -> None:
     assert as_text(pd.Series(["None", "NA", " "])).tolist() == ["None", "NA", pd.NA]
     assert as_values(pd.Series(["na", "nothing"])).tolist() == ["na", "nothing"]

@@ -1,4 +1,4 @@
-"""Each layout of MovieLens, written by hand in a few lines, and the real files where they are at hand."""
+"""Each layout of MovieLens, written by hand in a few lines, and the real files where they are available."""
 
 import gzip
 from pathlib import Path
@@ -20,18 +20,18 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 def write(folder: Path, encoding: str = "utf-8", **files: str) -> Path:
-    """Files by name, with "__" for the dot."""
+    """Write files by name, with "__" in place of the dot."""
     for name, text in files.items():
         (folder / name.replace("__", ".")).write_text(text, encoding=encoding)
     return folder
 
 
 def read(path: Path) -> Dataset:
-    return load("movielens", DataOptions(path=path))  # checks the report's sum too
+    return load("movielens", DataOptions(path=path))  # also checks the sum of the report
 
 
 def rows(dataset: Dataset) -> list[tuple[int, str, int, float]]:
-    """(device, item identifier, time, weight) of every event, in order."""
+    """Return (device, item identifier, time, weight) of every event, in order."""
     events = dataset.events
     items = dataset.catalogue.table["item"].to_numpy()[events.items]
     columns = (events.devices, items, events.times, events.weights)
@@ -39,11 +39,11 @@ def rows(dataset: Dataset) -> list[tuple[int, str, int, float]]:
 
 
 def film(number: int, title: str, date: str, *genres: str) -> str:
-    """A line of u.item."""
+    """Return a line of u.item."""
     return f"{number}|{title}|{date}||http://x|" + "|".join(str(int(g in genres)) for g in GENRES) + "\n"
 
 
-# Persons 10 and 9: by number 9 comes first, by text 10 would. Person 10's rows are out of time order.
+# Of persons 10 and 9, 9 is first by number, and 10 as text. Person 10's rows are not in order of time.
 EXPECTED = [(0, "3", 300, 1.0), (1, "1", 100, 1.0), (1, "3", 200, 1.0)]
 GENRE_CELLS = [("Animation", "Children's"), (), ("Drama",)]
 DECADES = [("1990s",), (), ("1930s",)]
@@ -111,7 +111,7 @@ def test_layout_gives_events_and_catalogue(tmp_path, make, titles):
     table = dataset.catalogue.table
     assert rows(dataset) == EXPECTED
     assert dataset.events.num_devices == 2
-    assert list(table["item"]) == ["1", "2", "3"]  # unrated films included
+    assert list(table["item"]) == ["1", "2", "3"]  # films without ratings are included
     assert not dataset.catalogue_from_events
     assert list(table["title"]) == titles
     assert list(table["genre"]) == GENRE_CELLS
@@ -126,7 +126,7 @@ def test_path_may_be_the_ratings_file(tmp_path, make, titles):
 
 
 @pytest.mark.parametrize("make", [grouplens_100k, dat, recbole])
-def test_groups_are_one_row_a_device_without_zip_codes(tmp_path, make):
+def test_groups_have_one_row_a_device_without_zip_codes(tmp_path, make):
     dataset = read(make(tmp_path))
     assert dataset.groups.to_dict("list") == {
         "gender": ["M", "F"],
@@ -149,7 +149,7 @@ def test_a_visit_may_be_a_day(tmp_path, make, titles):
 
 
 @LAYOUTS
-def test_films_stand_in_the_order_of_their_ids(tmp_path, make, titles):
+def test_films_are_in_the_order_of_their_ids(tmp_path, make, titles):
     folder = make(tmp_path)
     films = next(
         path for path in folder.iterdir() if path.name.endswith((".item", "movies.dat", "movies.csv"))
@@ -173,7 +173,7 @@ def test_film_missing_from_the_film_file_is_dropped_and_counted(tmp_path):
     assert dataset.report.rows_dropped == {"film is not in movies.csv": 2}
 
 
-def test_without_a_film_file_the_catalogue_is_what_was_rated(tmp_path):
+def test_without_a_film_file_the_catalogue_holds_the_rated_films(tmp_path):
     (csv(tmp_path) / "movies.csv").unlink()
     dataset = read(tmp_path)
     assert rows(dataset) == EXPECTED
@@ -208,7 +208,12 @@ def test_ncf_split_keeps_the_held_out_item_from_the_events(tmp_path, main_file):
     assert dataset.take(2, seed=0).catalogue_from_events
     assert dataset.published.items.tolist() == [1, 0, -1]
     assert dataset.published.negatives.shape == (3, 99)
-    assert dataset.published.negatives[:, :2].tolist() == [[2, -1], [2, 3], [-1, -1]]  # 1 is person 0's own
+    # Item 1 is in person 0's training events.
+    assert dataset.published.negatives[:, :2].tolist() == [
+        [2, -1],
+        [2, 3],
+        [-1, -1],
+    ]
     assert (dataset.published.negatives[:, 2:] == -1).all()
     assert any(note.startswith("1 negatives equal") for note in dataset.report.notes)
 
@@ -216,8 +221,8 @@ def test_ncf_split_keeps_the_held_out_item_from_the_events(tmp_path, main_file):
 @pytest.mark.parametrize(
     "negatives",
     [
-        "(0,1)\t2\t3\n(1,1)\t2\t3\n",  # not the item of the test file
-        "(0,1)\t2\t3\n(1,0)\t2\n",  # cut short
+        "(0,1)\t2\t3\n(1,1)\t2\t3\n",  # this is not the item of the test file
+        "(0,1)\t2\t3\n(1,0)\t2\n",  # truncated
         "(0,1)\t2\t3\n(1,0)\t2\t4\n",  # there is no item 4
         "0,1\t2\t3\n(1,0)\t2\t3\n",
     ],
@@ -234,7 +239,7 @@ def test_ncf_split_without_its_test_file_says_what_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pairs.parquet", "m.test.negative.gz"])
-def test_ncf_file_cut_short(tmp_path, name):
+def test_a_truncated_ncf_file_is_named(tmp_path, name):
     path = ncf(tmp_path) / name
     path.write_bytes(path.read_bytes()[:-15])
     with pytest.raises(UserError, match=name):
@@ -262,7 +267,7 @@ def test_several_interaction_files_ask_for_one(tmp_path):
     [
         b"",
         b"\x00\x01\x02\x89PNG\xff\xfe\n\x00" * 50,
-        b"10\t3\t5\t200\n9\t3\t1",  # cut short
+        b"10\t3\t5\t200\n9\t3\t1",  # truncated
         b"10\t3\t5\t200\n9\t3\n",
         b"10\t3\t5\t200\nmaria\t3\t1\t300\n",
         b"10\t3\t5\t200\t7\n9\t3\t1\t300\t7\n",
@@ -299,7 +304,7 @@ def test_a_missing_column_is_named(tmp_path):
 
 @pytest.mark.realdata
 @needs("ml-100k")
-def test_real_100k():
+def test_the_real_movielens_100k():
     dataset = read(REAL / "ml-100k")
     table = dataset.catalogue.table
     assert (dataset.events.num_devices, len(dataset.catalogue), len(dataset.events)) == (943, 1682, 100_000)
@@ -316,7 +321,7 @@ def test_real_100k():
 
 @pytest.mark.realdata
 @needs("ml-1m")
-def test_real_ncf_split():
+def test_the_real_split_of_ncf():
     dataset = read(REAL / "ml-1m")
     events, published = dataset.events, dataset.published
     assert (events.num_devices, len(dataset.catalogue), len(events)) == (6040, 3706, 994_169)

@@ -1,4 +1,4 @@
-"""Numbers as people write them: the mark of the decimals is decided once a file, by cells that show it."""
+"""The decimal mark of numbers is decided once for a file, by the cells that show it."""
 
 import numpy as np
 import pandas as pd
@@ -32,24 +32,26 @@ def read(cells: list[str], otherwise_comma: bool = False) -> list[float | None]:
         (["12", "N/A", "None"], [12.0, None, None]),
     ],
 )
-def test_numbers(cells: list[str], expected: list[float | None]) -> None:
+def test_numbers_are_read_with_the_mark_that_cells_show(
+    cells: list[str], expected: list[float | None]
+) -> None:
     assert read(cells) == expected
 
 
-def test_where_nothing_shows_it_semicolons_between_cells_mean_a_comma() -> None:
+def test_without_evidence_semicolons_between_cells_mean_a_decimal_comma() -> None:
     assert read(["1.200"], otherwise_comma=True) == [1200.0]
     assert read(["1,200"], otherwise_comma=True) == [1.2]
-    assert read(["2.5"], otherwise_comma=True) == [2.5]  # a cell shows it
+    assert read(["2.5"], otherwise_comma=True) == [2.5]  # this cell shows the decimal mark
 
 
-def test_columns_of_one_file_are_read_alike() -> None:
+def test_all_columns_of_a_file_use_one_decimal_mark() -> None:
     shown, silent = pd.Series(["1.200,50", "3"]), pd.Series(["1.200", "4"])
     marks = marks_of([silent, shown])
     assert as_numbers(silent, marks).tolist() == [1200.0, 4.0]
     assert marks.sentence() == "numbers: with a decimal comma, as in 2,55 (shown by 1 cells)"
 
 
-def test_what_no_cell_shows_is_said_where_it_matters() -> None:
+def test_a_guessed_decimal_mark_is_reported_if_it_matters() -> None:
     assert marks_of([pd.Series(["1.200", "4"])]).sentence() == (
         "numbers: no cell shows how decimals are written; taken to be as in 2.55 (it concerns 1 cells)"
     )
@@ -60,7 +62,7 @@ def test_columns_of_words_are_no_evidence() -> None:
     assert marks_of([pd.Series(["blue", "red", "2,55"])]).decimal == "point"
 
 
-def test_a_cell_against_the_rest_is_no_number_and_is_counted() -> None:
+def test_a_cell_with_the_other_mark_is_no_number_and_is_counted() -> None:
     column = pd.Series(["2.55", "3.10", "2,55"])
     marks = marks_of([column])
     assert as_numbers(column, marks).isna().tolist() == [False, False, True]

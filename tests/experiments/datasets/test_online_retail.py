@@ -1,4 +1,4 @@
-"""Online Retail: its cleaning, its vocabularies, and the published counts."""
+"""Online Retail: how it is cleaned, its attributes, and the published counts."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def folder(tmp_path):
 def check(dataset: Dataset) -> None:
     assert dataset.events.offsets.tolist() == [0, 3, 4]
     assert dataset.events.items.tolist() == [1, 1, 1, 0]
-    assert dataset.events.weights.tolist() == [2, 2, 6, 1]  # inside a visit by item, then weight
+    assert dataset.events.weights.tolist() == [2, 2, 6, 1]  # within a visit by item, then by weight
     assert dataset.events.times.tolist() == [1293783960] * 3 + [1293958800]
     assert dataset.catalogue.table[["item", "title"]].values.tolist() == [
         ["22000", "GLASS JAR LARGE"],
@@ -67,10 +67,10 @@ def test_decimal_commas_give_a_price_band(folder):
     (folder / "online_retail.csv").write_text(text)
     dataset = read(folder)
     check(dataset)
-    assert dataset.catalogue.table["price band"].tolist() == [("1–3",), ("1–3",)]  # 1,25 and 2,75
+    assert dataset.catalogue.table["price band"].tolist() == [("1–3",), ("1–3",)]  # from 1,25 and 2,75
 
 
-def test_times_that_are_not_understood_are_shown(folder):
+def test_unreadable_times_are_reported(folder):
     text = (HEADER + ROWS).replace("1/2/2011 9:00,1.25,17851", "week 1,1.25,17851", 1)
     (folder / "online_retail.csv").write_text(text)
     assert any(
@@ -84,8 +84,8 @@ def test_times_that_are_not_understood_are_shown(folder):
         read(folder)
 
 
-def test_an_invoice_is_a_visit_of_its_customer(folder):
-    """Invoice 7 runs over two minutes; 8 shares the instant of its second line."""
+def test_an_invoice_is_a_visit(folder):
+    """Invoice 7 spans two minutes; invoice 8 has the time of its second line."""
     rows = "7,22000,GLASS JAR LARGE,1,1/3/2011 9:01,1.25,17850,UK\n"
     rows += "7,85123A,RED TEA TOWEL,1,1/3/2011 9:00,2,17850,UK\n"
     rows += "8,22000,GLASS JAR LARGE,1,1/3/2011 9:01,1.25,17850,UK\n"
@@ -116,13 +116,13 @@ def test_excel_and_the_second_release_with_its_overlapping_sheets(folder):
     with pd.ExcelWriter(folder / "online_retail_II.xlsx") as book:
         second[:3].to_excel(book, sheet_name="2009", index=False)
         second.to_excel(book, sheet_name="2010", index=False)
-    dataset = read(folder)  # Excel comes before CSV
+    dataset = read(folder)  # Excel takes precedence over CSV
     check(dataset)
     assert dataset.report.rows_read == 12
     assert dataset.report.rows_dropped["also in an earlier sheet"] == 3
 
 
-def test_excel_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_excel_reader_is_reported_with_what_to_install(tmp_path, monkeypatch):
     def absent(*_, **__):
         raise ImportError
 
@@ -134,7 +134,7 @@ def test_excel_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
         read(tmp_path)
 
 
-def test_bad_folders_and_files(tmp_path):
+def test_bad_folders_and_files_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no \.parquet"):
         read(tmp_path)
     (tmp_path / "a.csv").write_text("InvoiceNo,StockCode\n1,2\n")
@@ -170,7 +170,7 @@ def test_attributes_are_whole_words_of_the_description(title, colour, material, 
     assert catalogue.table.iloc[0].tolist() == ["1", title, colour, material, size, kind, ("2",)]
 
 
-def test_textiles_are_not_of_paper_or_wood():
+def test_the_category_textiles_excludes_paper_and_wood():
     titles = pd.Series(["PAPER BUNTING RETROSPOT", "SPOTTY BUNTING", "WOODEN BUNTING", "RED MUG"])
     assert in_category(titles, "textiles").tolist() == [False, True, False, False]
     assert in_category(titles, "bunting").tolist() == [True, True, True, False]
@@ -179,7 +179,7 @@ def test_textiles_are_not_of_paper_or_wood():
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_the_published_counts():
+def test_the_counts_of_the_real_file_are_those_published():
     path = Path(__file__).parents[4] / "shared" / "data" / "online-retail"
     if not path.exists():
         pytest.skip(f"needs {path.name} in the shared data folder beside the project")
@@ -189,7 +189,7 @@ def test_the_published_counts():
     first_three = ("no customer", "cancelled invoice (C…)", "quantity below 1")
     assert 541_909 - sum(dropped.get(reason, 0) for reason in first_three) == 397_924
     assert dropped["not a product (postage, charges, corrections)"] == 1_554
-    # Of 4,339 customers four bought nothing but postage and the like; of 3,665 codes six are no products.
+    # Of 4,339 customers four bought only postage and the like; of 3,665 codes six are no products.
     assert (dataset.events.num_devices, len(dataset.catalogue)) == (4_335, 3_659)
     order = dataset.report.file_order
     assert (order.visits, order.ascending, round(order.by_chance)) == (17_015, 557, 481)

@@ -1,4 +1,4 @@
-"""What becomes of a row: fields given once an order, guests, cancellations, returns, and unknown items."""
+"""How a row is handled: fields given once an order, guests, cancellations, returns, and unknown items."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ ONCE = ["o1,ann,2024-05-01,A", "o1,,,B", "o2,bob,2024-05-02,A", "o1,,,C", "o2,,,
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_fields_are_filled_down_by_order_id_wherever_the_line_stands(tmp_path: Path, seed: int) -> None:
+def test_fields_are_filled_by_order_id_wherever_the_line_is(tmp_path: Path, seed: int) -> None:
     lines = [ONCE[place] for place in np.random.default_rng(seed).permutation(len(ONCE))]
     dataset = import_files(tmp_path, "\n".join(["order id,customer id,date,sku", *lines]), ITEMS)
     assert purchases(dataset) == [
@@ -58,8 +58,8 @@ def test_without_an_order_id_on_them_lines_belong_to_the_order_above() -> None:
 
     assert above([0, -1, -1, 1, -1]) == [0, 0, 0, 1, 1]
     assert above([-1, 0, -1]) == [-1, 0, 0]
-    assert above([0, -1, 0, -1]) == [0, -1, 0, -1]  # ids are repeated: a line without one has none
-    assert above([0, -1, 1, -1], given=[1]) == [0, -1, 1, -1]  # a line with a shopper is no continuation
+    assert above([0, -1, 0, -1]) == [0, -1, 0, -1]  # ids are repeated, so a line without one has none
+    assert above([0, -1, 1, -1], given=[1]) == [0, -1, 1, -1]  # a line with a shopper begins an order
     assert above([0, -1, -1, -1], misfits=[2]) == [0, 0, -1, -1]  # an unreadable line may have begun an order
 
 
@@ -76,12 +76,12 @@ def test_without_an_order_id_on_them_lines_belong_to_the_order_above() -> None:
         ({"0": 9, "1": 1, "2": 1}, set()),
         ({"7": 30, **{f"u{n}": 3 for n in range(20)}}, {"7"}),
         ({"7": 29, **{f"u{n}": 3 for n in range(20)}}, set()),
-        ({"7": 30, **{f"u{n}": 3 for n in range(18)}}, set()),  # among few, one may buy much
+        ({"7": 30, **{f"u{n}": 3 for n in range(18)}}, set()),  # among few shoppers, one may buy much
         ({"7": 30, **{f"u{n}": 3 for n in range(100)}}, set()),  # less than a tenth of the rows
         ({"ann": 50}, set()),
     ],
 )
-def test_ids_that_stand_for_many_people(rows: dict[str, int], guests: set[str]) -> None:
+def test_ids_that_many_shoppers_share_are_recognised(rows: dict[str, int], guests: set[str]) -> None:
     shoppers = pd.Series([shopper for shopper, count in rows.items() for _ in range(count)], dtype="string")
     assert set(guest_ids(shoppers)) == guests
 
@@ -89,7 +89,7 @@ def test_ids_that_stand_for_many_people(rows: dict[str, int], guests: set[str]) 
 GUESTS = "customer id,email,sku\n" + "0,secret@x.org,A\n" * 12 + "7,secret@x.org,B\n8,secret@x.org,B\n"
 
 
-def test_guests_are_said_and_left_out_unless_asked_for(tmp_path: Path) -> None:
+def test_guests_are_reported_and_left_out_by_default(tmp_path: Path) -> None:
     dataset = import_files(tmp_path, GUESTS, ITEMS)
     assert dataset.events.num_devices == 2
     assert dataset.report.rows_dropped == {"a guest, or an id that many shoppers share": 12}
@@ -103,7 +103,7 @@ def test_guests_are_said_and_left_out_unless_asked_for(tmp_path: Path) -> None:
     assert "kept as one shopper" in kept.report.problems[0].what
 
 
-def test_an_id_that_is_no_word_for_a_guest_is_not_said(tmp_path: Path) -> None:
+def test_a_shared_id_that_is_no_word_for_a_guest_is_not_printed(tmp_path: Path) -> None:
     orders = "customer id,sku\n" + "secret7,A\n" * 30 + "".join(f"u{n},A\n" for n in range(20))
     dataset = import_files(tmp_path, orders, ITEMS)
     assert dataset.report.problems[0].what.startswith("one shopper id has 60% of the rows")
@@ -114,7 +114,7 @@ def test_an_id_that_is_no_word_for_a_guest_is_not_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "cell", "fate"),
+    ("header", "cell", "expected"),
     [
         ("Status", "refunded", REFUNDED), ("Financial Status", "voided", CANCELLED),
         ("Status", "Cancelled", CANCELLED), ("Status", "wc-cancelled", CANCELLED),
@@ -127,8 +127,8 @@ def test_an_id_that_is_no_word_for_a_guest_is_not_said(tmp_path: Path) -> None:
         ("Storniert", "Nein", ""), ("Storniert", "0", ""),
     ],
 )  # fmt: skip
-def test_what_a_status_says(header: str, cell: str | None, fate: str) -> None:
-    assert fates(column(cell), header).tolist() == [fate]
+def test_the_meaning_of_an_order_status(header: str, cell: str | None, expected: str) -> None:
+    assert fates(column(cell), header).tolist() == [expected]
 
 
 def read(folder: Path, columns: str, *lines: str, **options: Any) -> tuple[dict[str, float], dict[str, int]]:
@@ -138,20 +138,20 @@ def read(folder: Path, columns: str, *lines: str, **options: Any) -> tuple[dict[
     return {item: weight for _, item, _, weight in purchases(dataset)}, dataset.report.rows_dropped
 
 
-def test_returns_within_an_order_lessen_what_was_bought(tmp_path: Path) -> None:
-    """Of three A one came back in the same order; a return under another number lessens nothing."""
+def test_returns_within_an_order_reduce_its_quantities(tmp_path: Path) -> None:
+    """One of three A was returned in the same order; a return under another order number changes nothing."""
     bought, dropped = read(tmp_path, "order,sku,qty", "1,A,3", "1,A,-1", "1,B,1", "1,B,-1", "2,C,2", "3,C,-1")
     assert bought == {"A": 2, "C": 2}
     assert dropped == {"a return (a quantity below 0)": 3, "a purchase that was returned in full": 1}
 
 
-def test_a_refunded_quantity_lessens_its_own_row(tmp_path: Path) -> None:
+def test_a_refunded_quantity_reduces_its_own_row(tmp_path: Path) -> None:
     bought, dropped = read(tmp_path, "sku,qty,refunded quantity", "A,3,1", "B,2,-2", "C,1,")
     assert bought == {"A": 2, "C": 1}
     assert dropped == {"a purchase that was returned in full": 1}
 
 
-def test_partly_refunded_orders_are_kept_and_said(tmp_path: Path) -> None:
+def test_partly_refunded_orders_are_kept_and_reported(tmp_path: Path) -> None:
     orders = "user,sku,status\nann,A,partially refunded\nann,B,voided\n"
     report = import_files(tmp_path, orders, ITEMS).report
     assert report.rows_dropped == {"a cancelled order": 1}
@@ -170,7 +170,7 @@ def test_partly_refunded_orders_are_kept_and_said(tmp_path: Path) -> None:
         ("what", [(None, "1")]),
     ],
 )
-def test_packed_items(cell: str, items: list[tuple[str | None, str]]) -> None:
+def test_a_cell_may_hold_several_items(cell: str, items: list[tuple[str | None, str]]) -> None:
     assert items_of_cell(cell) == items
 
 
@@ -179,7 +179,7 @@ def test_packed_items(cell: str, items: list[tuple[str | None, str]]) -> None:
 UNKNOWN = "user,sku,qty\nann,A,1\nann,Y,1\nbob,X,1\nbob,X,2\nbob,secret@x.org,1\nbob,Z,-1\n"
 
 
-def test_unknown_items_are_an_error_that_names_the_way_out(tmp_path: Path) -> None:
+def test_unknown_items_are_an_error_that_names_the_flag(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"lacks 3 of the items.*'Y'.*--unknown-items drop$"):
         import_files(tmp_path, UNKNOWN, ITEMS)
 

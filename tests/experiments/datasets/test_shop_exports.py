@@ -1,7 +1,7 @@
-"""The export layouts of real shop systems, written from their published column lists, right to the row.
+"""Export layouts of real shop systems, written from their published column lists, are read to the row.
 
-Each file holds what makes its layout hard: order fields given once, e-mail addresses as shoppers, postage lines,
-refunds, guests, variants, rows of pictures.
+Each file holds what makes its layout hard: order fields given once, e-mail addresses as shoppers, postage
+lines, refunds, guests, variants and rows for pictures.
 """
 
 # ruff: noqa: E501 (the lines of tables are as long as they are)
@@ -47,7 +47,7 @@ face-cloth,Face cloth,<p>Small</p>,Terry,Towels,Cloth,cotton,true,Title,Default 
 """
 
 
-def test_shopifys_orders_and_products(tmp_path: Path) -> None:
+def test_orders_and_products_of_shopify(tmp_path: Path) -> None:
     dataset = import_files(tmp_path, SHOPIFY_ORDERS, SHOPIFY_PRODUCTS)
     assert purchases(dataset) == [
         (0, "T-1", "2024-05-02T07:00", 2),
@@ -59,7 +59,7 @@ def test_shopifys_orders_and_products(tmp_path: Path) -> None:
     assert report.layout == "Shopify's export of orders"
     assert (report.rows_read, report.rows_kept) == (7, 4)
     assert report.rows_dropped == {"a refunded order": 2, "a cancelled order": 1}
-    assert report.rows_dropped_where["a refunded order"] == "lines 7, 8"  # the note has a line break
+    assert report.rows_dropped_where["a refunded order"] == "lines 7, 8"  # the note contains a line break
     assert {part: report.columns_used[part] for part in ("shopper", "item", "time", "weight", "order")} == {
         "shopper": "Email", "item": "Lineitem sku", "time": "Created at", "weight": "Lineitem quantity",
         "order": "Name",
@@ -76,7 +76,7 @@ def test_shopifys_orders_and_products(tmp_path: Path) -> None:
     assert report.catalogue.rows_dropped == {"a picture of the product in another row": 1}
 
 
-def test_a_variant_without_a_sku_is_said_and_is_no_picture(tmp_path: Path) -> None:
+def test_a_variant_without_a_sku_is_reported_and_is_not_taken_for_a_picture(tmp_path: Path) -> None:
     items = SHOPIFY_PRODUCTS.replace("Default Title,,,T-3", "Default Title,,,")
     report = import_files(tmp_path, SHOPIFY_ORDERS, items, unknown_items="drop").report
     assert report.catalogue is not None
@@ -99,8 +99,8 @@ ID | Name  | Command | Created At                | Cancelled At | Payment: Statu
 """
 
 
-def test_matrixifys_shopify_orders(tmp_path: Path) -> None:
-    """Of two T-1 one came back, of one T-2 all."""
+def test_orders_of_shopify_by_matrixify(tmp_path: Path) -> None:
+    """One of two T-1 was returned, and the only T-2 of the other order."""
     dataset = import_files(tmp_path, table(MATRIXIFY), PLAIN_ITEMS)
     assert purchases(dataset) == [(0, "T-1", "2024-05-01T07:00", 1), (1, "T-3", "2024-05-02T07:00", 1)]
     assert dataset.report.rows_dropped == {
@@ -120,7 +120,7 @@ Day        | Order name | Sale line type | Product title | Variant SKU | Custome
 """
 
 
-def test_shopifys_report_of_sales(tmp_path: Path) -> None:
+def test_sales_report_of_shopify(tmp_path: Path) -> None:
     dataset = import_files(tmp_path, table(SALES_REPORT), PLAIN_ITEMS, format="shopify")
     assert purchases(dataset) == [(0, "T-1", "2024-05-01T00:00", 1), (1, "T-3", "2024-05-02T00:00", 1)]
     assert dataset.report.rows_dropped == {
@@ -150,8 +150,8 @@ Bestellnummer;Bestellstatus;Bestelldatum;Vorname (Rechnung);E-Mail (Rechnung);Ar
 
 
 @pytest.mark.parametrize("orders", [table(ADVANCED_ORDER_EXPORT), ADVANCED_GERMAN.lstrip()])
-def test_advanced_order_export_for_woocommerce(tmp_path: Path, orders: str) -> None:
-    """The order's fields stand on its first line only; Item # counts lines and is no item."""
+def test_orders_of_woocommerce_by_advanced_order_export(tmp_path: Path, orders: str) -> None:
+    """The order's fields are on its first line only; Item # counts lines and is no item."""
     dataset = import_files(tmp_path, orders, PLAIN_ITEMS)
     assert purchases(dataset) == [
         (0, "T-1", "2024-05-01T09:00", 2),
@@ -179,8 +179,8 @@ Attribute 2 name,Attribute 2 value(s)
 """
 
 
-def test_woocommerces_order_export_and_products(tmp_path: Path) -> None:
-    """item_id numbers the lines of all orders; a variant that leaves an attribute blank has its product's."""
+def test_orders_and_products_of_woocommerce(tmp_path: Path) -> None:
+    """item_id numbers the lines of all orders; a variant with a blank attribute has that of its product."""
     dataset = import_files(tmp_path, table(ONE_ROW_AN_ITEM), WOOCOMMERCE_PRODUCTS)
     assert purchases(dataset) == [(0, "T-1", "2024-05-01T09:00", 2), (1, "T-2", "2024-05-02T09:00", 1)]
     assert dataset.report.rows_dropped == {"a cancelled order": 1, "a purchase that was returned in full": 1}
@@ -209,7 +209,7 @@ FRENCH = {
 
 
 @pytest.mark.parametrize("headers", [GERMAN, FRENCH])
-def test_woocommerces_products_with_headers_of_other_languages(
+def test_products_of_woocommerce_with_headers_of_other_languages(
     tmp_path: Path, headers: dict[str, str]
 ) -> None:
     first, *rows = WOOCOMMERCE_PRODUCTS.splitlines()
@@ -220,7 +220,7 @@ def test_woocommerces_products_with_headers_of_other_languages(
     assert dataset.catalogue.attributes == english.catalogue.attributes
 
 
-def test_shopifys_metafields_are_attributes(tmp_path: Path) -> None:
+def test_metafields_of_shopify_are_attributes(tmp_path: Path) -> None:
     first, *rows = SHOPIFY_PRODUCTS.splitlines()
     items = [
         f"{first},Material (product.metafields.shopify.fabric)",
@@ -231,7 +231,7 @@ def test_shopifys_metafields_are_attributes(tmp_path: Path) -> None:
     assert dataset.catalogue.table["Material"].tolist() == [("cotton",), ("cotton",), ()]
 
 
-def test_woocommerces_products_by_their_ids(tmp_path: Path) -> None:
+def test_products_of_woocommerce_by_their_ids(tmp_path: Path) -> None:
     orders = table(ONE_ROW_AN_ITEM).replace("item_sku", "item_barcode")
     dataset = import_files(tmp_path, orders, WOOCOMMERCE_PRODUCTS)
     assert [item for _, item, _, _ in purchases(dataset)] == ["11", "12"]
@@ -245,7 +245,7 @@ name:Face cloth|product_id:13|sku:T-3|quantity:1|total:4.00
 """
 
 
-def test_webtoffees_woocommerce_orders_have_a_column_for_each_item(tmp_path: Path) -> None:
+def test_orders_of_woocommerce_by_webtoffee_have_a_column_for_each_item(tmp_path: Path) -> None:
     dataset = import_files(tmp_path, WEBTOFFEE, PLAIN_ITEMS, format="woocommerce")
     assert purchases(dataset) == [
         (0, "T-1", "2024-05-01T09:00", 2),
@@ -272,7 +272,7 @@ a3;;T-3;1;5;Face cloth;Small;4,00;Terry;Towels;
 """
 
 
-def test_shopware_6(tmp_path: Path) -> None:
+def test_orders_and_products_of_shopware_6(tmp_path: Path) -> None:
     dataset = import_files(tmp_path, SHOPWARE_6.lstrip(), SHOPWARE_6_PRODUCTS.lstrip())
     assert purchases(dataset) == [
         (0, "T-1", "2024-05-01T09:00", 2),
@@ -302,8 +302,8 @@ T-3;T-3;Face cloth;Terry;4;
 """
 
 
-def test_shopware_5(tmp_path: Path) -> None:
-    """The main variant is sold itself: it is one of its product's variants, and stays."""
+def test_orders_and_products_of_shopware_5(tmp_path: Path) -> None:
+    """The main variant is sold too, so it is kept as one of its product's variants."""
     dataset = import_files(tmp_path, SHOPWARE_5.lstrip(), SHOPWARE_5_ARTICLES.lstrip(), format="shopware")
     assert purchases(dataset) == [(0, "T-1", "2024-05-01T09:00", 2), (1, "T-3", "2024-05-02T09:00", 1)]
     assert dataset.report.rows_dropped == {"not an item (postage, a discount or the like)": 1}
@@ -331,7 +331,7 @@ Interner Schlüssel;Artikelnummer;GTIN;Artikelname;Hersteller;Warengruppe;Brutto
 """
 
 
-def test_jtl_in_windows_1252(tmp_path: Path) -> None:
+def test_orders_and_products_of_jtl_in_windows_1252(tmp_path: Path) -> None:
     files = [text.lstrip().encode("cp1252") for text in (JTL_ORDERS, JTL_ARTICLES)]
     dataset = import_files(tmp_path, *files)
     assert purchases(dataset) == [(0, "T-1", "2024-05-01T09:00", 2), (1, "T-3", "2024-05-13T09:00", 12)]
@@ -369,7 +369,7 @@ T-3,,Default,simple,Default/Towels,Face cloth,4,"Catalog, Search",
 """
 
 
-def test_magento(tmp_path: Path) -> None:
+def test_orders_and_products_of_magento(tmp_path: Path) -> None:
     dataset = import_files(tmp_path, table(MAGENTO), MAGENTO_PRODUCTS)
     assert purchases(dataset) == [(0, "T-1", "2024-05-01T09:00", 1), (1, "T-3", "2024-05-03T09:00", 1)]
     assert dataset.report.rows_dropped == {"a part of the product in another row": 1, "a refunded order": 1}
@@ -396,7 +396,7 @@ Face cloth | Small            | L3         | T-3        | 4     | 5        | B03
 """
 
 
-def test_amazon(tmp_path: Path) -> None:
+def test_orders_and_listings_of_amazon(tmp_path: Path) -> None:
     dataset = import_files(tmp_path, table(AMAZON, "\t"), table(AMAZON_LISTINGS, "\t"), format="amazon")
     assert purchases(dataset) == [(0, "T-1", "2024-05-01T09:00", 2), (1, "T-3", "2024-05-03T09:00", 1)]
     assert dataset.report.rows_dropped == {"a cancelled order": 1}
@@ -415,19 +415,19 @@ def test_a_file_of_another_system_than_named_is_refused(tmp_path: Path) -> None:
         import_files(tmp_path, table(MAGENTO), PLAIN_ITEMS, format="shopify")
 
 
-def test_a_named_column_wins_over_the_layout(tmp_path: Path) -> None:
+def test_a_named_column_takes_precedence_over_the_layout(tmp_path: Path) -> None:
     dataset = import_files(tmp_path, SHOPIFY_ORDERS, SHOPIFY_PRODUCTS, shopper_column="Financial Status")
     assert dataset.report.columns_used["shopper"] == "Financial Status"
 
 
 def test_a_plain_german_catalogue_keeps_all_its_attributes(tmp_path: Path) -> None:
-    """It has the same two columns as JTL's, but nothing that only JTL has."""
+    """It shares two columns with JTL's catalogue, but none that only JTL has."""
     items = "Artikelnummer;Artikelname;Farbe\nT-1;Badetuch;rot\nT-2;Badetuch;rot\n"
     dataset = import_files(tmp_path, "Kundennummer;Artikelnummer\nK1;T-1\n", items)
     assert dataset.catalogue.attributes == ["Farbe"]
 
 
-def test_the_account_is_plain_json(tmp_path: Path) -> None:
+def test_the_import_report_is_plain_json(tmp_path: Path) -> None:
     report = import_files(tmp_path, SHOPIFY_ORDERS, SHOPIFY_PRODUCTS).report
     plain = report.to_json()
     assert plain["rows_read"] == plain["rows_kept"] + sum(plain["rows_dropped"].values())

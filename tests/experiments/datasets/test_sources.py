@@ -1,4 +1,4 @@
-"""Choosing a data set by name: options that it would ignore are refused, and those it needs asked for."""
+"""A data set is chosen by name; options that it ignores are refused, and missing ones are named."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -55,7 +55,7 @@ IGNORED = [
 
 
 @pytest.mark.parametrize(("name", "option"), IGNORED)
-def test_an_option_that_means_nothing_is_refused(name, option):
+def test_an_option_that_does_not_apply_is_refused(name, option):
     options = DataOptions(**{key: getattr(GIVEN, key) for key in (option, *SOURCES[name].needs)})
     flag = "--" + option.replace("_", "-")
     with pytest.raises(UserError, match=f"^{flag} does not apply to --data {name}: remove it$"):
@@ -63,14 +63,14 @@ def test_an_option_that_means_nothing_is_refused(name, option):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_source_names_only_options_that_there_are(name):
+def test_a_source_names_only_options_that_exist(name):
     assert {*SOURCES[name].needs, *SOURCES[name].accepts} == READ[name]
 
 
 @pytest.mark.parametrize(
     ("name", "option"), [(name, need) for name in SOURCES for need in SOURCES[name].needs]
 )
-def test_what_is_needed_is_asked_for(name, option):
+def test_a_missing_option_that_is_needed_is_named(name, option):
     needs = DataOptions(**{key: getattr(GIVEN, key) for key in SOURCES[name].needs})
     with pytest.raises(UserError, match=f"^--data {name} needs --{option}: the "):
         load(name, replace(needs, **{option: None}))
@@ -83,7 +83,7 @@ def test_what_is_needed_is_asked_for(name, option):
         (DataOptions(data_seed=-1), "--data-seed -1 is negative"),
     ],
 )
-def test_numbers_out_of_range(options, message):
+def test_numbers_out_of_range_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         load("towels", options)
 
@@ -95,11 +95,11 @@ def test_numbers_out_of_range(options, message):
         ({"format": "etsy"}, "--format etsy is unknown: use one of auto, shopify"),
     ],
 )
-def test_choices_that_there_are_not(option, message):
+def test_unknown_choices_are_refused(option, message):
     with pytest.raises(UserError, match=message):
         load("csv", replace(GIVEN, category=None, **option))
 
 
-def test_an_unknown_name_lists_those_known():
+def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UserError, match="no data set 'towel': use one of towels, complete-journey"):
         load("towel", DataOptions())

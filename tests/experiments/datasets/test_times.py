@@ -1,4 +1,4 @@
-"""How times are read, each format with its smallest input, and what is said of what is not understood."""
+"""How times are read, with the smallest input for each format, and how unreadable times are reported."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ FILE = TableFile(Path("orders.csv"), ["Date"], CsvFormat(["Date"], ",", "utf-8",
 def read(
     cells: list[str | None], clock: list[str | None] | None = None
 ) -> tuple[list[str | None], TimesRead, list[Problem]]:
-    """The cells of lines 2, 3 … as times, how they were read, and what is wrong with them."""
+    """Return the cells of lines 2, 3 … as times, how they were read, and the problems with them."""
     rows = pd.RangeIndex(2, 2 + len(cells))
     column = pd.Series(cells, dtype="string", index=rows)
     second = None if clock is None else (pd.Series(clock, dtype="string", index=rows), "Time")
@@ -54,7 +54,7 @@ def read(
         (["31.12.69", "31.12.68"], ["1969-12-31 00:00:00", "2068-12-31 00:00:00"]),
     ],
 )  # fmt: skip
-def test_times(cells: list[str | None], expected: list[str | None]) -> None:
+def test_times_in_each_format(cells: list[str | None], expected: list[str | None]) -> None:
     assert read(cells)[0] == expected
 
 
@@ -69,7 +69,7 @@ def test_times(cells: list[str | None], expected: list[str | None]) -> None:
         (["2024-05-31"] * 2, ["1908", "1999"], ["2024-05-31 19:08:00", None]),
     ],
 )
-def test_a_clock_in_a_column_of_its_own(
+def test_the_time_of_day_may_be_in_a_separate_column(
     dates: list[str], clock: list[str | None], expected: list[str]
 ) -> None:
     times, read_as, _ = read(list(dates), clock)
@@ -77,18 +77,18 @@ def test_a_clock_in_a_column_of_its_own(
     assert read_as.columns == ("Date", "Time")
 
 
-def test_dates_that_have_a_clock_need_no_other() -> None:
+def test_dates_with_a_time_of_day_need_no_other_column() -> None:
     times, read_as, problems = read(["2024-05-31 10:00"], ["1908"])
     assert (times, read_as.columns, problems) == (["2024-05-31 10:00:00"], ("Date",), [])
 
 
-def test_a_clock_that_is_none_is_left_alone_and_said() -> None:
+def test_an_unreadable_time_of_day_is_ignored_and_reported() -> None:
     times, read_as, (problem,) = read(["2024-05-31"], ["morning"])
     assert (times, read_as.columns) == (["2024-05-31 00:00:00"], ("Date",))
     assert problem.what == "the time of day in column 'Time' is not understood, and is not used"
 
 
-def test_a_mixture_of_numbers_is_refused_with_its_lines() -> None:
+def test_numbers_of_several_formats_are_refused_with_their_lines() -> None:
     message = (
         "^the times in column 'Date' of orders.csv mix seconds since 1970 \\(lines 2, 4\\) and milliseconds "
         "since 1970 \\(line 3\\): write all in one way$"
@@ -101,20 +101,20 @@ def test_a_mixture_of_numbers_is_refused_with_its_lines() -> None:
     "cells",
     [["1908", "1909"], ["12", "13"], ["0", "-5"], ["99999999999999999999"], ["0001-01-01"], ["3024-05-31"]],
 )
-def test_numbers_of_no_known_range_are_not_taken_for_seconds(cells: list[str | None]) -> None:
+def test_numbers_outside_all_known_ranges_are_not_read_as_seconds(cells: list[str | None]) -> None:
     with pytest.raises(
         UserError, match=f"'Date' of orders.csv are not understood, such as '{cells[0]}' \\(line 2\\)"
     ):
         read(cells)
 
 
-def test_the_ranges_of_numbers_do_not_touch() -> None:
+def test_the_ranges_of_number_formats_do_not_overlap() -> None:
     ranges = sorted((each.low, each.high) for each in NUMBER_FORMATS)
     assert all(high <= low for (_, high), (low, _) in pairwise(ranges))
 
 
-def test_three_cells_that_are_not_understood_are_shown_with_their_lines() -> None:
-    """A cell without a digit, or with an address, is no time and may be a person's: it is not shown."""
+def test_three_unreadable_cells_are_shown_with_their_lines() -> None:
+    """A cell without a digit, or with an address, may hold a person's data and is not shown."""
     times, _, (problem,) = read(["2024-05-31", "Q2 2024", "secret", "s3cret@x.org", "Q2 2024", "Q3 2024"])
     assert times == ["2024-05-31 00:00:00", None, None, None, None, None]
     assert problem.sentence() == (
@@ -124,15 +124,15 @@ def test_three_cells_that_are_not_understood_are_shown_with_their_lines() -> Non
     assert problem.rows == 5
 
 
-def test_times_in_the_future_are_said() -> None:
-    """So a file of yy-mm-dd shows up, which looks like dd-mm-yy."""
+def test_times_in_the_future_are_reported() -> None:
+    """This reveals a file of yy-mm-dd, which looks like dd-mm-yy."""
     _, _, problems = read(["2024-05-31", "2098-05-31"])
     assert [problem.sentence() for problem in problems] == [
         "times in column 'Date' that lie in the future: line 3"
     ]
 
 
-def test_one_line_says_the_format_and_the_span() -> None:
+def test_one_line_reports_the_format_and_the_span() -> None:
     assert read(["45385.2", "45386"])[1].sentence() == (
         "times: Date read as days since 1900 (Excel), from 2024-04-03 04:48 to 2024-04-04 00:00"
     )
@@ -146,11 +146,13 @@ def test_one_line_says_the_format_and_the_span() -> None:
     ("cell", "expected", "guessed"),
     [
         ("01/06/2024", "2024-06-01 00:00:00", "the day is taken first"),
-        ("01/06/2024 2:00 PM", "2024-01-06 14:00:00", "the month is taken first"),  # as Americans write
+        ("01/06/2024 2:00 PM", "2024-01-06 14:00:00", "the month is taken first"),  # the American order
         ("01.06.2024", "2024-06-01 00:00:00", None),
     ],
 )
-def test_a_guess_at_which_comes_first_is_said(cell: str, expected: str, guessed: str | None) -> None:
+def test_a_guess_at_the_order_of_day_and_month_is_reported(
+    cell: str, expected: str, guessed: str | None
+) -> None:
     times, _, problems = read([cell])
     assert times == [expected]
     assert [guessed in problem.what for problem in problems if guessed] == [True] * (guessed is not None)

@@ -1,7 +1,7 @@
-"""The synthetic towel shop draws what its docstring says.
+"""The synthetic towel shop follows the distributions that its docstring states.
 
-Statistical tests have fixed seeds. Had its seed been drawn afresh, one comparison would fail on a correct
-program with probability `RARE` (as two-sided normal deviations: `SIGMAS`), a whole test with less than 1e-6.
+Statistical tests have fixed seeds. With a fresh seed, one comparison would fail on a correct program with
+probability `RARE` (as two-sided normal deviations: `SIGMAS`), and a whole test with less than 1e-6.
 """
 
 import itertools
@@ -40,7 +40,7 @@ def group_codes(dataset: Dataset) -> np.ndarray:
 
 
 def in_visits(events: Events) -> list[list[list[int]]]:
-    """The items of each shopper's visits; the plain way."""
+    """Return the items of each shopper's visits, by a plain loop."""
     shoppers = []
     for start, stop in itertools.pairwise(events.offsets):
         visits: dict[int, list[int]] = {}
@@ -50,8 +50,8 @@ def in_visits(events: Events) -> list[list[list[int]]]:
     return shoppers
 
 
-def different(events: Events) -> np.ndarray:
-    """How many different items each shopper bought."""
+def distinct_items(events: Events) -> np.ndarray:
+    """Return how many different items each shopper bought."""
     return np.array([len(set(itertools.chain(*visits))) for visits in in_visits(events)])
 
 
@@ -152,8 +152,8 @@ def test_blocks_differ(shop: Dataset) -> None:
 # Orders
 
 
-def test_orders_are_plackett_luce() -> None:
-    """All 60 ordered triples of 5 items, against their exact probabilities."""
+def test_orders_follow_plackett_luce() -> None:
+    """All 60 ordered triples of 5 items are compared with their exact probabilities."""
     chances = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
     draws = 200_000
     orders = towels.draw_orders(np.random.default_rng(11), np.tile(chances.astype(np.float32), (draws, 1)), 3)
@@ -164,13 +164,13 @@ def test_orders_are_plackett_luce() -> None:
     ]
     observed = np.zeros((5, 5, 5))
     np.add.at(observed, tuple(orders.T), 1)
-    assert sum(observed[triple] for triple in triples) == draws  # no item twice
+    assert sum(observed[triple] for triple in triples) == draws  # no item occurs twice
     counts = np.array([observed[triple] for triple in triples])
     assert stats.chisquare(counts, draws * np.array(expected)).pvalue > RARE
 
 
 def test_orders_equal_a_full_sort() -> None:
-    """The selected few against a sort of all arrivals; 2,000 items, as small selections come out sorted."""
+    """The selected items equal those of a full sort of 2,000 arrivals, of which few are selected."""
     chances = np.random.default_rng(9).dirichlet(np.ones(2_000), size=20).astype(np.float32)
     arrivals = np.random.default_rng(10).standard_exponential(chances.shape, dtype=np.float32) / chances
     orders = towels.draw_orders(np.random.default_rng(10), chances, 1_000)
@@ -180,23 +180,23 @@ def test_orders_equal_a_full_sort() -> None:
 def test_first_items_come_from_each_shoppers_own_choice_probabilities(
     shop: Dataset, tastes: np.ndarray
 ) -> None:
-    """Of shoppers whose first visit has one item, which a visit's size does not depend on."""
+    """Shoppers whose first visit has one item are counted; a visit's size does not depend on items."""
     begun = shop.events.keep(shop.events.visits == 0)
     alone = begun.counts == 1
     first, shoppers = begun.items[begun.offsets[:-1][alone]], int(alone.sum())
     chances = towels.choice_model().probabilities(tastes[alone]).astype(float)
-    # A cell's variance is Σp(1−p), below that of a multinomial's: the test is conservative.
+    # A cell's variance Σp(1−p) is below that of a multinomial, so the test is conservative.
     expected = chances.sum(axis=0)
     counts = np.bincount(first, minlength=300)
     assert stats.chisquare(counts, expected * shoppers / expected.sum()).pvalue > RARE
-    # And shopper by shopper: the log-probability of the choice has the mean that its distribution says.
+    # For each shopper, the log-probability of the choice has the mean of its distribution.
     log_chances = np.log(chances)
     surprise = log_chances[np.arange(shoppers), first] - (chances * log_chances).sum(axis=1)
     variance = (chances * log_chances**2).sum(axis=1) - (chances * log_chances).sum(axis=1) ** 2
     assert abs(surprise.sum()) < SIGMAS * np.sqrt(variance.sum())
 
 
-def test_tastes_are_normal_and_those_of_the_ceiling(shop: Dataset, tastes: np.ndarray) -> None:
+def test_tastes_are_normal_and_the_ceiling_uses_them(shop: Dataset, tastes: np.ndarray) -> None:
     assert stats.kstest(tastes.ravel(), "norm").pvalue > RARE
     assert shop.ceiling is not None
     known = shop.ceiling(shop.events)["oracle"](np.arange(SHOPPERS))
@@ -206,12 +206,12 @@ def test_tastes_are_normal_and_those_of_the_ceiling(shop: Dataset, tastes: np.nd
 # Events
 
 
-def test_visits_cut_the_order_into_sets_and_repeat_only_what_earlier_visits_bought() -> None:
+def test_visits_divide_the_order_into_sets_and_repeat_only_earlier_items() -> None:
     generator = np.random.default_rng(5)
     orders = np.array([generator.permutation(300)[:30] for _ in range(500)])
     distinct, repeats = generator.integers(1, 31, 500), generator.integers(0, 15, 500)
     events = towels.draw_events(generator, orders, distinct, repeats)
-    assert (distinct + repeats - events.counts).min() >= 0, "more was bought than was drawn"
+    assert (distinct + repeats - events.counts).min() >= 0, "no shopper may buy more than was drawn"
     repeated = 0
     for visits, order, number in zip(in_visits(events), orders.tolist(), distinct, strict=True):
         bought: set[int] = set()
@@ -225,11 +225,12 @@ def test_visits_cut_the_order_into_sets_and_repeat_only_what_earlier_visits_boug
 
 
 def test_visits_and_repeats_by_hand() -> None:
-    """Two items and one repeat, q = 0.4: every outcome with its chance.
+    """Two items and one repeat at q = 0.4: every outcome with its probability.
 
-    new, new, repeat (½): the second begins a visit (q), and the repeat too (q, of either item) or not (of the
-    first, the only one bought earlier); or it does not, and the repeat has to begin one. new, repeat, new
-    (½): the repeat has to begin one, and the second new item does (q) or not.
+    In the order new, new, repeat (½), the second begins a visit (q), and then the repeat does too (q, of
+    either item) or not (of the first, the only one bought earlier); or the second does not begin a visit, and
+    the repeat must begin one. In the order new, repeat, new (½), the repeat must begin a visit, and the
+    second new item does (q) or not.
     """
     draws, q = 40_000, 0.4
     assert q == towels.NEW_VISIT
@@ -249,8 +250,8 @@ def test_visits_and_repeats_by_hand() -> None:
     assert stats.chisquare(counts, draws * np.array(list(expected.values()))).pvalue > RARE
 
 
-def test_what_is_drawn_twice_in_a_visit_is_bought_once() -> None:
-    """One item and two repeats of it: the second is part of the first's visit unless it begins one."""
+def test_an_item_drawn_twice_in_a_visit_is_bought_once() -> None:
+    """Of an item and two repeats, the second is part of the first one's visit unless it begins one."""
     draws = 20_000
     ones = np.ones(draws, dtype=int)
     events = towels.draw_events(np.random.default_rng(7), np.tile([0, 1], (draws, 1)), ones, 2 * ones)
@@ -258,7 +259,7 @@ def test_what_is_drawn_twice_in_a_visit_is_bought_once() -> None:
     assert stats.binomtest(int((events.counts == 3).sum()), draws, towels.NEW_VISIT).pvalue > RARE
 
 
-def test_visits_sizes_are_geometric_where_nothing_cuts_them_short() -> None:
+def test_sizes_of_visits_are_geometric_if_not_cut_short() -> None:
     draws, q = 20_000, towels.NEW_VISIT
     ones = np.ones(draws, dtype=int)
     orders = np.tile(np.arange(30), (draws, 1))
@@ -273,11 +274,11 @@ def test_visits_sizes_are_geometric_where_nothing_cuts_them_short() -> None:
 
 def test_a_visit_of_the_shop_has_two_items_on_average(shop: Dataset) -> None:
     sizes = [len(items) for visits in in_visits(shop.events) for items in visits]
-    assert np.mean(sizes) == pytest.approx(2.04, abs=0.06)  # its standard error is 0.008
+    assert np.mean(sizes) == pytest.approx(2.04, abs=0.06)  # the standard error is 0.008
     assert max(sizes) > 8
 
 
-def test_a_visit_has_one_instant_and_visits_fill_the_year(shop: Dataset) -> None:
+def test_a_visit_has_one_time_and_visits_cover_the_year(shop: Dataset) -> None:
     events = shop.events
     begins = np.append(True, (np.diff(events.devices) > 0) | (np.diff(events.visits) > 0))
     instants, owners = events.times[begins], events.devices[begins]
@@ -289,7 +290,7 @@ def test_a_visit_has_one_instant_and_visits_fill_the_year(shop: Dataset) -> None
     assert stats.chisquare(counts).pvalue > RARE
 
 
-def test_instants_are_distinct_even_when_seconds_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_of_visits_differ_even_if_seconds_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(towels, "YEAR_SECONDS", 40)
     monkeypatch.setattr(towels, "NEW_VISIT", 1.0)
     ones = np.ones(200, dtype=int)
@@ -302,7 +303,7 @@ def test_instants_are_distinct_even_when_seconds_run_out(monkeypatch: pytest.Mon
         assert 0 <= times[0] <= times[-1] < 40
 
 
-def test_events_are_as_the_project_sorts_them(shop: Dataset) -> None:
+def test_events_have_the_order_and_types_of_the_package(shop: Dataset) -> None:
     events = shop.events
     columns = events.devices, events.items, events.times, events.weights
     again = Events.from_columns(*(column[::-1] for column in columns), num_devices=SHOPPERS)
@@ -311,21 +312,21 @@ def test_events_are_as_the_project_sorts_them(shop: Dataset) -> None:
         assert getattr(events, name).dtype == getattr(again, name).dtype
 
 
-def test_how_many_items_a_shopper_buys(shop: Dataset) -> None:
-    distinct = different(shop.events)
+def test_the_distribution_of_items_a_shopper_buys(shop: Dataset) -> None:
+    distinct = distinct_items(shop.events)
     assert (shop.events.counts.min(), distinct.min(), distinct.max()) == (1, 1, 30)
-    assert shop.events.counts.mean() == pytest.approx(11.6, abs=0.7)  # its standard error is 0.12
+    assert shop.events.counts.mean() == pytest.approx(11.6, abs=0.7)  # the standard error is 0.12
     # P(D = 1) = P(N = 0) of a gamma mixture of Poissons = (1 + mean/shape)^−shape
     alone = (1 + towels.DISTINCT_MEAN / towels.DISTINCT_SHAPE) ** -towels.DISTINCT_SHAPE
     assert stats.binomtest(int((distinct == 1).sum()), SHOPPERS, alone).pvalue > RARE
     assert (shop.events.weights == 1).all()
 
 
-def test_how_often_a_shopper_buys_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """R is Poisson, so R − ρD has mean 0 and variance ρD; each is a visit here, none is drawn twice."""
+def test_the_distribution_of_repeated_purchases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R is Poisson, so R − ρD has mean 0 and variance ρD; each repeat is a visit here."""
     monkeypatch.setattr(towels, "NEW_VISIT", 1.0)
     events = towels.draw_block(7, 0, towels.SHOPPERS_PER_BLOCK).events
-    distinct = different(events)
+    distinct = distinct_items(events)
     excess = events.counts - distinct - towels.REPEATS_PER_DISTINCT * distinct
     assert abs(excess.sum()) < SIGMAS * np.sqrt(towels.REPEATS_PER_DISTINCT * distinct.sum())
 
@@ -334,10 +335,10 @@ def test_how_often_a_shopper_buys_again(monkeypatch: pytest.MonkeyPatch) -> None
     ("name", "tested", "targets"),
     [("date", 0.53, 3.0), ("next-visit", 0.88, 1.87), ("basket", 0.90, 1.0), ("last-item", 0.94, 1.0)],
 )
-def test_every_split_leaves_shoppers_to_test(
+def test_every_split_has_shoppers_to_test(
     shop: Dataset, name: SplitName, tested: float, targets: float
 ) -> None:
-    """Standard errors of the share are below .007, of the mean below .05."""
+    """Standard errors are below .007 for the share and below .05 for the mean."""
     counts = make_split(shop, rule_for(shop, name), most=1).test.targets.counts
     assert (counts > 0).mean() == pytest.approx(tested, abs=0.03)
     assert counts[counts > 0].mean() == pytest.approx(targets, abs=0.2)
@@ -362,7 +363,7 @@ def test_groups_are_independent_of_what_shoppers_do(shop: Dataset, tastes: np.nd
 # Loading
 
 
-def test_loading_by_name_says_it_is_synthetic() -> None:
+def test_loading_by_name_reports_that_the_data_are_synthetic() -> None:
     dataset = load_named("towels", DataOptions())
     assert dataset.events.num_devices == towels.DEFAULT_SHOPPERS
     assert dataset.name == "towels"
@@ -372,7 +373,7 @@ def test_loading_by_name_says_it_is_synthetic() -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_shoppers_take_a_tenth_of_the_memory_of_a_million() -> None:
+def test_the_memory_of_a_hundred_thousand_shoppers_is_bounded() -> None:
     tracemalloc.start()
     dataset = towels.load(DataOptions(devices=100_000))
     peak = tracemalloc.get_traced_memory()[1]

@@ -1,4 +1,4 @@
-"""The towel shop's ceilings are what they claim to be, and are of the shoppers that a model is tested on.
+"""The towel shop's ceilings are what they claim to be, for the shoppers that a model is tested on.
 
 As in test_towels.py, one statistical comparison fails on a correct program with probability `RARE`.
 """
@@ -28,7 +28,7 @@ SIGMAS = 5.73
 SHOPPERS = 6_000
 NOTHING = 300
 
-Bought = list[list[int]]  # of one shopper, the items of each visit
+Bought = list[list[int]]  # the items of each visit of one shopper
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def one_dimension(items: int = 6) -> ChoiceModel:
 
 
 def plain_likelihood(chances: np.ndarray, bought: Bought) -> float:
-    """The sum over every order of every visit; chances: [items]."""
+    """Return the sum over every order of every visit; `chances` has one entry an item."""
     found, before = 1.0, 0.0
     for visit in bought:
         of_visit = 0.0
@@ -70,7 +70,7 @@ def plain_likelihood(chances: np.ndarray, bought: Bought) -> float:
 
 
 def assert_within_chance(observed: np.ndarray, expected: np.ndarray) -> None:
-    """Shoppers are independent and observed has the mean expected, so the sum of differences is normal."""
+    """Shoppers are independent and `observed` has mean `expected`, so the sum of differences is normal."""
     difference = observed - expected
     assert abs(difference.sum()) < SIGMAS * np.sqrt((difference**2).sum())
 
@@ -78,8 +78,8 @@ def assert_within_chance(observed: np.ndarray, expected: np.ndarray) -> None:
 # The likelihood
 
 
-def test_visits_by_hand() -> None:
-    """The second shopper bought nothing; what is bought again is left out, as is a visit of nothing else."""
+def test_visits_of_new_items_by_hand() -> None:
+    """The second shopper bought nothing; repeats are left out, and so is a visit of nothing else."""
     held = Visits.of(events_of([[[7, 2], [7], [2, 9], [1]], [], [[4]]]), NOTHING)
     assert held.items.tolist() == [[2, 7, 9, 1], [NOTHING] * 4, [4, NOTHING, NOTHING, NOTHING]]
     assert held.visits.tolist() == [[0, 0, 1, 2], [0] * 4, [0] * 4]
@@ -87,7 +87,7 @@ def test_visits_by_hand() -> None:
 
 
 def test_the_chance_of_a_set_by_hand() -> None:
-    """Chances 1/6 and 1/12: 1/6 · (1/12)/(5/6) in one order, 1/12 · (1/6)/(11/12) in the other; ¾ is left."""
+    """Chances 1/6 and 1/12: 1/6 · (1/12)/(5/6) in one order, 1/12 · (1/6)/(11/12) in the other; ¾ remains."""
     held = Visits.of(events_of([[[0, 1]]]), NOTHING)
     found, left = log_likelihood(torch.tensor([[[1 / 6, 1 / 12]]]), torch.ones(1, 1), held)
     assert math.exp(found) * math.factorial(2) == pytest.approx(1 / 60 + 1 / 66, rel=1e-5)
@@ -95,13 +95,13 @@ def test_the_chance_of_a_set_by_hand() -> None:
 
 
 def test_the_chance_of_sets_is_the_sum_over_all_orders() -> None:
-    """Of histories of 1 to 7 items in visits of up to five, side by side, at three tastes each."""
+    """For histories of 1 to 7 items in visits of up to five, processed together, at three tastes each."""
     generator = np.random.default_rng(12)
     chances = generator.dirichlet(np.ones(40), size=3)
     shoppers = [[[3]], [], [[1, 5]], [[8, 2, 30], [4], [17, 9, 11]], [[0, 1, 2, 3, 4], [39]], [[6], [7], [8]]]
     held = Visits.of(events_of(shoppers), 40)
     masses = torch.from_numpy(np.column_stack([chances, np.zeros(3)])).float()[:, held.items].transpose(0, 1)
-    scale = torch.tensor([1.0, 5.0, 0.01])  # masses are chances up to a factor a sample
+    scale = torch.tensor([1.0, 5.0, 0.01])  # masses are chances up to a factor for each sample
     found, left = log_likelihood(masses * scale[:, None], scale.expand(len(shoppers), -1), held)
     for row, bought in enumerate(shoppers):
         orders = math.prod(math.factorial(len(visit)) for visit in bought)
@@ -116,7 +116,7 @@ def test_the_chance_of_sets_is_the_sum_over_all_orders() -> None:
 
 
 def test_the_mode_and_its_curvature_are_those_of_one_order() -> None:
-    """Against automatic differentiation of the likelihood written out."""
+    """The reference is automatic differentiation of the written likelihood."""
     model = towels.choice_model()
     bought: Bought = [[3, 40, 41], [7], [100, 200]]
     held = Visits.of(events_of([bought, [], [[5], [9]]]), NOTHING)
@@ -136,13 +136,14 @@ def test_the_mode_and_its_curvature_are_those_of_one_order() -> None:
     assert slope.abs().max() < 1e-3
     exact = torch.autograd.functional.hessian(surprise, mode)
     torch.testing.assert_close(curvature[0].double(), exact, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(modes[1], torch.zeros(5))  # who bought nothing has the prior's
+    # A shopper who bought nothing has the mode of the prior.
+    torch.testing.assert_close(modes[1], torch.zeros(5))
     torch.testing.assert_close(curvature[1], torch.eye(5))
 
 
 @pytest.mark.parametrize("bought", [[[4]], [[4, 0]], [[1], [0, 2, 3]], [[5, 1, 0], [2]], []])
 def test_the_predictive_agrees_with_quadrature(bought: Bought) -> None:
-    """One dimension of taste, 40 items: Gauss–Hermite quadrature over the sum of all orders."""
+    """One dimension of taste and 40 items, with Gauss–Hermite quadrature over the sum of all orders."""
     model = one_dimension(40)
     nodes, node_weights = np.polynomial.hermite_e.hermegauss(40)
     chances = model.probabilities(nodes[:, None].astype(np.float32)).astype(float)
@@ -155,7 +156,7 @@ def test_the_predictive_agrees_with_quadrature(bought: Bought) -> None:
     assert effective[0] > 2_000
 
 
-def test_a_shopper_is_served_alike_alone_and_among_others(shop: Dataset) -> None:
+def test_a_shopper_has_the_same_scores_alone_and_among_others(shop: Dataset) -> None:
     history = towel_ceiling.history_scorer(towels.choice_model(), shop.events, 32)
     some = np.random.default_rng(4).permutation(SHOPPERS)[: 2 * towel_ceiling.SHOPPERS_AT_ONCE + 3]
     together = history(some)
@@ -164,7 +165,7 @@ def test_a_shopper_is_served_alike_alone_and_among_others(shop: Dataset) -> None
     assert history(some[:0]).shape == (0, NOTHING)
 
 
-def test_scores_are_probabilities_of_what_was_not_bought(shop: Dataset) -> None:
+def test_scores_are_probabilities_of_items_not_yet_bought(shop: Dataset) -> None:
     some = np.arange(50)
     scores = towel_ceiling.history_scorer(towels.choice_model(), shop.events, 32)(some)
     held = shop.events.take(some)
@@ -173,8 +174,9 @@ def test_scores_are_probabilities_of_what_was_not_bought(shop: Dataset) -> None:
     torch.testing.assert_close(scores.sum(dim=1), torch.ones(50))
 
 
-def test_samples_are_worth_more_than_half_as_many_draws_for_every_shopper(shop: Dataset) -> None:
-    held = Visits.of(shop.events.take(np.argsort(-shop.events.counts)[:300]), NOTHING)  # hardest: the longest
+def test_the_effective_sample_size_is_above_half_for_every_shopper(shop: Dataset) -> None:
+    # The longest histories are the hardest.
+    held = Visits.of(shop.events.take(np.argsort(-shop.events.counts)[:300]), NOTHING)
     _, effective = History(towels.choice_model(), towel_ceiling.SAMPLES).scores(held)
     assert effective.min() > towel_ceiling.SAMPLES / 2
 
@@ -183,8 +185,8 @@ def test_samples_are_worth_more_than_half_as_many_draws_for_every_shopper(shop: 
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_who_knows_the_taste_has_the_best_list(size: int) -> None:
-    """Of all 720 lists of six items, sorted by probability is best, of targets ranked alone, however many."""
+def test_sorting_by_the_true_probability_gives_the_best_list(size: int) -> None:
+    """Of all 720 lists of six items, sorting by probability is best for any number of targets."""
     chances = one_dimension().probabilities(np.array([[0.7]], dtype=np.float32))[0].astype(float)
     sets = list(itertools.combinations(range(6), size))
     likely = torch.tensor([plain_likelihood(chances, [list(items)]) for items in sets])
@@ -220,7 +222,7 @@ def ranks_by(shop: Dataset, split: Split, sample: int) -> dict[str, Ranks]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["date", "next-visit"])
 def test_oracle_beats_history_beats_popularity_shopper_by_shopper(shop: Dataset, name: SplitName) -> None:
-    """README showed a ceiling of .213 below what a model had reached, .224: it was of other shoppers."""
+    """README once showed a ceiling of .213, of other shoppers, below the .224 that a model had reached."""
     ranks = ranks_by(shop, split_of(shop, name), 2_000)
     for each in ranks.values():
         np.testing.assert_array_equal(each.devices, ranks["popularity"].devices)
@@ -233,18 +235,23 @@ def test_oracle_beats_history_beats_popularity_shopper_by_shopper(shop: Dataset,
         for difference in (middle - low, high - middle):
             assert float(difference.mean()) > 4 * float(difference.std()) / math.sqrt(2_000)
     found = {each: METRICS["hr@10"].of(of) for each, of in ranks.items()}
-    expected = {"popularity": 0.115, "history": 0.237, "oracle": 0.300}  # what the shop is tuned for
+    # The values that the shop is tuned for.
+    expected = {
+        "popularity": 0.115,
+        "history": 0.237,
+        "oracle": 0.300,
+    }
     assert found == pytest.approx(expected, abs=0.03)  # standard errors are below .01
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["date", "next-visit", "basket", "last-item"])
 def test_ceilings_are_calibrated(shop: Dataset, name: SplitName) -> None:
-    """Who predicts rightly hits as often as they expect to: the mass on their ten best is their hit rate.
+    """A correct predictor hits as often as it expects to: the mass on its ten best items is its hit rate.
 
-    And the mean log-probability of what happened is the mean log-probability of what they expected. Both hold
-    for the true posterior where there is one target, and fail for a wrong prior, likelihood or pairing of
-    tastes and shoppers. How many targets there are says nothing of taste.
+    The mean log-probability of what happened is also the mean log-probability that it expected. Both hold for
+    the true posterior with one target, and fail for a wrong prior, likelihood or pairing of tastes and
+    shoppers. The number of targets carries no information on taste.
     """
     split = make_split(shop, rule_for(shop, name), most=1)
     targets = split.test.targets
@@ -265,7 +272,7 @@ def test_ceilings_are_calibrated(shop: Dataset, name: SplitName) -> None:
 
 
 @pytest.mark.slow
-def test_more_samples_do_not_move_the_history_ceiling(shop: Dataset) -> None:
+def test_more_samples_do_not_change_the_history_ceiling(shop: Dataset) -> None:
     split = split_of(shop, "next-visit")
     model, tested = towels.choice_model(), split.test.tested(200)
     once, more = (
@@ -278,7 +285,7 @@ def test_more_samples_do_not_move_the_history_ceiling(shop: Dataset) -> None:
     assert float(best.values.sum(dim=1).mean()) > 0.2
 
 
-def test_a_ceiling_repeats_itself(shop: Dataset) -> None:
+def test_a_ceiling_is_repeatable(shop: Dataset) -> None:
     some = np.arange(40)
     assert shop.ceiling is not None
     once, again = (shop.ceiling(shop.events) for _ in range(2))
@@ -292,16 +299,17 @@ def test_a_ceiling_needs_the_taste_of_every_device(shop: Dataset) -> None:
         shop.ceiling(shop.events.span(0, SHOPPERS - 1))
 
 
-def test_the_points_are_normal() -> None:
+def test_the_sample_points_are_normal() -> None:
     drawn = towel_ceiling.points(1_024, 5)
     assert torch.equal(drawn, towel_ceiling.points(1_024, 5))
     assert drawn.isfinite().all()
     for dimension in drawn.T:
-        assert stats.kstest(dimension.numpy(), "norm").statistic < 0.003  # of independent draws, .03
+        # For independent draws it would be .03.
+        assert stats.kstest(dimension.numpy(), "norm").statistic < 0.003
     torch.testing.assert_close(drawn.T.cov(), torch.eye(5), atol=0.02, rtol=0)
 
 
-def test_fewer_samples_may_be_asked_for(shop: Dataset) -> None:
+def test_the_number_of_samples_can_be_lowered(shop: Dataset) -> None:
     scorers = ceilings(one_dimension(300), np.zeros((SHOPPERS, 1), np.float32), shop.events, samples=4)
     assert set(scorers) == {"oracle", "history"}
     assert scorers["history"](np.arange(3)).shape == (3, 300)

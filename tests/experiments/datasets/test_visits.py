@@ -1,4 +1,4 @@
-"""Lines of a file as visits: by order, by day, by instant; and what a file's own order of lines is worth."""
+"""Rows of a file are grouped into visits by order, day or time, and how informative the order of rows is."""
 
 from itertools import permutations
 
@@ -38,7 +38,7 @@ def ids(*names: str) -> pd.Series:
 
 
 @given(rows)
-def test_an_order_stands_at_its_first_line(found: list[Row]) -> None:
+def test_an_order_has_the_time_of_its_first_row(found: list[Row]) -> None:
     for visit in ("instant", "day"):
         expected = [
             min(other[2] for other in found if (other[0], other[3]) == (device, order))
@@ -50,7 +50,7 @@ def test_an_order_stands_at_its_first_line(found: list[Row]) -> None:
 
 
 @given(rows)
-def test_a_day_is_of_the_calendar_in_utc(found: list[Row]) -> None:
+def test_a_day_is_a_calendar_day_in_utc(found: list[Row]) -> None:
     lines = lines_of(found, orders=False)
     assert visit_seconds(lines, "instant").tolist() == [row[2] for row in found]
     begun = visit_seconds(lines, "day")
@@ -58,13 +58,13 @@ def test_a_day_is_of_the_calendar_in_utc(found: list[Row]) -> None:
     assert ((lines.seconds - begun >= 0) & (lines.seconds - begun < DAY)).all()
 
 
-def test_order_ids_become_numbers_that_only_tell_them_apart() -> None:
+def test_order_ids_become_arbitrary_numbers() -> None:
     numbers = order_numbers(pd.Series(["b", " a", None, "b", "", "a"], dtype="string"))
     assert numbers.tolist() == [0, 1, NO_ORDER, 0, NO_ORDER, 1]
     assert order_numbers(pd.Series([7.0, None, 8.0])).tolist() == [0, NO_ORDER, 1]
 
 
-def test_the_share_of_orders_of_several_shoppers() -> None:
+def test_the_share_of_order_ids_with_several_shoppers() -> None:
     found = [(0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 1), (0, 0, 0, 1), (2, 0, 0, 3), (1, 0, 0, NO_ORDER)]
     assert orders_of_several(lines_of(found)) == pytest.approx(1 / 3)
     assert orders_of_several(lines_of([(0, 0, 0, NO_ORDER)])) == 0.0
@@ -77,7 +77,7 @@ def test_without_times_a_shopper_has_one_visit() -> None:
     assert events.counts.tolist() == [0, 2, 0]
 
 
-# --- The file's own order ----------------------------------------------------------------------------------
+# --- The order of rows in the file ------------------------------------------------------------------------
 
 
 def order_of(found: list[Row], *names: str) -> FileOrder:
@@ -86,7 +86,7 @@ def order_of(found: list[Row], *names: str) -> FileOrder:
 
 
 def test_visits_in_ascending_order_by_hand() -> None:
-    """Of four visits three have several items; two of these ascend, one of them with an item twice."""
+    """Of four visits three have several items; two of these ascend, and one has an item twice."""
     found = [
         (0, 0, 1, 0), (0, 1, 2, 0), (1, 1, 1, 0), (0, 2, 2, 0),
         (1, 1, 1, 0), (1, 2, 1, 0), (2, 2, 1, 0), (2, 0, 1, 0),
@@ -98,13 +98,13 @@ def test_visits_in_ascending_order_by_hand() -> None:
 
 @pytest.mark.slow
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=4))
-def test_chance_is_the_mean_over_all_orders(items: list[int]) -> None:
+def test_the_number_expected_by_chance_is_the_mean_over_all_orders(items: list[int]) -> None:
     names = ("a", "b", "c", "d")
     found = [order_of([(0, item, 5, 0) for item in mixed], *names) for mixed in permutations(items)]
     assert sum(each.ascending for each in found) / len(found) == pytest.approx(found[0].by_chance)
 
 
-def test_no_lines_have_no_order() -> None:
+def test_a_file_without_rows_has_no_order() -> None:
     assert order_of([], "a") == FileOrder(0, 0, 0.0)
 
 
@@ -114,7 +114,7 @@ def test_ids_of_digits_are_ordered_as_numbers() -> None:
 
 
 @pytest.mark.parametrize(("ascending", "noted"), [(True, True), (False, False)])
-def test_a_note_warns_of_a_file_that_sorts_its_visits(ascending: bool, noted: bool) -> None:
+def test_a_note_warns_that_a_file_sorts_items_within_visits(ascending: bool, noted: bool) -> None:
     items = (0, 1, 2) if ascending else (2, 0, 1)
     found = [(0, item, visit, 0) for visit in range(30) for item in items]
     report = ImportReport("a test")
@@ -123,7 +123,7 @@ def test_a_note_warns_of_a_file_that_sorts_its_visits(ascending: bool, noted: bo
     assert any("lists 100% of the visits with several items" in note for note in report.notes) == noted
 
 
-def test_a_few_visits_are_not_warned_of() -> None:
+def test_there_is_no_warning_for_few_visits() -> None:
     report = ImportReport("a test")
     events_in_visits(
         lines_of([(0, 0, 1, 0), (0, 1, 1, 0)], orders=False), 1, ids("a", "b"), "instant", report

@@ -1,4 +1,4 @@
-"""The four rules by hand and against plain loops over a shopper's visits; what may and may not move them."""
+"""The four rules of splitting, by hand and against plain loops, and which events may affect which part."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ from terrycloth.models.errors import UserError
 Row = tuple[int, int, int]  # device, item, time
 History = Sequence[tuple[int, int]]  # item, time
 ITEMS = 5
-AT = 2  # the date that parts the small examples
+AT = 2  # the date that divides the small examples
 
 rows_strategy = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, ITEMS - 1), st.integers(0, 4)), min_size=1, max_size=25
@@ -43,7 +43,7 @@ rows_strategy = st.lists(
 
 
 def events_of(rows: Sequence[Row], devices: int) -> Events:
-    """Weights are the rows' numbers, so that training rows can be named."""
+    """Return events whose weights are the rows' numbers, so that training rows can be identified."""
     columns = np.array(rows, dtype=np.int64).reshape(-1, 3)
     return Events.from_columns(
         columns[:, 0], columns[:, 1], columns[:, 2], np.arange(len(rows)) + 1.0, devices
@@ -66,7 +66,7 @@ def dataset(
 
 
 def trained(split: Split) -> list[int]:
-    """The numbers of the rows that train."""
+    """Return the numbers of the training rows."""
     return sorted(int(weight) - 1 for weight in split.train.weights)
 
 
@@ -76,7 +76,7 @@ def targets(held: Targets) -> list[list[int]]:
 
 
 def split_one(rule: Rule, history: History, seed: int = 0) -> tuple[list[int], list[int], int]:
-    """Of one shopper's (item, time): the targets, the numbers of the rows that train, rows left out."""
+    """Return one shopper's targets, the numbers of the training rows, and the number of rows left out."""
     split = split_events(events_of([(0, *each) for each in history], 1), 10, rule, seed, 0)
     return targets(split.test.targets)[0], trained(split), split.left_out
 
@@ -89,55 +89,55 @@ RULES = [NEXT, NEXT_REPEATS, DATE, DATE_REPEATS, BASKET, BASKET_REPEATS, LAST]
 named = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name + "+repeats" * rule.repeats)
 
 
-# --- next-visit, by hand -----------------------------------------------------------------------------------
+# --- next-visit, by hand ----------------------------------------------------------------------------------
 
 
 def test_the_new_items_of_the_last_visit_are_the_targets() -> None:
     assert split_one(NEXT, [(3, 10), (5, 20), (3, 20), (7, 20)]) == ([5, 7], [0], 1)
 
 
-def test_a_visit_of_repeats_is_no_test_and_is_later() -> None:
-    """Item 5 is the last new one; what was bought again after it neither trains nor serves."""
+def test_a_visit_of_repeats_is_not_tested_and_left_out() -> None:
+    """Item 5 is the last new one; its repeat later is neither for training nor for serving."""
     assert split_one(NEXT, [(3, 10), (5, 20), (3, 30)]) == ([5], [0], 1)
 
 
-def test_rows_of_a_target_bought_again_are_of_a_target() -> None:
+def test_repeated_rows_of_a_target_belong_to_the_target() -> None:
     assert split_one(NEXT, [(3, 10), (5, 20), (5, 20), (5, 30)]) == ([5], [0], 0)
 
 
-def test_who_made_one_visit_trains_and_is_not_tested() -> None:
+def test_a_shopper_with_one_visit_trains_and_is_not_tested() -> None:
     assert split_one(NEXT, [(3, 10), (5, 10)]) == ([], [0, 1], 0)
     assert split_one(NEXT, [(3, 10), (3, 20)]) == ([], [0, 1], 0)
     assert split_one(NEXT_REPEATS, [(3, 10), (5, 10)]) == ([], [0, 1], 0)
 
 
-def test_with_repeats_the_last_visit_is_the_test_and_all_of_it() -> None:
+def test_with_repeats_the_whole_last_visit_is_the_test() -> None:
     assert split_one(NEXT_REPEATS, [(3, 10), (5, 20), (3, 30)]) == ([3], [0, 1], 0)
     assert split_one(NEXT_REPEATS, [(3, 10), (5, 20), (3, 20)]) == ([3, 5], [0], 0)
 
 
-# --- date, by hand -----------------------------------------------------------------------------------------
+# --- date, by hand ----------------------------------------------------------------------------------------
 
 
-def test_what_comes_after_the_date_is_the_test() -> None:
-    """The instant of the date itself is after it."""
+def test_events_after_the_date_are_the_test() -> None:
+    """The instant of the date itself counts as after it."""
     assert split_one(DATE, [(3, 0), (4, 1), (5, 2), (3, 3), (6, 3)]) == ([5, 6], [0, 1], 1)
     assert split_one(DATE_REPEATS, [(3, 0), (4, 1), (5, 2), (3, 3), (6, 3)]) == ([3, 5, 6], [0, 1], 0)
 
 
-def test_who_came_once_before_the_date_trains() -> None:
+def test_a_shopper_with_one_event_before_the_date_trains() -> None:
     assert split_one(DATE, [(3, 0)]) == ([], [0], 0)
 
 
-def test_those_first_seen_after_the_date_are_apart() -> None:
-    """Shopper 1: items 0 and 1 at 2, item 0 again at 3, 1 and 2 at 4: item 2 is new to 0, 1 and 0."""
+def test_shoppers_first_seen_after_the_date_are_separate() -> None:
+    """Shopper 1 has items 0 and 1 at 2, item 0 again at 3, and 1 and 2 at 4: 2, 0 and 1 items are new."""
     rows = [(0, 3, 0), (1, 0, 2), (1, 1, 2), (1, 0, 3), (1, 1, 4), (1, 2, 4), (3, 4, 9)]
     split = make_split(dataset(rows, 4), DATE)
     assert trained(split) == [0]
     assert targets(split.test.targets) == [[], [], [], []]
     first, later = split.unseen[FIRST_VISIT], split.unseen[LATER_VISITS]
     assert targets(first.targets) == [[0, 1], [4]]
-    assert first.history.counts.tolist() == [0, 0], "nothing is known of a first visit"
+    assert first.history.counts.tolist() == [0, 0], "before a first visit nothing is known"
     assert targets(later.targets) == [[2]]
     assert later.history.items.tolist() == [0, 1, 0]
     with_repeats = make_split(dataset(rows, 4), DATE_REPEATS).unseen
@@ -146,17 +146,17 @@ def test_those_first_seen_after_the_date_are_apart() -> None:
     assert with_repeats[LATER_VISITS].history.counts.tolist() == [2, 3]
 
 
-def test_only_date_has_unseen_shoppers() -> None:
+def test_only_the_split_by_date_has_unseen_shoppers() -> None:
     for rule in RULES:
         split = make_split(dataset([(0, 1, 0), (0, 2, 1), (1, 3, 5)], 2), rule)
         assert bool(split.unseen) == (rule.name == "date")
 
 
-# --- basket and last-item, by hand -------------------------------------------------------------------------
+# --- basket and last-item, by hand ------------------------------------------------------------------------
 
 
 def test_half_of_the_last_visit_is_given_and_one_new_item_is_the_target() -> None:
-    """Items 1 … 4 at once: one is the target; of the other three two are given and one is left out."""
+    """Items 1 … 4 are bought at once: one is the target; of the others two are given and one is left out."""
     history = [(9, 10), (1, 20), (2, 20), (3, 20), (4, 20)]
     found, rows, left_out = split_one(BASKET, history)
     assert len(found) == 1
@@ -166,24 +166,24 @@ def test_half_of_the_last_visit_is_given_and_one_new_item_is_the_target() -> Non
     assert found[0] not in [history[row][0] for row in rows]
 
 
-def test_an_item_bought_before_is_no_target_of_a_basket() -> None:
+def test_an_item_bought_before_is_not_the_target_of_a_basket() -> None:
     for seed in range(20):
         assert split_one(BASKET, [(3, 10), (3, 20), (5, 20)], seed) == ([5], [0, 1], 0)
     seen = {split_one(BASKET_REPEATS, [(3, 10), (3, 20), (5, 20)], seed)[0][0] for seed in range(20)}
     assert seen == {3, 5}
 
 
-def test_the_last_visit_that_can_be_completed_is_taken() -> None:
-    """A visit of one item cannot be, nor one without a new item; what comes later does not train."""
+def test_the_basket_is_the_last_visit_that_can_be_completed() -> None:
+    """A visit of one item, or without a new item, cannot be completed; later visits do not train."""
     found, rows, left_out = split_one(BASKET, [(1, 10), (2, 10), (3, 20), (1, 30), (2, 30)])
     assert found[0] in (1, 2)
     assert len(rows) == 1
-    assert left_out == 2  # item 3, and the one given, when bought again
+    assert left_out == 2  # item 3, and the given one when bought again
     assert split_one(BASKET, [(1, 10), (2, 20)]) == ([], [0, 1], 0)
 
 
-def test_the_given_half_is_drawn_from_new_and_old_alike() -> None:
-    """Items 1 and 2 are new, 7 and 8 are not: one of the new is the target, two of the three others given."""
+def test_the_given_half_is_drawn_from_new_and_old_items() -> None:
+    """Items 1 and 2 are new, 7 and 8 are not: one new item is the target, two of the others are given."""
     history = [(7, 10), (8, 10), (1, 20), (2, 20), (7, 20), (8, 20)]
     given = [split_one(BASKET, history, seed)[1] for seed in range(300)]
     assert all(len(rows) == 4 for rows in given)
@@ -198,7 +198,7 @@ def test_last_item_holds_out_one_new_item_and_the_rest_of_its_visit_trains() -> 
     assert rows == [0, 1 if found == [6] else 2]
 
 
-def test_fewer_than_two_items_train_and_are_not_tested() -> None:
+def test_shoppers_with_fewer_than_two_items_train_and_are_not_tested() -> None:
     assert split_one(LAST, [(3, 10), (3, 20)]) == ([], [0, 1], 0)
 
 
@@ -213,7 +213,7 @@ def test_without_times_one_item_is_drawn() -> None:
     assert (abs(counts[[0, 1, 4]] - 400 / 3) < 6 * (400 * 2 / 9) ** 0.5).all()
 
 
-def test_a_published_test_is_taken_as_it_is() -> None:
+def test_a_published_test_is_used_unchanged() -> None:
     published = PublishedTest(np.array([4, -1], dtype=np.int32), np.full((2, 99), 7, dtype=np.int32))
     data = dataset([(0, 1, 0), (0, 2, 0), (1, 3, 0)], 2, 10, published, timed=False)
     rule = rule_for(data, None)
@@ -231,11 +231,11 @@ def test_a_published_test_is_taken_as_it_is() -> None:
     assert validation.test.targets.items[0] in (1, 2)
 
 
-# --- Each rule against a plain loop ------------------------------------------------------------------------
+# --- Each rule against a plain loop -----------------------------------------------------------------------
 
 
 def keyed_draw(seed: int, device: int, item: int) -> float:
-    """SplitMix64's finaliser in Python's own integers."""
+    """Compute SplitMix64's finaliser with Python's integers."""
     mixed = seed
     for part in (device, item):
         mixed = (mixed * 0x9E3779B97F4A7C15 + part + 1) % 2**64
@@ -246,7 +246,7 @@ def keyed_draw(seed: int, device: int, item: int) -> float:
 
 
 def visits_of(rows: Sequence[Row], device: int) -> list[list[tuple[int, int]]]:
-    """Visits, oldest first, as lists of (row, item)."""
+    """Return visits, oldest first, as lists of (row, item)."""
     own = [(time, number, item) for number, (d, item, time) in enumerate(rows) if d == device]
     instants = sorted({time for time, _, _ in own})
     return [[(number, item) for time, number, item in own if time == instant] for instant in instants]
@@ -315,7 +315,7 @@ LOOPS: dict[str, Callable[[Sequence[Row], int, bool], Answer]] = {
 
 @named
 @given(rows=rows_strategy)
-def test_against_a_plain_loop(rule: Rule, rows: list[Row]) -> None:
+def test_a_split_equals_that_of_a_plain_loop(rule: Rule, rows: list[Row]) -> None:
     split = make_split(dataset(rows, 4), rule, SEED)
     answers = [LOOPS[rule.name](rows, device, rule.repeats) for device in range(4)]
     assert targets(split.test.targets) == [sorted(wanted) for wanted, _ in answers]
@@ -328,19 +328,19 @@ def test_against_a_plain_loop(rule: Rule, rows: list[Row]) -> None:
 @named
 @given(rows=rows_strategy)
 def test_nothing_of_the_test_trains(rule: Rule, rows: list[Row]) -> None:
-    """No target is among what trains, unless repeats count; and all that trains stood in the data."""
+    """No target is among the training items unless repeats count, and all training events are in the data."""
     data = dataset(rows, 4)
     split = make_split(data, rule)
     assert split.train.num_devices == split.test.targets.num_devices == 4
     for device, own in enumerate(targets(split.test.targets)):
         known = set(split.train.span(device, device + 1).items.tolist())
         assert rule.repeats or not known & set(own)
-        assert not own or known, "a shopper who is tested is known by something"
+        assert not own or known, "a tested shopper must have a history"
 
 
 @named
 @given(rows=rows_strategy)
-def test_negatives_are_never_what_a_shopper_had(rule: Rule, rows: list[Row]) -> None:
+def test_negatives_are_never_items_of_the_shopper(rule: Rule, rows: list[Row]) -> None:
     split = make_split(dataset(rows, 4), rule)
     for device in range(4):
         drawn = split.test.negatives_of(np.array([device]))
@@ -376,8 +376,10 @@ def unweighted(rows: Sequence[Row]) -> Events:
 @pytest.mark.slow
 @named
 @given(rows=rows_strategy, other=rows_strategy)
-def test_no_shopper_moves_another(rule: Rule, rows: list[Row], other: list[Row]) -> None:
-    """Shopper 0's training events and targets are the same, whatever the others do."""
+def test_a_shoppers_split_does_not_depend_on_other_shoppers(
+    rule: Rule, rows: list[Row], other: list[Row]
+) -> None:
+    """Shopper 0's training events and targets are the same, whatever the other shoppers do."""
     own = [row for row in rows if row[0] == 0]
     found = []
     for rest in (rows, other):
@@ -387,11 +389,11 @@ def test_no_shopper_moves_another(rule: Rule, rows: list[Row], other: list[Row])
     assert found[0] == found[1]
 
 
-# --- What one stored event moves ---------------------------------------------------------------------------
+# --- The effect of one stored event -----------------------------------------------------------------------
 
 
-def moved(rule: Rule, rows: Sequence[Row], more: Row) -> int:
-    """Training events that are in one split and not in the other, with one event more."""
+def differing_training_events(rule: Rule, rows: Sequence[Row], more: Row) -> int:
+    """Return how many training events differ between the splits with and without one more event."""
     held = []
     for each in (rows, [*rows, more]):
         train = make_split(dataset(each, 4), rule).train
@@ -402,32 +404,32 @@ def moved(rule: Rule, rows: Sequence[Row], more: Row) -> int:
 
 @pytest.mark.slow
 @given(rows_strategy, st.tuples(st.integers(0, 3), st.integers(0, ITEMS - 1), st.integers(0, 4)))
-def test_by_date_one_event_more_moves_one_training_event_at_most(rows: list[Row], more: Row) -> None:
+def test_by_date_one_more_event_changes_one_training_event_at_most(rows: list[Row], more: Row) -> None:
     for rule in (DATE, DATE_REPEATS):
-        assert moved(rule, rows, more) == (more[2] < AT)
+        assert differing_training_events(rule, rows, more) == (more[2] < AT)
 
 
-def test_by_next_visit_one_event_more_moves_a_whole_visit() -> None:
+def test_by_next_visit_one_more_event_can_change_a_whole_visit() -> None:
     rows = [(0, 1, 1), (0, 2, 2), (0, 3, 2)]
-    assert moved(NEXT, rows, (0, 4, 3)) == 2
+    assert differing_training_events(NEXT, rows, (0, 4, 3)) == 2
 
 
-# --- Keyed draws -------------------------------------------------------------------------------------------
+# --- Keyed draws ------------------------------------------------------------------------------------------
 
 
 @given(
     st.integers(0, 2**63 - 1), st.lists(st.tuples(st.integers(0, 2**31), st.integers(0, 2**31)), max_size=5)
 )
-def test_keyed_draws_are_those_of_plain_integers(seed: int, pairs: list[tuple[int, int]]) -> None:
-    """So each depends on nothing but the seed, the device and the item."""
+def test_keyed_draws_equal_those_of_python_integers(seed: int, pairs: list[tuple[int, int]]) -> None:
+    """Therefore each draw depends only on the seed, the device and the item."""
     devices, items = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     assert keyed_draws(seed, devices, items).tolist() == [keyed_draw(seed, *pair) for pair in pairs]
 
 
 def test_keyed_draws_are_uniform() -> None:
-    """Of every device, item and seed beside its neighbours: counts in 64 cells, and no two alike.
+    """Draws of neighbouring devices, items and seeds are counted in 64 cells, and no two are equal.
 
-    χ² with 63 degrees of freedom passes 130 by chance less than once in 10⁶.
+    χ² with 63 degrees of freedom exceeds 130 by chance less than once in 10⁶.
     """
     grid = np.arange(200)
     devices, items = (each.ravel() for each in np.meshgrid(grid, grid))
@@ -443,7 +445,7 @@ def test_keyed_draws_are_uniform() -> None:
             assert ((counts - len(of_two) / 64) ** 2 / (len(of_two) / 64)).sum() < 130
 
 
-def test_every_new_item_of_the_visit_is_as_likely() -> None:
+def test_every_new_item_of_the_visit_is_equally_likely() -> None:
     rows = [(d, item, time) for d in range(3000) for item, time in ((0, 1), (1, 2), (3, 2), (4, 2))]
     for rule in (LAST, BASKET):
         items = make_split(dataset(rows, 3000), rule, most=1).test.targets.items
@@ -452,7 +454,7 @@ def test_every_new_item_of_the_visit_is_as_likely() -> None:
         assert (abs(counts[[1, 3, 4]] - 1000) < 6 * (3000 * 2 / 9) ** 0.5).all()
 
 
-# --- Validation: the same rule once more, on what trains ---------------------------------------------------
+# --- Validation: the same rule, applied to the training events --------------------------------------------
 
 
 def test_validation_by_hand() -> None:
@@ -469,8 +471,8 @@ def test_validation_by_hand() -> None:
         assert earlier.left_out == left_out
 
 
-def test_the_validation_date_leaves_as_large_a_part_before_it() -> None:
-    """Ten days, an event each, from noon to noon: .8 of ten are before day 8, .8 of eight before day 6."""
+def test_the_validation_date_leaves_the_same_share_before_it() -> None:
+    """With an event each on ten days from noon: .8 of ten are before day 8, and .8 of eight before day 6."""
     rows = [(0, day % 5, day * DAY + DAY // 2) for day in range(10)]
     data = dataset(rows, 1)
     rule = rule_for(data, "date")
@@ -481,15 +483,15 @@ def test_the_validation_date_leaves_as_large_a_part_before_it() -> None:
     assert earlier.rule.at == 4 * DAY
     assert trained(earlier) == [0, 1, 2, 3]
     half, dated = (make_split(data, rule_for(data, "date", at)) for at in (0.5, "1970-01-05"))
-    assert half.rule == dated.rule, "a date that was found is kept as a date"
+    assert half.rule == dated.rule, "a date that was found is stored as a date"
     assert validation_split(half, ITEMS).rule.at == validation_split(dated, ITEMS).rule.at == 2 * DAY
 
 
 @pytest.mark.slow
 @named
 @given(rows=rows_strategy)
-def test_validation_knows_nothing_of_the_test(rule: Rule, rows: list[Row]) -> None:
-    """All of it, negatives included, is what the same rule gives of the training events alone."""
+def test_validation_does_not_depend_on_the_test(rule: Rule, rows: list[Row]) -> None:
+    """All of it, negatives included, is what the same rule gives for the training events alone."""
     split = make_split(dataset(rows, 4), rule)
     alone = replace(split, test=replace(split.test, targets=Targets.none(4)))
     one, other = validation_split(split, ITEMS, seed=3), validation_split(alone, ITEMS, seed=3)
@@ -501,7 +503,7 @@ def test_validation_knows_nothing_of_the_test(rule: Rule, rows: list[Row]) -> No
         assert set(own) <= set(split.train.span(device, device + 1).items.tolist())
 
 
-def test_validation_draws_negatives_for_as_many_as_the_test() -> None:
+def test_validation_draws_negatives_for_as_many_shoppers_as_the_test() -> None:
     rows = [(d, k, k) for d in range(40) for k in range(4)]
     split = make_split(dataset(rows, 40, 300), NEXT, most=10)
     validation = validation_split(split, 300)
@@ -511,7 +513,7 @@ def test_validation_draws_negatives_for_as_many_as_the_test() -> None:
 
 
 def test_validation_may_test_more_than_the_test_does() -> None:
-    """By date 2 of 12 are tested, by the validation date all: negatives are there for the five asked for."""
+    """By date 2 of 12 are tested, by the validation date all: five are requested and get negatives."""
     rows = [(d, k, k * DAY) for d in range(12) for k in range(3)] + [(d, 4, 9 * DAY) for d in range(2)]
     split = make_split(dataset(rows, 12, 300), Rule("date", at=8 * DAY), most=5)
     validation = validation_split(split, 300)
@@ -520,7 +522,7 @@ def test_validation_may_test_more_than_the_test_does() -> None:
     assert drawn.shape == (5, DRAWS, SAMPLED)
 
 
-def test_negatives_of_others_are_refused() -> None:
+def test_negatives_of_shoppers_without_draws_are_refused() -> None:
     rows = [(d, k, k) for d in range(40) for k in range(4)]
     split = make_split(dataset(rows, 40, 300), NEXT, most=10)
     split.test.negatives_of(split.test.tested(10))
@@ -529,20 +531,20 @@ def test_negatives_of_others_are_refused() -> None:
             split.test.negatives_of(wrong)
 
 
-# --- Which rule --------------------------------------------------------------------------------------------
+# --- The choice of the rule -------------------------------------------------------------------------------
 
 TIMED = dataset([(0, 1, DAY), (0, 2, 3 * DAY), (0, 3, 3 * DAY), (1, 1, 2 * DAY), (1, 2, 9 * DAY)], 2)
 UNTIMED = replace(TIMED, times_known=False)
 
 
-def test_the_default_is_by_date_where_there_are_times() -> None:
+def test_the_default_is_by_date_if_times_are_known() -> None:
     assert rule_for(TIMED, None).name == "date"
     assert rule_for(UNTIMED, None).name == "last-item"
 
 
 @pytest.mark.parametrize("at", ["1970-01-04", "1970-01-04T18:30", 0.5, "0.5"])
-def test_a_date_is_a_midnight(at: str | float) -> None:
-    """Two of the five events are before the instant at day 3."""
+def test_a_date_is_rounded_to_midnight(at: str | float) -> None:
+    """Two of the five events are before the start of day 3."""
     rule = rule_for(TIMED, "date", at)
     assert rule.at == 3 * DAY
     assert rule.date == "1970-01-04"
@@ -574,7 +576,7 @@ def test_a_date_is_a_midnight(at: str | float) -> None:
         (dataset([], 2), "date", None, False, "nothing was bought before 1970-01-01"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(
+def test_an_impossible_rule_is_refused_in_one_line(
     data: Dataset, name: str | None, at: str | float | None, repeats: bool, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
@@ -582,29 +584,29 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_every_rule_says_in_a_sentence_what_it_is() -> None:
+def test_every_rule_is_described_in_one_sentence() -> None:
     rules = [*RULES, Rule("last-item", timed=False), Rule("last-item", published=True)]
     assert {rule.name for rule in rules} == set(SPLITS)
     sentences = [rule.sentence for rule in rules]
     assert all(sentence.endswith(".") and "\n" not in sentence for sentence in sentences)
-    assert len(set(sentences)) >= len(sentences) - 1  # basket's says nothing of repeats
+    assert len(set(sentences)) >= len(sentences) - 1  # the sentence of basket does not mention repeats
 
 
-# --- Nothing to split --------------------------------------------------------------------------------------
+# --- Nothing to split -------------------------------------------------------------------------------------
 
 
 @named
 @pytest.mark.parametrize("devices", [0, 2])
-def test_nobody_has_anything(rule: Rule, devices: int) -> None:
+def test_a_data_set_without_events_can_be_split(rule: Rule, devices: int) -> None:
     split = make_split(dataset([], devices), rule)
     assert split.test.targets.num_devices == split.train.num_devices == devices
     assert len(split.test.tested()) == len(split.train) == split.left_out == 0
 
 
-# --- Negatives ---------------------------------------------------------------------------------------------
+# --- Negatives --------------------------------------------------------------------------------------------
 
 
-def test_negatives_are_different_never_bought_and_complete() -> None:
+def test_negatives_are_distinct_never_bought_and_complete() -> None:
     generator = np.random.default_rng(0)
     rows = [(int(d), int(i), 0) for d, i in generator.integers([40, 250], size=(600, 2))]
     negatives = sample_negatives(events_of(rows, 40), 250, 0)
@@ -616,7 +618,7 @@ def test_negatives_are_different_never_bought_and_complete() -> None:
             assert set(one.tolist()) <= set(range(250)) - bought
 
 
-def test_negatives_are_decided_by_the_seed_and_differ_from_draw_to_draw() -> None:
+def test_negatives_depend_on_the_seed_and_differ_between_draws() -> None:
     events = events_of([(0, 0, 1), (0, 3, 2), (1, 5, 1)], 2)
     one, same, other = (sample_negatives(events, 500, seed) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
@@ -625,9 +627,9 @@ def test_negatives_are_decided_by_the_seed_and_differ_from_draw_to_draw() -> Non
 
 
 def test_negatives_are_uniform() -> None:
-    """400 shoppers who bought item 0, five draws: each other item of 150 is in 99 / 149 of them.
+    """400 shoppers bought item 0; in five draws, each of the other 149 items has chance 99 / 149.
 
-    Within 6 standard deviations, item by item: false alarm below 149 · 2e-9 had the seed been fresh.
+    Each item is within 6 standard deviations; with a fresh seed false alarms are below 149 · 2e-9.
     """
     negatives = sample_negatives(events_of([(d, 0, 1) for d in range(400)], 400), 150, seed=5)
     counts = np.bincount(negatives[negatives != NONE], minlength=150)
@@ -638,19 +640,21 @@ def test_negatives_are_uniform() -> None:
 
 
 @pytest.mark.parametrize("free", [0, 1, 98, 99, 100, 101])
-def test_negatives_are_exactly_what_is_left(free: int) -> None:
-    """Of 400 items 400 − `free` were bought: a shopper has 99 of the others, or all there are."""
+def test_negatives_are_all_items_left_if_there_are_few(free: int) -> None:
+    """Of 400 items 400 − `free` were bought; the negatives are 99 of the others, or all of them."""
     bought = np.random.default_rng(free).permutation(400)[free:].tolist()
     negatives = sample_negatives(events_of([(1, item, 1) for item in bought], 3), 400, 0)
     for one in negatives[1]:
         drawn = one[one != NONE].tolist()
         assert len(set(drawn)) == len(drawn) == min(free, 99)
         assert not set(drawn) & set(bought)
-    assert (negatives[[0, 2]] != NONE).all(), "the neighbours have all to choose from"
+    assert (negatives[[0, 2]] != NONE).all(), "the neighbours can choose from all items"
 
 
 @pytest.mark.parametrize("numbers", [1, 300, 299 * 7, 10**6])
-def test_blocks_of_shoppers_do_not_show(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_blocks_does_not_change_the_negatives(
+    numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     generator = np.random.default_rng(1)
     events = events_of([(int(d), int(i), 0) for d, i in generator.integers([20, 299], size=(400, 2))], 20)
     expected = sample_negatives(events, 299, 0)

@@ -1,7 +1,7 @@
-"""Online Retail parted and scored a second time, from the raw file with pandas alone: the same, to 1e-12.
+"""Online Retail is split and scored a second time, from the raw file with pandas alone, with equal results.
 
-Nothing of the project is used on the second way but the comparison at its end. Customers are matched by the
-order of their ids as text, items by the order of their codes.
+The second computation uses nothing of the project except for the comparison at its end, to 1e-12. Customers
+are matched by the order of their ids as text, and items by the order of their codes.
 """
 
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ def ours() -> Dataset:
 
 @pytest.fixture(scope="module")
 def lines() -> pd.DataFrame:
-    """Purchases of products by known customers: customer and item (numbers), visit (time of the invoice)."""
+    """Return purchases of products by known customers: customer and item (numbers), visit (invoice time)."""
     raw = pd.read_parquet(PATH)
     raw = raw[raw["CustomerID"].notna() & raw["Description"].notna() & (raw["Quantity"] >= 1)]
     code = raw["StockCode"].astype(str).str.strip().str.upper()
@@ -55,14 +55,14 @@ def lines() -> pd.DataFrame:
 
 
 @dataclass
-class Second:
-    """What the second way found. train: lines. targets: distinct pairs of customer and item."""
+class PandasSplit:
+    """The second split: `train` holds rows, and `targets` distinct pairs of customer and item."""
 
     train: pd.DataFrame
     targets: pd.DataFrame
 
 
-def by_next_visit(lines: pd.DataFrame) -> Second:
+def by_next_visit(lines: pd.DataFrame) -> PandasSplit:
     first = lines.groupby(["customer", "item"])["visit"].min().rename("first").reset_index()
     last = first.groupby("customer")["first"].max().rename("last")
     begun = lines.groupby("customer")["visit"].min()
@@ -70,10 +70,10 @@ def by_next_visit(lines: pd.DataFrame) -> Second:
     joined = lines.merge(tested, left_on="customer", right_index=True, how="left")
     train = lines[(joined["last"].isna() | (joined["visit"] < joined["last"])).to_numpy()]
     new = first.merge(tested, left_on="customer", right_index=True)
-    return Second(train, new.loc[new["first"] == new["last"], ["customer", "item"]])
+    return PandasSplit(train, new.loc[new["first"] == new["last"], ["customer", "item"]])
 
 
-def by_date(lines: pd.DataFrame) -> Second:
+def by_date(lines: pd.DataFrame) -> PandasSplit:
     at = lines["visit"].sort_values().iloc[int(0.8 * (len(lines) - 1))].normalize()
     assert str(at.date()) == DATE
     train, later = lines[lines["visit"] < at], lines[lines["visit"] >= at]
@@ -81,11 +81,11 @@ def by_date(lines: pd.DataFrame) -> Second:
     pairs = later[["customer", "item"]].drop_duplicates()
     held = train[["customer", "item"]].drop_duplicates().assign(held=True)
     joined = pairs.merge(held, how="left", on=["customer", "item"])
-    return Second(train, joined.loc[joined["held"].isna(), ["customer", "item"]])
+    return PandasSplit(train, joined.loc[joined["held"].isna(), ["customer", "item"]])
 
 
-def popularity_metrics(found: Second, num_items: int) -> tuple[float, float]:
-    """hr@10 and anyhit@10 of popularity, customer by customer and target by target."""
+def popularity_metrics(found: PandasSplit, num_items: int) -> tuple[float, float]:
+    """Return hr@10 and anyhit@10 of popularity, customer by customer and target by target."""
     held = found.train[["customer", "item"]].drop_duplicates()
     buyers = held["item"].value_counts().reindex(range(num_items), fill_value=0).to_numpy()
     owned = held.groupby("customer")["item"].agg(list)
@@ -105,7 +105,7 @@ def popularity_metrics(found: Second, num_items: int) -> tuple[float, float]:
 
 
 @pytest.mark.slow
-def test_the_same_lines_are_read(ours: Dataset, lines: pd.DataFrame) -> None:
+def test_both_read_the_same_rows(ours: Dataset, lines: pd.DataFrame) -> None:
     assert len(lines) == len(ours.events) == 396_370
     assert lines["customer"].nunique() == ours.events.num_devices == 4_335
     assert lines["item"].nunique() == len(ours.catalogue) == 3_659
@@ -113,7 +113,7 @@ def test_the_same_lines_are_read(ours: Dataset, lines: pd.DataFrame) -> None:
 
 
 def rows_of(events: Events) -> list[tuple[int, int, int]]:
-    """(device, item, visit) of every event, sorted."""
+    """Return (device, item, visit) of every event, sorted."""
     columns = (events.devices, events.items, events.times)
     return sorted(zip(*(column.tolist() for column in columns), strict=True))
 
@@ -132,7 +132,7 @@ def pairs_of(targets: Targets) -> list[tuple[int, int]]:
     ("name", "tested", "targets", "rounded"),
     [("next-visit", 2_745, 40_059, None), ("date", 1_435, 32_703, (0.0203, 0.2516))],
 )
-def test_the_same_split_and_the_same_figures(
+def test_both_give_the_same_split_and_the_same_figures(
     name: str,
     tested: int,
     targets: int,

@@ -1,4 +1,4 @@
-"""Rows of a frontier's table that no run made, with the figures that a test names and no others."""
+"""Rows of a frontier's table that no run made, with only the figures that a test names."""
 
 import math
 from typing import Any
@@ -22,7 +22,7 @@ BASE: Row = dict.fromkeys(COLUMNS) | {
 
 
 def made(own: float, epsilon: float = 1.0, error: float = 0.001, **levels: float) -> Row:
-    """A row whose HR@10 and whose baselines' are these; without a promise at ε = ∞."""
+    """Return a row with this HR@10 and these figures of baselines, without a promise if ε = ∞."""
     row: dict[str, Any] = BASE | {
         "hr@10": own, "hr@10_error": error, "epsilon": epsilon, "epsilon_spent": epsilon,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The first screen: which point it is about, what it answers, and its four numbers."""
+"""The first screen of the page: the point it shows, the answer, and its four numbers."""
 
 import math
 
@@ -11,7 +11,7 @@ from terrycloth.experiments.frontier.table import Row
 from tests.experiments.frontier.made_rows import BASE, made
 
 
-def said(*rows: Row) -> str:
+def answer_of(*rows: Row) -> str:
     return answer(list(rows), make_federations(list(rows)))
 
 
@@ -61,7 +61,7 @@ def said(*rows: Row) -> str:
     ],
 )  # fmt: skip
 def test_the_answer_is_one_sentence_that_follows_the_figures(rows: list[Row], sentence: str) -> None:
-    assert said(*rows) == sentence
+    assert answer_of(*rows) == sentence
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_answer_is_one_sentence_that_follows_the_figures(rows: list[Row], se
     [
         ({1.0: 0.15, 2.0: 0.191, 8.0: 0.2}, 2.0),  # .191 is within 5% of .2
         ({1.0: 0.15, 2.0: 0.189, 8.0: 0.2}, 8.0),
-        ({1.0: 0.09, 8.0: 0.08}, 1.0),  # nothing is worth it, so the best is shown
+        ({1.0: 0.09, 8.0: 0.08}, 1.0),  # no ε is worth it, so the best is shown
         ({1.0: 0.15, 2.0: 0.101, 8.0: 0.15}, 8.0),  # .101 ends the comparisons, so ε = 1 is not compared
         ({1.0: 0.101, 8.0: 0.104}, 8.0),  # only the second is clearly above the floor of .1
     ],
@@ -94,27 +94,27 @@ def test_the_level_is_divided_among_the_series() -> None:
     assert worth_it(together) == []
 
 
-def test_of_equal_promises_the_one_that_trusts_least_is_shown_and_of_sizes_the_largest() -> None:
+def test_the_least_trust_and_the_largest_size_are_shown_at_equal_epsilon() -> None:
     rows = [made(0.2), made(0.2) | {"trust": "distributed"}, made(0.3) | {"devices": 20}]
     one = headline(make_federations(rows))
     assert one is not None
     assert (one.point.of("trust"), one.federation.devices) == ("distributed", 30)
 
 
-def test_a_size_without_a_promise_is_not_what_the_answer_is_about() -> None:
+def test_a_size_without_a_promise_is_not_shown_as_the_answer() -> None:
     one = headline(make_federations([made(0.18), made(0.2, math.inf) | {"devices": 60}]))
     assert one is not None
     assert one.federation.devices == 30
 
 
-def test_the_four_numbers() -> None:
-    """The attacker's number is rounded up: of two seeds, 7.91% and 7.9%, at most 8%."""
+def test_the_four_numbers_of_the_first_screen() -> None:
+    """The attacker's number is rounded up: of 7.91% and 7.9% for two seeds, to at most 8%."""
     rows = [made(0.18), made(0.18) | {"seed": 1, "caught": 0.0791}]
     found = tiles(make_federations(rows))
     assert [(tile.value, tile.label) for tile in found] == [
         ("18.0 of 100", "next purchases are among ten recommendations"),
         ("6.0 of 100", "are among ten recent best sellers"),
-        ("8 of 100", "shoppers can be told to be in the data, at most"),
+        ("7.91 of 100", "shoppers can be told to be in the data, at most"),
         ("30", "shoppers took part"),
     ]
     assert found[2].note == "by an attacker who wrongly says so of 1 in 100 others"
@@ -124,7 +124,7 @@ def test_the_four_numbers() -> None:
     assert tiles([]) == []
 
 
-def test_the_page_begins_with_the_answer_its_promise_and_what_is_below_its_floor() -> None:
+def test_the_page_begins_with_the_answer_its_promise_and_points_below_their_floor() -> None:
     rows = [made(0.09), made(0.18, 8.0)]
     page = make_page(rows, make_federations(rows), [], ["a reason"])
     assert page.question == question(rows) == "Are private recommendations worth it on towels?"

@@ -1,4 +1,4 @@
-"""The charts of a frontier: which lines, levels and floors each has, and what is hollow."""
+"""The charts of a frontier: the lines, levels and floors of each, and which marks are hollow."""
 
 import math
 
@@ -20,12 +20,12 @@ def costs(*rows: Row) -> Chart:
 
 
 def marks(chart: Chart, label: str) -> list[tuple[float, float]]:
-    """The marks of the one line of this label."""
+    """Return the marks of the only line with this label."""
     (line,) = [line for line in chart.lines if line.label == label]
     return [(mark.x, round(mark.y, 6)) for mark in line.marks]
 
 
-def test_a_series_is_a_line_in_hits_of_100_and_no_promise_stands_apart_at_its_right_end() -> None:
+def test_a_series_is_a_line_in_hits_of_100_with_no_promise_apart_at_the_right() -> None:
     chart = costs(made(0.12), made(0.15, 4.0), made(0.2, math.inf))
     assert marks(chart, "linear with privacy") == [(0.0, 12.0), (2.0, 15.0), (5.0, 20.0)]
     assert [mark.apart for mark in chart.lines[0].marks] == [False, False, True]
@@ -58,8 +58,8 @@ def test_the_shaded_floor_is_what_each_device_reaches_alone() -> None:
     assert chart.floor_label == "no shopper's data needed up to here"
 
 
-def test_best_sellers_under_the_same_promise_are_a_grey_line_where_they_are_the_best_floor() -> None:
-    """At ε = 1 nothing released is the floor; at ε = 8 private popularity; of two promises the best."""
+def test_private_best_sellers_are_a_grey_line_if_they_are_the_best_floor() -> None:
+    """At ε = 1 the floor is nothing released, at ε = 8 private popularity; the best of two is drawn."""
     eight = made(0.2, 8.0, private_popularity=0.14)
     other = eight | {"trust": "distributed", "private_popularity_hr@10": 0.15}
     chart = costs(made(0.2), eight, other)
@@ -68,14 +68,14 @@ def test_best_sellers_under_the_same_promise_are_a_grey_line_where_they_are_the_
     assert len(costs(made(0.2)).lines) == 1
 
 
-def test_the_levels_are_the_best_of_each_kind() -> None:
+def test_the_levels_are_the_best_baselines_of_each_kind() -> None:
     chart = costs(made(0.12, central=0.19))
     assert {level.label: round(level.y, 6) for level in chart.levels} == {
         "recent best sellers": 6.0, "EASE, pooled data": 16.0, "linear, pooled data": 19.0,
     }  # fmt: skip
 
 
-def test_labels_say_only_what_sets_a_line_apart() -> None:
+def test_labels_name_only_the_settings_that_differ() -> None:
     (both,) = make_federations([made(0.2), made(0.2) | {"trust": "distributed"}])
     assert list(short_labels(both.all_series).values()) == ["central trust", "distributed trust"]
     (one,) = make_federations([made(0.2)])
@@ -88,7 +88,7 @@ def test_labels_say_only_what_sets_a_line_apart() -> None:
 
 
 def test_sizes_are_one_chart_per_promise_with_a_line_per_epsilon() -> None:
-    """δ differs by size, and is still one promise."""
+    """δ differs by size, but it is one promise."""
     small = [made(0.12), made(0.2, math.inf)]
     large = [row | {"devices": 60, "hr@10": 0.18, "delta": row["delta"] and 1e-6} for row in small]
     (figure,) = sizes_figures(make_federations([*small, *large]))
@@ -103,7 +103,7 @@ def test_sizes_are_one_chart_per_promise_with_a_line_per_epsilon() -> None:
     ]  # fmt: skip
 
 
-def test_bytes_are_drawn_where_they_differ() -> None:
+def test_bytes_are_drawn_only_if_they_differ() -> None:
     same = make_federations([made(0.12), made(0.2, 8.0)])
     assert bytes_figure(same) is None
     figure = bytes_figure(make_federations([made(0.12), made(0.2, 8.0) | {"bytes_up_per_device": 2000}]))
@@ -112,7 +112,7 @@ def test_bytes_are_drawn_where_they_differ() -> None:
     assert figure.page.values(2000.0)[0] == ("linear with privacy, ε = 8", "20.0")
 
 
-def test_99_negatives_are_for_the_split_of_published_tables_alone() -> None:
+def test_sampled_negatives_are_drawn_only_for_the_split_of_published_tables() -> None:
     for split, columns in (("last-item", 2), ("next-visit", 1)):
         (federation,) = make_federations([made(0.12) | {"split": split}])
         panels = frontier_figure(federation).panels
@@ -121,7 +121,7 @@ def test_99_negatives_are_for_the_split_of_published_tables_alone() -> None:
         assert ("99 sampled negatives" in labels) is (columns == 2)
 
 
-def test_no_promise_is_at_the_right_end() -> None:
+def test_the_place_of_no_promise_is_at_the_right_end() -> None:
     assert places([1.0, 4.0, math.inf, 2.0]) == {1.0: 0.0, 2.0: 1.0, 4.0: 2.0, math.inf: 3.5}
     assert places([math.inf]) == {math.inf: 1.5}
     assert places([2.0]) == {2.0: 1.0}

@@ -1,4 +1,4 @@
-"""The folder of a frontier: what it goes on with, what it refuses, and that nothing in it is lost."""
+"""The folder of a frontier: what continues, what is refused, and that nothing in it is lost."""
 
 import errno
 import os
@@ -32,11 +32,11 @@ def folder(tmp_path: Path) -> FrontierFolder:
     return folder
 
 
-def test_its_grid_can_be_run_again(folder: FrontierFolder) -> None:
+def test_the_saved_grid_can_be_run_again(folder: FrontierFolder) -> None:
     assert expand(read_grid(folder.grid)) == expand(TABLES)
 
 
-def test_a_date_is_kept_as_it_was_written(tmp_path: Path) -> None:
+def test_a_date_in_the_grid_is_saved_unchanged(tmp_path: Path) -> None:
     folder = FrontierFolder(tmp_path / "new")
     tables = [TABLES[0] | {"split": "date", "at": date(2025, 9, 1)}]
     folder.open(tables)
@@ -49,22 +49,22 @@ def test_a_grid_may_grow(folder: FrontierFolder) -> None:
     assert len(expand(read_grid(folder.grid))) == 2 * len(expand(TABLES))
 
 
-def test_cells_are_not_dropped(folder: FrontierFolder) -> None:
+def test_a_grid_that_lacks_earlier_cells_is_refused(folder: FrontierFolder) -> None:
     before = folder.grid.read_bytes()
     with pytest.raises(UserError, match="holds cells that this grid lacks: choose another --out"):
         folder.open([TABLES[0] | {"epsilon": [4.0, 8.0]}])
     assert folder.grid.read_bytes() == before
 
 
-def test_another_schema_is_left_alone(folder: FrontierFolder) -> None:
-    """Schema 1 is of before splits had names: its results cannot be read, and one line says so."""
+def test_a_folder_of_another_schema_is_refused_and_not_changed(folder: FrontierFolder) -> None:
+    """Schema 1 is older than named splits; its results cannot be read, and one line says so."""
     text = folder.grid.read_text().replace("schema = 2", "schema = 1")
     folder.grid.write_text(text)
     with pytest.raises(
         UserError, match=r"schema 1, but this version reads schema 2.*: choose another --out"
-    ) as said:
+    ) as refused:
         folder.open(TABLES)
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(refused.value)
     assert folder.grid.read_text() == text
     folder.grid.write_text(text := text.replace("schema = 1", "schema = 2") + "setting_of_old = 3\n")
     with pytest.raises(UserError, match=r"or damaged .*'setting_of_old'.*: choose another --out"):
@@ -72,7 +72,9 @@ def test_another_schema_is_left_alone(folder: FrontierFolder) -> None:
     assert folder.grid.read_text() == text
 
 
-def test_other_defaults_are_not_mixed_in(folder: FrontierFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_made_with_other_defaults_is_refused(
+    folder: FrontierFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = folder.grid.read_bytes()
     folder.open(TABLES)
     monkeypatch.setattr(
@@ -85,7 +87,7 @@ def test_other_defaults_are_not_mixed_in(folder: FrontierFolder, monkeypatch: py
     assert folder.grid.read_bytes() == before
 
 
-def test_what_is_in_use_follows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_in_use_follows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("terrycloth.experiments.settings.planning.DEFAULTS", tmp_path)
     seen = {in_use()}
     for text in ("[all]\n", "[all]\ndim = 3\n", "# The same.\n[all]\ndim = 3\n"):
@@ -95,8 +97,8 @@ def test_what_is_in_use_follows_the_defaults(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_a_grid_of_which_nothing_can_be_run_is_an_error(tmp_path: Path) -> None:
-    """It has its table and its page, for whoever wants the reasons."""
+def test_a_grid_without_any_cell_that_runs_is_an_error(tmp_path: Path) -> None:
+    """The table and the page are still written, because they show the reasons."""
     folder = FrontierFolder(tmp_path / "new")
     with pytest.raises(UserError, match="none of the 1 cells could be run: --data movielens needs --path"):
         run_frontier(folder, [{"data": "movielens", "model": "mf", "seeds": 1}], 1, SilentProgress())
@@ -105,7 +107,7 @@ def test_a_grid_of_which_nothing_can_be_run_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_once_the_figures_are_drawn(
+def test_a_disk_that_is_full_when_figures_are_drawn_is_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: Any) -> Any:
@@ -119,7 +121,9 @@ def test_a_disk_that_is_full_once_the_figures_are_drawn(
     assert (tmp_path / "new" / "frontier.csv").exists()
 
 
-def test_a_cell_that_finds_no_space_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_that_finds_no_disk_space_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*arguments: Any) -> Any:
         raise NoSpace("no space is left: choose another --out")
 
@@ -131,17 +135,17 @@ def test_a_cell_that_finds_no_space_says_what_to_do(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
-    """A reference that is damaged is not found anew, nor passed over in silence."""
+def test_a_damaged_reference_is_reported(tmp_path: Path) -> None:
+    """A damaged reference is neither computed again nor ignored."""
     folder = FrontierFolder(tmp_path / "new")
     table = {"devices": 30, "model": "linear", "baselines": False, "central": False, "seed": 1}
     run_frontier(folder, [table], 1, SilentProgress())
     damaged = next((folder.path / "references").glob("*.json"))
     damaged.write_bytes(b"")
-    (said,) = [
+    (reason,) = [
         line for line in run_frontier(folder, [table], 1, SilentProgress()).missing if "damaged" in line
     ]
-    assert said == f"{damaged} is damaged, or of another schema: remove it, and run again"
+    assert reason == f"{damaged} is damaged, or of another schema: remove it, and run again"
     assert damaged.read_bytes() == b""
 
 
@@ -159,7 +163,7 @@ def test_a_bug_in_one_cell_is_raised_after_all_is_written(
     assert folder.page.exists()
 
 
-def test_what_is_no_frontier_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_frontier_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "theirs.txt").write_text("not ours")
     for path in (tmp_path, tmp_path / "theirs.txt"):
         with pytest.raises(UserError, match="something other than a frontier"):
@@ -167,7 +171,7 @@ def test_what_is_no_frontier_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.txt"]
 
 
-def test_a_kill_before_the_grid_was_written_is_nothing(tmp_path: Path) -> None:
+def test_a_folder_killed_before_its_grid_was_written_can_be_used(tmp_path: Path) -> None:
     for name in (".lock", "grid.toml.partial"):
         (tmp_path / name).touch()
     FrontierFolder(tmp_path).open(TABLES)
@@ -175,9 +179,7 @@ def test_a_kill_before_the_grid_was_written_is_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["grid.toml", "frontier.csv", "frontier.parquet", "index.html"])
-def test_a_full_disk_leaves_what_was_there(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failed(folder: FrontierFolder, jobs: list[Job], *arguments: Any) -> Failures:
         return Failures({job.name: "it is a test" for job in jobs}, [])
 
@@ -193,13 +195,13 @@ def test_a_full_disk_leaves_what_was_there(
     assert (folder.path / name).read_bytes() == before
 
 
-def test_a_full_disk_is_why_a_reference_is_not_there(
+def test_a_full_disk_is_the_reason_for_a_missing_reference(
     folder: FrontierFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = {"devices": 30, "model": "linear", "baselines": False, "ceiling": False, "seed": 1}
     reference = expand([table])[0].references[0]
     full_at(reference.name, monkeypatch)
-    said = do_job(folder.path, reference)
-    assert said is not None
-    assert said.endswith("cannot be written (No space left on device): fix this and run again")
+    reason = do_job(folder.path, reference)
+    assert reason is not None
+    assert reason.endswith("cannot be written (No space left on device): fix this and run again")
     assert not folder.finished(reference)

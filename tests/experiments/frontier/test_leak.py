@@ -1,4 +1,4 @@
-"""The leaky protocol in a frontier: its rows are its own, said everywhere, and out of all other figures."""
+"""The leaky protocol in a frontier: separate rows, labelled everywhere, and left out of all other figures."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ TABLES: list[Table] = [
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrontierFolder, list[Row], list[Figure]]:
-    """A frontier with both protocols, and cells that would promise something under the leaky one."""
+    """Return a frontier with both protocols, and with cells that ask for a promise under the leaky one."""
     folder = FrontierFolder(tmp_path_factory.mktemp("frontier") / "out")
     cells = expand(TABLES)
     folder.open(TABLES)
@@ -52,20 +52,20 @@ def test_a_promise_under_the_leaky_protocol_fails_with_its_reason(
 
 
 @pytest.mark.slow
-def test_protocols_are_points_of_their_own(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
+def test_the_protocols_are_separate_points(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
     _, rows, _ = done
     (federation,) = make_federations(rows)
-    said = [
+    listed = [
         (point.of("model"), point.of("negative_sampling"), len(point.rows)) for point in federation.points
     ]
-    assert said == [(model, name, 2) for model in ("counter", "pfedrec") for name in ("clean", "leaky")]
+    assert listed == [(model, name, 2) for model in ("counter", "pfedrec") for name in ("clean", "leaky")]
     for model, (clean, leaky) in pairs(federation).items():
         assert clean is not None
         assert (clean.of("model"), clean.of("negative_sampling")) == (model, "clean")
         assert (leaky.of("model"), leaky.of("negative_sampling")) == (model, "leaky")
 
 
-def test_a_leaky_cell_is_named_so(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
+def test_the_name_of_a_leaky_cell_says_so(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
     _, rows, _ = done
     assert all(("leaky" in row["run"]) == (row["negative_sampling"] == "leaky") for row in rows)
     assert all(
@@ -74,10 +74,10 @@ def test_a_leaky_cell_is_named_so(done: tuple[FrontierFolder, list[Row], list[Fi
     )
 
 
-def test_other_figures_know_nothing_of_leaky_points(
+def test_other_figures_leave_out_leaky_points(
     done: tuple[FrontierFolder, list[Row], list[Figure]], tmp_path: Path
 ) -> None:
-    """They are, to the byte, those of the clean rows alone."""
+    """They are equal, to the byte, to the figures of the clean rows alone."""
     folder, rows, drawn = done
     assert [one.name for one in drawn] == [
         "leak-towels-40-last-item",
@@ -94,7 +94,9 @@ def test_other_figures_know_nothing_of_leaky_points(
             assert (other.figures / name).read_bytes() == (folder.figures / name).read_bytes()
 
 
-def test_the_leaks_figure_says_both_protocols(done: tuple[FrontierFolder, list[Row], list[Figure]]) -> None:
+def test_the_figure_of_the_leak_shows_both_protocols(
+    done: tuple[FrontierFolder, list[Row], list[Figure]],
+) -> None:
     folder, rows, (leak, *_) = done
     svg = (folder.figures / f"{leak.name}.svg").read_text()
     assert "leaky negative sampling" in svg
@@ -109,7 +111,7 @@ def test_the_leaks_figure_says_both_protocols(done: tuple[FrontierFolder, list[R
     assert "99 sampled negatives" in svg
 
 
-def test_without_the_split_of_published_tables_the_whole_catalogue_alone_is_drawn(
+def test_for_other_splits_only_the_whole_catalogue_is_drawn(
     done: tuple[FrontierFolder, list[Row], list[Figure]],
 ) -> None:
     _, rows, _ = done
@@ -124,7 +126,7 @@ def test_without_the_split_of_published_tables_the_whole_catalogue_alone_is_draw
     )
 
 
-def test_the_page_says_it_in_its_table_and_its_text(
+def test_the_page_names_the_protocol_in_its_table_and_text(
     done: tuple[FrontierFolder, list[Row], list[Figure]],
 ) -> None:
     folder, rows, _ = done
@@ -135,13 +137,13 @@ def test_the_page_says_it_in_its_table_and_its_text(
         == 1
     )
     assert text.count(">counter</td>") == text.count(">pfedrec</td>") == 1
-    said = [sentence for answer in findings(rows, make_federations(rows)) for sentence in answer.sentences]
-    assert any("repeat a fault of published code" in sentence for sentence in said)
+    listed = [sentence for answer in findings(rows, make_federations(rows)) for sentence in answer.sentences]
+    assert any("repeat a fault of published code" in sentence for sentence in listed)
     clean = [row for row in rows if row["negative_sampling"] == "clean"]
     assert "eaky" not in str(findings(clean, make_federations(clean)))
 
 
-def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
+def test_a_grid_of_leaky_rows_only_has_a_figure_and_a_page(
     done: tuple[FrontierFolder, list[Row], list[Figure]], tmp_path: Path
 ) -> None:
     _, rows, _ = done
@@ -154,9 +156,9 @@ def test_a_grid_of_leaky_rows_alone_has_its_figure_and_its_page(
     assert "not measured" in drawn[0].page.alternative
 
 
-def test_the_kept_grid_has_both_protocols_of_every_model() -> None:
+def test_the_grid_of_the_project_has_both_protocols_of_every_model() -> None:
     cells = expand(read_grid(DEFAULT_GRID.with_name("leak.toml")))
-    said = {(cell.config.model, cell.config.negative_sampling) for cell in cells}
+    listed = {(cell.config.model, cell.config.negative_sampling) for cell in cells}
     models = ("counter", "pfedrec", "fedrap", "mf", "linear")
-    assert said == {(model, protocol) for model in models for protocol in ("clean", "leaky")}
-    assert {cell.config.split for cell in cells} == {"last-item"}, "as the figures are published"
+    assert listed == {(model, protocol) for model in models for protocol in ("clean", "leaky")}
+    assert {cell.config.split for cell in cells} == {"last-item"}, "the published figures use this split"

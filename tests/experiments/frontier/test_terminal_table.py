@@ -1,4 +1,4 @@
-"""The table at the end of a frontier: one row per setting, the means over its seeds."""
+"""The table that a frontier prints at its end: one row a setting, with means over its seeds."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from terrycloth.experiments.frontier.terminal_table import SETTING, terminal_tab
 
 
 def row(epsilon: float, seed: int, hit_rate: float | None = None, **changes: Any) -> dict[str, Any]:
-    """One cell of the towel shop."""
+    """Return one cell of the towel shop."""
     done = {"status": "done", "hr@10": hit_rate, "ndcg@10": 0.1, "popularity_hr@10": 0.2}
     done |= {"best_floor": "popularity"}
     failed = {
@@ -27,15 +27,15 @@ def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
     return [[str(column.header) for column in table.columns], *map(list, zip(*columns, strict=True))]  # type: ignore[list-item]
 
 
-def test_seeds_are_one_row_with_their_spread_and_constant_settings_are_left_out() -> None:
-    """0.1 and 0.3: the mean 0.2, and a standard deviation of 0.1 √2."""
+def test_seeds_make_one_row_and_constant_settings_are_left_out() -> None:
+    """0.1 and 0.3 have the mean 0.2 and the standard deviation 0.1 √2."""
     header, one, none = cells([row(8.0, 0, 0.1), row(8.0, 1, 0.3), row(math.inf, 0, 0.4)])
     assert header == ["epsilon", "HR@10", "NDCG@10", "popularity:\nHR@10", "best floor:\nHR@10", "seeds"]
     assert one == ["8", "0.2000 ± 0.1414", "0.1000", "0.2000", "0.2000", "2"]
     assert none == ["∞", "0.4000", "0.1000", "0.2000", "0.2000", "1"]
 
 
-def test_a_failed_cell_is_counted_and_leaves_the_mean_to_the_others() -> None:
+def test_a_failed_cell_is_counted_but_not_averaged() -> None:
     _, some, all_failed = cells([row(8.0, 0, 0.1), row(8.0, 1), row(1.0, 0)])
     assert some[1:] == ["0.1000", "0.1000", "0.2000", "0.2000", "1, 1 failed"]
     assert all_failed[1:] == ["–", "–", "–", "–", "0, 1 failed"]

@@ -1,4 +1,4 @@
-"""Each check catches a model that breaks the rule it is for, and says what to do."""
+"""Each check catches a model that breaks its rule, and says what to do."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ OWN = "tests.models.recommenders.own_models"
 
 
 def failures(model) -> dict[str, str]:
-    """Check → reason, of those that failed."""
+    """Return check → reason for the checks that failed."""
     return {outcome.check: outcome.reason for outcome in check_model(model) if not outcome.passed}
 
 
@@ -30,7 +30,7 @@ def test_a_model_that_keeps_the_contract_passes_every_check(model):
     assert not failures(model)
 
 
-# Broken models, each before the check that catches it
+# Broken models
 
 
 class OtherArguments(Gated):
@@ -64,7 +64,7 @@ class FailsToStart(Gated):
         (Factorisation, "needed: Class"),
     ],
 )
-def test_a_class_that_is_not_constructed_is_checked_no_further(model, reason):
+def test_a_class_that_cannot_be_constructed_is_not_checked_further(model, reason):
     (outcome,) = check_model(model)
     assert (outcome.check, outcome.passed) == (CONSTRUCTED, False)
     assert re.search(reason, outcome.reason)
@@ -85,7 +85,7 @@ class FlatCandidates(Gated):
         return super().score_candidates(vectors, items).sum(dim=1)
 
 
-class OwnVectorIsForgotten(Gated):
+class ForgetsTheVector(Gated):
     def forward(self, items):
         return self.score_candidates(torch.zeros(len(items), self.dim), items)
 
@@ -100,8 +100,8 @@ class SharesTheVector(Gated):
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
 
 
-class HidesAShared(Gated):
-    """Its second table is never sent, for the name of it."""
+class HidesASharedParameter(Gated):
+    """A model whose second table is never sent, because of its name."""
 
     def __init__(self, num_items, dim):
         super().__init__(num_items, dim)
@@ -114,8 +114,8 @@ class HidesAShared(Gated):
         return super().score_catalogue(vectors) + self.shopper_bias.weight.squeeze(-1)
 
 
-class StateBeside(Gated):
-    """Scores depend on numbers that no server sends."""
+class StateOutsideParameters(Gated):
+    """A model whose scores depend on numbers that no server sends."""
 
     def initialise(self, seed):
         super().initialise(seed)
@@ -128,7 +128,7 @@ class StateBeside(Gated):
         return self.scale * super().score_catalogue(vectors)
 
 
-class KeepsWhatItIsGiven(Gated):
+class KeepsGivenTensors(Gated):
     def load_shared(self, parameters):
         self.items.weight.data = parameters["items.weight"]
         self.bias.weight.data = parameters["bias.weight"]
@@ -140,7 +140,7 @@ class LoadsAnything(Gated):
 
 
 class Normalised(Gated):
-    """Batch norm: its running means are buffers, and it mixes examples."""
+    """A model with batch norm, whose running means are buffers and which mixes examples."""
 
     def __init__(self, num_items, dim):
         super().__init__(num_items, dim)
@@ -153,12 +153,12 @@ class Buffered(Gated):
         self.register_buffer("seen", torch.zeros(num_items))
 
 
-class GlobalStart(Gated):
+class GlobalGenerator(Gated):
     def initialise_parameter(self, name, parameter, generator):
         nn.init.normal_(parameter, std=0.1)
 
 
-class StartsFromNothing(Gated):
+class StartsAtZero(Gated):
     def initialise_parameter(self, name, parameter, generator):
         if name == "items.weight":
             super().initialise_parameter(name, parameter, generator)
@@ -174,7 +174,7 @@ class DropsOut(Gated):
         return super().score_candidates(nn.functional.dropout(vectors, 0.5), items)
 
 
-class Counts(Gated):
+class CountsCalls(Gated):
     calls = 0
 
     def score_candidates(self, vectors, items):
@@ -188,31 +188,31 @@ class UnusedParameter(Gated):
         self.unused = nn.Linear(dim, dim)
 
 
-class LessTheBatch(Gated):
-    """What a batch has in common is taken off every score of it."""
+class SubtractsTheBatchMean(Gated):
+    """A model that subtracts a batch's mean from every score of it."""
 
     def score_candidates(self, vectors, items):
         scores = super().score_candidates(vectors, items)
         return scores - scores.mean(dim=0, keepdim=True)
 
 
-class WrongReasons(Gated):
+class WrongExplanation(Gated):
     def explain(self, vector, item):
         return {"popularity": float(self.bias.weight[item])}
 
 
-class WrongPromise(AboveTheMean):
+class FalselyDeclaresRows(AboveTheMean):
     looks_up_rows = True
 
 
-class WrongPromiseOfAProduct(WholeProduct):
-    """Opacus follows it, parameters outside layers included."""
+class ProductFalselyDeclaresRows(WholeProduct):
+    """Opacus can differentiate this model, including parameters outside layers."""
 
     looks_up_rows = True
 
 
-class WrongPromiseThroughLayers(AboveTheMean):
-    """Opacus follows every layer, and still the rows of the items are too few."""
+class LayersFalselyDeclareRows(AboveTheMean):
+    """Opacus can differentiate every layer, but the rows of the given items are not enough."""
 
     looks_up_rows = True
 
@@ -233,42 +233,46 @@ EXACT = "the gradient of each example is exact"
         (OtherServing, "score_candidates gives the scores of score_catalogue", "the same score in both"),
         (OtherServing, "forward gives the scores of score_catalogue", "the same score in both"),
         (FlatCandidates, "score_candidates gives the scores of score_catalogue", r"gave \[3\]"),
-        (OwnVectorIsForgotten, "forward gives the scores of score_catalogue", "differs"),
+        (ForgetsTheVector, "forward gives the scores of score_catalogue", "differs"),
         (NeedsShoppers, "score_catalogue accepts zero shoppers", "RuntimeError"),
         (SharesTheVector, "only shopper.weight is private", "must leave out shopper.weight"),
-        (HidesAShared, "only shopper.weight is private", r"lacks \['shopper_bias.weight'\]"),
-        (StateBeside, "the shared parameters alone decide the scores", "more than parameters"),
-        (KeepsWhatItIsGiven, "load_shared copies", "kept the tensor"),
+        (HidesASharedParameter, "only shopper.weight is private", r"lacks \['shopper_bias.weight'\]"),
+        (StateOutsideParameters, "the shared parameters alone decide the scores", "more than parameters"),
+        (KeepsGivenTensors, "load_shared copies", "kept the tensor"),
         (LoadsAnything, "load_shared refuses other names and shapes", "another model"),
         (Normalised, "no persistent buffer, and no layer that mixes examples", "norm.running_mean"),
         (Buffered, "no persistent buffer, and no layer that mixes examples", r"\['seen'\]"),
-        (GlobalStart, "initialise is decided by its seed alone", "global generator"),
-        (StartsFromNothing, "initialise is decided by its seed alone", "bias.weight is not decided"),
+        (GlobalGenerator, "initialise is decided by its seed alone", "global generator"),
+        (StartsAtZero, "initialise is decided by its seed alone", "bias.weight is not decided"),
         (SameStart, "initialise is decided by its seed alone", "two seeds"),
         (DropsOut, "scoring is deterministic", "remove dropout"),
-        (Counts, "scoring is deterministic", "the second time"),
+        (CountsCalls, "scoring is deterministic", "the second time"),
         (UnusedParameter, EXACT, "unused.weight"),
-        (LessTheBatch, "the gradient of an example does not depend on others", "clipping bounds nothing"),
-        (WrongReasons, "the parts of explain add up to the score", "exact parts, or None"),
-        (WrongPromise, EXACT, "looks_up_rows = False"),
-        *((WrongPromiseOfAProduct, name, "looks_up_rows = False") for name in BATCHES),
-        *((WrongPromise, name, "looks_up_rows = False") for name in BATCHES),
-        *((WrongPromiseThroughLayers, name, "") for name in BATCHES),
+        (
+            SubtractsTheBatchMean,
+            "the gradient of an example does not depend on others",
+            "clipping bounds nothing",
+        ),
+        (WrongExplanation, "the parts of explain add up to the score", "exact parts, or None"),
+        (FalselyDeclaresRows, EXACT, "looks_up_rows = False"),
+        *((ProductFalselyDeclaresRows, name, "looks_up_rows = False") for name in BATCHES),
+        *((FalselyDeclaresRows, name, "looks_up_rows = False") for name in BATCHES),
+        *((LayersFalselyDeclareRows, name, "") for name in BATCHES),
     ],
 )
-def test_a_broken_model_fails_the_check_that_is_for_it(model, check, reason):
+def test_a_broken_model_fails_its_check(model, check, reason):
     failed = failures(model)
     assert check in failed
     assert re.search(reason, failed[check]), failed[check]
     assert not any("\n" in each for each in failed.values())
 
 
-def test_a_batch_that_mixes_examples_moves_more_than_the_clip():
-    """What clips nothing is also seen in what one interaction more does."""
-    assert "one interaction more changes the update by the clip at most" in failures(LessTheBatch)
+def test_a_model_that_mixes_examples_exceeds_the_clip():
+    """A model that defeats the clip is also detected by the effect of one more interaction."""
+    assert "one interaction more changes the update by the clip at most" in failures(SubtractsTheBatchMean)
 
 
-def test_a_class_that_is_not_there_is_refused():
+def test_a_missing_class_is_refused():
     with pytest.raises(UserError, match="cannot be imported"):
         list(check_model(f"{OWN}:Absent"))
     with pytest.raises(UserError, match="there is no model 'two-tower-9'"):

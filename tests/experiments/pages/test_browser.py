@@ -1,4 +1,4 @@
-"""A page in a browser: nothing cut off, legible, and its values reached by pointer and by keyboard."""
+"""A page in a browser: nothing overflows, text is legible, and values are reached by pointer and keys."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from terrycloth.experiments.pages.page import write_page
-from tests.browser import DESK, PHONE, chromium, opened, sideways, violations
+from tests.browser import DESK, PHONE, chromium, opened, overflowing, violations
 from tests.experiments.pages.test_page import PAGE
 
 pytestmark = pytest.mark.slow
@@ -28,10 +28,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, DESK])
-def test_nothing_is_cut_off_and_axe_finds_nothing(width: int, scheme: str, browser: Any, path: Path) -> None:
+def test_nothing_overflows_and_axe_finds_nothing(width: int, scheme: str, browser: Any, path: Path) -> None:
     with opened(browser, path, width, scheme) as page:
         assert violations(page) == []
-        assert sideways(page) == []
+        assert overflowing(page) == []
         shown = [size for size in ("wide", "narrow") if page.locator(f".{size} svg").is_visible()]
         assert shown == ["narrow" if width == PHONE else "wide"]
 
@@ -69,7 +69,7 @@ def test_a_table_is_sorted_and_filtered(browser: Any, path: Path) -> None:
         assert page.get_by_role("status").inner_text() == "1 of 2 rows"
 
 
-def test_on_paper_everything_is_written_out_and_it_is_light(browser: Any, path: Path) -> None:
+def test_in_print_everything_is_expanded_and_light(browser: Any, path: Path) -> None:
     with opened(browser, path, PHONE, "dark") as page:
         page.emulate_media(media="print")
         assert page.get_by_text("terry simulate").is_visible()
@@ -78,7 +78,7 @@ def test_on_paper_everything_is_written_out_and_it_is_light(browser: Any, path: 
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-def test_a_link_to_a_section_that_is_folded_away_opens_it(browser: Any, path: Path) -> None:
+def test_a_link_to_a_folded_section_opens_it(browser: Any, path: Path) -> None:
     with opened(browser, path) as page:
         assert not page.get_by_text("Text.").is_visible()
         page.get_by_role("link", name="Columns").click()

@@ -1,4 +1,4 @@
-"""A chart as data, and how it is drawn: what is in colour, what is hollow, and what is named where."""
+"""A chart as data, and how it is drawn: its colours, its hollow marks, and its labels."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def test_the_values_at_an_x_are_listed_from_the_largest_with_their_range() -> No
     ]
 
 
-def test_lines_with_a_promise_are_in_colour_and_all_else_is_grey() -> None:
+def test_lines_with_a_promise_are_coloured_and_all_others_grey() -> None:
     other = Line("local trust", [Mark(0.0, 1.0)])
     looks = looks_of(Chart("n", "t", "s", "x", "y", [GREYS, PRIVATE, other]))
     assert {label: colour for label, (colour, _) in looks.items()} == {
@@ -54,14 +54,14 @@ def test_lines_with_a_promise_are_in_colour_and_all_else_is_grey() -> None:
     }  # fmt: skip
 
 
-def test_grey_marks_that_are_not_joined_are_told_apart_by_their_shape() -> None:
+def test_grey_marks_without_lines_differ_in_shape() -> None:
     lines = [Line(name, [Mark(0.0, 1.0)], private=False, joined=False) for name in ("clean", "leaky")]
     looks = looks_of(Chart("n", "t", "s", "x", "y", [*lines, GREYS]))
     assert looks["clean"][1] != looks["leaky"][1]
     assert {colour for colour, _ in looks.values()} == {GREY}
 
 
-def test_a_mark_below_its_floor_is_hollow_and_a_dotted_line_leads_to_one_apart() -> None:
+def test_a_mark_below_its_floor_is_hollow_and_a_separate_one_has_a_dotted_line() -> None:
     lines = [line for line in drawn(CHART).lines if line.get_color() == BLUE]
     marks = {
         float(line.get_ydata()[0]): line.get_markerfacecolor() for line in lines if len(line.get_ydata()) == 1
@@ -71,7 +71,7 @@ def test_a_mark_below_its_floor_is_hollow_and_a_dotted_line_leads_to_one_apart()
     assert ends["-"] != ends[":"] == [16.0, 18.0]
 
 
-def test_the_floor_is_shaded_up_to_its_level_and_says_what_it_means() -> None:
+def test_the_floor_is_shaded_up_to_its_level_and_labelled() -> None:
     axes = drawn(CHART)
     assert axes.collections[0].get_paths()[0].get_extents().y1 == 10.0
     assert "No data needed" in [text.get_text() for text in axes.texts]
@@ -79,7 +79,7 @@ def test_the_floor_is_shaded_up_to_its_level_and_says_what_it_means() -> None:
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
-def test_a_picture_shows_no_number_outside_of_itself(size: Any) -> None:
+def test_no_text_is_outside_the_figure(size: Any) -> None:
     made = picture(CHART, size, "x")
     assert len(made.xs) == 3
     assert 0 < made.xs[0] < made.xs[1] < made.xs[2] < 1
@@ -91,7 +91,7 @@ def test_a_picture_shows_no_number_outside_of_itself(size: Any) -> None:
     axes = panel(figure, long, size)
     draw(axes, long, size)
     figure.draw_without_rendering()
-    ticks = {*axes.get_xticklabels(), *axes.get_yticklabels()}  # some are out of sight
+    ticks = {*axes.get_xticklabels(), *axes.get_yticklabels()}  # some are outside the axes
     for text in set(figure.findobj(Text)) - ticks:
         box = text.get_window_extent()
         assert not text.get_text() or (box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1), text.get_text()
@@ -100,7 +100,7 @@ def test_a_picture_shows_no_number_outside_of_itself(size: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_pictures_colours_are_the_stylesheets_and_its_ids_its_own() -> None:
+def test_a_figure_uses_the_stylesheets_colours_and_unique_ids() -> None:
     svg = picture(CHART, WIDE, "wide").svg
     assert svg.startswith("<svg ")
     assert "var(--blue)" in svg
@@ -117,8 +117,8 @@ def test_equal_charts_make_equal_files(tmp_path: Path) -> None:
     assert "best sellers" in (tmp_path / "a/costs.svg").read_text(encoding="utf-8")
 
 
-def test_names_lie_apart() -> None:
-    """Half heights of .05: three lines at once are spread around it; a far one stays, two that touch too."""
+def test_labels_do_not_overlap() -> None:
+    """Labels have half heights of .05: three at one place are spread; distant or touching ones stay."""
     assert apart([0.5, 0.5, 0.5, 0.9], [0.05] * 4) == pytest.approx([0.4, 0.5, 0.6, 0.9])
     assert apart([0.2, 0.3], [0.05, 0.05]) == pytest.approx([0.2, 0.3])
     assert apart([], []) == []
@@ -128,12 +128,12 @@ def test_names_lie_apart() -> None:
         assert other - one >= low + high - 1e-12
 
 
-def test_names_stay_beside_their_panel() -> None:
+def test_labels_stay_beside_their_panel() -> None:
     assert apart([0.0, 1.2], [0.05, 0.05]) == pytest.approx([0.05, TOP - 0.05])
     assert apart([1.0, 1.0], [0.1, 0.1]) == pytest.approx([TOP - 0.3, TOP - 0.1])
 
 
-def test_names_are_outside_of_the_panel_and_none_over_another() -> None:
+def test_labels_are_outside_the_panel_and_do_not_overlap() -> None:
     figure = pyplot.figure(figsize=(7.0, 3.0), layout="constrained")
     axes = figure.subplots()
     axes.set_ylim(0, 1)
@@ -149,7 +149,7 @@ def test_names_are_outside_of_the_panel_and_none_over_another() -> None:
     pyplot.close(figure)
 
 
-def test_lines_that_end_together_are_named_in_the_order_in_which_they_came() -> None:
+def test_labels_of_lines_with_equal_ends_follow_their_earlier_order() -> None:
     lines = [Line("high", [Mark(0, 9), Mark(1, 5)]), Line("low", [Mark(0, 1), Mark(1, 5)])]
     for order in (lines, lines[::-1]):
         texts = drawn(Chart("n", "t", "s", "x", "y", order)).texts
@@ -157,13 +157,13 @@ def test_lines_that_end_together_are_named_in_the_order_in_which_they_came() -> 
         assert height["high"] > height["low"]
 
 
-def test_a_long_name_is_split_after_its_commas() -> None:
+def test_a_long_label_is_wrapped_after_its_commas() -> None:
     assert wrapped("central linear, no promise", 18) == ["central linear,", "no promise"]
     assert wrapped("no promise", 18) == ["no promise"]
 
 
 def luminance(colour: str) -> float:
-    """The relative luminance of WCAG 2.2."""
+    """Return the relative luminance of WCAG 2.2."""
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -171,7 +171,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_in_every_colour_is_legible_on_paper_and_on_the_floor(dark: bool) -> None:
-    """A contrast of at least 4.5, in light and in dark."""
+    """The contrast is at least 4.5 in light and dark mode."""
     of = {name: pair[dark] for name, pair in COLOURS.items()}
     for name in set(of) - AREAS:
         for ground in ("paper", "shade"):

@@ -1,4 +1,4 @@
-"""A page as Markdown: the same words, with nothing that breaks a table."""
+"""A page as Markdown has the same words, and nothing that breaks a table."""
 
 from terrycloth.experiments.pages.markdown import as_markdown
 from terrycloth.experiments.pages.page import Bullets, Commands, Links, Page, Section, Terms, Tile
@@ -36,7 +36,7 @@ End.
 """
 
 
-def test_every_part() -> None:
+def test_every_part_of_a_page_as_markdown() -> None:
     columns = [Column("what"), Column("n", number=True)]
     table = Table("A table.", columns, [Entry([Cell("a|b\nc"), Cell("1")])])
     lists = [Bullets(["one"]), Commands(["terry ls"]), Terms({"ε": "small"}), Links({"file": "a.csv"})]

@@ -1,4 +1,4 @@
-"""A page: its order, its escaping, and that it needs no network."""
+"""The order of a page, its escaping, and that it needs no network."""
 
 import json
 import re
@@ -42,7 +42,7 @@ PAGE = Page(
 
 
 class Structure(HTMLParser):
-    """Every element with its attributes, in order."""
+    """Collects every element with its attributes, in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Structure(HTMLParser):
         return [attributes for name, attributes in self.opened if name == tag]
 
     def all(self, attribute: str) -> list[str]:
-        return [said[attribute] for _, said in self.opened if said.get(attribute)]
+        return [attributes[attribute] for _, attributes in self.opened if attributes.get(attribute)]
 
 
 @pytest.fixture(scope="module")
@@ -102,20 +102,23 @@ def test_ids_are_unique_and_what_refers_to_them_exists(text: str) -> None:
     assert set(referred + anchors) <= set(ids)
 
 
-def test_a_table_sorts_by_values_and_holds_more_below_each_row(text: str) -> None:
+def test_a_table_has_values_to_sort_by_and_details_below_each_row(text: str) -> None:
     page = Structure(text)
-    assert [said["data-value"] for said in page.of("td") if "data-value" in said] == [
+    assert [attributes["data-value"] for attributes in page.of("td") if "data-value" in attributes] == [
         "linear",
         "9.0",
         "attributes",
         "-1.0",
     ]
-    assert len([said for said in page.of("tr") if said.get("class") == "more"]) == 1
-    assert [said.get("aria-sort") for said in page.of("th") if "aria-sort" in said] == ["none", "none"]
+    assert len([attributes for attributes in page.of("tr") if attributes.get("class") == "more"]) == 1
+    assert [attributes.get("aria-sort") for attributes in page.of("th") if "aria-sort" in attributes] == [
+        "none",
+        "none",
+    ]
     assert len(page.of("input")) == 1
 
 
-def test_the_values_of_a_chart_are_there_for_pointer_and_keyboard_and_without_a_script(text: str) -> None:
+def test_the_values_of_a_chart_are_available_with_and_without_a_script(text: str) -> None:
     (script,) = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
     values = json.loads(script)
     assert values["columns"][0]["rows"][2] == ["central trust", "9.0 (8.5 to 9.5)", "blue"]
@@ -123,11 +126,11 @@ def test_the_values_of_a_chart_are_there_for_pointer_and_keyboard_and_without_a_
     assert "central trust: 9.0 (8.5 to 9.5)" in text.split("<details", 1)[1]
 
 
-def test_a_closed_section_is_folded_away(text: str) -> None:
+def test_a_closed_section_is_folded(text: str) -> None:
     assert text.count('<details class="section">') == 1
 
 
-def test_a_page_of_nothing_but_an_answer_is_a_page() -> None:
+def test_a_page_may_have_only_an_answer() -> None:
     assert "<h1>A question?</h1>" in render(Page("title", "A question?", "An answer."))
 
 

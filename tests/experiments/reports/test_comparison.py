@@ -1,4 +1,4 @@
-"""Runs side by side: the same shoppers, figures found again, and every reason they cannot be paired."""
+"""Runs are compared on the same shoppers, their figures are recomputed, and unpairable runs are refused."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from tests.experiments.conftest import TINY
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another run of the same shoppers: linear, without a promise."""
+    """Return another run of the same shoppers: the linear model without a promise."""
     config = RunConfig(devices=30, model="linear", seed=7, central=False, ceiling=False)
     return simulate(config, tmp_path_factory.mktemp("other") / "run").path
 
@@ -35,7 +35,7 @@ def refused(paths: list[Path]) -> str:
 
 
 def ranks_of(full: list[float]) -> Ranks:
-    """One target a shopper, placed alike in every ranking."""
+    """Return ranks of one target a shopper, equal in every ranking."""
     ranks, shoppers = torch.tensor(full, dtype=torch.float64), torch.arange(len(full))
     none = torch.zeros(len(full), dtype=torch.bool)
     return Ranks(
@@ -54,7 +54,7 @@ def ranks_of(full: list[float]) -> Ranks:
 
 
 @pytest.mark.slow
-def test_a_run_beside_itself(finished: RunFolder) -> None:
+def test_a_run_compared_with_itself_has_no_difference(finished: RunFolder) -> None:
     first, again = compare_runs([finished.path, finished.path])
     assert first.differences is None
     assert again.differences is not None
@@ -63,7 +63,7 @@ def test_a_run_beside_itself(finished: RunFolder) -> None:
 
 
 @pytest.mark.slow
-def test_a_difference_is_that_of_what_the_runs_reported(finished: RunFolder, other: Path) -> None:
+def test_a_difference_is_that_of_the_reported_figures(finished: RunFolder, other: Path) -> None:
     first, second = compare_runs([finished.path, other])
     assert second.differences is not None
     for protocol in ("full", "sampled99"):
@@ -75,9 +75,9 @@ def test_a_difference_is_that_of_what_the_runs_reported(finished: RunFolder, oth
 
 
 def test_shoppers_are_paired() -> None:
-    """Of 200, half are hits; one more in the second run. Paired, nothing but that one can be resampled.
+    """Of 200 shoppers half are hits, and the second run has one more, which alone can affect the interval.
 
-    Were they not, each run's own spread, ±.07, would be in the interval.
+    If runs were not paired, each run's own spread, ±.07, would be in the interval.
     """
     first = [1.0, 50.0] * 100
     second = [*first[:-1], 1.0]
@@ -87,7 +87,7 @@ def test_shoppers_are_paired() -> None:
     assert found.high <= 4 / 200
 
 
-def test_ranks_of_other_shoppers_are_a_bug() -> None:
+def test_ranks_of_other_shoppers_cannot_be_compared() -> None:
     one = ranks_of([1.0, 2.0])
     with pytest.raises(AssertionError):
         differences(one, replace(one, devices=np.array([0, 2])))
@@ -100,7 +100,7 @@ def test_one_run_is_too_few(finished: RunFolder) -> None:
     assert "name two run folders" in refused([finished.path])
 
 
-def test_not_a_run_folder_and_a_run_that_is_not_finished(
+def test_a_missing_folder_and_an_unfinished_run_are_refused(
     finished: RunFolder, copied: RunFolder, tmp_path: Path
 ) -> None:
     assert "does not exist" in refused([finished.path, tmp_path / "none"])
@@ -109,7 +109,7 @@ def test_not_a_run_folder_and_a_run_that_is_not_finished(
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "catalogue.parquet"])
-def test_a_file_that_is_gone_or_damaged(finished: RunFolder, copied: RunFolder, name: str) -> None:
+def test_a_missing_or_damaged_file_is_refused(finished: RunFolder, copied: RunFolder, name: str) -> None:
     (copied.path / name).write_bytes(b"no")
     assert "damaged" in refused([finished.path, copied.path])
     (copied.path / name).unlink()
@@ -125,7 +125,7 @@ def test_a_file_that_is_gone_or_damaged(finished: RunFolder, copied: RunFolder, 
         ('data = "towels"', 'data = "complete-journey"', "data is complete-journey instead of towels"),
     ],
 )
-def test_runs_of_other_data(
+def test_runs_on_different_data_are_refused(
     finished: RunFolder, copied: RunFolder, line: str, changed: str, differs: str
 ) -> None:
     text = copied.config.read_text()
@@ -134,7 +134,7 @@ def test_runs_of_other_data(
     assert differs in refused([finished.path, copied.path])
 
 
-def test_another_catalogue(finished: RunFolder, copied: RunFolder) -> None:
+def test_runs_with_different_catalogues_are_refused(finished: RunFolder, copied: RunFolder) -> None:
     from terrycloth.models.catalogue import Catalogue
 
     catalogue = Catalogue.load(copied.catalogue)
@@ -144,19 +144,21 @@ def test_another_catalogue(finished: RunFolder, copied: RunFolder) -> None:
     assert "the data of" in refused([copied.path, copied.path])
 
 
-def test_figures_that_are_not_found_again(finished: RunFolder, copied: RunFolder, other: Path) -> None:
+def test_figures_that_cannot_be_reproduced_are_refused(
+    finished: RunFolder, copied: RunFolder, other: Path
+) -> None:
     result = json.loads(copied.result.read_text())
     result["metrics"]["full"]["mrr"] += 2e-3
     copied.result.write_text(json.dumps(result))
     assert "reports full mrr" in refused([finished.path, copied.path])
 
 
-def test_figures_that_devices_released(finished: RunFolder, copied: RunFolder) -> None:
+def test_figures_released_by_devices_are_refused(finished: RunFolder, copied: RunFolder) -> None:
     copied.result.write_text(copied.result.read_text().replace('"simulator"', '"released"'))
     assert "with noise" in refused([finished.path, copied.path])
 
 
-def test_data_that_are_not_there_any_more(tmp_path: Path) -> None:
+def test_missing_data_are_refused(tmp_path: Path) -> None:
     orders, catalogue = tmp_path / "orders.csv", tmp_path / "catalogue.csv"
     orders.write_text(
         "shopper,item,date\n"
@@ -173,27 +175,27 @@ def test_data_that_are_not_there_any_more(tmp_path: Path) -> None:
 # --- What is printed and written --------------------------------------------------------------------------
 
 
-def test_what_is_printed_follows_from_the_figures(
+def test_the_printed_text_follows_from_the_figures(
     finished: RunFolder, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     print_comparison([finished.path, other], tmp_path / "table.json")
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     first, second = compare_runs([finished.path, other])
-    assert first.result.promise.sentence() in said
-    assert second.result.promise.sentence() in said
+    assert first.result.promise.sentence() in printed
+    assert second.result.promise.sentence() in printed
     assert second.differences is not None
-    assert second.differences["full"]["hr@10"].verdict in said
-    assert "10,000 paired bootstrap resamples" in said
+    assert second.differences["full"]["hr@10"].verdict in printed
+    assert "10,000 paired bootstrap resamples" in printed
     noised = [each.result.promise.epsilon is not None for each in (first, second)]
-    assert ("not the noise that another run would draw" in said) is any(noised)
+    assert ("not the noise that another run would draw" in printed) is any(noised)
     assert json.loads((tmp_path / "table.json").read_text()) == json.loads(
         json.dumps(as_json([first, second]))
     )
 
 
 def test_the_file_holds_no_value_of_one_shopper(finished: RunFolder, other: Path) -> None:
-    """Nothing in it is as long as the list of shoppers."""
+    """No list in it is as long as the list of shoppers."""
     compared = compare_runs([finished.path, other, other])
 
     def lengths(value: Any) -> list[int]:
@@ -206,7 +208,7 @@ def test_the_file_holds_no_value_of_one_shopper(finished: RunFolder, other: Path
     assert len(compared) < TINY.devices
 
 
-def test_a_file_that_is_there_is_left(finished: RunFolder, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(finished: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text("theirs")
     with pytest.raises(UserError, match="exists"):
         print_comparison([finished.path, finished.path], tmp_path / "table.json")

@@ -1,4 +1,4 @@
-"""One count, one estimate and one way to print them for all searches and grids."""
+"""Searches and grids share one count, one estimate of the time left, and one way to print them."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_the_time_left_is_the_mean_of_what_ended_times_what_is_left(clock: list[float]) -> None:
+def test_the_time_left_is_the_mean_task_time_times_the_tasks_left(clock: list[float]) -> None:
     progress = CountedProgress("jobs")
     progress.begin(4)
     clock[0] += 30.0
@@ -22,7 +22,7 @@ def test_the_time_left_is_the_mean_of_what_ended_times_what_is_left(clock: list[
     assert (progress.count(), progress.left) == ("60 s", 2)
 
 
-def test_more_tasks_than_were_counted_take_no_time(clock: list[float]) -> None:
+def test_more_tasks_than_expected_leave_no_time(clock: list[float]) -> None:
     progress = CountedProgress("runs")
     progress.begin(1)
     clock[0] += 9.0

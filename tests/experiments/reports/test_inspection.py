@@ -1,4 +1,4 @@
-"""`terry data inspect`: what was kept, what was not, and what the catalogue says, by hand."""
+"""`terry data inspect`: rows kept and dropped, the shape of the data, and the catalogue, by hand."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ from terrycloth.models.catalogue import Catalogue
 
 @pytest.fixture
 def dataset(catalogue: Catalogue, events: Events) -> Dataset:
-    """The six towels and four devices of conftest."""
+    """Return the six towels and four devices of conftest.py as a data set."""
     report = ImportReport(
         "shop.csv",
         rows_read=9,
@@ -56,8 +56,8 @@ def test_rows_read_are_rows_kept_and_dropped_by_reason(dataset: Dataset) -> None
     ]
 
 
-def test_the_shape(dataset: Dataset) -> None:
-    """Histories of 3, 2, 0 and 1."""
+def test_the_shape_of_the_data(dataset: Dataset) -> None:
+    """The histories have 3, 2, 0 and 1 events."""
     assert dict(rows(shape_table(dataset))) == {
         "devices": "4",
         "items": "6",
@@ -66,19 +66,19 @@ def test_the_shape(dataset: Dataset) -> None:
     }
 
 
-def test_quartiles_of_nothing() -> None:
+def test_quartiles_of_no_values() -> None:
     assert quartiles(np.empty(0, dtype=np.int64)) == "–"
 
 
-# --- Time --------------------------------------------------------------------------------------------------
+# --- Time -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def timed(dataset: Dataset) -> Dataset:
-    """Ten events over six days: shopper 3 is first seen after day 4, which eight of the events precede.
+    """Return ten events over six days: shopper 3 is first seen after day 4, and eight events are before it.
 
-    Shopper 0: t0 twice and t1 on day 0, t2 on day 4. 1: t0 on day 1, t1 on day 2, t0 on day 5. 2: nothing.
-    3: t0, t1 and t2 on day 4.
+    Shopper 0: t0 twice and t1 on day 0, t2 on day 4. 1: t0 on day 1, t1 on day 2, t0 on day 5. 2: nothing. 3:
+    t0, t1 and t2 on day 4.
     """
     found = [(0, 0, 0), (0, 0, 0), (0, 1, 0), (0, 2, 4), (1, 0, 1), (1, 1, 2), (1, 0, 5)]
     found += [(3, item, 4) for item in (0, 1, 2)]
@@ -88,8 +88,8 @@ def timed(dataset: Dataset) -> Dataset:
     return replace(dataset, events=Events.from_columns(devices, items, noon, np.ones(10), 4), report=report)
 
 
-def test_what_is_known_of_time(timed: Dataset) -> None:
-    """Six visits, two of several items; of the three who bought from day 4 on one was new."""
+def test_the_table_of_times(timed: Dataset) -> None:
+    """There are six visits, two of several items; of three shoppers who bought from day 4 on, one was new."""
     assert dict(rows(time_table(timed))) == {
         "first and last day": "1970-01-01 to 1970-01-06",
         "days": "6",
@@ -102,15 +102,18 @@ def test_what_is_known_of_time(timed: Dataset) -> None:
     }
 
 
-def test_what_is_not_known_is_left_out(timed: Dataset) -> None:
+def test_unknown_facts_about_times_are_left_out(timed: Dataset) -> None:
     without = replace(timed, report=replace(timed.report, file_order=None))
     assert not any("ascending" in name for name, _ in rows(time_table(without)))
     untimed = rows(time_table(replace(timed, times_known=False)))
     assert untimed == [["times", "none: each shopper's purchases are one visit"]]
 
 
-def test_how_many_each_split_would_test(timed: Dataset) -> None:
-    """By date shopper 0 (t2); 1 buys only what it had. By next visit 0 (t2) and 1 (t1)."""
+def test_the_number_of_shoppers_that_each_split_would_test(timed: Dataset) -> None:
+    """By date shopper 0 has a target (t2), and 1 buys only known items.
+
+    By next visit 0 (t2) and 1 (t1) have.
+    """
     found = {name: (shoppers, targets) for name, shoppers, targets, _ in rows(split_table(timed))}
     assert found == {
         "date, from 1970-01-05 on": ("1", "1"),
@@ -121,7 +124,7 @@ def test_how_many_each_split_would_test(timed: Dataset) -> None:
     assert "By next visit: the test is" in rows(split_table(timed))[1][3]
 
 
-def test_a_split_that_cannot_be_says_why(timed: Dataset) -> None:
+def test_an_impossible_split_has_its_reason(timed: Dataset) -> None:
     found = {name: rest for name, *rest in rows(split_table(replace(timed, times_known=False)))}
     assert found["date"] == ["–", "–", "--split date needs times, and csv has none: use --split last-item"]
     assert found["last-item"][:2] == ["3", "3"]
@@ -129,7 +132,7 @@ def test_a_split_that_cannot_be_says_why(timed: Dataset) -> None:
     assert "nothing was bought before 1970-01-01" in rows(split_table(one_day))[0][3]
 
 
-def test_a_published_test_is_counted_as_it_is(timed: Dataset) -> None:
+def test_a_published_test_is_counted_unchanged(timed: Dataset) -> None:
     published = PublishedTest(np.array([5, -1, 5, 5], dtype=np.int32), np.full((4, 99), 4, dtype=np.int32))
     with_test = replace(timed, times_known=False, published=published)
     assert rows(split_table(with_test))[-1][1:3] == ["3", "3"]
@@ -152,24 +155,24 @@ def test_the_command_takes_an_order_column_and_a_visit(
         monkeypatch.setattr(sys, "argv", ["terry", "data", "inspect", *files, *flags])
         with pytest.raises(SystemExit) as ended:
             main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out + printed.err
 
     def visits(*flags: str) -> str:
-        code, said = terry(*flags)
-        assert code == 0, said
-        return next(line for line in said.splitlines() if "│ visits  " in line).split()[3]
+        code, printed = terry(*flags)
+        assert code == 0, printed
+        return next(line for line in printed.splitlines() if "│ visits  " in line).split()[3]
 
     assert visits() == visits("--visit", "day") == "2"
     assert visits("--order-column", "slip") == "1"
     assert "columns kept: user, sku, date, slip" in terry("--order-column", "slip")[1]
     assert terry("--visit", "week") == (2, "terry: --visit week is unknown: use instant or day\n")
-    code, said = terry("--order-column", "till")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "no column 'till' for --order-column: it has user, sku, date, slip" in said
+    code, printed = terry("--order-column", "till")
+    assert (code, printed.count("\n")) == (2, 1)
+    assert "no column 'till' for --order-column: it has user, sku, date, slip" in printed
 
 
-def test_the_account_can_be_written(
+def test_the_import_report_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "orders.csv").write_text("user,sku,date\nann,A,2024-01-01\nann,Z,2024-01-02\n")
@@ -195,10 +198,10 @@ def test_the_account_can_be_written(
     assert (tmp_path / "report" / "unknown-items.csv").read_text() == "item,rows\nZ,1\n"
 
 
-# --- The catalogue -----------------------------------------------------------------------------------------
+# --- The catalogue ----------------------------------------------------------------------------------------
 
 
-def test_the_catalogues_attributes(dataset: Dataset) -> None:
+def test_the_attributes_of_the_catalogue(dataset: Dataset) -> None:
     (colour, values, known, common), composition, size = rows(attribute_table(dataset))
     assert (colour, values, known) == ("colour", "2", "83%")
     assert set(common.split(", ")) == {"sand", "moss"}
@@ -209,7 +212,7 @@ def test_the_catalogues_attributes(dataset: Dataset) -> None:
 def test_everything_is_printed(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     print_dataset(dataset)
     text = capsys.readouterr().out
-    for said in (
+    for printed in (
         "shop.csv",
         "columns kept: customer, sku",
         "columns dropped: comment",
@@ -219,7 +222,7 @@ def test_everything_is_printed(dataset: Dataset, capsys: pytest.CaptureFixture[s
         "next-visit",
         "composition",
     ):
-        assert said in text
+        assert printed in text
 
 
 def test_a_shop_without_attributes_can_be_printed(dataset: Dataset) -> None:

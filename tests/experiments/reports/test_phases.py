@@ -1,4 +1,4 @@
-"""What is done is named, with the time left, on a terminal and in a pipe; no phase is silent for long."""
+"""Each phase is named, with the time left, on a terminal and in a pipe; no phase is silent for long."""
 
 import io
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from terrycloth.experiments.reports.phases import Phases, phase
 
 
 class Clock:
-    """Stands still until it is told to go on."""
+    """A clock that stands still until a test sets it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -21,66 +21,66 @@ class Clock:
 
 
 def piped() -> tuple[Phases, Clock, Callable[[], list[str]]]:
-    """Phases that print into a pipe, their clock, and what they have printed since."""
+    """Return phases that print into a pipe, their clock, and a function that returns the new lines."""
     file, clock = io.StringIO(), Clock()
 
-    def said() -> list[str]:
+    def printed() -> list[str]:
         text = file.getvalue()
         file.seek(0)
         file.truncate()
         return text.splitlines()
 
-    return Phases(Console(file=file, width=200), clock), clock, said
+    return Phases(Console(file=file, width=200), clock), clock, printed
 
 
 def test_a_pipe_gets_the_name_of_each_phase() -> None:
-    phases, _, said = piped()
+    phases, _, printed = piped()
     phases.begin("reading the data")
     phases.begin("tuning popularity", 24)
-    assert said() == ["reading the data …", "tuning popularity …"]
+    assert printed() == ["reading the data …", "tuning popularity …"]
 
 
-def test_a_pipe_gets_a_line_after_three_seconds_and_then_ever_fewer() -> None:
-    phases, clock, said = piped()
+def test_a_pipe_gets_a_line_after_three_seconds_and_then_at_doubling_intervals() -> None:
+    phases, clock, printed = piped()
     phases.begin("tuning", 200)
-    said()
+    printed()
     lines = {}
     for second in range(1, 101):
         clock.now = float(second)
         phases.step()
-        if text := said():
+        if text := printed():
             lines[second] = text
     assert lines[3] == ["tuning: 3 of 200, about 197 s left".replace("197 s", "3 min")]
-    assert list(lines) == [3, 9, 21, 45, 93], "three seconds, then twice as long each time"
+    assert list(lines) == [3, 9, 21, 45, 93], "after three seconds, then at doubling intervals"
     assert lines[93] == ["tuning: 93 of 200, about 107 s left"]
 
 
-def test_a_new_phase_is_counted_and_timed_anew() -> None:
-    phases, clock, said = piped()
+def test_a_new_phase_starts_its_count_and_time_anew() -> None:
+    phases, clock, printed = piped()
     phases.begin("one", 10)
     clock.now = 100.0
     phases.begin("two", 10)
     phases.step()
-    assert said() == ["one …", "two …"]
+    assert printed() == ["one …", "two …"]
     clock.now = 103.0
     phases.step()
-    assert said() == ["two: 2 of 10, about 12 s left"]
+    assert printed() == ["two: 2 of 10, about 12 s left"]
 
 
-def test_a_step_of_a_phase_without_a_number_says_nothing() -> None:
-    phases, clock, said = piped()
+def test_a_step_of_a_phase_without_a_total_prints_nothing() -> None:
+    phases, clock, printed = piped()
     phases.begin("measuring")
     clock.now = 100.0
     phases.step()
-    assert said() == ["measuring …"]
+    assert printed() == ["measuring …"]
 
 
-@pytest.mark.parametrize(("pause", "said_at_last"), [(0.0, ["reading …"]), (60.0, [])])
-def test_a_phase_that_may_end_with_an_error_is_named_only_if_it_is_long(
-    pause: float, said_at_last: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("pause", "printed_at_last"), [(0.0, ["reading …"]), (60.0, [])])
+def test_a_phase_that_may_end_with_an_error_is_named_only_if_it_takes_long(
+    pause: float, printed_at_last: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terrycloth.experiments.reports.phases, "FIRST_PAUSE", pause)
-    phases, _, said = piped()
+    phases, _, printed = piped()
     phases.begin("reading", if_long=True)
     timer = phases.line
     assert timer is not None
@@ -88,12 +88,12 @@ def test_a_phase_that_may_end_with_an_error_is_named_only_if_it_is_long(
         timer.join()
     phases.end()
     timer.join(timeout=1.0)
-    assert said() == said_at_last
+    assert printed() == printed_at_last
     phases.begin("measuring")
-    assert said() == ["measuring …"]
+    assert printed() == ["measuring …"]
 
 
-def test_a_terminal_sees_the_name_the_count_and_the_time() -> None:
+def test_a_terminal_shows_the_name_the_count_and_the_time() -> None:
     console = Console(force_terminal=True, width=120, file=io.StringIO())
     phases = Phases(console)
     phases.begin("tuning", 24)
@@ -105,14 +105,14 @@ def test_a_terminal_sees_the_name_the_count_and_the_time() -> None:
     phases.begin("measuring")
     with console.capture() as drawn:
         console.print(phases.bar)
-    assert "tuning" not in drawn.get(), "one phase at a time"
+    assert "tuning" not in drawn.get(), "only one phase is shown at a time"
     assert "measuring" in drawn.get()
     assert "0 s" in drawn.get()
 
 
-@pytest.mark.parametrize(("pause", "said"), [(0.0, "loading …\n"), (60.0, "")])
+@pytest.mark.parametrize(("pause", "printed"), [(0.0, "loading …\n"), (60.0, "")])
 def test_a_short_block_is_silent_in_a_pipe_and_a_long_one_is_not(
-    pause: float, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pause: float, printed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     timers = []
     monkeypatch.setattr(terrycloth.experiments.reports.phases, "FIRST_PAUSE", pause)
@@ -125,12 +125,12 @@ def test_a_short_block_is_silent_in_a_pipe_and_a_long_one_is_not(
     with phase("loading"):
         if pause == 0.0:
             timers[0].join()
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == printed
     timers[0].join(timeout=1.0)
-    assert not timers[0].is_alive(), "nothing is printed afterwards"
+    assert not timers[0].is_alive(), "nothing may be printed afterwards"
 
 
-def test_quiet_is_silent_however_long(
+def test_quiet_prints_nothing_however_long_a_phase_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(terrycloth.experiments.reports.phases, "line_after_a_pause", None)

@@ -1,4 +1,4 @@
-"""A plan says what a run would: the same noise, the same promise."""
+"""A privacy plan states what a run would: the same noise and the same promise."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def plan(points: int = 8, **settings: Any) -> PrivacyPlan:
     ],
     ids=str,
 )
-def test_it_is_the_promise_of_a_run(settings: dict[str, Any]) -> None:
+def test_the_plan_has_the_promise_of_a_run(settings: dict[str, Any]) -> None:
     config = RunConfig.model_validate(settings)
     resolved = resolve(config, settings["devices"])
     made = make_privacy_plan(config)
@@ -50,24 +50,24 @@ def test_it_is_the_promise_of_a_run(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_spending_by_hand() -> None:
+def test_the_epsilon_spent_by_hand() -> None:
     made = plan(**CENTRAL, noise_multiplier=2.0)
     assert [done for done, _ in made.spending] == [3, 5, 8, 10, 13, 15, 18, 20]
     for done, epsilon in made.spending:
         assert epsilon == epsilon_spent(2.0, 0.2, done, 1e-5).epsilon
 
 
-def test_the_attacker_by_hand() -> None:
-    """20 rounds at noise √20 are one at noise 1."""
+def test_the_bound_on_an_attacker_by_hand() -> None:
+    """20 rounds at noise √20 equal one round at noise 1."""
     made = plan(**LOCAL, noise_multiplier=math.sqrt(20.0))
     (_, at_thousandth), (_, at_hundredth), (_, at_tenth) = made.attacker
-    # Φ(Φ⁻¹(α) + 1) from a table of the normal distribution.
+    # The expected values are Φ(Φ⁻¹(α) + 1) from a table of the normal distribution.
     assert at_thousandth == pytest.approx(0.0183, abs=1e-4)
     assert at_hundredth == pytest.approx(0.0924, abs=1e-4)
     assert at_tenth == pytest.approx(0.3891, abs=1e-4)
 
 
-def test_a_few_rounds_are_all_shown() -> None:
+def test_all_of_few_rounds_are_shown_and_some_of_many() -> None:
     assert spread(1, 8) == [1]
     assert spread(3, 8) == [1, 2, 3]
     assert spread(200, 8) == [25, 50, 75, 100, 125, 150, 175, 200]
@@ -82,32 +82,32 @@ def test_a_few_rounds_are_all_shown() -> None:
         ({"unit": "shopper", "devices": 10, "noise_multiplier": 0.0}, "--noise-multiplier above 0"),
     ],
 )
-def test_what_there_is_no_plan_of(settings: dict[str, Any], says: str) -> None:
+def test_settings_without_a_plan_are_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         plan(**settings)
 
 
-def test_what_is_printed_is_never_rounded_down(capsys: pytest.CaptureFixture[str]) -> None:
+def test_printed_numbers_are_never_rounded_down(capsys: pytest.CaptureFixture[str]) -> None:
     made = plan(16, **LOCAL, noise_multiplier=7.0)
     print_plan(made)
-    said = capsys.readouterr().out
-    assert made.promise.sentence() in said
-    assert "Noise multiplier 7, clip 1: noise of standard deviation 7; each device adds it." in said
-    assert "one Gaussian step, with no sampling" in said
-    table = {name: float(epsilon) for name, epsilon in re.findall(r"│ ([\w-]+) +│ ([\d.]+) +│", said)}
+    printed_text = capsys.readouterr().out
+    assert made.promise.sentence() in printed_text
+    assert "Noise multiplier 7, clip 1: noise of standard deviation 7; each device adds it." in printed_text
+    assert "one Gaussian step, with no sampling" in printed_text
+    table = {name: float(epsilon) for name, epsilon in re.findall(r"│ ([\w-]+) +│ ([\d.]+) +│", printed_text)}
     for spent in made.accountants:
         assert spent.epsilon <= table[spent.accountant] <= spent.epsilon * 1.001
     assert set(table) >= {"analytic-gaussian", "opacus-rdp", "opacus-prv", "dp-accounting-rdp"}
     for done, epsilon in made.spending:
         assert (str(done) in table) == (done in spread(20, 8))
         assert table.get(str(done), epsilon) >= epsilon
-    rates = [tuple(map(float, row)) for row in re.findall(r"│ ([\d.]+)% +│ ([\d.]+)% +│", said)]
+    rates = [tuple(map(float, row)) for row in re.findall(r"│ ([\d.]+)% +│ ([\d.]+)% +│", printed_text)]
     assert [false for false, _ in rates] == [0.1, 1.0, 10.0]
     for (_, printed), (_, true) in zip(rates, made.attacker, strict=True):
         assert 100 * true <= printed <= 100 * true * 1.01
 
 
-def test_what_is_written(tmp_path: Path) -> None:
+def test_the_files_of_a_plan(tmp_path: Path) -> None:
     made = plan(**LOCAL, noise_multiplier=7.0)
     write_plan(made, tmp_path / "new" / "plan")
     folder = tmp_path / "new" / "plan"
@@ -122,7 +122,7 @@ def test_what_is_written(tmp_path: Path) -> None:
         write_plan(made, folder)
 
 
-def test_a_plan_that_cannot_be_written_leaves_nothing(
+def test_a_plan_that_cannot_be_written_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_plan_that_cannot_be_written_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_the_linear_model_each_rounds_noise_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_noise_of_each_round_of_the_linear_model_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     linear = {
         "unit": "shopper",
         "trust": "central",

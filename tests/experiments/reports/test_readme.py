@@ -1,4 +1,4 @@
-"""The tables between README's markers are those of the frontiers, to the third digit."""
+"""The tables between README's markers equal those of the frontiers, to the third digit."""
 
 from pathlib import Path
 
@@ -25,8 +25,8 @@ def row(unit: str, epsilon: str, seed: int, hit_rate: float, **more: object) -> 
         "sampled_hr@10": hit_rate * 2,
         "sampled_ndcg@10": hit_rate,
     }
-    said = {"unit": unit, "trust": trust, "epsilon": epsilon, "seed": seed, "popularity_hr@10": 0.1}
-    return ROW | said | {"popularity_ndcg@10": 0.05} | measured | more
+    settings = {"unit": unit, "trust": trust, "epsilon": epsilon, "seed": seed, "popularity_hr@10": 0.1}
+    return ROW | settings | {"popularity_ndcg@10": 0.05} | measured | more
 
 
 def frontier(folder: Path, *rows: dict[str, object]) -> None:
@@ -48,7 +48,7 @@ def remade(tmp_path: Path, marker: str) -> str:
     return text
 
 
-def test_a_row_is_a_promise_and_the_mean_over_its_seeds(tmp_path: Path) -> None:
+def test_a_row_has_a_promise_and_the_mean_over_its_seeds(tmp_path: Path) -> None:
     frontier(
         tmp_path / "runs" / "towels",
         row("none", "inf", 0, 0.2, **{"ceiling_hr@10": 0.23, "ceiling_ndcg@10": 0.12}),
@@ -63,7 +63,7 @@ def test_a_row_is_a_promise_and_the_mean_over_its_seeds(tmp_path: Path) -> None:
     assert "as it was" not in text
 
 
-def test_masks_are_called_skipped_where_they_were(tmp_path: Path) -> None:
+def test_a_run_without_secure_aggregation_is_labelled(tmp_path: Path) -> None:
     secure = {"trust": "distributed", "promise": "a sum by secure aggregation"}
     frontier(
         tmp_path / "runs" / "towels",
@@ -75,8 +75,8 @@ def test_masks_are_called_skipped_where_they_were(tmp_path: Path) -> None:
     assert "| shopper, distributed (no secure aggregation), ε = 1 |" in text
 
 
-def test_what_each_epsilon_costs_by_date_first(tmp_path: Path) -> None:
-    """A row a split, whatever the order in which they were run; published tables' split is no part of it."""
+def test_the_costs_of_each_epsilon_begin_with_the_split_by_date(tmp_path: Path) -> None:
+    """There is one row a split, in any order of the runs; the split of published tables is not included."""
     ease = {"ease_hr@10": 0.12, "ease_ndcg@10": 0.06, "ials_hr@10": 0.13, "ials_ndcg@10": 0.04}
     nothing = {"nothing_released_hr@10": 0.08, "nothing_released_ndcg@10": 0.03}
     frontier(
@@ -100,7 +100,7 @@ def test_what_each_epsilon_costs_by_date_first(tmp_path: Path) -> None:
     assert "†" not in text
 
 
-def test_dates_that_differ_are_those_of_the_rows(tmp_path: Path) -> None:
+def test_different_dates_are_stated_in_the_rows(tmp_path: Path) -> None:
     other = {"at": "2011-11-02", "split_sentence": SENTENCE.replace("2025-10-18", "2011-11-02")}
     frontier(tmp_path / "runs" / "online-retail", row("none", "inf", 0, 0.2, **other))
     frontier(tmp_path / "runs" / "complete-journey", row("none", "inf", 0, 0.2))
@@ -127,10 +127,10 @@ def test_dates_that_differ_are_those_of_the_rows(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_is_below_its_floor_is_marked(
+def test_a_figure_below_its_floor_is_marked(
     unit: str, levels: dict[str, float], marked: bool, tmp_path: Path
 ) -> None:
-    """The mean of the seeds, .15, decides, and not one seed of .1."""
+    """The mean of the seeds, .15, decides, not the one seed of .1."""
     epsilon = "inf" if unit == "none" else "8.0"
     rows = [row(unit, epsilon, seed, rate, **levels) for seed, rate in enumerate((0.1, 0.2))]
     frontier(tmp_path / "runs" / "online-retail", *rows)
@@ -141,7 +141,7 @@ def test_what_is_below_its_floor_is_marked(
         assert ("| .150 / .075 |" in text) is not marked
 
 
-def test_published_tables_split_has_both_rankings_in_a_table_of_its_own(tmp_path: Path) -> None:
+def test_the_split_of_published_tables_has_a_table_with_both_rankings(tmp_path: Path) -> None:
     ease = {"ease_hr@10": 0.12, "ease_ndcg@10": 0.06, "ease_sampled_hr@10": 0.7, "ease_sampled_ndcg@10": 0.4}
     frontier(
         tmp_path / "runs" / "movielens",
@@ -159,7 +159,7 @@ def test_published_tables_split_has_both_rankings_in_a_table_of_its_own(tmp_path
     assert ".900" not in text
 
 
-def test_both_protocols(tmp_path: Path) -> None:
+def test_the_table_of_both_protocols(tmp_path: Path) -> None:
     frontier(
         tmp_path / "runs" / "leak",
         row("none", "inf", 0, 0.2, **LAST),
@@ -168,18 +168,18 @@ def test_both_protocols(tmp_path: Path) -> None:
     )
     text = remade(tmp_path, "protocols leak")
     assert "| `linear` | .400 / .200 | .800 / .400 |\n" in text
-    assert "| `linear`, dim = 8 | .600 / .300 |  |\n" in text, "other settings are another row"
+    assert "| `linear`, dim = 8 | .600 / .300 |  |\n" in text, "other settings make another row"
     assert "| by last-item, of 100 | clean | leaky |" in text
     assert f"\n{LAST['split_sentence']}\n" in text
 
 
-def test_what_was_not_run_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_without_a_run_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frontier(tmp_path / "runs" / "movielens", row("none", "inf", 0, 0.2))
     assert "as it was" in remade(tmp_path, "costs movielens online-retail")
     assert "online-retail was not run" in capsys.readouterr().err
 
 
-def test_what_was_run_before_splits_had_names_is_kept(
+def test_a_table_of_runs_older_than_named_splits_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "runs" / "movielens"
@@ -198,7 +198,7 @@ def test_several_files_are_written(tmp_path: Path) -> None:
     assert all("MovieLens 100K" in file.read_text(encoding="utf-8") for file in files)
 
 
-def test_the_markers_of_readme_and_docs_name_tables_that_can_be_made() -> None:
+def test_the_markers_in_readme_and_docs_name_known_tables() -> None:
     root = Path(__file__).parents[3]
     texts = [(root / name).read_text(encoding="utf-8") for name in WITH_TABLES]
     assert {found[2] for text in texts for found in BLOCK.finditer(text)} == set(KINDS)
@@ -206,8 +206,8 @@ def test_the_markers_of_readme_and_docs_name_tables_that_can_be_made() -> None:
         assert text.count("<!-- table: ") == len(list(BLOCK.finditer(text)))
 
 
-def test_make_figures_runs_what_the_tables_need() -> None:
-    """Each name in a marker is the folder of a frontier there, and every file with tables is written."""
+def test_make_figures_runs_the_frontiers_that_the_tables_need() -> None:
+    """Each name in a marker is a folder of a frontier there, and every file with tables is written."""
     root = Path(__file__).parents[3]
     recipe = (root / "Makefile").read_text(encoding="utf-8").split("\nfigures:")[1].split("\n\n")[0]
     for name in WITH_TABLES:

@@ -1,4 +1,4 @@
-"""A reason is a sentence whose numbers add up to the score."""
+"""An explanation is a sentence whose numbers add up to the score."""
 
 import re
 
@@ -8,7 +8,7 @@ from terrycloth.experiments.reports.reasons import NETWORK, because, clause, spo
 
 
 @pytest.mark.parametrize(
-    ("reasons", "score", "said"),
+    ("reasons", "score", "sentence"),
     [
         ({"liked by everyone": 0.5}, 0.5, "Because many shoppers like it (+0.50)."),
         (
@@ -23,13 +23,13 @@ from terrycloth.experiments.reports.reasons import NETWORK, because, clause, spo
             "Because you have a towel (+0.0300) and you like bath (+0.0200), although you seldom "
             "choose linen (-0.0100).",
         ),
-        # Parts that are said alike are one: a colour is also a word of the title.
+        # Parts with the same words are one: a colour is also a word of the title.
         (
             {"you like colour=white": 0.25, "you like title=white": 0.25},
             0.5,
             "Because you like white (+0.50).",
         ),
-        # The fifth part and the parts that are 0 in print are the rest.
+        # The fifth part and the parts that are printed as 0 are summed as the rest.
         (
             {"a=va": 0.5, "a=vb": 0.4, "a=vc": 0.3, "a=vd": 0.2, "a=ve": 0.1},
             1.5,
@@ -42,32 +42,32 @@ from terrycloth.experiments.reports.reasons import NETWORK, because, clause, spo
         ({}, 0.5, NETWORK),
     ],
 )
-def test_a_sentence(reasons: dict[str, float], score: float, said: str) -> None:
-    assert because(reasons, score) == said
+def test_an_explanation_as_a_sentence(reasons: dict[str, float], score: float, sentence: str) -> None:
+    assert because(reasons, score) == sentence
 
 
-def test_the_numbers_in_print_add_up_to_the_score_in_print() -> None:
-    """Three parts that each round up are 0.03 more than their sum."""
+def test_the_printed_numbers_add_up_to_the_printed_score() -> None:
+    """Each of three parts rounds up, to 0.03 more than their sum."""
     sentence = because({"a=va": 0.336, "a=vb": 0.336, "a=vc": 0.336}, 1.008)
     assert sum(map(float, re.findall(r"[+-]\d\.\d+", sentence))) == pytest.approx(1.01)
     assert sentence.endswith("all else adds -0.01.")
 
 
-def test_of_a_shopper_without_purchases_it_is_not_said_what_they_like() -> None:
+def test_the_sentence_claims_no_likes_of_a_shopper_without_purchases() -> None:
     reasons = {"liked by everyone": 0.5, "colour=blue": 0.25}
     assert because(reasons, 0.75, known=False) == (
         "Because many shoppers like it (+0.50); all else adds +0.25."
     )
 
 
-def test_what_is_against_an_item_is_said_otherwise() -> None:
+def test_a_reason_against_an_item_has_other_words() -> None:
     for name in ("liked by everyone", "popular with everyone of late", "unknown", "colour=blue", "t5"):
         assert clause(name, 1.0) != clause(name, -1.0)
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"),
+    ("reason", "sentence"),
     [("colour=blue", "blue"), ("unknown", "unknown"), ("price=5–9", "price 5–9"), ("size=30x50", "30x50")],
 )
-def test_a_value_is_said_as_a_person_would(reason: str, said: str) -> None:
-    assert spoken(reason) == said
+def test_an_attribute_value_is_printed_in_plain_words(reason: str, sentence: str) -> None:
+    assert spoken(reason) == sentence

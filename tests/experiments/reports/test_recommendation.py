@@ -1,4 +1,4 @@
-"""A shopper's list: nothing bought before, in order, and every reason an exact part of the score."""
+"""A shopper's list holds nothing bought before, is in order, and its reasons add up to the score."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def bought(folder: RunFolder, device: int) -> set[str]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_list_is_in_order_and_as_long_as_asked(finished: RunFolder, device: int) -> None:
+def test_a_list_is_in_order_and_of_the_requested_length(finished: RunFolder, device: int) -> None:
     found = recommend(finished.path, device, 10)
     assert [each.rank for each in found] == list(range(1, 11))
     scores = [each.score for each in found]
@@ -50,14 +50,16 @@ def test_reasons_add_up_to_the_score(finished: RunFolder, device: int) -> None:
     for each in recommend(finished.path, device, 10_000):
         parts = list(each.reasons.values())
         assert sum(parts) == pytest.approx(each.score, abs=1e-5)
-        assert [abs(part) for part in parts] == sorted(map(abs, parts), reverse=True), "the largest first"
+        assert [abs(part) for part in parts] == sorted(map(abs, parts), reverse=True), (
+            "the largest part is first"
+        )
         assert "liked by everyone" in each.reasons
         assert len(parts) > 1
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_all_that_was_not_bought_is_listed_and_nothing_that_was(finished: RunFolder, device: int) -> None:
-    """Also where more are asked for than the catalogue holds."""
+def test_a_list_holds_all_items_not_bought_and_no_others(finished: RunFolder, device: int) -> None:
+    """Even if more items are requested than the catalogue holds."""
     own = bought(finished, device)
     everything = set(Catalogue.load(finished.catalogue).table[ITEM])
     assert own
@@ -68,19 +70,19 @@ def test_a_longer_list_starts_with_the_shorter(finished: RunFolder) -> None:
     assert recommend(finished.path, 3, 20)[:5] == recommend(finished.path, 3, 5)
 
 
-def test_devices_have_lists_of_their_own(finished: RunFolder) -> None:
+def test_devices_have_different_lists(finished: RunFolder) -> None:
     one, other = (recommend(finished.path, device, 300) for device in (0, 7))
     assert [each.score for each in one] != [each.score for each in other]
 
 
 @pytest.mark.parametrize("device", [-1, 30])
-def test_a_device_that_there_is_not(finished: RunFolder, device: int) -> None:
+def test_a_device_that_does_not_exist_is_refused(finished: RunFolder, device: int) -> None:
     with pytest.raises(UserError, match="0 to 29"):
         recommend(finished.path, device, 10)
 
 
 @pytest.mark.slow
-def test_a_network_has_no_reasons_and_says_so(
+def test_a_neural_network_gives_no_reasons_and_the_table_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = RunConfig(model="neural-cf", devices=20, rounds=1, dim=2, central=False, evaluate_every=0)
@@ -93,7 +95,7 @@ def test_a_network_has_no_reasons_and_says_so(
     assert capsys.readouterr().out.count("The model is a network") == 5
 
 
-def test_json_holds_what_the_table_shows(
+def test_the_json_holds_what_the_table_shows(
     finished: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
@@ -114,7 +116,7 @@ def test_json_holds_what_the_table_shows(
         assert f"{each['score']:.2f}" in line
 
 
-def test_the_history_that_a_list_is_made_from_comes_first(
+def test_the_history_is_printed_before_the_list(
     finished: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_recommendations(finished.path, 7, 1, as_json=False)
@@ -127,7 +129,7 @@ def test_the_history_that_a_list_is_made_from_comes_first(
     assert {each.item for each in held} == bought(finished, 7)
 
 
-def test_a_history_in_lines() -> None:
+def test_a_history_as_lines() -> None:
     one = Bought("t0", "sand towel", 86_400)
     assert history_lines([one]) == [
         "The list is made from 1 purchase, the newest first:",
@@ -141,7 +143,7 @@ def test_a_history_in_lines() -> None:
     ]
 
 
-def test_who_has_bought_nothing_gets_a_list_too(
+def test_a_shopper_without_purchases_gets_a_list(
     finished: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = recommend(finished.path, None, 5)
@@ -149,12 +151,12 @@ def test_who_has_bought_nothing_gets_a_list_too(
     for each in found:
         assert sum(each.reasons.values()) == pytest.approx(each.score, abs=1e-5)
     print_recommendations(finished.path, None, 5, as_json=False)
-    said = capsys.readouterr().out
-    assert "a shopper who has bought nothing" in said
-    assert "you like" not in said, "nothing is known of what they like"
+    printed_text = capsys.readouterr().out
+    assert "a shopper who has bought nothing" in printed_text
+    assert "you like" not in printed_text, "nothing is known about what they like"
 
 
-def test_the_lists_of_all_devices_are_those_of_each(
+def test_the_lists_of_all_devices_equal_those_of_each_device(
     finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terrycloth.experiments.reports.recommendation, "DEVICES_AT_ONCE", 8)
@@ -166,13 +168,13 @@ def test_the_lists_of_all_devices_are_those_of_each(
     for device in DEVICES:
         mine = rows[rows["device"] == device]
         assert list(mine["item"]) == [each.item for each in recommend(finished.path, device, 3)]
-    assert path.stat().st_mode & 0o077 == 0, "for the owner alone"
+    assert path.stat().st_mode & 0o077 == 0, "readable by the owner only"
     with pytest.raises(UserError, match="exists: choose another --csv"):
         write_all(finished.path, 3, path)
 
 
 @pytest.mark.parametrize("what", ["a setting", "the model", "the devices"])
-def test_a_run_folder_that_lacks_something_is_the_users_to_mend(what: str, copied: RunFolder) -> None:
+def test_an_incomplete_run_folder_is_a_user_error(what: str, copied: RunFolder) -> None:
     if what == "a setting":
         copied.config.write_text(copied.config.read_text().replace("dim = 32\n", ""))
     elif what == "the model":
@@ -184,7 +186,7 @@ def test_a_run_folder_that_lacks_something_is_the_users_to_mend(what: str, copie
 
 
 @pytest.mark.slow
-def test_reasons_of_the_linear_model_add_up_too(tmp_path: Path) -> None:
+def test_reasons_of_the_linear_model_add_up_to_the_score(tmp_path: Path) -> None:
     config = RunConfig(
         devices=300, model="linear", unit="shopper", trust="central", epsilon=100.0, seed=7, central=False
     )

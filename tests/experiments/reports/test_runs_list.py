@@ -1,4 +1,4 @@
-"""Every run under a folder has a line, also one that is not finished or is damaged."""
+"""Every run under a folder is listed, even one that is unfinished or damaged."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.models.errors import UserError
 
 
-def test_a_finished_run(copied: RunFolder) -> None:
+def test_a_finished_run_is_listed(copied: RunFolder) -> None:
     (run,) = list_runs(copied.path.parent)
     result = copied.read_result()
     assert (run.run, run.date, run.data, run.model) == (str(copied.path), result.date, "towels", "attributes")
@@ -20,7 +20,7 @@ def test_a_finished_run(copied: RunFolder) -> None:
     assert run.state == "finished"
 
 
-def test_an_unfinished_run_says_how_far_it_came(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_listed_with_its_rounds(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     config = RunConfig(model="mf", unit="shopper", trust="central", epsilon_asked=4.0, rounds=20)
@@ -33,7 +33,7 @@ def test_an_unfinished_run_says_how_far_it_came(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["config", "rounds", "result"])
-def test_a_damaged_run_is_listed_too(damaged: str, copied: RunFolder) -> None:
+def test_a_damaged_run_is_listed(damaged: str, copied: RunFolder) -> None:
     if damaged != "result":
         copied.result.unlink()
     getattr(copied, damaged).write_text("{")
@@ -41,7 +41,7 @@ def test_a_damaged_run_is_listed_too(damaged: str, copied: RunFolder) -> None:
     assert (run.state, run.hit_rate) == ("damaged", None)
 
 
-def test_the_table_and_the_json(copied: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_and_the_json_of_runs(copied: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     folder = copied.path.parent
     print_runs(folder, as_json=True)
     (run,) = json.loads(capsys.readouterr().out)

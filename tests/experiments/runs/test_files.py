@@ -1,4 +1,4 @@
-"""A file is whole, or what was there before."""
+"""A file is written completely, or the old file remains."""
 
 import errno
 import os
@@ -10,14 +10,14 @@ from terrycloth.experiments.runs.files import write_whole
 from terrycloth.models.errors import UserError
 
 
-def full(path: Path, content: bytes) -> int:
+def failing_write(path: Path, content: bytes) -> int:
     with path.open("wb") as file:
         file.write(content[:1])
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parametrize(("content", "written"), [("ä\r\n", "ä\r\n".encode()), (b"\xff", b"\xff")])
-def test_what_is_written_is_there_byte_for_byte(content: str | bytes, written: bytes, tmp_path: Path) -> None:
+def test_content_is_written_byte_for_byte(content: str | bytes, written: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"before")
     write_whole(tmp_path / "a", content)
     assert (tmp_path / "a").read_bytes() == written
@@ -28,7 +28,7 @@ def test_what_is_written_is_there_byte_for_byte(content: str | bytes, written: b
     ("remedy", "error", "message"),
     [(None, OSError, "No space"), ("do this", UserError, r"a cannot be written \(No space.*\): do this")],
 )
-def test_a_full_disk_leaves_what_was_there_and_nothing_else(
+def test_a_full_disk_leaves_the_old_file_and_no_other(
     remedy: str | None,
     error: type[Exception],
     message: str,
@@ -36,7 +36,7 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "a").write_bytes(b"before")
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", failing_write)
     with pytest.raises(error, match=message):
         write_whole(tmp_path / "a", "after", remedy)
     monkeypatch.undo()
@@ -44,7 +44,7 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_results_are_their_owners_too(tmp_path: Path) -> None:
+def test_result_files_are_private(tmp_path: Path) -> None:
     before = os.umask(0)
     write_whole(tmp_path / "a", "text")
     os.umask(before)

@@ -1,4 +1,4 @@
-"""Which runs there are, and which is the latest."""
+"""Which runs are under a folder, and which of them is the latest."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from terrycloth.models.errors import UserError
 
 
 def begun(path: Path, at: int) -> RunFolder:
-    """A run that began so many seconds after 1970, and has not ended."""
+    """Create a run that began `at` seconds after 1970 and has not ended."""
     path.mkdir(parents=True)
     run = RunFolder(path)
     run.write_config(RunConfig(devices=30))
@@ -29,7 +29,7 @@ def test_runs_are_found_newest_first_and_nothing_else(tmp_path: Path) -> None:
     assert runs_under(tmp_path / "none") == []
 
 
-def test_latest_is_the_newest_that_is_finished(
+def test_latest_is_the_newest_finished_run(
     copied: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -45,7 +45,7 @@ def test_latest_is_the_newest_that_is_finished(
         find_run(Path("latest"), finished=False)
 
 
-def test_a_folder_of_that_name_is_itself(
+def test_a_folder_named_latest_takes_precedence(
     copied: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -53,7 +53,7 @@ def test_a_folder_of_that_name_is_itself(
     assert find_run(Path("latest")) == Path("latest")
 
 
-def test_what_is_no_finished_run_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_without_a_finished_run_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none does not exist"):
         find_run(tmp_path / "none")
     with pytest.raises(UserError, match="holds no finished run"):

@@ -1,4 +1,4 @@
-"""What differs between systems is in one small module each, and behaves on each as it must."""
+"""Differences between operating systems are in one small module each, which works on each of them."""
 
 import os
 import resource
@@ -22,7 +22,7 @@ ONLY_IN = {
 
 
 @pytest.mark.parametrize("text", ONLY_IN)
-def test_one_module_each_knows_what_only_some_systems_have(text: str) -> None:
+def test_each_system_specific_library_is_used_in_one_module(text: str) -> None:
     sources = [
         path
         for folder in ("models", "client", "server", "experiments")
@@ -62,7 +62,7 @@ def test_a_process_is_found_by_its_environment() -> None:
     assert processes_with("TERRY_TEST", value) == []
 
 
-def test_where_environments_are_not_shown_a_line_says_what_is_not_stopped(
+def test_one_line_says_what_is_not_stopped_if_environments_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(operating_system, "PROC", tmp_path / "none")
@@ -74,7 +74,7 @@ def test_where_environments_are_not_shown_a_line_says_what_is_not_stopped(
     assert "needs Linux" in lines[0]
 
 
-def test_windows_is_told_in_one_line_what_is_missing_and_what_to_use() -> None:
+def test_windows_users_read_in_one_line_what_is_missing_and_what_to_use() -> None:
     script = (
         "import sys; sys.platform = 'win32'\n"
         "try:\n    import terrycloth\n"

@@ -26,7 +26,7 @@ cheapest = own_data:CHEAPEST
 
 
 def terry(folder: Path, *arguments: str, installed: bool) -> subprocess.CompletedProcess[str]:
-    """Run terry in a process that can import the example; `installed`: with its entry points too."""
+    """Run terry in a process that can import the example; `installed`: also with its entry points."""
     path = [str(EXAMPLE)]
     if installed:
         info = folder / "site" / "own_data-0.1.0.dist-info"
@@ -41,7 +41,7 @@ def terry(folder: Path, *arguments: str, installed: bool) -> subprocess.Complete
 
 
 @pytest.mark.slow
-def test_a_package_beside_the_project_needs_no_change_here(tmp_path):
+def test_a_separate_package_is_used_through_its_entry_points(tmp_path):
     run = ["simulate", "--data", "corner-shop", "--unit", "none", "--rounds", "2", "--out", "run"]
     ended = terry(tmp_path, *run, "--set", "server_optimizer=own_data:Nesterov", installed=True)
     assert ended.returncode == 0, ended.stderr
@@ -53,7 +53,7 @@ def test_a_package_beside_the_project_needs_no_change_here(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_by_path(tmp_path):
+def test_a_separate_package_is_used_by_path(tmp_path):
     own = ["--set", "own_metrics=own_data:HIT_AT_1", "--set", "own_baselines=own_data:CHEAPEST"]
     run = ["simulate", "--data", "own_data:load", "--unit", "none", "--rounds", "2", "--out", "run", *own]
     ended = terry(tmp_path, *run, installed=False)
@@ -74,7 +74,7 @@ def test_the_same_by_path(tmp_path):
         (":load", "is not of the form package.module:name"),
     ],
 )
-def test_what_is_no_data_set_is_refused_in_one_line(name, reason):
+def test_a_path_to_no_data_set_is_refused_in_one_line(name, reason):
     with pytest.raises(UserError, match=reason) as refused:
         load(name, DataOptions())
     assert "\n" not in str(refused.value)
@@ -93,16 +93,16 @@ def test_what_is_no_data_set_is_refused_in_one_line(name, reason):
         ),
     ],
 )
-def test_what_is_no_row_is_refused_in_one_line(setting, path, reason):
+def test_a_path_to_no_metric_baseline_or_optimiser_is_refused(setting, path, reason):
     with pytest.raises(UserError, match=reason):
         add_own(RunConfig.model_validate({setting: path}))
 
 
-def test_a_model_that_breaks_the_contract_makes_no_promise(tmp_path):
+def test_a_model_that_breaks_the_contract_cannot_make_a_promise(tmp_path):
     config = RunConfig(devices=20, model="tests.models.recommenders.own_models:Centred", rounds=1)
     with pytest.raises(UserError, match=r"breaks the contract of models \(.*terry check model") as refused:
         simulate(config, tmp_path / "run")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="breaks the contract of models"):
-        validation_plan(config)  # as terry tune makes its plans
+        validation_plan(config)  # terry tune makes its plans this way

@@ -1,4 +1,4 @@
-"""Processes that work for this one, each with one thread of its own."""
+"""Worker processes, each with a single thread."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from terrycloth.models.errors import UserError
 
 
 @pytest.mark.slow
-def test_each_has_one_thread_whatever_is_loaded_here_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_has_one_thread_whatever_is_loaded_or_set_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     before = {name: os.environ.get(name) for name in THREADS}
     with processes(1) as pool:
@@ -26,13 +26,13 @@ def test_each_has_one_thread_whatever_is_loaded_here_or_said(monkeypatch: pytest
     assert {name: os.environ.get(name) for name in THREADS} == before
 
 
-def test_one_that_is_ended_from_outside_is_told() -> None:
+def test_a_worker_that_is_killed_is_reported() -> None:
     with pytest.raises(UserError, match="--jobs"), processes(1) as pool:
         pool.submit(os._exit, 1).result()
 
 
 @pytest.mark.slow
-def test_what_is_not_begun_is_dropped_where_the_block_fails(tmp_path: Path) -> None:
+def test_waiting_work_is_dropped_if_the_block_fails(tmp_path: Path) -> None:
     marks = [tmp_path / str(number) for number in range(8)]
 
     def fail_before_the_marks() -> None:
@@ -52,6 +52,6 @@ def touch_slowly(mark: Path) -> None:
     mark.touch()
 
 
-def test_an_error_of_the_work_is_its_own() -> None:
+def test_an_error_in_the_work_is_raised_unchanged() -> None:
     with pytest.raises(ZeroDivisionError), processes(1) as pool:
         pool.submit(divmod, 1, 0).result()

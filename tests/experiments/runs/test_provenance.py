@@ -1,4 +1,4 @@
-"""What a result says of its source and its machine, and what it must not say."""
+"""What a result records about its source and its machine, and what it must not record."""
 
 import platform
 import re
@@ -14,7 +14,7 @@ from terrycloth.experiments.runs.run_folder import RunFolder
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Stands for the source file, in a checkout of its own."""
+    """Replace the source file by one in a separate checkout."""
     git(tmp_path, "init", "--quiet")
     monkeypatch.setattr(provenance, "SOURCE", tmp_path / "source.py")
     provenance.commit.cache_clear()
@@ -28,7 +28,7 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_commit_of_the_source_and_whether_files_differ_from_it(source: Path) -> None:
+def test_the_commit_of_the_source_is_marked_dirty_if_files_differ(source: Path) -> None:
     source.write_text("1")
     git(source.parent, "add", source.name)
     git(source.parent, "commit", "--quiet", "-m", "one")
@@ -39,7 +39,7 @@ def test_the_commit_of_the_source_and_whether_files_differ_from_it(source: Path)
     assert provenance.commit() == f"{head}-dirty"
 
 
-def test_an_installed_package_is_of_no_commit_even_inside_another_checkout(source: Path) -> None:
+def test_an_installed_package_has_no_commit_even_inside_another_checkout(source: Path) -> None:
     source.write_text("1")
     (source.parent / "other").write_text("1")
     git(source.parent, "add", "other")
@@ -52,7 +52,7 @@ def test_without_git_there_is_no_commit(source: Path, monkeypatch: pytest.Monkey
     assert provenance.commit() is None
 
 
-def test_a_result_says_when_and_on_what_it_was_made_but_names_no_machine(finished: RunFolder) -> None:
+def test_a_result_has_its_date_and_kind_of_machine_but_not_its_name(finished: RunFolder) -> None:
     result = finished.read_result()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", result.date or "")
     assert result.machine is not None

@@ -1,4 +1,4 @@
-"""result.json to the letter: every key of the design, no stranger, no NaN."""
+"""result.json has exactly the documented keys, no unknown one, and no NaN."""
 
 import json
 import math
@@ -117,7 +117,7 @@ def paths(tree: dict[str, Any], under: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 def changed(path: tuple[str, ...], value: Any = None, *, drop: bool = False) -> dict[str, Any]:
-    """DESIGN with one value changed, or taken away."""
+    """Return DESIGN with one value changed or removed."""
     copy: dict[str, Any] = json.loads(json.dumps(DESIGN))
     inner = copy
     for name in path[:-1]:
@@ -135,12 +135,12 @@ def written(result: Result, folder: Path) -> dict[str, Any]:
     return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))  # type: ignore[no-any-return]
 
 
-def test_the_file_is_the_design_to_the_letter(tmp_path: Path) -> None:
+def test_the_file_is_exactly_as_documented(tmp_path: Path) -> None:
     assert written(Result.model_validate(DESIGN), tmp_path) == DESIGN
     assert SCHEMA == 2
 
 
-def test_the_file_reads_back(tmp_path: Path) -> None:
+def test_the_file_loads_unchanged(tmp_path: Path) -> None:
     result = Result.model_validate(DESIGN)
     written(result, tmp_path)
     assert RunFolder(tmp_path).read_result() == result
@@ -150,10 +150,10 @@ def test_without_a_promise_epsilon_is_null(tmp_path: Path) -> None:
     result = Result.model_validate({**DESIGN, "promise": {**DESIGN["promise"], **NO_PROMISE}})
     promise = written(result, tmp_path)["promise"]
     assert promise["epsilon"] is None
-    assert set(promise) == set(DESIGN["promise"]), "a null may not be left out"
+    assert set(promise) == set(DESIGN["promise"]), "a null value must not be left out"
 
 
-def test_metrics_of_nobody_are_null(tmp_path: Path) -> None:
+def test_metrics_without_tested_shoppers_are_null(tmp_path: Path) -> None:
     nobody = dict.fromkeys(FULL) | {"coverage@10": 0.0}
     result = Result.model_validate({**changed(("metrics", "full"), nobody)})
     assert written(result, tmp_path)["metrics"]["full"] == nobody
@@ -170,10 +170,10 @@ OPTIONAL = {
     ("metrics", "measured_by"),
     ("metrics", "hr_deviation"),
     ("model_reason",),
-    ("date",),  # a result of before it was kept
+    ("date",),  # results of earlier versions have none
     ("commit",),
     ("machine",),
-    ("negative_sampling",),  # a result of before there were two
+    ("negative_sampling",),  # results of earlier versions have one protocol only
     ("promise", "relation"),
     ("promise", "rounds_of_a_device"),
     ("promise", "least_devices"),
@@ -189,7 +189,7 @@ OPTIONAL = {
 
 
 def by_name(path: tuple[str, ...]) -> bool:
-    """Whether a key is a metric's, a visit's or a setting's name: which there are, no schema says."""
+    """Return whether a key names a metric, a visit or a setting, which no schema lists."""
     return bool({"oracle", "full", "sampled99", "unseen", "settings", "paired"} & set(path[:-1]))
 
 
@@ -227,9 +227,9 @@ def test_no_key_may_be_missing(path: tuple[str, ...]) -> None:
     ],
     ids=str,
 )
-def test_no_stranger_gets_in(path: tuple[str, ...]) -> None:
+def test_an_unknown_key_is_refused(path: tuple[str, ...]) -> None:
     with pytest.raises(ValidationError):
-        Result.model_validate(changed((*path, "stranger"), 1))
+        Result.model_validate(changed((*path, "unknown"), 1))
 
 
 NUMBERS = [
@@ -265,20 +265,20 @@ def test_baselines_are_read_by_name() -> None:
     assert baselines.of("ials") is None
 
 
-def test_a_baseline_is_no_stranger_but_what_is_in_it_may_be() -> None:
+def test_an_unknown_baseline_is_accepted_but_not_an_unknown_key_in_it() -> None:
     Result.model_validate(changed(("baselines", "another"), DESIGN["baselines"]["ease"]))
-    for wrong in (1, {"full": FULL}, {**DESIGN["baselines"]["ease"], "stranger": 1}):
+    for wrong in (1, {"full": FULL}, {**DESIGN["baselines"]["ease"], "unknown": 1}):
         with pytest.raises(ValidationError):
             Result.model_validate(changed(("baselines", "another"), wrong))
 
 
-def test_a_split_has_its_sentence_and_one_of_four_names() -> None:
+def test_a_split_needs_its_sentence_and_one_of_four_names() -> None:
     for path, value in ((("data", "split"), "random"), (("data", "split_sentence"), None)):
         with pytest.raises(ValidationError):
             Result.model_validate(changed(path, value))
 
 
-def test_metrics_say_who_measured_them() -> None:
+def test_metrics_must_say_who_measured_them() -> None:
     with pytest.raises(ValidationError):
         Result.model_validate(changed(("metrics", "measured_by"), "devices"))
 
@@ -292,7 +292,7 @@ def test_the_json_schema_beside_it_describes_the_file(tmp_path: Path) -> None:
     assert not list(validator.iter_errors(file))
     assert not list(validator.iter_errors({**file, "promise": {**file["promise"], **NO_PROMISE}}))
     for wrong in (
-        changed(("stranger",), 1),
+        changed(("unknown",), 1),
         changed(("metrics", "full", "hr@10"), "much"),
         changed(("promise", "epsilon"), drop=True),
         changed(("schema",), 1),
@@ -300,7 +300,7 @@ def test_the_json_schema_beside_it_describes_the_file(tmp_path: Path) -> None:
         assert list(validator.iter_errors(wrong))
 
 
-def test_versions_are_those_installed() -> None:
+def test_the_versions_are_those_installed() -> None:
     versions = Versions.installed()
     assert versions.torch.startswith("2.")
     assert versions.flwr.startswith("1.41")

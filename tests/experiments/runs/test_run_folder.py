@@ -1,4 +1,4 @@
-"""The folder of a run: what is written reads back, and a bad start leaves nothing behind."""
+"""The folder of a run: its files load unchanged, and a failed start leaves nothing behind."""
 
 import errno
 import math
@@ -44,7 +44,7 @@ ROW: dict[str, Any] = {
     ],
     ids=lambda config: config.unit,
 )
-def test_a_resolved_configuration_reads_back_the_same_and_is_resolved_already(
+def test_a_resolved_configuration_loads_unchanged_and_stays_resolved(
     config: RunConfig, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path)
@@ -55,8 +55,8 @@ def test_a_resolved_configuration_reads_back_the_same_and_is_resolved_already(
     assert resolve(read, 50) == resolved
 
 
-def test_nothing_that_has_another_default_can_be_none() -> None:
-    """TOML has no null, so config.toml leaves out what is None; read back, that must be None again."""
+def test_a_setting_that_can_be_none_has_the_default_none() -> None:
+    """TOML has no null, so config.toml leaves out None, which a missing value must become when loaded."""
     for name, field in RunConfig.model_fields.items():
         if field.default is not None:
             with pytest.raises(ValidationError):
@@ -72,7 +72,7 @@ def test_config_holds_infinity_and_the_versions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "this is not TOML", b"\xff\xfe"])
-def test_a_folder_without_a_configuration_is_the_users_to_mend(text: Any, tmp_path: Path) -> None:
+def test_a_folder_without_a_configuration_is_a_user_error(text: Any, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "config.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match="not a run folder"):
@@ -82,19 +82,21 @@ def test_a_folder_without_a_configuration_is_the_users_to_mend(text: Any, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [('unit = "planet"', "--unit planet"), ("dim = 0", "--dim 0"), ("dims = 4", "no setting 'dims'")],
 )
-def test_a_configuration_edited_wrongly_is_the_users_to_mend(line: str, said: str, tmp_path: Path) -> None:
+def test_an_invalid_edit_of_the_configuration_is_a_user_error(
+    line: str, message: str, tmp_path: Path
+) -> None:
     (tmp_path / "config.toml").write_text(line + "\n")
     with pytest.raises(UserError) as caught:
         RunFolder(tmp_path).read_config()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "config.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_rounds_read_back_as_text_with_all_columns(tmp_path: Path) -> None:
+def test_rounds_load_as_text_with_all_columns(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_rounds([ROW, {**ROW, "round": 2, "hr@10": 0.125}])
     header = folder.rounds.read_text().splitlines()[0]
@@ -105,7 +107,7 @@ def test_rounds_read_back_as_text_with_all_columns(tmp_path: Path) -> None:
 
 
 def test_rounds_survive_being_read_and_written_again(tmp_path: Path) -> None:
-    """A resumed run writes the rows that it read; not a byte may change."""
+    """A resumed run writes the rows that it read, and not a byte may change."""
     folder = RunFolder(tmp_path)
     folder.write_rounds([ROW, {**ROW, "round": 2, "epsilon": 1.0 / 3.0, "invalid": "not-finite:2"}])
     text = folder.rounds.read_bytes()
@@ -114,7 +116,7 @@ def test_rounds_survive_being_read_and_written_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [60, 150, -3], ids=str)
-def test_rounds_that_are_damaged_are_the_users_to_mend(kept: int, tmp_path: Path) -> None:
+def test_damaged_rounds_are_a_user_error(kept: int, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_rounds([ROW, {**ROW, "round": 2}])
     folder.rounds.write_bytes(folder.rounds.read_bytes()[:kept].rpartition(b",")[0])
@@ -128,7 +130,7 @@ def test_rounds_that_are_damaged_are_the_users_to_mend(kept: int, tmp_path: Path
         folder.read_rounds()
 
 
-def test_no_rounds_yet(tmp_path: Path) -> None:
+def test_a_run_without_rounds_has_an_empty_list(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).read_rounds() == []
 
 
@@ -155,13 +157,13 @@ def test_writing_replaces_and_leaves_no_partial_file(tmp_path: Path) -> None:
     assert len(folder.read_rounds()) == 2
 
 
-def test_a_folder_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+def test_an_existing_folder_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--out"):
         choose_path(tmp_path, "towels", "mf")
     assert choose_path(tmp_path / "new", "towels", "mf") == tmp_path / "new"
 
 
-def test_without_out_the_name_says_when_what_and_how() -> None:
+def test_the_default_name_has_the_date_the_data_and_the_model() -> None:
     path = choose_path(None, "towels", "mf")
     assert path.parent == Path("runs")
     assert re.fullmatch(r"\d{8}-\d{6}-towels-mf", path.name)
@@ -173,7 +175,7 @@ def run_and_fail(path: Path, work: Callable[[RunFolder], object], error: BaseExc
         raise error
 
 
-def test_a_start_that_fails_leaves_nothing_not_even_parents(tmp_path: Path) -> None:
+def test_a_failed_start_leaves_nothing_not_even_parent_folders(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     with pytest.raises(RuntimeError, match="no luck"):
         run_and_fail(
@@ -184,14 +186,14 @@ def test_a_start_that_fails_leaves_nothing_not_even_parents(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
 
 
-def test_parents_that_others_use_stay(tmp_path: Path) -> None:
+def test_parent_folders_that_others_use_are_kept(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         run_and_fail(tmp_path / "a" / "b", lambda folder: (tmp_path / "a" / "other").mkdir(), RuntimeError())
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "other"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt()], ids=repr)
-def test_after_a_round_the_folder_stays_to_be_resumed(error: BaseException, tmp_path: Path) -> None:
+def test_after_a_round_the_folder_is_kept_for_resuming(error: BaseException, tmp_path: Path) -> None:
     with pytest.raises(type(error)):
         run_and_fail(tmp_path / "run", lambda folder: folder.write_rounds([ROW]), error)
     assert RunFolder(tmp_path / "run").read_rounds()
@@ -203,29 +205,29 @@ def test_a_run_that_ends_well_keeps_its_folder(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "config.toml").exists()
 
 
-def test_a_folder_that_another_run_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
-    """Two runs started in one second choose one default name; the slower must not take the other's away."""
+def test_a_folder_that_another_run_created_meanwhile_is_not_deleted(tmp_path: Path) -> None:
+    """Two runs started in the same second have one default name; neither may delete the other's folder."""
     path = tmp_path / "run"
     path.mkdir()
     (path / "config.toml").write_text("theirs")
     with pytest.raises(UserError, match="exists"), created(path, 0):
-        pytest.fail("it started all the same")
+        pytest.fail("it must not start")
     assert (path / "config.toml").read_text() == "theirs"
 
 
-def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path) -> None:
+def test_too_little_space_is_reported_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="MiB free"), created(tmp_path / "run", 2**70):
-        pytest.fail("it started all the same")
+        pytest.fail("it must not start")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(NoSpace, match="no space is left"), created(tmp_path / "run", 0):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_disk_that_is_full_when_a_run_goes_on_takes_nothing_away(
+def test_a_disk_that_is_full_when_a_run_is_resumed_deletes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`write_whole` raises the system's error, as on a full disk."""
@@ -261,10 +263,10 @@ def test_a_disk_that_is_full_when_a_run_goes_on_takes_nothing_away(
     ],
     ids=repr,
 )
-def test_a_full_disk_is_known_however_it_shows(
+def test_every_error_of_a_full_disk_is_recognised(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What libraries raise where no space is left, as seen on a real full disk."""
+    """These are the errors of libraries on a real full disk."""
     full = SimpleNamespace(total=9, used=9, free=0)
 
     def fill(folder: RunFolder) -> None:
@@ -275,7 +277,7 @@ def test_a_full_disk_is_known_however_it_shows(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_the_users_to_mend(
+def test_a_folder_that_cannot_be_created_is_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(*arguments: Any, **named: Any) -> None:
@@ -283,14 +285,14 @@ def test_a_folder_that_cannot_be_made_is_the_users_to_mend(
 
     (tmp_path / "file").write_text("theirs")
     with pytest.raises(UserError, match="Not a directory"), created(tmp_path / "file" / "run", 0):
-        pytest.fail("it started all the same")
+        pytest.fail("it must not start")
     assert (tmp_path / "file").read_text() == "theirs"
     monkeypatch.setattr(Path, "mkdir", denied)
     with pytest.raises(UserError, match="Permission denied"), created(tmp_path / "run", 0):
-        pytest.fail("it started all the same")
+        pytest.fail("it must not start")
 
 
-def test_an_error_that_is_no_ones_to_mend_stays_what_it_is(tmp_path: Path) -> None:
+def test_any_other_error_is_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), created(tmp_path / "run", 0):
         raise PermissionError(errno.EACCES, "of some other file")
     assert not list(tmp_path.iterdir())

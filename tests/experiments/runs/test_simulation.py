@@ -1,4 +1,4 @@
-"""A tiny federation from data to folder: every file, the promise, the events in order, and the same again."""
+"""A small federation from data to folder: its files, its promise, its events in order, and its repetition."""
 
 import csv
 import json
@@ -87,8 +87,8 @@ DEVICES = {
 PLAIN = RunConfig(devices=20, rounds=2, evaluate_every=0, central=False)
 
 
-class Diary(Reporter):
-    """Writes down what it is told."""
+class RecordingReporter(Reporter):
+    """A reporter that records its calls."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -114,7 +114,7 @@ def files(folder: RunFolder) -> set[str]:
 # --- The folder -------------------------------------------------------------------------------------------
 
 
-def test_the_folder_holds_exactly_what_it_says(finished: RunFolder) -> None:
+def test_the_folder_holds_exactly_the_documented_files(finished: RunFolder) -> None:
     assert files(finished) == FILES | DEVICES
 
 
@@ -128,7 +128,7 @@ def test_the_folder_holds_exactly_what_it_says(finished: RunFolder) -> None:
     ],
     ids=str,
 )
-def test_devices_allow_what_their_run_asks_and_nothing_beyond(
+def test_devices_allow_the_queries_of_their_run_and_no_others(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = simulate(PLAIN.model_copy(update=changes), tmp_path / "run")
@@ -143,13 +143,13 @@ def test_devices_allow_what_their_run_asks_and_nothing_beyond(
 
 
 @pytest.mark.slow
-def test_a_run_without_a_seed_keeps_none(drawn_runs: None, tmp_path: Path) -> None:
+def test_a_run_without_a_seed_writes_no_seed(drawn_runs: None, tmp_path: Path) -> None:
     folder = simulate(PLAIN, tmp_path / "run")
     assert files(folder) == FILES | DEVICES - {"devices/seed"}
     assert not folder.read_result().promise.seeded
 
 
-def test_the_result_holds_its_promise(finished: RunFolder) -> None:
+def test_the_result_states_its_promise(finished: RunFolder) -> None:
     result = Result.model_validate_json(finished.result.read_text(encoding="utf-8"))
     promise = result.promise
     assert (promise.unit, promise.trust, promise.rounds, promise.seeded) == ("interaction", "local", 2, True)
@@ -165,7 +165,7 @@ def test_the_result_holds_its_promise(finished: RunFolder) -> None:
         Result.model_validate({**json.loads(finished.result.read_text()), "promise": None})
 
 
-def test_the_result_counts_what_was_trained_on(finished: RunFolder) -> None:
+def test_the_result_counts_training_events_and_targets(finished: RunFolder) -> None:
     data = finished.read_result().data
     events = Events.load(finished.devices / "events")
     assert (data.name, data.devices, data.events) == ("towels", 30, len(events))
@@ -182,7 +182,7 @@ def test_the_result_counts_what_was_trained_on(finished: RunFolder) -> None:
     assert (events.times < split.rule.at).all()
     held = set(zip(events.devices.tolist(), events.items.tolist(), strict=True))
     for device, item in zip(targets.devices.tolist(), targets.items.tolist(), strict=True):
-        assert (device, item) not in held, "a device holds what is held out"
+        assert (device, item) not in held, "no device may hold a held-out item"
 
 
 def test_the_rounds_are_a_table_with_all_columns(finished: RunFolder) -> None:
@@ -206,7 +206,7 @@ def test_the_rounds_are_a_table_with_all_columns(finished: RunFolder) -> None:
     assert all(float(row["seconds"]) >= 0 for row in rows)
 
 
-def test_the_model_is_what_the_configuration_says(finished: RunFolder) -> None:
+def test_the_saved_model_has_the_configured_shapes(finished: RunFolder) -> None:
     config = make_plan(finished.read_config()).config
     model = build_model(
         config.model,
@@ -238,10 +238,10 @@ def test_the_figures_can_be_opened(finished: RunFolder) -> None:
         "; the test is",
         "ε = ",
     ):
-        assert word in words, "a figure says what it shows, and its promise"
+        assert word in words, "a figure must state what it shows, and its promise"
 
 
-# --- The same again ---------------------------------------------------------------------------------------
+# --- Repetition -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -271,7 +271,7 @@ def test_another_seed_and_no_seed_give_another_model(finished: RunFolder, tmp_pa
             assert not torch.equal(one["table.weight"], other["table.weight"])
 
 
-def test_the_distance_to_the_ceiling_is_that_of_the_same_shoppers(finished: RunFolder) -> None:
+def test_the_distance_to_the_ceiling_is_paired_by_shopper(finished: RunFolder) -> None:
     result = finished.read_result()
     own = result.metrics.full["hr@10"]
     for ceiling in result.baselines.ceiling.values():
@@ -282,8 +282,8 @@ def test_the_distance_to_the_ceiling_is_that_of_the_same_shoppers(finished: RunF
 
 
 @pytest.mark.slow
-def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path) -> None:
-    """The reference draws a device's noise whichever node it is on; sums differ by their order alone."""
+def test_the_number_of_nodes_does_not_change_the_result(tmp_path: Path) -> None:
+    """The reference draws a device's noise the same on any node; sums differ only by their order."""
     config = TINY.model_copy(update={"trainer": "reference", "central": False})
     whole = simulate(config, tmp_path / "one")
     folder = simulate(config.model_copy(update={"nodes": 3}), tmp_path / "three")
@@ -292,7 +292,9 @@ def test_nodes_share_the_devices_out_and_change_nothing(tmp_path: Path) -> None:
         torch.testing.assert_close(load_file(folder.model)[name], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_the_device_of_a_run_is_its_trainers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_computing_device_of_a_run_reaches_its_trainer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
 
     class OnThisMachine(VmapTrainer):
@@ -308,15 +310,15 @@ def test_the_device_of_a_run_is_its_trainers(tmp_path: Path, monkeypatch: pytest
     assert seen == ["cuda"]
 
 
-def test_a_finished_run_is_left_as_it_is(copied: RunFolder) -> None:
+def test_resuming_a_finished_run_changes_nothing(copied: RunFolder) -> None:
     before = {name: (copied.path / name).read_bytes() for name in files(copied)}
-    diary = Diary()
-    assert resume(copied.path, diary).path == copied.path
-    assert diary.lines == []
+    reporter = RecordingReporter()
+    assert resume(copied.path, reporter).path == copied.path
+    assert reporter.lines == []
     assert {name: (copied.path / name).read_bytes() for name in files(copied)} == before
 
 
-def test_a_run_does_not_go_on_with_other_data(copied: RunFolder) -> None:
+def test_a_run_is_not_resumed_with_other_data(copied: RunFolder) -> None:
     copied.result.unlink()
     text = copied.config.read_text(encoding="utf-8")
     copied.config.write_text(text.replace("data_seed = 0\n", "data_seed = 1\n"), encoding="utf-8")
@@ -326,7 +328,7 @@ def test_a_run_does_not_go_on_with_other_data(copied: RunFolder) -> None:
     assert {name: (copied.path / name).read_bytes() for name in files(copied)} == before
 
 
-def test_one_event_or_one_word_of_the_catalogue_is_another_fingerprint() -> None:
+def test_the_fingerprint_changes_with_one_event_or_one_word_of_the_catalogue() -> None:
     dataset = load("towels", data_options(PLAIN))
     first = fingerprint(dataset)
     assert fingerprint(load("towels", data_options(PLAIN))) == first
@@ -343,12 +345,12 @@ def test_a_second_run_on_one_folder_is_refused(copied: RunFolder) -> None:
     with copied.locked(), pytest.raises(UserError, match=r"another terry is at work in .*copied"):
         resume(copied.path)
     with copied.locked():
-        pass  # and the lock is free again
+        pass  # the lock is free again
 
 
 @pytest.mark.parametrize("left", [set(), {"devices"}, {"devices", "catalogue.parquet", "data.fingerprint"}])
-def test_an_interrupted_start_is_one_line(left: set[str], copied: RunFolder) -> None:
-    """A start that was killed leaves what was written so far; config.toml is written last."""
+def test_an_interrupted_start_is_reported_in_one_line(left: set[str], copied: RunFolder) -> None:
+    """A killed start leaves what was written so far, and config.toml is written last."""
     for path in copied.path.iterdir():
         if path.name not in left:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -357,7 +359,7 @@ def test_an_interrupted_start_is_one_line(left: set[str], copied: RunFolder) -> 
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
-def test_a_model_that_diverges_is_one_line(
+def test_a_model_that_diverges_is_reported_in_one_line(
     value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = FederatedSum.step
@@ -372,29 +374,33 @@ def test_a_model_that_diverges_is_one_line(
 
 
 @pytest.mark.slow
-def test_a_run_that_stopped_before_its_result_gets_the_same_one(
+def test_a_run_stopped_before_its_result_gets_the_same_result(
     finished: RunFolder, drawn_runs: None, copied: RunFolder
 ) -> None:
     copied.result.unlink()
     copied.model.unlink()
     shutil.rmtree(copied.figures)
-    diary = Diary()
-    resume(copied.path, diary)
-    assert diary.lines[2:4] == ["planned", "round 2"], "the last round is told again, and none is run twice"
+    reporter = RecordingReporter()
+    resume(copied.path, reporter)
+    assert reporter.lines[2:4] == ["planned", "round 2"], (
+        "the last round is reported again, and none is run twice"
+    )
     assert copied.model.read_bytes() == finished.model.read_bytes()
     assert copied.read_result().metrics == finished.read_result().metrics
     assert files(copied) == files(finished)
 
 
-# --- What is told -----------------------------------------------------------------------------------------
+# --- Reports and output -----------------------------------------------------------------------------------
 
 
-def test_a_reporter_hears_the_events_in_order(tmp_path: Path) -> None:
-    diary = Diary()
+def test_a_reporter_gets_the_events_in_order(tmp_path: Path) -> None:
+    reporter = RecordingReporter()
     folder = simulate(
-        PLAIN.model_copy(update={"rounds": 3, "evaluate_every": 2, "central": True}), tmp_path / "run", diary
+        PLAIN.model_copy(update={"rounds": 3, "evaluate_every": 2, "central": True}),
+        tmp_path / "run",
+        reporter,
     )
-    assert diary.lines == [
+    assert reporter.lines == [
         "reading the data",
         "finding the noise and the promise",
         "laying out the devices",
@@ -408,10 +414,12 @@ def test_a_reporter_hears_the_events_in_order(tmp_path: Path) -> None:
         "finding the ceiling",
         "drawing",
     ]
-    assert diary.plan is not None
-    assert diary.plan.promise == folder.read_result().promise
-    assert ["hr@10" in row for row in diary.rows] == [False, True, True], "every second, and the last"
-    assert [row["epsilon"] for row in diary.rows] == [None] * 3
+    assert reporter.plan is not None
+    assert reporter.plan.promise == folder.read_result().promise
+    assert ["hr@10" in row for row in reporter.rows] == [False, True, True], (
+        "every second round and the last are evaluated"
+    )
+    assert [row["epsilon"] for row in reporter.rows] == [None] * 3
     assert [row["round"] for row in folder.read_rounds()] == ["1", "2", "3"]
 
 
@@ -419,7 +427,7 @@ def test_a_reporter_hears_the_events_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("promise", "regularisation"), [({}, 9.0), ({"unit": "shopper", "trust": "central", "epsilon": 8.0}, 5.0)]
 )
-def test_the_central_model_has_what_is_said_unless_it_is_said_for_noise(
+def test_the_central_model_uses_the_settings_unless_they_are_for_noise(
     promise: dict[str, Any],
     regularisation: float,
     tmp_path: Path,
@@ -433,20 +441,20 @@ def test_the_central_model_has_what_is_said_unless_it_is_said_for_noise(
         trained.append((serving.regularisation, model.dim, weight_decay))
 
     monkeypatch.setattr(terrycloth.experiments.runs.simulation, "train_centrally", train)
-    said = {"central": True, "regularisation": 9.0, "dim": 3, "model": "mf"}
-    simulate(RunConfig.model_validate({**PLAIN.model_dump(), **said, **promise}), tmp_path / "run")
+    given = {"central": True, "regularisation": 9.0, "dim": 3, "model": "mf"}
+    simulate(RunConfig.model_validate({**PLAIN.model_dump(), **given, **promise}), tmp_path / "run")
     assert trained == [(regularisation, 32 if promise else 3, 0.01)]
 
 
-def test_without_the_central_model_it_is_neither_trained_nor_told(
+def test_a_central_model_that_is_switched_off_is_neither_trained_nor_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terrycloth.experiments.runs.simulation, "train_centrally", None)
-    diary = Diary()
-    folder = simulate(PLAIN, tmp_path / "run", diary)
+    reporter = RecordingReporter()
+    folder = simulate(PLAIN, tmp_path / "run", reporter)
     assert folder.read_result().baselines.of("central") is None
-    assert not any("centrally" in line for line in diary.lines)
-    assert not any("hr@10" in row for row in diary.rows), "evaluate_every is 0"
+    assert not any("centrally" in line for line in reporter.lines)
+    assert not any("hr@10" in row for row in reporter.rows), "evaluate_every is 0"
 
 
 def test_quiet_prints_the_path_and_nothing_else(
@@ -464,7 +472,7 @@ def test_quiet_prints_the_path_and_nothing_else(
     assert RunFolder(tmp_path / "a" / "run").read_result().data.devices == 20
 
 
-def test_what_is_printed_ends_with_the_promise_and_the_folder(
+def test_the_output_ends_with_the_promise_and_the_folder(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -482,15 +490,15 @@ def test_what_is_printed_ends_with_the_promise_and_the_folder(
     assert text.endswith("run folder: run\n")
     promise = RunFolder(tmp_path / "run").read_result().promise
     assert text.count(f"ε = {rounded_up(promise.epsilon)}") >= 2, (
-        "before the first round, and beside the result"
+        "once before the first round, and once with the result"
     )
 
 
-# --- What goes wrong --------------------------------------------------------------------------------------
+# --- Failures ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
-def test_when_every_node_fails_the_run_ends_as_a_bug(
+def test_a_run_whose_nodes_all_fail_ends_with_an_error(
     nodes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(grid: Any, messages: Any, **named: Any) -> list[Message]:
@@ -502,7 +510,7 @@ def test_when_every_node_fails_the_run_ends_as_a_bug(
     assert not list(tmp_path.iterdir())
 
 
-def test_one_node_that_fails_is_counted_and_the_run_goes_on(
+def test_a_node_that_fails_is_counted_and_the_run_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = InProcessGrid.send_and_receive
@@ -519,8 +527,8 @@ def test_one_node_that_fails_is_counted_and_the_run_goes_on(
 
 
 @pytest.mark.slow
-def test_rounds_that_are_behind_the_checkpoint_are_damaged(tmp_path: Path) -> None:
-    """A stop between the two loses one line at most, which is written again."""
+def test_a_table_of_rounds_too_far_behind_the_checkpoint_is_damaged(tmp_path: Path) -> None:
+    """A stop between the two loses at most one line, which is written again."""
     folder = simulate(PLAIN.model_copy(update={"rounds": 3}), tmp_path / "run")
     rows = folder.read_rounds()
     folder.result.unlink()
@@ -532,13 +540,13 @@ def test_rounds_that_are_behind_the_checkpoint_are_damaged(tmp_path: Path) -> No
         resume(folder.path)
 
 
-def test_when_no_device_takes_part_there_is_no_result(tmp_path: Path) -> None:
+def test_a_run_without_participants_has_no_result(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no device took part"):
         simulate(PLAIN.model_copy(update={"participation": 1e-9}), tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_a_plan_writes_nothing_and_asks_for_enough_space(
+def test_a_plan_writes_nothing_and_estimates_enough_space(
     finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -547,10 +555,10 @@ def test_a_plan_writes_nothing_and_asks_for_enough_space(
     assert needed_bytes(plan) > sum((finished.path / name).stat().st_size for name in files(finished))
 
 
-# --- What a run is held against ---------------------------------------------------------------------------
+# --- Baselines and ceilings -------------------------------------------------------------------------------
 
 
-def test_floors_under_the_same_promise_are_beside_every_promise(finished: RunFolder) -> None:
+def test_a_run_with_a_promise_has_floors_under_the_same_promise(finished: RunFolder) -> None:
     result = finished.read_result()
     for name in ("private_popularity", "private_recent_popularity"):
         private = result.baselines.of(name)
@@ -565,22 +573,20 @@ def test_floors_under_the_same_promise_are_beside_every_promise(finished: RunFol
 
 
 @pytest.mark.slow
-def test_without_a_promise_there_are_no_private_floors_and_strong_baselines_are_asked_for(
+def test_without_a_promise_there_are_no_private_floors_or_default_strong_baselines(
     tmp_path: Path,
 ) -> None:
     config = RunConfig(devices=30, rounds=1, seed=0, central=False)
     baselines = simulate(config, tmp_path / "run").read_result().baselines
     assert set(baselines.found) == {"popularity", "recent_popularity", "nothing_released"}
-    assert baselines.left_out == [], "what needs repeats is not missed where none are counted"
+    assert baselines.left_out == [], "a baseline that needs repeats is not listed without them"
     without = simulate(config.model_copy(update={"floors": False}), tmp_path / "without").read_result()
     assert (without.baselines.found, without.baselines.left_out) == ({}, [])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(missing_libraries() is not None, reason="libraries of baselines are not installed")
-def test_strong_baselines_are_there_where_they_are_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_strong_baselines_are_computed_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERRYCLOTH_SEQUENCE_PYTHON", str(tmp_path / "absent"))
     few: dict[str, list[dict[str, float]]] = {
         "ease": [{"lambda": 30.0}, {"lambda": 300.0}],
@@ -606,10 +612,10 @@ def test_strong_baselines_are_there_where_they_are_asked_for(
 
 
 @pytest.mark.slow
-def test_the_ceiling_is_of_the_same_shoppers_and_no_model_is_above_it(
+def test_no_model_is_above_the_ceiling_of_the_same_shoppers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Paired by shopper: who knows the taste is above the model beyond chance, and never below it."""
+    """Paired by shopper: the oracle is clearly above the model, and no ceiling is below it."""
     ranked: list[Ranks] = []
     measure = terrycloth.experiments.runs.simulation.rank_targets
 
@@ -634,17 +640,19 @@ def test_the_ceiling_is_of_the_same_shoppers_and_no_model_is_above_it(
         reached = METRICS["ndcg@10"].by_shopper(ceiling) - METRICS["ndcg@10"].by_shopper(model)
         assert float(reached.mean()) > -5 * float(reached.std()) / 200**0.5, name
     oracle = METRICS["ndcg@10"].by_shopper(ceilings[0]) - METRICS["ndcg@10"].by_shopper(model)
-    assert float(oracle.mean()) > 3 * float(oracle.std()) / 200**0.5, "this shop has something to be learned"
+    assert float(oracle.mean()) > 3 * float(oracle.std()) / 200**0.5, (
+        "the oracle must be clearly above the model"
+    )
 
 
-# --- What parts the data ----------------------------------------------------------------------------------
+# --- Splits -----------------------------------------------------------------------------------------------
 
 DRAWN = np.random.default_rng(4).integers([30, 8, 12, 5], size=(260, 4)).tolist()
 COLOURS, SIZES = ("sand", "moss", "blue"), ("bath", "hand")
 
 
 def csv_files(folder: Path, shuffled: int | None = None) -> dict[str, Any]:
-    """Thirty shoppers, twelve items, visits of several; the rows as they are, or shuffled."""
+    """Write a shop of thirty shoppers and twelve items with visits of several, in file order or shuffled."""
     lines = [
         f"s{shopper * 7 % 30},{shop_item(item)},2025-0{1 + day % 2}-{10 + 2 * day:02d},{1 + count % 2}"
         for shopper, day, item, count in DRAWN
@@ -693,21 +701,21 @@ def rounds_of(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def figures_of(folder: RunFolder) -> dict[str, Any]:
-    """result.json without what the machine took, and when."""
+    """Return result.json without dates, times and the machine."""
     read: dict[str, Any] = json.loads(folder.result.read_text(encoding="utf-8"))
     del read["cost"], read["date"]
     return read
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("said", "at"), [(None, "2025-02-20"), (0.5, "2025-02-12"), ("2025-02-14", None)])
-def test_the_date_is_found_once_and_kept_by_a_run_that_goes_on(
-    said: Any, at: str | None, tmp_path: Path
+@pytest.mark.parametrize(("given", "at"), [(None, "2025-02-20"), (0.5, "2025-02-12"), ("2025-02-14", None)])
+def test_the_date_is_computed_once_and_kept_by_a_resumed_run(
+    given: Any, at: str | None, tmp_path: Path
 ) -> None:
-    """Though more was bought since: what the folder says is public, and no new date is found."""
-    at = at or said
+    """Even if more was bought since: the recorded date is public, and no new date is computed."""
+    at = at or given
     files = csv_files(tmp_path / "shop")
-    config = RunConfig.model_validate({**files, "rounds": 2, "seed": 5, "central": False, "at": said})
+    config = RunConfig.model_validate({**files, "rounds": 2, "seed": 5, "central": False, "at": given})
     folder = simulate(config, tmp_path / "run")
     whole = figures_of(folder)
     kept = tomllib.loads(folder.config.read_text(encoding="utf-8"))
@@ -721,7 +729,7 @@ def test_the_date_is_found_once_and_kept_by_a_run_that_goes_on(
     first, again = make_plan(config).split, make_plan(folder.read_config()).split
     assert again.rule == first.rule
     earlier = [validation_split(split, 12).rule.at for split in (first, again)]
-    assert earlier[0] == earlier[1], "what is tuned on validation is tuned on the same"
+    assert earlier[0] == earlier[1], "tuning must use the same validation split"
     before = folder.config.read_bytes()
     folder.result.unlink()
     assert figures_of(resume(folder.path)) == whole
@@ -731,10 +739,10 @@ def test_the_date_is_found_once_and_kept_by_a_run_that_goes_on(
         orders.writelines(f"s{day},A1,2025-06-{day},1\n" for day in range(10, 30) for _ in range(9))
     grown = make_plan(folder.read_config())
     assert (grown.config.at, grown.config.now, grown.split.rule) == (at, midnight, first.rule)
-    assert (make_plan(config).config.at == at) is (said == at), "were it found again, it would be another"
+    assert (make_plan(config).config.at == at) is (given == at), "computed again, the date would differ"
 
 
-def test_without_a_date_ages_are_counted_from_the_midnight_after_all(tmp_path: Path) -> None:
+def test_without_a_date_ages_are_counted_from_the_midnight_after_all_events(tmp_path: Path) -> None:
     files = csv_files(tmp_path / "shop")
     config = make_plan(RunConfig.model_validate({**files, "split": "next-visit"})).config
     assert (config.split, config.at) == ("next-visit", None)
@@ -742,7 +750,7 @@ def test_without_a_date_ages_are_counted_from_the_midnight_after_all(tmp_path: P
 
 
 @pytest.mark.slow
-def test_repeats_are_counted_apart_where_they_are_targets(tmp_path: Path) -> None:
+def test_repeats_are_reported_separately_if_they_are_targets(tmp_path: Path) -> None:
     files = csv_files(tmp_path / "shop")
     common = {**files, "rounds": 2, "seed": 5, "central": False}
     for split in ("date", "next-visit"):
@@ -766,8 +774,8 @@ def test_repeats_are_counted_apart_where_they_are_targets(tmp_path: Path) -> Non
         assert new.baselines.of("own_frequency") is None
 
 
-def test_shoppers_first_seen_after_the_date_are_reported_apart(tmp_path: Path) -> None:
-    """Two come in late: one with two visits, one with one; neither trains, nor is among those tested."""
+def test_shoppers_first_seen_after_the_date_are_reported_separately(tmp_path: Path) -> None:
+    """Two shoppers come late, one with two visits and one with one; neither trains or is in the main test."""
     files = csv_files(tmp_path / "shop")
     with Path(files["path"]).open("a") as orders:
         orders.write("late,A1,2025-02-23,1\nlate,B2,2025-02-23,1\nlate,A3,2025-02-24,1\n")
@@ -785,7 +793,7 @@ def test_shoppers_first_seen_after_the_date_are_reported_apart(tmp_path: Path) -
     assert simulate(other, tmp_path / "other").read_result().metrics.unseen == {}
 
 
-# --- What a data set without times is served and learned by ----------------------------------------------
+# --- Data sets without times ------------------------------------------------------------------------------
 
 
 def timeless(folder: Path) -> dict[str, Any]:
@@ -797,15 +805,15 @@ def timeless(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_without_times_no_half_life_means_anything(tmp_path: Path) -> None:
-    """All that a shopper did is one visit: no order is learned from or served by, whatever is said."""
+def test_without_times_half_lives_have_no_effect(tmp_path: Path) -> None:
+    """All events of a shopper are one visit, so no order is learned or served, whatever half-life is set."""
     files = timeless(tmp_path / "shop")
     common = {**files, "model": "linear", "seed": 5, "unit": "shopper", "trust": "central", "epsilon": 50.0}
     half_lives = ("kernel_half_life", "recency_half_life", "popularity_half_life")
     found = []
     for value in (0.0, 2.0):
-        said = {**common, **dict.fromkeys(half_lives, value)}
-        folder = simulate(RunConfig.model_validate(said), tmp_path / f"run-{value:g}")
+        given = {**common, **dict.fromkeys(half_lives, value)}
+        folder = simulate(RunConfig.model_validate(given), tmp_path / f"run-{value:g}")
         found.append((folder.model.read_bytes(), figures_of(folder)))
     assert found[0] == found[1]
     data = found[0][1]["data"]
@@ -819,9 +827,9 @@ def test_without_times_a_split_that_needs_them_is_refused_in_one_line(
     split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = timeless(tmp_path / "shop")
-    said = ["--data", "csv", "--path", str(files["path"]), "--catalogue", str(files["catalogue"])]
+    given = ["--data", "csv", "--path", str(files["path"]), "--catalogue", str(files["catalogue"])]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["terry", "simulate", *said, "--split", split])
+    monkeypatch.setattr(sys, "argv", ["terry", "simulate", *given, "--split", split])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""What a run logs: the same numbers as its folder holds, with the promise, and no count of devices."""
+"""A run logs the same numbers as its folder holds, with the promise, and no count of devices."""
 
 import csv
 import math
@@ -36,7 +36,7 @@ def missing(name: str) -> str | None:
 
 
 def facts(folder: RunFolder, kind: str) -> dict[tuple[str, str], str]:
-    """The rows of log.csv of one kind, by round and name."""
+    """Return the rows of log.csv of one kind, by round and name."""
     with (folder.path / "log.csv").open(encoding="utf-8", newline="") as file:
         return {
             (row["round"], row["name"]): row["value"] for row in csv.DictReader(file) if row["kind"] == kind
@@ -53,13 +53,13 @@ def test_the_log_holds_every_setting_and_the_promise(logged: RunFolder) -> None:
     settings = facts(logged, "setting")
     assert {name for _, name in settings} == config.model_dump(exclude_none=True).keys()
     assert settings["", "dim"] == str(config.dim)
-    said = facts(logged, "promise")
-    assert said["", "label"] == promise.label
-    assert said["", "sentence"] == promise.sentence()
-    assert float(said["", "epsilon"]) == promise.epsilon
+    promise_rows = facts(logged, "promise")
+    assert promise_rows["", "label"] == promise.label
+    assert promise_rows["", "sentence"] == promise.sentence()
+    assert float(promise_rows["", "epsilon"]) == promise.epsilon
 
 
-def test_the_log_holds_each_measured_round_and_no_other(logged: RunFolder) -> None:
+def test_the_log_holds_each_evaluated_round_and_no_other(logged: RunFolder) -> None:
     rounds = facts(logged, "round")
     assert {number for number, _ in rounds} == {"2", "4"}
     for row in logged.read_rounds():
@@ -75,7 +75,7 @@ def test_the_log_ends_with_the_result(logged: RunFolder) -> None:
     assert float(values["4", "epsilon"]) == result.promise.epsilon
 
 
-def test_the_log_counts_no_devices_and_is_its_owners(logged: RunFolder) -> None:
+def test_the_log_counts_no_devices_and_is_private(logged: RunFolder) -> None:
     names = {name for kind in ("round", "result") for _, name in facts(logged, kind)}
     assert not {
         name for name in names if any(count in name for count in ("asked", "answered", "refused", "invalid"))
@@ -91,7 +91,7 @@ def test_observers_change_nothing_in_a_run(logged: RunFolder, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_resumed_run_logs_the_rounds_before_the_stop_too(logged: RunFolder, tmp_path: Path) -> None:
+def test_a_resumed_run_also_logs_the_rounds_before_the_stop(logged: RunFolder, tmp_path: Path) -> None:
     class Stop(simulation.Reporter):
         def round_done(self, row: dict[str, Any]) -> None:
             if row["round"] == 3:
@@ -106,7 +106,7 @@ def test_a_resumed_run_logs_the_rounds_before_the_stop_too(logged: RunFolder, tm
     assert same == {key: value for key, value in facts(logged, "round").items() if key[1] != "seconds"}
 
 
-def test_a_row_that_was_not_measured_is_not_logged() -> None:
+def test_a_round_that_was_not_evaluated_is_not_logged() -> None:
     costs = {"epsilon": "1.5", "bytes_up": "8", "answered": "7"}
     assert measured_values({**costs, "hr@10": ""}) == {}
     assert measured_values({**costs, "hr@10": "nan"}) == {}
@@ -122,13 +122,13 @@ def test_trackers_are_named_with_commas(given: str | None, log: str | None) -> N
 
 
 @pytest.mark.parametrize("given", ["wandb", "csv,wandb", "", "csv,"])
-def test_an_unknown_tracker_is_one_line(given: str) -> None:
+def test_an_unknown_tracker_is_reported_in_one_line(given: str) -> None:
     with pytest.raises(UserError, match=r"^--log .*use mlflow, tensorboard, csv"):
         read_config(None, {"log": given}, [])
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_a_missing_library_is_one_line_before_anything_starts(
+def test_a_missing_library_is_reported_in_one_line_before_anything_starts(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from terrycloth.experiments import cli
@@ -156,7 +156,7 @@ def test_a_missing_library_is_one_line_before_anything_starts(
     assert not (tmp_path / "run").exists()
 
 
-def test_nothing_is_needed_for_csv_or_without_a_log() -> None:
+def test_no_library_is_needed_for_csv_or_without_a_log() -> None:
     require_libraries(None)
     require_libraries("csv")
 
@@ -174,7 +174,7 @@ def log_two_rounds(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("write", [log_two_rounds, lambda *given: [log_two_rounds(*given) for _ in "ab"]])
 @pytest.mark.skipif(missing("tensorboard") is not None, reason="tensorboard is not installed")
-def test_tensorboard_reads_the_curves(write: Callable[[str, Path], Any], tmp_path: Path) -> None:
+def test_tensorboard_can_read_the_curves(write: Callable[[str, Path], Any], tmp_path: Path) -> None:
     write("tensorboard", tmp_path)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -187,7 +187,7 @@ def test_tensorboard_reads_the_curves(write: Callable[[str, Path], Any], tmp_pat
 
 @pytest.mark.parametrize("write", [log_two_rounds, lambda *given: [log_two_rounds(*given) for _ in "ab"]])
 @pytest.mark.skipif(missing("mlflow") is not None, reason="mlflow-skinny is not installed")
-def test_mlflow_reads_the_run(write: Callable[[str, Path], Any], tmp_path: Path) -> None:
+def test_mlflow_can_read_the_run(write: Callable[[str, Path], Any], tmp_path: Path) -> None:
     write("mlflow", tmp_path)
     client = load("mlflow").MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
     experiment = client.get_experiment_by_name("terrycloth")
@@ -201,7 +201,7 @@ def test_mlflow_reads_the_run(write: Callable[[str, Path], Any], tmp_path: Path)
 
 
 @pytest.mark.skipif(missing("mlflow") is not None, reason="mlflow-skinny is not installed")
-def test_mlflow_is_told_that_a_run_failed(tmp_path: Path) -> None:
+def test_mlflow_records_that_a_run_failed(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), observing("mlflow", tmp_path):
         raise ZeroDivisionError
     client = load("mlflow").MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())

@@ -1,4 +1,4 @@
-"""`--model auto`: it reads public facts and nothing else, and a run says what it took."""
+"""`--model auto` reads public facts only, and a run records the chosen model and the reason."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_the_model_by_unit_and_catalogue(facts: PublicFacts, unit: str, model: s
 
 
 def shop(catalogue: Catalogue, seed: int, devices: int = 12, *, attributes: bool = True) -> Dataset:
-    """A catalogue and random purchases; other seeds differ in everything that is private."""
+    """Return a catalogue and random purchases; another seed changes everything that is private."""
     generator = np.random.default_rng(seed)
     size = int(generator.integers(30, 90))
     events = Events.from_columns(
@@ -70,12 +70,12 @@ PROMISES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("promise", PROMISES, ids=str)
 @pytest.mark.parametrize("attributes", [True, False])
-def test_other_events_change_nothing_of_what_is_chosen(
+def test_the_choice_does_not_depend_on_events(
     catalogue: Catalogue, promise: dict[str, Any], attributes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Model, reason and every setting are the same for any events of as many devices, and one date.
+    """Model, reason and every setting are the same for any events of as many devices with one date.
 
-    Where no date is said it is found from the events, once, and public from then on: nothing else is.
+    A date that is not set is computed from the events once, and is public from then on; nothing else is.
     """
     plans = []
     for seed in range(4):
@@ -83,9 +83,9 @@ def test_other_events_change_nothing_of_what_is_chosen(
         monkeypatch.setattr(
             terrycloth.experiments.runs.simulation, "load", lambda name, options, data=data: data
         )
-        said = RunConfig.model_validate({"model": "auto", "at": "1970-01-08", **promise})
-        plans.append(make_plan(said))
-        found = make_plan(said.model_copy(update={"at": None})).config
+        given = RunConfig.model_validate({"model": "auto", "at": "1970-01-08", **promise})
+        plans.append(make_plan(given))
+        found = make_plan(given.model_copy(update={"at": None})).config
         dated = {"at": found.at, "now": found.now}
         assert found == plans[-1].config.model_copy(update=dated)
     assert len({len(plan.dataset.events) for plan in plans}) > 1
@@ -93,7 +93,7 @@ def test_other_events_change_nothing_of_what_is_chosen(
     assert all(plan.promise == plans[0].promise for plan in plans)
 
 
-def test_a_run_records_what_was_taken_and_why(tmp_path: Path) -> None:
+def test_a_run_records_the_chosen_model_and_the_reason(tmp_path: Path) -> None:
     asked = RunConfig(
         model="auto", devices=20, unit="interaction", noise_multiplier=1.0, rounds=1, central=False
     )
@@ -108,24 +108,24 @@ def test_a_run_records_what_was_taken_and_why(tmp_path: Path) -> None:
     assert line in reading(result)
     assert resume(folder.path).read_result() == result
     again = read_config(folder.config, {"model": "mf"}, [])
-    assert (again.model, again.model_reason) == ("mf", None), "not the reason of another model"
+    assert (again.model, again.model_reason) == ("mf", None), "a named model has no reason"
 
 
-def test_a_model_that_is_named_needs_no_reason(finished: RunFolder) -> None:
+def test_a_named_model_has_no_reason(finished: RunFolder) -> None:
     assert finished.read_config().model_reason is None
     assert finished.read_result().model_reason is None
 
 
-def test_without_a_promise_noise_is_no_reason() -> None:
+def test_without_a_promise_the_reason_does_not_mention_noise() -> None:
     for attributes in (True, False):
         assert "noise" in choose(PublicFacts(5_000, attributes), "shopper")[1]
         assert "noise" not in choose(PublicFacts(5_000, attributes), "none")[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("unit", "said"), [("shopper", True), ("none", False)])
-def test_a_promise_says_where_the_catalogue_lists_what_was_chosen(
-    unit: Any, said: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("unit", "given"), [("shopper", True), ("none", False)])
+def test_a_promise_says_if_the_catalogue_was_made_from_events(
+    unit: Any, given: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trust: Any = "central" if unit == "shopper" else "local"
     config = RunConfig(devices=200, model="linear", unit=unit, trust=trust, central=False, ceiling=False)
@@ -137,20 +137,20 @@ def test_a_promise_says_where_the_catalogue_lists_what_was_chosen(
     read = terrycloth.experiments.runs.simulation.load
     monkeypatch.setattr(terrycloth.experiments.runs.simulation, "load", load)
     plan = make_plan(config)
-    assert plan.promise.catalogue_from_events is said
-    if said:
+    assert plan.promise.catalogue_from_events is given
+    if given:
         popularity = compare(plan, Reporter()).of("private_popularity")
         assert popularity is not None
         assert popularity.promise is not None
         assert popularity.promise.catalogue_from_events
 
 
-def test_without_a_catalogue_there_is_nothing_to_choose_by() -> None:
+def test_auto_needs_a_catalogue() -> None:
     with pytest.raises(UserError, match="--model auto is chosen where there is a catalogue: name a model"):
         resolve(RunConfig(model="auto"), 100)
 
 
-def test_facts_are_of_the_catalogue(catalogue: Catalogue) -> None:
+def test_public_facts_come_from_the_catalogue(catalogue: Catalogue) -> None:
     bare = replace(catalogue, table=catalogue.table[["item", "title"]])
     assert PublicFacts.of(catalogue) == (6, True)
     assert PublicFacts.of(bare) == (6, False)

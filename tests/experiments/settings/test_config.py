@@ -1,4 +1,4 @@
-"""Flags win over the file, `--set` over both; what is wrong is one line that names the flag."""
+"""Flags override the file, and `--set` overrides both; an error is one line that names the flag."""
 
 import inspect
 import math
@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def said(path: Path | None = None, overrides: dict[str, Any] | None = None, *assignments: str) -> str:
+def error_of(path: Path | None = None, overrides: dict[str, Any] | None = None, *assignments: str) -> str:
     with pytest.raises(UserError) as caught:
         read_config(path, overrides or {}, list(assignments))
     text = str(caught.value)
@@ -27,27 +27,27 @@ def said(path: Path | None = None, overrides: dict[str, Any] | None = None, *ass
     return text
 
 
-def test_nothing_said_is_the_defaults() -> None:
+def test_without_settings_all_are_defaults() -> None:
     assert read_config(None, {}, []) == RunConfig()
 
 
-def test_the_later_wins(file: Path) -> None:
+def test_flags_override_the_file_and_assignments_override_both(file: Path) -> None:
     config = read_config(file, {"dim": 5, "rounds": 8, "seed": None}, ["rounds=9", "nodes = 2"])
     assert (config.model, config.dim, config.rounds, config.nodes) == ("mf", 5, 9, 2)
     assert config.clip == math.inf
     assert config.seed is None
 
 
-def test_of_two_assignments_the_last_wins() -> None:
+def test_the_last_of_two_assignments_counts() -> None:
     assert read_config(None, {}, ["dim=3", "dim=4"]).dim == 4
 
 
-def test_a_flag_set_to_zero_or_false_is_said(file: Path) -> None:
+def test_a_flag_set_to_zero_or_false_counts_as_set(file: Path) -> None:
     config = read_config(file, {"seed": 0, "strict": False, "noise_multiplier": 0.0}, [])
     assert (config.seed, config.noise_multiplier) == (0, 0.0)
 
 
-def test_a_run_folders_own_config_can_be_read(file: Path) -> None:
+def test_the_config_of_a_run_folder_can_be_read(file: Path) -> None:
     file.write_text('dim = 4\n[versions]\ntorch = "2.13"\n', encoding="utf-8")
     assert read_config(file, {}, []).dim == 4
 
@@ -66,7 +66,7 @@ def test_a_run_folders_own_config_can_be_read(file: Path) -> None:
         ("path=/data/x", "path", Path("/data/x")),
     ],
 )
-def test_assignments(assignment: str, name: str, value: Any) -> None:
+def test_assignments_are_parsed(assignment: str, name: str, value: Any) -> None:
     assert getattr(read_config(None, {"unit": "shopper"}, [assignment]), name) == value
 
 
@@ -94,17 +94,17 @@ def test_assignments(assignment: str, name: str, value: Any) -> None:
     ],
 )
 def test_a_wrong_value_names_its_flag(assignment: str, starts: str) -> None:
-    assert said(None, {}, assignment).startswith(starts)
+    assert error_of(None, {}, assignment).startswith(starts)
 
 
-def test_a_wrong_flag_and_a_wrong_line_of_the_file_name_the_flag_too(file: Path) -> None:
-    assert said(None, {"epsilon": "eight"}).startswith("--epsilon eight: ")
+def test_a_wrong_value_in_a_flag_or_the_file_names_the_flag(file: Path) -> None:
+    assert error_of(None, {"epsilon": "eight"}).startswith("--epsilon eight: ")
     file.write_text("rounds = 0\n", encoding="utf-8")
-    assert said(file).startswith("--rounds 0: ")
+    assert error_of(file).startswith("--rounds 0: ")
 
 
-def test_a_wrong_value_of_two_lines_is_told_in_one() -> None:
-    assert said(None, {"epsilon": "a\nb"}).startswith("--epsilon ")
+def test_a_wrong_value_of_two_lines_is_reported_in_one() -> None:
+    assert error_of(None, {"epsilon": "a\nb"}).startswith("--epsilon ")
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,18 @@ def test_a_wrong_value_of_two_lines_is_told_in_one() -> None:
 def test_an_unknown_setting_is_named_with_the_nearest(name: str, nearest: str | None) -> None:
     meant = f"did you mean {nearest}? " if nearest else ""
     assert (
-        said(None, {}, f"{name}=8") == f"there is no setting {name!r}: {meant}terry settings lists them all"
+        error_of(None, {}, f"{name}=8")
+        == f"there is no setting {name!r}: {meant}terry settings lists them all"
     )
 
 
 def test_an_unknown_setting_of_a_file_is_named(file: Path) -> None:
     file.write_text("epsilonn = 8\n", encoding="utf-8")
-    assert "'epsilonn'" in said(file)
+    assert "'epsilonn'" in error_of(file)
 
 
-def test_what_is_no_assignment_says_how(file: Path) -> None:
-    assert said(None, {}, "dim 4") == "--set dim 4: write key=value"
+def test_a_malformed_assignment_says_how_to_write_it(file: Path) -> None:
+    assert error_of(None, {}, "dim 4") == "--set dim 4: write key=value"
 
 
 @pytest.mark.parametrize(
@@ -134,42 +135,42 @@ def test_what_is_no_assignment_says_how(file: Path) -> None:
         ("rounds=1,5", "--rounds 1,5: write 1.5, with a decimal point"),
     ],
 )
-def test_a_decimal_comma_says_how_the_number_is_written(assignment: str, hint: str) -> None:
-    assert said(None, {}, assignment) == hint
+def test_a_decimal_comma_is_answered_with_the_correct_number(assignment: str, hint: str) -> None:
+    assert error_of(None, {}, assignment) == hint
 
 
-def test_what_is_no_decimal_comma_has_no_such_hint() -> None:
+def test_other_values_get_no_hint_about_decimal_commas() -> None:
     for text in ("1,2,3", "a,b", "much", "1.5", ",5", ""):
         assert decimal_comma(text) is None
 
 
 @pytest.mark.parametrize("flag", ["epsilon", "noise_multiplier", "clip"])
-def test_a_promise_without_a_unit_says_which_units_there_are(flag: str) -> None:
+def test_a_promise_without_a_unit_lists_the_units(flag: str) -> None:
     shown = "--" + flag.replace("_", "-")
-    line = said(None, {flag: "8"})
+    line = error_of(None, {flag: "8"})
     assert line.startswith(f"{shown} 8 is part of a promise, which needs a unit: add --unit interaction ")
     assert "or --unit shopper" in line
-    assert said(None, {flag: 8, "unit": "none"}).startswith("--unit none makes no promise: leave out ")
+    assert error_of(None, {flag: 8, "unit": "none"}).startswith("--unit none makes no promise: leave out ")
 
 
 def test_the_config_of_a_run_without_a_promise_can_be_read_again() -> None:
     assert read_config(None, {"clip": math.inf, "noise_multiplier": 0.0}, []).unit == "none"
 
 
-def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
-    assert "does not exist: check --config" in said(tmp_path / "none.toml")
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+    assert "does not exist: check --config" in error_of(tmp_path / "none.toml")
     (tmp_path / "wrong.toml").write_text("dim = = 4")
-    assert "cannot be read as TOML" in said(tmp_path / "wrong.toml")
+    assert "cannot be read as TOML" in error_of(tmp_path / "wrong.toml")
     (tmp_path / "latin.toml").write_bytes(b'data = "t\xfcll"')
-    assert "cannot be read as TOML" in said(tmp_path / "latin.toml")
-    assert "cannot be read as TOML" in said(tmp_path)
+    assert "cannot be read as TOML" in error_of(tmp_path / "latin.toml")
+    assert "cannot be read as TOML" in error_of(tmp_path)
 
 
 def test_every_setting_is_documented() -> None:
     assert [name for name, field in RunConfig.model_fields.items() if not field.description] == []
 
 
-def test_what_has_no_flag_is_listed():
-    """A frontier's commands name every setting by its flag, or by --set."""
+def test_settings_without_a_flag_are_listed():
+    """A frontier's commands give every setting by its flag, or by --set."""
     flags = inspect.signature(simulate).parameters
     assert {name for name in RunConfig.model_fields if name not in flags} == WITHOUT_FLAG

@@ -1,4 +1,4 @@
-"""What is told of a setting is what its field checks."""
+"""What the listing says about a setting is what its field checks."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ def made(annotation: Any, default: Any = None, **bounds: float) -> type[BaseMode
 
 
 @pytest.mark.parametrize(
-    ("annotation", "bounds", "said"),
+    ("annotation", "bounds", "text"),
     [
         (int, {"ge": 1, "le": 4096}, "whole number from 1 to 4,096"),
         (float | None, {"gt": 0}, "number above 0"),
@@ -30,19 +30,19 @@ def made(annotation: Any, default: Any = None, **bounds: float) -> type[BaseMode
     ],
     ids=str,
 )
-def test_what_is_allowed(annotation: Any, bounds: dict[str, float], said: str) -> None:
-    assert allowed(made(annotation, **bounds).model_fields["one"]) == said
+def test_the_allowed_values_of_a_field(annotation: Any, bounds: dict[str, float], text: str) -> None:
+    assert allowed(made(annotation, **bounds).model_fields["one"]) == text
 
 
 @pytest.mark.parametrize(
-    ("default", "said"), [(None, ""), (True, "true"), (0.5, "0.5"), (20_000, "20,000"), ((), ""), ("x", "x")]
+    ("default", "text"), [(None, ""), (True, "true"), (0.5, "0.5"), (20_000, "20,000"), ((), ""), ("x", "x")]
 )
-def test_a_default(default: Any, said: str) -> None:
+def test_the_default_of_a_field(default: Any, text: str) -> None:
     (setting,) = settings_of(made(Any, default))
-    assert (setting.default, setting.meaning) == (said, "what")
+    assert (setting.default, setting.meaning) == (text, "what")
 
 
-def test_a_default_that_depends_is_a_range() -> None:
+def test_a_default_that_depends_on_other_settings_is_a_range() -> None:
     assert tuned_default("head_scale") == "12"
     assert tuned_default("server_optimizer") == "adam or sgd, by unit and model"
     assert tuned_default("title_words") == "false or true, by unit and model"
@@ -72,6 +72,6 @@ def test_a_flag_is_listed_under_the_topic_of_its_setting() -> None:
     "name",
     [name for name in RunConfig.model_fields if name.endswith(("_rate", "_decay", "_weight", "_half_life"))],
 )
-def test_no_rate_or_weight_is_without_bounds(name: str) -> None:
+def test_every_rate_and_weight_has_bounds(name: str) -> None:
     with pytest.raises(ValidationError):
         RunConfig.model_validate({name: 1e30})

@@ -1,4 +1,4 @@
-"""A setting has one description and one range, in whichever class, flag or file it appears."""
+"""A setting has one description and one range, in whichever class, flag or file it occurs."""
 
 import subprocess
 import sys
@@ -22,9 +22,9 @@ from terrycloth.server.settings import ServerSettings
 CLASSES: tuple[type[BaseModel], ...] = (RunConfig, ResolvedConfig, RoundSettings, ServerSettings)
 NOT_CARRIED = {"protocol", "run", "round"}  # the server sets these itself
 
-# What only a query without a promise has: a user chooses --unit none instead.
+# Values that only a query without a promise has; a user chooses --unit none instead.
 WITHOUT_A_PROMISE: dict[str, Any] = {"trust": "none", "delta": 0, "evaluation_noise": 0}
-# One name for two things: the user's choice of who measures, and whether a run ends with a release.
+# One name for two settings: the user's choice of who evaluates, and whether a run ends with a release.
 DIFFERENT = {"evaluate"}
 VERBS_WITH_SETTINGS = ("simulate", "tune", "frontier", "privacy plan", "data inspect", "data partition")
 
@@ -40,7 +40,7 @@ def declared(name: str) -> dict[str, FieldInfo]:
 
 
 def bounds(name: str, field: FieldInfo) -> dict[str, Any]:
-    """The bounds; a lower bound that only lets a query without a promise through counts as the user's."""
+    """Return the bounds; one lowered only for queries without a promise counts as the user's bound."""
     found = {}
     for each in field.metadata:
         for kind, key in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt")):
@@ -58,7 +58,7 @@ def choices(name: str, annotation: Any) -> set[Any]:
 
 
 def plain_type(annotation: Any) -> Any:
-    """The type without None; a choice has the type of its first value."""
+    """Return the type without None; a choice has the type of its first value."""
     if get_origin(annotation) in (Union, UnionType):
         (annotation,) = {part for part in get_args(annotation) if part is not NoneType}
     return type(get_args(annotation)[0]) if get_origin(annotation) is Literal else annotation
@@ -75,7 +75,7 @@ def test_the_same_name_has_the_same_bounds_choices_and_description(name: str) ->
             assert field.description == first.description, where
 
 
-def test_the_comparison_sees_every_kind_of_difference() -> None:
+def test_the_comparison_detects_every_kind_of_difference() -> None:
     assert {"dim", "clip", "trust", "server_optimizer", "head_size", "evaluate_every"} <= set(shared_names())
     assert bounds("dim", RunConfig.model_fields["dim"]) == {"ge": 1, "le": 4096}
     assert bounds("delta", RoundSettings.model_fields["delta"]) == {"gt": 0, "lt": 1}
@@ -104,17 +104,17 @@ def test_the_help_of_a_flag_is_the_description_of_its_setting(verb: str) -> None
 
 
 def table() -> dict[str, Any]:
-    """The settings of the Flower app in pyproject.toml."""
+    """Return the settings of the Flower app in pyproject.toml."""
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
     config: dict[str, Any] = project["tool"]["flwr"]["app"]["config"]
     return {name.replace("-", "_"): value for name, value in config.items()}
 
 
-def test_every_setting_that_travels_is_in_flowers_table_with_a_value_of_its_type() -> None:
+def test_every_setting_that_flower_carries_is_in_its_table_with_the_right_type() -> None:
     fields = RoundSettings.model_fields | ServerSettings.model_fields
     assert table().keys() == fields.keys() - NOT_CARRIED
     for name, value in table().items():
-        if value == "":  # TOML has no null: the key is not set
+        if value == "":  # TOML has no null, so an empty text means not set
             assert NoneType in get_args(fields[name].annotation) or name == "catalogue", name
         else:
             assert type(value) is plain_type(fields[name].annotation), name
@@ -124,7 +124,7 @@ def optional_names() -> set[str]:
     return {name for name, field in RunConfig.model_fields.items() if field.default is None}
 
 
-def test_a_resolved_configuration_declares_exactly_the_settings_that_are_then_filled() -> None:
+def test_a_resolved_configuration_requires_exactly_the_settings_that_are_always_filled() -> None:
     declared_again = set(ResolvedConfig.__annotations__)
     resolved = [
         resolve(RunConfig(unit=unit), 300).model_dump() for unit in ("none", "interaction", "shopper")
@@ -136,7 +136,7 @@ def test_a_resolved_configuration_declares_exactly_the_settings_that_are_then_fi
         assert NoneType not in get_args(ResolvedConfig.model_fields[name].annotation), name
 
 
-def test_the_settings_of_the_command_line_load_nothing_heavy() -> None:
+def test_the_settings_of_the_command_line_import_no_heavy_library() -> None:
     script = (
         "import sys, terrycloth.experiments.settings.config\n"
         "print(sorted({'torch', 'flwr', 'opacus', 'pandas', 'scipy'} & set(sys.modules)))"

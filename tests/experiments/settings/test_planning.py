@@ -1,4 +1,4 @@
-"""From a configuration to the noise, the promise, and what Flower carries."""
+"""From a configuration to the noise, the promise, and the settings that Flower carries."""
 
 import json
 import math
@@ -101,7 +101,7 @@ kernel_half_life = 7.0
 
 @pytest.fixture(autouse=True)
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Defaults of the test's own, so that tuning them breaks nothing here."""
+    """Use defaults of the test's own, so that tuning the shipped ones breaks nothing here."""
     (tmp_path / "all.toml").write_text(TABLES, encoding="utf-8")
     (tmp_path / "towels.toml").write_text("", encoding="utf-8")
     (tmp_path / "movielens.toml").write_text(TUNED, encoding="utf-8")
@@ -124,7 +124,7 @@ def test_defaults_by_unit_and_then_by_model() -> None:
     assert defaults("interaction", "neural-cf", "csv")["dim"] == 8
 
 
-def test_what_was_tuned_for_a_data_set_wins_there_and_nowhere_else() -> None:
+def test_defaults_tuned_for_a_data_set_apply_only_to_it() -> None:
     tuned, plain = defaults("none", "linear", "movielens"), defaults("none", "linear", "csv")
     assert {name for name in plain if tuned[name] != plain[name]} == {"regularisation", "kernel_half_life"}
     assert (tuned["regularisation"], tuned["kernel_half_life"]) == (3.0, 7.0)
@@ -134,14 +134,14 @@ def test_what_was_tuned_for_a_data_set_wins_there_and_nowhere_else() -> None:
     assert plan(data="csv", model="linear").kernel_half_life == 30.0
 
 
-def test_a_split_has_a_default_by_data_set_and_what_is_said_wins(tmp_path: Path) -> None:
+def test_a_split_has_a_default_by_data_set_which_settings_override(tmp_path: Path) -> None:
     (tmp_path / "movielens.toml").write_text('[all]\nsplit = "next-visit"\n', encoding="utf-8")
     assert plan(data="movielens").split == "next-visit"
     assert plan(data="csv").split == "date"
     assert plan(data="movielens", split="basket").split == "basket"
 
 
-def test_what_is_said_is_kept_and_the_rest_is_filled() -> None:
+def test_given_settings_are_kept_and_the_others_filled() -> None:
     config = plan(dim=3, regularisation=2.0)
     assert (config.dim, config.regularisation, config.rounds, config.devices) == (3, 2.0, 60, 200)
     assert config.serving == Serving(0.1, 1.0, 2.0, None, most_events=10)
@@ -168,18 +168,23 @@ def test_settings_of_a_promise_without_one_are_refused(settings: dict[str, Any])
         ("shopper", 20_000, 5e-6),
         ("shopper", 10**6, 1e-7),
         ("interaction", 1, 1e-5),
-        ("interaction", 200, 0.1 / (200 * 100)),  # as many as they may store together: how many is private
+        # The most that they may store together, because the actual number is private.
+        (
+            "interaction",
+            200,
+            0.1 / (200 * 100),
+        ),
         ("interaction", 20_000, 0.1 / (20_000 * 100)),
     ],
 )
-def test_delta_is_a_tenth_of_one_in_all_units_and_a_hundred_thousandth_at_most(
+def test_delta_is_a_tenth_of_one_divided_by_all_units_and_at_most_1e_5(
     unit: str, devices: int, delta: float
 ) -> None:
     found = plan(unit=unit, devices=devices, noise_multiplier=1.0, most_events=100, rounds=1).delta
     assert found == pytest.approx(delta)
 
 
-def test_delta_that_is_said_is_kept() -> None:
+def test_a_given_delta_is_kept() -> None:
     assert private(delta=1e-6, noise_multiplier=1.0, most_events=100).delta == 1e-6
 
 
@@ -197,12 +202,12 @@ def test_delta_that_would_let_one_unit_be_published_whole_is_refused(
         plan(unit=unit, delta=delta, most_events=100, rounds=1)
     kept = plan(unit=unit, delta=delta * 0.99, most_events=100, rounds=1, noise_multiplier=1.0)
     assert kept.delta == delta * 0.99
-    assert plan(delta=0.5).delta == 0.5, "without a promise δ means nothing"
+    assert plan(delta=0.5).delta == 0.5, "without a promise δ has no effect"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [1.0, 4.0])
-def test_noise_is_found_for_epsilon_over_the_whole_run(epsilon: float) -> None:
+def test_the_noise_is_computed_for_epsilon_over_the_whole_run(epsilon: float) -> None:
     config = private(epsilon=epsilon, rounds=4, steps_per_round=3, sampling_rate=0.2)
     over_all = epsilon_spent(config.noise_multiplier, 0.2, 12, 1e-5).epsilon
     assert 0.99 * epsilon <= over_all <= epsilon
@@ -217,14 +222,14 @@ def test_epsilon_has_a_default() -> None:
     assert 0.99 * 6.0 <= (make_promise(private()).epsilon or 0) <= 6.0
 
 
-def test_epsilon_is_found_from_the_noise() -> None:
+def test_epsilon_is_computed_from_the_noise() -> None:
     promise = make_promise(private(noise_multiplier=2.0))
     assert promise.noise_multiplier == 2.0
     assert promise.epsilon == epsilon_spent(2.0, 1.0, 10, 1e-5).epsilon
     assert promise.accountant == "analytic-gaussian"
 
 
-def test_rounds_are_found_for_epsilon_and_noise() -> None:
+def test_rounds_are_computed_from_epsilon_and_noise() -> None:
     config = private(epsilon=4.0, noise_multiplier=8.0)
     spent = [
         epsilon_spent(8.0, 1.0, 2 * rounds, 1e-5).epsilon for rounds in (config.rounds, config.rounds + 1)
@@ -247,7 +252,7 @@ def test_epsilon_noise_and_rounds_together_are_refused() -> None:
         private(model="linear", epsilon=1.0, noise_multiplier=1.0)
 
 
-def test_a_gpu_is_refused_where_there_is_none_or_nothing_is_trained_on_it(
+def test_a_gpu_is_refused_if_there_is_none_or_the_model_does_not_use_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = {"model": "neural-cf", "torch_device": "cuda"}
@@ -261,12 +266,12 @@ def test_a_gpu_is_refused_where_there_is_none_or_nothing_is_trained_on_it(
             private(**asked | other)
 
 
-def test_where_no_round_fits_the_user_is_told() -> None:
+def test_it_is_a_user_error_if_no_round_fits() -> None:
     with pytest.raises(UserError, match="one round"):
         private(epsilon=1.0, noise_multiplier=0.0)
 
 
-def test_an_epsilon_out_of_reach_is_told_to_the_user() -> None:
+def test_an_epsilon_out_of_reach_is_a_user_error() -> None:
     with pytest.raises(UserError, match="--epsilon"):
         private(epsilon=1e-6, delta=1e-9)
 
@@ -279,13 +284,13 @@ def test_a_resolved_configuration_resolves_to_itself() -> None:
 
 
 def test_the_promise_of_local_trust_is_not_amplified_by_participation() -> None:
-    """Ten rounds or fewer by a coin of ½: nine cover all but one device in a hundred, each in full."""
+    """At participation ½ and ten rounds: nine rounds cover 99 of 100 devices, each at its full ε."""
     half = make_promise(private(noise_multiplier=1.0, participation=0.5, rounds=10))
     assert (half.participation, half.rounds, half.rounds_of_a_device) == (0.5, 10, 9)
     assert half.epsilon == make_promise(private(noise_multiplier=1.0, rounds=9)).epsilon
 
 
-def test_the_promise_says_what_it_is() -> None:
+def test_the_promise_has_the_settings_of_the_run() -> None:
     promise = make_promise(private(noise_multiplier=1.0, seed=0))
     assert (promise.unit, promise.trust, promise.clip, promise.delta) == ("interaction", "local", 0.75, 1e-5)
     assert promise.seeded
@@ -302,26 +307,31 @@ def test_no_noise_is_no_promise() -> None:
 
 
 def shared(devices: int = 300, **settings: Any) -> ResolvedConfig:
-    said = {"unit": "shopper", "trust": "distributed", "noise_multiplier": 1.0, "rounds": 1} | settings
-    return plan(devices=devices, **said)
+    given = {"unit": "shopper", "trust": "distributed", "noise_multiplier": 1.0, "rounds": 1} | settings
+    return plan(devices=devices, **given)
 
 
 @pytest.mark.parametrize(
     ("settings", "least", "tolerated"),
     [
         ({"nodes": 3}, 170, 1),  # 300, less a tenth, less the 100 behind one node
-        ({"nodes": 10}, 180, 2),  # less the 30 behind each of three; of six nodes that are listed, two
+        ({"nodes": 10}, 180, 2),  # less 30 behind each of three nodes; of six listed nodes two are tolerated
         ({"nodes": 10, "tolerated_dropout": 0.0}, 210, 2),
-        ({"nodes": 10, "agreement": 0.5}, 240, 0),  # of ten one, of nine none
-        ({"nodes": 7}, 184, 1),  # 43 behind each of two, at most
-        ({"nodes": 3, "participation": 0.5}, 33, 1),  # 150 − 34.6 come, less a tenth; 50 + 20 behind one
-        ({"nodes": 200}, 230, 12),  # the sparse graph: a tenth of the nodes, and of 129 fewer still
+        ({"nodes": 10, "agreement": 0.5}, 240, 0),  # of ten nodes one, of nine none
+        ({"nodes": 7}, 184, 1),  # at most 43 behind each of two nodes
+        # 150 − 34.6 take part, less a tenth; 50 + 20 are behind one node.
+        (
+            {"nodes": 3, "participation": 0.5},
+            33,
+            1,
+        ),
+        ({"nodes": 200}, 230, 12),  # the sparse graph tolerates a tenth of the nodes, and 12 of 129
         ({"nodes": 3, "secure_aggregation": False}, 270, None),
         ({"nodes": 1}, 270, None),
     ],
     ids=str,
 )
-def test_the_noise_in_a_sum_is_that_of_devices_that_neither_drop_out_nor_collude(
+def test_the_noise_in_a_sum_counts_devices_that_neither_drop_out_nor_collude(
     settings: dict[str, Any], least: int, tolerated: int | None
 ) -> None:
     config = shared(**settings)
@@ -330,7 +340,7 @@ def test_the_noise_in_a_sum_is_that_of_devices_that_neither_drop_out_nor_collude
     assert (promise.least_devices, promise.tolerated_nodes) == (least, tolerated)
 
 
-def test_where_no_noise_is_sure_to_be_left_the_user_is_told() -> None:
+def test_it_is_a_user_error_if_no_noise_is_guaranteed() -> None:
     with pytest.raises(UserError, match=r"of 300 devices behind --nodes 3 none is sure .* = 0\.7 of the dev"):
         shared(nodes=3, tolerated_dropout=0.7)
     assert shared(nodes=3, tolerated_dropout=0.7, secure_aggregation=False).settings.least_devices == 90
@@ -352,7 +362,7 @@ def test_an_infinite_promise_is_refused(settings: dict[str, Any]) -> None:
         private(**settings)
 
 
-def test_there_is_a_device_for_every_node() -> None:
+def test_more_nodes_than_devices_are_refused() -> None:
     assert plan(devices=3, nodes=3).nodes == 3
     with pytest.raises(UserError, match="--nodes 4 is more than the 3 devices"):
         plan(devices=3, nodes=4)
@@ -362,8 +372,8 @@ def test_the_servers_optimiser_has_defaults_and_can_be_chosen() -> None:
     for config, decay in ((plan(), 0.01), (private(noise_multiplier=1.0), 0.25)):
         assert (config.server_optimizer, config.server_learning_rate) == ("adam", 0.05)
         assert (config.server_momentum, config.server_weight_decay) == (0.9, decay)
-    said = plan(server_optimizer="sgd", server_momentum=0.0, server_weight_decay=0.0)
-    assert (said.server_optimizer, said.server_momentum, said.server_weight_decay) == ("sgd", 0.0, 0.0)
+    given = plan(server_optimizer="sgd", server_momentum=0.0, server_weight_decay=0.0)
+    assert (given.server_optimizer, given.server_momentum, given.server_weight_decay) == ("sgd", 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -376,7 +386,7 @@ def test_the_servers_optimiser_has_defaults_and_can_be_chosen() -> None:
     ],
     ids=str,
 )
-def test_flower_carries_all_that_server_and_devices_need(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_flower_carries_all_settings_of_server_and_devices(settings: dict[str, Any], tmp_path: Path) -> None:
     config = plan(**settings)
     promise = make_promise(config)
     carried = run_config(
@@ -411,8 +421,8 @@ def test_flower_carries_all_that_server_and_devices_need(settings: dict[str, Any
     assert asked.trust == ("none" if config.unit == "none" else "local")
 
 
-def test_devices_may_spend_no_more_than_the_promise() -> None:
-    """The ε that devices are told is the one that the whole run spends: one step more, and they refuse."""
+def test_devices_are_told_the_epsilon_of_the_whole_run() -> None:
+    """Devices are told the ε that the whole run spends: after one more step they refuse."""
     config = private(epsilon=6.0)
     promise = make_promise(config)
     _, asked = from_run_config(
@@ -438,9 +448,9 @@ def test_the_shipped_defaults_resolve_for_every_unit_and_model(monkeypatch: pyte
 # --- The linear model: two releases, and a head -----------------------------------------------------------
 
 
-def linear(devices: int = 943, items: int = 1682, **said: Any) -> ResolvedConfig:
-    said = {"model": "linear", "unit": "shopper", "trust": "central", "delta": 1e-4} | said
-    return resolve(RunConfig(**said), devices, items)
+def linear(devices: int = 943, items: int = 1682, **given: Any) -> ResolvedConfig:
+    given = {"model": "linear", "unit": "shopper", "trust": "central", "delta": 1e-4} | given
+    return resolve(RunConfig(**given), devices, items)
 
 
 @pytest.mark.parametrize("epsilon", [1.0, 8.0])
@@ -453,7 +463,7 @@ def test_both_releases_together_spend_epsilon(epsilon: float, trust: str, share:
     assert (1 - 1e-8) * epsilon <= (promise.epsilon or 0) <= epsilon
     assert config.noise_multiplier == pytest.approx(linear(epsilon=epsilon, trust=trust).noise_multiplier)
     one = epsilon_spent(config.noise_multiplier, 1.0, 1, 1e-4).epsilon
-    assert promise.epsilon == pytest.approx(one, rel=1e-9), "as one Gaussian of that multiplier"
+    assert promise.epsilon == pytest.approx(one, rel=1e-9), "it equals one Gaussian of that multiplier"
 
 
 @pytest.mark.slow
@@ -467,18 +477,20 @@ def test_both_releases_are_amplified_under_central_trust() -> None:
     assert promise.epsilon == pytest.approx(composed, rel=1e-12)
 
 
-def test_measuring_comes_out_of_the_same_epsilon() -> None:
+def test_the_evaluation_is_paid_from_the_same_epsilon() -> None:
     config = linear(epsilon=4.0, evaluate="released")
     assert 0.999 * 4.0 <= (make_promise(config).epsilon or 0) <= 4.0
     assert config.noise_multiplier > linear(epsilon=4.0).noise_multiplier
 
 
-def test_the_head_is_what_the_noise_allows() -> None:
+def test_the_size_of_the_head_depends_on_the_noise() -> None:
     assert linear(epsilon=8.0).head_size == 708
     assert linear(epsilon=1.0).head_size < linear(epsilon=2.0).head_size
     assert linear(unit="none", trust="local", delta=None).head_size == 1682
     assert linear(unit="none", trust="local", delta=None, items=10**6).head_size == 5000
-    assert linear(epsilon=8.0, trust="local").head_size < 300, "the sum holds the noise of every device"
+    assert linear(epsilon=8.0, trust="local").head_size < 300, (
+        "under local trust the sum has the noise of every device"
+    )
     assert linear(epsilon=8.0, head_size=77).head_size == 77
     config = linear(epsilon=8.0)
     assert resolve(RunConfig.model_validate(config.model_dump()), 943, 1682) == config
@@ -486,7 +498,7 @@ def test_the_head_is_what_the_noise_allows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("given", "reason"),
     [
         ({"rounds": 1}, "done after two rounds"),
         ({"rounds": 3}, "done after two rounds"),
@@ -495,9 +507,11 @@ def test_the_head_is_what_the_noise_allows() -> None:
         ({"head_size": 1683}, "head_size = 1683 is not from 1 to 1682 items"),
     ],
 )
-def test_what_the_linear_model_cannot_do_is_refused(said: dict[str, Any], reason: str) -> None:
+def test_settings_that_the_linear_model_does_not_support_are_refused(
+    given: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(UserError, match=reason):
-        linear(epsilon=1.0, **said)
+        linear(epsilon=1.0, **given)
 
 
 def test_devices_are_told_of_both_releases() -> None:
@@ -509,18 +523,18 @@ def test_devices_are_told_of_both_releases() -> None:
     assert settings.recency_half_life == 5.0
     assert (settings.popularity_half_life, settings.popularity_norm) == (30.0, 1.0)
     assert not settings.title_words
-    assert settings.now == 0, "which a plan over data fills in"
+    assert settings.now == 0, "a plan with data sets it"
     assert settings.epsilon == promise.epsilon
     assert config.serving.recency_half_life == 5.0
 
 
 def recomputed(promise: dict[str, Any]) -> float:
-    """ε from what result.json says alone, by the library that the run did not take."""
+    """Compute ε from result.json alone, with the library that the run did not use."""
     import dp_accounting
     from dp_accounting.pld import PLDAccountant
     from dp_accounting.rdp import RdpAccountant
 
-    if promise["mechanism"] == "discrete-gaussian":  # of which only the Rényi curve is known
+    if promise["mechanism"] == "discrete-gaussian":  # only its Rényi curve is known
         other: Any = RdpAccountant()
     elif promise["accountant"].startswith("dp-accounting"):
         from opacus.accountants import PRVAccountant
@@ -557,8 +571,8 @@ def recomputed(promise: dict[str, Any]) -> float:
     ],
     ids=str,
 )
-def test_a_result_alone_gives_epsilon_back(settings: dict[str, Any]) -> None:
-    """By another library, from every release: all rounds, both of the linear model, the measuring one."""
+def test_epsilon_can_be_recomputed_from_a_result_alone(settings: dict[str, Any]) -> None:
+    """It is recomputed with another library from every release: all rounds, and the evaluation."""
     promise = make_promise(plan(**{"epsilon": 3.0, "rounds": 2, **settings}))
     written = json.loads(promise.model_dump_json())
     releases = 1 + (settings.get("model") == "linear") + (settings.get("evaluate") == "released")
@@ -572,18 +586,22 @@ def test_a_result_alone_gives_epsilon_back(settings: dict[str, Any]) -> None:
     [
         ({"unit": "interaction", "epsilon": 4.0}, 4.0),
         ({"unit": "interaction"}, 6.0),  # the default
-        ({"unit": "interaction", "epsilon": 2.0, "noise_multiplier": 30.0}, 2.0),  # the rounds are found
+        # The number of rounds is computed.
+        (
+            {"unit": "interaction", "epsilon": 2.0, "noise_multiplier": 30.0},
+            2.0,
+        ),
         ({"unit": "interaction", "noise_multiplier": 2.0}, None),
         ({"unit": "none"}, None),
     ],
     ids=str,
 )
-def test_epsilon_as_asked_is_kept_beside_the_noise_found_for_it(
+def test_the_requested_epsilon_is_recorded_beside_the_noise(
     settings: dict[str, Any], asked: float | None
 ) -> None:
     resolved = resolve(RunConfig.model_validate(settings), 300)
     assert resolved.epsilon_asked == asked
-    assert resolved.epsilon is None, "noise and rounds say what a resumed run spends"
+    assert resolved.epsilon is None, "noise and rounds determine what a resumed run spends"
     again = resolve(RunConfig.model_validate(resolved.model_dump()), 300)
     assert again.epsilon_asked == asked
     assert again.noise_multiplier == resolved.noise_multiplier

@@ -1,4 +1,4 @@
-"""The search, over a made-up objective: what it proposes, records, goes on with, and believes."""
+"""The search over an artificial objective: its proposals, records, continuation and conclusion."""
 
 import json
 import subprocess
@@ -24,21 +24,21 @@ from terrycloth.experiments.tune.trial import METRICS, Outcome, Run
 from terrycloth.models.errors import UserError
 from tests.full_disk import full_at
 
-SAID = RunConfig(model="linear", unit="shopper", trust="central", epsilon=2.0, devices=500)
-DEFAULT: ResolvedConfig = resolve(SAID, 500, 200)
-SPACE = space_of(SAID, DEFAULT, times_known=True)
+CONFIG = RunConfig(model="linear", unit="shopper", trust="central", epsilon=2.0, devices=500)
+DEFAULT: ResolvedConfig = resolve(CONFIG, 500, 200)
+SPACE = space_of(CONFIG, DEFAULT, times_known=True)
 DESCRIPTION: dict[str, Any] = {"settings": {"devices": 500}, "space": {name: [0, 1] for name in SPACE}}
 Objective = Callable[[Run], float | None]
 
 
 class Stopped(Exception):
-    """Stands for a kill."""
+    """This stands for a kill."""
 
 
 def searched(
     path: Path, objective: Objective, trials: int, seeds: int = 2, stop_after: int | None = None
 ) -> tuple[SearchResult, SearchFolder, list[Run]]:
-    """A search whose runs are `objective`; stopped after so many of them."""
+    """Run a search whose runs are `objective`, and stop it after `stop_after` of them."""
     done: list[Run] = []
 
     def run(runs: list[Run]) -> Iterator[tuple[Run, Outcome]]:
@@ -58,7 +58,7 @@ def searched(
 
 
 def near_half(run: Run) -> float:
-    """Best at a share of a half, whatever the rest; the noise of a seed moves all trials alike."""
+    """The best share is a half, whatever the rest; the noise of a seed changes all trials equally."""
     return 1.0 - abs(run.settings["popularity_share"] - 0.5) + 0.01 * run.seed
 
 
@@ -68,12 +68,12 @@ def table(folder: SearchFolder) -> str:
 
 def test_the_first_trial_is_the_defaults(tmp_path: Path) -> None:
     _, folder, _ = searched(tmp_path / "s", near_half, 1)
-    said = {name: getattr(DEFAULT, name) for name in SPACE}
-    assert said["kernel_half_life"] == said["recency_half_life"] == 0.0
-    assert folder.settings[0] == said
+    given = {name: getattr(DEFAULT, name) for name in SPACE}
+    assert given["kernel_half_life"] == given["recency_half_life"] == 0.0
+    assert folder.settings[0] == given
 
 
-def test_it_finds_what_is_better_and_says_by_how_much(tmp_path: Path) -> None:
+def test_the_search_finds_better_settings_and_states_the_gain(tmp_path: Path) -> None:
     found, folder, _ = searched(tmp_path / "s", near_half, 25)
     share = folder.settings[found.best]["popularity_share"]
     assert abs(share - 0.5) < 0.05
@@ -91,25 +91,25 @@ def test_every_run_is_made_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 3, 15, 24, 27])
-def test_a_search_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path, stop_after: int) -> None:
+def test_a_stopped_search_ends_like_an_unbroken_one(tmp_path: Path, stop_after: int) -> None:
     whole, unbroken, _ = searched(tmp_path / "whole", near_half, 12)
     with pytest.raises(Stopped):
         searched(tmp_path / "broken", near_half, 12, stop_after=stop_after)
     again, resumed, done = searched(tmp_path / "broken", near_half, 12)
     assert again == whole
     assert table(resumed) == table(unbroken)
-    assert len(done) == len(unbroken.outcomes) - stop_after, "nothing is done twice"
+    assert len(done) == len(unbroken.outcomes) - stop_after, "no run is repeated"
 
 
-def test_more_trials_go_on_from_those_there_are(tmp_path: Path) -> None:
+def test_more_trials_continue_from_the_existing_ones(tmp_path: Path) -> None:
     searched(tmp_path / "grown", near_half, 5)
     _, grown, _ = searched(tmp_path / "grown", near_half, 12)
     _, whole, _ = searched(tmp_path / "whole", near_half, 12)
     assert all(grown.outcomes[key] == outcome for key, outcome in whole.outcomes.items())
 
 
-def test_luck_in_the_search_decides_nothing(tmp_path: Path) -> None:
-    """Trial 3 looks best by the seeds that every trial has, and by fresh ones it is the worst."""
+def test_confirmation_with_new_seeds_removes_lucky_trials(tmp_path: Path) -> None:
+    """Trial 3 looks best with the seeds that every trial has, and is the worst with new ones."""
 
     def lucky(run: Run) -> float:
         return (2.0 if run.seed < 2 else 0.0) if run.trial == 3 else near_half(run)
@@ -119,12 +119,12 @@ def test_luck_in_the_search_decides_nothing(tmp_path: Path) -> None:
     assert found.best != 3
 
 
-def test_where_nothing_is_better_the_defaults_stay(tmp_path: Path) -> None:
+def test_the_defaults_are_kept_if_nothing_is_better(tmp_path: Path) -> None:
     found, _, _ = searched(tmp_path / "s", lambda run: 0.5, 6)
     assert (found.best, found.gain, found.error) == (0, 0.0, 0.0)
 
 
-def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_trial_that_fails_is_recorded_and_the_search_continues(tmp_path: Path) -> None:
     def refused(run: Run) -> float | None:
         return None if run.trial in (1, 2) else near_half(run)
 
@@ -134,17 +134,17 @@ def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> 
     assert ",refused," in table(folder)
 
 
-def test_where_all_fails_nothing_is_claimed(tmp_path: Path) -> None:
+def test_nothing_is_claimed_if_all_trials_fail(tmp_path: Path) -> None:
     found, _, _ = searched(tmp_path / "s", lambda run: None, 3)
     assert (found.best, found.means, found.importance) == (0, {}, {})
 
 
-def test_a_metric_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
+def test_a_metric_that_is_nan_is_a_failed_trial(tmp_path: Path) -> None:
     found, _, _ = searched(tmp_path / "s", lambda run: float("nan") if run.trial else 0.25, 4)
     assert (found.best, found.means) == (0, {0: 0.25})
 
 
-def test_few_trials_say_nothing_of_what_mattered(tmp_path: Path) -> None:
+def test_few_trials_give_no_importances(tmp_path: Path) -> None:
     assert searched(tmp_path / "s", near_half, MINIMUM_TRIALS - 1)[0].importance == {}
 
 
@@ -161,7 +161,9 @@ def test_few_trials_say_nothing_of_what_mattered(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_another_search_is_left_alone(tmp_path: Path, changed: dict[str, Any], differs: str) -> None:
+def test_the_folder_of_another_search_is_not_changed(
+    tmp_path: Path, changed: dict[str, Any], differs: str
+) -> None:
     _, folder, _ = searched(tmp_path / "s", near_half, 1)
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
     expected = rf"another search \(.*{differs} differs\): choose another --out"
@@ -171,7 +173,7 @@ def test_another_search_is_left_alone(tmp_path: Path, changed: dict[str, Any], d
 
 
 @pytest.mark.parametrize("name", ["search.toml", "trials.csv"])
-def test_a_full_disk_ends_it_and_loses_nothing(
+def test_a_full_disk_ends_the_search_without_losing_results(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, whole, _ = searched(tmp_path / "whole", near_half, 2)
@@ -184,8 +186,8 @@ def test_a_full_disk_ends_it_and_loses_nothing(
     assert table(folder) == table(whole)
 
 
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    """A lock of one process is no bar to itself, so the other is another process."""
+def test_two_simultaneous_searches_in_one_folder_are_refused(tmp_path: Path) -> None:
+    """A lock does not exclude its own process, so the test uses a second process."""
     program = (
         "import json, sys; from pathlib import Path\n"
         "from terrycloth.experiments.tune.folder import SearchFolder\n"
@@ -200,7 +202,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
     assert "another terry tune is running in" in other.stderr
 
 
-def test_what_is_no_search_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_search_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "theirs.txt").write_text("not ours")
     for path in (tmp_path, tmp_path / "theirs.txt"):
         with pytest.raises(UserError, match="something else"), SearchFolder(path).open(DESCRIPTION):
@@ -224,10 +226,10 @@ def test_a_table_that_cannot_be_read_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("devices", [500, 100_000], ids=str)
 @pytest.mark.parametrize(("family", "unit"), SPACES, ids=str)
 def test_the_defaults_are_in_every_space(family: str, unit: str, devices: int) -> None:
-    said = RunConfig.model_validate({"model": "mf" if family == "factorisation" else family, "unit": unit}
+    given = RunConfig.model_validate({"model": "mf" if family == "factorisation" else family, "unit": unit}
                                     | ({"trust": "central"} if unit == "shopper" else {}))  # fmt: skip
-    default = resolve(said, devices, 30)
-    space = space_of(said, default, times_known=True)
+    default = resolve(given, devices, 30)
+    space = space_of(given, default, times_known=True)
     start = start_of(space, default)
     assert start == {name: getattr(default, name) for name in space}
     for name, value in to_parameters(start).items():
@@ -235,7 +237,7 @@ def test_the_defaults_are_in_every_space(family: str, unit: str, devices: int) -
     assert to_settings(to_parameters(start)) == start
 
 
-def test_a_half_life_at_the_end_of_its_range_is_none() -> None:
+def test_a_half_life_at_the_end_of_its_range_means_no_decay() -> None:
     assert to_settings({"recency_half_life": NO_DECAY, "regularisation": NO_DECAY}) == {
         "recency_half_life": 0.0, "regularisation": NO_DECAY,
     }  # fmt: skip
@@ -244,17 +246,17 @@ def test_a_half_life_at_the_end_of_its_range_is_none() -> None:
     }  # fmt: skip
 
 
-def test_what_is_said_is_not_searched() -> None:
-    said = SAID.model_copy(update={"head_size": 100})
+def test_given_settings_are_not_searched() -> None:
+    given = CONFIG.model_copy(update={"head_size": 100})
     assert "head_scale" in SPACE
-    assert "head_scale" not in space_of(said, DEFAULT, times_known=True)
+    assert "head_scale" not in space_of(given, DEFAULT, times_known=True)
 
 
-def test_an_order_that_means_nothing_is_not_searched() -> None:
-    without = space_of(SAID, DEFAULT, times_known=False)
+def test_half_lives_are_not_searched_without_times() -> None:
+    without = space_of(CONFIG, DEFAULT, times_known=False)
     assert SPACE.keys() - without.keys() == {"kernel_half_life", "recency_half_life"}
 
 
-def test_rounds_that_are_found_are_not_searched() -> None:
-    said = RunConfig(unit="interaction", epsilon=4.0, noise_multiplier=2.0)
-    assert "rounds" not in space_of(said, resolve(said, 500, 200), times_known=True)
+def test_rounds_computed_from_epsilon_are_not_searched() -> None:
+    given = RunConfig(unit="interaction", epsilon=4.0, noise_multiplier=2.0)
+    assert "rounds" not in space_of(given, resolve(given, 500, 200), times_known=True)

@@ -1,4 +1,4 @@
-"""A promise says all of itself, and nothing that is not so."""
+"""A promise states all of its parts, and claims nothing that it does not keep."""
 
 import math
 from typing import Any
@@ -29,7 +29,7 @@ def promise(**changes: Any) -> Promise:
     return Promise.model_validate({**LOCAL, **changes})
 
 
-def test_label() -> None:
+def test_label_names_the_promise_or_says_not_private() -> None:
     assert promise().label == "interaction level, local trust, ε = 2, δ = 1e-05"
     assert promise(seeded=True).label.endswith(" (not private: seeded)")
     assert promise(**NONE).label == "not private"
@@ -72,16 +72,16 @@ def test_sentence_names_the_unit_and_whom_it_is_against(unit: str, trust: str, w
 
 
 @pytest.mark.parametrize("rounds", [1, 30])
-def test_sentence_counts_what_is_measured_among_what_is_seen(rounds: int) -> None:
+def test_sentence_counts_evaluation_among_the_releases(rounds: int) -> None:
     sentence = promise(rounds=rounds, evaluated=True).sentence()
     assert "and in the counts of hits that devices release afterwards, can hardly tell" in sentence
     assert "counts of hits" not in promise(rounds=rounds).sentence()
 
 
-def test_sentence_says_where_the_catalogue_gives_something_away() -> None:
-    said = "The catalogue lists what these shoppers chose, and counts as public"
-    assert said in promise(catalogue_from_events=True).sentence()
-    assert said not in promise().sentence()
+def test_sentence_says_if_the_catalogue_was_made_from_events() -> None:
+    statement = "The catalogue lists what these shoppers chose, and counts as public"
+    assert statement in promise(catalogue_from_events=True).sentence()
+    assert statement not in promise().sentence()
 
 
 def test_sentence_says_how_many_nodes_may_collude() -> None:
@@ -95,7 +95,7 @@ def test_sentence_says_how_many_nodes_may_collude() -> None:
 
 
 @pytest.mark.parametrize("changes", [NONE, {"epsilon": None}, {"delta": None}, {**NONE, "seeded": True}])
-def test_no_promise_claims_nothing(changes: dict[str, Any]) -> None:
+def test_sentence_claims_nothing_without_a_promise(changes: dict[str, Any]) -> None:
     sentence = promise(**changes).sentence()
     assert sentence.startswith("No promise of privacy is made")
     assert "factor" not in sentence
@@ -113,15 +113,19 @@ def test_no_promise_claims_nothing(changes: dict[str, Any]) -> None:
         (1000.0, 1e-5, "100%", "may nearly always be able to tell"),
     ],
 )
-def test_sentence_says_what_an_attacker_catches(epsilon: float, delta: float, caught: str, well: str) -> None:
+def test_sentence_says_what_share_an_attacker_catches(
+    epsilon: float, delta: float, caught: str, well: str
+) -> None:
     sentence = promise(epsilon=epsilon, delta=delta).sentence()
     assert f"they catch at most {caught} of those in which it is" in sentence
     assert well in sentence
     assert ("a factor of" in sentence) is (epsilon < math.log(10.0)), "a large factor means nothing"
 
 
-def test_the_releases_of_a_promise_say_more_than_its_epsilon() -> None:
-    """One Gaussian release of μ = 1: at 2.275% false alarms Φ(−2 + 1) = 15.87% is caught, whatever δ says."""
+def test_the_history_of_releases_bounds_an_attacker_more_tightly_than_epsilon_does() -> None:
+    """One Gaussian release of μ = 1: at 2.275% false alarms the attacker catches Φ(−2 + 1) = 15.87%, for
+    every δ.
+    """
     known = promise(epsilon=4.4, delta=1e-5, history=((1.0, 1.0, 1),))
     assert known.caught(0.02275013194817921) == pytest.approx(0.15865525393145707)
     assert promise(epsilon=4.4, delta=1e-5).caught(0.02275013194817921) > 0.9
@@ -132,7 +136,7 @@ def test_the_releases_of_a_promise_say_more_than_its_epsilon() -> None:
 
 
 @pytest.mark.parametrize("epsilon", [1000.0, 1e5])
-def test_a_vast_epsilon_can_still_be_said(epsilon: float) -> None:
+def test_sentence_can_state_a_very_large_epsilon(epsilon: float) -> None:
     sentence = promise(epsilon=epsilon).sentence()
     assert f"(ε = {rounded_up(epsilon)}, δ = 1e-05)" in sentence
     assert "e+304" not in sentence
@@ -152,7 +156,7 @@ def test_a_vast_epsilon_can_still_be_said(epsilon: float) -> None:
     ],
     ids=str,
 )
-def test_what_is_not_a_promise_is_refused(changes: dict[str, Any]) -> None:
+def test_contradictory_or_out_of_range_promises_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         promise(**changes)
 
@@ -175,6 +179,6 @@ def test_round_trip_and_frozen() -> None:
     ("value", "text"),
     [(7.984, "7.99"), (8.0, "8"), (1.4e-6, "1.4e-06"), (8.106e-6, "8.11e-06"), (0.1, "0.1")],
 )
-def test_a_promise_is_never_better_in_print(value: float, text: str) -> None:
+def test_a_printed_number_is_rounded_up(value: float, text: str) -> None:
     assert rounded_up(value) == text
     assert float(rounded_up(value)) >= value * (1 - 1e-9)

@@ -1,7 +1,7 @@
-"""The keyed streams against RFC 8439's published answers, and their draws against the laws they claim.
+"""Keyed streams give the answers published in RFC 8439, and their draws follow the claimed distributions.
 
-Statistical tests have a fixed key. Had it been drawn afresh, each would fail on a correct program with
-probability `RARE` at most.
+Statistical tests use a fixed key. With a fresh key, each would fail on a correct program with probability
+`RARE` at most.
 """
 
 import struct
@@ -20,14 +20,14 @@ from terrycloth.models.privacy.randomness import KEY_BYTES, Purpose, Stream, new
 RARE = 1e-7
 KEY = bytes(range(32))
 MANY = 200_000
-NO_PURPOSE: Any = 0  # the RFC's nonces end in zeros, which names no purpose of ours
+NO_PURPOSE: Any = 0  # the RFC's nonces end in zeros, which is the number of none of our purposes
 
 
 def stream(**name: Any) -> Stream:
     return Stream(KEY, **{"round": 1, "purpose": Purpose.NOISE, **name})
 
 
-def test_rfc_8439_section_2_3_2() -> None:
+def test_a_stream_matches_rfc_8439_section_2_3_2() -> None:
     """Key 00 … 1f, nonce 00000009 0000004a 00000000, block counter 1: the second block of our stream."""
     expected = bytes.fromhex(
         "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
@@ -43,7 +43,7 @@ def test_rfc_8439_section_2_3_2() -> None:
     assert words[8:].tobytes() == expected
 
 
-def test_rfc_8439_appendix_a_1() -> None:
+def test_a_stream_matches_rfc_8439_appendix_a_1() -> None:
     """Key and nonce of zeros: vector 1 is block 0, where our stream starts, and vector 2 is block 1."""
     expected = bytes.fromhex(
         "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7"
@@ -96,7 +96,7 @@ def test_no_two_names_share_a_stream(one: Any, other: Any) -> None:
     [{"step": 2**16}, {"device": 2**32}, {"round": 2**32}, {"step": -1}, {"device": -1}, {"round": -1}],
     ids=str,
 )
-def test_a_name_that_does_not_fit_is_an_error_and_does_not_wrap(name: dict[str, int]) -> None:
+def test_a_part_of_a_name_out_of_range_is_an_error_and_does_not_wrap(name: dict[str, int]) -> None:
     with pytest.raises(struct.error):
         stream(**name)
 
@@ -106,15 +106,15 @@ def test_a_key_of_another_length_is_refused() -> None:
         Stream(bytes(16), round=1, purpose=Purpose.NOISE)
 
 
-def test_keys() -> None:
+def test_new_keys_differ_and_a_seeds_key_is_repeatable() -> None:
     assert len(new_key()) == len(seeded_key(7)) == KEY_BYTES == 32
     assert new_key() != new_key()
     assert seeded_key(7) == seeded_key(7)
     assert len({seeded_key(seed) for seed in (0, 1, 255, 256, 2**32, 2**64 - 1)}) == 6
 
 
-def test_purposes_are_numbered_for_ever() -> None:
-    """Another number is another stream: a run resumed under it would not go on as it began."""
+def test_the_numbers_of_purposes_never_change() -> None:
+    """A run resumed under other numbers would draw from other streams, and not continue as it began."""
     assert {purpose.name: int(purpose) for purpose in Purpose} == {
         "PARTICIPATION": 1,
         "BATCH": 2,
@@ -129,15 +129,17 @@ def test_purposes_are_numbered_for_ever() -> None:
 @pytest.mark.parametrize(
     ("word", "uniform"), [(0, 2.0**-53), (2**64 - 1, 1.0 - 2.0**-53), (2**63, 0.5 + 2.0**-53)]
 )
-def test_the_ends_are_never_drawn(word: int, uniform: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uniforms_and_integers_stay_inside_their_range_for_extreme_words(
+    word: int, uniform: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Stream, "words", lambda self, count: np.full(count, word, dtype=np.uint64))
     assert stream().uniforms(2).tolist() == [uniform] * 2
     for below in (1, 2, 3, 1000, 1682, 2**31 - 1, 2**31):
         assert 0 <= stream().integers(1, below)[0] < below
 
 
-def test_the_gaussian_ends_at_9_2_on_either_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest words are the farthest draws, their last bit the sign; the largest are the middle."""
+def test_gaussian_draws_reach_9_2_standard_deviations_on_either_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest words give the outermost draws, with a sign in the last bit; the largest, the middle."""
     words = np.array([0, 1, 2**64 - 2, 2**64 - 1], dtype=np.uint64)
     monkeypatch.setattr(Stream, "words", lambda self, count: words)
     low, high, *middle = stream().normals(4).tolist()
@@ -146,12 +148,12 @@ def test_the_gaussian_ends_at_9_2_on_either_side(monkeypatch: pytest.MonkeyPatch
     assert middle == [0.0, 0.0]
 
 
-def test_uniforms_are_uniform_and_unrelated() -> None:
+def test_uniforms_are_uniform_and_uncorrelated() -> None:
     drawn = stream().uniforms(MANY)
     assert drawn.min() > 0.0
     assert drawn.max() < 1.0
     assert stats.kstest(drawn, "uniform").pvalue > RARE
-    # neighbours, and streams whose names are neighbours: √n · correlation is about N(0, 1)
+    # Successive draws, and streams with neighbouring names: √n · correlation is about N(0, 1).
     limit = stats.norm.isf(RARE / 2) / MANY**0.5
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < limit
     for neighbour in (stream(device=1), stream(round=2), stream(step=1), stream(purpose=Purpose.BATCH)):
@@ -164,7 +166,7 @@ def test_normals_are_standard_gaussian() -> None:
     assert abs(drawn.mean()) < stats.norm.isf(RARE / 2) / MANY**0.5
     low, high = stats.chi2.isf([1 - RARE / 2, RARE / 2], MANY - 1) / (MANY - 1)
     assert low < drawn.var(ddof=1) < high
-    # the tails, where a sum of uniforms or a clipped draw would show
+    # The tails, where a sum of uniforms or a clipped draw would differ.
     for bound in (3.0, 4.0):
         expected = MANY * 2 * stats.norm.sf(bound)
         low, high = stats.poisson.ppf([RARE / 2, 1 - RARE / 2], expected)
@@ -180,10 +182,10 @@ def test_integers_are_uniform(below: int) -> None:
     assert stats.chisquare(counts).pvalue > RARE
 
 
-def test_a_gaussian_is_the_quantile_of_63_bits_with_a_sign_of_its_own(
+def test_a_gaussian_is_the_quantile_of_63_bits_with_a_separate_sign(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The sign is the last bit; the others are a place below the middle, where doubles are finest."""
+    """The last bit is the sign. The others give a probability below ½, where doubles are finest."""
     places = [0, 1, 2, 2**30, 2**62, 2**63 - 1]
     words = np.array([2 * place + sign for sign in (0, 1) for place in places], dtype=np.uint64)
     monkeypatch.setattr(Stream, "words", lambda self, count: words)
@@ -192,22 +194,22 @@ def test_a_gaussian_is_the_quantile_of_63_bits_with_a_sign_of_its_own(
     assert abs(below).tolist() == pytest.approx(expected, rel=1e-12)
     assert (above == -below).all()
     assert (np.sign(below[:-1]) == np.sign(below[0])).all()
-    assert len(set(below)) == len(places), "one step of the last bit near the end is another draw"
+    assert len(set(below)) == len(places), "one step of the last bit near the end must give another draw"
 
 
-def test_signs_are_even_and_tell_nothing_of_the_size() -> None:
+def test_signs_are_balanced_and_uncorrelated_with_magnitudes() -> None:
     drawn = stream().normals(MANY)
     limit = stats.norm.isf(RARE / 2) / MANY**0.5
     assert abs(np.sign(drawn).mean()) < limit
     assert abs(np.corrcoef(np.sign(drawn), abs(drawn))[0, 1]) < limit
 
 
-def test_noise_has_more_grain_than_single_precision() -> None:
-    """Mironov 2012: noise in single precision leaves gaps. Ours keeps bits that a float32 would drop."""
+def test_noise_is_finer_than_single_precision() -> None:
+    """Mironov 2012: noise in single precision has gaps. Ours keeps bits that a float32 would drop."""
     drawn = stream().normals(1000)
     assert (drawn != drawn.astype(np.float32)).mean() > 0.99
 
 
 @pytest.mark.parametrize("draw", [Stream.words, Stream.uniforms, Stream.normals])
-def test_nothing_asked_is_nothing_drawn(draw: Callable[[Stream, int], np.ndarray]) -> None:
+def test_drawing_zero_numbers_returns_none(draw: Callable[[Stream, int], np.ndarray]) -> None:
     assert len(draw(stream(), 0)) == 0

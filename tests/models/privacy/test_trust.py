@@ -1,4 +1,4 @@
-"""What follows from whom a promise trusts, and that nothing else in the project decides it by the name."""
+"""What follows from a trust model, and that no other file decides it by comparing the model's name."""
 
 import re
 from pathlib import Path
@@ -17,14 +17,14 @@ NO_NOISE = {
 }  # fmt: skip
 
 
-def test_who_can_keep_which_promise():
+def test_each_unit_has_the_trust_models_that_can_protect_it():
     assert trusts_of("none") == ("none",)
     assert trusts_of("interaction") == ("local",)
     assert trusts_of("shopper") == ("local", "distributed", "central")
 
 
 def test_what_follows_from_who_adds_the_noise():
-    """Of 12 devices that are expected, where the shares of 3 make up the noise that is booked."""
+    """Twelve devices are expected, and the noise shares of three make up the accounted noise."""
     facts = {
         name: (
             model.secure_aggregation,
@@ -47,21 +47,21 @@ def test_what_follows_from_who_adds_the_noise():
     [("interaction", "central"), ("interaction", "distributed"), ("interaction", None), ("shopper", None),
      ("none", "local"), ("none", "central")],
 )  # fmt: skip
-def test_a_promise_refuses_a_pair_that_nobody_can_keep(unit, trust):
+def test_a_promise_refuses_a_unit_that_its_trust_model_cannot_protect(unit, trust):
     with pytest.raises(ValidationError, match="is not kept under trust"):
         Promise(unit=unit, trust=trust, **NO_NOISE)
 
 
 def test_each_promise_names_whom_it_is_against():
-    said = {
+    sentences = {
         trust: Promise(unit="shopper", trust=trust, **NO_NOISE).sentence() for trust in trusts_of("shopper")
     }
-    for trust, sentence in said.items():
+    for trust, sentence in sentences.items():
         assert sentence.startswith(TRUST_MODELS[trust].observer)
-    assert len(set(said.values())) == 3
+    assert len(set(sentences.values())) == 3
 
 
-def test_no_other_file_compares_the_name_of_a_trust():
+def test_no_other_file_compares_the_name_of_a_trust_model():
     compared = re.compile(r"""\btrust\w*\)?\s*(==|!=|\bin\b|\bnot in\b)\s*\(?\s*["']""")
     rooms = ("client", "server", "models", "experiments")
     files = [path for room in rooms for path in (ROOT / room).rglob("*.py") if path.name != "trust.py"]

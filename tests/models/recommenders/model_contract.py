@@ -1,6 +1,6 @@
-"""What every recommender must do. A new model joins by a subclass whose name starts with Test, and `make`.
+"""The contract of every recommender. A new model joins with a subclass named Test… that defines `make`.
 
-The checks are those of `terry check model`: each raises an error where a model fails.
+The checks are those of `terry check model`: each raises an error where a model breaks the contract.
 """
 
 from functools import partial
@@ -20,17 +20,17 @@ __all__ = ["ModelContract", "random_vectors"]
 
 
 class ModelContract:
-    """Subclass it and say how the model is made; `catalogue` is the fixture of six towels."""
+    """Subclass this and define `make`; the fixture `catalogue` holds six towels."""
 
     def make(self, catalogue: Catalogue) -> Recommender:
         raise NotImplementedError
 
     @pytest.mark.parametrize(("name", "check"), CHECKS, ids=[name for name, _ in CHECKS])
-    def test_keeps(self, name: str, check, catalogue: Catalogue) -> None:
+    def test_contract(self, name: str, check, catalogue: Catalogue) -> None:
         check(partial(self.make, catalogue))
 
     def test_every_parameter_has_a_gradient_from_the_start(self, catalogue: Catalogue) -> None:
-        """At the starting point itself, where the checks move away from it."""
+        """Gradients are taken at the starting point, whereas the checks move away from it."""
         model = self.make(catalogue)
         model.initialise(3)
         with torch.no_grad():

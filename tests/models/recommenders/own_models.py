@@ -1,4 +1,4 @@
-"""Models as another package would write them."""
+"""Models written as another package would write them."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ NOT_A_MODEL = 3
 
 
 class Gated(Recommender):
-    """score(u, i) = x_u · tanh(v_i) + b_i: no bag of rows."""
+    """score(u, i) = x_u · tanh(v_i) + b_i, without a bag of rows."""
 
     loss = "logistic"
 
@@ -27,7 +27,7 @@ class Gated(Recommender):
 
 
 class Linear(Gated):
-    """Its short name is taken."""
+    """A model whose short name is already taken."""
 
 
 class AboveTheMean(Recommender):
@@ -50,7 +50,7 @@ class AboveTheMean(Recommender):
 
 
 class WholeProduct(AboveTheMean):
-    """A multiple of the same scores, selected from a product with the whole table."""
+    """The same scores times a factor, computed as a product with the whole table and then selected."""
 
     loss = "logistic"
 
@@ -66,7 +66,7 @@ class WholeProduct(AboveTheMean):
 
 
 class Centred(Gated):
-    """It reads the whole table for each score, and does not say so, so batches train it differently."""
+    """A model that reads the whole table for each score undeclared, so that batches train it differently."""
 
     def score_candidates(self, vectors: Tensor, items: Tensor) -> Tensor:
         return self.score_catalogue(vectors).gather(1, items)

@@ -1,4 +1,4 @@
-"""The six towels as bags of rows, worked out by hand."""
+"""The bags of rows of the six towels, worked out by hand."""
 
 import pandas as pd
 import torch
@@ -24,13 +24,13 @@ def bags(bag: Bag) -> list[list[int]]:
     return [sorted(row for row in rows if row != NOTHING) for rows in bag.rows.tolist()]
 
 
-def test_own_rows_are_matrix_factorisation(catalogue: Catalogue) -> None:
+def test_own_rows_alone_give_one_row_an_item(catalogue: Catalogue) -> None:
     bag = build_bag(catalogue, attributes=False, own_rows=True)
     assert bag.rows.tolist() == [[0], [1], [2], [3], [4], [5]]
     assert bag.names == ["item t0", "item t1", "item t2", "item t3", "item t4", "item t5"]
 
 
-def test_attribute_rows_and_unknown_for_an_item_with_none(catalogue: Catalogue) -> None:
+def test_an_item_without_attributes_gets_the_row_unknown(catalogue: Catalogue) -> None:
     bag = build_bag(catalogue, attributes=True, own_rows=False)
     assert bag.names == [*NAMES, "unknown"]
     assert bags(bag) == BY_ATTRIBUTE
@@ -39,14 +39,14 @@ def test_attribute_rows_and_unknown_for_an_item_with_none(catalogue: Catalogue) 
     assert (bag.num_items, bag.num_rows) == (6, 7)
 
 
-def test_both_and_then_nothing_is_unknown(catalogue: Catalogue) -> None:
+def test_with_own_rows_no_item_needs_the_row_unknown(catalogue: Catalogue) -> None:
     bag = build_bag(catalogue, attributes=True, own_rows=True)
     assert bag.names == [f"item t{i}" for i in range(6)] + NAMES
     shifted = [[i] + [row + 6 for row in rows] for i, rows in enumerate(BY_ATTRIBUTE[:5])]
     assert bags(bag) == [*shifted, [5]]
 
 
-def test_a_bag_of_nothing_is_all_unknown(catalogue: Catalogue) -> None:
+def test_without_any_rows_all_items_share_the_row_unknown(catalogue: Catalogue) -> None:
     bag = build_bag(catalogue, attributes=False, own_rows=False)
     assert bag.names == ["unknown"]
     assert bag.rows.tolist() == [[0]] * 6

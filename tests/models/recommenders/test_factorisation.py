@@ -1,4 +1,4 @@
-"""Factorisation: small whole numbers, so that every sum is exact in single precision."""
+"""Factorisation models with small whole numbers, so that every sum is exact in single precision."""
 
 import pytest
 import torch
@@ -32,8 +32,8 @@ class TestWithoutBias(ModelContract):
 
 
 @pytest.fixture
-def whole(catalogue: Catalogue) -> Factorisation:
-    """Rows (1, 10), (2, 20) … (7, 70) for moss, sand, cotton, linen, bath, hand, unknown; bias = item."""
+def whole_numbers(catalogue: Catalogue) -> Factorisation:
+    """Rows (1, 10), (2, 20) … (7, 70) for moss, sand, cotton, linen, bath, hand and unknown; bias i."""
     model = Factorisation(build_bag(catalogue, attributes=True, own_rows=False), dim=2)
     counting = torch.arange(1.0, 8.0)
     model.load_shared(
@@ -45,33 +45,33 @@ def whole(catalogue: Catalogue) -> Factorisation:
     return model
 
 
-def test_item_vectors_are_sums_of_rows(whole: Factorisation) -> None:
+def test_item_vectors_are_sums_of_rows(whole_numbers: Factorisation) -> None:
     # t0: sand 2, cotton 3, hand 6; t1: 2, 3, 4, 5; t2: 1, 4, 6; t3: 1, 3, 5; t4: 1, 2, 3; t5: 7
     sums = [11.0, 14.0, 11.0, 9.0, 6.0, 7.0]
-    assert whole.item_vectors().tolist() == [[value, 10 * value] for value in sums]
+    assert whole_numbers.item_vectors().tolist() == [[value, 10 * value] for value in sums]
 
 
-def test_scores_by_hand(whole: Factorisation) -> None:
+def test_scores_by_hand(whole_numbers: Factorisation) -> None:
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, -1.0]])
-    assert whole.score_catalogue(vectors).tolist() == [
+    assert whole_numbers.score_catalogue(vectors).tolist() == [
         [11.0, 15.0, 13.0, 12.0, 10.0, 12.0],
         [110.0, 141.0, 112.0, 93.0, 64.0, 75.0],
         [-88.0, -111.0, -86.0, -69.0, -44.0, -51.0],
     ]
 
 
-def test_an_explanation_names_its_parts_and_adds_up_to_the_score(whole: Factorisation) -> None:
+def test_an_explanation_names_its_parts_and_adds_up_to_the_score(whole_numbers: Factorisation) -> None:
     vector = torch.tensor([2.0, 1.0])
-    assert whole.explain(vector, 1) == {
+    assert whole_numbers.explain(vector, 1) == {
         "colour=sand": 24.0,
         "composition=cotton": 36.0,
         "composition=linen": 48.0,
         "size=bath": 60.0,
         "liked by everyone": 1.0,
     }
-    scores = whole.score_catalogue(vector.unsqueeze(0))[0].tolist()
-    assert [sum(whole.explain(vector, item).values()) for item in range(6)] == scores
-    assert whole.explain(vector, 5) == {"unknown": 84.0, "liked by everyone": 5.0}
+    scores = whole_numbers.score_catalogue(vector.unsqueeze(0))[0].tolist()
+    assert [sum(whole_numbers.explain(vector, item).values()) for item in range(6)] == scores
+    assert whole_numbers.explain(vector, 5) == {"unknown": 84.0, "liked by everyone": 5.0}
 
 
 def test_without_a_bias_an_explanation_still_adds_up(catalogue: Catalogue) -> None:
@@ -86,7 +86,7 @@ def test_without_a_bias_an_explanation_still_adds_up(catalogue: Catalogue) -> No
 
 
 def test_mf_and_attributes_are_one_model_with_two_bags(catalogue: Catalogue) -> None:
-    """With all rows in the bag, zeroed attribute rows leave mf, and zeroed own rows leave attributes."""
+    """With all rows in the bag, zero attribute rows leave mf, and zero own rows leave attributes."""
     mf, attributes, both = (
         build_model(name, catalogue, dim=3, own_rows=own_rows, item_bias=True)
         for name, own_rows in (("mf", False), ("attributes", False), ("attributes", True))
@@ -103,13 +103,13 @@ def test_mf_and_attributes_are_one_model_with_two_bags(catalogue: Catalogue) -> 
     torch.testing.assert_close(both.score_catalogue(vectors), attributes.score_catalogue(vectors))
 
 
-def test_padding_draws_no_gradient(whole: Factorisation) -> None:
+def test_padding_draws_no_gradient(whole_numbers: Factorisation) -> None:
     """Row 0 (moss) stands in for the padding of short bags; t5's gradient is in `unknown` alone."""
     with torch.no_grad():
-        whole.shopper.weight.copy_(torch.tensor([[1.0, 2.0]]))
-    whole(torch.tensor([[5]])).sum().backward()
-    assert whole.table.weight.grad is not None
-    assert whole.table.weight.grad.tolist() == [[0.0, 0.0]] * 6 + [[1.0, 2.0]]
+        whole_numbers.shopper.weight.copy_(torch.tensor([[1.0, 2.0]]))
+    whole_numbers(torch.tensor([[5]])).sum().backward()
+    assert whole_numbers.table.weight.grad is not None
+    assert whole_numbers.table.weight.grad.tolist() == [[0.0, 0.0]] * 6 + [[1.0, 2.0]]
 
 
 def test_starting_point_is_small_and_unbiased(catalogue: Catalogue) -> None:
@@ -117,10 +117,11 @@ def test_starting_point_is_small_and_unbiased(catalogue: Catalogue) -> None:
     model.initialise(0)
     shared = model.shared_parameters()
     assert not shared["bias.weight"].any()
-    # 6 · 4096 draws: the sample's deviation is within 5.73 / √(2n) = 2.6% of 0.3 / √dim (false alarm 1e-8)
+    # Of 6 · 4096 draws, the sample's deviation is within 5.73 / √(2n) = 2.6% of 0.3 / √dim, except with
+    # probability 1e-8.
     assert shared["table.weight"].std().item() == pytest.approx(0.3 / 64.0, rel=0.026)
 
 
-def test_there_is_no_other_model(catalogue: Catalogue) -> None:
+def test_an_unknown_model_is_refused(catalogue: Catalogue) -> None:
     with pytest.raises(ValueError, match="'svd'"):
         build_model("svd", catalogue, dim=2, own_rows=False, item_bias=True)

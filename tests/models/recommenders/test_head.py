@@ -1,4 +1,4 @@
-"""Head and direction are functions of the released popularity, whatever it holds."""
+"""The head and the popularity direction are functions of the released popularity, whatever values it has."""
 
 import pytest
 import torch
@@ -30,11 +30,11 @@ ANY = st.floats(width=32, allow_nan=True, allow_infinity=True)
         (10**6, 6400, 4.0, 680),
     ],
 )
-def test_the_rule_by_hand(items, devices, noise, size):
+def test_the_size_of_the_head_by_hand(items, devices, noise, size):
     assert head_size(items, noise / devices, 17.0) == size
 
 
-def test_the_head_is_the_most_popular_and_ties_go_by_index():
+def test_the_head_holds_the_most_popular_items_with_ties_by_index():
     popularity = torch.tensor([1.0, 3.0, 1.0, 0.0, 1.0, -2.0])
     assert head_items(popularity, 3).tolist() == [0, 1, 2]
     assert head_items(torch.tensor([0.0, 0.0, 5.0, 0.0]), 2).tolist() == [0, 2]
@@ -42,14 +42,14 @@ def test_the_head_is_the_most_popular_and_ties_go_by_index():
     assert head_items(popularity, 6).tolist() == list(range(6))
 
 
-def test_the_direction_by_hand():
+def test_the_popularity_direction_by_hand():
     assert popularity_direction(torch.tensor([3.0, 4.0])).tolist() == pytest.approx([0.6, 0.8])
     with_floor = popularity_direction(torch.tensor([2.0, -7.0, 0.0]))
     assert with_floor.tolist() == pytest.approx([1.0, FLOOR, FLOOR], rel=1e-6)
 
 
-def test_under_noise_a_number_is_its_posterior_mean():
-    """y = (1, 3, −1), s = 1: the mean of an exponential prior is 1, so the normal's middles are 0, 2 and −2.
+def test_a_noisy_popularity_is_replaced_by_its_posterior_mean():
+    """y = (1, 3, −1) and s = 1. The exponential prior has mean 1, so the normals are centred at 0, 2 and −2.
 
     a + φ(a)/Φ(a) at 0, 2 and −2 is 0.79788, 2.05525 and 0.37322 (tables of the normal distribution).
     """
@@ -61,8 +61,8 @@ def test_under_noise_a_number_is_its_posterior_mean():
     )
 
 
-def test_the_posterior_mean_is_that_of_the_integral():
-    """By quadrature of θ N(y; θ, s²) e^(−θ/m) over θ ≥ 0."""
+def test_the_posterior_mean_equals_the_integral():
+    """The reference is a quadrature of θ N(y; θ, s²) e^(−θ/m) over θ ≥ 0."""
     released, deviation = torch.tensor([0.4, -0.2, 2.2], dtype=torch.float64), 0.7
     theta = (torch.arange(300_000, dtype=torch.float64) + 0.5) * 1e-4
     mean = float(released.mean())
@@ -74,7 +74,7 @@ def test_the_posterior_mean_is_that_of_the_integral():
 @given(
     st.lists(ANY, min_size=1, max_size=20), st.sampled_from([0.0, 1e-6, 1.0, 1e6, float("inf")]), st.data()
 )
-def test_whatever_is_sent_the_direction_has_norm_one_and_the_head_its_size(values, deviation, data):
+def test_the_direction_has_norm_one_and_the_head_its_size_for_any_input(values, deviation, data):
     popularity = torch.tensor(values, dtype=torch.float32)
     direction = popularity_direction(popularity, deviation)
     assert float(direction.norm()) == pytest.approx(1.0, abs=1e-12)

@@ -1,4 +1,4 @@
-"""The linear model: packing keeps the norm, scores follow by hand, reasons add up to the score."""
+"""The linear model: packing keeps the norm, scores follow by hand, and explanations add up to the score."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def build(catalogue):
     return model
 
 
-# That a shop could have: items 0 and 1 go together, items 2 and 3 a little.
+# A plausible matrix: items 0 and 1 are bought together often, items 2 and 3 sometimes.
 GRAM = torch.tensor(
     [
         [0.9, 0.5, 0.3, 0.1, 0.1, 0.0],
@@ -44,8 +44,8 @@ GRAM = torch.tensor(
 )
 
 
-def first_of(gram: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """The largest eigenvalue and its eigenvector, by numpy."""
+def largest_eigenpair(gram: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Return the largest eigenvalue and its eigenvector, by numpy."""
     values, vectors = np.linalg.eigh(gram.double().numpy())
     return float(values[-1]), torch.from_numpy(np.abs(vectors[:, -1])).float()
 
@@ -72,9 +72,9 @@ def test_packing_by_hand():
     assert packed(matrix).tolist() == pytest.approx([1.0, 2.0 * 2**0.5, 3.0])
 
 
-def liked(z: torch.Tensor) -> torch.Tensor:
-    """How much more of z than of what everyone buys has each item's attributes."""
-    # By colour (sand, moss), composition (cotton, linen), size (hand, bath).
+def liked_attributes(z: torch.Tensor) -> torch.Tensor:
+    """Return how much more of z than of an average shopper's purchases has each item's attributes."""
+    # The attributes are colour (sand, moss), composition (cotton, linen) and size (hand, bath).
     incidence = torch.zeros(6, 6)
     incidence[0] = torch.tensor([1, 0, 1, 0, 1, 0]) / 3**0.5
     incidence[1] = torch.tensor([1, 0, 1, 1, 0, 1]) / 2.0
@@ -85,7 +85,7 @@ def liked(z: torch.Tensor) -> torch.Tensor:
     return incidence @ (((z / z.sum()) @ incidence - everyone) / (everyone + 1e-3))
 
 
-def test_what_is_shared_starts_at_zero(build):
+def test_shared_parameters_start_at_zero(build):
     model = build()
     model.initialise(3)
     assert {name: tuple(tensor.shape) for name, tensor in model.shared_parameters().items()} == {
@@ -102,26 +102,26 @@ def test_a_catalogue_of_any_size_has_a_head(catalogue):
 
 
 def test_the_score_by_hand_without_noise(build):
-    """(z·u)p̂ over all items, ridge regression without u over the head, a little of attributes."""
+    """The sum of (z·u)p̂ over all items, a ridge regression without u over the head, and attributes."""
     model = build()
     z = row(0, 1, 5, newest=2.0)
     popular = POPULARITY / POPULARITY.norm()
     gram = GRAM[:4, :4]
-    value, u = first_of(gram)
+    value, u = largest_eigenpair(gram)
     expected = (z[:4] @ u) * popular
     ridge = RIDGE * (gram.trace() - value) / 4
-    expected += LEAST_LIFT * popular * liked(z)
+    expected += LEAST_LIFT * popular * liked_attributes(z)
     rest = gram - value * torch.outer(u, u)
     expected[:4] += torch.linalg.solve(rest + ridge * torch.eye(4), rest @ z[:4])
     assert torch.allclose(model.score_catalogue(z.unsqueeze(0))[0], expected, atol=1e-6)
 
 
 def test_learned_scores_are_divided_by_a_power_of_popularity(build):
-    """What is learned of an item is divided by u^β, where u has mean square 1; the other parts stay."""
+    """What is learned about an item is divided by u^β, where u has mean square 1; the rest is unchanged."""
     plain, discounted = build(), build(discount=0.5)
     z = row(0, 1, 5, newest=2.0)
     plain_scores, scores = (model.score_catalogue(z.unsqueeze(0))[0] for model in (plain, discounted))
-    _, u = first_of(GRAM[:4, :4])
+    _, u = largest_eigenpair(GRAM[:4, :4])
     learned = z[:4] @ plain.learned.spectrum.vectors * plain.learned.spectrum.weights
     learned = learned @ plain.learned.spectrum.vectors.T
     expected = plain_scores.clone()
@@ -131,21 +131,23 @@ def test_learned_scores_are_divided_by_a_power_of_popularity(build):
         assert sum(discounted.explain(z, item).values()) == pytest.approx(float(scores[item]), abs=1e-6)
 
 
-def test_attributes_lift_where_noise_drowns_the_rest(build):
-    """Nothing stands above the edge: g = 0.02 + 0.13 e/(e + λ), p̂ and the catalogue are all there is."""
+def test_attributes_weigh_more_where_noise_hides_all_that_is_learned(build):
+    """No eigenvalue exceeds the noise: the score is g = 0.02 + 0.13 e/(e + λ) of attributes, and popularity
+    p̂.
+    """
     deviation = 10.0
     model = build(noise_deviation=deviation)
     z = row(0)
     popular = POPULARITY / POPULARITY.norm()
-    value, u = first_of(GRAM[:4, :4])
+    value, u = largest_eigenpair(GRAM[:4, :4])
     edge, ridge = deviation * 8**0.5, RIDGE * float(GRAM[:4, :4].trace() - value) / 4
     strength = LEAST_LIFT + (LIFT - LEAST_LIFT) * edge / (edge + ridge)
-    expected = u[0] * popular + strength * popular * liked(z)
+    expected = u[0] * popular + strength * popular * liked_attributes(z)
     assert torch.allclose(model.score_catalogue(z.unsqueeze(0))[0], expected, atol=1e-5)
 
 
-def test_noise_in_the_popularity_shrinks_what_it_explains(catalogue):
-    """The order stays, and the last is no longer so far behind the first."""
+def test_noise_shrinks_differences_in_popularity(catalogue):
+    """The order of items does not change, but the gap between first and last shrinks."""
     common = {"dim": 4, "own_rows": False, "item_bias": True, "head_size": 4}
     plain, noised = (
         build_model("linear", catalogue, noise_deviations=(deviation, 0.0), **common)
@@ -160,7 +162,7 @@ def test_noise_in_the_popularity_shrinks_what_it_explains(catalogue):
     assert torch.allclose(noised.learned.popular.double(), popularity_direction(POPULARITY, 1.0))
 
 
-def test_words_of_titles_are_attributes_where_they_are_asked_for(catalogue):
+def test_words_of_titles_are_attributes_if_asked_for(catalogue):
     common = {"dim": 4, "own_rows": False, "item_bias": True}
     plain, worded = (build_model("linear", catalogue, title_words=words, **common) for words in (False, True))
     added = set(worded.attribute_names) - set(plain.attribute_names)
@@ -173,7 +175,7 @@ def test_words_of_titles_are_attributes_where_they_are_asked_for(catalogue):
 
 @pytest.mark.parametrize("deviation", [0.0, 0.02, 10.0])
 @pytest.mark.parametrize("item", range(6))
-def test_reasons_add_up_to_the_score(deviation, item, build):
+def test_an_explanation_adds_up_to_the_score(deviation, item, build):
     model = build(noise_deviation=deviation)
     vector = row(0, 1, 5, newest=3.0)
     parts = model.explain(vector, item)
@@ -181,12 +183,14 @@ def test_reasons_add_up_to_the_score(deviation, item, build):
         float(model.score_catalogue(vector.unsqueeze(0))[0, item]), abs=1e-6
     )
     assert POPULAR in parts
-    assert ("you have sand hand towel" in parts) == (item < 4), "only the head has likenesses"
-    assert "you have a gift" not in parts, "which is off the head"
+    assert ("you have sand hand towel" in parts) == (item < 4), (
+        "only items of the head have learned similarities"
+    )
+    assert "you have a gift" not in parts, "the gift is not in the head"
     assert ("you like colour=sand" in parts) == (item in (0, 1, 4))
 
 
-def test_one_who_has_nothing_is_served_as_everyone(build):
+def test_a_shopper_without_events_gets_the_popular_items(build):
     model = build(noise_deviation=0.02)
     popular = POPULARITY / POPULARITY.norm()
     scores = model.score_catalogue(torch.zeros(1, 6))[0]
@@ -194,21 +198,21 @@ def test_one_who_has_nothing_is_served_as_everyone(build):
     off_the_head = model.score_catalogue(row(5).unsqueeze(0))[0]
     assert (
         off_the_head[:5].argsort().tolist()
-        == (popular * (1 + model.learned.lift * liked(row(5))))[:5].argsort().tolist()
+        == (popular * (1 + model.learned.lift * liked_attributes(row(5))))[:5].argsort().tolist()
     )
     parts = model.explain(torch.zeros(6), 1)
     assert sum(parts.values()) == pytest.approx(float(scores[1]), abs=1e-6)
 
 
-def test_two_go_together_where_shoppers_say_so(build):
+def test_items_bought_together_raise_each_others_score(build):
     model = build()
     score = model.score_catalogue(torch.stack([row(2), row(0)]))
-    popular, (_, u) = POPULARITY / POPULARITY.norm(), first_of(GRAM[:4, :4])
+    popular, (_, u) = POPULARITY / POPULARITY.norm(), largest_eigenpair(GRAM[:4, :4])
     assert score[0, 3] > u[2] * popular[3]
     assert score[1, 3] < u[0] * popular[3]
 
 
-def test_what_is_learned_follows_either_parameter(build):
+def test_what_is_learned_is_recomputed_when_a_parameter_changes(build):
     model = build()
     first = model.learned
     assert model.learned is first
@@ -223,7 +227,7 @@ def test_what_is_learned_follows_either_parameter(build):
 
 
 @given(st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=16, max_size=16))
-def test_a_server_that_lies_causes_no_exception(values):
+def test_arbitrary_parameters_from_a_server_give_finite_scores(values):
     import pandas as pd
 
     from terrycloth.models.catalogue import Catalogue

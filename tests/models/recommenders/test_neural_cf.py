@@ -1,4 +1,4 @@
-"""Neural collaborative filtering: a network small enough to work out on paper."""
+"""Neural collaborative filtering, with a network small enough to work out on paper."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ class TestNeuralCF(ModelContract):
 
 
 def test_scores_by_hand() -> None:
-    """score = x·v + 2 · relu(x − v + ½) − 1."""
+    """The network is score = x·v + 2 · relu(x − v + ½) − 1."""
     model = NeuralCF(num_items=2, dim=1)
     model.load_shared(
         {
@@ -27,7 +27,7 @@ def test_scores_by_hand() -> None:
             "out.bias": torch.tensor([-1.0]),
         }
     )
-    # x = 4: 8 + 2 · 2.5 − 1 and 12 + 2 · 1.5 − 1. x = 1: 2 + 0 − 1 and 3 + 0 − 1, for the relu is shut.
+    # x = 4: 8 + 2 · 2.5 − 1 and 12 + 2 · 1.5 − 1. x = 1: 2 + 0 − 1 and 3 + 0 − 1, because the relu is zero.
     assert model.score_catalogue(torch.tensor([[4.0], [1.0]])).tolist() == [[12.0, 14.0], [1.0, 2.0]]
 
 
@@ -43,8 +43,8 @@ def test_the_product_path_starts_as_an_inner_product() -> None:
     torch.testing.assert_close(model.score_catalogue(vectors), vectors @ shared["items.weight"].T)
 
 
-def test_blocks_of_shoppers_do_not_show() -> None:
-    """2²² items of 2 numbers: at most two shoppers a block, so the third is in another."""
+def test_scores_do_not_depend_on_the_blocks_of_shoppers() -> None:
+    """With 2²² items of 2 numbers a block holds at most two shoppers, so the third is in another block."""
     model = NeuralCF(num_items=2**22, dim=2)
     model.initialise(0)
     vectors = random_vectors(3, 2, seed=1)

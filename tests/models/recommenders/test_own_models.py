@@ -1,4 +1,4 @@
-"""The models that tests write as another package would keep the contract."""
+"""The models that tests write as another package would also meet the contract of recommenders."""
 
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.recommenders.recommender import Recommender

@@ -1,4 +1,4 @@
-"""Models of other packages: known by a short name, loaded only where that name is allowed."""
+"""Models of other packages have a short name and are loaded only where a policy lists that name."""
 
 from importlib.metadata import EntryPoint, EntryPoints
 
@@ -38,7 +38,7 @@ def test_short_names(name, short):
         ("tests.models.recommenders.own_models:Linear", "belongs to a model of this project"),
     ],
 )
-def test_what_is_no_model_is_refused_in_one_line(path, reason):
+def test_a_path_to_no_model_is_refused_in_one_line(path, reason):
     with pytest.raises(ValueError, match=reason) as refused:
         plug_ins.register(path)
     assert "\n" not in str(refused.value)
@@ -76,7 +76,7 @@ def test_two_packages_that_offer_one_name_are_both_named(monkeypatch):
         plug_in_loading.load_entry_point("terrycloth.models", "gated")
 
 
-def test_a_name_that_nobody_offers_is_refused():
+def test_a_short_name_of_no_installed_model_is_refused():
     with pytest.raises(ValueError, match="there is no model 'two-tower-9'"):
         plug_ins.load("two-tower-9")
 

@@ -1,4 +1,4 @@
-"""Eigenvalues below the noise's edge are dropped; those above are brought back to what they were."""
+"""Eigenvalues below the edge of the noise's spectrum are dropped; those above are corrected for the noise."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def spectrum(matrix: torch.Tensor, deviation: float, most: int) -> Spectrum:
 
 
 def two_tastes() -> torch.Tensor:
-    """Eigenvalues: 2 for what all items share, 0.5 for two tastes, ten items against ten others."""
+    """Return a matrix of eigenvalue 2 for what all items share, and 0.5 for two tastes of ten items each."""
     rows = torch.zeros(2, SIZE)
     rows[0, :10] = rows[1, 20:30] = 20**-0.5
     rows[0, 10:20] = rows[1, 30:40] = -(20**-0.5)
@@ -28,17 +28,18 @@ def noise(size: int, deviation: float, seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("deviation", [0.005, 0.5])
-def test_what_stands_above_the_edge_is_kept(deviation):
-    """Above the edge s·√(2M) = 0.055, below that of 5.5, as all of the noise is."""
+def test_only_eigenvalues_above_the_edge_are_kept(deviation):
+    """The tastes are above the edge s·√(2M) = 0.055 and are kept; below an edge of 5.5 all is dropped."""
     kept = []
     for seed in range(20):
         matrix = two_tastes() + noise(SIZE, deviation, seed)
-        kept.append(spectrum(matrix, 1.1 * deviation, most=32).vectors.shape[1])  # finite size: 10% over
+        # The edge is taken 10% higher, because the matrix is finite.
+        kept.append(spectrum(matrix, 1.1 * deviation, most=32).vectors.shape[1])
     assert kept == [2 if deviation == 0.005 else 0] * 20
 
 
 def test_without_noise_the_weights_are_those_of_a_ridge_regression():
-    """The first eigenvector, of 9, is the centre; the others' mean over the four items is 1."""
+    """The first eigenvector, of eigenvalue 9, is the centre; the others' mean over the four items is 1."""
     values = torch.tensor([9.0, 2.0, 1.0, 1.0])
     centre, vectors, weights, part = spectrum(torch.diag(values), 0.0, most=3)
     assert centre.tolist() == [1.0, 0.0, 0.0, 0.0]
@@ -49,21 +50,21 @@ def test_without_noise_the_weights_are_those_of_a_ridge_regression():
 
 
 def test_the_edge_by_hand():
-    """M = 2, s = 1/2: e = 1. w = 5/4 is θ = 1 with c² = 3/4; λ = 12 · (5/4) / 2 = 7.5; w < e is dropped."""
+    """M = 2 and s = 1/2 give e = 1; w = 5/4 is θ = 1 with c² = 3/4; λ is 12 · (5/4) / 2; w < e is dropped."""
     _, _, weights, part = spectrum(torch.tensor([[1.25, 0.0], [0.0, 9.0]]), 0.5, most=2)
     assert weights.tolist() == pytest.approx([0.75 * 1.0 / (1.0 + 7.5)])
     assert part == pytest.approx(1.0 / (1.0 + 7.5))
     assert spectrum(torch.tensor([[0.99, 0.0], [0.0, 9.0]]), 0.5, most=2).weights.tolist() == []
 
 
-def test_the_centre_has_no_sign():
-    """Eigenvectors of [2 1; 1 2] are (1, 1)/√2 up to a sign, and noise may make one entry negative."""
+def test_the_centre_is_positive_whatever_the_sign_of_the_eigenvector():
+    """The eigenvectors of [2 1; 1 2] are (1, 1)/√2 up to a sign, and noise may make one entry negative."""
     for matrix in ([[2.0, 1.0], [1.0, 2.0]], [[2.0, -1.0], [-1.0, 2.0]]):
         assert spectrum(torch.tensor(matrix), 0.0, most=2).centre.tolist() == pytest.approx([2**-0.5] * 2)
 
 
-def test_value_and_overlap_are_brought_back():
-    """One eigenvalue θ in a large matrix shows as θ + e²/4θ, with overlap 1 − e²/4θ²."""
+def test_eigenvalue_and_overlap_are_corrected_for_noise():
+    """An eigenvalue θ of a large matrix is observed as θ + e²/4θ, with overlap 1 − e²/4θ²."""
     size, theta, deviation = 400, 2.0, 0.05  # the edge is at 1.41
     direction = torch.ones(size)
     direction[::2] = -1.0
@@ -79,7 +80,7 @@ def test_value_and_overlap_are_brought_back():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-45, 1e-30, 1e30, 3e38])
-def test_whatever_finite_numbers_are_sent_nothing_overflows(scale):
+def test_no_finite_matrix_overflows(scale):
     matrix = torch.tensor([[1.0, 0.5], [0.5, -1.0]]) * scale
     for deviation in (0.0, 1e-6, 1e6):
         centre, vectors, weights, part = spectrum(matrix, deviation, most=2)
@@ -101,6 +102,6 @@ def test_the_unit_of_the_matrix_does_not_matter(scale):
         assert scaled.noise == pytest.approx(plain.noise, rel=1e-4)
 
 
-def test_at_most_so_many_are_kept_the_largest():
+def test_only_the_largest_eigenvalues_are_kept_up_to_a_maximum():
     matrix = torch.diag(torch.arange(SIZE, dtype=torch.float32))
     assert sorted(spectrum(matrix, 0.0, most=3).vectors.abs().argmax(dim=0).tolist()) == [56, 57, 58]

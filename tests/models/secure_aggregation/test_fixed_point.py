@@ -1,4 +1,4 @@
-"""Updates as integers: how much rounding and noise they carry, and that no sum of them wraps around."""
+"""Updates as integers: the size of rounding errors and of noise, and that no sum of them wraps around."""
 
 import math
 from typing import Any
@@ -38,15 +38,15 @@ devices = st.integers(1, 10**6)
 
 
 @given(devices, st.floats(0.01, 1.0), st.floats(0.05, 100.0), st.integers(1, 10**7))
-def test_enough_noise_is_left_when_all_that_may_be_lost_are_lost(
+def test_enough_noise_remains_if_as_many_devices_drop_out_as_may(
     devices: int, part: float, noise: float, coordinates: int
 ) -> None:
-    """√least shares over the sensitivity is the multiplier that is booked, by the theorem's own bound."""
+    """√least shares over the sensitivity is at least the accounted multiplier, by the theorem's own bound."""
     least = max(1, int(part * devices))
     asked = settings(devices=devices, least_devices=least, noise_multiplier=noise, clip=0.7)
     grid = fixed_point(asked, coordinates)
     assert grid.share >= LEAST_DEVIATION
-    # A whole update of norm C, rounded, and the sum that it changes, rounded too.
+    # The sensitivity covers a whole rounded update of norm C, and the rounded sum that it changes.
     assert grid.sensitivity >= 0.7 / grid.step + math.sqrt(coordinates) * 1.0 - 1e-6
     assert grid.sensitivity <= 0.7 / grid.step * (1 + 1 / 64 + 2.0**-23 * devices) + 1e-6
     bound = concentrated_bound(grid.share, least, grid.sensitivity, coordinates)
@@ -55,7 +55,7 @@ def test_enough_noise_is_left_when_all_that_may_be_lost_are_lost(
 
 @given(devices, st.floats(0.01, 1.0), st.sampled_from([0.0, 0.05, 1.0, 100.0]), st.integers(1, 10**6))
 def test_no_sum_wraps_around_at_the_bound(devices: int, part: float, noise: float, coordinates: int) -> None:
-    """All devices at the clip in one coordinate, each with the largest draw of noise that there can be."""
+    """All devices are at the clip in one coordinate, and each draws the largest possible noise."""
     least = max(1, int(part * devices))
     grid = fixed_point(settings(devices=devices, least_devices=least, noise_multiplier=noise), coordinates)
     one = math.floor(settings().clip / grid.step + 0.5) + math.floor(NOISE_REACH * grid.share)
@@ -64,8 +64,8 @@ def test_no_sum_wraps_around_at_the_bound(devices: int, part: float, noise: floa
         assert -(2 ** (grid.width - 1)) < largest < 2 ** (grid.width - 1)
 
 
-def test_the_width_is_what_keeps_it_from_wrapping() -> None:
-    """At the first number of devices that takes 64 bits, 32 would have wrapped."""
+def test_a_smaller_width_would_wrap_around() -> None:
+    """At the smallest number of devices that needs 64 bits, 32 bits would wrap around."""
     few, many = (fixed_point(settings(devices=n, least_devices=n // 2), 10_000) for n in (2_000, 2_000_000))
     assert (few.width, many.width) == (32, 64)
     one = math.floor(settings().clip / many.step + 0.5) + math.floor(NOISE_REACH * many.share)
@@ -74,11 +74,11 @@ def test_the_width_is_what_keeps_it_from_wrapping() -> None:
 
 
 def test_a_grid_on_which_shares_do_not_add_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a share may be a quarter of a step, its sums are further from a Gaussian than is booked."""
+    """If one share may be a quarter of a step, its sums are further from a Gaussian than is accounted for."""
     coarse = settings(least_devices=100, noise_multiplier=0.003)
     assert fixed_point(coarse, 1).share >= LEAST_DEVIATION
     monkeypatch.setattr(terrycloth.models.secure_aggregation.fixed_point, "LEAST_DEVIATION", 0.01)
-    assert fixed_point(settings(least_devices=1), 1).share > LEAST_DEVIATION  # fine enough all the same
+    assert fixed_point(settings(least_devices=1), 1).share > LEAST_DEVIATION  # the grid is still fine enough
     with pytest.raises(ValueError, match="do not add up"):
         fixed_point(coarse, 1)
 
@@ -90,6 +90,6 @@ def test_sums_of_wrapped_steps_are_sums() -> None:
     assert grid.decode(total, UPDATE)["b"].flatten().tolist() == pytest.approx([0.5, -1.0], abs=grid.step)
 
 
-def test_what_fits_no_width_is_refused() -> None:
+def test_a_sum_too_large_for_64_bits_is_refused() -> None:
     with pytest.raises(UserError, match="fewer devices"):
         fixed_point(settings(devices=10**9, least_devices=1, noise_multiplier=1e6), 10**7)

@@ -1,4 +1,4 @@
-"""Messages turn into flat records and back, and what is signed cannot be read two ways."""
+"""Messages survive the conversion to flat records and back, and signed bytes have one meaning only."""
 
 from itertools import pairwise, product
 
@@ -55,7 +55,7 @@ def test_an_empty_list_is_a_list() -> None:
     "record",
     [{}, {"signature": "text"}, {"signature": 1}, {"signature": b"", "more": 1}, {"signature": [b""]}],
 )
-def test_another_record_is_no_message(record: dict[str, object]) -> None:
+def test_a_malformed_record_is_refused(record: dict[str, object]) -> None:
     with pytest.raises(ProtocolError, match="malformed Masked"):
         Masked.from_dict(record)
 
@@ -67,13 +67,17 @@ def test_adverts_come_back_in_order_of_names() -> None:
     assert set(listed) == set(adverts)
 
 
-def test_different_statements_are_different_bytes() -> None:
+def test_different_statements_are_signed_as_different_bytes() -> None:
     parts = [b"", b"a", b"b", b"ab", "a", "b", "", 0, 97, [], ["a"], ["", "a"], ["a", ""], [""], ["ab"]]
-    said = [statement("x", *pair) for pair in product(parts, parts)]
-    said += [statement("x", part) for part in parts] + [statement("y", part) for part in parts]
-    said += [statement("x", ["a", "b"], []), statement("x", ["a"], ["b"]), statement("x", [], ["a", "b"])]
-    said += [statement("x", b"a", b"b", b""), statement("x", b"", b"ab", b"")]
-    assert len(set(said)) == len(said)
+    statements = [statement("x", *pair) for pair in product(parts, parts)]
+    statements += [statement("x", part) for part in parts] + [statement("y", part) for part in parts]
+    statements += [
+        statement("x", ["a", "b"], []),
+        statement("x", ["a"], ["b"]),
+        statement("x", [], ["a", "b"]),
+    ]
+    statements += [statement("x", b"a", b"b", b""), statement("x", b"", b"ab", b"")]
+    assert len(set(statements)) == len(statements)
 
 
 @pytest.mark.parametrize(

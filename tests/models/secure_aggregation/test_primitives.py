@@ -1,4 +1,4 @@
-"""Keys, masks and shares: what is composed of libraries' primitives, with known answers where there are."""
+"""Keys, masks and shares, built from libraries' primitives and checked against known answers if any."""
 
 import os
 
@@ -43,8 +43,8 @@ def test_a_mask_is_the_chacha20_stream(width: int, words: list[int]) -> None:
     assert mask.tolist() == words
 
 
-def test_every_bit_of_256_counts() -> None:
-    """A generator that folds its seed into 32 bits would give the same mask for many of these."""
+def test_a_mask_depends_on_every_bit_of_its_256_bit_key() -> None:
+    """A generator that folds its seed into 32 bits would give the same mask for many of these keys."""
     key = bytes(range(32))
     masks = {tuple(expand(flipped(key, bit), 64, 4)) for bit in range(256)}
     assert len(masks | {tuple(expand(key, 64, 4))}) == 257
@@ -55,7 +55,7 @@ def test_every_bit_of_256_counts() -> None:
 
 @pytest.mark.parametrize("width", [32, 64])
 def test_a_mask_is_uniform(width: int) -> None:
-    """χ² of its bytes, 255 degrees of freedom; seeded, so it passes always or never."""
+    """χ² of the mask's bytes has 255 degrees of freedom. The mask is seeded, so the result never changes."""
     mask = expand(b"k" * 32, width, 2**20 // width)
     counts = np.bincount(mask.view(np.uint8), minlength=256)
     expected = mask.nbytes / 256
@@ -74,7 +74,7 @@ def test_two_nodes_masks_cancel(width: int) -> None:
 # --- keys -------------------------------------------------------------------------------------------------
 
 
-def test_a_pairwise_key_is_the_same_from_either_side_and_for_this_pair_and_view_only() -> None:
+def test_a_pairwise_key_is_the_same_on_both_sides_and_bound_to_the_pair_and_the_view() -> None:
     a, b, c = (new_private_key() for _ in range(3))
     key = pairwise_mask_key(a, public_key(b), VIEW, ("a", "b"))
     assert key == pairwise_mask_key(b, public_key(a), VIEW, ("b", "a"))
@@ -87,7 +87,7 @@ def test_a_pairwise_key_is_the_same_from_either_side_and_for_this_pair_and_view_
     assert len(others | {key}) == 4
 
 
-def test_sealed_shares_open_for_their_recipient_only() -> None:
+def test_only_the_recipient_can_open_sealed_shares() -> None:
     a, b, c = (new_private_key() for _ in range(3))
     shares = os.urandom(64)
     sealed = seal(a, public_key(b), VIEW, "a", "b", shares)
@@ -112,19 +112,19 @@ def test_sealed_shares_open_for_their_recipient_only() -> None:
             unseal(b, public_key(a), VIEW, "a", "b", flipped(sealed, bit))
 
 
-def test_the_same_shares_are_never_sealed_alike() -> None:
+def test_sealing_the_same_shares_twice_gives_different_bytes() -> None:
     a, b = new_private_key(), new_private_key()
     assert len({seal(a, public_key(b), VIEW, "a", "b", bytes(64)) for _ in range(5)}) == 5
 
 
 @pytest.mark.parametrize("public", [bytes(32), b"\x01" + bytes(31), b"", bytes(31), b"k" * 33])
-def test_keys_that_agree_on_nothing_are_unusable(public: bytes) -> None:
+def test_degenerate_public_keys_are_refused(public: bytes) -> None:
     assert not usable(public)
     with pytest.raises(ProtocolError, match="unusable public key"):
         pairwise_mask_key(new_private_key(), public, VIEW, ("a", "b"))
 
 
-def test_a_commitment_is_to_one_seed() -> None:
+def test_a_commitment_binds_one_seed() -> None:
     assert commitment(b"a" * 32) == commitment(b"a" * 32) != commitment(b"b" * 32)
     assert commitment(b"a" * 32) != own_mask_key(b"a" * 32, VIEW)
 

@@ -1,4 +1,4 @@
-"""What a node works out from the adverts: who neighbours whom, who holds which share."""
+"""What a node derives from the adverts: which nodes are neighbours, and which node holds which share."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ NAMES = sorted(advert.name for advert in ADVERTS)
 
 @pytest.fixture
 def sparse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three neighbours on either side, two members of U3 in any three places."""
+    """Use a sparse graph with three neighbours on either side, of which any three in a row keep two in U3."""
     monkeypatch.setattr(thresholds, "COMPLETE_UP_TO", 8)
     monkeypatch.setattr(thresholds, "sparse", lambda nodes, colluding, dropped: (3, 2))
 
@@ -32,7 +32,7 @@ def test_on_the_complete_graph_all_others_are_neighbours() -> None:
     assert view.honest_devices(view.names[:5]) == 0
 
 
-def test_the_order_in_which_adverts_arrive_does_not_matter_and_all_else_does() -> None:
+def test_the_digest_depends_on_everything_except_the_order_of_adverts() -> None:
     digest = View(TASK, ADVERTS, 2 / 3).digest
     assert View(TASK, ADVERTS[::-1], 2 / 3).digest == digest
     others = {View(TASK, ADVERTS[1:], 2 / 3).digest, View(new_task(), ADVERTS, 2 / 3).digest}
@@ -47,15 +47,15 @@ def test_the_order_in_which_adverts_arrive_does_not_matter_and_all_else_does() -
 
 
 @pytest.mark.usefixtures("sparse")
-def test_another_signature_of_the_same_advert_moves_nobody_on_the_ring() -> None:
-    """Or a server that colludes with nobody could try 2ⁿ rings, by (r, s) and (r, −s)."""
+def test_another_signature_of_an_advert_does_not_change_the_ring() -> None:
+    """Otherwise a server without colluding nodes could try 2ⁿ rings, by choosing (r, s) or (r, −s)."""
     view = View(TASK, ADVERTS, 2 / 3)
     signed_again = View(TASK, [replace(ADVERTS[0], signature=b"x"), *ADVERTS[1:]], 2 / 3)
     assert (signed_again.ring, signed_again.digest) == (view.ring, view.digest)
     assert View(TASK, [replace(ADVERTS[0], commitment=b"x"), *ADVERTS[1:]], 2 / 3).ring != view.ring
 
 
-def test_a_name_twice_is_refused() -> None:
+def test_a_duplicate_name_is_refused() -> None:
     with pytest.raises(ProtocolError, match="duplicate name"):
         View(TASK, [*ADVERTS, replace(ADVERTS[0], devices=7)], 2 / 3)
 
@@ -78,13 +78,14 @@ def test_every_row_of_the_ring_needs_members() -> None:
     ring = (view := View(TASK, ADVERTS, 2 / 3)).ring
     assert view.linked(ring)
     assert view.linked(ring[1:])
-    assert view.linked([name for place, name in enumerate(ring) if place % 3 != 1])  # every third gone
-    assert not view.linked(ring[2:])  # two in a row gone
-    assert not view.linked(ring[1:-1])  # also around the end
-    assert not view.linked(ring[:5] + ring[6:7] + ring[8:])  # two of three gone
+    # every third node is gone
+    assert view.linked([name for place, name in enumerate(ring) if place % 3 != 1])
+    assert not view.linked(ring[2:])  # two neighbours are gone
+    assert not view.linked(ring[1:-1])  # two neighbours are gone, across the end of the list
+    assert not view.linked(ring[:5] + ring[6:7] + ring[8:])  # two of three neighbours are gone
 
 
-def test_names_are_in_order_known_and_enough() -> None:
+def test_names_must_be_sorted_known_and_enough() -> None:
     check_names(["a", "b"], "abc", 2)
     for names, least in ((["b", "a"], 1), (["a", "a"], 1), (["a", "d"], 1), (["a"], 2)):
         with pytest.raises(ProtocolError):

@@ -1,4 +1,4 @@
-"""Opening one secret, with wrong shares among those given."""
+"""A secret can be opened although some of the given shares are wrong."""
 
 import os
 
@@ -16,7 +16,7 @@ def fits(secret: bytes) -> bool:
 
 
 def shares(threshold: int, holders: int, wrong: tuple[int, ...] = ()) -> dict[int, bytes]:
-    """By holder's number, some of them random bytes."""
+    """Return shares by holder's number, some of them replaced by random bytes."""
     honest = dict(enumerate(split(SECRET, threshold, holders)))
     return honest | {holder: os.urandom(32) for holder in wrong}
 
@@ -28,15 +28,14 @@ def test_enough_shares_open_a_secret_and_fewer_do_not() -> None:
 
 
 @pytest.mark.parametrize("wrong", [(0,), (2,), (0, 1), (1, 4)])
-def test_liars_are_named(wrong: tuple[int, ...]) -> None:
-    secret, liars = open_secret(shares(3, 6, wrong), 3, fits)
+def test_holders_of_wrong_shares_are_named(wrong: tuple[int, ...]) -> None:
+    secret, wrong_holders = open_secret(shares(3, 6, wrong), 3, fits)
     assert secret == SECRET
-    assert liars == {
-        holder for holder in wrong if holder < 3
-    }  # those among the first three, which were tried
+    # Only the first three shares were tried.
+    assert wrong_holders == {holder for holder in wrong if holder < 3}
 
 
-def test_who_lied_before_is_asked_last() -> None:
+def test_shares_of_earlier_wrong_holders_are_tried_last() -> None:
     given = shares(3, 6, wrong=(0, 1))
     tried: list[bytes] = []
 
@@ -48,7 +47,7 @@ def test_who_lied_before_is_asked_last() -> None:
     assert len(tried) == 1
 
 
-def test_tries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_tries_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(unmasking, "combine", lambda chosen: calls.append(chosen) or bytes(32))
     assert open_secret(shares(3, 9), 3, fits) == (None, set())

@@ -1,4 +1,4 @@
-"""Where compiled loops are kept: in another folder after every change of what is compiled."""
+"""Compiled loops are cached in a new folder after every change of their sources."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ COMPILED = Path(terrycloth.client.training.compiled.compile.__file__).parent
 ROOT = COMPILED.parents[2]
 
 
-def test_a_change_of_what_is_compiled_makes_another_folder(tmp_path):
+def test_a_change_of_compiled_code_changes_the_folder(tmp_path):
     (tmp_path / "streams.py").write_text("from terrycloth.client.training.compiled.compile import compiled\n")
     before = digest_of(tmp_path)
     (tmp_path / "streams.py").write_text(
@@ -26,8 +26,8 @@ def test_a_change_of_what_is_compiled_makes_another_folder(tmp_path):
     assert digest_of(tmp_path) != before
 
 
-def test_other_numbers_of_streams_make_another_folder(monkeypatch):
-    """They are constants in what is compiled; their file is not compiled itself."""
+def test_a_change_of_the_numbers_of_streams_changes_the_folder(monkeypatch):
+    """These numbers are constants in the compiled code, though their own file is not compiled."""
     before = digest_of(COMPILED)
     monkeypatch.setattr(
         terrycloth.client.training.compiled.compile, "Purpose", IntEnum("Purpose", {"LAZY_NOISE": 8})
@@ -35,18 +35,18 @@ def test_other_numbers_of_streams_make_another_folder(monkeypatch):
     assert digest_of(COMPILED) != before
 
 
-def test_a_place_of_ones_own_has_a_folder_for_each_change_too(tmp_path, monkeypatch):
+def test_a_cache_folder_of_the_user_has_a_subfolder_for_each_version(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
     assert choose_folder() == tmp_path / (FOLDER + digest_of(COMPILED))
 
 
-def test_a_place_of_ones_own_that_cannot_be_written_is_no_place(tmp_path, monkeypatch):
+def test_a_cache_folder_of_the_user_that_cannot_be_written_is_not_used(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "file"))
     assert choose_folder() is None
 
 
-def test_all_that_is_compiled_counts():
+def test_the_digest_covers_everything_that_is_compiled():
     compiling = {path.name for path in COMPILED.glob("*.py") if "@compiled(" in path.read_text()}
     assert {"compiled_streams.py", "sgd_draws.py", "sgd_reads.py", "sgd_kernel.py"} <= compiling
     elsewhere = [path for path in (ROOT / "client").rglob("*.py") if path.parent != COMPILED]
@@ -58,7 +58,7 @@ def test_all_that_is_compiled_counts():
     ]
 
 
-def test_the_first_place_that_can_be_written_is_taken(tmp_path):
+def test_the_first_writable_folder_is_used(tmp_path):
     (tmp_path / "file").touch()
     assert kept_in([tmp_path / "file", tmp_path / "cache"], "numba-1") == tmp_path / "cache" / "numba-1"
     assert kept_in([tmp_path / "file"], "numba-1") is None
@@ -77,7 +77,7 @@ print(words.sum(), hits)
 
 
 def copy_sources(folder: Path) -> None:
-    """The package as a checkout has it. Without an __init__.py Python would import the installed one."""
+    """Copy the package as a checkout has it; with an __init__.py Python would import the installed one."""
     for room in ("client", "models"):
         copy = folder / "terrycloth" / room
         shutil.copytree(ROOT / room, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -85,7 +85,7 @@ def copy_sources(folder: Path) -> None:
 
 
 def drawn_in(folder: Path, cache: Path) -> list[int]:
-    """What a copy of the sources in a folder draws, and whether it found the loop compiled before."""
+    """Return what a copy of the sources draws, and whether it found the loop already compiled."""
     if not (folder / "terrycloth").exists():
         copy_sources(folder)
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(folder)}
@@ -102,7 +102,7 @@ def drawn_in(folder: Path, cache: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_copy_of_the_sources_finds_what_another_compiled(tmp_path):
+def test_a_copy_of_the_sources_reuses_the_compiled_loop(tmp_path):
     (first, none), (second, found) = (
         drawn_in(tmp_path / copy, tmp_path / "cache") for copy in ("one", "two")
     )
@@ -112,7 +112,7 @@ def test_a_copy_of_the_sources_finds_what_another_compiled(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("beside", ["a folder", "a file"])
-def test_where_the_users_cache_cannot_be_written_it_is_beside_the_sources_or_nowhere(tmp_path, beside):
+def test_without_a_writable_user_cache_the_cache_is_beside_the_sources_or_absent(tmp_path, beside):
     (tmp_path / "cache").touch()
     copy_sources(tmp_path)
     compiled = tmp_path / "terrycloth" / "client" / "training" / "compiled"

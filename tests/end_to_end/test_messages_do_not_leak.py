@@ -1,7 +1,8 @@
-"""A recording of every byte that leaves a node in a small federation, searched for what devices hold.
+"""All bytes that leave a node in a small federation are recorded and searched for what devices hold.
 
-The search looks for each device's items, times and vector in every encoding that a programmer's slip would
-put them in; runs of eight bytes or more, so a find by chance has a probability below 1e-6 over the run.
+The search looks for each device's items, times and vector in every encoding in which a programming error
+would put them. It looks for sequences of eight bytes or more, so a match by chance has a probability below
+1e-6 over the run.
 """
 
 import logging
@@ -49,7 +50,7 @@ PUBLIC_FACTS = {"protocol", "round", "answered"} | {f"refused.{reason}" for reas
 
 
 def encodings(numbers: Iterable[float]) -> Iterator[bytes]:
-    """A list of numbers in memory and in text, both ends first."""
+    """Yield a list of numbers as in memory and as text, in both directions."""
     values = list(numbers)
     for kind in ("int16", "int32", "int64", "float32", "float64"):
         if kind == "int16" and max(values) >= 2**15:
@@ -61,7 +62,7 @@ def encodings(numbers: Iterable[float]) -> Iterator[bytes]:
 
 
 def event_needles(events: Events) -> set[bytes]:
-    """Items in order, sorted and without repeats; times; counts of the group; nothing below 8 bytes."""
+    """Return items in order, sorted, and without repeats; times; and the group's counts; from 8 bytes on."""
     needles: set[bytes] = set()
     for device in range(events.num_devices):
         own = events.span(device, device + 1)
@@ -78,11 +79,11 @@ def event_needles(events: Events) -> set[bytes]:
 
 
 def vector_needles(vectors: torch.Tensor) -> set[bytes]:
-    """Any two neighbouring coordinates of a device's vector, in single and double precision, and as text."""
+    """Return all pairs of neighbouring coordinates of a vector, in both precisions and as text."""
     needles: set[bytes] = set()
     for row in vectors.numpy():
         if not row.any():
-            continue  # has never taken part
+            continue  # the device has never taken part
         for place in range(len(row) - 1):
             pair = row[place : place + 2]
             needles |= {pair.tobytes(), pair.astype(np.float64).tobytes()}
@@ -91,33 +92,33 @@ def vector_needles(vectors: torch.Tensor) -> set[bytes]:
 
 
 def key_needles(keys: Iterable[bytes]) -> set[bytes]:
-    """Keys as they are used, and as text."""
+    """Return keys as they are used, and as text."""
     return {form for key in keys for form in (key, key.hex().encode(), repr(key)[2:-1].encode())}
 
 
 class Search:
-    """Finds any of many needles in bytes: a look at every place for the eight bytes that one starts with."""
+    """Find any of many byte strings: every position is compared with the first eight bytes of each."""
 
     def __init__(self, needles: set[bytes]) -> None:
-        self.by_head: dict[bytes, list[bytes]] = {}
+        self.by_prefix: dict[bytes, list[bytes]] = {}
         for needle in needles:
-            self.by_head.setdefault(needle[:8], []).append(needle)
-        self.heads = np.sort(np.frombuffer(b"".join(self.by_head), dtype="<u8"))
+            self.by_prefix.setdefault(needle[:8], []).append(needle)
+        self.prefixes = np.sort(np.frombuffer(b"".join(self.by_prefix), dtype="<u8"))
 
     def found(self, content: bytes) -> bool:
         for shift in range(min(8, len(content))):
             words = np.frombuffer(content, dtype="<u8", offset=shift, count=(len(content) - shift) // 8)
-            nearest = np.searchsorted(self.heads, words).clip(max=len(self.heads) - 1)
-            for place in np.flatnonzero(self.heads[nearest] == words):
+            nearest = np.searchsorted(self.prefixes, words).clip(max=len(self.prefixes) - 1)
+            for place in np.flatnonzero(self.prefixes[nearest] == words):
                 start = shift + 8 * int(place)
-                needles = self.by_head[content[start : start + 8]]
+                needles = self.by_prefix[content[start : start + 8]]
                 if any(content.startswith(needle, start) for needle in needles):
                     return True
         return False
 
 
 def every_byte(content: RecordDict) -> bytes:
-    """What crosses: each object as Flower sends it, arrays once more as bare numbers, facts as text."""
+    """Return what crosses: objects as Flower sends them, arrays also as plain numbers, facts as text."""
     parts = [part.deflate() for part in get_all_nested_objects(content).values()]
     for record in content.values():
         if isinstance(record, ConfigRecord | MetricRecord):
@@ -130,7 +131,7 @@ def every_byte(content: RecordDict) -> bytes:
 
 
 def leaks(content: RecordDict, shared: Parameters, round: int, search: Search) -> list[str]:
-    """Reasons why a reply holds more than it may; empty for a good one."""
+    """Return why a reply holds more than it may; empty for a sound one."""
     reasons = []
     if set(content) != {UPDATE_RECORD, REPLY_RECORD}:
         reasons.append("record")
@@ -151,7 +152,7 @@ def leaks(content: RecordDict, shared: Parameters, round: int, search: Search) -
     return reasons
 
 
-# The recording
+# Recording a run
 
 
 @dataclass
@@ -175,7 +176,7 @@ class Recording:
 
 
 class Listener(logging.Handler):
-    """Keeps every record's text, arguments and exception."""
+    """Keep every record's text, arguments and exception."""
 
     def __init__(self, kept: list[str]) -> None:
         super().__init__(logging.DEBUG)
@@ -226,7 +227,7 @@ def record_run(config: RunConfig, out: Path) -> Recording:
 
 
 def run_config(unit: str, seed: int | None) -> RunConfig:
-    """Four nodes of ten devices; half a device's rounds are missed."""
+    """Return settings for four nodes of ten devices, which miss many of the rounds."""
     promise: dict[str, Any] = {"noise_multiplier": 1.5} if unit == "interaction" else {}
     return RunConfig(
         data="towels", devices=DEVICES, model="attributes", own_rows=True, unit=unit,
@@ -237,7 +238,7 @@ def run_config(unit: str, seed: int | None) -> RunConfig:
 
 @pytest.fixture(scope="module", params=["interaction", "none"])
 def recording(request, tmp_path_factory) -> Recording:
-    """Seeded, so that its public coins can be flipped again."""
+    """The run is seeded, so that its public participation draws can be repeated."""
     return record_run(run_config(request.param, SEED), tmp_path_factory.mktemp("recorded") / "run")
 
 
@@ -251,7 +252,7 @@ def shared(recording: Recording) -> Parameters:
 
 
 @pytest.mark.slow
-def test_the_recording_is_whole_and_the_search_is_sharp(recording, search):
+def test_the_recording_is_complete_and_the_search_finds_each_kind_of_data(recording, search):
     assert len(recording.requests) == len(recording.replies) == NODES * ROUNDS
     assert not any(reply.has_error() for reply in recording.replies)
     events = recording.events
@@ -278,14 +279,14 @@ def test_a_reply_holds_the_update_and_public_facts_only(recording, search):
         assert leaks(reply.content, shared(recording), number // NODES + 1, search) == []
 
 
-def test_a_message_says_no_more_around_its_content(recording, search):
-    """Flower's own header of a reply: addresses and times of sending, the same whatever a device holds."""
+def test_the_header_of_a_message_reveals_nothing(recording, search):
+    """Flower's own header of a reply holds addresses and times of sending, whatever a device holds."""
     for reply in recording.replies:
         header = {name: value for name, value in vars(reply.metadata).items() if value}
         assert not search.found(repr(header).encode())
 
 
-def test_all_replies_of_nodes_with_somebody_there_have_one_size(recording):
+def test_all_replies_of_nodes_with_participants_have_one_size(recording):
     sizes = {
         sum(len(part.deflate()) for part in get_all_nested_objects(reply.content).values())
         for reply in recording.replies
@@ -294,22 +295,22 @@ def test_all_replies_of_nodes_with_somebody_there_have_one_size(recording):
     assert len(sizes) == 1
 
 
-def test_answered_is_what_the_public_coins_say(recording):
-    said = [dict(reply.content[REPLY_RECORD]) for reply in recording.replies]
-    nodes = [request.metadata.dst_node_id for request in recording.requests]  # 1 … n, in any order
-    for facts, node in zip(said, nodes, strict=True):
-        coins = DeviceGroup(recording.folder.devices, node - 1, NODES).participation_draws(facts["round"])
-        assert facts["answered"] == int((coins < 0.6).sum())
-    assert len({facts["answered"] for facts in said}) > 1
+def test_the_number_of_answers_follows_from_the_participation_draws(recording):
+    facts_sent = [dict(reply.content[REPLY_RECORD]) for reply in recording.replies]
+    nodes = [request.metadata.dst_node_id for request in recording.requests]  # 1 … n in any order
+    for facts, node in zip(facts_sent, nodes, strict=True):
+        draws = DeviceGroup(recording.folder.devices, node - 1, NODES).participation_draws(facts["round"])
+        assert facts["answered"] == int((draws < 0.6).sum())
+    assert len({facts["answered"] for facts in facts_sent}) > 1
 
 
-def test_no_log_line_and_no_warning_tells_of_a_device(recording, search):
+def test_no_log_record_and_no_warning_reveals_data_of_a_device(recording, search):
     assert not search.found("\n".join(recording.logged).encode())
-    # A count is too short to search for: a device that trains without trouble has nothing to say at all.
+    # A count is too short to search for; but a device that trains without an error logs nothing at all.
     assert not [line for line in recording.logged if "'name': 'client" in line or "'name': 'models" in line]
 
 
-def test_no_file_outside_the_devices_folders_tells_of_a_device(recording, search):
+def test_no_file_outside_the_folder_of_devices_reveals_their_data(recording, search):
     folder = recording.folder
     files = [file for file in folder.path.rglob("*") if file.is_file()]
     outside = [file for file in files if folder.devices not in file.parents]
@@ -320,15 +321,16 @@ def test_no_file_outside_the_devices_folders_tells_of_a_device(recording, search
         assert not search.found(file.read_bytes()), file.name
     assert not search.found("\n".join(str(file) for file in files).encode())
     inside = [file for file in files if folder.devices in file.parents]
-    assert any(search.found(file.read_bytes()) for file in inside)  # it is here, and the search sees it
+    # The data are in here, and the search finds them.
+    assert any(search.found(file.read_bytes()) for file in inside)
 
 
 @pytest.mark.slow
-def test_no_key_is_left_anywhere_not_even_on_the_devices(tmp_path):
-    """Unseeded, as a private run is."""
+def test_no_key_is_left_in_any_file(tmp_path):
+    """The run is not seeded, as a private run is."""
     recording = record_run(run_config("interaction", None), tmp_path / "run")
     trained = [reply for reply in recording.replies if reply.content[REPLY_RECORD]["answered"]]
-    assert len(recording.keys) == NODES * ROUNDS + len(trained)  # of the coins, and of the training
+    assert len(recording.keys) == NODES * ROUNDS + len(trained)  # for participation draws and for training
     search = Search(key_needles(recording.keys))
     assert all(search.found(b"xyz" + key) and search.found(key.hex().encode()) for key in recording.keys)
     files = [file for file in recording.folder.path.rglob("*") if file.is_file()]
@@ -350,7 +352,7 @@ def test_the_checkpoint_holds_shared_parameters_and_moments_of_their_shapes(reco
     assert sizes <= {(), *(tuple(tensor.shape) for tensor in shared(recording).values())}
 
 
-# What a device holds does not show in what its reply looks like
+# The form of a reply does not depend on what a device holds
 
 
 def ask_once(folder: Path, content: RecordDict) -> Message:
@@ -358,7 +360,7 @@ def ask_once(folder: Path, content: RecordDict) -> Message:
     return terrycloth.client.app.make_app(folder)(Message(content, 1, "train"), context)
 
 
-def test_a_reply_looks_the_same_whatever_devices_hold(recording, tmp_path):
+def test_the_form_of_a_reply_does_not_depend_on_the_events(recording, tmp_path):
     catalogue = Catalogue.load(recording.folder.catalogue)
     count = len(catalogue)
     nothing = np.empty(0, dtype=np.int64)
@@ -382,17 +384,18 @@ def test_a_reply_looks_the_same_whatever_devices_hold(recording, tmp_path):
                 sum(len(array.data) for array in reply.content[UPDATE_RECORD].values()),
             )
         )
-        # With somebody there or with nobody: coins of different keys differ.
+        # A reply has one form with participants and one without: participation draws of different keys
+        # differ.
     assert len(looks) <= 2
     sizes = {look[-1] for look in looks} - {0}
     assert len(sizes) <= 1
 
 
-# A leaky app is caught
+# A leaky app is detected
 
 
 def trained(state: DeviceState) -> torch.Tensor:
-    """Vectors of the devices that took part."""
+    """Return the vectors of the devices that took part."""
     return state.vectors[torch.from_numpy(state.took_part)]
 
 
@@ -458,7 +461,7 @@ CAUGHT_BY_BOTH: list[tuple[Leak, str]] = [
 
 
 def leaky_reply(leak: Leak, recording: Recording, tmp_path: Path, monkeypatch) -> tuple[RecordDict, Search]:
-    """A reply of an app that leaks, and a search for what its devices hold."""
+    """Return a reply of a leaky app, and a search for what its devices hold."""
     events, group = recording.events.span(0, 10), tmp_path / "device-group"
     DeviceGroup.create(group, Catalogue.load(recording.folder.catalogue), events, ANYTHING, seed=LEAKY_SEED)
     real = terrycloth.client.app.pack_reply
@@ -477,20 +480,20 @@ def leaky_reply(leak: Leak, recording: Recording, tmp_path: Path, monkeypatch) -
 
 
 @pytest.mark.parametrize(("leak", "reason"), CAUGHT_BY_BOTH)
-def test_a_leak_is_found_and_refused(leak, reason, recording, tmp_path, monkeypatch):
+def test_a_leak_is_detected_and_refused(leak, reason, recording, tmp_path, monkeypatch):
     content, search = leaky_reply(leak, recording, tmp_path, monkeypatch)
     assert reason in leaks(content, shared(recording), 1, search)
     with pytest.raises(InvalidReply):
         unpack_reply(content, shared(recording), 1)
 
 
-def test_a_leak_inside_an_array_is_found(recording, tmp_path, monkeypatch):
-    """By the search alone: to a server the numbers of an update are as good as any."""
+def test_a_leak_inside_an_array_is_detected(recording, tmp_path, monkeypatch):
+    """Only the search finds it: to a server the numbers of an update are as good as any other."""
     content, search = leaky_reply(vector_inside_an_array, recording, tmp_path, monkeypatch)
     assert "bytes" in leaks(content, shared(recording), 1, search)
 
 
-def test_an_honest_reply_passes_both(recording, tmp_path, monkeypatch):
+def test_an_honest_reply_passes_the_search_and_the_server(recording, tmp_path, monkeypatch):
     content, search = leaky_reply(lambda *rest: None, recording, tmp_path, monkeypatch)
     assert leaks(content, shared(recording), 1, search) == []
     assert unpack_reply(content, shared(recording), 1).answered > 0

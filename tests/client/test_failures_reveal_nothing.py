@@ -1,4 +1,4 @@
-"""What fails does not depend on what is held: no answer tells that a device ran out of memory."""
+"""Whether something fails must not depend on private events: no answer reveals that memory ran out."""
 
 import json
 import math
@@ -44,11 +44,11 @@ ROOT = Path(__file__).resolve().parents[2]
 MIB = 2**20
 
 
-# In a process of little memory
+# In a process of limited memory
 
 
-def ask_process(queries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """The answers of tests/client/limited_memory.py, and how the process ended."""
+def answers_of_process(queries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """Return the answers of tests/client/limited_memory.py, and the exit code of the process."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.client.limited_memory"],
         cwd=ROOT,
@@ -73,7 +73,7 @@ def department_store() -> Catalogue:
 
 
 def holding(*counts: int, items: int = ITEMS) -> Events:
-    """Devices that hold so many events, each of them of all items in turn."""
+    """Return events of devices with the given counts, each going through all items in turn."""
     total = sum(counts)
     places = np.concatenate([np.arange(count) for count in counts] or [np.empty(0)])
     return Events.from_columns(
@@ -101,15 +101,16 @@ CASES = [
     for trainer in ("fast", "reference")
     for promise in PROMISES
     if (model, promise) != ("linear", "interaction")
-    # Elsewhere the two trainers are one.
+    # For the other combinations the two trainers are the same.
     if trainer == "fast" or (model != "linear" and promise == "interaction") or model == "neural-cf"
 ]
-SPARE = {"mf": 64, "attributes": 64, "neural-cf": 64, "linear": 24}  # MiB: the matrix is packed
+# MiB; the linear model's matrix is packed.
+SPARE = {"mf": 64, "attributes": 64, "neural-cf": 64, "linear": 24}
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory, ask, department_store) -> Callable[..., list[dict[str, Any]]]:
-    """What devices that hold HELD events answer, all cases from one process."""
+    """Return the answers of devices that hold HELD events, with all cases answered by one process."""
     folder = tmp_path_factory.mktemp("device groups")
     queries, keys = [], []
     for case in CASES:
@@ -123,27 +124,30 @@ def answers(tmp_path_factory, ask, department_store) -> Callable[..., list[dict[
             queries += [asked | {"spare": None, "settings": settings | {"run": "first"}}] * (held == 0)
             queries.append(asked | {"spare": SPARE[model] * MIB})
             keys += [None] * (held == 0) + [(*case.values, held)]
-    said, _ = ask_process(queries)
-    found = dict(zip(keys, said, strict=True))
+    given_answers, _ = answers_of_process(queries)
+    found = dict(zip(keys, given_answers, strict=True))
     return lambda *case: [found[(*case, held)] for held in HELD]
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("one process answers all")
+@pytest.mark.xdist_group("one process answers all queries")
 @pytest.mark.parametrize(("model", "trainer", "promise"), CASES)
-def test_the_kind_of_an_answer_does_not_depend_on_what_is_held(model, trainer, promise, answers):
-    """Neighbours, and nothing beside many: an answer, of the same arrays, with noise where it is promised."""
-    said = answers(model, trainer, promise)
-    kinds = [{name: value for name, value in each.items() if name not in ("sum", "noised")} for each in said]
+def test_the_kind_of_an_answer_does_not_depend_on_the_events(model, trainer, promise, answers):
+    """Neighbouring counts, none and many: each is answered with the same arrays, noised where promised."""
+    given_answers = answers(model, trainer, promise)
+    kinds = [
+        {name: value for name, value in each.items() if name not in ("sum", "noised")}
+        for each in given_answers
+    ]
     assert kinds == [kinds[0]] * len(HELD)
     assert kinds[0]["answered"] == 1
     if promise in ("interaction", "local", "distributed"):
-        assert all(each["noised"] for each in said)
+        assert all(each["noised"] for each in given_answers)
 
 
 @pytest.mark.slow
-def test_one_that_holds_thousands_of_items_takes_nobody_out_of_a_sum(tmp_path, ask):
-    """Of 50 devices one has 3,000 items: all are in the sum, in the memory of a few of its matrices."""
+def test_a_device_with_thousands_of_items_takes_no_device_out_of_a_sum(tmp_path, ask):
+    """One of 50 devices has 3,000 items: all are in the sum, within the memory of a few of its matrices."""
     items = 3_000
     names = [str(item) for item in range(items)]
     shop = Catalogue(pd.DataFrame({"item": names, "title": names}))
@@ -154,10 +158,10 @@ def test_one_that_holds_thousands_of_items_takes_nobody_out_of_a_sum(tmp_path, a
         group = tmp_path / str(largest)
         DeviceGroup.create(group, shop, holding(*[2] * 49, largest, items=items), ALLOWED)
         query = {"device-group": str(group), "trainer": "fast", "settings": settings, "spare": 300 * MIB}
-        (said,), _ = ask_process([query])
-        assert said["answered"] == 50
-        sums.append(said["sum"])
-    # Of a device with n items 1/n on the diagonal and √2/n beside it, packed.
+        (given_answers,), _ = answers_of_process([query])
+        assert given_answers["answered"] == 50
+        sums.append(given_answers["sum"])
+    # A device with n items has 1/n on the diagonal and √2/n off it, packed.
     own = (items + math.sqrt(2) * items * (items - 1) / 2) / items
     assert sums == pytest.approx([49 * (1 + math.sqrt(0.5)) + own, 49 * (1 + math.sqrt(0.5))], rel=1e-4)
 
@@ -167,10 +171,11 @@ LARGEST = {"model": "mf", "dim": 4_096, "negatives": 10_000}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("promise", ["interaction", "local"])
-def test_the_largest_query_takes_so_much_memory_and_no_more(promise, tmp_path, ask):
-    """Of a device that holds all it may, 256 MiB beside the parameters it is sent, its model and its update.
+def test_the_memory_of_the_largest_query_is_bounded(promise, tmp_path, ask):
+    """A device that holds as much as it may needs at most 256 MiB beside the parameters, its model and its
+    update.
 
-    At interaction level 20 of its events are in the batch: more of them take time, for hours.
+    At interaction level 20 of its events are in the batch; more would take hours.
     """
     items = 3_706
     names = [str(item) for item in range(items)]
@@ -191,10 +196,10 @@ def test_the_largest_query_takes_so_much_memory_and_no_more(promise, tmp_path, a
             ask(**LARGEST | changes).model_dump(),
         )
     ]
-    (_, said), _ = ask_process(queries)
-    assert said["answered"] == 1
-    assert said["noised"]
-    assert said["took"] < 3 * 4 * items * (4_096 + 1) + 256 * MIB
+    (_, given_answers), _ = answers_of_process(queries)
+    assert given_answers["answered"] == 1
+    assert given_answers["noised"]
+    assert given_answers["took"] < 3 * 4 * items * (4_096 + 1) + 256 * MIB
 
 
 # Killed
@@ -202,7 +207,7 @@ def test_the_largest_query_takes_so_much_memory_and_no_more(promise, tmp_path, a
 
 @pytest.fixture
 def group_of(tmp_path, shop, held) -> Callable[..., Path]:
-    """A fresh device group folder."""
+    """Return a function that creates a new device group's folder."""
     made = iter(range(1_000))
 
     def create(*baskets: list[int], seed: int | None = None) -> Path:
@@ -215,8 +220,8 @@ def group_of(tmp_path, shop, held) -> Callable[..., Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [None, 7])
-def test_killed_as_it_trained_a_device_answers_as_if_it_held_nothing(seed, ask, build, copied, group_of):
-    """Unless its group is seeded, so not private: a run that was killed ends as the unbroken one would."""
+def test_a_device_killed_during_training_answers_as_if_it_held_nothing(seed, ask, build, copied, group_of):
+    """A seeded group is not private and does differ: a killed run ends as an unbroken one would."""
     folder, asked = group_of([1, 4, 4], seed=seed), ask(noise_multiplier=0.0, epsilon=math.inf)
     query = {
         "device-group": str(folder),
@@ -224,22 +229,24 @@ def test_killed_as_it_trained_a_device_answers_as_if_it_held_nothing(seed, ask, 
         "settings": asked.model_dump(),
         "spare": None,
     }
-    said, ended = ask_process([query | {"killed": True}])
-    assert (said, ended) == ([], -signal.SIGKILL)
-    ((again,), _) = ask_process([query])
+    given_answers, ended = answers_of_process([query | {"killed": True}])
+    assert (given_answers, ended) == ([], -signal.SIGKILL)
+    ((again,), _) = answers_of_process([query])
     assert again["answered"] == 1
     assert (again["sum"] == 0.0) == (seed is None)
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C."""
+    """What Ctrl-C raises."""
 
 
 def interrupted(*rest: object) -> None:
     raise Stopped
 
 
-def test_stopped_by_its_owner_a_device_answers_what_it_would_have(ask, build, copied, group_of, monkeypatch):
+def test_a_device_stopped_by_its_owner_gives_the_same_answer_afterwards(
+    ask, build, copied, group_of, monkeypatch
+):
     folder = group_of([1, 4, 4])
     settings = ask(noise_multiplier=0.0, epsilon=math.inf)
     request = Request(copied(build(settings)), settings)
@@ -251,7 +258,7 @@ def test_stopped_by_its_owner_a_device_answers_what_it_would_have(ask, build, co
     assert flat(DeviceGroup(folder, trainer="reference").answer(request).update).any()
 
 
-def test_training_is_noted_on_disk_before_it_begins(ask, build, copied, group_of, monkeypatch):
+def test_the_start_of_training_is_on_disk_before_it_begins(ask, build, copied, group_of, monkeypatch):
     folder, settings, noted = group_of([1, 4, 4]), ask(), []
     real = OpacusTrainer.train
 
@@ -281,14 +288,14 @@ def flat(parameters: Parameters) -> torch.Tensor:
 
 
 class Panic(BaseException):
-    """What a library in Rust raises: no `except Exception` catches it."""
+    """An error as libraries written in Rust raise it, which no `except Exception` catches."""
 
 
-BAD = 7  # the item that no trainer can be trained on
+BAD = 7  # the item on which every trainer fails
 
 
-def failing(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on every trainer fails where a device holds the item BAD."""
+def make_training_fail(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every trainer fail from now on for a device that holds the item BAD."""
     real = terrycloth.client.device_group.trainer_for
 
     class Failing:
@@ -308,29 +315,29 @@ BASKETS = [[1, 4, 4], [], [6, 0, BAD, 3], [5], [5, 5, BAD], [2, 2]]
 
 @pytest.mark.parametrize("error", [MemoryError, RuntimeError, ZeroDivisionError, Panic])
 @pytest.mark.parametrize("promise", ["none", "interaction", "local", "distributed"])
-def test_one_whose_training_fails_answers_as_if_it_held_nothing(
+def test_a_device_whose_training_fails_answers_as_if_it_held_nothing(
     error, promise, ask, build, copied, group_of, monkeypatch
 ):
-    """Seeded, so that answers can be compared to the bit, noise and all; and all others are in the sum."""
+    """The group is seeded, so that answers are equal to the bit, with noise; all others are in the sum."""
     settings = ask(**PROMISES[promise])
     request = Request(copied(build(settings)), settings)
     sound = group_of(*([] if BAD in basket else basket for basket in BASKETS), seed=7)
     expected = DeviceGroup(sound, trainer="reference").answer(request)
-    failing(error, monkeypatch)
+    make_training_fail(error, monkeypatch)
     folder = group_of(*BASKETS, seed=7)
     reply = DeviceGroup(folder, trainer="reference").answer(request)
     assert (reply.answered, reply.refused) == (expected.answered, expected.refused) == (6, {})
-    assert same(reply, expected)
+    assert same_update(reply, expected)
     assert torch.equal(state_of(folder).vectors, state_of(sound).vectors)
 
 
-def same(one: Reply, other: Reply) -> bool:
-    """To the bit."""
+def same_update(one: Reply, other: Reply) -> bool:
+    """Return whether two updates are equal to the bit."""
     return list(one.update) == list(other.update) and torch.equal(flat(one.update), flat(other.update))
 
 
 @pytest.mark.parametrize("what", ["events", "targets", "usable"])
-def test_events_that_cannot_be_read_are_none(what, ask, build, copied, group_of, monkeypatch):
+def test_unreadable_events_count_as_none(what, ask, build, copied, group_of, monkeypatch):
     settings = ask()
     request = Request(copied(build(settings)), settings)
     expected = DeviceGroup(group_of([], [], seed=7), trainer="reference").answer(request)
@@ -340,23 +347,23 @@ def test_events_that_cannot_be_read_are_none(what, ask, build, copied, group_of,
     elif what == "targets":
         (folder / "targets").mkdir()
     else:
-        monkeypatch.setattr(terrycloth.client.device_group, "usable", interrupted_by(MemoryError))
-    assert same(DeviceGroup(folder, trainer="reference").answer(request), expected)
+        monkeypatch.setattr(terrycloth.client.device_group, "usable", raising(MemoryError))
+    assert same_update(DeviceGroup(folder, trainer="reference").answer(request), expected)
 
 
-def interrupted_by(error: type[BaseException]) -> Callable[..., None]:
+def raising(error: type[BaseException]) -> Callable[..., None]:
     def fail(*rest: object) -> None:
         raise error
 
     return fail
 
 
-# In chunks, without showing
+# Chunks do not change the result
 
 
 @pytest.mark.parametrize("unit", REFERENCES)
 @pytest.mark.parametrize("model", ["mf", "neural-cf"])
-def test_the_reference_in_chunks_is_the_reference(model, unit, ask, shop, monkeypatch):
+def test_the_reference_gives_the_same_result_in_chunks(model, unit, ask, shop, monkeypatch):
     promise = PROMISES["none" if unit == "none" else "interaction"] | {"unit": unit}
     settings = ask(model=model, **promise, sampling_rate=0.5, steps_per_round=3, learning_rate=0.01)
     recommender, parameters = model_and_parameters(settings, shop)
@@ -371,7 +378,7 @@ def test_the_reference_in_chunks_is_the_reference(model, unit, ask, shop, monkey
     assert_close({"x": their_vectors}, {"x": vectors})
 
 
-def test_a_chunk_of_the_reference_depends_on_public_numbers_alone(ask, shop):
+def test_the_chunk_of_the_reference_depends_on_public_numbers_only(ask, shop):
     settings = ask(dim=512, negatives=1000)
     model, _ = model_and_parameters(settings, shop)
     trainer = OpacusTrainer(model, settings)
@@ -380,21 +387,20 @@ def test_a_chunk_of_the_reference_depends_on_public_numbers_alone(ask, shop):
 
 
 @pytest.mark.parametrize("unit", REFERENCES)
-def test_the_compiled_loop_in_chunks_is_the_loop(unit, ask, shop, monkeypatch):
+def test_the_compiled_trainer_gives_the_same_result_in_chunks(unit, ask, shop, monkeypatch):
     promise = PROMISES["none"] | {"unit": unit, "trust": "none" if unit == "none" else "local"}
     settings = ask(model="attributes", **promise, sampling_rate=0.5, steps_per_round=3, learning_rate=0.01)
     model, parameters = model_and_parameters(settings, shop)
     cohort = cohort_of(ragged(counts=(0, 5, 40)))
     whole, _ = CompiledTrainer(model, settings).train(cohort, parameters)
-    monkeypatch.setattr(
-        terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12
-    )  # three interactions and their negatives
+    # Three interactions and their negatives.
+    monkeypatch.setattr(terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12)
     chunked, _ = CompiledTrainer(model, settings).train(cohort, parameters)
     assert_close(chunked, whole, 1e-5)
 
 
 @pytest.mark.slow
-def test_in_chunks_a_row_has_its_noise_once_whichever_chunk_reads_it(ask, shop, monkeypatch):
+def test_a_row_gets_its_noise_once_whichever_chunk_reads_it(ask, shop, monkeypatch):
     monkeypatch.setattr(terrycloth.client.training.compiled.sgd_draws, "CANDIDATES", 12)
     assert has_all_noise(CompiledTrainer, shop, ask, model="attributes", own_rows=True)
 
@@ -403,7 +409,7 @@ def test_in_chunks_a_row_has_its_noise_once_whichever_chunk_reads_it(ask, shop, 
 
 
 def aligned(ask, shop, events: int) -> tuple[OpacusTrainer, Cohort, Parameters]:
-    """A device whose interactions all have one and the same gradient, which is cut to the clip."""
+    """Build a device whose interactions all have the same gradient, which is clipped."""
     settings = ask(clip=0.1, noise_multiplier=0.0, epsilon=math.inf, negative_weight=0.0, negatives=1)
     model, parameters = model_and_parameters(settings, shop)
     held = Events.from_columns(
@@ -413,7 +419,7 @@ def aligned(ask, shop, events: int) -> tuple[OpacusTrainer, Cohort, Parameters]:
 
 
 def clipped_sum(trainer: SgdTrainer, cohort: Cohort, parameters: Parameters) -> torch.Tensor:
-    """What a step of the reference adds noise to, of one device."""
+    """Return the clipped sum of one device in a step of the reference, before noise is added."""
     found: list[torch.Tensor] = []
     optimizer = trainer.optimizer
     real = optimizer.add_noise  # type: ignore[attr-defined]
@@ -428,15 +434,15 @@ def clipped_sum(trainer: SgdTrainer, cohort: Cohort, parameters: Parameters) -> 
 
 
 @pytest.mark.slow
-def test_one_of_ten_thousand_alike_moves_a_sum_by_the_clip_at_most(ask, shop):
-    """Added up in single precision it could be by more: by 1.00035 of it was seen."""
+def test_one_of_ten_thousand_equal_interactions_moves_a_sum_by_the_clip_at_most(ask, shop):
+    """In single precision a sum moved by up to 1.00035 times the clip."""
     sums = [clipped_sum(*aligned(ask, shop, events)) for events in (10_000, 10_001)]
     moved = float((sums[1] - sums[0]).norm())
     assert 0.9999 * 0.1 < moved <= 0.1
 
 
 @pytest.mark.parametrize("model", ["mf", "linear", "neural-cf"])
-def test_shopper_level_sums_reach_their_noise_in_double_precision(model, ask, shop, held, gather):
+def test_shopper_level_sums_are_in_double_precision_until_noise_is_added(model, ask, shop, held, gather):
     from terrycloth.client.training.trainers import bounded_trainer
 
     changes = {"model": model, "unit": "shopper", "trust": "local"}
@@ -451,11 +457,11 @@ def test_shopper_level_sums_reach_their_noise_in_double_precision(model, ask, sh
         assert any((part != part.float()).any() for part in update.values())
 
 
-def thousands_alike(count: int, held: Callable[..., Events]) -> Events:
+def equal_shoppers(count: int, held: Callable[..., Events]) -> Events:
     return held(*[[1, 4]] * count)
 
 
-def norms_between(neighbours: Iterable[Parameters]) -> float:
+def norm_of_difference(neighbours: Iterable[Parameters]) -> float:
     one, other = neighbours
     return float((flat(one) - flat(other)).norm())
 
@@ -472,6 +478,6 @@ def test_one_of_ten_thousand_shoppers_moves_a_sum_by_the_clip_at_most(model, ask
     recommender, parameters = model_and_parameters(settings, shop)
     sums = []
     for count in (10_000, 10_001):
-        cohort = cohort_of(thousands_alike(count, held), torch.zeros(count, settings.vector_length))
+        cohort = cohort_of(equal_shoppers(count, held), torch.zeros(count, settings.vector_length))
         sums.append(bounded_trainer(recommender, settings, True).train(cohort, parameters)[0])
-    assert 0.999 * 0.3 < norms_between(sums) <= 0.3
+    assert 0.999 * 0.3 < norm_of_difference(sums) <= 0.3
