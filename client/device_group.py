@@ -4,7 +4,8 @@ The folder of a device group stands for its devices' own disks:
 
     catalogue.parquet            the public catalogue
     policy.toml                  what the devices allow, unless their owner names another file
-    seed                         only for a repeatable run: replaces the random keys from the system
+    seed                         only for a repeatable run: replaces the random keys from the system, and may
+                                 name the number of the first device, if other folders hold the ones before
     device.db                    the store of one device (`store.py`), or else for any number of devices:
     events/*.npy                 the interactions that the devices hold
     targets/*.npy                the devices' held-out items, for evaluation only; may be absent
@@ -88,7 +89,7 @@ class DeviceGroup:
             raise ValueError("partition must be from 0 to partitions - 1")
         self.folder = folder
         self.storage = open_storage(folder, partition, partitions, clock)
-        self.devices = self.storage.devices
+        self.devices = self.storage.devices + self.seed_and_first[1]
         self.partition = partition
         self.partitions = partitions
         self.policy_path = policy
@@ -344,7 +345,15 @@ class DeviceGroup:
 
     def new_key(self) -> bytes:
         """Return a fresh secret key. A seeded group reuses one key, and numbers its streams by query."""
-        return seeded_key(int((self.folder / "seed").read_text())) if self.seeded else new_key()
+        return seeded_key(self.seed_and_first[0]) if self.seeded else new_key()
+
+    @cached_property
+    def seed_and_first(self) -> tuple[int, int]:
+        """The seed, and the number of the first device; both 0 without a seed."""
+        if not self.seeded:
+            return 0, 0
+        seed, *first = map(int, (self.folder / "seed").read_text().split())
+        return seed, sum(first)
 
     def participation_draws(self, query: int) -> npt.NDArray[np.float64]:
         """Participation draws in (0, 1) for the query of this number: [devices]. Device d reads place d."""

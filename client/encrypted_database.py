@@ -141,6 +141,16 @@ class EncryptedDatabase:
                     connection.execute("ROLLBACK")
                 raise
 
+    def empty_log(self) -> None:
+        """Make sure that nothing which was deleted is left in the log. Raises UserError if something is."""
+        with self._opened(()) as (connection, _, _):
+            (held, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if held:
+            raise UserError(
+                f"what was deleted is still in {self.path}-wal, because another program is reading: close"
+                " that program and repeat"
+            )
+
     @contextmanager
     def _opened(self, tables: Sequence[str]) -> Iterator[tuple[Any, Anchor, Head]]:
         """Lock, open, check and bring up to date the file; check these tables."""

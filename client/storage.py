@@ -43,7 +43,7 @@ class Storage(Protocol):
 
     @property
     def devices(self) -> npt.NDArray[np.int64]:
-        """The numbers of the devices in the whole federation: [n]."""
+        """The numbers of the devices in this storage's federation, from 0: [n]."""
 
     def answering(self, dim: int) -> Any:
         """Return a context manager that keeps other processes from answering with these devices.

@@ -41,7 +41,6 @@ from terrycloth.models.update import Refusal
 
 STORE_FILE = "device.db"
 KEY_FILE = "device.key"
-NUMBER_FILE = "number"
 DAY = 86_400
 ANSWER_WAIT = 60.0  # seconds for which a command waits for an answer that is being computed
 
@@ -96,9 +95,8 @@ class DeviceStore:
 
     @property
     def devices(self) -> Any:
-        """The device's number in the federation, [1]: a public number, by which a seeded device draws."""
-        path = self.folder / NUMBER_FILE
-        return np.array([int(path.read_text()) if path.exists() else 0])
+        """One device, numbered from 0."""
+        return np.arange(1)
 
     @classmethod
     @owner_only()
@@ -110,14 +108,14 @@ class DeviceStore:
         *,
         key_file: bool = False,
         retention_days: int | None = None,
-        number: int = 0,
         seed: int | None = None,
+        first: int = 0,
     ) -> "DeviceStore":
         """Make the folder of a device that holds nothing, and gave no consent.
 
         key_file: keep the key in a file beside the store instead of the system's key ring. retention_days:
-        delete events that are older; None: never. number, seed: repeat the draws of device `number` of a
-        seeded run, which is not private. Raises UserError if the folder holds or held a store.
+        delete events that are older; None: never. seed, first: repeat the draws of device `first` of a run
+        with this seed, which is not private. Raises UserError if the folder holds or held a store.
         """
         present = [name for name in (STORE_FILE, KEY_FILE, "device.lock") if (folder / name).exists()]
         if present:
@@ -130,10 +128,8 @@ class DeviceStore:
         database.create(salt)
         catalogue.save(folder / "catalogue.parquet")
         policy.save(folder)
-        if number:
-            (folder / NUMBER_FILE).write_text(str(number))
         if seed is not None:
-            (folder / "seed").write_text(str(seed))
+            (folder / "seed").write_text(f"{seed} {first}")
         store = cls(folder)
         with database.writing("settings", "state") as transaction:
             if retention_days is not None:
@@ -269,6 +265,11 @@ class DeviceStore:
                 transaction.connection.execute("SELECT item, time, weight FROM events ORDER BY time, id")
             )
 
+    def state(self) -> DeviceState:
+        """The ledger, the vector and the stored answer, whether there is a consent or not."""
+        with self.database.reading("state") as transaction:
+            return _state(transaction.connection)
+
     def retention_days(self) -> int | None:
         """The days after which events are deleted; None: never."""
         with self.database.reading("settings") as transaction:
@@ -293,7 +294,8 @@ class DeviceStore:
                 deleted = connection.execute(
                     "DELETE FROM events WHERE time < ?", (inf if before is None else before,)
                 )
-                return int(deleted.rowcount)
+            self.database.empty_log()
+            return int(deleted.rowcount)
         except BlockingIOError:
             raise UserError(
                 f"{self.folder} is computing an answer: repeat when it is done; nothing was erased"
