@@ -80,12 +80,15 @@ class EncryptedDatabase:
 
     @staticmethod
     def salt_of(path: Path) -> str:
-        """Return the salt of a file, in hexadecimal: its public name. Raises DamagedStore without a file."""
+        """Return the salt of a file, in hexadecimal: its public name. Raises DamagedStore if it has none."""
         try:
             with path.open("rb") as file:
-                return file.read(SALT_BYTES).hex()
+                salt = file.read(SALT_BYTES)
         except OSError:
-            raise DamagedStore(f"{path} is missing or cannot be read: restore it") from None
+            salt = b""
+        if len(salt) < SALT_BYTES:
+            raise DamagedStore(f"{path} is missing, empty or cannot be read: {RESTORE}")
+        return salt.hex()
 
     @owner_only()
     def create(self, salt: str) -> None:
@@ -158,7 +161,7 @@ class EncryptedDatabase:
             raise UserError(f"the package sqlcipher3 is missing: {INSTALL}")
         with self._explained(), self._locked():
             anchor = self.keys.read()
-            self.salt_of(self.path)
+            self.salt_of(self.path)  # SQLite would take an empty file for a new one
             with self._connected(anchor.key) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 anchor, head = self._checked(connection, anchor, tables)

@@ -15,7 +15,7 @@ was killed, answers as an empty device would.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields
 from functools import cached_property
 from math import inf
@@ -125,7 +125,12 @@ class DeviceStore:
         salt = EncryptedDatabase.new_salt()
         keys = KeyFile(folder / KEY_FILE) if key_file else KeyRing(salt)
         database = EncryptedDatabase(folder / STORE_FILE, keys, MIGRATIONS)
-        database.create(salt)
+        try:
+            database.create(salt)
+        except BaseException:
+            with suppress(OSError):  # it held something before
+                folder.rmdir()
+            raise
         catalogue.save(folder / "catalogue.parquet")
         policy.save(folder)
         if seed is not None:
@@ -150,7 +155,8 @@ class DeviceStore:
     def load(self) -> DeviceState:
         """Return the state. Raises CorruptState, with the remedy, or Declined without consent to training."""
         try:
-            with self.database.reading("state", "consents") as transaction:
+            # Receipts too: what could not be concluded must not be charged.
+            with self.database.reading("state", "consents", "receipts") as transaction:
                 if not any(each.withdrawn is None for each in _consents(transaction.connection, TRAINING)):
                     raise Declined(Refusal.CONSENT)
                 return _state(transaction.connection)

@@ -85,7 +85,7 @@ def add_events(
 
     rows = read_device_events(file) if file else [(str(item), _seconds(time, store.clock()), weight)]
     try:
-        most = policy_of(folder, None).most_events
+        most = policy_of(folder.resolve(), None).most_events
     except PolicyUnreadable as reason:
         raise UserError(f"{folder / 'policy.toml'} cannot be used: {reason}") from None
     held = store.add_events(rows, most)

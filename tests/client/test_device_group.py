@@ -24,7 +24,6 @@ from terrycloth.client.training.cohort import Cohort
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.privacy.randomness import KEY_BYTES, seeded_key
 from terrycloth.models.recommenders.recommender import Parameters
-from terrycloth.models.settings import RoundSettings
 from terrycloth.models.update import Refusal, Reply, Request, pack_reply
 from tests.policies import ANYTHING
 
@@ -43,19 +42,6 @@ def layout(tmp_path, shop: Catalogue, held) -> Callable[..., Path]:
         return folder
 
     return create
-
-
-@pytest.fixture
-def query(build, copied) -> Callable[..., Request]:
-    """A query with these settings; `moved` moves one shared parameter by a little."""
-
-    def request(settings: RoundSettings, moved: float = 0.0) -> Request:
-        parameters = copied(build(settings))
-        first = next(iter(parameters.values()))
-        first.view(-1)[0] += moved
-        return Request(parameters, settings)
-
-    return request
 
 
 def flat(parameters: Parameters) -> torch.Tensor:
