@@ -161,8 +161,8 @@ def erase(
         if before
         else "all events"
     )
-    if not yes and not typer.confirm(f"Erase {what} of {folder}?", err=True):
-        raise UserError("nothing was erased")
+    if not (yes or _confirmed(f"Erase {what} of {folder}?")):
+        raise UserError("nothing was erased: answer y, or add --yes")
     if everything:
         store.destroy()
         print(f"{folder}: the store and its key are gone; remove the folder when you like")
@@ -189,6 +189,14 @@ def _store(folder: Path) -> Any:
     if not (folder / STORE_FILE).is_file():
         raise UserError(f"{folder} holds no device's store: make one with terry device init")
     return DeviceStore(folder)
+
+
+def _confirmed(question: str) -> bool:
+    """Ask on standard error. Where nobody can answer, the answer is no."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
 
 
 def _seconds(text: str | None, now: float) -> int:
