@@ -34,7 +34,7 @@ from terrycloth.client.ledger import Integers, Ledger, Mask
 from terrycloth.client.policy import Policy, PolicyUnreadable, bytes_of, policy_of
 from terrycloth.client.state import CorruptState, DeviceState
 from terrycloth.client.storage import EVENTS_FOLDER, TARGETS_FOLDER, ArrayStorage, Declined, Storage
-from terrycloth.client.store import STORE_FILE, DeviceStore
+from terrycloth.client.store import STORE_FILES, DeviceStore
 from terrycloth.client.targets import Targets
 from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.trainers import trainer_for
@@ -479,7 +479,7 @@ def open_storage(folder: Path, partition: int, partitions: int, clock: Callable[
 
     Raises ValueError if a store is divided.
     """
-    if not (folder / STORE_FILE).exists():
+    if not any((folder / name).exists() for name in STORE_FILES):
         return ArrayStorage(folder, partition, partitions)
     if partitions != 1:
         raise ValueError("a store is of one device: partitions must be 1")

@@ -19,23 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from terrycloth.client.store_errors import RESTORE, DamagedStore, explained, sqlite
 from terrycloth.client.store_key import INSTALL, Anchor, KeyHolder
 from terrycloth.models.durable import locked, owner_only, synchronise
 from terrycloth.models.errors import UserError
 
-try:
-    from sqlcipher3 import dbapi2 as sqlite
-except ImportError:  # an extra: a farm's arrays need no SQLCipher
-    sqlite = None
-
 WAIT = 10.0  # seconds for which a process waits for another one that writes
 SALT_BYTES = 16  # at the beginning of the file, where SQLCipher has it
-CODE = 0xFF  # of SQLite's result codes, the part that names the kind
 HEAD = "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER, earlier TEXT, digests TEXT)"
-
-
-class DamagedStore(UserError):
-    """The file is not the one that was last written, so nothing in it can be relied on."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +91,7 @@ class EncryptedDatabase:
         anchor = Anchor.new()
         self.keys.write(anchor)
         try:
-            with self._explained():
+            with explained(self.path):
                 self.path.touch(mode=0o600)
                 with self._locked(), self._connected(anchor.key + salt) as connection:
                     connection.execute("BEGIN IMMEDIATE")
@@ -159,7 +150,7 @@ class EncryptedDatabase:
         """Lock, open, check and bring up to date the file; check these tables."""
         if sqlite is None:
             raise UserError(f"the package sqlcipher3 is missing: {INSTALL}")
-        with self._explained(), self._locked():
+        with explained(self.path), self._locked():
             anchor = self.keys.read()
             self.salt_of(self.path)  # SQLite would take an empty file for a new one
             with self._connected(anchor.key) as connection:
@@ -253,38 +244,6 @@ class EncryptedDatabase:
             yield connection
         finally:
             connection.close()
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn the library's errors into one line for the owner."""
-        try:
-            yield
-        except sqlite.Error as error:
-            code = error.sqlite_errorcode & CODE
-            full = f"no space is left for {self.path}, or its disk fails: free some and repeat"
-            held = f"another program is using {self.path}: close it and repeat"
-            shut = f"{self.path} cannot be opened for writing: correct its rights and those of its folder"
-            lines = {
-                sqlite.SQLITE_FULL: full,
-                sqlite.SQLITE_IOERR: full,
-                sqlite.SQLITE_BUSY: held,
-                sqlite.SQLITE_LOCKED: held,
-                sqlite.SQLITE_READONLY: shut,
-                sqlite.SQLITE_CANTOPEN: shut,
-                sqlite.SQLITE_PERM: shut,
-            }
-            if code in lines:
-                raise UserError(f"{lines[code]}; nothing was changed") from None
-            if code not in (sqlite.SQLITE_NOTADB, sqlite.SQLITE_CORRUPT, sqlite.SQLITE_ERROR):
-                raise
-            damaged = "its key does not fit, or the file" if code == sqlite.SQLITE_NOTADB else "the file"
-            raise DamagedStore(f"{self.path} cannot be read: {damaged} is damaged: {RESTORE}") from None
-
-
-RESTORE = (
-    "restore the newest one with its key; if there is none, nobody knows what was spent, so retire the device"
-    " by removing its whole folder"
-)
 
 
 def digest_of(connection: Any, table: str) -> str:

@@ -13,10 +13,10 @@ receipt are a second one, before the answer leaves.** A device that was charged 
 was killed, answers as an empty device would.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import astuple, fields
+from contextlib import contextmanager
 from functools import cached_property
 from math import inf
 from pathlib import Path
@@ -25,13 +25,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from terrycloth.client.encrypted_database import DamagedStore, EncryptedDatabase
+from terrycloth.client.encrypted_database import EncryptedDatabase
 from terrycloth.client.events import Events
 from terrycloth.client.policy import Policy
 from terrycloth.client.receipts import TRAINING, Consent, Receipt
 from terrycloth.client.state import CorruptState, DeviceState
 from terrycloth.client.storage import Declined
+from terrycloth.client.store_errors import DamagedStore
 from terrycloth.client.store_key import KeyFile, KeyHolder, KeyRing
+from terrycloth.client.store_tables import (
+    MIGRATIONS,
+    begin,
+    consented,
+    read_consents,
+    read_receipts,
+    read_retention_days,
+    read_state,
+    write_receipt,
+    write_state,
+)
 from terrycloth.client.targets import Targets
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.durable import locked, owner_only
@@ -41,35 +53,9 @@ from terrycloth.models.update import Refusal
 
 STORE_FILE = "device.db"
 KEY_FILE = "device.key"
+STORE_FILES = (STORE_FILE, KEY_FILE, "device.lock")  # one of them shows that there was a store
 DAY = 86_400
 ANSWER_WAIT = 60.0  # seconds for which a command waits for an answer that is being computed
-
-COLUMNS = ", ".join(field.name for field in fields(Receipt))  # of the receipts
-
-# Script i makes version i + 1 of the schema from version i. A script that was released is never changed.
-MIGRATIONS = (
-    """
-    CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-    CREATE TABLE events (
-        id INTEGER PRIMARY KEY, item TEXT NOT NULL, time INTEGER NOT NULL, weight REAL NOT NULL,
-        added INTEGER NOT NULL
-    );
-    CREATE TABLE state (
-        id INTEGER PRIMARY KEY CHECK (id = 1), booked INTEGER NOT NULL, query TEXT NOT NULL,
-        facts TEXT NOT NULL, tensors BLOB NOT NULL
-    );
-    CREATE TABLE consents (
-        id INTEGER PRIMARY KEY, purpose TEXT NOT NULL, version TEXT NOT NULL, given INTEGER NOT NULL,
-        withdrawn INTEGER
-    );
-    CREATE TABLE receipts (
-        id INTEGER PRIMARY KEY, time INTEGER NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL,
-        rounds INTEGER NOT NULL, model TEXT NOT NULL, unit TEXT NOT NULL, trust TEXT NOT NULL,
-        sent_bytes INTEGER NOT NULL, epsilon REAL NOT NULL, delta REAL NOT NULL, refused TEXT NOT NULL
-    );
-    """,
-    "ALTER TABLE receipts ADD COLUMN task TEXT NOT NULL DEFAULT ''",
-)
 
 
 class DeviceStore:
@@ -117,32 +103,29 @@ class DeviceStore:
         delete events that are older; None: never. seed, first: repeat the draws of device `first` of a run
         with this seed, which is not private. Raises UserError if the folder holds or held a store.
         """
-        present = [name for name in (STORE_FILE, KEY_FILE, "device.lock") if (folder / name).exists()]
+        present = [name for name in STORE_FILES if (folder / name).exists()]
         if present:
             raise UserError(f"{folder} holds {present[0]}: a store is made once; choose another folder")
+        made = [] if folder.exists() else [folder]
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         salt = EncryptedDatabase.new_salt()
         keys = KeyFile(folder / KEY_FILE) if key_file else KeyRing(salt)
         database = EncryptedDatabase(folder / STORE_FILE, keys, MIGRATIONS)
         try:
+            catalogue.save(folder / "catalogue.parquet")
+            policy.save(folder)
+            if seed is not None:
+                (folder / "seed").write_text(f"{seed} {first}")
             database.create(salt)
+            with database.writing("settings", "state") as transaction:
+                begin(transaction.connection, DeviceState.new(1, 0), retention_days)
         except BaseException:
-            with suppress(OSError):  # it held something before
-                folder.rmdir()
+            database.remove()
+            for path in made:
+                shutil.rmtree(path, ignore_errors=True)
             raise
-        catalogue.save(folder / "catalogue.parquet")
-        policy.save(folder)
-        if seed is not None:
-            (folder / "seed").write_text(f"{seed} {first}")
-        store = cls(folder)
-        with database.writing("settings", "state") as transaction:
-            if retention_days is not None:
-                row = ("retention_days", str(retention_days))
-                transaction.connection.execute("INSERT INTO settings VALUES (?, ?)", row)
-            facts = DeviceState.new(1, 0).to_parts()
-            transaction.connection.execute("INSERT INTO state VALUES (1, 0, '', ?, ?)", facts)
-        return store
+        return cls(folder)
 
     # What a device group needs, see `Storage`
 
@@ -157,16 +140,16 @@ class DeviceStore:
         try:
             # Receipts too: what could not be concluded must not be charged.
             with self.database.reading("state", "consents", "receipts") as transaction:
-                if not any(each.withdrawn is None for each in _consents(transaction.connection, TRAINING)):
+                if not consented(transaction.connection, TRAINING):
                     raise Declined(Refusal.CONSENT)
-                return _state(transaction.connection)
+                return read_state(transaction.connection)
         except DamagedStore as damaged:
             raise CorruptState(str(damaged)) from None
 
     def save(self, state: DeviceState) -> None:
         """Replace the state. The events that count for a query are those held when it was booked."""
         with self.database.writing("state") as transaction:
-            _save(transaction.connection, state, transaction.number)
+            write_state(transaction.connection, state, transaction.number)
 
     def conclude(self, state: DeviceState, settings: RoundSettings, sent_bytes: int, task: str) -> None:
         """Store the answer, the vector and a receipt. Raises Declined if consent was withdrawn meanwhile."""
@@ -187,11 +170,10 @@ class DeviceStore:
         )
         with self.database.writing("state", "receipts", "consents") as transaction:
             connection = transaction.connection
-            if not any(each.withdrawn is None for each in _consents(connection, TRAINING)):
+            if not consented(connection, TRAINING):
                 raise Declined(Refusal.CONSENT)
-            _save(connection, state, transaction.number)
-            marks = ", ".join("?" * len(astuple(receipt)))
-            connection.execute(f"INSERT INTO receipts ({COLUMNS}) VALUES ({marks})", astuple(receipt))
+            write_state(connection, state, transaction.number)
+            write_receipt(connection, receipt)
 
     def events(self, items: Iterable[str]) -> Events:
         """Return the events that count for the query that was booked last.
@@ -256,13 +238,12 @@ class DeviceStore:
     def consents(self) -> list[Consent]:
         """All consents, the oldest first."""
         with self.database.reading("consents") as transaction:
-            return _consents(transaction.connection)
+            return read_consents(transaction.connection)
 
     def receipts(self) -> list[Receipt]:
         """All receipts, the oldest first."""
         with self.database.reading("receipts") as transaction:
-            rows = transaction.connection.execute(f"SELECT {COLUMNS} FROM receipts ORDER BY id")
-            return [Receipt(*row) for row in rows]
+            return read_receipts(transaction.connection)
 
     def held(self) -> list[tuple[str, int, float]]:
         """All events, as `add_events` takes them, the oldest first."""
@@ -274,12 +255,12 @@ class DeviceStore:
     def state(self) -> DeviceState:
         """The ledger, the vector and the stored answer, whether there is a consent or not."""
         with self.database.reading("state") as transaction:
-            return _state(transaction.connection)
+            return read_state(transaction.connection)
 
     def retention_days(self) -> int | None:
         """The days after which events are deleted; None: never."""
         with self.database.reading("settings") as transaction:
-            return _retention(transaction.connection)
+            return read_retention_days(transaction.connection)
 
     def erase(self, before: int | None = None) -> int:
         """Delete the events before a time in seconds since 1970, by default all, and what they taught.
@@ -293,10 +274,10 @@ class DeviceStore:
                 self.database.writing("events", "state") as transaction,
             ):
                 connection = transaction.connection
-                state = _state(connection)
+                state = read_state(connection)
                 state.vectors = torch.zeros_like(state.vectors)
                 state.update, state.query = {}, ""  # the same query would be another release
-                _save(connection, state, transaction.number)
+                write_state(connection, state, transaction.number)
                 deleted = connection.execute(
                     "DELETE FROM events WHERE time < ?", (inf if before is None else before,)
                 )
@@ -321,31 +302,5 @@ class DeviceStore:
 
     def _oldest(self, connection: Any) -> float:
         """The time before which events are past the retention."""
-        days = _retention(connection)
+        days = read_retention_days(connection)
         return -inf if days is None else self.clock() - days * DAY
-
-
-def _state(connection: Any) -> DeviceState:
-    return DeviceState.from_parts(*connection.execute("SELECT facts, tensors FROM state").fetchone())
-
-
-def _save(connection: Any, state: DeviceState, number: int) -> None:
-    booked = "CASE WHEN query = :query THEN booked ELSE :number END"
-    facts, tensors = state.to_parts()
-    connection.execute(
-        f"UPDATE state SET booked = {booked}, query = :query, facts = :facts, tensors = :tensors",
-        {"query": state.query, "number": number, "facts": facts, "tensors": tensors},
-    )
-
-
-def _consents(connection: Any, purpose: str | None = None) -> list[Consent]:
-    rows = connection.execute(
-        "SELECT purpose, version, given, withdrawn FROM consents WHERE ? IN (purpose, '') ORDER BY id",
-        (purpose or "",),
-    )
-    return [Consent(*row) for row in rows]
-
-
-def _retention(connection: Any) -> int | None:
-    row = connection.execute("SELECT value FROM settings WHERE name = 'retention_days'").fetchone()
-    return None if row is None else int(row[0])

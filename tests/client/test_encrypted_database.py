@@ -15,10 +15,12 @@ from safetensors.torch import save_file
 
 from terrycloth.client import encrypted_database
 from terrycloth.client.device_group import DeviceGroup
-from terrycloth.client.encrypted_database import DamagedStore, EncryptedDatabase
+from terrycloth.client.encrypted_database import EncryptedDatabase
 from terrycloth.client.state import DeviceState
-from terrycloth.client.store import MIGRATIONS, DeviceStore
+from terrycloth.client.store import DeviceStore
+from terrycloth.client.store_errors import DamagedStore
 from terrycloth.client.store_key import Anchor, KeyFile, KeyHolder
+from terrycloth.client.store_tables import MIGRATIONS
 from terrycloth.models.errors import UserError
 from terrycloth.models.update import Refusal, Reply
 from tests.client.stores import MemoryRing, bought

@@ -417,3 +417,20 @@ def test_a_store_that_cannot_be_made_leaves_nothing(shop, tmp_path, monkeypatch)
     with pytest.raises(RuntimeError):
         DeviceStore.create(tmp_path / "two", shop, ANYTHING, key_file=True)
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_a_disk_that_is_full_of_everything_else_leaves_no_half_made_device(shop, tmp_path, monkeypatch, ring):
+    def full(*rest: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("terrycloth.client.store.begin", full)
+    with pytest.raises(OSError, match="No space"):
+        DeviceStore.create(tmp_path / "one", shop, ANYTHING)
+    assert (list(tmp_path.iterdir()), ring.entries) == ([], {})
+
+
+def test_a_store_that_was_lost_refuses_and_is_not_taken_for_a_new_one(device, ask, query):
+    store = device()
+    store.path.unlink()
+    assert DeviceGroup(store.folder).answer(query(ask())) == Reply(1, {}, 0, {Refusal.LEDGER: 1})
+    assert not store.path.exists()

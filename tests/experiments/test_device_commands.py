@@ -12,7 +12,8 @@ import pytest
 
 from terrycloth.client.policy import Policy
 from terrycloth.client.receipts import Receipt
-from terrycloth.client.store import COLUMNS, DeviceStore
+from terrycloth.client.store import DeviceStore
+from terrycloth.client.store_tables import write_receipt
 from terrycloth.experiments.cli import main
 
 CATALOGUE = "item,title,colour\ntowel-1,Sand towel,sand\ntowel-2,Moss towel,moss\n"
@@ -86,22 +87,10 @@ def test_a_life_of_a_device(made):
 def test_receipts_are_shown_with_what_they_cost(made):
     with DeviceStore(Path("d")).database.writing("receipts") as transaction:
         for number in range(12):
-            made_up = (
-                1_717_113_600,
-                "",
-                "r",
-                number + 1,
-                12,
-                "mf",
-                "shopper",
-                "local",
-                128,
-                number / 2,
-                1e-5,
-                "",
-            )
-            row = f"INSERT INTO receipts ({COLUMNS}) VALUES ({', '.join('?' * len(made_up))})"
-            transaction.connection.execute(row, made_up)
+            cost = {"epsilon": number / 2, "delta": 1e-5, "refused": ""}
+            asked = {"time": 1_717_113_600, "task": "", "run": "r", "round": number + 1, "rounds": 12}
+            promised = {"model": "mf", "unit": "shopper", "trust": "local", "sent_bytes": 128}
+            write_receipt(transaction.connection, Receipt(**asked, **promised, **cost))
     said = made("show", "d")[1]
     assert "receipts, the newest 10 of 12:" in said
     assert "(round 2 of 12 of run r)" not in said
