@@ -55,7 +55,12 @@ def init(
     table = open_table(catalogue)
     ours = table.columns[:2] == ["item", "title"] and table.csv is None and table.sheet is None
     items = Catalogue.load(catalogue) if ours else read_catalogue(table, "item", ImportReport(str(catalogue)))
-    DeviceStore.create(folder, items, allowed, key_file=key_file, retention_days=retention_days)
+    try:
+        DeviceStore.create(folder, items, allowed, key_file=key_file, retention_days=retention_days)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be made ({error.strerror}): free some space, or choose another folder"
+        ) from None
     print(f"{folder}: a store for one device, {len(items):,} items in its catalogue")
     print(f"its key is in {folder / 'device.key'}" if key_file else "its key is in the system's key ring")
     print(f"{folder / 'policy.toml'}: what the device allows")

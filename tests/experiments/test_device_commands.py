@@ -136,6 +136,7 @@ def test_only_so_many_events_as_the_policy_allows(made):
         (["init", "d", *MADE[2:]], "a store is made once"),
         (["init", "e", *MADE[2:], "--policy", "missing.toml"], "cannot be used as a policy"),
         (["init", "e", "--catalogue", "missing.csv"], "missing.csv is not a file"),
+        (["init", "items.csv/e", *MADE[2:]], "items.csv/e cannot be made (Not a directory)"),
         (["init", "e", *MADE[2:], "--retention-days", "0"], "retention-days"),
     ],
 )
