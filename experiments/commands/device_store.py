@@ -95,6 +95,8 @@ def add_events(
         raise UserError(f"{folder / 'policy.toml'} cannot be used: {reason}") from None
     held = store.add_events(rows, most)
     print(f"{folder}: {len(rows):,} events added, {held:,} held")
+    if held == most:
+        print(f"no more are kept than the {most:,} newest: most_events in {folder / 'policy.toml'}")
     known = set(Catalogue.load(folder / "catalogue.parquet").table[ITEM])
     if unknown := sum(name not in known for name, _, _ in rows):
         print(f"{unknown:,} of them are of items that the catalogue does not list, so they do not count")

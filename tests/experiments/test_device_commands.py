@@ -113,7 +113,8 @@ def test_a_policy_is_for_the_promise_that_is_named_or_a_file(device):
 def test_only_so_many_events_as_the_policy_allows(made):
     path = Path("d/policy.toml")
     path.write_text("most_events = 1\n")
-    assert made("add-events", "d", "purchases.csv")[1].startswith("d: 2 events added, 1 held")
+    said = made("add-events", "d", "purchases.csv")[1]
+    assert said.startswith("d: 2 events added, 1 held\nno more are kept than the 1 newest: most_events in d/pol")
 
 
 @pytest.mark.parametrize(
