@@ -138,12 +138,22 @@ class EncryptedDatabase:
     def empty_log(self) -> None:
         """Make sure that nothing which was deleted is left in the log. Raises UserError if something is."""
         with self._opened(()) as (connection, _, _):
-            (held, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if held:
+            emptied = self._empty(connection)
+        if not emptied:
             raise UserError(
-                f"what was deleted is still in {self.path}-wal, because another program is reading: close"
-                " that program and repeat"
+                f"what was deleted is still on the disk, because another program is reading {self.path} or no"
+                " space is left: close that program or free some space, and repeat"
             )
+
+    @staticmethod
+    def _empty(connection: Any) -> bool:
+        """Move the log into the file; returns whether all of it was moved. What was committed stays so."""
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")  # another program that reads holds nobody up
+            (held, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite.Error:
+            return False
+        return not held
 
     @contextmanager
     def _opened(self, tables: Sequence[str]) -> Iterator[tuple[Any, Anchor, Head]]:
@@ -193,14 +203,13 @@ class EncryptedDatabase:
             "UPDATE head SET number = ?, earlier = ?, digests = ?",
             (after.number, after.earlier, json.dumps(after.digests)),
         )
-        self.keys.write(anchor.before(after.value))
+        with _adding("nothing was changed"):
+            self.keys.write(anchor.before(after.value))
         connection.execute("COMMIT")
         anchor = anchor.after(after.number, after.value)
-        self.keys.write(anchor)
-        # Else the log keeps pages as they were before something was deleted. Another program that reads does
-        # not hold this up: the last one to close the file empties the log.
-        connection.execute("PRAGMA busy_timeout = 0")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with _adding("the change itself is in the store: do not repeat it"):
+            self.keys.write(anchor)
+        self._empty(connection)  # else the log keeps pages as they were before something was deleted
         return anchor, after
 
     def _migrate(self, connection: Any) -> None:
@@ -244,6 +253,15 @@ class EncryptedDatabase:
             yield connection
         finally:
             connection.close()
+
+
+@contextmanager
+def _adding(outcome: str) -> Iterator[None]:
+    """Add to a UserError what it means for the transaction."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}; {outcome}") from None
 
 
 def digest_of(connection: Any, table: str) -> str:

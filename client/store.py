@@ -290,6 +290,7 @@ class DeviceStore:
 
     def destroy(self) -> None:
         """Remove the store and its key. The device is retired: its folder holds a lock, and no new store."""
+        self.database.keys.delete()  # first: without its key, what may be left of the file says nothing
         self.database.remove()
         (self.folder / "device.lock").touch(mode=0o600)
 

@@ -82,8 +82,7 @@ class KeyFile:
             write_private(self.path.resolve(), json.dumps(asdict(anchor)).encode())
         except OSError as error:
             raise UserError(
-                f"{self.path} cannot be written ({error.strerror}): free space or correct its rights, and"
-                " repeat; nothing was changed"
+                f"{self.path} cannot be written ({error.strerror}): free space, or correct its rights"
             ) from None
 
     def delete(self) -> None:

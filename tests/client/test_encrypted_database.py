@@ -232,6 +232,46 @@ def test_a_process_that_dies_between_the_file_and_its_key_leaves_one_of_two_stat
     assert len(again.held()) == 4 + added
 
 
+@pytest.mark.parametrize(("write", "said", "added"), [(1, "nothing was changed", 0), (2, "do not repeat", 1)])
+def test_a_key_that_cannot_be_updated_is_one_line_that_says_what_was_written(
+    write, said, added, used, monkeypatch
+):
+    keys, writes = type(used.database.keys), []
+    real = keys.write
+
+    def fail(own: KeyHolder, anchor: Anchor) -> None:
+        writes.append(anchor)
+        if len(writes) == write:
+            raise UserError("the key cannot be written")
+        real(own, anchor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "write", fail)
+        with pytest.raises(UserError, match=said) as error:
+            used.add_events(bought(7), 1_000)
+    one_line(error)
+    assert len(DeviceStore(used.folder).held()) == 3 + added
+
+
+def test_an_answer_whose_head_cannot_be_kept_does_not_leave(used, ask, query, monkeypatch):
+    """Else the file from before its charge could be put back."""
+    keys, writes = type(used.database.keys), []
+    real = keys.write
+
+    def fail(own: KeyHolder, anchor: Anchor) -> None:
+        writes.append(anchor)
+        if len(writes) == 4:  # two for the charge, and the second for the answer
+            raise UserError("the key cannot be written")
+        real(own, anchor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "write", fail)
+        with pytest.raises(UserError):
+            DeviceGroup(used.folder).answer(query(ask(), 0.2))
+    assert DeviceGroup(used.folder).answer(query(ask(), 0.2)).answered == 1  # the stored answer
+    assert (used.state().asked, len(used.receipts())) == (3, 3)
+
+
 def test_the_head_of_a_committed_transaction_replaces_the_earlier_one_before_anything_rests_on_it(
     used, monkeypatch
 ):

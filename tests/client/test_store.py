@@ -318,7 +318,7 @@ def test_an_erasure_that_another_program_holds_up_says_so(device, monkeypatch):
     with store.database._connected(anchor.key) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM events").fetchone()
-        with pytest.raises(UserError, match="another program is reading"):
+        with pytest.raises(UserError, match="still on the disk"):
             store.erase()
         assert found("towel-1", store.path, bytes.fromhex(anchor.key)) > 0
         reader.execute("ROLLBACK")
@@ -353,6 +353,18 @@ def test_a_store_that_is_destroyed_leaves_no_key_and_is_not_made_again(key_file,
     assert not [path for path in store.folder.iterdir() if path.name in ("device.db", "device.key")]
     with pytest.raises(UserError, match="a store is made once"):
         DeviceStore.create(store.folder, shop, ANYTHING)
+
+
+def test_a_key_that_cannot_be_deleted_is_said_and_leaves_the_store(device, monkeypatch):
+    def refuse(*rest: object) -> None:
+        raise RuntimeError
+
+    store = device()
+    with monkeypatch.context() as patched:
+        patched.setattr("keyring.delete_password", refuse)
+        with pytest.raises(UserError, match="key ring cannot be used"):
+            store.destroy()
+    assert len(store.held()) == 3
 
 
 # Files and keys

@@ -114,7 +114,9 @@ def test_only_so_many_events_as_the_policy_allows(made):
     path = Path("d/policy.toml")
     path.write_text("most_events = 1\n")
     said = made("add-events", "d", "purchases.csv")[1]
-    assert said.startswith("d: 2 events added, 1 held\nno more are kept than the 1 newest: most_events in d/pol")
+    assert said.startswith(
+        "d: 2 events added, 1 held\nno more are kept than the 1 newest: most_events in d/pol"
+    )
 
 
 @pytest.mark.parametrize(
