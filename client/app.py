@@ -21,6 +21,7 @@ from flwr.clientapp import ClientApp
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.secure.secure_round import SecureNode
 from terrycloth.models.durable import owner_only
+from terrycloth.models.errors import UserError
 from terrycloth.models.secure_aggregation.exchange import EXCHANGE_RECORD
 from terrycloth.models.update import SETTINGS_RECORD, Refusal, pack_reply, unpack_request
 
@@ -53,8 +54,9 @@ def make_app(
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
             # The error's text may contain private data, and its place may depend on private data, so neither
-            # leaves the node. The owner's own log records its type and place.
-            logger.error("%s: %s at %s", FAILED, type(error).__name__, own_frames(error))
+            # leaves the node. The owner's own log records its type and place, and what the owner can mend.
+            what = str(error) if isinstance(error, UserError) else type(error).__name__
+            logger.error("%s: %s at %s", FAILED, what, own_frames(error))
             return Message(Error(code=TRAINING_FAILED, reason=FAILED), reply_to=message)
         return Message(reply, reply_to=message)
 

@@ -3,20 +3,22 @@
 The folder of a device group stands for its devices' own disks:
 
     catalogue.parquet            the public catalogue
+    policy.toml                  what the devices allow, unless their owner names another file
+    seed                         only for a repeatable run: replaces the random keys from the system, and may
+                                 name the number of the first device, if other folders hold the ones before
+    device.db                    the store of one device (`store.py`), or else for any number of devices:
     events/*.npy                 the interactions that the devices hold
     targets/*.npy                the devices' held-out items, for evaluation only; may be absent
     state-K-of-N.safetensors     the devices' vectors, ledgers and last reply
     *.lock                       keep two processes from using one state, and show that a state was lost
-    policy.toml                  what the devices allow, unless their owner names another file
-    seed                         only for a repeatable run: replaces the random keys from the system
 """
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, lru_cache, partial
 from math import inf
 from pathlib import Path
@@ -29,47 +31,36 @@ from torch import Tensor
 
 from terrycloth.client.events import Events
 from terrycloth.client.ledger import Integers, Ledger, Mask
-from terrycloth.client.policy import Policy, PolicyUnreadable, policy_of
+from terrycloth.client.policy import Policy, PolicyUnreadable, bytes_of, policy_of
 from terrycloth.client.state import CorruptState, DeviceState
+from terrycloth.client.storage import EVENTS_FOLDER, TARGETS_FOLDER, ArrayStorage, Declined, Storage
+from terrycloth.client.store import STORE_FILES, DeviceStore
 from terrycloth.client.targets import Targets
 from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.trainers import trainer_for
-from terrycloth.models.catalogue import Catalogue
-from terrycloth.models.durable import locked, owner_only
+from terrycloth.models.catalogue import ITEM, Catalogue
+from terrycloth.models.durable import owner_only
 from terrycloth.models.privacy.randomness import Purpose, Stream, new_key, seeded_key
 from terrycloth.models.recommenders.build import recommender_for
 from terrycloth.models.recommenders.recommender import Parameters, Recommender, shapes
 from terrycloth.models.settings import RoundSettings
 from terrycloth.models.update import Refusal, Reply, Request, digest, expected_update, plain
 
-TARGETS_FOLDER = "targets"
-
 logger = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 
 # Messages for the owner of the devices, in the node's own log.
-CORRUPT = (
-    "every query is refused, because %s in the device group's folder is missing, damaged, or belongs to other"
-    " devices: restore it from a backup that is not older than the last reply; without such a backup, nobody"
-    " knows what was spent, so retire the devices by removing the device group's whole folder (never delete"
-    " only the ledger)"
-)
 NO_POLICY = (
     "every query is refused, because the devices' policy cannot be used: %s; write what they allow into"
     " policy.toml in the device group's folder, one line per rule, such as most_epsilon = 8.0, or into a file"
     " that the node's config names as its policy"
 )
 
+CORRUPT = "every query is refused, because %s"
+FAR_AHEAD = timedelta(days=7)  # a clock that was further ahead was wrong
+
 FAILED = "training failed (%s): devices that cannot be trained answer as if they held no events"
-
-
-class Declined(Exception):
-    """Every device of the device group refuses a query, for `reason`."""
-
-    def __init__(self, reason: Refusal) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 class DeviceGroup:
@@ -78,7 +69,8 @@ class DeviceGroup:
     policy: absolute path of the devices' policy; by default policy.toml in the folder. trainer: `fast` trains
     all devices in one computation; `reference` trains one device after another with Opacus. torch_device:
     torch's name of the hardware on which `fast` trains neural CF, such as `cuda`. clock: returns seconds
-    since 1970. Raises ValueError if `partition` is not in 0 … partitions − 1.
+    since 1970. task: name of the published task that is answered, for receipts. Raises ValueError if
+    `partition` is not in 0 … partitions − 1.
     """
 
     def __init__(
@@ -91,22 +83,20 @@ class DeviceGroup:
         trainer: str = "fast",
         torch_device: str = "cpu",
         clock: Callable[[], float] = time.time,
+        task: str = "",
     ) -> None:
         if not 0 <= partition < partitions:
             raise ValueError("partition must be from 0 to partitions - 1")
-        devices = Events.count_devices(folder / "events")
-        start, stop = (devices * edge // partitions for edge in (partition, partition + 1))
         self.folder = folder
-        self.span = start, stop
-        self.devices = np.arange(start, stop)
+        self.storage = open_storage(folder, partition, partitions, clock)
+        self.devices = self.storage.devices + self.seed_and_first[1]
         self.partition = partition
         self.partitions = partitions
-        self.state_path = self.own_path("state", ".safetensors")
-        self.lock_path = self.state_path.with_suffix(".lock")
         self.policy_path = policy
         self.torch_device = torch_device
         self.together = trainer == "fast"
         self.clock = clock
+        self.task = task
 
     def own_path(self, name: str, suffix: str = "") -> Path:
         """The path of a file that belongs to this partition alone."""
@@ -115,7 +105,7 @@ class DeviceGroup:
     @cached_property
     def events(self) -> Events:
         """The events of this partition's devices. They are read only after a query is allowed and charged."""
-        return Events.load(self.folder / "events").span(*self.span)
+        return self.storage.events(self.catalogue.table[ITEM])
 
     @property
     def catalogue(self) -> Catalogue:
@@ -125,8 +115,7 @@ class DeviceGroup:
     @cached_property
     def targets(self) -> Targets:
         """The held-out items of this partition's devices."""
-        path = self.folder / TARGETS_FOLDER
-        return Targets.load(path).span(*self.span) if path.exists() else Targets.none(len(self.devices))
+        return self.storage.targets()
 
     @staticmethod
     @owner_only()
@@ -147,7 +136,7 @@ class DeviceGroup:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         catalogue.save(folder / "catalogue.parquet")
-        events.newest(policy.most_events).save(folder / "events")
+        events.newest(policy.most_events).save(folder / EVENTS_FOLDER)
         if targets is not None:
             targets.save(folder / TARGETS_FOLDER)
         policy.save(folder)
@@ -157,8 +146,8 @@ class DeviceGroup:
     def answer(self, request: Request) -> Reply:
         """Train the devices that take part, and return the sum of their updates, or a refusal.
 
-        A query has one reply. The query is charged to the ledgers, on disk, before training starts, and the
-        reply is on disk before it leaves. If exactly the same query comes again, the devices repeat the
+        A query has one reply. `begin` charges the query to the ledgers, on disk, before an event is read, and
+        the reply is on disk before it leaves. If exactly the same query comes again, the devices repeat the
         stored reply; any other query is charged as a further release. Each training draws from its own key,
         which is stored nowhere. So no crash, replay, restored backup or second server makes two replies share
         noise.
@@ -169,10 +158,13 @@ class DeviceGroup:
             if settings.trust_model.secure_aggregation and not policy.unmasked:
                 raise Declined(Refusal.MASKS)  # the server can read this reply
             names = list(self.expected(request, policy))
-            with self.booked(settings, digest(request).hex(), policy) as state:
+            query = digest(request).hex()
+            with self.opened(settings) as state:
+                if query != state.query:
+                    state = self.book(state, settings, query, policy)
                 if not state.replied:
                     self.train(state, request)
-                    state.save(self.state_path)
+                    self.storage.conclude(state, settings, bytes_of(state.update), self.task)
         except Declined as declined:
             return self.refuse(settings.round, declined.reason)
         # In the order of the query, so that a stored reply looks the same as a fresh one.
@@ -211,12 +203,10 @@ class DeviceGroup:
     def opened(self, settings: RoundSettings) -> Iterator[DeviceState]:
         """Lock the devices' state for the block, and give it as it is on disk.
 
-        Raises Declined if the folder is divided into other partitions, the ledger cannot be read, or the
-        state is kept under another promise.
+        Raises Declined if the folder is divided into other partitions, the ledger cannot be read, the state
+        is kept under another promise, or a device with a store has no consent to train.
         """
-        if not self.claim(settings.vector_length):
-            raise Declined(Refusal.PARTITION)
-        with locked(self.lock_path):
+        with self.storage.answering(settings.vector_length):
             state = self.load_state(settings.vector_length)
             if state.promise not in ("", promise_of(settings)):
                 raise Declined(Refusal.PROMISE)
@@ -231,7 +221,7 @@ class DeviceGroup:
         with self.opened(settings) as state:
             if query != state.query:
                 state = self.book(state, settings, query, policy)
-                state.save(self.state_path)
+                self.storage.save(state)
             yield state
 
     def train(self, state: DeviceState, request: Request) -> None:
@@ -260,24 +250,24 @@ class DeviceGroup:
 
     @contextmanager
     def begin(self, state: DeviceState) -> Iterator[bool]:
-        """Record on disk that training has begun; give whether this is the first time for this query.
+        """Put on disk, in one step, the charge for the query and that its training has begun.
 
-        An owner who stops the process with Ctrl-C may continue later as if nothing had happened, since that
-        reveals nothing. A seeded device group records nothing: it is not private, and a run that was killed
-        must end exactly as an uninterrupted one.
+        Gives whether this is the first time for this query. An owner who stops the process with Ctrl-C may
+        continue later as if nothing had happened, since that reveals nothing. A seeded device group does not
+        record that it has begun: it is not private, and a run that was killed must end exactly as an
+        uninterrupted one.
         """
         first = not state.begun
-        if self.seeded or not first:
-            yield first
+        if not first:
+            yield False
             return
-        state.begun = True
-        state.save(self.state_path)
+        charged = dataclasses.replace(state)
+        state.begun = not self.seeded
+        self.storage.save(state)
         try:
             yield True
         except (KeyboardInterrupt, SystemExit):
-            stored = DeviceState.load(self.state_path)
-            stored.begun = False
-            stored.save(self.state_path)
+            self.storage.save(charged)
             raise
 
     def trained(
@@ -314,7 +304,9 @@ class DeviceGroup:
         """Return the cohort with the usable events and targets of the devices at these places."""
         items = len(self.catalogue)
         events = usable(self.events.take(places), items)
-        return replace(cohort, events=events, targets=usable_targets(self.targets, items).take(places))
+        return dataclasses.replace(
+            cohort, events=events, targets=usable_targets(self.targets, items).take(places)
+        )
 
     def train_once(self, cohort: Cohort, request: Request) -> tuple[Parameters, Tensor]:
         """Train with a new model, because a model whose training failed may be in any state."""
@@ -326,9 +318,8 @@ class DeviceGroup:
         """Return the state with a new query charged to its ledgers."""
         number = state.asked + 1
         sampled = self.participation_draws(number) < settings.participation
-        today = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
-        # A clock that is set back starts no new day.
-        day_start = state.ledger.steps if today > state.day else state.day_start
+        day, begins = day_of(self.clock(), state.day)
+        day_start = state.ledger.steps if begins else state.day_start
         rounds = state.rounds.copy() if settings.run == state.run else np.zeros_like(state.rounds)
         promised = rounds[:, settings.kind] < settings.most_of_kind
         took_part, charged, refused = afford(state.ledger, day_start, promised, sampled, settings, policy)
@@ -344,7 +335,7 @@ class DeviceGroup:
             promise=promise_of(settings),
             run=settings.run,
             refused=refused,
-            day=max(today, state.day),
+            day=day,
         )
 
     @property
@@ -354,7 +345,15 @@ class DeviceGroup:
 
     def new_key(self) -> bytes:
         """Return a fresh secret key. A seeded group reuses one key, and numbers its streams by query."""
-        return seeded_key(int((self.folder / "seed").read_text())) if self.seeded else new_key()
+        return seeded_key(self.seed_and_first[0]) if self.seeded else new_key()
+
+    @cached_property
+    def seed_and_first(self) -> tuple[int, int]:
+        """The seed, and the number of the first device; both 0 without a seed."""
+        if not self.seeded:
+            return 0, 0
+        seed, *first = map(int, (self.folder / "seed").read_text().split())
+        return seed, sum(first)
 
     def participation_draws(self, query: int) -> npt.NDArray[np.float64]:
         """Participation draws in (0, 1) for the query of this number: [devices]. Device d reads place d."""
@@ -366,20 +365,6 @@ class DeviceGroup:
         """Return the reply in which every device refuses, without reading its events."""
         return Reply(round, {}, 0, {reason: len(self.devices)})
 
-    def claim(self, dim: int) -> bool:
-        """Create the state of a new device group; return False if the folder has other partitions.
-
-        If there is a lock file, there was a state. If that state was lost, its budget is spent all the same,
-        so no new state is created.
-        """
-        with locked(self.folder / "devices.lock"):
-            files = [*self.folder.glob("state-*-of-*.safetensors"), *self.folder.glob("state-*-of-*.lock")]
-            if any(not path.stem.endswith(f"-of-{self.partitions}") for path in files):
-                return False
-            if not self.state_path.exists() and not self.lock_path.exists():
-                DeviceState.new(len(self.devices), dim).save(self.state_path)
-        return True
-
     def load_model(self, settings: RoundSettings) -> Recommender:
         """Build the recommender that the settings name, over this device group's catalogue."""
         return recommender_for(settings, self.catalogue)
@@ -390,16 +375,27 @@ class DeviceGroup:
         Raises Declined if the state cannot be read, so that it is unknown what the devices have spent.
         """
         try:
-            state = DeviceState.load(self.state_path)
-            if len(state.vectors) != len(self.devices):
-                raise CorruptState  # it belongs to other devices
-        except CorruptState:
-            logger.error(CORRUPT, self.state_path.name)
+            state = self.storage.load()
+        except CorruptState as remedy:
+            logger.error(CORRUPT, remedy)
             raise Declined(Refusal.LEDGER) from None
         if state.vectors.shape[1] != dim:
             state.vectors = torch.zeros(len(self.devices), dim)
             state.query = ""  # the last query was about other vectors
         return state
+
+
+def day_of(now: float, latest: str) -> tuple[str, bool]:
+    """Return the UTC day, ISO, that a query is charged to, and whether that day begins with it.
+
+    now: seconds since 1970. latest: the day that the last query was charged to, or "". A clock that is set
+    back begins no new day. If it was far ahead before, days are counted anew from today: the next one begins
+    with the next midnight, not when the day comes that the clock once showed.
+    """
+    today = datetime.fromtimestamp(now, UTC).date()
+    if latest and timedelta(0) <= date.fromisoformat(latest) - today <= FAR_AHEAD:
+        return latest, False
+    return today.isoformat(), today.isoformat() > latest
 
 
 def promise_of(settings: RoundSettings) -> str:
@@ -476,6 +472,18 @@ def fits(parameters: Parameters, shared: Parameters) -> bool:
     return shapes(parameters) == shapes(shared) and all(
         tensor.dtype == torch.float32 and bool(torch.isfinite(tensor).all()) for tensor in parameters.values()
     )
+
+
+def open_storage(folder: Path, partition: int, partitions: int, clock: Callable[[], float]) -> Storage:
+    """Open what a folder holds: the store of one device, or the arrays of many.
+
+    Raises ValueError if a store is divided.
+    """
+    if not any((folder / name).exists() for name in STORE_FILES):
+        return ArrayStorage(folder, partition, partitions)
+    if partitions != 1:
+        raise ValueError("a store is of one device: partitions must be 1")
+    return DeviceStore(folder, clock)
 
 
 @lru_cache(maxsize=4)

@@ -4,6 +4,7 @@ The state file never leaves the node.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from terrycloth.client.ledger import Ledger
@@ -79,7 +80,35 @@ class DeviceState:
 
     def save(self, path: Path) -> None:
         """Replace the file atomically, on disk before returning: a crash leaves the old or the new state."""
-        tensors = {
+        partial = path.with_suffix(".partial")
+        save_file(self._tensors(), partial, metadata={"facts": self._facts()})
+        replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "DeviceState":
+        """Read what `save` wrote. Raises CorruptState if the file is missing or damaged."""
+
+        def read() -> tuple[str, Parameters]:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                return file.metadata()["facts"], tensors
+
+        return cls._sound(read)
+
+    def to_parts(self) -> tuple[str, bytes]:
+        """Return the state as JSON text and as the bytes of its tensors, for a store."""
+        return self._facts(), save(self._tensors())
+
+    @classmethod
+    def from_parts(cls, facts: str, tensors: bytes) -> "DeviceState":
+        """Read what `to_parts` returned. Raises CorruptState if it is anything else."""
+        return cls._sound(lambda: (facts, load(tensors)))
+
+    def _facts(self) -> str:
+        return json.dumps({name: getattr(self, name) for name in FACTS})
+
+    def _tensors(self) -> Parameters:
+        return {
             "vectors": self.vectors.contiguous(),
             "took_part": torch.from_numpy(self.took_part),
             "mechanisms": torch.from_numpy(self.ledger.mechanisms).contiguous(),
@@ -89,16 +118,11 @@ class DeviceState:
             "rounds": torch.from_numpy(self.rounds),
             **{f"update/{name}": tensor for name, tensor in self.update.items()},
         }
-        facts = json.dumps({name: getattr(self, name) for name in FACTS})
-        partial = path.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"facts": facts})
-        replace(partial, path)
 
     @classmethod
-    def load(cls, path: Path) -> "DeviceState":
-        """Read what `save` wrote. Raises CorruptState if the file is missing or damaged."""
+    def _sound(cls, read: Callable[[], tuple[str, Parameters]]) -> "DeviceState":
         try:
-            state = cls._read(path)
+            state = cls._from(*read())
             sound = state._is_sound()
         except Exception:  # damaged files fail in many ways, and the text may be private
             raise CorruptState from None
@@ -107,10 +131,8 @@ class DeviceState:
         return state
 
     @classmethod
-    def _read(cls, path: Path) -> "DeviceState":
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            facts = json.loads(file.metadata()["facts"])
+    def _from(cls, text: str, tensors: Parameters) -> "DeviceState":
+        facts = json.loads(text)
         if set(facts) != set(FACTS):
             raise CorruptState
         refused = {Refusal(reason): devices for reason, devices in facts.pop("refused").items()}

@@ -4,11 +4,15 @@ A file is on disk as a whole or not at all, and one process at a time changes it
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from terrycloth.models.file_lock import lock_file
+
+POLL = 0.02  # seconds between two looks at a lock that another process holds
 
 
 @contextmanager
@@ -59,12 +63,27 @@ def synchronise(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, *, wait: bool | float = True) -> Iterator[None]:
     """Hold a lock on this file, so that no second process changes what the file stands for.
 
-    Raises BlockingIOError if another process holds it and `wait` is False.
+    wait: whether to wait for another process that holds it, or for how many seconds at most. Raises
+    BlockingIOError if it holds it longer.
     """
     path.touch(mode=0o600)
     with path.open("w") as file:
-        lock_file(file, wait=wait)
+        if isinstance(wait, bool):
+            lock_file(file, wait=wait)
+        else:
+            _lock_within(file, wait)
         yield
+
+
+def _lock_within(file: IO[str], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return lock_file(file, wait=False)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(POLL)

@@ -48,6 +48,8 @@ class Refusal(StrEnum):
     MASKS = "masks-required"
     UNSOUND = "secure-aggregation-unsound"
 
+    CONSENT = "no-consent"
+
     # By the device's own policy.
     POLICY = "no-usable-policy"
     MODEL_NAME = "model-not-allowed"

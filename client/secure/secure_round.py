@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from flwr.app import RecordDict
 
-from terrycloth.client.device_group import Declined, DeviceGroup
-from terrycloth.client.policy import Policy
+from terrycloth.client.device_group import DeviceGroup
+from terrycloth.client.policy import Policy, bytes_of
 from terrycloth.client.secure.identity import Identity
 from terrycloth.client.secure.secure_aggregation import Participant
 from terrycloth.client.secure.secure_session import Session
+from terrycloth.client.storage import Declined
 from terrycloth.models.durable import locked, owner_only, write_private
 from terrycloth.models.errors import UserError
 from terrycloth.models.secure_aggregation.exchange import (
@@ -161,7 +162,7 @@ class SecureNode:
                 self.save(session, settings)  # so that this stage is never answered twice, even after a crash
                 self.group.train(state, request)
                 steps, state.update = state.update[STEPS], {}  # the unmasked update is not stored
-                state.save(self.group.state_path)
+                self.group.storage.conclude(state, settings, bytes_of({STEPS: steps}), self.group.task)
                 vector: Vector = steps.numpy().view(dtype_of(session.task.width))
                 return vector
 

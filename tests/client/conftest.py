@@ -1,7 +1,8 @@
 """A shop of eight items, and fixtures that build settings, models, events and cohorts for devices."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,16 @@ import torch
 from torch import Tensor
 
 from terrycloth.client.events import Events
+from terrycloth.client.store import DeviceStore
 from terrycloth.client.training.cohort import Cohort
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.privacy.randomness import seeded_key
 from terrycloth.models.recommenders.build import recommender_for
 from terrycloth.models.recommenders.recommender import Parameters, Recommender
 from terrycloth.models.settings import RoundSettings
+from terrycloth.models.update import Request
+from tests.client.stores import MemoryRing, bought
+from tests.policies import ANYTHING
 
 ITEMS = 8
 DIM = 3
@@ -109,3 +114,41 @@ def gather() -> Callable[..., Cohort]:
         return Cohort(numbers, events, vectors, seeded_key(7), query)
 
     return cohort
+
+
+@pytest.fixture
+def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryRing:
+    """A key ring in memory, in the place of the system's."""
+    memory = MemoryRing()
+    memory.patch(monkeypatch)
+    return memory
+
+
+@pytest.fixture
+def device(tmp_path: Path, shop: Catalogue, ring: MemoryRing) -> Callable[..., DeviceStore]:
+    """A fresh store of a device that consented and holds these events; its key is in the key ring."""
+    made = iter(range(1_000))
+
+    def create(basket: Sequence[int] = (1, 4, 4), *, consent: bool = True, **options: Any) -> DeviceStore:
+        folder = tmp_path / f"device-{next(made)}"
+        store = DeviceStore.create(folder, shop, ANYTHING, **options)
+        if consent:
+            store.give_consent("2026-05")
+        if basket:
+            store.add_events(bought(*basket), 1_000)
+        return store
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def query(build: Callable[[RoundSettings], Recommender], copied: Any) -> Callable[..., Request]:
+    """A query with these settings; `moved` moves one shared parameter by a little."""
+
+    def request(settings: RoundSettings, moved: float = 0.0) -> Request:
+        parameters = copied(build(settings))
+        first = next(iter(parameters.values()))
+        first.view(-1)[0] += moved
+        return Request(parameters, settings)
+
+    return request

@@ -4,6 +4,7 @@ import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 import terrycloth.client.device_group
 import terrycloth.models.recommenders.plug_ins
-from terrycloth.client.device_group import DeviceGroup
+from terrycloth.client.device_group import DeviceGroup, day_of
 from terrycloth.client.ledger import Ledger
 from terrycloth.client.policy import Policy, PolicyUnreadable, policy_of
 from terrycloth.client.state import DeviceState
@@ -497,6 +498,32 @@ def test_a_day_ends_at_midnight_utc_and_a_clock_set_back_starts_no_new_day(folde
     assert state.day_start.tolist() == [[2]] * 3
 
 
+def test_a_clock_that_was_once_far_ahead_blocks_no_further_day(folder, ask, query):
+    """In 2099 a day began; back in 2026 none begins before the next midnight, and then one does."""
+    (folder / "policy.toml").write_text(f"most_epsilon_a_day = {A_STEP}")
+    times = [(NOON, 3), (NOON + 73 * 365 * DAY, 3), (NOON, 0), (NOON + DAY / 3, 0), (NOON + DAY / 2, 3)]
+    for number, (now, answered) in enumerate(times):
+        reply = DeviceGroup(folder, clock=lambda now=now: now).answer(query(ask(), 0.1 * number))
+        assert (now, reply.answered) == (now, answered)
+    assert state_of(folder).day == "2026-03-30"
+
+
+@pytest.mark.parametrize(
+    ("now", "latest", "day", "begins"),
+    [
+        ("2026-03-29", "", "2026-03-29", True),
+        ("2026-03-29", "2026-03-28", "2026-03-29", True),
+        ("2026-03-29", "2026-03-29", "2026-03-29", False),
+        ("2026-03-29", "2026-04-05", "2026-04-05", False),  # a week ahead: not certainly wrong
+        ("2026-03-29", "2026-04-06", "2026-03-29", False),
+        ("2026-03-29", "9999-12-31", "2026-03-29", False),
+    ],
+)
+def test_the_day_that_a_query_is_charged_to(now, latest, day, begins):
+    noon = datetime.fromisoformat(now + "T12:00:00+00:00").timestamp()
+    assert day_of(noon, latest) == (day, begins)
+
+
 def test_daily_spending_is_counted_before_a_daily_budget_is_set(folder, ask, query):
     assert DeviceGroup(folder, clock=lambda: NOON).answer(query(ask())).answered == 3
     (folder / "policy.toml").write_text(f"most_epsilon_a_day = {A_STEP}")
@@ -550,7 +577,7 @@ PROMISES = st.sampled_from([("interaction", "local"), ("shopper", "local"), ("sh
     asked=st.lists(st.tuples(ASKED, CLOCK), min_size=2, max_size=7),
 )
 def test_no_budget_is_exceeded_whatever_is_asked(caps, promise, asked, folder, ask, query, monkeypatch):
-    """ε in all, and of each day by the latest date seen, is composed anew from what the ledger gained.
+    """ε in all, and that of each day that began, is composed anew from what the ledger gained.
 
     It is computed at most_delta; a query at a smaller δ cost more there (but for 0.01, the accountant's
     mesh).
@@ -568,8 +595,8 @@ def test_no_budget_is_exceeded_whatever_is_asked(caps, promise, asked, folder, a
     )
     for path in folder.glob("state-*"):
         path.unlink()
-    day, latest, before = 0, -math.inf, np.zeros((3, 0), dtype=np.int64)
-    gained: dict[float, list[Ledger]] = {}
+    day, latest, begun, before = 0, -math.inf, 0, np.zeros((3, 0), dtype=np.int64)
+    gained: dict[int, list[Ledger]] = {}
     for number, (changes, moves) in enumerate(asked):
         day += moves
         group = DeviceGroup(folder, clock=lambda day=day: NOON + day * DAY)
@@ -578,10 +605,11 @@ def test_no_budget_is_exceeded_whatever_is_asked(caps, promise, asked, folder, a
         if settings.delta > DELTA:
             assert answer.refused == {Refusal.DELTA: 3}
             continue
-        latest = max(latest, day)
+        begun += day > latest
+        latest = latest if latest - 7 <= day <= latest else day
         ledger = state_of(folder).ledger
         assert (ledger.epsilon(DELTA) <= caps[0] + 0.01).all()
-        gained.setdefault(latest, []).append(ledger.since(before))
+        gained.setdefault(begun, []).append(ledger.since(before))
         before = ledger.steps
     for parts in gained.values():
         total = np.zeros_like(parts[-1].steps)

@@ -108,7 +108,7 @@ def test_a_size_without_a_promise_is_not_shown_as_the_answer() -> None:
 
 
 def test_the_four_numbers_of_the_first_screen() -> None:
-    """The attacker's number is rounded up: of 7.91% and 7.9% for two seeds, to at most 8%."""
+    """The attacker's number is the larger of two seeds: of 7.9% and 7.91%."""
     rows = [made(0.18), made(0.18) | {"seed": 1, "caught": 0.0791}]
     found = tiles(make_federations(rows))
     assert [(tile.value, tile.label) for tile in found] == [
