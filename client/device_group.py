@@ -8,6 +8,7 @@ The folder of a device group stands for its devices' own disks:
     state-K-of-N.safetensors     the devices' vectors, ledgers and last reply
     *.lock                       keep two processes from using one state, and show that a state was lost
     policy.toml                  what the devices allow, unless their owner names another file
+    tasks/                       the list of published tasks; may be absent, see `task_list`
     seed                         only for a repeatable run: replaces the random keys from the system
 """
 
@@ -32,6 +33,7 @@ from terrycloth.client.ledger import Integers, Ledger, Mask
 from terrycloth.client.policy import Policy, PolicyUnreadable, policy_of
 from terrycloth.client.state import CorruptState, DeviceState
 from terrycloth.client.targets import Targets
+from terrycloth.client.task_list import Listed, TaskList, TaskRefused
 from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.trainers import trainer_for
 from terrycloth.models.catalogue import Catalogue
@@ -40,6 +42,7 @@ from terrycloth.models.privacy.randomness import Purpose, Stream, new_key, seede
 from terrycloth.models.recommenders.build import recommender_for
 from terrycloth.models.recommenders.recommender import Parameters, Recommender, shapes
 from terrycloth.models.settings import RoundSettings
+from terrycloth.models.tasks.published import UnusableList
 from terrycloth.models.update import Refusal, Reply, Request, digest, expected_update, plain
 
 TARGETS_FOLDER = "targets"
@@ -59,6 +62,10 @@ NO_POLICY = (
     "every query is refused, because the devices' policy cannot be used: %s; write what they allow into"
     " policy.toml in the device group's folder, one line per rule, such as most_epsilon = 8.0, or into a file"
     " that the node's config names as its policy"
+)
+
+NOT_PUBLISHED = (
+    "every query is refused that belongs to no published task, as least_task_age in the policy asks: %s"
 )
 
 FAILED = "training failed (%s): devices that cannot be trained answer as if they held no events"
@@ -107,6 +114,7 @@ class DeviceGroup:
         self.torch_device = torch_device
         self.together = trainer == "fast"
         self.clock = clock
+        self.listed: Listed | None = None  # the published task of the last query, for its receipt
 
     def own_path(self, name: str, suffix: str = "") -> Path:
         """The path of a file that belongs to this partition alone."""
@@ -188,7 +196,25 @@ class DeviceGroup:
             raise Declined(Refusal.POLICY) from None
         if objection := policy.objection(settings):
             raise Declined(objection)
+        self.listed = self.published(settings, policy)
         return policy
+
+    def published(self, settings: RoundSettings, policy: Policy) -> Listed | None:
+        """Return the published task that allows the settings, if the policy asks for one, else None.
+
+        Raises Declined if there is none.
+        """
+        if policy.least_task_age is None:
+            return None
+        try:
+            tasks = TaskList.open(self.folder)
+            return tasks.check(settings, self.catalogue, policy.least_task_age, self.clock())
+        except UnusableList as error:
+            logger.error(NOT_PUBLISHED, error)
+            raise Declined(Refusal.TASK_LIST) from None
+        except TaskRefused as refused:
+            logger.error(NOT_PUBLISHED, refused.reason)
+            raise Declined(refused.reason) from None
 
     def expected(self, request: Request, policy: Policy) -> Parameters:
         """Return the `expected_update` of a request.
