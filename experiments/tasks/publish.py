@@ -6,14 +6,24 @@ these are, and can replace them; it can be kept apart from both.
 """
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from terrycloth.experiments.tasks.list_folder import ListFolder
+from terrycloth.experiments.tasks.source import settings_and_catalogue
 from terrycloth.models.errors import UserError
-from terrycloth.models.tasks.published import LIST_FILE, NoticeEntry, TaskEntry, UnusableList, moment
+from terrycloth.models.tasks.published import (
+    LIST_FILE,
+    MOST_TEXT,
+    NoticeEntry,
+    TaskEntry,
+    UnusableList,
+    moment,
+)
+from terrycloth.models.tasks.task import task_of
 
 DAY = 86_400.0
 ROOT_DAYS = 5 * 365  # a root that has expired is replaced with terry task root
@@ -76,6 +86,16 @@ def publish(
     for signed in (targets, snapshot, timestamp):  # in this order, so that a stop in between breaks nothing
         folder.write_metadata(sign(signed, brand))
     return len(published.entries)
+
+
+def entry_for(title: str, run: Path | None, most_runs: int | None, now: float) -> TaskEntry | NoticeEntry:
+    """Return a new entry: a task with the settings of a run, or a notice for None. Raises UserError."""
+    if not 1 <= len(title) <= MOST_TEXT:
+        raise UserError(f"--title has {len(title):,} characters: write 1 to {MOST_TEXT:,}")
+    if run is None:
+        return NoticeEntry(published=moment(now), title=title)
+    task = task_of(*settings_and_catalogue(run))
+    return TaskEntry(published=moment(now), title=title, task=task, most_runs=most_runs)
 
 
 def require_brand(folder: ListFolder, targets: Metadata[Targets]) -> None:
