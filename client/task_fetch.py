@@ -127,6 +127,8 @@ def trusted_root(content: bytes) -> Root:
     """Read a root that its own keys signed. Raises UnusableList."""
     try:
         root = Metadata[Root].from_bytes(content)
+        if not isinstance(root.signed, Root):
+            raise ValueError("metadata of another role")
         root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
     except (RepositoryError, ValueError):
         raise UnusableList("the root is not one that its own keys signed") from None

@@ -70,7 +70,7 @@ def root(
     """Begin a list, or give it other keys: say which keys sign it.
 
     Owners of devices pin LIST/metadata/1.root.json and the witness's public key. Another brand key takes
-    effect with the next terry task publish. A device that pinned a witness refuses a list without that witness.
+    effect with the next terry task publish. A device that pinned a witness refuses a list without it.
     """
     with needs_tuf():
         from terrycloth.experiments.tasks.keys import load_public, load_signer

@@ -91,7 +91,9 @@ class ListFolder:
     @staticmethod
     def write(path: Path, content: bytes) -> None:
         """Write a file in one step, readable by everybody, since all of it is public."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (path.parent.parent, path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(content)
         replace(partial, path)

@@ -15,9 +15,9 @@ import math
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.privacy.promise import Promise
@@ -58,6 +58,11 @@ class Task(BaseModel):
     settings: dict[str, Value]
     promise: dict[str, Any]
     catalogue: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _has_a_hash(self) -> Self:
+        canonical(self.model_dump())  # raises ValueError for a number that is not finite
+        return self
 
     @property
     def digest(self) -> str:
@@ -114,7 +119,13 @@ def code_version() -> str:
     The digest covers every Python file in `client/` and `models/`, so two devices with the same version run
     the same code of this project. It covers neither libraries, such as torch, nor plug-ins.
     """
-    package = Path(__file__).parents[2]
+    return (
+        f"terrycloth {metadata.version('terrycloth')}, sources {digest_of_sources(Path(__file__).parents[2])}"
+    )
+
+
+def digest_of_sources(package: Path) -> str:
+    """Return the SHA-256 of the names and texts of all Python files that run on a device."""
     hashed = hashlib.sha256()
     for room in CODE_OF_A_DEVICE:
         if not (package / room).is_dir():
@@ -122,7 +133,7 @@ def code_version() -> str:
         for path in sorted((package / room).rglob("*.py")):
             source = path.read_text(encoding="utf-8")  # with \n at the end of lines, as on every system
             hashed.update(canonical([path.relative_to(package).as_posix(), source]))
-    return f"terrycloth {metadata.version('terrycloth')}, sources {hashed.hexdigest()}"
+    return hashed.hexdigest()
 
 
 def canonical(value: Any) -> bytes:
