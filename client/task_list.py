@@ -119,8 +119,8 @@ class TaskList:
         entry = self.kept.published.entries[place - 1]
         assert isinstance(entry, TaskEntry)
         first_seen = self.kept.seen[place - 1]
-        # A first sight that lies in the future comes from a wrong clock: the task is too young then as well.
-        if now - first_seen < least_age * DAY or now < first_seen:
+        # A first sight in the future, by a clock that was wrong, makes the age negative: also too young.
+        if now - first_seen < least_age * DAY:
             raise TaskRefused(Refusal.TASK_YOUNG)
         if entry.most_runs is not None:
             self.count_run(entry.task.digest, settings.run, entry.most_runs)
