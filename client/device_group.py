@@ -11,6 +11,7 @@ The folder of a device group stands for its devices' own disks:
     targets/*.npy                the devices' held-out items, for evaluation only; may be absent
     state-K-of-N.safetensors     the devices' vectors, ledgers and last reply
     *.lock                       keep two processes from using one state, and show that a state was lost
+    tasks/                       the list of published tasks; may be absent, see `task_list`
 """
 
 import dataclasses
@@ -36,6 +37,7 @@ from terrycloth.client.state import CorruptState, DeviceState
 from terrycloth.client.storage import EVENTS_FOLDER, TARGETS_FOLDER, ArrayStorage, Declined, Storage
 from terrycloth.client.store import STORE_FILES, DeviceStore
 from terrycloth.client.targets import Targets
+from terrycloth.client.task_list import Listed, TaskList, TaskRefused
 from terrycloth.client.training.cohort import Cohort
 from terrycloth.client.training.trainers import trainer_for
 from terrycloth.models.catalogue import ITEM, Catalogue
@@ -44,6 +46,7 @@ from terrycloth.models.privacy.randomness import Purpose, Stream, new_key, seede
 from terrycloth.models.recommenders.build import recommender_for
 from terrycloth.models.recommenders.recommender import Parameters, Recommender, shapes
 from terrycloth.models.settings import RoundSettings
+from terrycloth.models.tasks.published import UnusableList
 from terrycloth.models.update import Refusal, Reply, Request, digest, expected_update, plain
 
 logger = logging.getLogger(__name__)
@@ -59,6 +62,9 @@ NO_POLICY = (
 
 CORRUPT = "every query is refused, because %s"
 FAR_AHEAD = timedelta(days=7)  # a clock that was further ahead was wrong
+NOT_PUBLISHED = (
+    "every query is refused that belongs to no published task, as least_task_age in the policy asks: %s"
+)
 
 FAILED = "training failed (%s): devices that cannot be trained answer as if they held no events"
 
@@ -69,8 +75,7 @@ class DeviceGroup:
     policy: absolute path of the devices' policy; by default policy.toml in the folder. trainer: `fast` trains
     all devices in one computation; `reference` trains one device after another with Opacus. torch_device:
     torch's name of the hardware on which `fast` trains neural CF, such as `cuda`. clock: returns seconds
-    since 1970. task: name of the published task that is answered, for receipts. Raises ValueError if
-    `partition` is not in 0 … partitions − 1.
+    since 1970. Raises ValueError if `partition` is not in 0 … partitions − 1.
     """
 
     def __init__(
@@ -83,7 +88,6 @@ class DeviceGroup:
         trainer: str = "fast",
         torch_device: str = "cpu",
         clock: Callable[[], float] = time.time,
-        task: str = "",
     ) -> None:
         if not 0 <= partition < partitions:
             raise ValueError("partition must be from 0 to partitions - 1")
@@ -96,7 +100,12 @@ class DeviceGroup:
         self.torch_device = torch_device
         self.together = trainer == "fast"
         self.clock = clock
-        self.task = task
+        self.listed: Listed | None = None  # the published task of the last query, for its receipt
+
+    @property
+    def task(self) -> str:
+        """The published task of the last query, for its receipt; empty if the policy asks for none."""
+        return "" if self.listed is None else str(self.listed)
 
     def own_path(self, name: str, suffix: str = "") -> Path:
         """The path of a file that belongs to this partition alone."""
@@ -180,7 +189,25 @@ class DeviceGroup:
             raise Declined(Refusal.POLICY) from None
         if objection := policy.objection(settings):
             raise Declined(objection)
+        self.listed = self.published(settings, policy)
         return policy
+
+    def published(self, settings: RoundSettings, policy: Policy) -> Listed | None:
+        """Return the published task that allows the settings, if the policy asks for one, else None.
+
+        Raises Declined if there is none.
+        """
+        if policy.least_task_age is None:
+            return None
+        try:
+            tasks = TaskList.open(self.folder)
+            return tasks.check(settings, self.catalogue, policy.least_task_age, self.clock())
+        except UnusableList as error:
+            logger.error(NOT_PUBLISHED, error)
+            raise Declined(Refusal.TASK_LIST) from None
+        except TaskRefused as refused:
+            logger.error(NOT_PUBLISHED, refused.reason)
+            raise Declined(refused.reason) from None
 
     def expected(self, request: Request, policy: Policy) -> Parameters:
         """Return the `expected_update` of a request.

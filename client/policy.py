@@ -101,6 +101,12 @@ class Policy(BaseModel):
         False,
         description="distributed trust: allow sums without secure aggregation's masks (simulations)",
     )
+    least_task_age: float | None = Field(
+        None,
+        ge=0,
+        description="allow only tasks of the published list, each only so many days after the device first "
+        "saw it there; 0: at once; not set: also tasks that nobody published",
+    )
 
     @classmethod
     def load(cls, path: Path) -> "Policy":

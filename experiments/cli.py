@@ -21,6 +21,7 @@ import terrycloth.experiments.commands.recommend as recommend
 import terrycloth.experiments.commands.report as report
 import terrycloth.experiments.commands.settings as settings
 import terrycloth.experiments.commands.simulate as simulate
+import terrycloth.experiments.commands.task as task
 import terrycloth.experiments.commands.try_orders as try_orders
 import terrycloth.experiments.commands.tune as tune
 from terrycloth.experiments.commands.stopping import Stopped
@@ -44,6 +45,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(check.app, name="check")
 app.add_typer(device.app, name="device")
+app.add_typer(task.app, name="task")
 app.command("try", epilog=try_orders.EXAMPLE)(try_orders.try_orders)
 app.command("report", epilog=report.REPORT_EXAMPLE)(report.report)
 app.command("datasheet", epilog=report.DATASHEET_EXAMPLE)(report.datasheet)

@@ -1,6 +1,9 @@
 """The public catalogue: the items, and their attributes (colour, size, composition …)."""
 
+import hashlib
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +38,18 @@ class Catalogue:
     def attributes(self) -> list[str]:
         """The names of the attribute columns."""
         return list(self.table.columns[2:])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the catalogue says, in its order, as hexadecimal text.
+
+        Two files with the same items, titles and attributes have the same fingerprint.
+        """
+        hashed = hashlib.sha256(json.dumps(list(self.table.columns)).encode())
+        for item, title, *cells in self.table.itertuples(index=False, name=None):
+            row = [str(item), str(title), *([str(value) for value in cell] for cell in cells)]
+            hashed.update(json.dumps(row).encode())
+        return hashed.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the catalogue as Parquet. Attribute columns become lists of strings."""

@@ -66,6 +66,13 @@ class Refusal(StrEnum):
     BYTES = "reply-too-large"
     DAILY_BUDGET = "daily-budget-passed"
 
+    # By the list of published tasks, where the policy asks for one.
+    TASK_LIST = "no-usable-task-list"
+    TASK_LIST_EXPIRED = "task-list-expired"
+    TASK_UNLISTED = "task-not-published"
+    TASK_YOUNG = "task-published-too-recently"
+    TASK_RUNS = "more-runs-than-published"
+
 
 @dataclass(frozen=True)
 class Request:

@@ -49,6 +49,7 @@ least_agreement = 0.75
 least_nodes = 5
 least_devices = 40
 unmasked = true
+least_task_age = 7
 """
 
 
@@ -111,6 +112,7 @@ def test_every_key_is_read(written):
         least_nodes=5,
         least_devices=40,
         unmasked=True,
+        least_task_age=7.0,
     )
 
 
@@ -161,6 +163,7 @@ BROKEN = [
     "least_nodes = 2",
     "least_devices = 0",
     "unmasked = 'yes'",
+    "least_task_age = -1",
     "[budget]\nmost_epsilon = 4",
     "most_epsilon = 4\nmost_epsilon = 8",
     "most_epsilon: 4",

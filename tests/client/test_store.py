@@ -244,24 +244,26 @@ def test_consents_are_kept_with_purpose_version_and_times(device):
 # Receipts
 
 
-def test_a_receipt_says_what_left_when_and_what_it_cost(device, ask, query):
+def test_a_receipt_says_what_left_when_and_what_it_cost(device, ask, query, monkeypatch):
     """One step at σ = 1 costs 4.38 at δ = 1e-5; the update of 8 items × 4 numbers has 128 bytes."""
     store = device()
     settings = ask(epsilon=6.0, run="spring")
+    monkeypatch.setattr(DeviceGroup, "published", lambda *_: "2, towels (ab12)")
     for moved in (0.0, 0.1):
-        DeviceGroup(store.folder, clock=lambda: NOW, task="ab12").answer(query(settings, moved))
+        DeviceGroup(store.folder, clock=lambda: NOW).answer(query(settings, moved))
     sent, refused = store.receipts()
     assert sent.epsilon == refused.epsilon == pytest.approx(4.38, abs=0.005)
     common = {
-        "time": NOW, "task": "ab12", "run": "spring", "round": 1, "rounds": 10, "model": "mf",
+        "time": NOW, "task": "2, towels (ab12)", "run": "spring", "round": 1, "rounds": 10,
+        "model": "mf",
         "unit": "interaction", "trust": "local", "epsilon": sent.epsilon, "delta": 1e-5,
     }  # fmt: skip
     assert sent == Receipt(**common, sent_bytes=128, refused="")
     assert refused == Receipt(**common, sent_bytes=0, refused="budget-passed")
     assert str(sent) == (
         "2027-01-15 08:00 UTC: an update with noise left the device: 128 bytes for the model mf (round 1 of "
-        "10 of run spring, published task ab12); ε spent so far 4.38 for one purchase (δ = 1e-05, trust "
-        "local)"
+        "10 of run spring, published task 2, towels (ab12)); ε spent so far 4.38 for one purchase (δ = "
+        "1e-05, trust local)"
     )
     assert "nothing left the device, which refused (budget-passed)" in str(refused)
 

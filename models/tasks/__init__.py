@@ -1,0 +1,1 @@
+"""Published tasks: what devices may be asked, known to everybody before it is asked."""
