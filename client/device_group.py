@@ -8,7 +8,8 @@ The folder of a device group stands for its devices' own disks:
     state-K-of-N.safetensors     the devices' vectors, ledgers and last reply
     *.lock                       keep two processes from using one state, and show that a state was lost
     policy.toml                  what the devices allow, unless their owner names another file
-    seed                         only for a repeatable run: replaces the random keys from the system
+    seed                         only for a repeatable run: replaces the random keys from the system, and may
+                                 name the number of the first device, if other folders hold the ones before
 """
 
 import logging
@@ -98,7 +99,7 @@ class DeviceGroup:
         start, stop = (devices * edge // partitions for edge in (partition, partition + 1))
         self.folder = folder
         self.span = start, stop
-        self.devices = np.arange(start, stop)
+        self.devices = np.arange(start, stop) + self.seed_and_first[1]
         self.partition = partition
         self.partitions = partitions
         self.state_path = self.own_path("state", ".safetensors")
@@ -137,12 +138,13 @@ class DeviceGroup:
         policy: Policy,
         seed: int | None = None,
         targets: Targets | None = None,
+        first: int = 0,
     ) -> None:
         """Write a device group's folder.
 
         policy: what the devices allow; each device stores its newest `policy.most_events` events. seed: makes
         all draws repeatable by anyone, so a seeded device group is not private. targets: the devices'
-        held-out items.
+        held-out items. first: number of the first device in a repeatable run, if devices lie in several folders.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -152,7 +154,7 @@ class DeviceGroup:
             targets.save(folder / TARGETS_FOLDER)
         policy.save(folder)
         if seed is not None:
-            (folder / "seed").write_text(str(seed))
+            (folder / "seed").write_text(f"{seed} {first}" if first else str(seed))
 
     def answer(self, request: Request) -> Reply:
         """Train the devices that take part, and return the sum of their updates, or a refusal.
@@ -354,7 +356,15 @@ class DeviceGroup:
 
     def new_key(self) -> bytes:
         """Return a fresh secret key. A seeded group reuses one key, and numbers its streams by query."""
-        return seeded_key(int((self.folder / "seed").read_text())) if self.seeded else new_key()
+        return seeded_key(self.seed_and_first[0]) if self.seeded else new_key()
+
+    @cached_property
+    def seed_and_first(self) -> tuple[int, int]:
+        """The seed, and the number of the first device; both 0 without a seed."""
+        if not self.seeded:
+            return 0, 0
+        seed, *first = map(int, (self.folder / "seed").read_text().split())
+        return seed, sum(first)
 
     def participation_draws(self, query: int) -> npt.NDArray[np.float64]:
         """Participation draws in (0, 1) for the query of this number: [devices]. Device d reads place d."""
@@ -364,6 +374,7 @@ class DeviceGroup:
 
     def refuse(self, round: int, reason: Refusal) -> Reply:
         """Return the reply in which every device refuses, without reading its events."""
+        logger.info("every device refuses: %s", reason)
         return Reply(round, {}, 0, {reason: len(self.devices)})
 
     def claim(self, dim: int) -> bool:
