@@ -195,8 +195,6 @@ def serve(folder: Folder) -> None:
     127.0.0.1 for the operator, behind the token in federation/operator.token. Nothing that is submitted runs
     on the server.
     """
-    import logging
-
     from terrycloth.experiments.federation.layout import Layout
     from terrycloth.experiments.federation.processes import SERVER, holding
     from terrycloth.server.link.listeners import serve
@@ -206,7 +204,7 @@ def serve(folder: Folder) -> None:
         listening = layout.listening
         for who, (host, port) in (("devices", listening.devices), ("the operator", listening.operator)):
             print(f"{who}: {host}:{port}", flush=True)
-        serve(listening, logging.INFO)
+        serve(listening)
 
 
 def settings_of(given: dict[str, Any]) -> tuple[RunConfig, Any]:

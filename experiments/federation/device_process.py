@@ -22,6 +22,7 @@ KEPT_OUT = 2  # exit code: the owner can mend it
 def load() -> None:
     """Load what a device needs, before a fork. Nothing may be computed yet: threads do not survive a fork."""
     torch.set_num_threads(1)
+    import torch._dynamo  # noqa: F401: torch imports it at the first step of an optimiser, for two seconds
 
 
 def app_of(folder: Path, trainer: str | None = None) -> App:

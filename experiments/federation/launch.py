@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -62,17 +63,20 @@ def serve_devices(layout: Layout) -> None:
 
 def main(kind: str, folder: str, parent: str | None = None) -> None:
     """Run one of the two processes of a federation."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     layout = Layout(Path(folder))
+    ends_with_parent = parent is not None
     try:
         with owner_only(), holding(layout, kind):
             stop_with(None if parent is None else int(parent))
             if kind == SERVER:
                 from terrycloth.server.link.listeners import serve
 
-                serve(layout.listening, logging.INFO)
+                # Runs that end with their parent need no memory of who is registered, and a database costs two
+                # thirds of a server's time.
+                serve(replace(layout.listening, database=None) if ends_with_parent else layout.listening)
             elif kind == DEVICES:
+                logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+                logging.getLogger("httpx").setLevel(logging.WARNING)
                 serve_devices(layout)
     except UserError as error:
         sys.exit(f"terry: {error}")

@@ -9,6 +9,7 @@ It was written for flwr 1.41. `tests/server/link/test_listeners.py` goes through
 """
 
 import hmac
+import logging
 import os
 import secrets
 import socket
@@ -20,6 +21,7 @@ from typing import Any
 import uvicorn
 from flwr.common.constant import ACCESS_TOKEN_KEY, ISOLATION_MODE_PROCESS
 from flwr.supercore.auth.typing import AccountInfo
+from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
 from flwr.supercore.http_logging import get_uvicorn_log_config
 from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
@@ -45,7 +47,8 @@ class Listening:
     """Where a server listens, and the files that it needs.
 
     devices, operator: host and port of each listener. certificate, key, authority: PEM files; None serves
-    without TLS. token: file of the operator's token. database: file of registered devices and of runs.
+    without TLS. token: file of the operator's token. database: file of registered devices and of runs; None
+    keeps them in memory.
     """
 
     devices: tuple[str, int]
@@ -54,7 +57,7 @@ class Listening:
     key: Path | None
     authority: Path | None
     token: Path
-    database: Path
+    database: Path | None
 
 
 def new_token(path: Path) -> None:
@@ -141,20 +144,21 @@ def make_app(listening: Listening) -> Any:
         fleet_event_log_plugin=None, enable_event_log=False, artifact_provider=None,
         enable_supernode_auth=True, fleet_api_type="grpc-rere", fleet_api_address=None, simulation=False,
         ssl_ca_certfile=_text(listening.authority), ssl_certfile=_text(listening.certificate),
-        ssl_keyfile=_text(listening.key), database=str(listening.database),
+        ssl_keyfile=_text(listening.key), database=_text(listening.database) or FLWR_IN_MEMORY_DB_NAME,
         isolation=ISOLATION_MODE_PROCESS,  # starts nothing that would run a submitted app
         runtime_dependency_install=False,
     )  # fmt: skip
     return Gate(create_app(config, SuperLinkLifespan), listening)
 
 
-def serve(listening: Listening, log_level: int) -> None:
+def serve(listening: Listening) -> None:
     """Serve until a signal stops it. Raises UserError if a port is taken or a file cannot be read."""
     os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1")
+    logging.getLogger("flwr").propagate = False  # it writes its lines itself
     app = make_app(listening)
     sockets = [_bound(*address) for address in (listening.devices, listening.operator)]
     config = uvicorn.Config(
-        app, log_config=get_uvicorn_log_config(log_level), access_log=False, proxy_headers=False,
+        app, log_config=get_uvicorn_log_config(logging.INFO), access_log=False, proxy_headers=False,
         server_header=False, ws="none", timeout_graceful_shutdown=2,
         ssl_keyfile=listening.key, ssl_certfile=listening.certificate,
     )  # fmt: skip
