@@ -144,7 +144,8 @@ class DeviceGroup:
 
         policy: what the devices allow; each device stores its newest `policy.most_events` events. seed: makes
         all draws repeatable by anyone, so a seeded device group is not private. targets: the devices'
-        held-out items. first: number of the first device in a repeatable run, if devices lie in several folders.
+        held-out items. first: number of the first device of a repeatable run whose devices lie in several
+        folders.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)

@@ -14,7 +14,7 @@ from terrycloth.models.tls import pinned_context
 
 FILE = "connection.toml"
 AUTHORITY_FILE, KEY_FILE = "authority.crt", "device.key"
-REMEDY = "take the file that the federation's operator made for this device, or make it with terry federation init"
+REMEDY = "take the file that the operator made for this device with terry federation init"
 
 
 class Connection(BaseModel):

@@ -1,6 +1,7 @@
-"""Flower's fleet interface, as a device uses it. The only module of a device that uses what Flower keeps internal.
+"""Flower's fleet interface, as a device uses it.
 
-It was written for flwr 1.41. `tests/client/fleet/test_flower.py` fails if Flower changes what is used here.
+No other module of a device uses what Flower keeps internal. It was written for flwr
+1.41. `tests/client/fleet/test_flower.py` fails if Flower changes what is used here.
 There is no call that fetches an app from the server, so nothing that the server holds can run on a device.
 """
 
@@ -106,7 +107,7 @@ class Fleet:
         _call(self.client.DeactivateNode, DeactivateNodeRequest(node_id=self.node.node_id), tries=1)
 
     def beat(self) -> None:
-        """Tell the server that the device is still there. Raises NotAllowed if the server took it for lost."""
+        """Tell the server that the device is still there. Raises NotAllowed if it was taken for lost."""
         request = SendNodeHeartbeatRequest(node=self.node, heartbeat_interval=HEARTBEAT)
         if not _call(self.client.SendNodeHeartbeat, request).success:
             raise NotAllowed
@@ -160,7 +161,7 @@ class Fleet:
     def answer(self, reply: Message) -> None:
         """Send a reply.
 
-        Flower also asks how long the device took. It is told nothing, because that may depend on what is held.
+        Flower also asks how long the device took. It is told 0, because that may depend on what is held.
         Raises httpx.HTTPError if the server cannot be reached, and Unusable if it no longer waits.
         """
         reply.metadata.__dict__["_message_id"] = reply.object_id

@@ -21,9 +21,9 @@ def serve(
 ) -> None:
     """Answer a server's messages with the app that is installed here, until Ctrl-C.
 
-    The folder holds the device's events and policy, its own key, and in connection.toml which server it belongs
-    to. The server must have the public key that is named there, besides a certificate by its authority. A
-    bundle that the server holds is never fetched. Exit code 2: the server kept a device out.
+    The folder holds the device's events and policy, its own key, and connection.toml, which names its server.
+    That server must have the public key named there, besides a certificate by its authority. A bundle that
+    the server holds is never fetched. Exit code 2: the server kept a device out.
     """
     import logging
     import os

@@ -56,7 +56,8 @@ def flags(
         help="device groups, each in a process of its own; by default one for each device",
         rich_help_panel="Federation", show_default=False)] = None,
     server_name: Annotated[str, typer.Option(
-        help="host name or address by which devices reach the server", rich_help_panel="Federation")] = "127.0.0.1",
+        help="host name or address by which devices reach the server",
+        rich_help_panel="Federation")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(
         help="port of the devices' listener; by default a free one", rich_help_panel="Federation",
         show_default=False)] = None,
@@ -95,7 +96,7 @@ def taking_flags(command: Callable[..., None]) -> Callable[..., None]:
 @app.command("init", epilog="Example: terry federation init --data towels --devices 8 --out runs/towels")
 @taking_flags
 def init(given: dict[str, Any]) -> None:
-    """Write a federation's folder: its devices, their keys, the server's certificate and the operator's token."""
+    """Write a federation's folder: devices, their keys, the server's certificate, the operator's token."""
     config, settings = settings_of(given)
     reporter = reporter_of(given["quiet"])
     from terrycloth.experiments.runs.federated import init
@@ -105,7 +106,8 @@ def init(given: dict[str, Any]) -> None:
     if given["quiet"]:
         print(folder.path)
     else:
-        print(f"{folder.path}: {settings.nodes:,} device groups; go on with: terry federation start {folder.path}")
+        print(f"{folder.path}: {settings.nodes:,} device groups")
+        print(f"go on with: terry federation start {folder.path}")
 
 
 @app.command("up", epilog="Example: terry federation up --data towels --devices 8")
@@ -146,7 +148,7 @@ def start(folder: Folder) -> None:
 
 @app.command("run", epilog="Example: terry federation run runs/towels")
 def run(folder: Folder, quiet: Quiet = False) -> None:
-    """Train over the devices of a federation that runs, or go on where that was stopped, and print the results."""
+    """Train over the devices of a federation that runs, or go on with it, and print the results."""
     reporter = reporter_of(quiet)
     from terrycloth.experiments.runs.federated import run
 
@@ -181,8 +183,8 @@ def down(folder: Folder) -> None:
     from terrycloth.experiments.reports.phases import phase
 
     layout = Layout(folder)
-    layout.settings  # noqa: B018: says where there is no federation
-    with phase("stopping the devices and the server"):
+    nodes = layout.settings.nodes  # says where there is no federation
+    with phase(f"stopping {nodes:,} devices and the server"):
         stopped = down(layout)
     print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 

@@ -22,7 +22,6 @@ KEPT_OUT = 2  # exit code: the owner can mend it
 def load() -> None:
     """Load what a device needs, before a fork. Nothing may be computed yet: threads do not survive a fork."""
     torch.set_num_threads(1)
-    import torch._dynamo  # noqa: F401: torch imports it at the first step of an optimiser, for two seconds
 
 
 def app_of(folder: Path, trainer: str | None = None) -> App:
@@ -48,7 +47,7 @@ def serve_folders(folders: Sequence[Path], trainer: str | None = None, give_up: 
 
 
 def serve_folder(folder: Path, parent: int) -> None:
-    """Serve one device group in a forked process, with a log in its folder, for as long as its parent lives."""
+    """Serve one device group in a forked process, with a log in its folder, while its parent lives."""
     with (folder / "device.log").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

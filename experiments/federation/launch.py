@@ -2,9 +2,9 @@
 
     python -m terrycloth.experiments.federation.launch server|devices FOLDER [PARENT]
 
-The devices' processes are forked from one that has loaded torch, which then takes seconds once, and its memory
-once. They share nothing else: each has its own folder, key, connection and log, and one that dies is started
-again. PARENT is the number of a process; whatever was started ends soon after it.
+The devices' processes are forked from one that has loaded torch, so that its time and its memory are spent
+once. They share nothing else: each has its own folder, key, connection and log, and one that is killed is
+started again. PARENT is the number of a process; whatever was started ends soon after it.
 """
 
 import logging
@@ -71,8 +71,8 @@ def main(kind: str, folder: str, parent: str | None = None) -> None:
             if kind == SERVER:
                 from terrycloth.server.link.listeners import serve
 
-                # Runs that end with their parent need no memory of who is registered, and a database costs two
-                # thirds of a server's time.
+                # A server that ends with its parent need not remember who is registered, and a database costs
+                # two thirds of a server's time.
                 serve(replace(layout.listening, database=None) if ends_with_parent else layout.listening)
             elif kind == DEVICES:
                 logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)

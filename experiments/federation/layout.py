@@ -1,11 +1,11 @@
-"""The files of a federation on one machine: `federation/` in its run folder, and a folder for each device group.
+"""The files of a federation: `federation/` in its run folder, and a folder for each device group.
 
 federation/settings.toml   where the server listens, and how long a round waits
 federation/authority.crt, server.crt, server.key
 federation/operator.token  lets its holder start runs and register devices: keep it from devices
 federation/link.sqlite     the server's registered devices and runs
 federation/*.log, *.pid    of the two processes that start devices and serve them
-devices/device-K/          stands for the disk of device group K: its events, policy, ledger, key and connection
+devices/device-K/          stands for the disk of device group K: events, policy, ledger, key, connection
 """
 
 import shutil
@@ -118,7 +118,10 @@ def lay_out(layout: Layout, settings: FederationSettings, devices: list[int]) ->
     pin = ""
     if not settings.insecure:
         authority, certificate = layout.home / "authority.crt", layout.home / "server.crt"
-        names = list(dict.fromkeys([settings.server_name, LOOPBACK]))  # the operator reaches it by its address
+        # The operator reaches the server by its address.
+        names = list(
+            dict.fromkeys([settings.server_name, LOOPBACK])
+        )  # the operator reaches it by its address
         make_certificates(names, authority, certificate, layout.home / "server.key")
         pin = fingerprint_of(certificate)
     connection = Connection(

@@ -74,7 +74,13 @@ def process_of(layout: Layout, name: str) -> int | None:
 
 def start(layout: Layout, name: str, *, with_parent: bool) -> "subprocess.Popen[bytes]":
     """Start a process in a session of its own. with_parent: it ends when this process does."""
-    command = [sys.executable, "-m", "terrycloth.experiments.federation.launch", name, str(layout.run.resolve())]
+    command = [
+        sys.executable,
+        "-m",
+        "terrycloth.experiments.federation.launch",
+        name,
+        str(layout.run.resolve()),
+    ]
     command += [str(os.getpid())] if with_parent else []
     with log_of(layout, name).open("ab") as log:
         return subprocess.Popen(
@@ -90,6 +96,12 @@ def start(layout: Layout, name: str, *, with_parent: bool) -> "subprocess.Popen[
 def log_of(layout: Layout, name: str) -> Path:
     """Return the path of a process's log."""
     return layout.home / f"{name}.log"
+
+
+def last_line(layout: Layout, name: str) -> str:
+    """Return the last line of a process's log, because a folder without a finished round is removed."""
+    lines = log_of(layout, name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "its log is empty"
 
 
 @contextmanager
@@ -113,9 +125,7 @@ def bring_up(
     """
     for name in (SERVER, DEVICES):
         if process_of(layout, name) is not None:
-            raise UserError(
-                f"the federation in {layout.run} already runs: stop it with terry federation down {layout.run}"
-            )
+            raise UserError(f"{layout.run} already runs: stop it with terry federation down {layout.run}")
     doing("starting the server")
     started.append(start(layout, SERVER, with_parent=with_parent))
     started.append(start(layout, DEVICES, with_parent=with_parent))  # which load torch meanwhile
@@ -130,7 +140,7 @@ def bring_up(
         until = time.monotonic() + SECONDS_TO_CONNECT
         while sum(node.online for node in operator.nodes()) < layout.settings.nodes:
             if started[1].poll() is not None or time.monotonic() > until:
-                raise UserError(f"not all devices connected: read {log_of(layout, DEVICES)}")
+                raise UserError(f"not all devices connected: {last_line(layout, DEVICES)}")
             time.sleep(0.3)
     finally:
         operator.close()
@@ -146,7 +156,7 @@ def wait_until_healthy(layout: Layout, server: "subprocess.Popen[bytes]") -> Non
             if httpx.get(url, verify=verify or False, timeout=2).status_code == httpx.codes.OK:
                 return
         time.sleep(0.2)
-    raise UserError(f"the server did not start: read {log_of(layout, SERVER)}")
+    raise UserError(f"the server did not start: {last_line(layout, SERVER)}")
 
 
 def stop(processes: "list[subprocess.Popen[bytes]]") -> None:

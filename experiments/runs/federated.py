@@ -13,7 +13,9 @@ from terrycloth.models.errors import UserError
 ENGINE = "federation"
 
 
-def init(config: RunConfig, federation: FederationSettings, out: Path | None, reporter: Reporter) -> RunFolder:
+def init(
+    config: RunConfig, federation: FederationSettings, out: Path | None, reporter: Reporter
+) -> RunFolder:
     """Write the run folder of a federation that nothing runs yet.
 
     Raises UserError if the settings, the data or the folder cannot be used.
@@ -56,5 +58,3 @@ def write(plan: RunPlan, folder: RunFolder, federation: FederationSettings, repo
     folder.devices.mkdir()
     simulation.lay_out(plan, folder)
     lay_out(Layout(folder.path), federation, held)
-
-

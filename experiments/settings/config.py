@@ -180,7 +180,8 @@ class RunConfig(BaseModel):
     server_weight_decay: shared.ServerWeightDecay[float | None] = None
 
     engine: Literal["in-process", "ray", "federation"] = Field(
-        "in-process", description="engine of the simulation: in-process or ray; terry federation sets federation"
+        "in-process",
+        description="engine of the simulation: in-process or ray; terry federation sets federation",
     )
     trainer: Literal["fast", "reference"] = Field(
         "fast",

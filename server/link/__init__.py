@@ -1,1 +1,1 @@
-"""The Flower server that devices reach: its two listeners, its operator, and the process that runs the rounds."""
+"""The Flower server that devices reach: its listeners, its operator, and the process of its rounds."""

@@ -1,7 +1,7 @@
 """Flower's SuperLink behind two listeners: one for devices, one for the operator.
 
-Flower serves everything on one port, where whoever holds the authority's file may list runs, register keys and
-submit apps. Here a device's listener answers the fleet interface and /health, and the operator's listener
+Flower serves everything on one port, where whoever holds the authority's file may list runs, register keys
+and submit apps. Here a device's listener answers the fleet interface and /health, and the operator's listener
 answers Flower's control and runtime interfaces, each behind the operator's token. Everything else is 404. No
 process of the server runs what somebody submits: `server.link.rounds` runs the installed ServerApp.
 
@@ -113,14 +113,17 @@ class Gate:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer 404 to what this listener does not serve, and 413 to a body that is too large."""
         if scope["type"] == "lifespan":
-            return await self.app(scope, receive, send)
-        to_devices = self.ports.get((scope.get("server") or (None, None))[1])
+            await self.app(scope, receive, send)
+            return
+        to_devices = self.ports.get((scope.get("server") or (None, -1))[1])
         if scope["type"] != "http" or to_devices is None or not allowed(scope["path"], to_devices=to_devices):
-            return await _refuse(send, 404)
+            await _refuse(send, 404)
+            return
         length = dict(scope["headers"]).get(b"content-length", b"0" if scope["method"] == "GET" else b"")
         if not length.isdigit() or int(length) > MOST_BODY:
-            return await _refuse(send, 413)
-        return await self.app(scope, receive, send)
+            await _refuse(send, 413)
+            return
+        await self.app(scope, receive, send)
 
 
 async def _refuse(send: Send, status: int) -> None:

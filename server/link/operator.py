@@ -1,4 +1,4 @@
-"""What the operator of a server may do, over Flower's control interface: register devices, start and list runs.
+"""What the operator of a server may do by Flower's control interface: register devices, start runs.
 
 It was written for flwr 1.41, as `server.link.listeners` was.
 """
@@ -118,8 +118,7 @@ class Operator:
 def bundle() -> bytes:
     """Return the bundle that Flower asks for where a run starts.
 
-    It names the installed apps and holds no code. Nobody opens it: the server runs no bundle, and neither does
-    a device.
+    It names the installed apps and holds no code. Nobody opens it: neither server nor device runs a bundle.
     """
     apps = {"serverapp": "terrycloth.server.app:app", "clientapp": "terrycloth.client.app:app"}
     named = {

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Rounds(HttpGrid):
-    """Flower's Grid, over a connection that verifies the server's key, and which asks for replies more often."""
+    """Flower's Grid, over a connection that verifies the server's key and asks for replies more often."""
 
     def __init__(self, operator: Operator, token: str) -> None:
         super().__init__(operator.address, token=token)
@@ -111,7 +111,7 @@ def acquired(operator: Operator, number: int) -> Iterator[tuple[Rounds, Callable
 
 
 def task_token(operator: Operator, number: int) -> str:
-    """Return the token of a run's task. Tasks of other runs are marked as failed, without being looked into."""
+    """Return the token of a run's task. Tasks of other runs are marked as failed, and not looked into."""
     signed = ExecutorInterceptor(
         master_secret=operator.token.encode(), protected_methods=["/flwr.proto.Runtime/AcquireTask"]
     )
