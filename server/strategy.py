@@ -270,7 +270,7 @@ class FederatedSum(FedAvg):
         expected = expected_update(settings, self.shared())
         most_devices = self.server.most_devices(settings.devices)
         replies = list(replies)
-        if late := len(self.asked) - len(replies):
+        if (late := len(self.asked) - len(replies)) > 0:
             invalid[LATE] += late
             silent = self.asked - {message.metadata.src_node_id for message in replies}
             logger.warning("no reply in time from %s", ", ".join(map(str, sorted(silent))))

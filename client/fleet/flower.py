@@ -1,8 +1,8 @@
 """Flower's fleet interface, as a device uses it.
 
-No other module of a device uses what Flower keeps internal. It was written for flwr
-1.41. `tests/client/fleet/test_flower.py` fails if Flower changes what is used here.
-There is no call that fetches an app from the server, so nothing that the server holds can run on a device.
+No other module of a device uses what Flower keeps internal. It was written for flwr 1.41, and
+`tests/client/fleet/test_flower.py` fails if Flower changes what is used here. There is no call that fetches
+an app from the server, so nothing that the server holds can run on a device.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ssl import SSLContext
+from ssl import SSLContext, SSLError
 from typing import Any
 
 import httpx
@@ -220,11 +220,20 @@ def _call(method: Any, request: Any, tries: int = TRIES) -> Any:
                 raise Unusable("the run is over") from None
             if code not in GONE or tried == tries:
                 raise
-        except httpx.TransportError:
-            if tried == tries:
+        except httpx.TransportError as error:
+            if tried == tries or of_tls(error):
                 raise
         time.sleep(2.0 ** (tried - 1))
     raise AssertionError
+
+
+def of_tls(error: BaseException | None) -> bool:
+    """Whether an error came from a failed verification of the server."""
+    while error is not None:
+        if isinstance(error, SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class _Bounded(httpx.SyncByteStream):

@@ -6,7 +6,6 @@ what code runs: a bundle is never fetched, and what the ClientApp does not know 
 """
 
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,15 @@ from flwr.app import Context, Message, RecordDict
 
 from terrycloth.client.app import FAILED, TRAINING_FAILED
 from terrycloth.client.fleet.connection import Place
-from terrycloth.client.fleet.flower import Fleet, Heart, NotAllowed, Received, Unusable, refusal
+from terrycloth.client.fleet.flower import (
+    Fleet,
+    Heart,
+    NotAllowed,
+    Received,
+    Unusable,
+    of_tls,
+    refusal,
+)
 from terrycloth.client.secure.identity import Identity
 
 IDLE, BUSY, SLOWER = 1.0, 0.2, 1.5  # seconds between questions: after a message, and how they grow to idle
@@ -107,7 +114,7 @@ class Loop:
                 logger.warning("%s: %s; trying again every %g seconds", self.device.name, why, RETURN)
                 said = why
             since = since if self.refused else time.monotonic()
-            if time.monotonic() - since > self.give_up:
+            if self.refused and time.monotonic() - since > self.give_up:
                 self.given_up = True
                 return False
             self.stop.wait(RETURN)
@@ -160,15 +167,6 @@ class Loop:
         except ValueError:  # of Flower, for a type of message without a function
             logger.warning("%s: %s", self.device.name, UNKNOWN_TYPE)
             return refusal(message, TRAINING_FAILED, FAILED)
-
-
-def of_tls(error: BaseException | None) -> bool:
-    """Whether an error came from a failed verification of the server."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def devices_at(folders: Sequence[Path], make_app: Callable[[Path], App]) -> list[Device]:

@@ -119,7 +119,9 @@ class Gate:
         if scope["type"] != "http" or to_devices is None or not allowed(scope["path"], to_devices=to_devices):
             await _refuse(send, 404)
             return
-        length = dict(scope["headers"]).get(b"content-length", b"0" if scope["method"] == "GET" else b"")
+        length = dict(scope["headers"]).get(
+            b"content-length", b"0" if scope["method"] in ("GET", "HEAD") else b""
+        )
         if not length.isdigit() or int(length) > MOST_BODY:
             await _refuse(send, 413)
             return

@@ -456,7 +456,8 @@ def commands() -> list[list[str]]:
 def test_there_are_the_commands_of_the_readme() -> None:
     wanted = ["bench", "compare", "frontier", "simulate", "recommend", "tune", "ls", "settings"]
     wanted += ["data list", "data inspect", "data check", "data partition", "privacy plan", "check model"]
-    wanted += ["try", "report", "datasheet"]
+    wanted += ["try", "report", "datasheet", "device serve"]
+    wanted += [f"federation {step}" for step in ("init", "up", "start", "run", "status", "down", "serve")]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 
 
