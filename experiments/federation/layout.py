@@ -57,6 +57,10 @@ class Layout:
         """The folder of the server's and the operator's own files."""
         return self.run / "federation"
 
+    def check(self) -> None:
+        """Raise UserError if there is no federation in this folder."""
+        assert self.settings
+
     def device(self, number: int) -> Path:
         """The folder of a device group."""
         return self.run / "devices" / f"device-{number}"

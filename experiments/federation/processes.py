@@ -49,8 +49,9 @@ def stop_with(parent: int | None) -> None:
 def holding(layout: Layout, name: str) -> Iterator[None]:
     """Be the process of this name for the block: its number stands in a file that is locked meanwhile.
 
-    Raises UserError if another process is that already.
+    Raises UserError if another process is that already, or there is no federation in the folder.
     """
+    layout.check()
     try:
         with locked(layout.home / f"{name}.lock", wait=False):
             (layout.home / f"{name}.pid").write_text(str(os.getpid()))
@@ -62,7 +63,11 @@ def holding(layout: Layout, name: str) -> Iterator[None]:
 
 
 def process_of(layout: Layout, name: str) -> int | None:
-    """Return the number of the running process of this name, or None."""
+    """Return the number of the running process of this name, or None.
+
+    Raises UserError if there is no federation in the folder.
+    """
+    layout.check()
     try:
         with locked(layout.home / f"{name}.lock", wait=False):
             return None
