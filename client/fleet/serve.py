@@ -159,8 +159,13 @@ class Loop:
 
     def reply(self, message: Message, node: int) -> Message:
         """Return the app's reply. A message that the app does not know is answered by an error."""
+        # The device's key is also its identity in secure aggregation. What the server configured is left out.
         context = Context(
-            run_id=message.metadata.run_id, node_id=node, node_config={}, state=RecordDict(), run_config={}
+            run_id=message.metadata.run_id,
+            node_id=node,
+            node_config={"identity": str(self.device.place.key)},
+            state=RecordDict(),
+            run_config={},
         )
         try:
             return self.device.app(message, context)

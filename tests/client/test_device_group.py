@@ -709,6 +709,17 @@ def test_a_seeded_device_group_repeats_itself_and_numbers_its_draws_by_query(ask
     assert unrelated(answers[0][0], DeviceGroup(layout(seed=8)).answer(query(ask())))
 
 
+def test_seeded_devices_answer_alike_in_one_folder_and_in_several(ask, layout, query, shop, held, tmp_path):
+    """Partition 1 of 2 of a folder holds devices 3 to 5; a folder of their own says that 3 is its first."""
+    part = DeviceGroup(layout(), 1, 2)
+    DeviceGroup.create(tmp_path / "own", shop, held(*BASKETS[3:]), ANYTHING, 7, first=3)
+    DeviceGroup.create(tmp_path / "zero", shop, held(*BASKETS[3:]), ANYTHING, 7)
+    replies = [group.answer(query(ask())) for group in (part, DeviceGroup(tmp_path / "own"))]
+    assert replies[0].answered
+    assert sent(replies[0]) == sent(replies[1])
+    assert sent(DeviceGroup(tmp_path / "zero").answer(query(ask()))) != sent(replies[0])
+
+
 # Rounds are counted too: ε that is set aside for one kind of round is not there for another
 
 

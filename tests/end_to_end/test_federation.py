@@ -165,9 +165,7 @@ def test_a_server_that_asks_for_something_else_is_refused_and_reads_no_event(lay
 
 
 @pytest.mark.parametrize(("broken", "reason"), [("key", serving.UNKNOWN_KEY), ("pin", serving.OTHER_SERVER)])
-def test_an_unknown_device_and_an_unknown_server_are_kept_apart(
-    layout, tmp_path, monkeypatch, broken, reason
-):
+def test_an_unknown_device_or_server_is_kept_out(layout, tmp_path, monkeypatch, broken, reason):
     monkeypatch.setattr(serving, "RETURN", 0.1)
     for name in (FILE, KEY_FILE, "authority.crt"):
         (tmp_path / name).write_bytes((layout.device(0) / name).read_bytes())
