@@ -212,7 +212,7 @@ def serve(folder: Folder) -> None:
 def settings_of(given: dict[str, Any]) -> tuple[RunConfig, Any]:
     """Return the run's configuration and the federation's settings from the flags. Raises UserError."""
     from terrycloth.experiments.datasets import check_options, data_options
-    from terrycloth.experiments.federation.layout import FederationSettings
+    from terrycloth.experiments.federation.layout import FederationSettings, free_ports
     from terrycloth.models.errors import UserError
 
     overrides = {name: given[name] for name in RunConfig.model_fields if given.get(name) is not None}
@@ -228,17 +228,6 @@ def settings_of(given: dict[str, Any]) -> tuple[RunConfig, Any]:
         raise UserError("--port and --operator-port are the same: the two listeners need two")
     local = {name: given[name] for name in ("server_name", "timeout", "insecure")}
     return config, FederationSettings(port=ports[0], operator_port=ports[1], nodes=nodes, **local)
-
-
-def free_ports(*asked: int | None) -> list[int]:
-    """Return the ports that were asked for, and a free one on 127.0.0.1 for each other."""
-    import socket
-
-    held = [socket.create_server(("127.0.0.1", 0)) for port in asked if port is None]
-    free = [server.getsockname()[1] for server in held]
-    for server in held:
-        server.close()
-    return [free.pop() if port is None else port for port in asked]
 
 
 def reporter_of(quiet: bool) -> Any:

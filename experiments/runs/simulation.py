@@ -14,7 +14,7 @@ from terrycloth.client.app import make_app
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
 from terrycloth.client.policy import Policy
-from terrycloth.client.secure.secure_round import ROSTER_FILE, lay_out_identities
+from terrycloth.client.secure.secure_round import lay_out_identities
 from terrycloth.client.serving import Serving
 from terrycloth.client.training.compiled.compile import nothing_compiled
 from terrycloth.client.training.trainers import uses_compiled_loops
@@ -72,6 +72,7 @@ from terrycloth.models.privacy.promise import Promise
 from terrycloth.models.recommenders.build import build_model
 from terrycloth.models.recommenders.kinds import KINDS, Solver, kind_of
 from terrycloth.models.recommenders.recommender import Parameters, Recommender
+from terrycloth.models.secure_aggregation.roster import ROSTER_FILE
 from terrycloth.server.checkpoint import RoundRecord
 from terrycloth.server.secure.secure_exchange import NODE_FAILED
 from terrycloth.server.strategy import STOPPED

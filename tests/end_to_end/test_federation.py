@@ -34,8 +34,7 @@ from terrycloth.client.fleet import serve as serving
 from terrycloth.client.fleet.connection import FILE, KEY_FILE, Connection, Place
 from terrycloth.client.fleet.serve import Device, serve
 from terrycloth.client.secure.identity import Identity
-from terrycloth.experiments.commands.federation import free_ports
-from terrycloth.experiments.federation.layout import FederationSettings, Layout
+from terrycloth.experiments.federation.layout import FederationSettings, Layout, free_ports
 from terrycloth.experiments.federation.processes import DEVICES, SERVER, process_of, running
 from terrycloth.experiments.runs import federated
 from terrycloth.experiments.runs.run_folder import RunFolder
