@@ -5,6 +5,7 @@ INSTALLED := $(VENV)/.installed
 
 # The flags of `make run`. Its run folder is OUT, by default runs/<time>-<data>-<model>.
 RUN_FLAGS := --data towels --devices 20000 --unit interaction --epsilon 8
+FEDERATION_FLAGS := --data towels --devices 8 --unit interaction --epsilon 8 --rounds 10
 FLOWER := runs/flower-$(shell date +%Y%m%d-%H%M%S)
 FLOWER_DEVICES := 300
 FIGURES := runs/figures
@@ -17,7 +18,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-bench install-sequence run flower figures docs bench bench-small test test-slow test-all lint format clean
+.PHONY: help install install-bench install-sequence run federation flower figures docs bench bench-small test test-slow test-all lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -40,6 +41,9 @@ install-sequence: ## install RecTools' SASRec into .venv-sequence, because it ne
 
 run: install ## simulate a federation of 20,000 towel shoppers under the promise ε = 8
 	$(BIN)/terry simulate $(RUN_FLAGS) $(if $(OUT),--out "$(OUT)")
+
+federation: install ## run a server and 8 devices as processes with TLS and keys, train, and stop them all
+	$(BIN)/terry federation up $(FEDERATION_FLAGS) $(if $(OUT),--out "$(OUT)")
 
 flower: install ## run the same two apps with `flwr run` on Ray, and stop every process it starts
 	$(BIN)/terry data partition towels $(FLOWER)/devices --devices $(FLOWER_DEVICES)

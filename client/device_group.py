@@ -135,12 +135,14 @@ class DeviceGroup:
         policy: Policy,
         seed: int | None = None,
         targets: Targets | None = None,
+        first: int = 0,
     ) -> None:
         """Write a device group's folder.
 
         policy: what the devices allow; each device stores its newest `policy.most_events` events. seed: makes
         all draws repeatable by anyone, so a seeded device group is not private. targets: the devices'
-        held-out items.
+        held-out items. first: number of the first device of a repeatable run whose devices lie in several
+        folders.
         """
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -150,7 +152,7 @@ class DeviceGroup:
             targets.save(folder / TARGETS_FOLDER)
         policy.save(folder)
         if seed is not None:
-            (folder / "seed").write_text(str(seed))
+            (folder / "seed").write_text(f"{seed} {first}" if first else str(seed))
 
     def answer(self, request: Request) -> Reply:
         """Train the devices that take part, and return the sum of their updates, or a refusal.
@@ -390,6 +392,7 @@ class DeviceGroup:
 
     def refuse(self, round: int, reason: Refusal) -> Reply:
         """Return the reply in which every device refuses, without reading its events."""
+        logger.info("every device refuses: %s", reason)
         return Reply(round, {}, 0, {reason: len(self.devices)})
 
     def load_model(self, settings: RoundSettings) -> Recommender:

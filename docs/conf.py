@@ -4,6 +4,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import fastapi  # noqa: F401
+
+# fastapi is loaded above because autodoc imports as type checkers do, under which fastapi cannot be loaded.
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "_extensions"))
 

@@ -14,6 +14,7 @@ import terrycloth.experiments.commands.check as check
 import terrycloth.experiments.commands.compare as compare
 import terrycloth.experiments.commands.data as data
 import terrycloth.experiments.commands.device as device
+import terrycloth.experiments.commands.federation as federation
 import terrycloth.experiments.commands.frontier as frontier
 import terrycloth.experiments.commands.ls as ls
 import terrycloth.experiments.commands.privacy as privacy
@@ -46,6 +47,7 @@ app.add_typer(privacy.app, name="privacy")
 app.add_typer(check.app, name="check")
 app.add_typer(device.app, name="device")
 app.add_typer(task.app, name="task")
+app.add_typer(federation.app, name="federation")
 app.command("try", epilog=try_orders.EXAMPLE)(try_orders.try_orders)
 app.command("report", epilog=report.REPORT_EXAMPLE)(report.report)
 app.command("datasheet", epilog=report.DATASHEET_EXAMPLE)(report.datasheet)

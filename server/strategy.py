@@ -51,6 +51,7 @@ from terrycloth.server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
+LATE = "no reply in time"
 TOO_FEW_SHARES = "too few devices for the noise"
 LEFT_OUT = "left out for an earlier reply"
 MOST_FAILED = 3  # rounds of secure aggregation in a row without a sum; each costs the devices privacy budget
@@ -102,6 +103,7 @@ class FederatedSum(FedAvg):
         ):
             check_reach(settings, self.roster)
         self.secure: SecureExchange | None = None  # this round's, under distributed trust
+        self.asked: set[int] = set()  # this round's nodes, without secure aggregation
         self.left_out: set[int] = set()  # nodes at fault in secure aggregation since this start
         self.failed = 0  # rounds in a row in which secure aggregation gave no sum
         self.started = time.monotonic()
@@ -173,7 +175,10 @@ class FederatedSum(FedAvg):
         settings = self.round_settings()
         if self.progress.rounds_done:
             self.min_train_nodes = self.min_available_nodes = self.server.least_nodes
-        messages = super().configure_train(settings.round, arrays, settings.to_record(), grid)
+        messages = list(super().configure_train(settings.round, arrays, settings.to_record(), grid))
+        for message in messages:
+            message.metadata.ttl = self.server.timeout  # a device drops what nobody waits for any more
+        self.asked = {message.metadata.dst_node_id for message in messages}
         self.secure = None
         if settings.trust_model.secure_aggregation and settings.secure_aggregation:
             nodes = {message.metadata.dst_node_id for message in messages} - self.left_out
@@ -264,6 +269,11 @@ class FederatedSum(FedAvg):
         invalid: Counter[str] = Counter()
         expected = expected_update(settings, self.shared())
         most_devices = self.server.most_devices(settings.devices)
+        replies = list(replies)
+        if (late := len(self.asked) - len(replies)) > 0:
+            invalid[LATE] += late
+            silent = self.asked - {message.metadata.src_node_id for message in replies}
+            logger.warning("no reply in time from %s", ", ".join(map(str, sorted(silent))))
         for message in replies:
             if message.has_error():
                 invalid[NODE_FAILED] += 1

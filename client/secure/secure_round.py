@@ -46,7 +46,7 @@ from terrycloth.models.secure_aggregation.messages import (
     RelayedShares,
     Task,
 )
-from terrycloth.models.secure_aggregation.roster import Roster
+from terrycloth.models.secure_aggregation.roster import ROSTER_FILE, Roster
 from terrycloth.models.secure_aggregation.thresholds import least_listed
 from terrycloth.models.settings import RoundSettings
 from terrycloth.models.update import (
@@ -65,8 +65,6 @@ from terrycloth.models.update import (
 logger = logging.getLogger(__name__)
 
 Unpacked = TypeVar("Unpacked")
-
-ROSTER_FILE = "roster"
 
 
 class SecureNode:

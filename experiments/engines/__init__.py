@@ -1,4 +1,4 @@
-"""The engines that run the same Flower apps: this process, or Flower's simulation on Ray."""
+"""The engines that run the same Flower apps: this process, Flower's simulation on Ray, or a federation."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ Engine = Callable[[ClientApp, Mapping[str, Any], int, RoundObserver], None]
 
 
 def engine(name: str) -> Engine:
-    """Return the engine with this name, in-process or ray. Raises UserError for another name.
+    """Return the engine with this name, in-process, ray or federation. Raises UserError for another name.
 
     An engine takes the client app, the run config, the number of nodes and an observer of the rounds, and
     returns when all rounds are done.
@@ -32,4 +32,8 @@ def engine(name: str) -> Engine:
         from terrycloth.experiments.engines import ray
 
         return ray.run
+    if name == "federation":
+        from terrycloth.experiments.engines import federation
+
+        return federation.run
     raise UserError(f"there is no engine {name!r}: choose in-process or ray")

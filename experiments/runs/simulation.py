@@ -14,7 +14,7 @@ from terrycloth.client.app import make_app
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
 from terrycloth.client.policy import Policy
-from terrycloth.client.secure.secure_round import ROSTER_FILE, lay_out_identities
+from terrycloth.client.secure.secure_round import lay_out_identities
 from terrycloth.client.serving import Serving
 from terrycloth.client.training.compiled.compile import nothing_compiled
 from terrycloth.client.training.trainers import uses_compiled_loops
@@ -38,6 +38,7 @@ from terrycloth.experiments.evaluation.evaluate import (
 from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METRICS, measured
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for, validation_split
+from terrycloth.experiments.federation.layout import Layout
 from terrycloth.experiments.model_check.refuse import refuse_broken_model
 from terrycloth.experiments.runs.files import write_whole
 from terrycloth.experiments.runs.fingerprint import fingerprint
@@ -71,6 +72,7 @@ from terrycloth.models.privacy.promise import Promise
 from terrycloth.models.recommenders.build import build_model
 from terrycloth.models.recommenders.kinds import KINDS, Solver, kind_of
 from terrycloth.models.recommenders.recommender import Parameters, Recommender
+from terrycloth.models.secure_aggregation.roster import ROSTER_FILE
 from terrycloth.server.checkpoint import RoundRecord
 from terrycloth.server.secure.secure_exchange import NODE_FAILED
 from terrycloth.server.strategy import STOPPED
@@ -182,18 +184,36 @@ def lay_out(plan: RunPlan, folder: RunFolder) -> None:
 
 def lay_out_devices(plan: RunPlan, folder: RunFolder) -> None:
     """Write the devices' own data, policy and, if needed, the identities of nodes."""
-    DeviceGroup.create(
-        folder.devices,
-        plan.dataset.catalogue,
-        plan.split.train,
-        Policy.allowing(
-            asked_settings(plan.config, plan.promise), plan.dataset.catalogue, plan.config.most_events
-        ),
-        seed=plan.config.seed,
-        targets=plan.split.test.targets,
+    policy = Policy.allowing(
+        asked_settings(plan.config, plan.promise), plan.dataset.catalogue, plan.config.most_events
     )
+    for path, (start, stop) in device_groups(plan, folder):
+        DeviceGroup.create(
+            path,
+            plan.dataset.catalogue,
+            plan.split.train.span(start, stop),
+            policy,
+            seed=plan.config.seed,
+            targets=plan.split.test.targets.span(start, stop),
+            first=start,
+        )
+    if plan.config.engine == "federation":
+        return  # which makes a key for each node, and a roster of them
     if plan.config.trust_model.secure_aggregation and plan.config.secure_aggregation:
         lay_out_identities(folder.devices, plan.config.nodes)
+
+
+def device_groups(plan: RunPlan, folder: RunFolder) -> list[tuple[Path, tuple[int, int]]]:
+    """Return the folder of each device group, and the devices that it holds, from one place to another.
+
+    A simulation has one folder, whose devices the nodes divide. In a federation each node has its own.
+    """
+    devices, nodes = plan.dataset.events.num_devices, plan.config.nodes
+    if plan.config.engine != "federation":
+        return [(folder.devices, (0, devices))]
+    layout = Layout(folder.path)
+    spans = [(devices * node // nodes, devices * (node + 1) // nodes) for node in range(nodes)]
+    return [(layout.device(node), span) for node, span in enumerate(spans)]
 
 
 def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:

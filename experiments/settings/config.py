@@ -179,8 +179,9 @@ class RunConfig(BaseModel):
     server_momentum: shared.ServerMomentum[float | None] = None
     server_weight_decay: shared.ServerWeightDecay[float | None] = None
 
-    engine: Literal["in-process", "ray"] = Field(
-        "in-process", description="engine of the simulation: in-process or ray"
+    engine: Literal["in-process", "ray", "federation"] = Field(
+        "in-process",
+        description="engine of the simulation: in-process or ray; terry federation sets federation",
     )
     trainer: Literal["fast", "reference"] = Field(
         "fast",

@@ -25,6 +25,7 @@ from terrycloth.models.secure_aggregation.messages import MOST_DEVICES, fingerpr
 
 DEVICES = b"devices="
 
+ROSTER_FILE = "roster"  # in the folder of a device group
 HASHES: dict[str, hashes.HashAlgorithm] = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384()}
 
 

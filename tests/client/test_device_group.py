@@ -703,6 +703,17 @@ def test_a_seeded_device_group_repeats_its_answers_and_draws_anew_for_each_query
     assert unrelated(answers[0][0], DeviceGroup(layout(seed=8)).answer(query(ask())))
 
 
+def test_seeded_devices_answer_alike_in_one_folder_and_in_several(ask, layout, query, shop, held, tmp_path):
+    """Partition 1 of 2 of a folder holds devices 3 to 5; a folder of their own says that 3 is its first."""
+    part = DeviceGroup(layout(), 1, 2)
+    DeviceGroup.create(tmp_path / "own", shop, held(*BASKETS[3:]), ANYTHING, 7, first=3)
+    DeviceGroup.create(tmp_path / "zero", shop, held(*BASKETS[3:]), ANYTHING, 7)
+    replies = [group.answer(query(ask())) for group in (part, DeviceGroup(tmp_path / "own"))]
+    assert replies[0].answered
+    assert content_of(replies[0]) == content_of(replies[1])
+    assert content_of(DeviceGroup(tmp_path / "zero").answer(query(ask()))) != content_of(replies[0])
+
+
 # Rounds are counted too: ε reserved for one kind of round cannot be spent on another
 
 

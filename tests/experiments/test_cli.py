@@ -465,6 +465,10 @@ def test_the_commands_are_those_of_the_readme() -> None:
     wanted = ["bench", "compare", "frontier", "simulate", "recommend", "tune", "ls", "settings"]
     wanted += ["data list", "data inspect", "data check", "data partition", "privacy plan", "check model"]
     wanted += ["try", "report", "datasheet"]
+    device = ("init", "add-events", "show", "consent", "withdraw", "erase", "export", "serve")
+    wanted += [f"device {action}" for action in device]
+    wanted += [f"task {action}" for action in ("keys", "root", "publish", "witness", "list", "verify")]
+    wanted += [f"federation {step}" for step in ("init", "up", "start", "run", "status", "down", "serve")]
     assert sorted(map(" ".join, commands())) == sorted(wanted)
 
 

@@ -30,7 +30,7 @@ from terrycloth.models.update import (
 )
 from terrycloth.server.checkpoint import RoundRecord
 from terrycloth.server.settings import ServerSettings
-from terrycloth.server.strategy import NODE_FAILED, TOO_FEW_SHARES, FederatedSum
+from terrycloth.server.strategy import LATE, NODE_FAILED, TOO_FEW_SHARES, FederatedSum
 from tests.models.test_settings import NO_PROMISE, VALID
 from tests.secure_round import identity
 
@@ -97,6 +97,31 @@ def test_a_round_by_hand() -> None:
     assert final["b"].tolist() == [[3.5]]
     assert [record.answered for record in run.progress.records] == [2, 2, 2]
     assert [record.asked for record in run.progress.records] == [10, 10, 10]
+
+
+def test_nodes_that_do_not_reply_in_time_are_counted_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Node 2 of three is always late: the others' 1 + 1 over q·N = 5 count, each round."""
+    nodes = Nodes(3, lambda node, request: reply(request, 1.0))
+    pull = nodes.grid.pull_messages
+    nodes.grid.pull_messages = lambda ids: [each for each in pull(ids) if each.metadata.src_node_id != 2]
+    run = strategy(nodes=3)
+    final = run.run(nodes.grid)
+    assert final["b"].item() == pytest.approx(0.5 + 3 * 2 / 5)
+    assert [record.invalid for record in run.progress.records] == [{LATE: 1}] * 3
+    assert caplog.messages.count(f"{LATE} from 2") == 3
+
+
+def test_a_message_is_good_for_as_long_as_the_round_waits() -> None:
+    nodes = Nodes(1, lambda node, request: reply(request, 1.0))
+    push, seconds = nodes.grid.push_messages, []
+
+    def pushing(messages: Any) -> Any:
+        seconds.extend(message.metadata.ttl for message in messages)
+        return push(messages)
+
+    nodes.grid.push_messages = pushing
+    strategy(timeout=7.0).run(nodes.grid)
+    assert seconds == [7.0, 7.0, 7.0]
 
 
 def test_how_many_devices_a_node_claims_does_not_change_the_step() -> None:

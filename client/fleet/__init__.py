@@ -1,0 +1,1 @@
+"""How devices reach a server: the process that serves them, and the Flower interface it speaks."""

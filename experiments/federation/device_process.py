@@ -1,0 +1,56 @@
+"""One process that serves device groups: what `terry device serve` and the processes of `up` run."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from terrycloth.client.app import make_app
+from terrycloth.client.events import Events
+from terrycloth.client.fleet.serve import GIVE_UP, App, devices_at, serve
+from terrycloth.experiments.federation.processes import stop_with
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+KEPT_OUT = 2  # exit code: the owner can mend it
+
+
+def load() -> None:
+    """Load what a device needs, before a fork. Nothing may be computed yet: threads do not survive a fork."""
+    torch.set_num_threads(1)
+
+
+def app_of(folder: Path, trainer: str | None = None) -> App:
+    """Return the ClientApp of a device group.
+
+    trainer: by default the reference for a single device, which compiles nothing, and `fast` for more.
+    """
+    alone = Events.count_devices(folder / "events") == 1
+    return make_app(folder, trainer=trainer or ("reference" if alone else "fast"))
+
+
+def serve_folders(folders: Sequence[Path], trainer: str | None = None, give_up: float = GIVE_UP) -> int:
+    """Serve device groups until SIGTERM or SIGINT, and return the exit code."""
+    torch.set_num_threads(1)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    devices = devices_at(folders, lambda folder: app_of(folder, trainer))
+    kept_out = serve(devices, stop, give_up)
+    for name, reason in kept_out.items():
+        print(f"terry: {name}: {reason}", file=sys.stderr)
+    return KEPT_OUT if kept_out else 0
+
+
+def serve_folder(folder: Path, parent: int) -> None:
+    """Serve one device group in a forked process, with a log in its folder, while its parent lives."""
+    with (folder / "device.log").open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, force=True)
+    stop_with(parent)
+    sys.exit(serve_folders([folder]))
