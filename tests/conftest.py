@@ -6,6 +6,7 @@ import os
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+os.environ.pop("COLUMNS", None)  # tables are as wide as in a pipe, so that no word is wrapped
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Flower's fleet interface, as a device uses it.
 
-No other module of a device uses what Flower keeps internal. It was written for flwr 1.41, and
+No other module of a device uses what Flower keeps internal. It was written for flwr 1.42, and
 `tests/client/fleet/test_flower.py` fails if Flower changes what is used here. There is no call that fetches
 an app from the server, so nothing that the server holds can run on a device.
 """

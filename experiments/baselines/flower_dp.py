@@ -1,6 +1,6 @@
 """A baseline that uses Flower's own differential privacy around FedAvg, as a Flower user writes it today.
 
-`DifferentialPrivacyServerSideFixedClipping` (Flower 1.41) clips each client's update to norm C, averages the
+`DifferentialPrivacyServerSideFixedClipping` (Flower 1.42) clips each client's update to norm C, averages the
 updates, and adds noise with standard deviation zC/N to the average. Here a Flower node is one device. It
 takes plain SGD steps on the run's own model and keeps its shopper's vector.
 

@@ -15,12 +15,13 @@ import math
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.privacy.promise import Promise
+from terrycloth.models.privacy.trust import Trust
 from terrycloth.models.settings import RoundSettings
 
 # The settings that vary between the requests of one task, and why a server that chooses them gains nothing.
@@ -93,7 +94,7 @@ def promise_asked(settings: RoundSettings) -> Promise:
     distributed = settings.trust_model.secure_aggregation
     return Promise(
         unit=settings.unit,
-        trust=settings.trust if settings.trust != "none" else None,
+        trust=cast(Trust, settings.trust) if private else None,
         epsilon=settings.epsilon if private and math.isfinite(settings.epsilon) else None,
         delta=settings.delta if private else None,
         noise_multiplier=settings.noise_multiplier,

@@ -5,7 +5,7 @@ and submit apps. Here a device's listener answers the fleet interface and /healt
 answers Flower's control and runtime interfaces, each behind the operator's token. Everything else is 404. No
 process of the server runs what somebody submits: `server.link.rounds` runs the installed ServerApp.
 
-It was written for flwr 1.41. `tests/server/link/test_listeners.py` goes through every route that Flower has.
+It was written for flwr 1.42. `tests/server/link/test_listeners.py` goes through every route that Flower has.
 """
 
 import hmac

@@ -1,6 +1,6 @@
 """What the operator of a server may do by Flower's control interface: register devices, start runs.
 
-It was written for flwr 1.41, as `server.link.listeners` was.
+It was written for flwr 1.42, as `server.link.listeners` was.
 """
 
 import hashlib

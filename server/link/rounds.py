@@ -2,7 +2,7 @@
 
 Flower would have an executor unpack the bundle that somebody submitted and run it with the server's rights.
 Here the process that asks for a run also takes its task, and runs the ServerApp that is installed. A task of
-any other run is refused. It was written for flwr 1.41, as `server.link.listeners` was.
+any other run is refused. It was written for flwr 1.42, as `server.link.listeners` was.
 """
 
 import logging

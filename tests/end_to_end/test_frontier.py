@@ -44,8 +44,7 @@ def terry(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", program, "frontier", "grid.toml", *arguments],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if name != "COLUMNS"}
-        | {"PYTHONPATH": str(ROOT / "src")},  # a narrow table would wrap its words
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

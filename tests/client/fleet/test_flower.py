@@ -25,7 +25,7 @@ CLIENT = Path(flower.__file__).parents[1]
 
 def test_flower_is_as_this_module_expects():
     """If this fails, read what Flower changed, adapt client/fleet/flower.py, and run the federation tests."""
-    assert version("flwr").startswith("1.41.")
+    assert version("flwr").startswith("1.42.")
     assert list(inspect.signature(ProtobufClient.__init__).parameters) == [
         "self", "base_url", "interceptors", "verify", "timeout", "retry_invoker",
     ]  # fmt: skip

@@ -101,7 +101,7 @@ DESIGN: dict[str, Any] = {
         "bytes_up_per_device_round": 1024,
         "bytes_down_per_device_round": 1024,
     },
-    "versions": {"terrycloth": "0.1.0", "torch": "2.13.0", "flwr": "1.41.0", "opacus": "1.6.0"},
+    "versions": {"terrycloth": "0.1.0", "torch": "2.13.0", "flwr": "1.42.0", "opacus": "1.6.0"},
     "date": "2026-11-30T21:05:00Z",
     "commit": "0770160d9df01a8f7b4aa3b2dd3d1cb6f0c0a6b5",
     "machine": {"platform": "Linux x86_64", "cores": 2},
@@ -303,5 +303,5 @@ def test_the_json_schema_beside_it_describes_the_file(tmp_path: Path) -> None:
 def test_the_versions_are_those_installed() -> None:
     versions = Versions.installed()
     assert versions.torch.startswith("2.")
-    assert versions.flwr.startswith("1.41")
+    assert versions.flwr.startswith("1.42")
     assert all(versions.model_dump().values())
