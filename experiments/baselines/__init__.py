@@ -86,6 +86,7 @@ BASELINES: dict[str, BaselineRow] = {
         fits=sequence.FITS,
         serves=sequence.SERVES,
         needs_times=True,
+        most_events=150_000,  # one fit to twice as many takes half an hour
         absent=sequence.absent,
     ),
 }

@@ -201,6 +201,17 @@ def test_ease_is_left_out_beyond_its_size(monkeypatch: pytest.MonkeyPatch) -> No
     assert row.most_items == 20_000
 
 
+def test_a_sequence_model_is_left_out_where_its_tuning_would_take_hours() -> None:
+    split, row = split_shop("last-item"), replace(BASELINES["sasrec"], absent=None)
+    assert row.left_out(split, known()) is None
+    events = len(split.train)
+    reason = replace(row, most_events=events - 1).left_out(split, known())
+    assert reason == (
+        "SASRec is left out because its tuning would take hours: "
+        f"{events} training events are more than {events - 1}"
+    )
+
+
 def test_a_missing_library_is_reported_in_one_line() -> None:
     row = replace(BASELINES["ials"], libraries=("a_module_that_is_not",))
     reason = row.left_out(split_shop("last-item"), known())
