@@ -54,8 +54,8 @@ class BaselineRow:
 
     The other fields decide when the baseline is left out. needs_times: visits must have an order.
     needs_repeats: the baseline can only recommend items that the shopper already has. libraries: modules that
-    must be installed. most_items: the largest catalogue whose cost is acceptable; most_events: the same for the
-    number of training events. unusable: returns why the
+    must be installed. most_items: the largest catalogue whose cost is acceptable; most_events:
+    the same for the number of training events. unusable: returns why the
     baseline cannot use a catalogue, or None. absent: returns why the environment that the baseline runs in is
     missing on this machine, or None.
     """
@@ -106,8 +106,8 @@ class BaselineRow:
             )
         if self.most_events is not None and len(split.train) > self.most_events:
             return (
-                f"{self.label} is left out because its tuning would take hours: {len(split.train):,} training "
-                f"events are more than {self.most_events:,}"
+                f"{self.label} is left out because its tuning would take hours: "
+                f"{len(split.train):,} training events are more than {self.most_events:,}"
             )
         if self.unusable is not None and (reason := self.unusable(catalogue)) is not None:
             return f"{self.label} {reason}"
