@@ -13,7 +13,7 @@ from terrycloth.models.errors import UserError
 from terrycloth.models.tls import pinned_context
 
 FILE = "connection.toml"
-AUTHORITY_FILE, KEY_FILE = "authority.crt", "device.key"
+AUTHORITY_FILE, KEY_FILE = "authority.crt", "node.key"
 REMEDY = "take the file that the operator made for this device with terry federation init"
 
 

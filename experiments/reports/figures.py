@@ -105,7 +105,7 @@ def draw_accuracy(axes: Axes, rows: list[dict[str, Any]], result: Result) -> Non
     )
     axes.set_ylim(bottom=0)
     axes.title.set_fontsize("medium")
-    axes.legend(fontsize="small", loc="best")
+    axes.legend(fontsize="small", loc="lower right")
     axes.grid(alpha=0.3)
 
 
