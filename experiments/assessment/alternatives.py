@@ -16,7 +16,6 @@ FLOORS = {
     "nothing_released": "items like those each shopper bought",
 }
 STRONG = {"ease": "EASE"}  # the strongest in closed form: its tuning takes seconds where others take minutes
-TRIALS = sum(len(BASELINES[name].trials) for name in FLOORS | STRONG)
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,19 @@ class Alternative:
         return self.earlier is None
 
 
+def trials(later: Period) -> int:
+    """Return how many settings are tried for the alternatives that these data allow."""
+    rows = [BASELINES[name] for name in FLOORS | STRONG]
+    allowed = [row for row in rows if row.left_out(later.split, later.dataset.catalogue) is None]
+    return sum(len(row.trials) for row in allowed if len(row.trials) > 1)
+
+
 def alternatives(
     earlier: Period, later: Period, step: Callable[[], None]
 ) -> tuple[list[Alternative], list[str]]:
     """Return the alternatives, with settings chosen on the earlier period, and why others are left out.
 
-    step: called after each of at most TRIALS trials.
+    step: called after each of the `trials`.
     """
     catalogue = later.dataset.catalogue
     names = FLOORS | STRONG

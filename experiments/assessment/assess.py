@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
-from terrycloth.experiments.assessment.alternatives import TRIALS, Alternative, alternatives
+from terrycloth.experiments.assessment.alternatives import Alternative, alternatives, trials
 from terrycloth.experiments.assessment.choice import EPSILONS, LEAST_TRUST_FIRST, Choice, choose
 from terrycloth.experiments.assessment.columns import WithoutColumn, leave_out
 from terrycloth.experiments.assessment.half_lives import HALF_LIVES, with_half_lives
@@ -88,7 +88,7 @@ def assess(
     earlier, later = periods(config, dataset)
     facts = identifying(later.split.train, dataset.catalogue, dated=dataset.times_known)
 
-    reporter.doing("tuning best sellers and the other alternatives", TRIALS)
+    reporter.doing("tuning best sellers and the other alternatives", trials(later))
     others, left_out = alternatives(earlier, later, reporter.step)
 
     reporter.doing("choosing half-lives on the earlier period", 1 + sum(map(len, HALF_LIVES.values())))

@@ -6,7 +6,10 @@ approaches in automatic text retrieval"), and, where items are identified by num
 codes, 2^(−|gap|/scale), because shops give neighbouring codes to related items. The score of an item is the
 sum of its similarities to the shopper's items, where newer purchases weigh more. The score uses no popularity
 and no data of any other shopper, so a shopper without purchases gets the same score for every item. The
-accuracy that a model adds to this baseline is what the other shoppers' data are worth.
+accuracy that a model adds to it is what the other shoppers' data are worth.
+
+Where items that were bought before count as targets, the shopper's own items come first, by how often they
+were bought (`own_frequency.visits_with`), and similarity ranks all other items.
 """
 
 from collections import Counter
@@ -18,6 +21,7 @@ from torch import Tensor
 
 from terrycloth.client.events import Events
 from terrycloth.client.training.profiles import profiles, unit_rows
+from terrycloth.experiments.baselines.own_frequency import visits_with
 from terrycloth.experiments.baselines.row import HALF_LIFE, Context, Serve, Settings
 from terrycloth.experiments.evaluation.evaluate import Scorer
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
@@ -25,6 +29,7 @@ from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
 ATTRIBUTES, CODES, SCALE = "attributes", "codes", "scale"  # weights relative to that of words, which is 1
 
 MINIMUM_ITEMS = 2  # a term counts only if at least this many items have it
+BELOW = 1e-3  # the greatest similarity, relative to one purchase, if own items come first
 NEGLIGIBLE = 10.0  # in scales: at this gap and beyond, the closeness of at most 2⁻¹⁰ is taken as 0
 
 FITS: tuple[Settings, ...] = tuple(
@@ -46,15 +51,22 @@ def fit_nothing_released(context: Context, settings: Settings) -> Serve:
         def scorer(events: Events) -> Tensor:
             own = profiles(events, len(catalogue), served[HALF_LIFE])
             scores = (features @ (own @ features).toarray().T).T + (own @ near).toarray()
-            return torch.from_numpy(np.ascontiguousarray(scores, dtype=np.float32))
+            similarities = torch.from_numpy(np.ascontiguousarray(scores, dtype=np.float32))
+            if not context.repeats:
+                return similarities
+            bought = torch.from_numpy(visits_with(events, len(catalogue), served[HALF_LIFE]).toarray())
+            greatest = similarities.amax(dim=1, keepdim=True).clamp(min=1e-30)
+            return bought + BELOW * similarities / greatest
 
         return scorer
 
     return serve
 
 
-def why_unusable(catalogue: Catalogue) -> str | None:
-    """Return why no two items of a catalogue are similar, or None if some are."""
+def why_unusable(catalogue: Catalogue, repeats: bool) -> str | None:
+    """Return why every item would have the same score, or None. repeats: whether own items may be targets."""
+    if repeats:
+        return None
     features = sum(tf_idf(of(catalogue)).nnz for of in (title_words, attribute_values))
     if features or near_codes(catalogue, 1.0).nnz:
         return None

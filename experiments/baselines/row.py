@@ -54,10 +54,10 @@ class BaselineRow:
 
     The other fields decide when the baseline is left out. needs_times: visits must have an order.
     needs_repeats: the baseline can only recommend items that the shopper already has. libraries: modules that
-    must be installed. most_items: the largest catalogue whose cost is acceptable; most_events:
-    the same for the number of training events. unusable: returns why the
-    baseline cannot use a catalogue, or None. absent: returns why the environment that the baseline runs in is
-    missing on this machine, or None.
+    must be installed. most_items: the largest catalogue whose cost is acceptable; most_events: the same for
+    the number of training events. unusable: returns why the baseline cannot use a catalogue, or None; its
+    second argument is whether items bought before may be targets. absent: returns why the environment that
+    the baseline runs in is missing on this machine, or None.
     """
 
     label: str
@@ -71,7 +71,7 @@ class BaselineRow:
     libraries: tuple[str, ...] = ()
     most_items: int | None = None
     most_events: int | None = None
-    unusable: Callable[[Catalogue], str | None] | None = None
+    unusable: Callable[[Catalogue, bool], str | None] | None = None
     absent: Callable[[], str | None] | None = None
 
     @property
@@ -109,6 +109,6 @@ class BaselineRow:
                 f"{self.label} is left out because its tuning would take hours: "
                 f"{len(split.train):,} training events are more than {self.most_events:,}"
             )
-        if self.unusable is not None and (reason := self.unusable(catalogue)) is not None:
+        if self.unusable is not None and (reason := self.unusable(catalogue, split.rule.repeats)) is not None:
             return f"{self.label} {reason}"
         return self.missing()

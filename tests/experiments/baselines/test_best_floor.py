@@ -39,7 +39,7 @@ def test_a_baseline_on_pooled_data_is_no_floor_under_a_promise() -> None:
         ({}, True, ("private_popularity", 0.2)),
         ({"private_popularity": None}, True, ("private_recent_popularity", 0.15)),
         ({"nothing_released": 0.25}, True, ("nothing_released", 0.25)),
-        # It breaks ties by what all shoppers bought, which no promise covers.
+        # It adds what all shoppers bought, which no promise covers; nothing released puts own items first.
         ({"own_frequency": 0.5}, True, ("private_popularity", 0.2)),
     ],
     ids=str,

@@ -110,6 +110,18 @@ def test_nothing_released_by_hand() -> None:
     assert scores[1].tolist() == [0.0] * 4  # nothing is known, so all items are equal
 
 
+def test_nothing_released_puts_own_items_first_where_repeats_count() -> None:
+    """Item 3 was bought in two visits and item 0 in one; of the others, item 1 is as similar as can be."""
+    catalogue = catalogue_of(4, titles=["red owl", "red owl", "red cat", "a hat"])
+    events = bought([(0, 3, 1), (0, 0, 2), (0, 3, 3)], 1)
+    settings = {ATTRIBUTES: 0.0, CODES: 0.0, SCALE: 5.0}
+    fitted = fit_nothing_released(context_of(events, catalogue, repeats=True), settings)
+    scores = fitted({HALF_LIFE: 0.0})(events)[0]
+    assert scores.argsort(descending=True).tolist() == [3, 0, 1, 2]
+    assert [round(float(score), 2) for score in scores[[3, 0]]] == [2.0, 1.0]
+    assert 0.0 < float(scores[2]) < float(scores[1]) < 0.0011
+
+
 def test_codes_are_numbers_at_the_start_of_every_identifier() -> None:
     near = near_codes(catalogue_of(3, items=["20A", "9", "20B"]), 1.0).toarray()
     assert near[0, 2] == near[2, 0] == 1.0
@@ -148,7 +160,8 @@ def test_nothing_released_reads_nothing_of_other_shoppers() -> None:
     ],
 )
 def test_an_uninformative_catalogue_is_unusable_for_a_reason(known: dict, why: str | None) -> None:
-    message = why_unusable(catalogue_of(3, **known))
+    assert why_unusable(catalogue_of(3, **known), repeats=True) is None
+    message = why_unusable(catalogue_of(3, **known), repeats=False)
     assert message is None if why is None else why in (message or "")
 
 
