@@ -15,8 +15,8 @@ LEAST_TRUST_FIRST = trusts_of("shopper")
 class Choice:
     """A chosen promise.
 
-    near: whether it keeps within 5% of the best. best: the best figure without a promise. tried: the
-    figure of each promise.
+    near: whether it keeps within 5% of the best. best: how many of 100 shoppers the best model without a
+    promise helps. tried: the same for each promise.
     """
 
     asked: Asked

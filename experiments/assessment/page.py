@@ -191,7 +191,7 @@ def what_privacy_costs(found: Assessment) -> list[Part]:
         ],
         entries,
     )
-    earlier = f"{100 * choice.tried[choice.asked]:.1f} against {100 * choice.best:.1f} of 100 shoppers"
+    earlier = f"{choice.tried[choice.asked]:.1f} against {choice.best:.1f} of 100 shoppers"
     near = f"{1 - NEAR:.0%}"
     how = (
         "The promise was chosen on the period before the test: the strongest one (the smallest ε, and then "

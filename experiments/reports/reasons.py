@@ -3,6 +3,11 @@
 REASONS_SHOWN = 4
 NETWORK = "The model is a network: its score has no exact parts."
 LIKED = "you like "
+# Words of titles that tell people nothing: their parts are in the rest. English and German.
+FUNCTION_WORDS = {
+    "a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with",
+    "das", "dem", "den", "der", "die", "ein", "eine", "für", "im", "mit", "und", "von", "zu",
+}  # fmt: skip
 PLAIN = {
     "liked by everyone": ("many shoppers like it", "few shoppers like it"),
     "popular with everyone of late": ("many shoppers bought it of late", "few shoppers bought it of late"),
@@ -23,6 +28,8 @@ def because(reasons: dict[str, float], score: float, *, known: bool = True) -> s
     parts: dict[str, float] = {}
     for name, part in reasons.items():
         if not known and name not in PLAIN and len(reasons) > 1:
+            continue
+        if name.removeprefix(LIKED).removeprefix("word=") in FUNCTION_WORDS and len(reasons) > 1:
             continue
         said = clause(name, part)
         parts[said] = parts.get(said, 0.0) + part

@@ -75,7 +75,7 @@ def found(catalogue: Catalogue) -> Assessment:
         {"linear": (35.0, 30.0)},
         "linear",
         ("the same model (linear)", measured(35)),
-        Choice(asked, True, 0.31, {asked: 0.3}),
+        Choice(asked, True, 31.0, {asked: 30.0}),
         PROMISE,
         at_sizes,
         dict.fromkeys(EPSILONS, 0.255),

@@ -53,6 +53,13 @@ def test_the_printed_numbers_add_up_to_the_printed_score() -> None:
     assert sentence.endswith("all else adds -0.01.")
 
 
+def test_a_function_word_of_a_title_is_no_reason() -> None:
+    """“You like and” tells nobody anything. Its part is in the rest, so that the numbers still add up."""
+    reasons = {"you like word=and": 0.3, "you like word=cakestand": 0.2}
+    assert because(reasons, 0.5) == "Because you like cakestand (+0.20); all else adds +0.30."
+    assert because({"you like word=and": 0.3}, 0.3) == "Because you like and (+0.30)."
+
+
 def test_the_sentence_claims_no_likes_of_a_shopper_without_purchases() -> None:
     reasons = {"liked by everyone": 0.5, "colour=blue": 0.25}
     assert because(reasons, 0.75, known=False) == (
