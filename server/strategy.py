@@ -46,7 +46,8 @@ from terrycloth.server.aggregate import (
 )
 from terrycloth.server.checkpoint import Progress, RoundRecord, load_checkpoint, save_checkpoint
 from terrycloth.server.newest import check_newest, note_newest
-from terrycloth.server.secure.secure_exchange import NODE_FAILED, SecureExchange
+from terrycloth.server.replies import first_replies, refuse
+from terrycloth.server.secure.secure_exchange import SecureExchange
 from terrycloth.server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -270,22 +271,19 @@ class FederatedSum(FedAvg):
         expected = expected_update(settings, self.shared())
         most_devices = self.server.most_devices(settings.devices)
         replies = list(replies)
-        if (late := len(self.asked) - len(replies)) > 0:
-            invalid[LATE] += late
-            silent = self.asked - {message.metadata.src_node_id for message in replies}
+        silent = self.asked - {message.metadata.src_node_id for message in replies}
+        if silent and len(replies) < len(self.asked):
+            invalid[LATE] += len(self.asked) - len(replies)
             logger.warning("no reply in time from %s", ", ".join(map(str, sorted(silent))))
-        for message in replies:
-            if message.has_error():
-                invalid[NODE_FAILED] += 1
-                logger.warning("a node failed: %s", message.error.reason)
-                continue
+        for node, message in first_replies(replies, self.asked, invalid):
             try:
                 reply = unpack_reply(message.content, expected, settings.round)
                 check_size(reply, settings, most_devices, self.server.most_events)
+            except InvalidReply as reason:
+                refuse(node, str(reason), invalid)
+            else:
                 replies_to_add.append(reply)
                 refused.update(reply.refused)
-            except InvalidReply as reason:
-                invalid[str(reason)] += 1
         shares = sum(answer.answered for answer in replies_to_add)
         if replies_to_add and settings.trust_model.secure_aggregation and shares < settings.least_devices:
             invalid[TOO_FEW_SHARES] += len(replies_to_add)

@@ -74,7 +74,7 @@ from terrycloth.models.recommenders.kinds import KINDS, Solver, kind_of
 from terrycloth.models.recommenders.recommender import Parameters, Recommender
 from terrycloth.models.secure_aggregation.roster import ROSTER_FILE
 from terrycloth.server.checkpoint import RoundRecord
-from terrycloth.server.secure.secure_exchange import NODE_FAILED
+from terrycloth.server.replies import NODE_FAILED
 from terrycloth.server.strategy import STOPPED
 
 DIVERGED = {"not finite", "norm above the bound"}  # what the server says of replies to a model that diverged

@@ -4,7 +4,6 @@
 every reply holds what its stage allows and nothing else.
 """
 
-import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -47,13 +46,11 @@ from terrycloth.models.update import (
     unpack_facts,
     unpack_reply,
 )
+from terrycloth.server.replies import first_replies, refuse
 from terrycloth.server.secure.secure_aggregation import Record, SecureRound
-
-logger = logging.getLogger(__name__)
 
 Read = TypeVar("Read")
 
-NODE_FAILED = "node failed"
 SESSION_BYTES = 32
 
 
@@ -80,7 +77,7 @@ class SecureExchange:
         settings = request.settings
         steps = expected_update(settings, request.parameters)[STEPS]
         self.grid = grid
-        self.nodes = list(nodes)
+        self.nodes = frozenset(nodes)
         self.request = request
         self.timeout = timeout
         self.expected = {STEPS: steps}
@@ -152,23 +149,19 @@ class SecureExchange:
         Refusals and unreadable messages are counted, and their nodes are left out.
         """
         answers: dict[int, Read] = {}
-        for message in replies:
-            if message.has_error():
-                logger.warning("a node failed: %s", message.error.reason)
-                self.invalid[NODE_FAILED] += 1
-                continue
+        for node, message in first_replies(replies, self.nodes, self.invalid):
             try:
-                self.bytes_up[message.metadata.src_node_id] += size(message.content)
+                self.bytes_up[node] += size(message.content)
                 if EXCHANGE_RECORD not in message.content:  # a refusal, or no device was sampled
                     refusal = unpack_reply(message.content, {}, self.task.round)
                     self.refused.update(refusal.refused)
                     continue
                 if unpack_exchange(message.content) != Exchange(stage, self.task.session, self.task.round):
                     raise InvalidReply("stale stage")
-                answers[message.metadata.src_node_id] = read(message.content)
+                answers[node] = read(message.content)
             except (InvalidReply, ProtocolError) as reason:
-                self.invalid[str(reason)] += 1
-                self.at_fault[message.metadata.src_node_id] = str(reason)
+                refuse(node, str(reason), self.invalid)
+                self.at_fault[node] = str(reason)
         return answers
 
     def read_advert(self, content: RecordDict) -> Record:

@@ -42,7 +42,7 @@ from terrycloth.experiments.runs.simulation import Reporter, simulate
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.server.link import rounds
 from terrycloth.server.link.operator import Operator
-from terrycloth.server.secure.secure_exchange import NODE_FAILED
+from terrycloth.server.replies import NODE_FAILED
 from terrycloth.server.strategy import LATE
 
 pytestmark = [

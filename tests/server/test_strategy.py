@@ -29,8 +29,9 @@ from terrycloth.models.update import (
     unpack_request,
 )
 from terrycloth.server.checkpoint import RoundRecord
+from terrycloth.server.replies import NODE_FAILED
 from terrycloth.server.settings import ServerSettings
-from terrycloth.server.strategy import LATE, NODE_FAILED, TOO_FEW_SHARES, FederatedSum
+from terrycloth.server.strategy import LATE, TOO_FEW_SHARES, FederatedSum
 from tests.models.test_settings import NO_PROMISE, VALID
 from tests.secure_round import identity
 
