@@ -1,7 +1,7 @@
 """The noise that devices add to a whole update before sending: all of it, or a share of the sum's noise.
 
-DP-SGD adds its noise in every step instead: see opacus_trainer.py for the reference, compiled/sgd_kernel.py
-for what the compiled loop draws, and exact_sum.py for the rest of it.
+DP-SGD adds its noise in every step instead: see opacus_trainer.py for the reference, compiled/sgd_reads.py
+and compiled/sgd_kernel.py for what the compiled loop draws, and exact_sum.py for the rest of it.
 """
 
 from dataclasses import dataclass
