@@ -15,6 +15,7 @@ from terrycloth.client.app import make_app
 from terrycloth.client.device_group import open_storage
 from terrycloth.client.fleet.serve import GIVE_UP, App, devices_at, serve
 from terrycloth.experiments.federation.processes import stop_with
+from terrycloth.models.durable import owner_only
 from terrycloth.models.errors import UserError
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -40,6 +41,7 @@ def app_of(folder: Path, trainer: str | None = None) -> App:
     return make_app(folder, trainer=trainer or ("reference" if alone else "fast"))
 
 
+@owner_only()  # for the whole process: the threads in it share one umask
 def serve_folders(folders: Sequence[Path], trainer: str | None = None, give_up: float = GIVE_UP) -> int:
     """Serve device groups until SIGTERM or SIGINT, and return the exit code."""
     torch.set_num_threads(1)
