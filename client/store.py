@@ -3,7 +3,7 @@
 A device's folder holds
 
     device.db          the store, see `encrypted_database.py`
-    device.key         its key, unless the system's key ring holds it
+    store.key          its key, unless the system's key ring holds it
     *.lock             keep two processes from answering, or from using the store, at once
     catalogue.parquet  the public catalogue
     policy.toml        what the device allows, unless its owner names another file
@@ -52,7 +52,7 @@ from terrycloth.models.settings import RoundSettings
 from terrycloth.models.update import Refusal
 
 STORE_FILE = "device.db"
-KEY_FILE = "device.key"
+KEY_FILE = "store.key"
 STORE_FILES = (STORE_FILE, KEY_FILE, "device.lock")  # one of them shows that there was a store
 DAY = 86_400
 ANSWER_WAIT = 60.0  # seconds for which a command waits for an answer that is being computed
@@ -72,7 +72,7 @@ class DeviceStore:
 
     @cached_property
     def database(self) -> EncryptedDatabase:
-        """The file. Its key is in device.key if there is such a file, and else in the system's key ring."""
+        """The file. Its key is in store.key if there is such a file, and else in the system's key ring."""
         key_file = KeyFile(self.folder / KEY_FILE)
         keys: KeyHolder = key_file
         if not key_file.path.exists() and not key_file.path.is_symlink():

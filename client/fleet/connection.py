@@ -18,13 +18,17 @@ REMEDY = "take the file that the operator made for this device with terry federa
 
 
 class Connection(BaseModel):
-    """The server's address and how the device knows it."""
+    """The server's address, how the device knows it, and where the list of tasks is published."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     server: str = Field(pattern=r"^[^\s:/]+:\d{1,5}$", description="HOST:PORT that devices reach")
     server_key: str = Field(
         "", pattern=r"^([0-9a-f]{64})?$", description="SHA-256 of the server's public key; empty: no TLS"
+    )
+    task_list: str = Field(
+        default="",
+        description="URL or folder of the published list of tasks, fetched once a day; empty: never",
     )
     insecure: bool = Field(False, description="speak without TLS, for a trial on one machine")
 

@@ -2,7 +2,8 @@
 
 Each device group has a thread of its own, which asks the server for messages and answers them in order. One
 message is answered at a time, by the ClientApp that is installed here. Nothing that a message says changes
-what code runs: a bundle is never fetched, and what the ClientApp does not know it refuses.
+what code runs: a bundle is never fetched, and what the ClientApp does not know it refuses. One more thread
+does what is due by the clock, see `maintenance.py`.
 """
 
 import logging
@@ -26,6 +27,7 @@ from terrycloth.client.fleet.flower import (
     of_tls,
     refusal,
 )
+from terrycloth.client.fleet.maintenance import Maintenance, maintain
 from terrycloth.client.secure.identity import Identity
 
 IDLE, BUSY, SLOWER = 1.0, 0.2, 1.5  # seconds between questions: after a message, and how they grow to idle
@@ -62,7 +64,9 @@ def serve(devices: Sequence[Device], stop: threading.Event, give_up: float = GIV
     one_at_a_time = threading.Lock()
     loops = [Loop(device, one_at_a_time, stop, give_up) for device in devices]
     threads = [threading.Thread(target=loop.run, name=loop.device.name, daemon=True) for loop in loops]
-    for thread in threads:
+    due = [Maintenance(device.place.folder, device.place.connection.task_list) for device in devices]
+    keeper = threading.Thread(target=maintain, args=(due, stop), name="maintenance", daemon=True)
+    for thread in [*threads, keeper]:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         for thread in threads:

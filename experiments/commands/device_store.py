@@ -25,7 +25,7 @@ def init(
         Path | None, typer.Option(help="policy.toml to copy; by default one for the promise below",
                                   show_default=False)] = None,
     key_file: Annotated[
-        bool, typer.Option("--key-file", help="keep the key in FOLDER/device.key, not in the key ring")
+        bool, typer.Option("--key-file", help="keep the key in FOLDER/store.key, not in the key ring")
     ] = False,
     retention_days: Annotated[
         int | None, typer.Option(help="days after which events are deleted", min=1, show_default="never")
@@ -62,7 +62,7 @@ def init(
             f"{folder} cannot be made ({error.strerror}): free some space, or choose another folder"
         ) from None
     print(f"{folder}: a store for one device, {len(items):,} items in its catalogue")
-    print(f"its key is in {folder / 'device.key'}" if key_file else "its key is in the system's key ring")
+    print(f"its key is in {folder / 'store.key'}" if key_file else "its key is in the system's key ring")
     print(f"{folder / 'policy.toml'}: what the device allows")
     print(f"it trains once its shopper consents: terry device consent {folder} --version VERSION")
 

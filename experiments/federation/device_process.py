@@ -5,15 +5,18 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from terrycloth.client.app import make_app
-from terrycloth.client.events import Events
+from terrycloth.client.device_group import open_storage
 from terrycloth.client.fleet.serve import GIVE_UP, App, devices_at, serve
 from terrycloth.experiments.federation.processes import stop_with
+from terrycloth.models.durable import owner_only
+from terrycloth.models.errors import UserError
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 KEPT_OUT = 2  # exit code: the owner can mend it
@@ -25,14 +28,20 @@ def load() -> None:
 
 
 def app_of(folder: Path, trainer: str | None = None) -> App:
-    """Return the ClientApp of a device group.
+    """Return the ClientApp of a device group. Raises UserError if the folder holds no devices.
 
     trainer: by default the reference for a single device, which compiles nothing, and `fast` for more.
     """
-    alone = Events.count_devices(folder / "events") == 1
+    try:
+        alone = len(open_storage(folder, 0, 1, time.time).devices) == 1
+    except OSError:
+        raise UserError(
+            f"{folder} holds neither a store nor events: make one with terry device init"
+        ) from None
     return make_app(folder, trainer=trainer or ("reference" if alone else "fast"))
 
 
+@owner_only()  # for the whole process: the threads in it share one umask
 def serve_folders(folders: Sequence[Path], trainer: str | None = None, give_up: float = GIVE_UP) -> int:
     """Serve device groups until SIGTERM or SIGINT, and return the exit code."""
     torch.set_num_threads(1)

@@ -17,6 +17,7 @@ from terrycloth.models.durable import locked
 from terrycloth.models.errors import UserError
 
 SERVER, DEVICES = "server", "devices"
+LAUNCH = "terrycloth.experiments.federation.launch"
 SECONDS_TO_START, SECONDS_TO_CONNECT, SECONDS_TO_STOP = 60.0, 120.0, 20.0
 
 Doing = Callable[[str], None]
@@ -79,13 +80,7 @@ def process_of(layout: Layout, name: str) -> int | None:
 
 def start(layout: Layout, name: str, *, with_parent: bool) -> "subprocess.Popen[bytes]":
     """Start a process in a session of its own. with_parent: it ends when this process does."""
-    command = [
-        sys.executable,
-        "-m",
-        "terrycloth.experiments.federation.launch",
-        name,
-        str(layout.run.resolve()),
-    ]
+    command = [sys.executable, "-m", LAUNCH, name, str(layout.run.resolve())]
     command += [str(os.getpid())] if with_parent else []
     with log_of(layout, name).open("ab") as log:
         return subprocess.Popen(

@@ -76,6 +76,10 @@ def load_events(run: Path) -> Events:
     try:
         return Events.load(RunFolder(run).devices / "events")
     except FileNotFoundError as error:
+        if RunFolder(run).read_config().engine == "federation":
+            raise UserError(
+                f"{run} is a federation, whose devices keep their own events: name the run of a simulation"
+            ) from None
         raise UserError(f"{run} lacks {Path(error.filename).name}: run it again") from None
 
 

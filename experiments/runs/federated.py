@@ -5,6 +5,7 @@ from pathlib import Path
 from terrycloth.experiments.federation.layout import FederationSettings, Layout, lay_out
 from terrycloth.experiments.federation.processes import running
 from terrycloth.experiments.runs import simulation
+from terrycloth.experiments.runs.device_folders import device_groups
 from terrycloth.experiments.runs.run_folder import RunFolder, choose_path, created
 from terrycloth.experiments.runs.simulation import Reporter, RunPlan
 from terrycloth.experiments.settings.config import RunConfig
@@ -54,7 +55,7 @@ def run(path: Path, reporter: Reporter) -> RunFolder:
 def write(plan: RunPlan, folder: RunFolder, federation: FederationSettings, reporter: Reporter) -> None:
     """Write the run, and the federation's keys and connections. Leaves nothing half written on an error."""
     reporter.doing("laying out the devices")
-    held = [stop - start for _, (start, stop) in simulation.device_groups(plan, folder)]
+    held = [stop - start for _, (start, stop) in device_groups(plan, folder)]
     folder.devices.mkdir()
     simulation.lay_out(plan, folder)
     lay_out(Layout(folder.path), federation, held)

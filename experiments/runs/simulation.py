@@ -11,10 +11,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from terrycloth.client.app import make_app
-from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.events import Events
-from terrycloth.client.policy import Policy
-from terrycloth.client.secure.secure_round import lay_out_identities
 from terrycloth.client.serving import Serving
 from terrycloth.client.training.compiled.compile import nothing_compiled
 from terrycloth.client.training.trainers import uses_compiled_loops
@@ -38,8 +35,8 @@ from terrycloth.experiments.evaluation.evaluate import (
 from terrycloth.experiments.evaluation.metric_table import METRICS, SAMPLED_METRICS, measured
 from terrycloth.experiments.evaluation.ranks import Ranks
 from terrycloth.experiments.evaluation.split import Rule, Split, make_split, rule_for, validation_split
-from terrycloth.experiments.federation.layout import Layout
 from terrycloth.experiments.model_check.refuse import refuse_broken_model
+from terrycloth.experiments.runs.device_folders import lay_out_devices
 from terrycloth.experiments.runs.files import write_whole
 from terrycloth.experiments.runs.fingerprint import fingerprint
 from terrycloth.experiments.runs.operating_system import peak_memory
@@ -60,7 +57,6 @@ from terrycloth.experiments.settings.auto_model import PublicFacts, with_model
 from terrycloth.experiments.settings.config import MEASURED_ONLY, RunConfig
 from terrycloth.experiments.settings.planning import (
     ResolvedConfig,
-    asked_settings,
     defaults,
     make_promise,
     refuse_wide_sums,
@@ -180,40 +176,6 @@ def lay_out(plan: RunPlan, folder: RunFolder) -> None:
     plan.dataset.report.write_unknown_items(folder.path)
     write_whole(folder.fingerprint, fingerprint(plan.dataset) + "\n")
     folder.write_config(plan.config)
-
-
-def lay_out_devices(plan: RunPlan, folder: RunFolder) -> None:
-    """Write the devices' own data, policy and, if needed, the identities of nodes."""
-    policy = Policy.allowing(
-        asked_settings(plan.config, plan.promise), plan.dataset.catalogue, plan.config.most_events
-    )
-    for path, (start, stop) in device_groups(plan, folder):
-        DeviceGroup.create(
-            path,
-            plan.dataset.catalogue,
-            plan.split.train.span(start, stop),
-            policy,
-            seed=plan.config.seed,
-            targets=plan.split.test.targets.span(start, stop),
-            first=start,
-        )
-    if plan.config.engine == "federation":
-        return  # which makes a key for each node, and a roster of them
-    if plan.config.trust_model.secure_aggregation and plan.config.secure_aggregation:
-        lay_out_identities(folder.devices, plan.config.nodes)
-
-
-def device_groups(plan: RunPlan, folder: RunFolder) -> list[tuple[Path, tuple[int, int]]]:
-    """Return the folder of each device group, and the devices that it holds, from one place to another.
-
-    A simulation has one folder, whose devices the nodes divide. In a federation each node has its own.
-    """
-    devices, nodes = plan.dataset.events.num_devices, plan.config.nodes
-    if plan.config.engine != "federation":
-        return [(folder.devices, (0, devices))]
-    layout = Layout(folder.path)
-    spans = [(devices * node // nodes, devices * (node + 1) // nodes) for node in range(nodes)]
-    return [(layout.device(node), span) for node, span in enumerate(spans)]
 
 
 def resume(out: Path, reporter: Reporter | None = None) -> RunFolder:

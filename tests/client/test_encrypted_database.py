@@ -327,7 +327,7 @@ def test_an_emptied_or_removed_file_starts_no_new_ledger(used):
 
 def test_a_wrong_key_is_one_line_and_loses_nothing(device, capfd):
     store = device(key_file=True)
-    keys = KeyFile(store.folder / "device.key")
+    keys = KeyFile(store.folder / "store.key")
     good = keys.read()
     keys.write(Anchor.new())
     with pytest.raises(DamagedStore) as error:
@@ -349,7 +349,7 @@ def test_a_wrong_key_is_one_line_and_loses_nothing(device, capfd):
 def test_a_key_file_that_cannot_be_used_is_one_line(spoil, said, device):
     store = device(key_file=True)
     store.held()
-    spoil(store.folder / "device.key")
+    spoil(store.folder / "store.key")
     with pytest.raises(UserError, match=said) as error:
         store.held()
     one_line(error)

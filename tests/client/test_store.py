@@ -352,7 +352,7 @@ def test_a_store_that_is_destroyed_leaves_no_key_and_is_not_made_again(key_file,
     assert bool(ring.entries) != key_file
     store.destroy()
     assert not ring.entries
-    assert not [path for path in store.folder.iterdir() if path.name in ("device.db", "device.key")]
+    assert not [path for path in store.folder.iterdir() if path.name in ("device.db", "store.key")]
     with pytest.raises(UserError, match="a store is made once"):
         DeviceStore.create(store.folder, shop, ANYTHING)
 
@@ -383,7 +383,7 @@ def test_a_store_is_for_its_owner_alone(key_file, device, ask, query):
     finally:
         os.umask(umask)
     assert {"device.db", "device.db-wal", "device.db-shm", "device.lock", "answering.lock"} <= set(modes)
-    assert ("device.key" in modes) == key_file
+    assert ("store.key" in modes) == key_file
     assert set(modes.values()) == {0o600}
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
 
@@ -410,11 +410,11 @@ def test_a_key_is_in_one_place_and_a_store_that_is_moved_keeps_it(device, tmp_pa
 
 def test_a_key_file_may_lie_on_another_disk(device, tmp_path):
     store = device(key_file=True)
-    (store.folder / "device.key").rename(tmp_path / "elsewhere.key")
-    (store.folder / "device.key").symlink_to(tmp_path / "elsewhere.key")
+    (store.folder / "store.key").rename(tmp_path / "elsewhere.key")
+    (store.folder / "store.key").symlink_to(tmp_path / "elsewhere.key")
     again = DeviceStore(store.folder)
     again.add_events(bought(5), 1_000)
-    assert (store.folder / "device.key").is_symlink()
+    assert (store.folder / "store.key").is_symlink()
     assert len(again.held()) == 4
 
 

@@ -34,9 +34,11 @@ from terrycloth.client.fleet import serve as serving
 from terrycloth.client.fleet.connection import FILE, KEY_FILE, Connection, Place
 from terrycloth.client.fleet.serve import Device, serve
 from terrycloth.client.secure.identity import Identity
+from terrycloth.client.store import DeviceStore
 from terrycloth.experiments.federation.layout import FederationSettings, Layout, free_ports
 from terrycloth.experiments.federation.processes import DEVICES, SERVER, process_of, running
 from terrycloth.experiments.runs import federated
+from terrycloth.experiments.runs.device_folders import NOTICE
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter, simulate
 from terrycloth.experiments.settings.config import RunConfig
@@ -160,7 +162,7 @@ def test_a_server_that_asks_for_something_else_is_refused_and_reads_no_event(lay
     assert said.count("every device refuses: settings-unknown") == NODES
     assert not any(text in said for text in asked.values())
     # Nothing was charged, so no event was read.
-    assert not any((device / "state-0-of-1.safetensors").exists() for device in layout.devices)
+    assert [DeviceStore(device).state().asked for device in layout.devices] == [0] * NODES
 
 
 @pytest.mark.parametrize(("broken", "reason"), [("key", serving.UNKNOWN_KEY), ("pin", serving.OTHER_SERVER)])
@@ -206,6 +208,19 @@ def test_in_process_on_ray_and_in_the_federation_the_model_is_the_same(folder, t
         model = load_file(other.model)
         assert model.keys() == final.keys()
         assert all(torch.equal(tensor, final[name]) for name, tensor in model.items()), engine
+
+
+def test_each_device_has_a_store_of_its_own_and_writes_receipts(folder, layout):
+    """It follows the run: every shopper consented, no purchase lies in an array, and each answer is noted."""
+    for device in layout.devices:
+        assert not list(device.glob("**/*.npy"))
+        assert not list(device.glob("state-*"))
+        store = DeviceStore(device)
+        assert [consent.version for consent in store.consents()] == [NOTICE]
+        assert store.held()
+        receipts = store.receipts()
+        assert [receipt.round for receipt in receipts] == [1, 2]
+        assert receipts[-1].epsilon == pytest.approx(float(folder.read_rounds()[-1]["epsilon"]))
 
 
 def test_a_device_that_is_killed_costs_one_round_its_answer_and_returns(tmp_path):

@@ -14,6 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from terrycloth.client.fleet import serve as serving
 from terrycloth.client.fleet.connection import KEY_FILE, Connection, Place
 from terrycloth.client.fleet.flower import NotAllowed, Received, Unusable
+from terrycloth.client.fleet.maintenance import Maintenance
 from terrycloth.client.fleet.serve import Device, Loop, devices_at, serve
 from terrycloth.client.secure.identity import Identity
 from terrycloth.models.errors import UserError
@@ -152,3 +153,17 @@ def test_a_connection_without_a_pin_is_refused(tmp_path):
     Connection(server="shop.example:9092").save(tmp_path)
     with pytest.raises(UserError, match="server_key"):
         Place.open(tmp_path)
+
+
+def test_no_message_makes_a_device_fetch_the_list_of_tasks(place, monkeypatch):
+    """Only the thread that looks at the clock does, once for the process and not once for a message."""
+    looked: list[str] = []
+    monkeypatch.setattr(Maintenance, "do_what_is_due", lambda due: looked.append(due.source))
+    conversation(place, [message(number=1), message(number=2)])
+    assert looked == []
+    listed = place.connection.model_copy(update={"task_list": "https://towels.example/tasks"})
+    listed.save(place.folder)
+    monkeypatch.setattr(serving.Fleet, "activate", lambda fleet: refuse())
+    monkeypatch.setattr(serving, "RETURN", 0.01)
+    serve([Device(Place.open(place.folder), ClientApp())], threading.Event(), give_up=0.05)
+    assert looked == ["https://towels.example/tasks"]
