@@ -85,13 +85,16 @@ def frontier(
             from terrycloth.experiments.frontier.folder import FrontierFolder
             from terrycloth.experiments.frontier.frontier import run_frontier
             from terrycloth.experiments.frontier.progress import SilentProgress, TerminalProgress
-            from terrycloth.experiments.frontier.terminal_table import terminal_table
         folder = FrontierFolder(path)
         progress = SilentProgress() if quiet else TerminalProgress()
         finished = run_frontier(folder, tables, jobs or os.cpu_count() or 1, progress)
     if quiet:
         print(folder.page)
     else:
+        # The columns of the table are fixed when it is imported, so only after the run has added the metrics
+        # and baselines of other packages.
+        from terrycloth.experiments.frontier.terminal_table import terminal_table
+
         console = make_console()
         console.print(terminal_table(finished.rows))
         for reason in finished.reasons:

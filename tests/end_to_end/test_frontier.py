@@ -37,18 +37,40 @@ seeds = 1
 """
 
 
-def terry(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Start `terry frontier` on the grid in a process of its own."""
-    (folder / "grid.toml").write_text(GRID)
+OWN = """
+[[grid]]
+data = "own_data:load"
+own_baselines = ["own_data:CHEAPEST"]
+model = "linear"
+unit = "shopper"
+trust = "central"
+epsilon = 8
+central = false
+seeds = 1
+"""
+
+
+def terry(folder: Path, *arguments: str, grid: str = GRID) -> "subprocess.Popen[str]":
+    """Start `terry frontier` on a grid in a process of its own, where the package of examples/own_data is."""
+    (folder / "grid.toml").write_text(grid)
     program = "import sys; sys.argv[0] = 'terry'\nfrom terrycloth.experiments.cli import main\nmain()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "frontier", "grid.toml", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'examples' / 'own_data'}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_a_baseline_of_another_package_is_in_the_table(tmp_path: Path) -> None:
+    """Its columns exist only if the table is imported after the run has added the baseline."""
+    process = terry(tmp_path, "--out", "own", grid=OWN)
+    out, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors) == (0, ""), out
+    table = pd.read_parquet(tmp_path / "own" / "frontier.parquet")
+    assert 0.0 <= table["cheapest_hr@10"].item() < table["hr@10"].item()
 
 
 def children(parent: int) -> list[int]:
