@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from terrycloth.experiments.commands.flags import (
+    Assignments,
     At,
     CataloguePath,
     Clip,
+    ConfigFile,
     DataPath,
     Delta,
     Devices,
@@ -18,7 +20,10 @@ from terrycloth.experiments.commands.flags import (
     Model,
     NoiseMultiplier,
     Participation,
+    Quiet,
     Rounds,
+    RunFolderPath,
+    Seed,
     Split,
     Trust,
     Unit,
@@ -33,7 +38,6 @@ app = typer.Typer(
     epilog="Start with: terry federation up --data towels --devices 8",
 )
 Folder = Annotated[Path, typer.Argument(help="run folder of the federation")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="print only the path of the run folder")]
 
 
 def flags(
@@ -68,15 +72,10 @@ def flags(
         help="seconds that a round waits for the devices' answers", rich_help_panel="Federation")] = 60.0,
     insecure: Annotated[bool, typer.Option(
         "--insecure", help="no TLS, for a trial on this machine", rich_help_panel="Federation")] = False,
-    seed: Annotated[int | None, setting("seed", "Run")] = None,
-    out: Annotated[Path | None, typer.Option(
-        help="run folder; by default runs/<time>-<data>-<model>", rich_help_panel="Run",
-        show_default=False)] = None,
-    config: Annotated[Path | None, typer.Option(
-        help="TOML file of settings; flags override it", rich_help_panel="Run", show_default=False)] = None,
-    assign: Annotated[list[str] | None, typer.Option(
-        "--set", help="any setting, as key=value; overrides all", rich_help_panel="Run",
-        show_default=False)] = None,
+    seed: Seed = None,
+    out: RunFolderPath = None,
+    config: ConfigFile = None,
+    assign: Assignments = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Hold the flags of a new federation, which `init` and `up` share."""

@@ -47,3 +47,24 @@ NoiseMultiplier = Annotated[str | None, setting("noise_multiplier", "Promise")]
 Clip = Annotated[str | None, setting("clip", "Promise")]
 Rounds = Annotated[int | None, setting("rounds", "Rounds")]
 Participation = Annotated[float | None, setting("participation", "Rounds")]
+
+Seed = Annotated[int | None, setting("seed", "Run")]
+RunFolderPath = Annotated[
+    Path | None,
+    typer.Option(
+        help="run folder; by default runs/<time>-<data>-<model>", rich_help_panel="Run", show_default=False
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(help="TOML file of settings; flags override it", rich_help_panel="Run", show_default=False),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="any setting, as key=value; overrides all", rich_help_panel="Run", show_default=False
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="print only the path of the run folder", rich_help_panel="Run")
+]

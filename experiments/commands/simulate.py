@@ -1,15 +1,16 @@
 """terry simulate: run a federation, show its progress, and end with a table of results."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from terrycloth.experiments.commands.flags import (
+    Assignments,
     At,
     CataloguePath,
     Category,
     Clip,
+    ConfigFile,
     DataPath,
     Delta,
     Devices,
@@ -21,8 +22,11 @@ from terrycloth.experiments.commands.flags import (
     NoiseMultiplier,
     OrderColumn,
     Participation,
+    Quiet,
     Repeats,
     Rounds,
+    RunFolderPath,
+    Seed,
     ShopperColumn,
     Split,
     Strict,
@@ -83,18 +87,14 @@ def simulate(
     torch_device: Annotated[str | None, setting("torch_device", "Run", FLAGS["torch_device"])] = None,
     negative_sampling: Annotated[str | None, setting("negative_sampling", "Run")] = None,
     baselines: Annotated[bool, setting("baselines", "Run", "--baselines")] = False,
-    seed: Annotated[int | None, setting("seed", "Run")] = None,
+    seed: Seed = None,
     log: Annotated[str | None, setting("log", "Run")] = None,
-    out: Annotated[Path | None, typer.Option(help="run folder; by default runs/<time>-<data>-<model>",
-                                             rich_help_panel="Run", show_default=False)] = None,
+    out: RunFolderPath = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out, which may be latest",
                                          rich_help_panel="Run")] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags override it",
-                                                rich_help_panel="Run", show_default=False)] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="any setting, as key=value; overrides all",
-                                                     rich_help_panel="Run", show_default=False)] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="print only the path of the run folder",
-                                        rich_help_panel="Run")] = False,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Train a recommender across simulated devices, and measure its accuracy under its privacy promise."""
     overrides = {

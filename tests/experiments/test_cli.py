@@ -22,9 +22,10 @@ import terrycloth.models.secure_aggregation.fixed_point
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.policy import Policy, policy_of
 from terrycloth.client.secure.identity import Identity
-from terrycloth.experiments.cli import app, main
+from terrycloth.experiments.cli import app
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.models.secure_aggregation.roster import Roster
+from tests.experiments.terry_command import terry_command
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDERS = "shopper,item,date\n" + "".join(
@@ -67,16 +68,8 @@ def terry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "theirs.txt").write_text("not ours")
 
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["terry", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capfd.readouterr()
-        assert ended.value.code is None or isinstance(ended.value.code, int)
-        return Ended(ended.value.code or 0, printed.out, printed.err)
-
-    return run
+    run = terry_command(monkeypatch, capfd)
+    return lambda *arguments: Ended(*run(*arguments))
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:

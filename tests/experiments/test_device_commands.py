@@ -4,7 +4,6 @@ import io
 import json
 import stat
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import keyring.errors
@@ -14,35 +13,25 @@ from terrycloth.client.policy import Policy
 from terrycloth.client.receipts import Receipt
 from terrycloth.client.store import DeviceStore
 from terrycloth.client.store_tables import write_receipt
-from terrycloth.experiments.cli import main
+from tests.experiments.terry_command import Run, terry_command
 
 CATALOGUE = "item,title,colour\ntowel-1,Sand towel,sand\ntowel-2,Moss towel,moss\n"
 PURCHASES = "Artikelnummer;Datum;Menge\ntowel-1;31.05.2024;2\ntowel-9;01.06.2024;1,5\n"
 MADE = ["init", "d", "--catalogue", "items.csv", "--key-file"]
 
-Device = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Device:
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """`terry device ARGUMENTS…`: exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "items.csv").write_text(CATALOGUE)
     (tmp_path / "purchases.csv").write_text(PURCHASES)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["terry", "device", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return terry_command(monkeypatch, capfd, "device")
 
 
 @pytest.fixture
-def made(device: Device) -> Device:
+def made(device: Run) -> Run:
     """The same, with a store in the folder d."""
     assert device(*MADE)[0] == 0
     return device

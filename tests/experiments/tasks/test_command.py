@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from terrycloth.experiments.cli import main
+from tests.experiments.terry_command import terry_command
 
 RUN_CONFIG = """
 catalogue = "catalogue.parquet"
@@ -48,14 +48,7 @@ def terry(tmp_path, catalogue, monkeypatch, capfd):
     (tmp_path / "run.toml").write_text(RUN_CONFIG)
     (tmp_path / "device").mkdir()
 
-    def run(*arguments: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["terry", "task", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
+    run = terry_command(monkeypatch, capfd, "task")
     for name in ("root", "brand", "witness"):
         assert run("keys", name)[0] == 0
     assert (
