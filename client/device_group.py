@@ -19,7 +19,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property, lru_cache, partial
 from math import inf
 from pathlib import Path
@@ -47,6 +47,7 @@ from terrycloth.models.recommenders.build import recommender_for
 from terrycloth.models.recommenders.recommender import Parameters, Recommender, shapes
 from terrycloth.models.settings import RoundSettings
 from terrycloth.models.tasks.published import UnusableList
+from terrycloth.models.times import moment
 from terrycloth.models.update import Refusal, Reply, Request, digest, expected_update, plain
 
 logger = logging.getLogger(__name__)
@@ -422,7 +423,7 @@ def day_of(now: float, latest: str) -> tuple[str, bool]:
     back begins no new day. If it was far ahead before, days are counted anew from today: the next one begins
     with the next midnight, not when the day comes that the clock once showed.
     """
-    today = datetime.fromtimestamp(now, UTC).date()
+    today = moment(now).date()
     if latest and timedelta(0) <= date.fromisoformat(latest) - today <= FAR_AHEAD:
         return latest, False
     return today.isoformat(), today.isoformat() > latest

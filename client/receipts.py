@@ -1,8 +1,9 @@
 """What a shopper can read about the device: consents and receipts, as they are kept in the store."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import inf
+
+from terrycloth.models.times import moment
 
 TRAINING = "training"  # the purpose without whose consent a device with a store answers no query
 
@@ -72,4 +73,4 @@ class Receipt:
 
 def shown(seconds: int) -> str:
     """Return a time as text: 2026-12-01 10:15 UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return moment(seconds).strftime("%Y-%m-%d %H:%M UTC")

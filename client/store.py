@@ -49,12 +49,12 @@ from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.durable import locked, owner_only
 from terrycloth.models.errors import UserError
 from terrycloth.models.settings import RoundSettings
+from terrycloth.models.times import DAY
 from terrycloth.models.update import Refusal
 
 STORE_FILE = "device.db"
 KEY_FILE = "store.key"
 STORE_FILES = (STORE_FILE, KEY_FILE, "device.lock")  # one of them shows that there was a store
-DAY = 86_400
 ANSWER_WAIT = 60.0  # seconds for which a command waits for an answer that is being computed
 
 

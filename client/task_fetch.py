@@ -19,9 +19,10 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, Root, Targets
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from terrycloth.client.task_list import DAY, TASKS_FOLDER, TaskList
+from terrycloth.client.task_list import TASKS_FOLDER, TaskList
 from terrycloth.models.durable import locked, owner_only, write_private
 from terrycloth.models.tasks.published import LIST_FILE, MOST_BYTES, PublishedList, UnusableList
+from terrycloth.models.times import DAY
 
 LIMITS = UpdaterConfig(
     root_max_length=2**16, timestamp_max_length=2**14, snapshot_max_length=2**16, targets_max_length=2**16

@@ -23,10 +23,10 @@ from terrycloth.models.durable import locked, write_private
 from terrycloth.models.settings import RoundSettings
 from terrycloth.models.tasks.published import PublishedList, TaskEntry, UnusableList, check_extends
 from terrycloth.models.tasks.task import task_of
+from terrycloth.models.times import DAY
 from terrycloth.models.update import Refusal
 
 TASKS_FOLDER = "tasks"
-DAY = 86_400
 DAMAGED = "kept.json, the list of tasks that the device keeps, is damaged: restore it from a copy"
 
 

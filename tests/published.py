@@ -10,10 +10,9 @@ from terrycloth.experiments.tasks.keys import create_keys, load_public, load_sig
 from terrycloth.experiments.tasks.list_folder import ListFolder
 from terrycloth.experiments.tasks.publish import publish, write_root
 from terrycloth.experiments.tasks.witness import witness
-from terrycloth.models.tasks.published import NoticeEntry, TaskEntry, moment
+from terrycloth.models.tasks.published import NoticeEntry, TaskEntry
 from terrycloth.models.tasks.task import Task
-
-DAY = 86_400
+from terrycloth.models.times import moment
 
 
 def entry(number: int, **changes: object) -> TaskEntry:

@@ -12,9 +12,10 @@ from math import inf
 from pathlib import Path
 
 from terrycloth.client.store import STORE_FILE, DeviceStore
-from terrycloth.client.task_list import DAY, TaskList
+from terrycloth.client.task_list import TaskList
 from terrycloth.models.errors import UserError
 from terrycloth.models.tasks.published import UnusableList
+from terrycloth.models.times import DAY
 
 LOOK = 60.0  # seconds between two looks at the clock
 AGAIN = 3600.0  # seconds after an attempt to fetch before the next one

@@ -5,8 +5,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from terrycloth.client.events import Array, Events
-
-DAY = 86_400  # seconds
+from terrycloth.models.times import DAY
 
 
 def last_rows(events: Events, num_items: int) -> npt.NDArray[np.int64]:

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from terrycloth.client.events import Array, Events
-from terrycloth.experiments.evaluation.split import DAY
 from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.times import DAY
 
 KNOWN = (1, 2, 3, 4)  # how many purchases somebody knows of a shopper
 SMALL_GROUP = 20  # shoppers; whoever shares a property with fewer is easy to find

@@ -195,7 +195,7 @@ def verify(
         from terrycloth.client.task_fetch import fetch, pin
         from terrycloth.client.task_list import TASKS_FOLDER
         from terrycloth.experiments.reports.phases import phase
-        from terrycloth.models.tasks.published import moment
+        from terrycloth.models.times import moment
 
         if root is not None:
             try:

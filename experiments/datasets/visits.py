@@ -16,10 +16,10 @@ from scipy.special import gammaln
 from terrycloth.client.events import Events
 from terrycloth.experiments.datasets.cell_values import as_values
 from terrycloth.experiments.datasets.import_report import FileOrder, ImportReport
+from terrycloth.models.times import DAY
 
 Array = npt.NDArray[Any]
 
-DAY = 86_400  # seconds
 NO_ORDER = -1
 NEARLY_ALL = 0.9  # share of the visits with several items that must be sorted for a note
 FEWEST_VISITS = 20  # visits that such a note needs; by chance, at most half of them would be sorted

@@ -21,9 +21,9 @@ from terrycloth.experiments.evaluation.split_rules import (
 )
 from terrycloth.experiments.settings.split_names import SplitName
 from terrycloth.models.errors import UserError
+from terrycloth.models.times import DAY
 
 QUANTILE = 0.8  # share of the events before the default date; always used for the validation's date
-DAY = 86_400  # seconds
 ALMOST_ALL = 0.999  # share of the events before `now`
 FIRST_VISIT, LATER_VISITS = "first visit", "later visits"
 

@@ -7,10 +7,11 @@ from rich.table import Table
 
 from terrycloth.client.events import Array, Events
 from terrycloth.experiments.datasets.dataset import Dataset
-from terrycloth.experiments.evaluation.split import DAY, QUANTILE, make_split, midnight, parted, rule_for
+from terrycloth.experiments.evaluation.split import QUANTILE, make_split, midnight, parted, rule_for
 from terrycloth.experiments.reports.console import make_console
 from terrycloth.experiments.settings.split_names import SPLITS, SplitName
 from terrycloth.models.errors import UserError
+from terrycloth.models.times import DAY
 
 
 def print_dataset(dataset: Dataset) -> None:

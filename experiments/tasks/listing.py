@@ -8,12 +8,13 @@ from pydantic import ValidationError
 from rich.table import Table
 from tuf.api.metadata import Targets
 
-from terrycloth.client.task_list import DAY, TASKS_FOLDER, TaskList
+from terrycloth.client.task_list import TASKS_FOLDER, TaskList
 from terrycloth.experiments.reports.console import make_console
 from terrycloth.experiments.tasks.list_folder import ListFolder
 from terrycloth.models.errors import UserError
 from terrycloth.models.privacy.promise import Promise
-from terrycloth.models.tasks.published import PublishedList, TaskEntry, UnusableList, moment
+from terrycloth.models.tasks.published import PublishedList, TaskEntry, UnusableList
+from terrycloth.models.times import DAY, moment
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,10 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from terrycloth.experiments.tasks.list_folder import ListFolder
 from terrycloth.experiments.tasks.source import settings_and_catalogue
 from terrycloth.models.errors import UserError
-from terrycloth.models.tasks.published import (
-    LIST_FILE,
-    MOST_TEXT,
-    NoticeEntry,
-    TaskEntry,
-    UnusableList,
-    moment,
-)
+from terrycloth.models.tasks.published import LIST_FILE, MOST_TEXT, NoticeEntry, TaskEntry, UnusableList
 from terrycloth.models.tasks.task import task_of
+from terrycloth.models.times import DAY, moment
 
-DAY = 86_400.0
 ROOT_DAYS = 5 * 365  # a root that has expired is replaced with terry task root
 
 

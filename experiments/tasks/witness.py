@@ -16,7 +16,8 @@ from tuf.api.metadata import Metadata, Root, Targets
 from terrycloth.experiments.tasks.list_folder import ListFolder
 from terrycloth.models.durable import locked, write_private
 from terrycloth.models.errors import UserError
-from terrycloth.models.tasks.published import PublishedList, UnusableList, check_extends, moment
+from terrycloth.models.tasks.published import PublishedList, UnusableList, check_extends
+from terrycloth.models.times import moment
 
 SKEW = timedelta(days=1)  # by which the clocks of brand and witness may differ
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -103,8 +102,3 @@ def check_extends(newer: PublishedList, older: PublishedList) -> None:
 def written(entry: TaskEntry | NoticeEntry) -> bytes:
     """Return an entry as JSON in one form only."""
     return canonical(entry.model_dump(mode="json"))
-
-
-def moment(seconds: float) -> datetime:
-    """Return an instant as entries hold it, in whole seconds. seconds: since 1970."""
-    return datetime.fromtimestamp(int(seconds), UTC)

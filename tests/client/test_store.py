@@ -14,11 +14,12 @@ from terrycloth.client.encrypted_database import EncryptedDatabase
 from terrycloth.client.events import Events
 from terrycloth.client.receipts import Consent, Receipt
 from terrycloth.client.state import DeviceState
-from terrycloth.client.store import DAY, DeviceStore
+from terrycloth.client.store import DeviceStore
 from terrycloth.client.store_key import KeyFile, KeyRing
 from terrycloth.client.training.cohort import Cohort
 from terrycloth.models.errors import UserError
 from terrycloth.models.recommenders.recommender import Parameters
+from terrycloth.models.times import DAY
 from terrycloth.models.update import Refusal, Reply
 from tests.client.stores import bought
 from tests.policies import ANYTHING

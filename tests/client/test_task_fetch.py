@@ -14,7 +14,8 @@ from terrycloth.experiments.tasks.keys import create_keys, load_public, load_sig
 from terrycloth.experiments.tasks.publish import after, sign, write_root
 from terrycloth.models.errors import UserError
 from terrycloth.models.tasks.published import LIST_FILE, PublishedList, UnusableList
-from tests.published import DAY, Publisher, entry, notice
+from terrycloth.models.times import DAY
+from tests.published import Publisher, entry, notice
 
 
 @pytest.fixture

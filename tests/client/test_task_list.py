@@ -7,10 +7,11 @@ import pytest
 
 from terrycloth.client.device_group import DeviceGroup
 from terrycloth.client.policy import Policy
-from terrycloth.client.task_list import DAY, TaskList, TaskRefused
+from terrycloth.client.task_list import TaskList, TaskRefused
 from terrycloth.models.settings import RoundSettings
 from terrycloth.models.tasks.published import PublishedList, UnusableList
 from terrycloth.models.tasks.task import LEFT_OUT, task_of
+from terrycloth.models.times import DAY
 from terrycloth.models.update import Refusal, Request
 from tests.published import entry, notice
 from tests.settings_changes import BASE, CHANGES

@@ -10,9 +10,10 @@ from terrycloth.client import task_fetch
 from terrycloth.client.fleet import maintenance
 from terrycloth.client.fleet.maintenance import Maintenance, maintain
 from terrycloth.client.policy import Policy
-from terrycloth.client.store import DAY, DeviceStore
+from terrycloth.client.store import DeviceStore
 from terrycloth.client.task_list import TaskList
 from terrycloth.models.tasks.published import UnusableList
+from terrycloth.models.times import DAY
 from tests.published import Publisher, entry
 
 HOUR = 3_600

@@ -7,8 +7,8 @@ import pytest
 from terrycloth.client.events import Events
 from terrycloth.experiments.assessment import identifying as module
 from terrycloth.experiments.assessment.identifying import bought_values, share_in_small_groups, unicity
-from terrycloth.experiments.evaluation.split import DAY
 from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.times import DAY
 
 
 def events(rows: list[tuple[int, int, int]], devices: int) -> Events:

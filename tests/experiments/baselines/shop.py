@@ -5,8 +5,8 @@ import pandas as pd
 
 from terrycloth.client.events import Events
 from terrycloth.experiments.baselines.row import Context
-from terrycloth.experiments.evaluation.split import DAY
 from terrycloth.models.catalogue import ITEM, TITLE, Catalogue
+from terrycloth.models.times import DAY
 
 
 def catalogue_of(

@@ -22,10 +22,11 @@ from terrycloth.experiments.baselines.private import (
     release,
 )
 from terrycloth.experiments.baselines.row import TRIALS
-from terrycloth.experiments.evaluation.split import DAY, Rule, split_events, validation_split
+from terrycloth.experiments.evaluation.split import Rule, split_events, validation_split
 from terrycloth.experiments.settings.config import RunConfig
 from terrycloth.experiments.settings.planning import make_promise, resolve
 from terrycloth.models.privacy.accounting import epsilon_composed
+from terrycloth.models.times import DAY
 from tests.experiments.baselines.shop import bought, catalogue_of, context_of
 
 ITEMS = 4000

@@ -13,9 +13,10 @@ from terrycloth.experiments.baselines import BASELINES
 from terrycloth.experiments.baselines.row import TRIALS, BaselineRow, Context
 from terrycloth.experiments.baselines.tuning import best_of, hit_rate, ranks_among, tuned_baselines
 from terrycloth.experiments.evaluation.evaluate import evaluate
-from terrycloth.experiments.evaluation.split import DAY, Holdout, Rule, Split, split_events, validation_split
+from terrycloth.experiments.evaluation.split import Holdout, Rule, Split, split_events, validation_split
 from terrycloth.models.catalogue import Catalogue
 from terrycloth.models.metrics import ranks_alone
+from terrycloth.models.times import DAY
 from tests.experiments.baselines.shop import bought, catalogue_of, context_of
 
 ITEMS = 30

@@ -14,7 +14,6 @@ from terrycloth.client.events import Events
 from terrycloth.experiments.cli import main
 from terrycloth.experiments.datasets.dataset import Dataset, PublishedTest
 from terrycloth.experiments.datasets.import_report import FileOrder, ImportReport
-from terrycloth.experiments.evaluation.split import DAY
 from terrycloth.experiments.reports.inspection import (
     attribute_table,
     print_dataset,
@@ -25,6 +24,7 @@ from terrycloth.experiments.reports.inspection import (
     time_table,
 )
 from terrycloth.models.catalogue import Catalogue
+from terrycloth.models.times import DAY
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from terrycloth.experiments.tasks.keys import create_keys, load_public, load_sig
 from terrycloth.experiments.tasks.publish import write_root
 from terrycloth.experiments.tasks.witness import check_record, read_record
 from terrycloth.models.errors import UserError
-from terrycloth.models.tasks.published import moment
-from tests.published import DAY, Publisher, entry, notice
+from terrycloth.models.times import DAY, moment
+from tests.published import Publisher, entry, notice
 
 
 @pytest.fixture
