@@ -34,7 +34,16 @@ from terrycloth.client.events import Events
 from terrycloth.client.ledger import Integers, Ledger, Mask
 from terrycloth.client.policy import Policy, PolicyUnreadable, bytes_of, policy_of
 from terrycloth.client.state import CorruptState, DeviceState
-from terrycloth.client.storage import EVENTS_FOLDER, TARGETS_FOLDER, ArrayStorage, Declined, Storage
+from terrycloth.client.storage import (
+    EVENTS_FOLDER,
+    SEED_FILE,
+    TARGETS_FOLDER,
+    ArrayStorage,
+    Declined,
+    Storage,
+    read_seed,
+    write_seed,
+)
 from terrycloth.client.store import STORE_FILES, DeviceStore
 from terrycloth.client.targets import Targets
 from terrycloth.client.task_list import Listed, TaskList, TaskRefused
@@ -153,7 +162,7 @@ class DeviceGroup:
             targets.save(folder / TARGETS_FOLDER)
         policy.save(folder)
         if seed is not None:
-            (folder / "seed").write_text(f"{seed} {first}" if first else str(seed))
+            write_seed(folder, seed, first)
 
     def answer(self, request: Request) -> Reply:
         """Train the devices that take part, and return the sum of their updates, or a refusal.
@@ -371,7 +380,7 @@ class DeviceGroup:
     @property
     def seeded(self) -> bool:
         """Whether the device group has a seed. Anyone can then repeat its draws, so it is not private."""
-        return (self.folder / "seed").exists()
+        return (self.folder / SEED_FILE).exists()
 
     def new_key(self) -> bytes:
         """Return a fresh secret key. A seeded group reuses one key, and numbers its streams by query."""
@@ -380,10 +389,7 @@ class DeviceGroup:
     @cached_property
     def seed_and_first(self) -> tuple[int, int]:
         """The seed, and the number of the first device; both 0 without a seed."""
-        if not self.seeded:
-            return 0, 0
-        seed, *first = map(int, (self.folder / "seed").read_text().split())
-        return seed, sum(first)
+        return read_seed(self.folder) if self.seeded else (0, 0)
 
     def participation_draws(self, query: int) -> npt.NDArray[np.float64]:
         """Participation draws in (0, 1) for the query of this number: [devices]. Device d reads place d."""

@@ -20,6 +20,7 @@ from terrycloth.models.update import Refusal
 
 EVENTS_FOLDER = "events"
 TARGETS_FOLDER = "targets"
+SEED_FILE = "seed"
 
 # A message for the owner of the devices, in the node's own log.
 CORRUPT = (
@@ -125,3 +126,17 @@ class ArrayStorage:
         """Map the held-out items into memory."""
         path = self.folder / TARGETS_FOLDER
         return Targets.load(path).span(*self.span) if path.exists() else Targets.none(len(self.devices))
+
+
+def write_seed(folder: Path, seed: int, first: int = 0) -> None:
+    """Make all draws of the devices in a folder repeatable, so that their promise is not private.
+
+    first: the number of the first device, if other folders hold the devices before it.
+    """
+    (folder / SEED_FILE).write_text(f"{seed} {first}" if first else str(seed))
+
+
+def read_seed(folder: Path) -> tuple[int, int]:
+    """Return the seed and the number of the first device, as `write_seed` wrote them."""
+    seed, *first = map(int, (folder / SEED_FILE).read_text().split())
+    return seed, sum(first)

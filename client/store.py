@@ -30,7 +30,7 @@ from terrycloth.client.events import Events
 from terrycloth.client.policy import Policy
 from terrycloth.client.receipts import TRAINING, Consent, Receipt
 from terrycloth.client.state import CorruptState, DeviceState
-from terrycloth.client.storage import Declined
+from terrycloth.client.storage import Declined, write_seed
 from terrycloth.client.store_errors import DamagedStore
 from terrycloth.client.store_key import KeyFile, KeyHolder, KeyRing
 from terrycloth.client.store_tables import (
@@ -116,7 +116,7 @@ class DeviceStore:
             catalogue.save(folder / "catalogue.parquet")
             policy.save(folder)
             if seed is not None:
-                (folder / "seed").write_text(f"{seed} {first}")
+                write_seed(folder, seed, first)
             database.create(salt)
             with database.writing("settings", "state") as transaction:
                 begin(transaction.connection, DeviceState.new(1, 0), retention_days)

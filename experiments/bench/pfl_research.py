@@ -24,7 +24,7 @@ from torch import Tensor
 from terrycloth.experiments.bench.plain_model import PlainFactorisation, interactions, with_negatives
 from terrycloth.experiments.bench.workers import Round, Workers, cores
 from terrycloth.experiments.bench.workload import Workload
-from terrycloth.experiments.runs.flower_run import free_port
+from terrycloth.experiments.federation.ports import LOOPBACK, free_ports
 
 ROUNDS_MOST = sys.maxsize
 
@@ -44,7 +44,7 @@ class PflResearch(Workers):
 
     def __init__(self, name: str, workload: Workload) -> None:
         processes = min(cores(), workload.devices)
-        addresses = ",".join(f"127.0.0.1:{free_port()}" for _ in range(processes))
+        addresses = ",".join(f"{LOOPBACK}:{port}" for port in free_ports(*[None] * processes))
 
         def environment(place: int) -> dict[str, str]:
             common = {"GLOO_SOCKET_IFNAME": "lo", "PFL_PYTORCH_DEVICE": "cpu"}

@@ -211,7 +211,8 @@ def serve(folder: Folder) -> None:
 def settings_of(given: dict[str, Any]) -> tuple[RunConfig, Any]:
     """Return the run's configuration and the federation's settings from the flags. Raises UserError."""
     from terrycloth.experiments.datasets import check_options, data_options
-    from terrycloth.experiments.federation.layout import FederationSettings, free_ports
+    from terrycloth.experiments.federation.layout import FederationSettings
+    from terrycloth.experiments.federation.ports import free_ports
     from terrycloth.models.errors import UserError
 
     overrides = {name: given[name] for name in RunConfig.model_fields if given.get(name) is not None}

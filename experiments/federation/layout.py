@@ -9,7 +9,6 @@ devices/device-K/          stands for the disk of device group K: events, policy
 """
 
 import shutil
-import socket
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from terrycloth.client.fleet.connection import AUTHORITY_FILE, KEY_FILE, Connection
 from terrycloth.client.secure.identity import Identity
 from terrycloth.experiments.federation.certificates import make_certificates
+from terrycloth.experiments.federation.ports import LOOPBACK
 from terrycloth.models.durable import write_private
 from terrycloth.models.errors import UserError
 from terrycloth.models.secure_aggregation.roster import ROSTER_FILE
@@ -30,7 +30,6 @@ from terrycloth.models.tls import fingerprint_of, pinned_context
 from terrycloth.server.link.listeners import Listening, new_token, read_token
 from terrycloth.server.link.operator import Operator
 
-LOOPBACK = "127.0.0.1"
 LOCAL = {LOOPBACK, "localhost", "::1"}
 
 
@@ -110,15 +109,6 @@ class Layout:
         """Return the public key of a device group, in PEM form."""
         key = Identity.load(self.device(number) / KEY_FILE).key.public_key()
         return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def free_ports(*asked: int | None) -> list[int]:
-    """Return the ports that were asked for, and a free one on 127.0.0.1 for each other."""
-    held = [socket.create_server((LOOPBACK, 0)) for port in asked if port is None]
-    free = [server.getsockname()[1] for server in held]
-    for server in held:
-        server.close()
-    return [free.pop() if port is None else port for port in asked]
 
 
 def lay_out(layout: Layout, settings: FederationSettings, devices: list[int]) -> None:

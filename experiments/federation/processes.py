@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from terrycloth.experiments.federation.layout import LOOPBACK, Layout
+from terrycloth.experiments.federation.layout import Layout
+from terrycloth.experiments.federation.ports import LOOPBACK
 from terrycloth.models.durable import locked
 from terrycloth.models.errors import UserError
 

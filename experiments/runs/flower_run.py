@@ -10,7 +10,6 @@ running, and exit 0 whatever became of the run. Everything listens on 127.0.0.1 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from safetensors import safe_open
 
 from terrycloth.client.app import GROUP_VARIABLE
 from terrycloth.client.events import Events
+from terrycloth.experiments.federation.ports import LOOPBACK, free_ports
 from terrycloth.experiments.runs.operating_system import processes_with, shows_environments
 from terrycloth.experiments.settings.config import literal
 from terrycloth.models.durable import owner_only
@@ -61,14 +61,6 @@ def environment(home: Path, group: Path) -> dict[str, str]:
     }
 
 
-def free_port() -> int:
-    """Return a port on 127.0.0.1 that is not in use."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port: int = server.getsockname()[1]
-    return port
-
-
 @contextmanager
 def superlink(home: Path, env: Mapping[str, str], *kind: str) -> Iterator[str]:
     """Start a SuperLink as Flower's connection `here`, yield its address, and stop it after the block.
@@ -76,8 +68,9 @@ def superlink(home: Path, env: Mapping[str, str], *kind: str) -> Iterator[str]:
     kind: --simulation for a SuperLink that simulates its nodes; without it, the SuperLink waits for
     SuperNodes.
     """
-    address = f"127.0.0.1:{free_port()}"
-    host, port = address.split(":")
+    (free,) = free_ports(None)
+    host, port = LOOPBACK, str(free)
+    address = f"{host}:{port}"
     (home / "config.toml").write_text(f'[superlink.{CONNECTION}]\naddress = "{address}"\ninsecure = true\n')
     command = ["flower-superlink", "--insecure", *kind, "--host", host, "--port", port]
     with (home / "superlink.log").open("wb") as log:

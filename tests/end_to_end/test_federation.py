@@ -35,7 +35,8 @@ from terrycloth.client.fleet.connection import FILE, KEY_FILE, Connection, Place
 from terrycloth.client.fleet.serve import Device, serve
 from terrycloth.client.secure.identity import Identity
 from terrycloth.client.store import DeviceStore
-from terrycloth.experiments.federation.layout import FederationSettings, Layout, free_ports
+from terrycloth.experiments.federation.layout import FederationSettings, Layout
+from terrycloth.experiments.federation.ports import free_ports
 from terrycloth.experiments.federation.processes import DEVICES, SERVER, process_of, running
 from terrycloth.experiments.runs import federated
 from terrycloth.experiments.runs.device_folders import NOTICE

@@ -19,7 +19,8 @@ from flwr.proto.recorddict_pb2 import RecordDict as RecordDictProto
 from terrycloth.client.events import Events
 from terrycloth.client.store import DeviceStore
 from terrycloth.experiments.federation import processes
-from terrycloth.experiments.federation.layout import FederationSettings, Layout, free_ports
+from terrycloth.experiments.federation.layout import FederationSettings, Layout
+from terrycloth.experiments.federation.ports import free_ports
 from terrycloth.experiments.runs import federated
 from terrycloth.experiments.runs.run_folder import RunFolder
 from terrycloth.experiments.runs.simulation import Reporter

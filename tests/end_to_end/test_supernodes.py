@@ -21,10 +21,10 @@ from terrycloth.client.secure.secure_round import lay_out_identities
 from terrycloth.client.secure.secure_session import Stage
 from terrycloth.experiments.datasets import load
 from terrycloth.experiments.datasets.dataset import DataOptions
+from terrycloth.experiments.federation.ports import free_ports
 from terrycloth.experiments.runs.flower_run import (
     descendants,
     environment,
-    free_port,
     read_records,
     run_app,
     superlink,
@@ -45,7 +45,7 @@ def supernode(home: Path, link: str, group: Path, node: int) -> Iterator[None]:
     home.mkdir()
     config = f'device group="{group}" partition-id={node} num-partitions={NODES}'
     command = ["flower-supernode", "--insecure", "--superlink", link, "--host", "127.0.0.1"]
-    command += ["--port", str(free_port()), "--node-config", config]
+    command += ["--port", str(*free_ports(None)), "--node-config", config]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=home, env=environment(home, group), stdout=log, stderr=subprocess.STDOUT
