@@ -133,7 +133,7 @@ def write_seed(folder: Path, seed: int, first: int = 0) -> None:
 
     first: the number of the first device, if other folders hold the devices before it.
     """
-    (folder / SEED_FILE).write_text(f"{seed} {first}" if first else str(seed))
+    (folder / SEED_FILE).write_text(f"{seed} {first}")
 
 
 def read_seed(folder: Path) -> tuple[int, int]:
